@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/base/clock.h"
+
+#include <time.h>
+
+static uint64_t read_ns(clockid_t id)
+{
+	struct timespec now;
+	clock_gettime(id, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t system_monotonic(const struct clock *clock)
+{
+	(void)clock;
+	return read_ns(CLOCK_BOOTTIME);
+}
+
+static uint64_t system_wall(const struct clock *clock)
+{
+	(void)clock;
+	return read_ns(CLOCK_REALTIME);
+}
+
+const struct clock clock_system = {.monotonic = system_monotonic, .wall = system_wall};

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/base/ip.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static unsigned family_bits(uint8_t family)
+{
+	return family == 4 ? 32 : 128;
+}
+
+bool ip_address_parse(const char *text, struct ip_address *address)
+{
+	struct ip_address parsed = {0};
+	if (inet_pton(AF_INET, text, parsed.bytes) == 1) {
+		parsed.family = 4;
+	} else if (inet_pton(AF_INET6, text, parsed.bytes) == 1) {
+		struct in6_addr v6;
+		memcpy(&v6, parsed.bytes, sizeof v6);
+		if (IN6_IS_ADDR_V4MAPPED(&v6))
+			return false;
+		parsed.family = 6;
+	} else {
+		return false;
+	}
+	*address = parsed;
+	return true;
+}
+
+bool ip_prefix_parse(const char *text, struct ip_prefix *prefix)
+{
+	char address[IP_TEXT_MAX];
+	const char *slash = strchr(text, '/');
+	size_t length = slash != NULL ? (size_t)(slash - text) : strlen(text);
+	if (length >= sizeof address)
+		return false;
+	memcpy(address, text, length);
+	address[length] = '\0';
+
+	struct ip_prefix parsed;
+	if (!ip_address_parse(address, &parsed.address))
+		return false;
+	unsigned long bits = family_bits(parsed.address.family);
+	if (slash != NULL) {
+		char *end;
+		if (!isdigit((unsigned char)slash[1]))
+			return false;
+		unsigned long given = strtoul(slash + 1, &end, 10);
+		if (*end != '\0' || given > bits)
+			return false;
+		bits = given;
+	}
+	parsed.length = (uint8_t)bits;
+	*prefix = parsed;
+	return true;
+}
+
+const char *ip_address_format(const struct ip_address *address, char text[IP_TEXT_MAX])
+{
+	if (address->family == 0)
+		snprintf(text, IP_TEXT_MAX, "-");
+	else
+		inet_ntop(address->family == 4 ? AF_INET : AF_INET6, address->bytes, text, IP_TEXT_MAX);
+	return text;
+}
+
+const char *ip_prefix_format(const struct ip_prefix *prefix, char text[IP_TEXT_MAX])
+{
+	ip_address_format(&prefix->address, text);
+	size_t used = strlen(text);
+	snprintf(text + used, IP_TEXT_MAX - used, "/%u", prefix->length);
+	return text;
+}
+
+struct ip_prefix ip_prefix_network(const struct ip_prefix *prefix)
+{
+	struct ip_prefix network = *prefix;
+	for (unsigned bit = prefix->length; bit < 128; bit++)
+		network.address.bytes[bit / 8] &= (uint8_t) ~(0x80u >> (bit % 8));
+	return network;
+}
+
+static bool same_bits(const uint8_t *a, const uint8_t *b, unsigned bits)
+{
+	unsigned whole = bits / 8;
+	if (memcmp(a, b, whole) != 0)
+		return false;
+	unsigned rest = bits % 8;
+	return rest == 0 || ((a[whole] ^ b[whole]) >> (8 - rest)) == 0;
+}
+
+bool ip_prefix_contains(const struct ip_prefix *prefix, const struct ip_address *address)
+{
+	return prefix->address.family == address->family &&
+	       same_bits(prefix->address.bytes, address->bytes, prefix->length);
+}
+
+bool ip_prefix_overlaps(const struct ip_prefix *a, const struct ip_prefix *b)
+{
+	unsigned shorter = a->length < b->length ? a->length : b->length;
+	return a->address.family == b->address.family && same_bits(a->address.bytes, b->address.bytes, shorter);
+}
+
+bool ip_address_equal(const struct ip_address *a, const struct ip_address *b)
+{
+	return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
+
+const char *sockaddr_format(const struct sockaddr_in6 *address, char text[ENDPOINT_TEXT_MAX])
+{
+	char host[INET6_ADDRSTRLEN];
+	bool mapped = IN6_IS_ADDR_V4MAPPED(&address->sin6_addr);
+	if (mapped)
+		inet_ntop(AF_INET, &address->sin6_addr.s6_addr[12], host, sizeof host);
+	else
+		inet_ntop(AF_INET6, &address->sin6_addr, host, sizeof host);
+	snprintf(text, ENDPOINT_TEXT_MAX, mapped ? "%s:%u" : "[%s]:%u", host, ntohs(address->sin6_port));
+	return text;
+}

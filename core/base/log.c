@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/base/log.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static _Atomic enum log_level highest = LOG_LEVEL_INFO;
+
+static const struct {
+	const char *name;
+	int syslog_priority; /* as in <syslog.h> */
+} levels[] = {
+	[LOG_LEVEL_ERROR] = {"error", 3},
+	[LOG_LEVEL_WARNING] = {"warning", 4},
+	[LOG_LEVEL_INFO] = {"info", 6},
+	[LOG_LEVEL_DEBUG] = {"debug", 7},
+};
+
+void log_set_level(enum log_level level)
+{
+	atomic_store_explicit(&highest, level, memory_order_relaxed);
+}
+
+bool log_level_parse(const char *text, enum log_level *level)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
+		if (strcmp(text, levels[i].name) == 0) {
+			*level = (enum log_level)i;
+			return true;
+		}
+	}
+	return false;
+}
+
+void log_write(enum log_level level, const char *format, ...)
+{
+	if (level > atomic_load_explicit(&highest, memory_order_relaxed))
+		return;
+
+	char line[1024];
+	int used = getenv("JOURNAL_STREAM") != NULL ? snprintf(line, sizeof line, "<%d>", levels[level].syslog_priority)
+						    : snprintf(line, sizeof line, "%s: ", levels[level].name);
+	va_list args;
+	va_start(args, format);
+	int text = vsnprintf(line + used, sizeof line - (size_t)used - 1, format, args);
+	va_end(args);
+	if (text < 0)
+		return;
+	size_t length = (size_t)used + (size_t)text;
+	if (length > sizeof line - 2)
+		length = sizeof line - 2;
+	line[length++] = '\n';
+	ssize_t written = write(STDERR_FILENO, line, length);
+	(void)written; /* nobody to tell */
+}

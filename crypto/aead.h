@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Authenticated encryption of transport messages behind one const vtable with several back ends.
+ *
+ * A thread owns one `struct aead_engine` (it holds the back end's scratch state) and shares it with nobody. Expanded
+ * keys are plain read-only memory: any engine on any thread may use them, as long as it has the back end that expanded
+ * them.
+ *
+ * Suites: AES-256-GCM (NIST SP 800-38D) and ChaCha20-Poly1305 (RFC 8439), both with a 96-bit nonce and a 128-bit tag.
+ * Nonce = IV with the 32-bit counter XORed, big-endian, into its last 4 bytes (core/PROTOCOL.md). */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/bytes.h"
+#include "core/base/error.h"
+
+enum aead_suite { AEAD_AES_256_GCM = 1, AEAD_CHACHA20_POLY1305 = 2 }; /* wire numbers */
+enum { AEAD_SUITE_FIRST = 1, AEAD_SUITE_LAST = 2 };
+
+enum {
+	AEAD_KEY_SIZE = 32,
+	AEAD_IV_SIZE = 12,
+	AEAD_TAG_SIZE = 16,
+	AEAD_AAD_SIZE = 9,	   /* the clear header of a transport message, always */
+	AEAD_SCHEDULE_SIZE = 1024, /* the largest expanded key of any back end */
+};
+
+/* An expanded key. The owner wipes it with sodium_memzero when the key dies. */
+struct aead_key {
+	uint8_t schedule[AEAD_SCHEDULE_SIZE] CACHE_ALIGNED; /* back end's own format */
+	uint8_t iv[AEAD_IV_SIZE];
+};
+
+/* One message to seal or open. `output` may equal `input` or not overlap it at all. */
+struct aead_op {
+	const uint8_t *input;  /* plaintext when sealing, ciphertext when opening; `length` bytes */
+	uint8_t *output;       /* `length` bytes */
+	const uint8_t *header; /* AEAD_AAD_SIZE bytes of associated data */
+	uint8_t *tag;	       /* AEAD_TAG_SIZE bytes: written when sealing, only read when opening */
+	uint32_t length;       /* bytes, 0…65535 */
+	uint32_t counter;      /* host byte order */
+	bool authentic; /* out, open only: the tag matched. When false `output` is unspecified and must not be read */
+};
+
+struct aead_engine;
+
+struct aead_vtable {
+	const char *name; /* "sodium", "ipsec-mb" */
+	enum aead_suite suite;
+	/* Fills `key` from the raw key and IV. Any thread. */
+	void (*expand)(const struct aead_engine *engine, struct aead_key *key, const uint8_t raw[AEAD_KEY_SIZE],
+		       const uint8_t iv[AEAD_IV_SIZE]);
+	/* Seals or opens `count` messages under one key. The engine's thread. Tags are compared in constant time. */
+	void (*seal)(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count);
+	void (*open)(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count);
+};
+
+/* Makes an engine. `backend` is "auto" (per suite the fastest that this CPU runs), "sodium" or "ipsec-mb"; with
+ * "ipsec-mb" a further ":sse", ":avx", ":avx2" or ":avx512" forces that code path. Runs the known-answer test of each
+ * suite it offers and refuses a back end that fails it. Returns NULL with `error` set when the named back end cannot
+ * run here. The caller frees it with aead_engine_free() after the last thread stopped using it. Start-up only:
+ * allocates. */
+struct aead_engine *aead_engine_new(const char *backend, struct error *error);
+void aead_engine_free(struct aead_engine *engine);
+
+/* The back end for a suite, or NULL when this machine does not offer it (AES-256-GCM without hardware support). `suite`
+ * may be any number from the wire. Any thread. */
+const struct aead_vtable *aead_engine_suite(const struct aead_engine *engine, unsigned suite);
+
+/* "AES-256-GCM" or "ChaCha20-Poly1305"; "unknown" for other numbers. */
+const char *aead_suite_name(unsigned suite);
+
+/* "sodium", "ipsec-mb/avx512", … for status output. The text lives as long as the engine. */
+const char *aead_engine_describe(const struct aead_engine *engine, unsigned suite);

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Noise_IKpsk2_25519_ChaChaPoly_BLAKE2b over libsodium's primitives (The Noise Protocol Framework, revision 34).
+ *
+ * Pure: no socket, no clock, no random numbers (the caller passes the ephemeral private key), no allocation. The state
+ * is a plain value. Functions that read hostile input return false and leave the state as it was, so the caller can go
+ * on with the next message. All-zero DH results fail.
+ *
+ *   initiator                                         responder
+ *   noise_initiator_start                             noise_responder_start
+ *   noise_initiator_write  -> e, es, s, ss, payload   noise_responder_read_static   (e, es, s: who is it?)
+ *                                                     noise_responder_read_payload  (ss, payload)
+ *   noise_initiator_read   <- e, ee, se, psk, payload noise_responder_write
+ *   noise_split                                       noise_split
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	NOISE_KEY_SIZE = 32,  /* Curve25519 keys, PSK, split keys */
+	NOISE_HASH_SIZE = 64, /* BLAKE2b-512 */
+	NOISE_TAG_SIZE = 16,
+	NOISE_MESSAGE1_OVERHEAD = 32 + 32 + 16 + 16, /* e, encrypted s, payload tag */
+	NOISE_MESSAGE2_OVERHEAD = 32 + 16,	     /* e, payload tag */
+};
+
+struct noise_keypair {
+	uint8_t private_key[NOISE_KEY_SIZE];
+	uint8_t public_key[NOISE_KEY_SIZE];
+};
+
+struct noise_handshake {
+	uint8_t hash[NOISE_HASH_SIZE];
+	uint8_t chaining_key[NOISE_HASH_SIZE];
+	uint8_t cipher_key[NOISE_KEY_SIZE];
+	uint64_t nonce;
+	struct noise_keypair own;	/* static */
+	struct noise_keypair ephemeral; /* own */
+	uint8_t remote_static[NOISE_KEY_SIZE];
+	uint8_t remote_ephemeral[NOISE_KEY_SIZE];
+	uint8_t static_static[NOISE_KEY_SIZE]; /* DH(own static, remote static) */
+};
+
+/* The keys of the two directions after a handshake. */
+struct noise_keys {
+	uint8_t initiator_to_responder[NOISE_KEY_SIZE];
+	uint8_t responder_to_initiator[NOISE_KEY_SIZE];
+};
+
+/* Derives the public half (clamping as RFC 7748 says). Any thread. */
+void noise_public_key(const uint8_t private_key[NOISE_KEY_SIZE], uint8_t public_key[NOISE_KEY_SIZE]);
+
+/* X25519; false when the result is all zero. Costs about 45 us: results of two static keys are worth keeping. */
+bool noise_dh(const uint8_t private_key[NOISE_KEY_SIZE], const uint8_t public_key[NOISE_KEY_SIZE],
+	      uint8_t shared[NOISE_KEY_SIZE]);
+
+/* Starts a handshake. `static_static` is noise_dh(own, remote), computed by the caller once per peer. */
+void noise_initiator_start(struct noise_handshake *state, const struct noise_keypair *own,
+			   const uint8_t remote_static[NOISE_KEY_SIZE], const uint8_t static_static[NOISE_KEY_SIZE],
+			   const void *prologue, size_t prologue_length);
+void noise_responder_start(struct noise_handshake *state, const struct noise_keypair *own, const void *prologue,
+			   size_t prologue_length);
+
+/* Writes message 1: NOISE_MESSAGE1_OVERHEAD + payload_length bytes to `message`. False when a DH result is zero. */
+bool noise_initiator_write(struct noise_handshake *state, const uint8_t ephemeral_private[NOISE_KEY_SIZE],
+			   const void *payload, size_t payload_length, uint8_t *message);
+
+/* Reads e, es, s of message 1 and yields the initiator's static key (also kept in the state). The key is proven to be
+ * meant for us, not yet to be owned by the sender: that is what read_payload does. */
+bool noise_responder_read_static(struct noise_handshake *state, const uint8_t *message, size_t message_length,
+				 uint8_t remote_static[NOISE_KEY_SIZE]);
+
+/* Reads ss and the payload of the same message 1; writes message_length − NOISE_MESSAGE1_OVERHEAD bytes to `payload`.
+ */
+bool noise_responder_read_payload(struct noise_handshake *state, const uint8_t static_static[NOISE_KEY_SIZE],
+				  const uint8_t *message, size_t message_length, uint8_t *payload);
+
+/* Writes message 2: NOISE_MESSAGE2_OVERHEAD + payload_length bytes. False when a DH result is zero. */
+bool noise_responder_write(struct noise_handshake *state, const uint8_t ephemeral_private[NOISE_KEY_SIZE],
+			   const uint8_t psk[NOISE_KEY_SIZE], const void *payload, size_t payload_length,
+			   uint8_t *message);
+
+/* Reads message 2; writes message_length − NOISE_MESSAGE2_OVERHEAD bytes to `payload`. On false the state is as before,
+ * so a forged WELCOME does not end the handshake. */
+bool noise_initiator_read(struct noise_handshake *state, const uint8_t psk[NOISE_KEY_SIZE], const uint8_t *message,
+			  size_t message_length, uint8_t *payload);
+
+/* Noise Split(): the keys of both directions. The state is wiped. */
+void noise_split(struct noise_handshake *state, struct noise_keys *keys);

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Anti-replay sliding window over a 32-bit counter (RFC 6479's ring of words: no shifting).
+ *
+ * Ask only after the message's tag was verified. Owner: the worker of the session. All-zero is a valid empty window. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { REPLAY_WINDOW = 8192 /* packets behind the highest one that are still accepted */ };
+
+struct replay_window {
+	uint64_t next;				 /* highest counter accepted so far + 1; 0 when none */
+	uint64_t bitmap[REPLAY_WINDOW / 64 + 1]; /* one word more than the window: the word being entered is cleared */
+};
+
+enum replay_verdict {
+	REPLAY_FRESH,  /* new and above everything before: may move the endpoint */
+	REPLAY_LATE,   /* new but out of order */
+	REPLAY_REJECT, /* seen before, or older than the window */
+};
+
+/* Marks `counter` as seen unless it is rejected; a rejected one changes nothing. */
+enum replay_verdict replay_accept(struct replay_window *window, uint32_t counter);

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Log-linear histogram of unsigned values (after G. Tene's HdrHistogram): each power of two is cut into equal parts, so
+ * a value read back is at most HISTOGRAM_ERROR_PERCENT off. Fixed memory. One writer, any readers (relaxed atomics: a
+ * reader may see a value counted whose sum is not there yet). */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "core/base/bytes.h"
+
+enum {
+	HISTOGRAM_SUB_BITS = 5, /* 32 parts a power of two: half a part is 1.6 % */
+	HISTOGRAM_SUB_COUNT = 1 << HISTOGRAM_SUB_BITS,
+	HISTOGRAM_MAX_BITS = 40, /* 2^40 cycles are minutes: larger values count in the last bucket */
+	HISTOGRAM_BUCKETS = (HISTOGRAM_MAX_BITS - HISTOGRAM_SUB_BITS + 1) * HISTOGRAM_SUB_COUNT,
+};
+
+struct histogram {
+	_Atomic uint64_t sum;
+	_Atomic uint64_t max;
+	_Atomic uint64_t buckets[HISTOGRAM_BUCKETS];
+};
+
+/* The bucket of a value, and the smallest and largest value of a bucket. */
+static inline unsigned histogram_bucket(uint64_t value)
+{
+	if (value >= 1ull << HISTOGRAM_MAX_BITS)
+		value = (1ull << HISTOGRAM_MAX_BITS) - 1;
+	if (value < HISTOGRAM_SUB_COUNT)
+		return (unsigned)value;
+	unsigned shift = 63u - (unsigned)__builtin_clzll(value) - HISTOGRAM_SUB_BITS;
+	return (shift + 1) * HISTOGRAM_SUB_COUNT + (unsigned)(value >> shift) - HISTOGRAM_SUB_COUNT;
+}
+uint64_t histogram_bucket_low(unsigned bucket);
+uint64_t histogram_bucket_high(unsigned bucket);
+
+/* Owner only. */
+static inline void histogram_bump(_Atomic uint64_t *word, uint64_t by)
+{
+	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + by, memory_order_relaxed);
+}
+
+static inline void histogram_record(struct histogram *histogram, uint64_t value)
+{
+	histogram_bump(&histogram->buckets[histogram_bucket(value)], 1);
+	histogram_bump(&histogram->sum, value);
+	if (value > atomic_load_explicit(&histogram->max, memory_order_relaxed))
+		atomic_store_explicit(&histogram->max, value, memory_order_relaxed);
+}
+
+/* Merged histograms of several threads; plain numbers, owned by the reader. */
+struct histogram_sum {
+	uint64_t count;
+	uint64_t sum;
+	uint64_t max;
+	uint64_t buckets[HISTOGRAM_BUCKETS];
+};
+
+/* Adds a thread's histogram. Any thread. `sum` starts zeroed. */
+void histogram_merge(struct histogram_sum *sum, const struct histogram *histogram);
+
+/* The value below which `fraction` (0…1) of the recorded ones lie: the middle of its bucket, never above max. 0 when
+ * empty. */
+uint64_t histogram_quantile(const struct histogram_sum *sum, double fraction);

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Counters and drop reasons of one data-path thread.
+ *
+ * Single writer: only the owning thread writes, with a relaxed load and store; anybody may read with relaxed loads and
+ * sum over threads. Conservation holds at every quiet moment, per thread and in sum:
+ *
+ *   udp_rx_packets = tun_tx_packets + rx_control + sum of the UPLINK drops
+ *   tun_rx_packets = udp_tx_data + sum of the DOWNLINK drops
+ *
+ * where a super-packet counts as the packets it stands for. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "core/base/bytes.h"
+
+/* X(name, text): the name is also the Prometheus name with _total. */
+#define STATS_COUNTERS(X)                                                                 \
+	X(udp_rx_packets, "Datagrams received")                                           \
+	X(udp_rx_bytes, "Bytes of datagrams received")                                    \
+	X(udp_rx_calls, "Receive system calls that returned data")                        \
+	X(udp_tx_packets, "Datagrams sent")                                               \
+	X(udp_tx_bytes, "Bytes of datagrams sent")                                        \
+	X(udp_tx_calls, "Send system calls")                                              \
+	X(udp_tx_data, "Datagrams sent that carry an inner packet")                       \
+	X(udp_tx_control, "Datagrams sent that carry none")                               \
+	X(udp_tx_fallback, "Super-datagrams sent one by one because the device refused")  \
+	X(tun_rx_packets, "Packets read from the TUN, super-packets counted by segment")  \
+	X(tun_rx_bytes, "Bytes of packets read from the TUN")                             \
+	X(tun_rx_frames, "Frames read from the TUN")                                      \
+	X(tun_tx_packets, "Packets written to the TUN, super-packets counted by segment") \
+	X(tun_tx_bytes, "Bytes of packets written to the TUN")                            \
+	X(tun_tx_frames, "Frames written to the TUN")                                     \
+	X(rx_control, "Datagrams received and accepted that carry no inner packet")       \
+	X(rx_hello, "HELLO accepted")                                                     \
+	X(rx_welcome, "WELCOME accepted")                                                 \
+	X(rx_client_ack, "CLIENT_ACK accepted")                                           \
+	X(rx_keepalive, "KEEPALIVE accepted")                                             \
+	X(rx_bye, "BYE accepted")                                                         \
+	X(rx_reset, "RESET accepted")                                                     \
+	X(tx_hello, "HELLO sent")                                                         \
+	X(tx_welcome, "WELCOME sent")                                                     \
+	X(tx_client_ack, "CLIENT_ACK sent")                                               \
+	X(tx_keepalive, "KEEPALIVE sent")                                                 \
+	X(tx_bye, "BYE sent")                                                             \
+	X(tx_reset, "RESET sent")                                                         \
+	X(sessions_started, "Sessions confirmed by their client")                         \
+	X(sessions_ended, "Confirmed sessions that ended")                                \
+	X(rekeys, "New keys confirmed on a session that lived on")                        \
+	X(roams, "Moves of a session's endpoint")                                         \
+	X(sleeps, "Times the loop went to sleep")
+
+/* X(name, direction, label, text): one reason for each way a packet can be lost; direction is UPLINK or DOWNLINK. */
+#define STATS_DROPS(X)                                                                                              \
+	X(DROP_RUNT, UPLINK, "runt", "shorter than the smallest message of its type")                               \
+	X(DROP_TRUNCATED, UPLINK, "truncated", "longer than the receive buffer")                                    \
+	X(DROP_OVERSIZED, UPLINK, "oversized", "longer than its type allows")                                       \
+	X(DROP_VERSION, UPLINK, "version", "another protocol version")                                              \
+	X(DROP_TYPE, UPLINK, "type", "unknown message type, or one that this side does not take")                   \
+	X(DROP_SESSION, UPLINK, "unknown_session", "no session with this ID")                                       \
+	X(DROP_EPOCH, UPLINK, "unknown_epoch", "no live key of this epoch")                                         \
+	X(DROP_FORGED, UPLINK, "forged", "the tag does not match")                                                  \
+	X(DROP_REPLAY, UPLINK, "replay", "seen before, or older than the replay window")                            \
+	X(DROP_PAYLOAD, UPLINK, "payload", "authentic, but the payload is not of its type")                         \
+	X(DROP_INNER_MALFORMED, UPLINK, "inner_malformed", "the inner packet is not IPv4 or IPv6 of that length")   \
+	X(DROP_INNER_SOURCE, UPLINK, "inner_source", "the inner source is not the sender's")                        \
+	X(DROP_INNER_DESTINATION, UPLINK, "inner_destination", "the inner destination may not be reached this way") \
+	X(DROP_TUN_WRITE, UPLINK, "tun_write", "the TUN refused the packet")                                        \
+	X(DROP_MAC1, UPLINK, "mac1", "HELLO or WELCOME not made for this key")                                      \
+	X(DROP_HANDSHAKE_FORGED, UPLINK, "handshake_forged", "the handshake message does not open")                 \
+	X(DROP_UNKNOWN_PEER, UPLINK, "unknown_peer", "HELLO from a public key that is not listed")                  \
+	X(DROP_STALE, UPLINK, "stale", "HELLO with a timestamp not above the peer's last")                          \
+	X(DROP_NO_SUITE, UPLINK, "no_suite", "HELLO without a suite that is offered here")                          \
+	X(DROP_NO_ADDRESS, UPLINK, "no_address", "HELLO, but the address pool or session table is full")            \
+	X(DROP_HELLO_RATE, UPLINK, "hello_rate", "HELLO above the rate of its source or peer")                      \
+	X(DROP_UNEXPECTED, UPLINK, "unexpected", "WELCOME or RESET that answers nothing of ours")                   \
+	X(DROP_OUT_MALFORMED, DOWNLINK, "out_malformed", "the TUN gave something that is not IPv4 or IPv6")         \
+	X(DROP_OUT_NO_SESSION, DOWNLINK, "out_no_session", "no session for the destination")                        \
+	X(DROP_OUT_NO_KEY, DOWNLINK, "out_no_key", "the session has no key to seal with")                           \
+	X(DROP_OUT_LIMIT, DOWNLINK, "out_key_limit", "the key's packet limit is reached")                           \
+	X(DROP_OUT_TOO_BIG, DOWNLINK, "out_too_big", "longer than the session's MTU")                               \
+	X(DROP_OUT_SEND, DOWNLINK, "out_send", "the socket refused the datagram")
+
+enum drop_direction { UPLINK, DOWNLINK };
+
+enum drop_reason {
+#define X(name, direction, label, text) name,
+	STATS_DROPS(X)
+#undef X
+		DROP_COUNT,
+	DROP_NONE = DROP_COUNT, /* what a data-path function returns when the packet lives on */
+};
+
+struct drop_info {
+	enum drop_direction direction;
+	const char *label;
+	const char *text;
+};
+extern const struct drop_info drop_infos[DROP_COUNT];
+
+enum stats_counter {
+#define X(name, text) STATS_##name,
+	STATS_COUNTERS(X)
+#undef X
+		STATS_COUNTER_COUNT,
+};
+
+struct counter_info {
+	const char *name;
+	const char *text;
+};
+extern const struct counter_info counter_infos[STATS_COUNTER_COUNT];
+
+struct stats {
+	_Atomic uint64_t counters[STATS_COUNTER_COUNT] CACHE_ALIGNED;
+	_Atomic uint64_t drops[DROP_COUNT];
+} CACHE_ALIGNED;
+
+/* A copy of the sums for a reader. */
+struct stats_snapshot {
+	uint64_t counters[STATS_COUNTER_COUNT];
+	uint64_t drops[DROP_COUNT];
+};
+
+/* Owner only. */
+static inline void stats_bump(_Atomic uint64_t *word, uint64_t by)
+{
+	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + by, memory_order_relaxed);
+}
+#define stats_add(stats, name, by) stats_bump(&(stats)->counters[STATS_##name], (by))
+
+static inline void stats_drop(struct stats *stats, enum drop_reason reason, uint64_t packets)
+{
+	stats_bump(&stats->drops[reason], packets);
+}
+
+/* Adds a thread's figures to the snapshot. Any thread. */
+void stats_read(const struct stats *stats, struct stats_snapshot *sum);
+
+/* Sum of the drops of one direction. */
+uint64_t stats_drop_sum(const struct stats_snapshot *snapshot, enum drop_direction direction);

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Coalescing, the inverse of segmentation: consecutive packets of one TCP or UDP flow become one super-packet for the
+ * TUN.
+ *
+ * Packets are not copied: frames point to the memory where each was opened, which must stay until the frames were
+ * written. Packets of a flow keep their order, also those that cannot be merged. A packet whose checksum is not
+ * verified right is never merged and never marked as checked: the receiver's stack shall find what we found. Merging
+ * wants: same addresses, ports, TTL, TOS with ECN, DF, flow label and options; TCP: next sequence number, same
+ * acknowledgement and window, only ACK and PSH set; equal payload sizes, a shorter one closes; PSH closes; no fragment;
+ * IPv4 IDs next to each other or all equal with DF.
+ *
+ * Owner: one worker. Fixed memory, no allocation after init. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tun/inner.h"
+#include "tun/tun.h"
+
+struct coalescer; /* large: allocated once */
+
+/* `packets` is how many packets one batch can hold. `offloads` says which super-packets the device takes. NULL: no
+ * memory. */
+struct coalescer *coalescer_new(size_t packets, struct tun_offloads offloads);
+void coalescer_free(struct coalescer *coalescer);
+
+/* Adds a packet that inner_parse() accepted; `inner->data` is modified when it becomes the head of a super-packet.
+ * False when the batch is full: take the frames first. */
+bool coalescer_add(struct coalescer *coalescer, const struct inner *inner);
+
+/* Finishes all super-packets and yields the frames in the order of their first packets; they stay valid until
+ * coalescer_reset(). */
+const struct tun_frame *coalescer_frames(struct coalescer *coalescer, size_t *count);
+void coalescer_reset(struct coalescer *coalescer);

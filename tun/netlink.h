@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The few rtnetlink requests a tunnel needs, over libmnl. Each is one request and its acknowledgement on a socket of
+ * the caller's. Return 0 or a negative errno with `error` set ("add route 10.0.0.0/8 to shardtun0: Operation not
+ * permitted"). Control thread only; needs CAP_NET_ADMIN. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/base/error.h"
+#include "core/base/ip.h"
+
+struct netlink; /* one NETLINK_ROUTE socket */
+
+struct netlink *netlink_open(struct error *error);
+void netlink_close(struct netlink *netlink);
+
+int netlink_link_set_mtu(struct netlink *netlink, unsigned ifindex, unsigned mtu, struct error *error);
+int netlink_link_set_up(struct netlink *netlink, unsigned ifindex, struct error *error);
+
+/* No IPv6 link-local address (IN6_ADDR_GEN_MODE_NONE): before the link goes up. 0 also when the kernel has no IPv6. */
+int netlink_link_no_link_local(struct netlink *netlink, unsigned ifindex, struct error *error);
+
+/* Adds an address with its prefix (IPv6: without duplicate address detection). An existing equal one is no error. */
+int netlink_address_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *address,
+			struct error *error);
+
+/* Adds (or replaces) a route to a network through the interface, in routing table `table`; RT_TABLE_MAIN is 254. */
+int netlink_route_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *network, uint32_t table,
+		      struct error *error);
+
+/* The policy rules that send what is not the tunnel's own into `table`, for one family (4 or 6), as wg-quick lays them:
+ *   priority P:     lookup main suppress_prefixlength 0      (only when `keep_local`: more specific routes of main
+ * first) priority P + 1: not fwmark MARK lookup TABLE netlink_rules_delete removes every rule that names `table` in
+ * either form, so a crashed run leaves nothing for good. */
+int netlink_rules_add(struct netlink *netlink, uint8_t family, uint32_t mark, uint32_t table, uint32_t priority,
+		      bool keep_local, struct error *error);
+int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table, uint32_t priority,
+			 struct error *error);
+
+/* MTU of the link that a packet to `destination` with `mark` would leave by; -ENETUNREACH when there is no route. */
+int netlink_route_mtu(struct netlink *netlink, const struct ip_address *destination, uint32_t mark, unsigned *mtu,
+		      struct error *error);

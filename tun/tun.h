@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The TUN side as the workers see it: frames (virtio-net header and IP packet) read from and written to a queue.
+ *
+ * A queue is reached through a small ops struct chosen once at start: the kernel's device (tun/device.c), a socketpair
+ * for tests, or null. One thread reads a queue, one thread writes it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "core/base/error.h"
+#include "core/base/ip.h"
+#include "tun/vnet.h"
+
+/* What the device does for us. Probed downwards at start: each falls back alone. `checksum` is a condition of the
+ * others. */
+struct tun_offloads {
+	bool checksum; /* partial checksums in both directions */
+	bool tso;      /* TCP super-packets, IPv4 and IPv6 */
+	bool uso;      /* UDP super-packets, IPv4 and IPv6: Linux 6.2 and later */
+};
+
+/* One frame to write: iov[0] is the virtio-net header, the rest the IP packet. */
+struct tun_frame {
+	const struct iovec *iov;
+	int iov_count;
+	uint32_t packets; /* how many packets the frame stands for (1 unless a super-packet) */
+};
+
+struct tun_queue;
+
+struct tun_ops {
+	/* Reads up to `count` frames, each into iov_base with room for iov_len bytes, and sets iov_len to what came.
+	 * Returns how many; 0 when none is waiting; a negative errno when the device is gone (-EBADFD, -EIO). Never
+	 * blocks. */
+	int (*read)(struct tun_queue *queue, struct iovec *frames, size_t count);
+	/* Writes one frame whole. 0, or a negative errno (the frame is lost). Never blocks. */
+	int (*write)(struct tun_queue *queue, const struct tun_frame *frame);
+};
+
+struct tun_queue {
+	const struct tun_ops *ops;
+	int fd; /* for epoll; -1 when there is none */
+	struct tun_offloads offloads;
+};
+
+/* --- the kernel's device ------------------------------------------------------------------------------------------ */
+
+struct tun_params {
+	const char *name;		   /* interface name, 1…15 characters; "" lets the kernel choose shardtun%d */
+	unsigned mtu;			   /* bytes of inner IP packet */
+	struct tun_offloads offloads;	   /* what to try; false switches one off */
+	const struct ip_prefix *addresses; /* with prefix length, host bits kept */
+	size_t address_count;
+};
+
+struct tun_device {
+	struct tun_queue queue; /* read and write, non-blocking */
+	char name[16];
+	unsigned ifindex;
+	struct tun_offloads offloads; /* those in force */
+};
+
+/* Creates the interface, probes offloads, sets MTU, addresses and link up, without link-local address or router
+ * discovery. On failure nothing is left and `error` says what to do (no /dev/net/tun: modprobe or DeviceAllow; EPERM:
+ * CAP_NET_ADMIN; EBUSY: interface held by another process). The interface goes when the queue is closed. Start-up;
+ * needs CAP_NET_ADMIN. */
+int tun_device_open(struct tun_device *device, const struct tun_params *params, struct error *error);
+void tun_device_close(struct tun_device *device);
