@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # make help lists the targets. Variables: CC, V=1, PROFILE=0|1, SAN=address|thread, DESTDIR, PREFIX.
 
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 PROFILE ?= 1
 SAN     ?=
 V       ?= 0
