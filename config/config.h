@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The configuration files of gateway and client as plain structs: every option holds its value or its default.
+ *
+ * Strict: an unknown section or key, a key given twice, a missing one, a bad value or an overlap is -EINVAL with
+ * "FILE:LINE: Key = offending text: what is wrong; what is right". The options themselves stand in config/options.h.
+ * Keys are not decoded here and key files not read: that is for those who may use crypto/. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "core/base/error.h"
+#include "core/base/ip.h"
+#include "core/base/log.h"
+
+enum {
+	CONFIG_KEY_TEXT_SIZE = 45,   /* 44 characters of base64 and the terminator */
+	CONFIG_INTERFACE_SIZE = 16,  /* IFNAMSIZ */
+	CONFIG_HOST_SIZE = 254,	     /* the longest DNS name and the terminator */
+	CONFIG_LISTEN_ADDRESSES = 2, /* at most */
+};
+
+/* A set of suites; auto is all of them. */
+enum config_cipher {
+	CONFIG_CIPHER_AES_256_GCM = 1 << 0,
+	CONFIG_CIPHER_CHACHA20_POLY1305 = 1 << 1,
+	CONFIG_CIPHER_ANY = CONFIG_CIPHER_AES_256_GCM | CONFIG_CIPHER_CHACHA20_POLY1305,
+};
+
+/* A set of offloads not to use even where they work. */
+enum config_offload {
+	CONFIG_OFFLOAD_TUN_CHECKSUM = 1 << 0,
+	CONFIG_OFFLOAD_TUN_TSO = 1 << 1,
+	CONFIG_OFFLOAD_TUN_USO = 1 << 2,
+	CONFIG_OFFLOAD_UDP_GSO = 1 << 3,
+	CONFIG_OFFLOAD_UDP_GRO = 1 << 4,
+};
+
+struct config_addresses {
+	struct ip_address *items; /* NULL when there are none */
+	unsigned *lines;	  /* where in the file each one stands */
+	size_t count;
+};
+
+struct config_prefixes {
+	struct ip_prefix *items; /* NULL when there are none */
+	unsigned *lines;	 /* where in the file each one stands */
+	size_t count;
+};
+
+struct config_endpoint {
+	char host[CONFIG_HOST_SIZE]; /* an address without brackets, or a name to resolve */
+	uint16_t port;		     /* host order, never 0 */
+};
+
+/* Options that gateway and client share. Paths are ready for open(2). */
+struct config_common {
+	char *private_key_file;
+	char interface[CONFIG_INTERFACE_SIZE];
+	enum config_cipher cipher;
+	const char *crypto_backend; /* as aead_engine_new() takes it; lives for ever */
+	uint32_t disabled_offloads; /* enum config_offload */
+	uint32_t stage_sampling;    /* one batch in so many is timed; 0 is none */
+	char *control_socket;	    /* fits sun_path */
+	enum log_level log_level;
+	uint32_t udp_buffer; /* bytes, each way */
+};
+
+struct config_peer {
+	char public_key[CONFIG_KEY_TEXT_SIZE];
+	char *preshared_key_file; /* NULL when there is none */
+	/* Up to one of each family, inside the gateway's networks, nobody else's. */
+	struct config_addresses addresses;
+	unsigned line; /* of its [Peer] */
+};
+
+struct gateway_config {
+	char *file; /* as it was given, for messages */
+	struct config_common common;
+	struct config_addresses listen_addresses; /* none is all of the machine's */
+	uint16_t listen_port;
+	/* The gateway's own inner addresses, one of each family at most, host bits kept. */
+	struct config_prefixes addresses;
+	uint32_t mtu;
+	uint32_t max_sessions;	  /* as written: not rounded */
+	uint32_t workers;	  /* 0 is auto */
+	uint32_t tun_readers;	  /* 0 is the worker's own loop, and auto */
+	uint32_t rekey_interval;  /* seconds */
+	uint32_t session_timeout; /* seconds */
+	bool client_to_client;
+	struct config_peer *peers; /* in the file's order */
+	size_t peer_count;
+};
+
+struct client_config {
+	char *file; /* as it was given, for messages */
+	struct config_common common;
+	uint16_t listen_port; /* 0 is any */
+	uint32_t mtu;	      /* 0 is auto: the route's less our overhead */
+	uint32_t route_table; /* 0 is off: leave routes alone */
+	struct {
+		char public_key[CONFIG_KEY_TEXT_SIZE];
+		char *preshared_key_file; /* NULL when there is none */
+		struct config_endpoint endpoint;
+		struct config_prefixes allowed_ips; /* networks without host bits, sorted, each once */
+		uint32_t persistent_keepalive;	    /* seconds; 0 is off */
+	} gateway;
+};
+
+/* Each reads a whole file and yields a struct that the matching free gives back. On failure *config is NULL and
+ * `error` says where and why. Any thread. */
+int config_load_gateway(const char *path, struct gateway_config **config, struct error *error);
+int config_load_client(const char *path, struct client_config **config, struct error *error);
+
+/* Both take NULL. */
+void config_free_gateway(struct gateway_config *config);
+void config_free_client(struct client_config *config);
+
+enum config_section {
+	CONFIG_SECTION_GATEWAY, /* [Gateway] of the gateway's file */
+	CONFIG_SECTION_PEER,	/* [Peer] there */
+	CONFIG_SECTION_CLIENT,	/* [Client] of the client's file */
+	CONFIG_SECTION_REMOTE,	/* [Gateway] there */
+};
+
+/* Writes the section's header and one line per option, "  Name = FORM  help (default: X)", for --help and for the
+ * check that manual and examples know every option. */
+void config_print_options(FILE *out, enum config_section section);
