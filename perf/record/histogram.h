@@ -12,6 +12,7 @@
 enum {
 	HISTOGRAM_SUB_BITS = 5, /* 32 parts a power of two: half a part is 1.6 % */
 	HISTOGRAM_SUB_COUNT = 1 << HISTOGRAM_SUB_BITS,
+	HISTOGRAM_ERROR_PERCENT = 100 / (2 * HISTOGRAM_SUB_COUNT) + 1, /* half a part, rounded up */
 	HISTOGRAM_MAX_BITS = 40, /* 2^40 cycles are minutes: larger values count in the last bucket */
 	HISTOGRAM_BUCKETS = (HISTOGRAM_MAX_BITS - HISTOGRAM_SUB_BITS + 1) * HISTOGRAM_SUB_COUNT,
 };
@@ -22,7 +23,7 @@ struct histogram {
 	_Atomic uint64_t buckets[HISTOGRAM_BUCKETS];
 };
 
-/* The bucket of a value, and the smallest and largest value of a bucket. */
+/* The bucket of a value, and the smallest and largest value of a bucket (of the last: UINT64_MAX). */
 static inline unsigned histogram_bucket(uint64_t value)
 {
 	if (value >= 1ull << HISTOGRAM_MAX_BITS)
@@ -60,6 +61,6 @@ struct histogram_sum {
 /* Adds a thread's histogram. Any thread. `sum` starts zeroed. */
 void histogram_merge(struct histogram_sum *sum, const struct histogram *histogram);
 
-/* The value below which `fraction` (0…1) of the recorded ones lie: the middle of its bucket, never above max. 0 when
- * empty. */
+/* The smallest value that `fraction` (0…1) of the recorded ones do not exceed: the middle of its bucket, never above
+ * max; in the last bucket, max itself. 0 when empty. */
 uint64_t histogram_quantile(const struct histogram_sum *sum, double fraction);

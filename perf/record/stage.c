@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "perf/record/stage.h"
+
+#include <string.h>
+
+const struct stage_info stage_infos[STAGE_COUNT] = {
+#define X(stage, name, what, description) [stage] = {.label = name, .unit = what, .text = description},
+	STAGES(X)
+#undef X
+};
+
+void stage_recorder_init(struct stage_recorder *recorder, uint32_t interval)
+{
+	/* A countdown of 0 samples the first batch: a thread that sees little traffic shows something at once. */
+	memset(recorder, 0, sizeof *recorder);
+	recorder->interval = interval;
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "perf/record/stats.h"
+
+const struct drop_info drop_infos[DROP_COUNT] = {
+#define X(reason, way, name, description) [reason] = {.direction = way, .label = name, .text = description},
+	STATS_DROPS(X)
+#undef X
+};
+
+const struct counter_info counter_infos[STATS_COUNTER_COUNT] = {
+#define X(counter, description) [STATS_##counter] = {.name = #counter, .text = description},
+	STATS_COUNTERS(X)
+#undef X
+};
+
+void stats_read(const struct stats *stats, struct stats_snapshot *sum)
+{
+	for (size_t i = 0; i < STATS_COUNTER_COUNT; i++)
+		sum->counters[i] += atomic_load_explicit(&stats->counters[i], memory_order_relaxed);
+	for (size_t i = 0; i < DROP_COUNT; i++)
+		sum->drops[i] += atomic_load_explicit(&stats->drops[i], memory_order_relaxed);
+}
+
+uint64_t stats_drop_sum(const struct stats_snapshot *snapshot, enum drop_direction direction)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < DROP_COUNT; i++) {
+		if (drop_infos[i].direction == direction)
+			sum += snapshot->drops[i];
+	}
+	return sum;
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "perf/record/stats.h"
+
+#include <criterion/criterion.h>
+#include <ctype.h>
+
+#include "perf/record/stage.h"
+
+static bool is_label(const char *text)
+{
+	bool good = text != NULL && islower((unsigned char)text[0]);
+	for (; good && *text != '\0'; text++)
+		good = islower((unsigned char)*text) || isdigit((unsigned char)*text) || *text == '_';
+	return good;
+}
+
+Test(stats, every_table_entry_has_a_unique_label_and_a_text)
+{
+	for (size_t i = 0; i < DROP_COUNT; i++) {
+		cr_assert(is_label(drop_infos[i].label), "drop %zu", i);
+		cr_assert_str_neq(drop_infos[i].text, "");
+		for (size_t j = 0; j < i; j++)
+			cr_assert_str_neq(drop_infos[i].label, drop_infos[j].label);
+	}
+	for (size_t i = 0; i < STATS_COUNTER_COUNT; i++) {
+		cr_assert(is_label(counter_infos[i].name), "counter %zu", i);
+		cr_assert_str_neq(counter_infos[i].text, "");
+		for (size_t j = 0; j < i; j++)
+			cr_assert_str_neq(counter_infos[i].name, counter_infos[j].name);
+	}
+	for (size_t i = 0; i < STAGE_COUNT; i++) {
+		cr_assert(is_label(stage_infos[i].label), "stage %zu", i);
+		cr_assert_str_neq(stage_infos[i].unit, "");
+		cr_assert_str_neq(stage_infos[i].text, "");
+	}
+}
+
+Test(stats, tables_stand_in_the_order_of_their_enums)
+{
+	cr_assert_str_eq(drop_infos[DROP_RUNT].label, "runt");
+	cr_assert_eq(drop_infos[DROP_RUNT].direction, UPLINK);
+	cr_assert_str_eq(drop_infos[DROP_OUT_SEND].label, "out_send");
+	cr_assert_eq(drop_infos[DROP_OUT_SEND].direction, DOWNLINK);
+	cr_assert_str_eq(counter_infos[STATS_udp_rx_packets].name, "udp_rx_packets");
+	cr_assert_str_eq(counter_infos[STATS_sleeps].name, "sleeps");
+	cr_assert_str_eq(stage_infos[STAGE_RESIDENCE_DOWN].label, "residence_down");
+}
+
+Test(stats, reading_sums_over_threads)
+{
+	struct stats a = {0}, b = {0};
+	stats_add(&a, udp_rx_packets, 10);
+	stats_add(&b, udp_rx_packets, 5);
+	stats_add(&b, sleeps, 1);
+	stats_drop(&a, DROP_REPLAY, 3);
+	stats_drop(&b, DROP_REPLAY, 4);
+
+	struct stats_snapshot sum = {0};
+	stats_read(&a, &sum);
+	stats_read(&b, &sum);
+	cr_assert_eq(sum.counters[STATS_udp_rx_packets], 15);
+	cr_assert_eq(sum.counters[STATS_sleeps], 1);
+	cr_assert_eq(sum.drops[DROP_REPLAY], 7);
+	cr_assert_eq(sum.drops[DROP_RUNT], 0);
+}
+
+Test(stats, drop_sums_keep_the_directions_apart)
+{
+	struct stats stats = {0};
+	uint64_t expected[2] = {0};
+	for (unsigned i = 0; i < DROP_COUNT; i++) {
+		stats_drop(&stats, (enum drop_reason)i, 1ull << i);
+		expected[drop_infos[i].direction] += 1ull << i;
+	}
+	struct stats_snapshot snapshot = {0};
+	stats_read(&stats, &snapshot);
+	cr_assert_eq(stats_drop_sum(&snapshot, UPLINK), expected[UPLINK]);
+	cr_assert_eq(stats_drop_sum(&snapshot, DOWNLINK), expected[DOWNLINK]);
+	cr_assert_neq(expected[UPLINK], 0);
+	cr_assert_neq(expected[DOWNLINK], 0);
+}
+
+static uint64_t stage_count(const struct stage_recorder *recorder, enum stage stage)
+{
+	struct histogram_sum sum = {0};
+	histogram_merge(&sum, &recorder->histograms[stage]);
+	return sum.count;
+}
+
+static void run_batches(struct stage_recorder *recorder, int batches)
+{
+	for (int i = 0; i < batches; i++) {
+		stage_begin(recorder);
+		stage_lap(recorder, STAGE_UDP_RECV);
+		stage_skip(recorder);
+		stage_lap(recorder, STAGE_OPEN);
+		stage_end(recorder, STAGE_RESIDENCE_UP);
+	}
+}
+
+Test(stage, samples_the_first_batch_and_then_one_in_interval)
+{
+	static const struct {
+		uint32_t interval;
+		int batches;
+		uint64_t sampled;
+	} cases[] = {{0, 100, 0}, {1, 100, 100}, {2, 5, 3}, {64, 1, 1}, {64, 64, 1}, {64, 65, 2}, {64, 640, 10}};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		static struct stage_recorder recorder;
+		stage_recorder_init(&recorder, cases[i].interval);
+		run_batches(&recorder, cases[i].batches);
+		uint64_t expected = SHARDTUN_PROFILE ? cases[i].sampled : 0;
+		cr_assert_eq(stage_count(&recorder, STAGE_UDP_RECV), expected, "case %zu", i);
+		cr_assert_eq(stage_count(&recorder, STAGE_OPEN), expected, "case %zu", i);
+		cr_assert_eq(stage_count(&recorder, STAGE_RESIDENCE_UP), expected, "case %zu", i);
+		cr_assert_eq(stage_count(&recorder, STAGE_SEAL), 0, "case %zu", i);
+	}
+}
+
+Test(stage, laps_add_up_to_at_most_the_residence)
+{
+	static struct stage_recorder recorder;
+	stage_recorder_init(&recorder, 1);
+	run_batches(&recorder, 1000);
+	struct histogram_sum laps = {0}, whole = {0};
+	histogram_merge(&laps, &recorder.histograms[STAGE_UDP_RECV]);
+	histogram_merge(&laps, &recorder.histograms[STAGE_OPEN]);
+	histogram_merge(&whole, &recorder.histograms[STAGE_RESIDENCE_UP]);
+	cr_assert_leq(laps.sum, whole.sum);
+	cr_assert(SHARDTUN_PROFILE == 0 || laps.sum > 0);
+}
+
+Test(stage, initialising_again_forgets_everything)
+{
+	static struct stage_recorder recorder;
+	stage_recorder_init(&recorder, 1);
+	run_batches(&recorder, 10);
+	stage_recorder_init(&recorder, 64);
+	cr_assert_eq(stage_count(&recorder, STAGE_UDP_RECV), 0);
+	cr_assert_eq(recorder.interval, 64);
+}
