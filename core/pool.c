@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/pool.h"
+
+#include <stdlib.h>
+
+/* Host numbers of a prefix, capped. */
+static uint32_t host_count(const struct ip_prefix *prefix)
+{
+	unsigned bits = (prefix->address.family == 4 ? 32u : 128u) - prefix->length;
+	return bits >= 22 ? POOL_SIZE_MAX : 1u << bits;
+}
+
+static uint64_t pack(enum pool_state state, uint32_t session_id)
+{
+	return (uint64_t)state << 32 | session_id;
+}
+
+static enum pool_state state_of(const struct pool *pool, uint32_t index)
+{
+	return (enum pool_state)(atomic_load_explicit(&pool->entries[index], memory_order_relaxed) >> 32);
+}
+
+/* Network and broadcast addresses, the subnet-router anycast address, and the gateway's own are never given out. */
+static bool index_usable(const struct pool *pool, uint32_t index)
+{
+	if (index >= pool->size || index == 0)
+		return false;
+	if (pool->gateway4.address.family != 0) {
+		uint32_t own = load_be32(pool->gateway4.address.bytes) - pool->base4;
+		bool broadcast = pool->gateway4.length <= 30 &&
+				 index == (uint32_t)((1ull << (32 - pool->gateway4.length)) - 1);
+		if (index == own || broadcast)
+			return false;
+	}
+	if (pool->gateway6.address.family != 0) {
+		bool near = memcmp(pool->gateway6.address.bytes, pool->upper6, sizeof pool->upper6) == 0;
+		if (near && index == load_be32(pool->gateway6.address.bytes + 12) - pool->base6)
+			return false;
+	}
+	return true;
+}
+
+int pool_init(struct pool *pool, const struct ip_prefix *addresses, size_t count, struct error *error)
+{
+	*pool = (struct pool){.size = POOL_SIZE_MAX, .cursor = 1};
+	for (size_t i = 0; i < count; i++) {
+		const struct ip_prefix *own = &addresses[i];
+		struct ip_prefix network = ip_prefix_network(own);
+		struct ip_prefix *slot = own->address.family == 4 ? &pool->gateway4 : &pool->gateway6;
+		if (slot->address.family != 0)
+			return error_set(error, -EINVAL,
+					 "Address: two networks of one family; one IPv4 and one IPv6 can be served");
+		*slot = *own;
+		if (own->address.family == 4) {
+			pool->base4 = load_be32(network.address.bytes);
+		} else {
+			pool->base6 = load_be32(network.address.bytes + 12);
+			memcpy(pool->upper6, network.address.bytes, sizeof pool->upper6);
+		}
+		if (host_count(own) < pool->size)
+			pool->size = host_count(own);
+	}
+	if (count == 0)
+		pool->size = 0;
+
+	pool->entries = calloc(pool->size + 1, sizeof *pool->entries);
+	pool->held = calloc(pool->size + 1, sizeof *pool->held);
+	if (pool->entries == NULL || pool->held == NULL) {
+		pool_deinit(pool);
+		return error_set(error, -ENOMEM, "address pool of %u entries: out of memory", pool->size);
+	}
+	for (uint32_t index = 0; index < pool->size; index++)
+		pool->usable += index_usable(pool, index);
+	if (pool->usable == 0) {
+		pool_deinit(pool);
+		return error_set(error, -EINVAL,
+				 "Address: the networks leave no address for clients; give a shorter prefix such as "
+				 "10.8.0.1/16");
+	}
+	return 0;
+}
+
+void pool_deinit(struct pool *pool)
+{
+	free(pool->entries);
+	free(pool->held);
+	pool->entries = NULL;
+	pool->held = NULL;
+}
+
+bool pool_covers(const struct pool *pool, const struct ip_address *address)
+{
+	return ip_prefix_contains(address->family == 4 ? &pool->gateway4 : &pool->gateway6, address);
+}
+
+bool pool_index(const struct pool *pool, const struct ip_address *address, uint32_t *index)
+{
+	if (!pool_covers(pool, address))
+		return false;
+	if (address->family == 4) {
+		*index = load_be32(address->bytes) - pool->base4;
+	} else {
+		if (memcmp(address->bytes, pool->upper6, sizeof pool->upper6) != 0)
+			return false;
+		*index = load_be32(address->bytes + 12) - pool->base6;
+	}
+	return index_usable(pool, *index);
+}
+
+void pool_addresses(const struct pool *pool, uint32_t index, struct ip_prefix *address4, struct ip_prefix *address6)
+{
+	*address4 = *address6 = (struct ip_prefix){0};
+	if (pool->gateway4.address.family != 0) {
+		*address4 = pool->gateway4;
+		store_be32(address4->address.bytes, pool->base4 + index);
+	}
+	if (pool->gateway6.address.family != 0) {
+		*address6 = pool->gateway6;
+		memcpy(address6->address.bytes, pool->upper6, sizeof pool->upper6);
+		store_be32(address6->address.bytes + 12, pool->base6 + index);
+	}
+}
+
+void pool_hold(struct pool *pool, uint32_t index)
+{
+	pool->held[index] = 1;
+}
+
+static bool try_reserve(struct pool *pool, uint32_t index)
+{
+	uint64_t expected = pack(POOL_FREE, 0);
+	if (!atomic_compare_exchange_strong_explicit(&pool->entries[index], &expected, pack(POOL_RESERVED, 0),
+						     memory_order_relaxed, memory_order_relaxed))
+		return false;
+	pool->used++;
+	return true;
+}
+
+uint32_t pool_reserve(struct pool *pool, uint32_t index)
+{
+	if (index != POOL_NONE)
+		return index_usable(pool, index) && try_reserve(pool, index) ? index : POOL_NONE;
+
+	for (uint32_t tried = 0; tried < pool->size; tried++) {
+		uint32_t candidate = pool->cursor++ % pool->size;
+		if (!pool->held[candidate] && index_usable(pool, candidate) && try_reserve(pool, candidate))
+			return candidate;
+	}
+	return POOL_NONE;
+}
+
+void pool_activate(struct pool *pool, uint32_t index, uint32_t session_id)
+{
+	atomic_store_explicit(&pool->entries[index], pack(POOL_ACTIVE, session_id), memory_order_release);
+}
+
+void pool_release(struct pool *pool, uint32_t index)
+{
+	if (state_of(pool, index) == POOL_FREE)
+		return;
+	atomic_store_explicit(&pool->entries[index], pack(POOL_FREE, 0), memory_order_release);
+	pool->used--;
+}

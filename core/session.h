@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A session: one peer's ID, inner addresses, keys and endpoint. Owned by one worker, which alone reads and writes it.
+ */
+#pragma once
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <urcu/list.h>
+
+#include "core/base/clock.h"
+#include "core/base/ip.h"
+#include "core/transport.h"
+
+#define SESSION_PREVIOUS_KEY_NS (10 * NS_PER_S)	  /* how long the old key still opens after the new one was used */
+#define SESSION_PENDING_NS	(10 * NS_PER_S)	  /* how long a handshake waits for its confirmation */
+#define SESSION_KEY_MAX_AGE_NS	(3600 * NS_PER_S) /* MaxKeyAge */
+#define SESSION_KEEPALIVE_NS	(10 * NS_PER_S)	  /* DATA came and nothing was sent */
+#define SESSION_SILENCE_NS	(15 * NS_PER_S)	  /* DATA was sent and nothing came: the client handshakes */
+
+/* Where the other side is, and by which of our addresses it reached us. IPv4 is v4-mapped. */
+struct endpoint {
+	struct sockaddr_in6 remote; /* scope ID set for link-local addresses only */
+	struct in6_addr local;	    /* unspecified: the kernel chooses */
+};
+
+static inline bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
+{
+	return a->remote.sin6_port == b->remote.sin6_port && a->remote.sin6_scope_id == b->remote.sin6_scope_id &&
+	       memcmp(&a->remote.sin6_addr, &b->remote.sin6_addr, sizeof a->remote.sin6_addr) == 0 &&
+	       memcmp(&a->local, &b->local, sizeof a->local) == 0;
+}
+
+enum session_state {
+	SESSION_PENDING, /* handshake answered, not confirmed */
+	SESSION_ACTIVE,
+};
+
+struct peer;
+
+struct session {
+	/* the data path reads these */
+	uint32_t id;
+	uint16_t mtu; /* largest inner packet, bytes */
+	uint8_t state;
+	struct transport_key *current;	/* seals; NULL before the first confirmation and after key death */
+	struct transport_key *previous; /* only opens */
+	struct transport_key *next;	/* handshake answered, not confirmed: only opens */
+	struct endpoint endpoint;
+	struct ip_prefix inner4, inner6; /* own addresses with the network's prefix length; family 0: none */
+
+	/* the data path writes these, once per batch */
+	uint64_t received;   /* monotonic ns of the last authentic packet */
+	uint64_t sent;	     /* of the last packet sent */
+	uint64_t unanswered; /* of the first DATA sent since anything authentic came; 0 none */
+	uint64_t unreplied;  /* of the first DATA received since anything was sent; 0 none */
+	uint64_t data_moved; /* of the last DATA in either direction */
+
+	/* life cycle */
+	uint64_t born;
+	uint64_t next_born;		    /* when `next` was made */
+	struct endpoint handshake_endpoint; /* where the HELLO behind `next` came from */
+	uint32_t keepalive;		    /* s, 0 = only when there is a reason */
+	struct peer *peer;		    /* the gateway's; NULL at the client */
+	uint32_t pool_index;		    /* the gateway's */
+	struct cds_list_head node;	    /* in the owner's list of sessions */
+};
+
+/* Zeroed, pending, without keys. NULL: no memory. */
+struct session *session_new(uint32_t id, uint64_t now);
+
+/* Wipes the keys and frees; NULL is allowed. */
+void session_free(struct session *session);
+
+/* The live key of an epoch taken from the wire, or NULL. */
+static inline struct transport_key *session_key(const struct session *session, unsigned epoch)
+{
+	if (likely(session->current != NULL && session->current->epoch == epoch))
+		return session->current;
+	if (session->next != NULL && session->next->epoch == epoch)
+		return session->next;
+	if (session->previous != NULL && session->previous->epoch == epoch)
+		return session->previous;
+	return NULL;
+}
+
+/* Installs `key` as next, dropping an unconfirmed one before it. The session owns it from here. */
+void session_set_next(struct session *session, struct transport_key *key, uint64_t now);
+
+/* Next becomes current, current previous, previous is wiped. Returns whether there was a current key (a rekey). */
+bool session_promote(struct session *session);
+
+/* Drops what is due: previous 10 s after the current was first used, next when it was not confirmed, any key at its
+ * greatest age. */
+void session_expire_keys(struct session *session, uint64_t now);
+
+/* Whether DATA moved under a current key that is due for renewal: older than `interval` ns, or near a packet limit. */
+bool session_wants_rekey(const struct session *session, uint64_t interval, uint64_t now);
