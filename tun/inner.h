@@ -8,6 +8,37 @@
 
 #include "core/base/ip.h"
 
+/* Where the fields lie that are read or patched here and above, in bytes from the start of their header. */
+enum {
+	IPV4_AT_TOS = 1,
+	IPV4_AT_LENGTH = 2,
+	IPV4_AT_ID = 4,
+	IPV4_AT_FRAGMENT = 6, /* flags and offset */
+	IPV4_AT_TTL = 8,
+	IPV4_AT_PROTOCOL = 9,
+	IPV4_AT_CHECKSUM = 10,
+	IPV4_AT_SOURCE = 12,
+	IPV4_AT_DESTINATION = 16,
+	IPV4_HEADER_MIN = 20,
+	IPV6_AT_LENGTH = 4, /* of what follows the header */
+	IPV6_AT_NEXT_HEADER = 6,
+	IPV6_AT_HOP_LIMIT = 7,
+	IPV6_AT_SOURCE = 8,
+	IPV6_AT_DESTINATION = 24,
+	IPV6_HEADER_LENGTH = 40,
+	TCP_AT_SEQUENCE = 4,
+	TCP_AT_ACKNOWLEDGEMENT = 8,
+	TCP_AT_DATA_OFFSET = 12,
+	TCP_AT_FLAGS = 13,
+	TCP_AT_WINDOW = 14,
+	TCP_AT_CHECKSUM = 16,
+	TCP_AT_URGENT = 18,
+	TCP_HEADER_MIN = 20,
+	UDP_AT_LENGTH = 4,
+	UDP_AT_CHECKSUM = 6,
+	UDP_HEADER_LENGTH = 8,
+};
+
 struct inner {
 	uint8_t *data;	      /* the IP header */
 	uint32_t length;      /* of the IP packet in bytes; equals the IP header's own length field */
