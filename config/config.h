@@ -73,7 +73,7 @@ struct config_peer {
 	char *preshared_key_file; /* NULL when there is none */
 	/* Up to one of each family, inside the gateway's networks, nobody else's. */
 	struct config_addresses addresses;
-	unsigned line; /* of its [Peer] */
+	unsigned line; /* of its PublicKey */
 };
 
 struct gateway_config {
@@ -125,6 +125,6 @@ enum config_section {
 	CONFIG_SECTION_REMOTE,	/* [Gateway] there */
 };
 
-/* Writes the section's header and one line per option, "  Name = FORM  help (default: X)", for --help and for the
- * check that manual and examples know every option. */
+/* Writes the section's header and one line per option, "  Name = FORM  help (default: X)" or "(mandatory)", for --help
+ * and for the check that manual and examples know every option. */
 void config_print_options(FILE *out, enum config_section section);

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	IPV6_LOWEST_MTU = 1280, /* RFC 8200, section 5: below it the kernel takes IPv6 off the interface */
+	SHORTEST_POOL_PREFIX = 8,
+	POOL_HOST_BITS = 2, /* network, broadcast, us and one client */
+};
+
+static unsigned family_bits(const struct ip_address *address)
+{
+	return address->family == 4 ? 32 : 128;
+}
+
+/* Why nobody may have this inner address, or NULL. The data path refuses the same ones. */
+static const char *address_unfit(const struct ip_address *address)
+{
+	const uint8_t *b = address->bytes;
+	static const uint8_t zeros[16];
+	if (address->family == 4) {
+		if (b[0] == 0 || b[0] >= 240)
+			return "a reserved address";
+		if (b[0] == 127)
+			return "a loopback address";
+		if (b[0] >= 224)
+			return "a multicast address";
+		return b[0] == 169 && b[1] == 254 ? "a link-local address" : NULL;
+	}
+	if (memcmp(b, zeros, 15) == 0 && b[15] <= 1)
+		return b[15] == 1 ? "a loopback address" : "a reserved address";
+	if (b[0] == 0xff)
+		return "a multicast address";
+	return b[0] == 0xfe && (b[1] & 0xc0) == 0x80 ? "a link-local address" : NULL;
+}
+
+/* Why an address of the network belongs to no host, or NULL. */
+static const char *address_taken_by_network(const struct ip_prefix *network, const struct ip_address *address)
+{
+	bool zeros = true, ones = true;
+	for (unsigned bit = network->length; bit < family_bits(address); bit++) {
+		bool set = address->bytes[bit / 8] & (0x80u >> (bit % 8));
+		zeros = zeros && !set;
+		ones = ones && set;
+	}
+	if (zeros)
+		return "the network itself";
+	return ones && address->family == 4 ? "the network's broadcast address" : NULL;
+}
+
+static int check_gateway_address(const struct gateway_config *config, size_t i, struct error *error)
+{
+	const struct ip_prefix *prefix = &config->addresses.items[i];
+	unsigned longest = family_bits(&prefix->address) - POOL_HOST_BITS;
+	char text[IP_TEXT_MAX];
+	ip_prefix_format(prefix, text);
+
+	const char *why = address_unfit(&prefix->address);
+	if (why != NULL)
+		return error_set(error, -EINVAL,
+				 "%s:%u: Address = %s: %s; private networks are 10.0.0.0/8 and fd00::/8", config->file,
+				 config->addresses.lines[i], text, why);
+	if (prefix->length < SHORTEST_POOL_PREFIX || prefix->length > longest)
+		return error_set(
+			error, -EINVAL,
+			"%s:%u: Address = %s: not a network to give clients addresses from; write a prefix length "
+			"from %d to %u",
+			config->file, config->addresses.lines[i], text, SHORTEST_POOL_PREFIX, longest);
+	why = address_taken_by_network(prefix, &prefix->address);
+	if (why != NULL)
+		return error_set(error, -EINVAL, "%s:%u: Address = %s: %s; write an address in it", config->file,
+				 config->addresses.lines[i], text, why);
+	for (size_t other = 0; other < i; other++) {
+		if (config->addresses.items[other].address.family == prefix->address.family)
+			return error_set(error, -EINVAL,
+					 "%s:%u: Address = %s: a second IPv%u network; one in each family",
+					 config->file, config->addresses.lines[i], text, prefix->address.family);
+	}
+	return 0;
+}
+
+static int check_mtu(const char *file, unsigned line, uint32_t mtu, const struct config_prefixes *prefixes,
+		     const char *key, struct error *error)
+{
+	for (size_t i = 0; i < prefixes->count; i++) {
+		if (prefixes->items[i].address.family == 6 && mtu < IPV6_LOWEST_MTU)
+			return error_set(error, -EINVAL, "%s:%u: MTU = %u: too small for the IPv6 in %s; at least %d",
+					 file, line, mtu, key, IPV6_LOWEST_MTU);
+	}
+	return 0;
+}
+
+static int check_peer_address(const struct gateway_config *config, const struct config_peer *peer, size_t i,
+			      struct error *error)
+{
+	const struct ip_address *address = &peer->addresses.items[i];
+	unsigned line = peer->addresses.lines[i];
+	char text[IP_TEXT_MAX];
+	ip_address_format(address, text);
+
+	for (size_t other = 0; other < i; other++) {
+		if (peer->addresses.items[other].family == address->family)
+			return error_set(error, -EINVAL,
+					 "%s:%u: Address = %s: a second IPv%u address of this peer; one in each family",
+					 config->file, line, text, address->family);
+	}
+	for (size_t n = 0; n < config->addresses.count; n++) {
+		const struct ip_prefix *network = &config->addresses.items[n];
+		if (!ip_prefix_contains(network, address))
+			continue;
+		const char *why = ip_address_equal(&network->address, address)
+					  ? "the gateway's own address"
+					  : address_taken_by_network(network, address);
+		if (why != NULL)
+			return error_set(error, -EINVAL, "%s:%u: Address = %s: %s; choose another", config->file, line,
+					 text, why);
+		return 0;
+	}
+	return error_set(error, -EINVAL, "%s:%u: Address = %s: outside the pool; choose one in the [Gateway]'s Address",
+			 config->file, line, text);
+}
+
+/* A value that only one may have. */
+struct claim {
+	const void *value;
+	unsigned line;
+};
+
+static int claim_compare(const void *a, const void *b, void *size)
+{
+	const struct claim *left = a, *right = b;
+	int order = memcmp(left->value, right->value, *(const size_t *)size);
+	return order != 0 ? order : (left->line > right->line) - (left->line < right->line);
+}
+
+/* The second of two claims to one value of `size` bytes, or NULL; *first is then the other's line. Sorts: a file may
+ * have a million peers. */
+static const struct claim *claim_conflict(struct claim *claims, size_t count, size_t size, unsigned *first)
+{
+	qsort_r(claims, count, sizeof *claims, claim_compare, &size);
+	for (size_t i = 1; i < count; i++) {
+		if (memcmp(claims[i - 1].value, claims[i].value, size) == 0) {
+			*first = claims[i - 1].line;
+			return &claims[i];
+		}
+	}
+	return NULL;
+}
+
+static int check_peers_differ(const struct gateway_config *config, struct error *error)
+{
+	size_t address_count = 0;
+	for (size_t i = 0; i < config->peer_count; i++)
+		address_count += config->peers[i].addresses.count;
+	struct claim *keys = calloc(config->peer_count + 1, sizeof *keys);
+	struct claim *addresses = calloc(address_count + 1, sizeof *addresses);
+	int result = 0;
+	if (keys == NULL || addresses == NULL) {
+		result = error_set(error, -ENOMEM, "%s: out of memory", config->file);
+		goto cleanup;
+	}
+	address_count = 0;
+	for (size_t i = 0; i < config->peer_count; i++) {
+		const struct config_peer *peer = &config->peers[i];
+		keys[i] = (struct claim){peer->public_key, peer->line};
+		for (size_t n = 0; n < peer->addresses.count; n++)
+			addresses[address_count++] = (struct claim){&peer->addresses.items[n],
+								    peer->addresses.lines[n]};
+	}
+
+	unsigned first;
+	const struct claim *second = claim_conflict(keys, config->peer_count, CONFIG_KEY_TEXT_SIZE, &first);
+	if (second != NULL) {
+		result = error_set(error, -EINVAL,
+				   "%s:%u: PublicKey = %s: line %u's peer has this key; one [Peer] for a key",
+				   config->file, second->line, (const char *)second->value, first);
+		goto cleanup;
+	}
+	second = claim_conflict(addresses, address_count, sizeof(struct ip_address), &first);
+	if (second != NULL) {
+		char text[IP_TEXT_MAX];
+		result = error_set(error, -EINVAL,
+				   "%s:%u: Address = %s: line %u's peer has this address; choose another", config->file,
+				   second->line, ip_address_format(second->value, text), first);
+	}
+cleanup:
+	free(addresses);
+	free(keys);
+	return result;
+}
+
+int config_check_gateway(const struct gateway_config *config, const struct config_lines *lines, struct error *error)
+{
+	int result = 0;
+	for (size_t i = 0; i < config->addresses.count && result == 0; i++)
+		result = check_gateway_address(config, i, error);
+	if (result == 0)
+		result = check_mtu(config->file, lines->mtu, config->mtu, &config->addresses, "Address", error);
+
+	const struct config_addresses *listen = &config->listen_addresses;
+	_Static_assert(CONFIG_LISTEN_ADDRESSES == 2, "one pair to compare");
+	if (result == 0 && listen->count == 2 && ip_address_equal(&listen->items[0], &listen->items[1])) {
+		char text[IP_TEXT_MAX];
+		result = error_set(error, -EINVAL, "%s:%u: ListenAddress = %s: given twice; write it once",
+				   config->file, listen->lines[1], ip_address_format(&listen->items[1], text));
+	}
+
+	for (size_t i = 0; i < config->peer_count; i++) {
+		for (size_t n = 0; n < config->peers[i].addresses.count && result == 0; n++)
+			result = check_peer_address(config, &config->peers[i], n, error);
+	}
+	return result != 0 ? result : check_peers_differ(config, error);
+}
+
+struct network {
+	struct ip_prefix prefix;
+	unsigned line;
+};
+
+static int network_compare(const void *a, const void *b)
+{
+	return memcmp(&((const struct network *)a)->prefix, &((const struct network *)b)->prefix,
+		      sizeof(struct ip_prefix));
+}
+
+/* Lists are often put together by scripts from others: one network written twice is no mistake worth stopping for, but
+ * whoever makes routes of them should see it once. */
+static int normalize_allowed_ips(struct config_prefixes *list)
+{
+	struct network *networks = calloc(list->count, sizeof *networks);
+	if (networks == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < list->count; i++)
+		networks[i] = (struct network){ip_prefix_network(&list->items[i]), list->lines[i]};
+	qsort(networks, list->count, sizeof *networks, network_compare);
+	size_t kept = 0;
+	for (size_t i = 0; i < list->count; i++) {
+		if (i > 0 && network_compare(&networks[i - 1], &networks[i]) == 0)
+			continue;
+		list->items[kept] = networks[i].prefix;
+		list->lines[kept++] = networks[i].line;
+	}
+	list->count = kept;
+	free(networks);
+	return 0;
+}
+
+int config_check_client(struct client_config *config, const struct config_lines *lines, struct error *error)
+{
+	enum { TABLE_DEFAULT = 253, TABLE_LOCAL = 255 }; /* linux/rtnetlink.h; main is between them */
+	if (config->route_table >= TABLE_DEFAULT && config->route_table <= TABLE_LOCAL)
+		return error_set(error, -EINVAL,
+				 "%s:%u: RouteTable = %u: the kernel's own; choose a number that nothing uses, or off",
+				 config->file, lines->route_table, config->route_table);
+	int result = normalize_allowed_ips(&config->gateway.allowed_ips);
+	if (result != 0)
+		return error_set(error, result, "%s: out of memory", config->file);
+	if (config->mtu == 0)
+		return 0;
+	return check_mtu(config->file, lines->mtu, config->mtu, &config->gateway.allowed_ips, "AllowedIPs", error);
+}

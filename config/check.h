@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What no single value can tell: whether the options of a file go together. */
+#pragma once
+
+#include "config/config.h"
+
+/* Where options stand that stand once; 0 for those that have their default. */
+struct config_lines {
+	unsigned mtu;
+	unsigned route_table;
+};
+
+/* Both want every member filled. 0, -EINVAL with "FILE:LINE: Key = offending text: ..." in `error`, or -ENOMEM.
+ * config_check_client() also brings AllowedIPs into the form that config.h promises. */
+int config_check_gateway(const struct gateway_config *config, const struct config_lines *lines, struct error *error);
+int config_check_client(struct client_config *config, const struct config_lines *lines, struct error *error);

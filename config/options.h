@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Every option of the configuration files, once. The parser, --help and the check of manual and examples follow.
+ *
+ * X(name, type, low, high, member, default, form, help)
+ *   type       one of VALUE_TYPES (config/value.h), which says what low…high limit
+ *   member     of struct gateway_config, config_peer or client_config; its C type is checked against the type's
+ *   default    text that is parsed like a user's; "" leaves zero; NULL makes the option mandatory
+ *   form       what to write, as --help shows it
+ *   help       one line for --help */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/value.h"
+
+/* Both sides: struct config_common */
+#define IDENTITY_OPTIONS(X)                                                                   \
+	X(PrivateKeyFile, path, 0, 4095, common.private_key_file, NULL, "PATH",               \
+	  "file with our private key, as 'shardtun genkey' prints it, unreadable for others") \
+	X(Interface, interface, 0, 0, common.interface, "shardtun0", "NAME", "name of the TUN interface to create")
+
+#define TUNING_OPTIONS(X)                                                                             \
+	X(Cipher, cipher, 0, 0, common.cipher, "auto", "auto|AES-256-GCM|ChaCha20-Poly1305",          \
+	  "cipher suites to agree to; auto: whatever is fastest on both sides")                       \
+	X(CryptoBackend, backend, 0, 0, common.crypto_backend, "auto", "auto|sodium|ipsec-mb[:ARCH]", \
+	  "library that encrypts; ARCH is sse, avx, avx2 or avx512")                                  \
+	X(DisableOffloads, offloads, 0, 0, common.disabled_offloads, "", "OFFLOAD, ...",              \
+	  "not to be used: tun-checksum, tun-tso, tun-uso, udp-gso, udp-gro")                         \
+	X(StageSampling, number, 0, 1000000, common.stage_sampling, "64", "0..1000000",               \
+	  "time the stages of one batch in so many; 0: of none")                                      \
+	X(UdpBuffer, size, 65536, 1 << 30, common.udp_buffer, "8M", "64K..1G",                        \
+	  "bytes that the kernel may queue for the UDP socket, each way")                             \
+	X(ControlSocket, path, 0, 107, common.control_socket, "", "PATH",                             \
+	  "where shardtunctl finds us; unless given /run/shardtun/INTERFACE.sock")                    \
+	X(LogLevel, log_level, 0, 0, common.log_level, "info", "error|warning|info|debug", "the least that is logged")
+
+/* [Gateway] of the gateway's file: struct gateway_config */
+#define GATEWAY_OPTIONS(X)                                                                                     \
+	IDENTITY_OPTIONS(X)                                                                                    \
+	X(Address, prefixes, 0, 2, addresses, NULL, "ADDRESS/LENGTH, ...",                                     \
+	  "our inner address in each family; the rest of its network is the clients' pool")                    \
+	X(ListenPort, port, 1, 65535, listen_port, "5555", "1..65535", "UDP port to listen on")                \
+	X(ListenAddress, addresses, 0, CONFIG_LISTEN_ADDRESSES, listen_addresses, "", "ADDRESS, ...",          \
+	  "outer addresses to listen on; unless given all")                                                    \
+	X(MTU, number, 576, 65000, mtu, "1420", "576..65000", "largest inner packet; at least 1280 with IPv6") \
+	X(MaxSessions, number, 1, 1 << 20, max_sessions, "65536", "1..1048576",                                \
+	  "most clients at once; rounded up to a power of two")                                                \
+	X(Workers, number_or_auto, 1, 1, workers, "auto", "auto|1", "threads that move packets")               \
+	X(TunReaders, number_or_auto, 0, 0, tun_readers, "auto", "auto|0",                                     \
+	  "threads that read the TUN interface; 0: the worker does")                                           \
+	X(RekeyInterval, number, 10, 86400, rekey_interval, "120", "10..86400",                                \
+	  "seconds after which clients renew keys")                                                            \
+	X(SessionTimeout, number, 30, 604800, session_timeout, "180", "30..604800",                            \
+	  "seconds of silence after which a session ends")                                                     \
+	X(ClientToClient, yes_no, 0, 0, client_to_client, "no", "yes|no", "let clients reach each other")      \
+	TUNING_OPTIONS(X)
+
+/* [Peer] of the gateway's file: struct config_peer */
+#define PEER_OPTIONS(X)                                                                               \
+	X(PublicKey, public_key, 0, 0, public_key, NULL, "KEY", "the client's public key: who it is") \
+	X(PresharedKeyFile, path, 0, 4095, preshared_key_file, "", "PATH",                            \
+	  "file with a key that both sides share, as 'shardtun genpsk' prints it")                    \
+	X(Address, addresses, 0, 2, addresses, "", "ADDRESS, ...",                                    \
+	  "inner address kept for this client, in each family; unless given any of the pool")
+
+/* [Client] of the client's file: struct client_config */
+#define CLIENT_OPTIONS(X)                                                                            \
+	IDENTITY_OPTIONS(X)                                                                          \
+	X(ListenPort, port, 0, 65535, listen_port, "0", "0..65535", "UDP port to send from; 0: any") \
+	X(MTU, number_or_auto, 576, 65000, mtu, "auto", "auto|576..65000",                           \
+	  "largest inner packet; auto: what fits the route to the gateway")                          \
+	X(RouteTable, number_or_off, 1, UINT32_MAX, route_table, "21845", "off|1..4294967295",       \
+	  "routing table for AllowedIPs; off: leave routes alone")                                   \
+	TUNING_OPTIONS(X)
+
+/* [Gateway] of the client's file: struct client_config */
+#define REMOTE_OPTIONS(X)                                                                                     \
+	X(PublicKey, public_key, 0, 0, gateway.public_key, NULL, "KEY", "the gateway's public key")           \
+	X(PresharedKeyFile, path, 0, 4095, gateway.preshared_key_file, "", "PATH",                            \
+	  "file with the key that the gateway has for us")                                                    \
+	X(Endpoint, endpoint, 0, 0, gateway.endpoint, NULL, "HOST:PORT", "where the gateway is; [IPV6]:PORT") \
+	X(AllowedIPs, prefixes, 0, UINT32_MAX, gateway.allowed_ips, NULL, "NETWORK, ...",                     \
+	  "networks to reach through the gateway; 0.0.0.0/0, ::/0: all")                                      \
+	X(PersistentKeepalive, number_or_off, 0, 65535, gateway.persistent_keepalive, "off", "off|0..65535",  \
+	  "seconds between packets that keep a NAT's mapping alive; 25 suits most")
+
+/* One row of a table. */
+struct option_row {
+	const char *name;
+	const struct value_type *type;
+	uint64_t low, high;
+	size_t offset; /* of the member */
+	const char *default_text;
+	const char *form;
+	const char *help;
+};
+
+struct option_table {
+	const char *section; /* its name in the file */
+	const struct option_row *rows;
+	size_t count;
+};
+
+enum { OPTIONS_PER_SECTION = 32 /* at most; checked at compile time */ };
+
+/* Indexed by enum config_section. */
+extern const struct option_table option_tables[];
+
+/* The row of that name, in any case; NULL when there is none. */
+const struct option_row *option_find(const struct option_table *table, const char *name);

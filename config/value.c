@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/value.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static int no_memory(struct error *error)
+{
+	return error_set(error, -ENOMEM, "out of memory");
+}
+
+static void free_text(void *target)
+{
+	char **text = target;
+	free(*text);
+	*text = NULL;
+}
+
+static int parse_path(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	char *path;
+	if (asprintf(&path, "%s%s", text[0] == '/' ? "" : context->directory, text) < 0)
+		return no_memory(error);
+	if (strlen(path) > context->high) {
+		free(path);
+		return error_set(error, -EINVAL, "makes a path that is too long; at most %" PRIu64 " bytes",
+				 context->high);
+	}
+	*(char **)target = path;
+	return 0;
+}
+
+/* The kernel's rule for names (dev_valid_name), and no '%', which would make it a template. */
+static int parse_interface(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	(void)context;
+	bool valid = strlen(text) < CONFIG_INTERFACE_SIZE && strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
+	for (const char *c = text; *c != '\0'; c++)
+		valid = valid && isgraph((unsigned char)*c) && strchr("/:%", *c) == NULL;
+	if (!valid)
+		return error_set(error, -EINVAL,
+				 "no interface name; 1 to %d characters, none of them '/', ':', '%%' or a space",
+				 CONFIG_INTERFACE_SIZE - 1);
+	strcpy(target, text);
+	return 0;
+}
+
+/* Decimal digits up to `end`, and no more than 32 bits. */
+static bool digits_parse(const char *text, size_t length, uint64_t *number)
+{
+	uint64_t value = 0;
+	for (size_t i = 0; i < length; i++) {
+		if (!isdigit((unsigned char)text[i]))
+			return false;
+		value = value * 10 + (uint64_t)(text[i] - '0');
+		if (value > UINT32_MAX)
+			return false;
+	}
+	*number = value;
+	return length > 0;
+}
+
+static bool number_in_range(const char *text, const struct value_context *context, uint64_t *number)
+{
+	return digits_parse(text, strlen(text), number) && *number >= context->low && *number <= context->high;
+}
+
+static int parse_number(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	uint64_t number;
+	if (!number_in_range(text, context, &number))
+		return error_set(error, -EINVAL, "not a number from %" PRIu64 " to %" PRIu64, context->low,
+				 context->high);
+	*(uint32_t *)target = (uint32_t)number;
+	return 0;
+}
+
+static int parse_number_or(void *target, const char *text, const char *word, const struct value_context *context,
+			   struct error *error)
+{
+	uint64_t number = 0;
+	if (strcasecmp(text, word) != 0 && !number_in_range(text, context, &number)) {
+		if (context->low == context->high)
+			return error_set(error, -EINVAL, "not in this release; only '%s' or %" PRIu64 " are", word,
+					 context->low);
+		return error_set(error, -EINVAL, "neither '%s' nor a number from %" PRIu64 " to %" PRIu64, word,
+				 context->low, context->high);
+	}
+	*(uint32_t *)target = (uint32_t)number;
+	return 0;
+}
+
+static int parse_number_or_auto(void *target, const char *text, const struct value_context *context,
+				struct error *error)
+{
+	return parse_number_or(target, text, "auto", context, error);
+}
+
+static int parse_number_or_off(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	return parse_number_or(target, text, "off", context, error);
+}
+
+static int parse_size(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	static const char units[] = "KMG";
+	size_t length = strlen(text);
+	const char *unit = length > 0 ? strchr(units, toupper((unsigned char)text[length - 1])) : NULL;
+	unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
+	uint64_t number;
+	if (!digits_parse(text, unit != NULL ? length - 1 : length, &number) || number << shift < context->low ||
+	    number << shift > context->high)
+		return error_set(error, -EINVAL, "not a size from %" PRIu64 " to %" PRIu64 " bytes; for example 8M",
+				 context->low, context->high);
+	*(uint32_t *)target = (uint32_t)(number << shift);
+	return 0;
+}
+
+static int parse_port(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	uint32_t port;
+	int result = parse_number(&port, text, context, error);
+	if (result == 0)
+		*(uint16_t *)target = (uint16_t)port;
+	return result;
+}
+
+static int parse_yes_no(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	(void)context;
+	bool yes = strcasecmp(text, "yes") == 0;
+	if (!yes && strcasecmp(text, "no") != 0)
+		return error_set(error, -EINVAL, "neither 'yes' nor 'no'");
+	*(bool *)target = yes;
+	return 0;
+}
+
+static int parse_cipher(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	static const struct {
+		const char *name;
+		enum config_cipher cipher;
+	} ciphers[] = {
+		{"auto", CONFIG_CIPHER_ANY},
+		{"AES-256-GCM", CONFIG_CIPHER_AES_256_GCM},
+		{"ChaCha20-Poly1305", CONFIG_CIPHER_CHACHA20_POLY1305},
+	};
+	(void)context;
+	for (size_t i = 0; i < ARRAY_SIZE(ciphers); i++) {
+		if (strcasecmp(text, ciphers[i].name) == 0) {
+			*(enum config_cipher *)target = ciphers[i].cipher;
+			return 0;
+		}
+	}
+	return error_set(error, -EINVAL, "no such cipher; auto, AES-256-GCM or ChaCha20-Poly1305");
+}
+
+static int parse_backend(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	static const char *const backends[] = {"auto",	       "sodium",	"ipsec-mb",	  "ipsec-mb:sse",
+					       "ipsec-mb:avx", "ipsec-mb:avx2", "ipsec-mb:avx512"};
+	(void)context;
+	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
+		if (strcasecmp(text, backends[i]) == 0) {
+			*(const char **)target = backends[i];
+			return 0;
+		}
+	}
+	return error_set(error, -EINVAL,
+			 "no such back end; auto, sodium or ipsec-mb, the last also with :sse, :avx, :avx2 or :avx512");
+}
+
+static int parse_offloads(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	static const struct {
+		const char *name;
+		enum config_offload offload;
+	} offloads[] = {
+		{"tun-checksum", CONFIG_OFFLOAD_TUN_CHECKSUM}, {"tun-tso", CONFIG_OFFLOAD_TUN_TSO},
+		{"tun-uso", CONFIG_OFFLOAD_TUN_USO},	       {"udp-gso", CONFIG_OFFLOAD_UDP_GSO},
+		{"udp-gro", CONFIG_OFFLOAD_UDP_GRO},
+	};
+	(void)context;
+	for (size_t i = 0; i < ARRAY_SIZE(offloads); i++) {
+		if (strcasecmp(text, offloads[i].name) == 0) {
+			*(uint32_t *)target |= offloads[i].offload;
+			return 0;
+		}
+	}
+	return error_set(error, -EINVAL, "no such offload; tun-checksum, tun-tso, tun-uso, udp-gso or udp-gro");
+}
+
+static int parse_log_level(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	(void)context;
+	if (!log_level_parse(text, target))
+		return error_set(error, -EINVAL, "no such level; error, warning, info or debug");
+	return 0;
+}
+
+/* 32 bytes are 42 characters of 6 bits, one with 4 bits and two zero bits (one of these sixteen), and a '='. Taking
+ * just this form makes equal keys equal texts. */
+static int parse_public_key(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char last[] = "AEIMQUYcgkosw048";
+	(void)context;
+	if (strlen(text) != CONFIG_KEY_TEXT_SIZE - 1)
+		return error_set(error, -EINVAL, "%zu characters are no key; a public key has %d, ending in '='",
+				 strlen(text), CONFIG_KEY_TEXT_SIZE - 1);
+	if (strspn(text, alphabet) != 43 || strchr(last, text[42]) == NULL || text[43] != '=')
+		return error_set(error, -EINVAL,
+				 "not the base64 of a key; copy the whole line that 'shardtun pubkey' prints");
+	strcpy(target, text);
+	return 0;
+}
+
+/* Splits "host:port" or "[v6]:port" in place of a copy; a bare IPv6 address is a trap of its own. */
+static int parse_endpoint(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	(void)context;
+	struct config_endpoint endpoint = {0};
+	struct ip_address address;
+	const char *host = text;
+	const char *colon = strrchr(text, ':');
+	if (ip_address_parse(text, &address) && address.family == 6)
+		return error_set(error, -EINVAL, "an IPv6 address without port; write [address]:port");
+	if (colon == NULL || colon == text)
+		return error_set(error, -EINVAL,
+				 "not host:port; for example vpn.example.net:5555 or [2001:db8::1]:5555");
+
+	size_t length = (size_t)(colon - text);
+	bool brackets = text[0] == '[' && text[length - 1] == ']';
+	if (brackets) {
+		host++;
+		length -= 2;
+	}
+	if (length == 0 || length >= sizeof endpoint.host)
+		return error_set(error, -EINVAL, "a host of %zu characters; 1 to %zu are right", length,
+				 sizeof endpoint.host - 1);
+	memcpy(endpoint.host, host, length);
+
+	if (brackets && !(ip_address_parse(endpoint.host, &address) && address.family == 6))
+		return error_set(error, -EINVAL,
+				 "no IPv6 address between the brackets; for example [2001:db8::1]:5555");
+	for (const char *c = endpoint.host; !brackets && *c != '\0'; c++) {
+		if (*c == ':')
+			return error_set(error, -EINVAL, "an IPv6 address without brackets; write [address]:port");
+		if (!isalnum((unsigned char)*c) && strchr("-._", *c) == NULL)
+			return error_set(error, -EINVAL, "'%c' is no part of a host name; write host:port", *c);
+	}
+
+	uint64_t port;
+	if (!digits_parse(colon + 1, strlen(colon + 1), &port) || port < 1 || port > UINT16_MAX)
+		return error_set(error, -EINVAL, "no port after the colon; a number from 1 to %d", UINT16_MAX);
+	endpoint.port = (uint16_t)port;
+	*(struct config_endpoint *)target = endpoint;
+	return 0;
+}
+
+/* Makes room for one more of `size` bytes where `count` are; grows by doubling, so only at powers of two. */
+static bool array_grow(void *items_pointer, size_t count, size_t size)
+{
+	void **items = items_pointer;
+	if ((count & (count - 1)) != 0)
+		return true;
+	void *grown = reallocarray(*items, count == 0 ? 1 : 2 * count, size);
+	if (grown == NULL)
+		return false;
+	*items = grown;
+	return true;
+}
+
+static int parse_addresses(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	struct config_addresses *list = target;
+	struct ip_address address;
+	if (!ip_address_parse(text, &address))
+		return error_set(error, -EINVAL,
+				 "no IP address; for example 10.8.0.7 or fd00:8::7, without a prefix length");
+	if (list->count == context->high)
+		return error_set(error, -EINVAL, "one address too many; at most %" PRIu64, context->high);
+	if (!array_grow(&list->items, list->count, sizeof *list->items) ||
+	    !array_grow(&list->lines, list->count, sizeof *list->lines))
+		return no_memory(error);
+	list->items[list->count] = address;
+	list->lines[list->count++] = context->line;
+	return 0;
+}
+
+static void free_addresses(void *target)
+{
+	struct config_addresses *list = target;
+	free(list->items);
+	free(list->lines);
+	*list = (struct config_addresses){0};
+}
+
+static int parse_prefixes(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	struct config_prefixes *list = target;
+	struct ip_prefix prefix;
+	if (!ip_prefix_parse(text, &prefix))
+		return error_set(error, -EINVAL, "no IP network; for example 10.8.0.1/16 or fd00:8::1/64");
+	if (list->count == context->high)
+		return error_set(error, -EINVAL, "one network too many; at most %" PRIu64, context->high);
+	if (!array_grow(&list->items, list->count, sizeof *list->items) ||
+	    !array_grow(&list->lines, list->count, sizeof *list->lines))
+		return no_memory(error);
+	list->items[list->count] = prefix;
+	list->lines[list->count++] = context->line;
+	return 0;
+}
+
+static void free_prefixes(void *target)
+{
+	struct config_prefixes *list = target;
+	free(list->items);
+	free(list->lines);
+	*list = (struct config_prefixes){0};
+}
+
+const struct value_type value_path = {.parse = parse_path, .free = free_text};
+const struct value_type value_interface = {.parse = parse_interface};
+const struct value_type value_number = {.parse = parse_number};
+const struct value_type value_number_or_auto = {.parse = parse_number_or_auto};
+const struct value_type value_number_or_off = {.parse = parse_number_or_off};
+const struct value_type value_size = {.parse = parse_size};
+const struct value_type value_port = {.parse = parse_port};
+const struct value_type value_yes_no = {.parse = parse_yes_no};
+const struct value_type value_cipher = {.parse = parse_cipher};
+const struct value_type value_backend = {.parse = parse_backend};
+const struct value_type value_offloads = {.list = true, .parse = parse_offloads};
+const struct value_type value_log_level = {.parse = parse_log_level};
+const struct value_type value_public_key = {.parse = parse_public_key};
+const struct value_type value_endpoint = {.parse = parse_endpoint};
+const struct value_type value_addresses = {.list = true, .parse = parse_addresses, .free = free_addresses};
+const struct value_type value_prefixes = {.list = true, .parse = parse_prefixes, .free = free_prefixes};

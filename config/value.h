@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/* From the text of one value to the member of a configuration struct. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "core/base/error.h"
+
+/* What a parser gets besides the text. */
+struct value_context {
+	uint64_t low, high;    /* the option's limits, see VALUE_TYPES */
+	const char *directory; /* of the file, with its slash, or "": where relative paths start */
+	unsigned line;
+};
+
+struct value_type {
+	/* Lists: called once per item, to append; the option may stand on several lines. */
+	bool list;
+	/* Reads `text`, which has no surrounding white space and is not empty, to the zeroed or earlier value at
+	 * `target`. 0, -EINVAL with "what is wrong; what is right" in `error`, or -ENOMEM. */
+	int (*parse)(void *target, const char *text, const struct value_context *context, struct error *error);
+	/* Frees what parse allocated; NULL when there is nothing. Takes a zeroed value as well. */
+	void (*free)(void *target);
+};
+
+/* X(type, C type of the member, what low…high limits) */
+#define VALUE_TYPES(X)                                             \
+	X(path, char *, "longest path, bytes")                     \
+	X(interface, char[CONFIG_INTERFACE_SIZE], "nothing")       \
+	X(number, uint32_t, "the number")                          \
+	X(number_or_auto, uint32_t, "the number; 'auto' gives 0")  \
+	X(number_or_off, uint32_t, "the number; 'off' gives 0")    \
+	X(size, uint32_t, "the number of bytes; K, M, G multiply") \
+	X(port, uint16_t, "the number")                            \
+	X(yes_no, bool, "nothing")                                 \
+	X(cipher, enum config_cipher, "nothing")                   \
+	X(backend, const char *, "nothing")                        \
+	X(offloads, uint32_t, "nothing")                           \
+	X(log_level, enum log_level, "nothing")                    \
+	X(public_key, char[CONFIG_KEY_TEXT_SIZE], "nothing")       \
+	X(endpoint, struct config_endpoint, "nothing")             \
+	X(addresses, struct config_addresses, "most items")        \
+	X(prefixes, struct config_prefixes, "most items")
+
+#define VALUE_DECLARE(type, c_type, limits)          \
+	extern const struct value_type value_##type; \
+	typedef __typeof__(c_type) value_##type##_t;
+VALUE_TYPES(VALUE_DECLARE)
+#undef VALUE_DECLARE
