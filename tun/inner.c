@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tun/inner.h"
+
+#include "core/base/bytes.h"
+#include "tun/checksum.h"
+
+static bool parse_ipv4(struct inner *inner, const uint8_t *ip, size_t length)
+{
+	enum { MORE_FRAGMENTS = 0x2000, FRAGMENT_OFFSET = 0x1fff };
+	size_t header = (ip[0] & 0xfu) * 4;
+
+	if (header < IPV4_HEADER_MIN || header > length || load_be16(ip + IPV4_AT_LENGTH) != length)
+		return false;
+	inner->version = 4;
+	inner->ip_length = (uint8_t)header;
+	inner->protocol = ip[IPV4_AT_PROTOCOL];
+	inner->fragment = load_be16(ip + IPV4_AT_FRAGMENT) & (MORE_FRAGMENTS | FRAGMENT_OFFSET);
+	return true;
+}
+
+static bool parse_ipv6(struct inner *inner, const uint8_t *ip, size_t length)
+{
+	if (length < IPV6_HEADER_LENGTH)
+		return false;
+
+	size_t payload = length - IPV6_HEADER_LENGTH;
+	if (load_be16(ip + IPV6_AT_LENGTH) != (payload > UINT16_MAX ? 0 : payload))
+		return false;
+	inner->version = 6;
+	inner->ip_length = IPV6_HEADER_LENGTH;
+	inner->protocol = ip[IPV6_AT_NEXT_HEADER];
+	inner->fragment = inner->protocol == IPPROTO_FRAGMENT;
+	return true;
+}
+
+/* False when the header of TCP or UDP does not lie inside. */
+static bool parse_upper(struct inner *inner)
+{
+	const uint8_t *upper = inner->data + inner->ip_length;
+	size_t left = inner->length - inner->ip_length, header;
+
+	inner->upper_length = 0;
+	if (inner->fragment)
+		return true;
+	switch (inner->protocol) {
+	case IPPROTO_TCP:
+		if (left < TCP_HEADER_MIN)
+			return false;
+		header = (upper[TCP_AT_DATA_OFFSET] >> 4) * 4u;
+		if (header < TCP_HEADER_MIN || header > left)
+			return false;
+		inner->upper_length = (uint8_t)header;
+		return true;
+	case IPPROTO_UDP:
+		inner->upper_length = UDP_HEADER_LENGTH;
+		return left >= UDP_HEADER_LENGTH;
+	default:
+		return true;
+	}
+}
+
+bool inner_parse(struct inner *inner, void *data, size_t length)
+{
+	const uint8_t *ip = data;
+
+	if (length < IPV4_HEADER_MIN || length > UINT32_MAX)
+		return false;
+	inner->data = data;
+	inner->length = (uint32_t)length;
+	switch (ip[0] >> 4) {
+	case 4:
+		return parse_ipv4(inner, ip, length) && parse_upper(inner);
+	case 6:
+		return parse_ipv6(inner, ip, length) && parse_upper(inner);
+	default:
+		return false;
+	}
+}
+
+static void address_read(const struct inner *inner, size_t at4, size_t at6, struct ip_address *address)
+{
+	*address = (struct ip_address){.family = inner->version};
+	if (inner->version == 4)
+		memcpy(address->bytes, inner->data + at4, 4);
+	else
+		memcpy(address->bytes, inner->data + at6, 16);
+}
+
+void inner_source(const struct inner *inner, struct ip_address *address)
+{
+	address_read(inner, IPV4_AT_SOURCE, IPV6_AT_SOURCE, address);
+}
+
+void inner_destination(const struct inner *inner, struct ip_address *address)
+{
+	address_read(inner, IPV4_AT_DESTINATION, IPV6_AT_DESTINATION, address);
+}
+
+bool inner_checksum_ok(const struct inner *inner)
+{
+	const uint8_t *upper = inner->data + inner->ip_length;
+	uint32_t left = inner->length - inner->ip_length;
+
+	if (!inner->upper_length)
+		return false;
+	if (inner->protocol == IPPROTO_UDP &&
+	    (load_be16(upper + UDP_AT_LENGTH) != left || !load_be16(upper + UDP_AT_CHECKSUM)))
+		return false;
+	if (inner->version == 4 && checksum_fold(checksum_add(inner->data, inner->ip_length, 0)) != UINT16_MAX)
+		return false;
+
+	uint64_t pseudo = checksum_pseudo(inner->version, inner->data, left, inner->protocol);
+	return checksum_fold(checksum_add(upper, left, pseudo)) == UINT16_MAX;
+}
