@@ -22,16 +22,21 @@ int keys_init(struct error *error);
 bool key_parse(const char *text, uint8_t key[KEY_SIZE]);
 void key_format(const uint8_t key[KEY_SIZE], char text[KEY_TEXT_SIZE]);
 
-/* Reads a key from a file: one base64 line. Refuses (-EPERM) a file with any permission for others, with a hint;
- * -EINVAL when it holds no key. The buffer on the way is wiped. */
+/* Reads a key from a regular file: one base64 line. Refuses (-EPERM) a file with any permission for others, with a
+ * hint; -EINVAL when it holds no key or is no regular file (a FIFO is not waited for). `key` changes on success only.
+ * The buffer on the way is wiped. */
 int key_read_file(const char *path, uint8_t key[KEY_SIZE], struct error *error);
 
-/* Locked, guarded, zeroed memory for long-lived secrets; secret_free() wipes it. NULL when memory is short. When the
- * lock limit is reached the memory is still handed out (core dumps leave it out); the caller need not care. */
+/* Locked, guarded, zeroed memory for long-lived secrets, aligned to a cache line; secret_free() wipes it and takes
+ * NULL. NULL when memory is short. When the lock limit is reached the memory is still handed out (core dumps leave it
+ * out); the caller need not care. Each costs whole pages and system calls: for a handful of secrets, not for one per
+ * session.
+ */
 void *secret_new(size_t size);
 void secret_free(void *secret);
 
-/* BLAKE2b with the given output size over `key` (may be empty) and the concatenation of label and data. RFC 7693. */
+/* BLAKE2b with the given output size (1…64) over `key` (0…64 bytes) and the concatenation of label and data. RFC 7693.
+ */
 void key_derive(uint8_t *output, size_t output_size, const uint8_t *key, size_t key_size, const char *label,
 		const void *data, size_t data_size);
 
