@@ -2,8 +2,9 @@
 /* Noise_IKpsk2_25519_ChaChaPoly_BLAKE2b over libsodium's primitives (The Noise Protocol Framework, revision 34).
  *
  * Pure: no socket, no clock, no random numbers (the caller passes the ephemeral private key), no allocation. The state
- * is a plain value. Functions that read hostile input return false and leave the state as it was, so the caller can go
- * on with the next message. All-zero DH results fail.
+ * is a plain value that holds secrets: who drops one without noise_split() wipes it. Functions that read hostile input
+ * return false and leave the state as it was, so the caller can go on with the next message; the payload buffer then
+ * holds nothing of the message. All-zero DH results fail.
  *
  *   initiator                                         responder
  *   noise_initiator_start                             noise_responder_start
