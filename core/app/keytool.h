@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+/* genkey, pubkey and genpsk: keys from and to the standard streams, in the format of `wg genkey` and its kin. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "core/app/cli.h"
+
+/* Whether that is one of the three commands. */
+bool keytool_knows(const char *command);
+
+/* Runs argv[0], a command that keytool_knows(); takes no further arguments. Prints one line, or one on standard error,
+ * and returns what to exit with. A private or preshared key that goes to a file that others may read is warned of.
+ * Needs keys_init(). */
+enum cli_status keytool_run(const struct cli_program *program, int argc, char *const *argv);
