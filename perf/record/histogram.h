@@ -42,12 +42,18 @@ static inline void histogram_bump(_Atomic uint64_t *word, uint64_t by)
 	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + by, memory_order_relaxed);
 }
 
-static inline void histogram_record(struct histogram *histogram, uint64_t value)
+/* Counts `value` `count` times. */
+static inline void histogram_record_many(struct histogram *histogram, uint64_t value, uint64_t count)
 {
-	histogram_bump(&histogram->buckets[histogram_bucket(value)], 1);
-	histogram_bump(&histogram->sum, value);
+	histogram_bump(&histogram->buckets[histogram_bucket(value)], count);
+	histogram_bump(&histogram->sum, value * count);
 	if (value > atomic_load_explicit(&histogram->max, memory_order_relaxed))
 		atomic_store_explicit(&histogram->max, value, memory_order_relaxed);
+}
+
+static inline void histogram_record(struct histogram *histogram, uint64_t value)
+{
+	histogram_record_many(histogram, value, 1);
 }
 
 /* Merged histograms of several threads; plain numbers, owned by the reader. */

@@ -96,6 +96,33 @@ static inline void stage_lap(struct stage_recorder *recorder, enum stage stage)
 #endif
 }
 
+/* The same for a stage that handled `count` items at once: each counts with its even share. */
+static inline void stage_lap_many(struct stage_recorder *recorder, enum stage stage, uint32_t count)
+{
+#if SHARDTUN_PROFILE
+	if (unlikely(recorder->sampled)) {
+		uint64_t now = tsc_now();
+		histogram_record_many(&recorder->histograms[stage], (now - recorder->last) / count, count);
+		recorder->last = now;
+	}
+#else
+	(void)recorder, (void)stage, (void)count;
+#endif
+}
+
+/* Ends a batch that turned out to be empty: the next one is sampled in its place. */
+static inline void stage_cancel(struct stage_recorder *recorder)
+{
+#if SHARDTUN_PROFILE
+	if (unlikely(recorder->sampled)) {
+		recorder->sampled = false;
+		recorder->countdown = 1;
+	}
+#else
+	(void)recorder;
+#endif
+}
+
 /* Throws away the time since the last stamp: work that belongs to no stage. */
 static inline void stage_skip(struct stage_recorder *recorder)
 {

@@ -66,6 +66,8 @@
 	X(DROP_INNER_MALFORMED, UPLINK, "inner_malformed", "the inner packet is not IPv4 or IPv6 of that length")   \
 	X(DROP_INNER_SOURCE, UPLINK, "inner_source", "the inner source is not the sender's")                        \
 	X(DROP_INNER_DESTINATION, UPLINK, "inner_destination", "the inner destination may not be reached this way") \
+	X(DROP_ECN, UPLINK, "ecn",                                                                                  \
+	  "congestion was experienced outside and the inner transport does not understand it")                      \
 	X(DROP_TUN_WRITE, UPLINK, "tun_write", "the TUN refused the packet")                                        \
 	X(DROP_MAC1, UPLINK, "mac1", "HELLO or WELCOME not made for this key")                                      \
 	X(DROP_HANDSHAKE_FORGED, UPLINK, "handshake_forged", "the handshake message does not open")                 \
