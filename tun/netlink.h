@@ -12,6 +12,7 @@
 
 struct netlink; /* one NETLINK_ROUTE socket */
 
+/* NULL with errno and `error` set on failure. */
 struct netlink *netlink_open(struct error *error);
 void netlink_close(struct netlink *netlink);
 
@@ -30,14 +31,21 @@ int netlink_route_add(struct netlink *netlink, unsigned ifindex, const struct ip
 		      struct error *error);
 
 /* The policy rules that send what is not the tunnel's own into `table`, for one family (4 or 6), as wg-quick lays them:
- *   priority P:     lookup main suppress_prefixlength 0      (only when `keep_local`: more specific routes of main
- * first) priority P + 1: not fwmark MARK lookup TABLE netlink_rules_delete removes every rule that names `table` in
- * either form, so a crashed run leaves nothing for good. */
+ *
+ *   priority P:     lookup main suppress_prefixlength 0   (only when `keep_local`: main's more specific routes first)
+ *   priority P + 1: not fwmark MARK lookup TABLE
+ *
+ * netlink_rules_delete() removes all of this form, and every other rule that names `table`, as often as they are there:
+ * a crashed run leaves nothing for good. No such rule, or a kernel without the family, is no error.
+ * netlink_rules_add() does so first; when it fails it leaves none. `table` is the tunnel's own, never the kernel's
+ * main. */
 int netlink_rules_add(struct netlink *netlink, uint8_t family, uint32_t mark, uint32_t table, uint32_t priority,
 		      bool keep_local, struct error *error);
 int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table, uint32_t priority,
 			 struct error *error);
 
-/* MTU of the link that a packet to `destination` with `mark` would leave by; -ENETUNREACH when there is no route. */
+/* MTU of the link that a packet to `destination` with `mark` would leave by, or the route's own when that was
+ * configured smaller; what ICMP made the kernel believe does not count. -ENETUNREACH when there is no route; the
+ * kernel's errno for one that refuses (-EHOSTUNREACH, -EACCES, -EINVAL). */
 int netlink_route_mtu(struct netlink *netlink, const struct ip_address *destination, uint32_t mark, unsigned *mtu,
 		      struct error *error);

@@ -65,7 +65,7 @@ struct tun_device {
 
 /* Creates the interface, probes offloads, sets MTU, addresses and link up, without link-local address or router
  * discovery. On failure nothing is left and `error` says what to do (no /dev/net/tun: modprobe or DeviceAllow; EPERM:
- * CAP_NET_ADMIN; EBUSY: interface held by another process). The interface goes when the queue is closed. Start-up;
- * needs CAP_NET_ADMIN. */
+ * CAP_NET_ADMIN; EBUSY: interface held by another process). The interface goes when the queue is closed. A wanted
+ * offload that the kernel does not have is said once in the log. Start-up; needs CAP_NET_ADMIN. */
 int tun_device_open(struct tun_device *device, const struct tun_params *params, struct error *error);
 void tun_device_close(struct tun_device *device);

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <ctype.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "core/base/log.h"
+#include "tun/netlink.h"
+#include "tun/tun.h"
+
+#define TUN_NODE "/dev/net/tun"
+
+enum { IPV6_MIN_MTU = 1280 /* RFC 8200, section 5 */ };
+
+_Static_assert(sizeof((struct tun_device *)0)->name == IFNAMSIZ, "a kernel interface name fits");
+
+/* --- reading and writing ------------------------------------------------------------------------------------------ */
+
+static int device_read(struct tun_queue *queue, struct iovec *frames, size_t count)
+{
+	size_t done = 0;
+
+	while (done < count) {
+		ssize_t length = read(queue->fd, frames[done].iov_base, frames[done].iov_len);
+		if (length >= 0) {
+			frames[done++].iov_len = (size_t)length;
+			continue;
+		}
+		if (errno == EINTR)
+			continue;
+		/* What was read comes first; a device that is gone says so again at the next call. */
+		if (errno == EAGAIN || done > 0)
+			break;
+		return -errno;
+	}
+	return (int)done;
+}
+
+static int device_write(struct tun_queue *queue, const struct tun_frame *frame)
+{
+	ssize_t written;
+	size_t length = 0;
+
+	do
+		written = writev(queue->fd, frame->iov, frame->iov_count);
+	while (written < 0 && errno == EINTR);
+	if (written < 0)
+		return -errno;
+	for (int i = 0; i < frame->iov_count; i++)
+		length += frame->iov[i].iov_len;
+	return (size_t)written == length ? 0 : -EIO;
+}
+
+static const struct tun_ops device_ops = {.read = device_read, .write = device_write};
+
+/* --- creating a queue --------------------------------------------------------------------------------------------- */
+
+static int name_check(const char *name, struct error *error)
+{
+	size_t length = strlen(name);
+
+	if (length >= IFNAMSIZ)
+		return error_set(error, -EINVAL, "interface name \"%s\": too long; at most %d characters", name,
+				 IFNAMSIZ - 1);
+	if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return error_set(error, -EINVAL, "interface name \"%s\": not allowed by the kernel", name);
+	for (size_t i = 0; i < length; i++)
+		if (isspace((unsigned char)name[i]) || strchr("/:%", name[i]) != NULL)
+			return error_set(error, -EINVAL,
+					 "interface name \"%s\": may not have spaces, \"/\", \":\" or \"%%\"", name);
+	return 0;
+}
+
+static int node_error(int code, struct error *error)
+{
+	const char *hint = "";
+
+	if (code == -ENOENT || code == -ENODEV || code == -ENXIO)
+		hint = "; load the module (modprobe tun), or pass the device into the container";
+	else if (code == -EPERM || code == -EACCES)
+		hint = "; start as root, or allow the device (DeviceAllow=" TUN_NODE " rw in the unit)";
+	return error_set(error, code, "open " TUN_NODE ": %s%s", strerror(-code), hint);
+}
+
+static int create_error(int code, const char *name, struct error *error)
+{
+	const char *hint = "";
+
+	if (code == -EPERM)
+		hint = "; start as root or with CAP_NET_ADMIN";
+	else if (code == -EBUSY)
+		hint = "; another process holds this interface: stop it or choose another Interface name";
+	else if (code == -EINVAL && if_nametoindex(name) != 0)
+		hint = "; an interface of another kind has this name: choose another Interface name";
+	return error_set(error, code, "create interface %s: %s%s", name, strerror(-code), hint);
+}
+
+/* Opens one queue of the interface `name`, which is created with its first queue; `name` receives the one in force. */
+static int queue_open(char name[IFNAMSIZ], struct error *error)
+{
+	int fd = open(TUN_NODE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return node_error(-errno, error);
+
+	struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
+	memcpy(request.ifr_name, name, IFNAMSIZ);
+	if (ioctl(fd, TUNSETIFF, &request) < 0) {
+		int code = create_error(-errno, name, error);
+		close(fd);
+		return code;
+	}
+	memcpy(name, request.ifr_name, IFNAMSIZ);
+	return fd;
+}
+
+/* --- offloads ----------------------------------------------------------------------------------------------------- */
+
+static unsigned long offload_mask(struct tun_offloads offloads)
+{
+	/* The kernel takes USO for both families or for none, and nothing without checksums. */
+	return (offloads.checksum ? TUN_F_CSUM : 0ul) | (offloads.tso ? TUN_F_TSO4 | TUN_F_TSO6 : 0ul) |
+	       (offloads.uso ? TUN_F_USO4 | TUN_F_USO6 : 0ul);
+}
+
+/* Tries the wanted set and takes away the youngest offload after each refusal. */
+static int offloads_probe(int fd, struct tun_offloads wanted, struct tun_offloads *granted, struct error *error)
+{
+	struct tun_offloads try = {
+		.checksum = wanted.checksum,
+		.tso = wanted.checksum && wanted.tso,
+		.uso = wanted.checksum && wanted.uso,
+	};
+
+	while (ioctl(fd, TUNSETOFFLOAD, offload_mask(try)) < 0) {
+		if (errno != EINVAL || !try.checksum)
+			return error_set(error, -errno, "set offloads: %s", strerror(errno));
+		if (try.uso)
+			try.uso = false;
+		else if (try.tso)
+			try.tso = false;
+		else
+			try.checksum = false;
+	}
+	*granted = try;
+	return 0;
+}
+
+static void offloads_report(const char *name, struct tun_offloads wanted, struct tun_offloads granted)
+{
+	if (wanted.checksum && !granted.checksum)
+		log_info("%s: this kernel offers no TUN offloads: packets pass one by one", name);
+	else if (wanted.checksum && wanted.tso && !granted.tso)
+		log_info("%s: this kernel offers no TCP segmentation on TUN: TCP passes packet by packet", name);
+	else if (wanted.checksum && wanted.uso && !granted.uso)
+		log_info("%s: this kernel offers no UDP segmentation on TUN (Linux 6.2 does): UDP passes packet by "
+			 "packet",
+			 name);
+}
+
+/* --- the interface ------------------------------------------------------------------------------------------------ */
+
+/* Link-local addresses are turned off before the link is up, or the kernel has made one already. */
+static int interface_configure(struct netlink *netlink, unsigned ifindex, const struct tun_params *params,
+			       struct error *error)
+{
+	for (size_t i = 0; i < params->address_count; i++)
+		if (params->addresses[i].address.family == 6 && params->mtu < IPV6_MIN_MTU)
+			return error_set(error, -EINVAL, "MTU %u: IPv6 addresses need at least %d", params->mtu,
+					 IPV6_MIN_MTU);
+
+	int rc = netlink_link_no_link_local(netlink, ifindex, error);
+	if (rc == 0)
+		rc = netlink_link_set_mtu(netlink, ifindex, params->mtu, error);
+	for (size_t i = 0; i < params->address_count && rc == 0; i++)
+		rc = netlink_address_add(netlink, ifindex, &params->addresses[i], error);
+	if (rc == 0)
+		rc = netlink_link_set_up(netlink, ifindex, error);
+	return rc;
+}
+
+int tun_device_open(struct tun_device *device, const struct tun_params *params, struct error *error)
+{
+	struct tun_device opened = {.queue = {.ops = &device_ops, .fd = -1}};
+	int rc = name_check(params->name, error);
+	if (rc < 0)
+		return rc;
+	strcpy(opened.name, params->name[0] != '\0' ? params->name : "shardtun%d");
+
+	opened.queue.fd = queue_open(opened.name, error);
+	if (opened.queue.fd < 0)
+		return opened.queue.fd;
+	rc = offloads_probe(opened.queue.fd, params->offloads, &opened.offloads, error);
+	if (rc < 0) {
+		error_prefix(error, rc, "interface %s: ", opened.name);
+		goto close_queue;
+	}
+	opened.queue.offloads = opened.offloads;
+
+	opened.ifindex = if_nametoindex(opened.name);
+	if (opened.ifindex == 0) {
+		rc = error_set(error, -errno, "interface %s: %s", opened.name, strerror(errno));
+		goto close_queue;
+	}
+	struct netlink *netlink = netlink_open(error);
+	if (netlink == NULL) {
+		rc = -errno;
+		goto close_queue;
+	}
+	rc = interface_configure(netlink, opened.ifindex, params, error);
+	netlink_close(netlink);
+	if (rc < 0)
+		goto close_queue;
+
+	offloads_report(opened.name, params->offloads, opened.offloads);
+	*device = opened;
+	return 0;
+
+close_queue:
+	close(opened.queue.fd);
+	return rc;
+}
+
+void tun_device_close(struct tun_device *device)
+{
+	if (device->queue.fd < 0)
+		return;
+	close(device->queue.fd);
+	device->queue.fd = -1;
+}
