@@ -93,6 +93,61 @@ static int check_mtu(const char *file, unsigned line, uint32_t mtu, const struct
 	return 0;
 }
 
+/* The pool is one row of numbers: the address with a host number in one network goes with that in the other, and to
+ * the same client (core/pool.h). So that number is what must be free. */
+struct host_number {
+	uint8_t bytes[16]; /* big-endian */
+};
+
+static struct host_number host_number(const struct ip_prefix *network, const struct ip_address *address)
+{
+	struct host_number number = {0};
+	unsigned size = family_bits(address) / 8;
+	uint8_t *bytes = number.bytes + sizeof number.bytes - size;
+	memcpy(bytes, address->bytes, size);
+	for (unsigned bit = 0; bit < network->length; bit++)
+		bytes[bit / 8] &= (uint8_t) ~(0x80u >> (bit % 8));
+	return number;
+}
+
+/* The address with that number in a network; false when the network is too small to have it. */
+static bool host_address(const struct ip_prefix *network, const struct host_number *number, struct ip_address *address)
+{
+	struct ip_prefix base = ip_prefix_network(network);
+	unsigned size = family_bits(&base.address) / 8;
+	*address = base.address;
+	for (unsigned i = 0; i < size; i++)
+		address->bytes[i] |= number->bytes[sizeof number->bytes - size + i];
+	struct host_number back = host_number(network, address);
+	return memcmp(&back, number, sizeof back) == 0;
+}
+
+static const struct ip_prefix *gateway_network(const struct gateway_config *config, const struct ip_address *address)
+{
+	for (size_t i = 0; i < config->addresses.count; i++) {
+		if (ip_prefix_contains(&config->addresses.items[i], address))
+			return &config->addresses.items[i];
+	}
+	return NULL;
+}
+
+/* Why no client can have the number, or NULL. */
+static const char *number_unfit(const struct gateway_config *config, const struct host_number *number)
+{
+	for (size_t i = 0; i < config->addresses.count; i++) {
+		const struct ip_prefix *network = &config->addresses.items[i];
+		struct ip_address address;
+		if (!host_address(network, number, &address))
+			return "beyond the gateway's other, smaller network";
+		if (ip_address_equal(&address, &network->address))
+			return "the gateway's own address";
+		const char *why = address_taken_by_network(network, &address);
+		if (why != NULL)
+			return why;
+	}
+	return NULL;
+}
+
 static int check_peer_address(const struct gateway_config *config, const struct config_peer *peer, size_t i,
 			      struct error *error)
 {
@@ -101,32 +156,40 @@ static int check_peer_address(const struct gateway_config *config, const struct 
 	char text[IP_TEXT_MAX];
 	ip_address_format(address, text);
 
-	for (size_t other = 0; other < i; other++) {
-		if (peer->addresses.items[other].family == address->family)
-			return error_set(error, -EINVAL,
-					 "%s:%u: Address = %s: a second IPv%u address of this peer; one in each family",
-					 config->file, line, text, address->family);
-	}
-	for (size_t n = 0; n < config->addresses.count; n++) {
-		const struct ip_prefix *network = &config->addresses.items[n];
-		if (!ip_prefix_contains(network, address))
-			continue;
-		const char *why = ip_address_equal(&network->address, address)
-					  ? "the gateway's own address"
-					  : address_taken_by_network(network, address);
-		if (why != NULL)
-			return error_set(error, -EINVAL, "%s:%u: Address = %s: %s; choose another", config->file, line,
-					 text, why);
+	const struct ip_prefix *network = gateway_network(config, address);
+	if (network == NULL)
+		return error_set(error, -EINVAL,
+				 "%s:%u: Address = %s: outside the pool; choose one in the [Gateway]'s Address",
+				 config->file, line, text);
+	struct host_number number = host_number(network, address);
+	const char *why = number_unfit(config, &number);
+	if (why != NULL)
+		return error_set(error, -EINVAL, "%s:%u: Address = %s: %s; choose another", config->file, line, text,
+				 why);
+	if (i == 0)
 		return 0;
-	}
-	return error_set(error, -EINVAL, "%s:%u: Address = %s: outside the pool; choose one in the [Gateway]'s Address",
-			 config->file, line, text);
+
+	const struct ip_address *first = &peer->addresses.items[0];
+	if (first->family == address->family)
+		return error_set(error, -EINVAL,
+				 "%s:%u: Address = %s: this peer's second IPv%u address; one in each family",
+				 config->file, line, text, address->family);
+	struct host_number wanted = host_number(gateway_network(config, first), first);
+	struct ip_address right;
+	char first_text[IP_TEXT_MAX], right_text[IP_TEXT_MAX];
+	host_address(network, &wanted, &right);
+	if (!ip_address_equal(&right, address))
+		return error_set(error, -EINVAL, "%s:%u: Address = %s: not what goes with %s; %s does", config->file,
+				 line, text, ip_address_format(first, first_text),
+				 ip_address_format(&right, right_text));
+	return 0;
 }
 
-/* A value that only one may have. */
+/* A value that only one peer may have. */
 struct claim {
 	const void *value;
 	unsigned line;
+	const struct config_peer *peer;
 };
 
 static int claim_compare(const void *a, const void *b, void *size)
@@ -136,59 +199,66 @@ static int claim_compare(const void *a, const void *b, void *size)
 	return order != 0 ? order : (left->line > right->line) - (left->line < right->line);
 }
 
-/* The second of two claims to one value of `size` bytes, or NULL; *first is then the other's line. Sorts: a file may
- * have a million peers. */
-static const struct claim *claim_conflict(struct claim *claims, size_t count, size_t size, unsigned *first)
+/* The second of two claims to one value of `size` bytes, right after the first, or NULL. Sorts, because a file may have
+ * a million peers. */
+static const struct claim *claim_conflict(struct claim *claims, size_t count, size_t size)
 {
 	qsort_r(claims, count, sizeof *claims, claim_compare, &size);
 	for (size_t i = 1; i < count; i++) {
-		if (memcmp(claims[i - 1].value, claims[i].value, size) == 0) {
-			*first = claims[i - 1].line;
+		if (memcmp(claims[i - 1].value, claims[i].value, size) == 0)
 			return &claims[i];
-		}
 	}
 	return NULL;
 }
 
+static int check_peer_keys_differ(const struct gateway_config *config, struct claim *claims, struct error *error)
+{
+	for (size_t i = 0; i < config->peer_count; i++)
+		claims[i] = (struct claim){config->peers[i].public_key, config->peers[i].line, &config->peers[i]};
+	const struct claim *second = claim_conflict(claims, config->peer_count, CONFIG_KEY_TEXT_SIZE);
+	if (second == NULL)
+		return 0;
+	return error_set(error, -EINVAL,
+			 "%s:%u: PublicKey = %s: the peer on line %u has this key; one [Peer] for a key", config->file,
+			 second->line, second->peer->public_key, second[-1].line);
+}
+
+static int check_peer_addresses_differ(const struct gateway_config *config, struct claim *claims,
+				       struct host_number *numbers, struct error *error)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < config->peer_count; i++) {
+		const struct config_addresses *list = &config->peers[i].addresses;
+		if (list->count == 0)
+			continue;
+		numbers[count] = host_number(gateway_network(config, &list->items[0]), &list->items[0]);
+		claims[count] = (struct claim){&numbers[count], list->lines[0], &config->peers[i]};
+		count++;
+	}
+	const struct claim *second = claim_conflict(claims, count, sizeof *numbers);
+	if (second == NULL)
+		return 0;
+	char text[IP_TEXT_MAX];
+	return error_set(
+		error, -EINVAL,
+		"%s:%u: Address = %s: the peer on line %u has it, or the one that goes with it; choose another",
+		config->file, second->line, ip_address_format(&second->peer->addresses.items[0], text),
+		second[-1].line);
+}
+
 static int check_peers_differ(const struct gateway_config *config, struct error *error)
 {
-	size_t address_count = 0;
-	for (size_t i = 0; i < config->peer_count; i++)
-		address_count += config->peers[i].addresses.count;
-	struct claim *keys = calloc(config->peer_count + 1, sizeof *keys);
-	struct claim *addresses = calloc(address_count + 1, sizeof *addresses);
-	int result = 0;
-	if (keys == NULL || addresses == NULL) {
+	struct claim *claims = calloc(config->peer_count + 1, sizeof *claims);
+	struct host_number *numbers = calloc(config->peer_count + 1, sizeof *numbers);
+	int result;
+	if (claims == NULL || numbers == NULL)
 		result = error_set(error, -ENOMEM, "%s: out of memory", config->file);
-		goto cleanup;
-	}
-	address_count = 0;
-	for (size_t i = 0; i < config->peer_count; i++) {
-		const struct config_peer *peer = &config->peers[i];
-		keys[i] = (struct claim){peer->public_key, peer->line};
-		for (size_t n = 0; n < peer->addresses.count; n++)
-			addresses[address_count++] = (struct claim){&peer->addresses.items[n],
-								    peer->addresses.lines[n]};
-	}
-
-	unsigned first;
-	const struct claim *second = claim_conflict(keys, config->peer_count, CONFIG_KEY_TEXT_SIZE, &first);
-	if (second != NULL) {
-		result = error_set(error, -EINVAL,
-				   "%s:%u: PublicKey = %s: line %u's peer has this key; one [Peer] for a key",
-				   config->file, second->line, (const char *)second->value, first);
-		goto cleanup;
-	}
-	second = claim_conflict(addresses, address_count, sizeof(struct ip_address), &first);
-	if (second != NULL) {
-		char text[IP_TEXT_MAX];
-		result = error_set(error, -EINVAL,
-				   "%s:%u: Address = %s: line %u's peer has this address; choose another", config->file,
-				   second->line, ip_address_format(second->value, text), first);
-	}
-cleanup:
-	free(addresses);
-	free(keys);
+	else
+		result = check_peer_keys_differ(config, claims, error);
+	if (result == 0)
+		result = check_peer_addresses_differ(config, claims, numbers, error);
+	free(numbers);
+	free(claims);
 	return result;
 }
 

@@ -1,0 +1,524 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "config/config.h"
+
+#define KEY_A	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+#define KEY_B	"BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="
+#define GATEWAY "[Gateway]\nPrivateKeyFile = gw.key\n"	  /* lines 1 and 2 */
+#define CLIENT	"[Client]\nPrivateKeyFile = client.key\n" /* lines 1 and 2 */
+#define REMOTE	"[Gateway]\nPublicKey = " KEY_A "\nEndpoint = vpn.example.net:5555\nAllowedIPs = 0.0.0.0/0, ::/0\n"
+#define POOL	GATEWAY "Address = 10.8.0.1/16, fd00:8::1/64\n" /* lines 1 to 3 */
+#define PEER(k) "[Peer]\nPublicKey = " k "\n"
+
+struct file {
+	char directory[32];
+	char path[48];
+};
+
+static struct file file_new(const void *text, size_t size)
+{
+	struct file file = {.directory = "/tmp/test_config.XXXXXX"};
+	cr_assert_not_null(mkdtemp(file.directory));
+	snprintf(file.path, sizeof file.path, "%s/f", file.directory);
+	FILE *out = fopen(file.path, "w");
+	cr_assert_not_null(out);
+	cr_assert_eq(fwrite(text, 1, size, out), size);
+	fclose(out);
+	return file;
+}
+
+static void file_free(struct file *file)
+{
+	unlink(file->path);
+	rmdir(file->directory);
+}
+
+static struct gateway_config *load_gateway(const char *text)
+{
+	struct gateway_config *config;
+	struct error error = {0};
+	struct file file = file_new(text, strlen(text));
+	cr_assert_eq(config_load_gateway(file.path, &config, &error), 0, "%s", error.text);
+	file_free(&file);
+	return config;
+}
+
+static struct client_config *load_client(const char *text)
+{
+	struct client_config *config;
+	struct error error = {0};
+	struct file file = file_new(text, strlen(text));
+	cr_assert_eq(config_load_client(file.path, &config, &error), 0, "%s", error.text);
+	file_free(&file);
+	return config;
+}
+
+/* The file is refused with a text that starts, after the path, with `expected`. */
+static void refused(bool gateway, const void *text, size_t size, const char *expected)
+{
+	struct gateway_config *gateway_config;
+	struct client_config *client_config;
+	struct error error = {0};
+	struct file file = file_new(text, size);
+	int result = gateway ? config_load_gateway(file.path, &gateway_config, &error)
+			     : config_load_client(file.path, &client_config, &error);
+	cr_assert_eq(result, -EINVAL, "%.*s was taken", (int)size, (const char *)text);
+	cr_assert_null(gateway ? (void *)gateway_config : (void *)client_config);
+	cr_assert_eq(strncmp(error.text, file.path, strlen(file.path)), 0, "%s", error.text);
+	const char *rest = error.text + strlen(file.path);
+	cr_expect_eq(strncmp(rest, expected, strlen(expected)), 0, "wanted \"%s\"\n   got \"%s\"", expected, rest);
+	cr_expect_null(strchr(error.text, '\n'), "more than one line");
+	file_free(&file);
+}
+
+struct refusal {
+	const char *text;
+	const char *expected;
+};
+
+static void all_refused(bool gateway, const struct refusal *refusals, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		refused(gateway, refusals[i].text, strlen(refusals[i].text), refusals[i].expected);
+}
+
+Test(config, gateway_defaults)
+{
+	struct gateway_config *config = load_gateway(GATEWAY "Address = 10.8.0.1/16\n");
+	cr_expect_str_eq(config->common.interface, "shardtun0");
+	cr_expect_eq(config->common.cipher, CONFIG_CIPHER_ANY);
+	cr_expect_str_eq(config->common.crypto_backend, "auto");
+	cr_expect_eq(config->common.disabled_offloads, 0);
+	cr_expect_eq(config->common.stage_sampling, 64);
+	cr_expect_str_eq(config->common.control_socket, "/run/shardtun/shardtun0.sock");
+	cr_expect_eq(config->common.log_level, LOG_LEVEL_INFO);
+	cr_expect_eq(config->common.udp_buffer, 8 << 20);
+	cr_expect_eq(config->listen_port, 5555);
+	cr_expect_eq(config->listen_addresses.count, 0);
+	cr_expect_eq(config->mtu, 1420);
+	cr_expect_eq(config->max_sessions, 65536);
+	cr_expect_eq(config->workers, 0);
+	cr_expect_eq(config->tun_readers, 0);
+	cr_expect_eq(config->rekey_interval, 120);
+	cr_expect_eq(config->session_timeout, 180);
+	cr_expect_not(config->client_to_client);
+	cr_expect_eq(config->peer_count, 0);
+	config_free_gateway(config);
+}
+
+Test(config, gateway_values)
+{
+	struct gateway_config *config = load_gateway(
+		"[Gateway]\nPrivateKeyFile = /etc/k\nAddress = 10.8.0.1/16\nAddress = fd00:8::1/64\n"
+		"ListenPort = 1\nListenAddress = 192.0.2.1, 2001:db8::1\nInterface = vpn.5\nMTU = 65000\n"
+		"MaxSessions = 1048576\nWorkers = 1\nTunReaders = 0\nRekeyInterval = 10\n"
+		"SessionTimeout = 30\nClientToClient = yes\nCipher = chacha20-poly1305\n"
+		"CryptoBackend = ipsec-mb:avx2\nDisableOffloads = tun-uso,udp-gro\n"
+		"DisableOffloads = tun-checksum\nStageSampling = 0\nUdpBuffer = 64k\n"
+		"ControlSocket = run/c.sock\nLogLevel = debug\n" PEER(
+			KEY_A) "PresharedKeyFile = psk\n"
+			       "Address = 10.8.1.7\nAddress = fd00:8::107\n" PEER(KEY_B));
+	cr_expect_str_eq(config->common.private_key_file, "/etc/k");
+	cr_expect_eq(config->addresses.count, 2);
+	cr_expect_eq(config->addresses.items[0].address.bytes[3], 1, "host bits are kept");
+	cr_expect_eq(config->addresses.items[0].length, 16);
+	cr_expect_eq(config->addresses.lines[1], 4);
+	cr_expect_eq(config->listen_port, 1);
+	cr_expect_eq(config->listen_addresses.count, 2);
+	cr_expect_str_eq(config->common.interface, "vpn.5");
+	cr_expect_eq(config->mtu, 65000);
+	cr_expect_eq(config->max_sessions, 1 << 20);
+	cr_expect_eq(config->workers, 1);
+	cr_expect_eq(config->tun_readers, 0);
+	cr_expect_eq(config->rekey_interval, 10);
+	cr_expect_eq(config->session_timeout, 30);
+	cr_expect(config->client_to_client);
+	cr_expect_eq(config->common.cipher, CONFIG_CIPHER_CHACHA20_POLY1305);
+	cr_expect_str_eq(config->common.crypto_backend, "ipsec-mb:avx2");
+	cr_expect_eq(config->common.disabled_offloads,
+		     CONFIG_OFFLOAD_TUN_USO | CONFIG_OFFLOAD_UDP_GRO | CONFIG_OFFLOAD_TUN_CHECKSUM);
+	cr_expect_eq(config->common.stage_sampling, 0);
+	cr_expect_eq(config->common.udp_buffer, 65536);
+	cr_expect_eq(config->common.log_level, LOG_LEVEL_DEBUG);
+	cr_assert_eq(config->peer_count, 2);
+	cr_expect_str_eq(config->peers[0].public_key, KEY_A);
+	cr_expect_eq(config->peers[0].line, 24);
+	cr_expect_eq(config->peers[0].addresses.count, 2);
+	cr_expect_str_eq(config->peers[1].public_key, KEY_B);
+	cr_expect_null(config->peers[1].preshared_key_file);
+	cr_expect_eq(config->peers[1].addresses.count, 0);
+	config_free_gateway(config);
+}
+
+Test(config, paths_are_relative_to_the_file)
+{
+	struct gateway_config *config = load_gateway(
+		POOL "ControlSocket = run/c.sock\n" PEER(KEY_A) "PresharedKeyFile = p\n");
+	size_t directory = (size_t)(strrchr(config->file, '/') + 1 - config->file);
+	cr_expect_eq(strncmp(config->common.private_key_file, config->file, directory), 0);
+	cr_expect_str_eq(config->common.private_key_file + directory, "gw.key");
+	cr_expect_str_eq(config->common.control_socket + directory, "run/c.sock");
+	cr_expect_str_eq(config->peers[0].preshared_key_file + directory, "p");
+	config_free_gateway(config);
+
+	struct error error = {0};
+	struct file file = file_new(POOL, sizeof POOL - 1);
+	cr_assert_eq(chdir(file.directory), 0);
+	cr_assert_eq(config_load_gateway("f", &config, &error), 0, "%s", error.text);
+	cr_expect_str_eq(config->common.private_key_file, "gw.key", "no directory, no prefix");
+	config_free_gateway(config);
+	file_free(&file);
+}
+
+Test(config, control_socket_follows_the_interface)
+{
+	struct client_config *config = load_client(CLIENT "Interface = wan7\n" REMOTE);
+	cr_expect_str_eq(config->common.control_socket, "/run/shardtun/wan7.sock");
+	config_free_client(config);
+}
+
+Test(config, client_defaults)
+{
+	struct client_config *config = load_client(CLIENT REMOTE);
+	cr_expect_eq(config->listen_port, 0);
+	cr_expect_eq(config->mtu, 0);
+	cr_expect_eq(config->route_table, 21845);
+	cr_expect_str_eq(config->common.interface, "shardtun0");
+	cr_expect_str_eq(config->gateway.public_key, KEY_A);
+	cr_expect_null(config->gateway.preshared_key_file);
+	cr_expect_str_eq(config->gateway.endpoint.host, "vpn.example.net");
+	cr_expect_eq(config->gateway.endpoint.port, 5555);
+	cr_expect_eq(config->gateway.allowed_ips.count, 2);
+	cr_expect_eq(config->gateway.persistent_keepalive, 0);
+	config_free_client(config);
+}
+
+Test(config, client_values)
+{
+	struct client_config *config = load_client(
+		CLIENT "ListenPort = 65535\nMTU = 1280\nRouteTable = off\n[Gateway]\nPublicKey = " KEY_B "\n"
+		       "Endpoint = [2001:db8::1]:443\nAllowedIPs = ::/0\nPersistentKeepalive = 25\n");
+	cr_expect_eq(config->listen_port, 65535);
+	cr_expect_eq(config->mtu, 1280);
+	cr_expect_eq(config->route_table, 0);
+	cr_expect_str_eq(config->gateway.endpoint.host, "2001:db8::1");
+	cr_expect_eq(config->gateway.endpoint.port, 443);
+	cr_expect_eq(config->gateway.persistent_keepalive, 25);
+	config_free_client(config);
+
+	config = load_client(CLIENT "RouteTable = 4294967295\n" REMOTE "PersistentKeepalive = off\n");
+	cr_expect_eq(config->route_table, UINT32_MAX);
+	cr_expect_eq(config->gateway.persistent_keepalive, 0);
+	config_free_client(config);
+}
+
+Test(config, allowed_ips_are_sorted_networks_each_once)
+{
+	struct client_config *config = load_client(CLIENT "[Gateway]\nPublicKey = " KEY_A "\nEndpoint = h:1\n"
+							  "AllowedIPs = fd00::/8, 10.1.2.3/8\nAllowedIPs = 192.0.2.1\n"
+							  "AllowedIPs = 10.0.0.0/8, 10.0.0.0/9\n");
+	static const char *const expected[] = {"10.0.0.0/8", "10.0.0.0/9", "192.0.2.1/32", "fd00::/8"};
+	cr_assert_eq(config->gateway.allowed_ips.count, ARRAY_SIZE(expected));
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		char text[IP_TEXT_MAX];
+		cr_expect_str_eq(ip_prefix_format(&config->gateway.allowed_ips.items[i], text), expected[i]);
+	}
+	config_free_client(config);
+}
+
+Test(config, thousands_of_allowed_ips)
+{
+	char *text;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	fputs(CLIENT REMOTE, out);
+	for (unsigned i = 0; i < 5000; i++)
+		fprintf(out, "AllowedIPs = 10.%u.%u.0/24, fd00:%x::/48\n", i / 256, i % 256, i);
+	fclose(out);
+	struct client_config *config = load_client(text);
+	cr_expect_eq(config->gateway.allowed_ips.count, 10002);
+	config_free_client(config);
+	free(text);
+}
+
+Test(config, thousands_of_peers)
+{
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	char *text;
+	size_t size;
+	FILE *out = open_memstream(&text, &size);
+	fputs(POOL, out);
+	for (unsigned i = 0; i < 20000; i++) {
+		unsigned number = i + 2;
+		fprintf(out, "[Peer]\nPublicKey = %c%c%c%s\nAddress = 10.8.%u.%u\n", letters[i >> 12 & 63],
+			letters[i >> 6 & 63], letters[i & 63], &KEY_A[3], number / 256, number % 256);
+	}
+	fclose(out);
+	struct gateway_config *config = load_gateway(text);
+	cr_expect_eq(config->peer_count, 20000);
+	cr_expect_eq(config->peers[19999].addresses.count, 1);
+	config_free_gateway(config);
+	free(text);
+}
+
+Test(config, forgives_what_does_not_change_the_meaning)
+{
+	struct gateway_config *config = load_gateway(
+		"\xEF\xBB\xBF# comment\r\n; comment = too\r\n\r\n  [GATEWAY]   # the gateway\r\n"
+		"\tprivatekeyfile=/a=b;c#d.key ; comment\r\n   ADDRESS\t=\t10.8.0.1/16 ,fd00:8::1/64 #\r\n"
+		"CLIENTTOCLIENT = YES\r\n[peer]\r\nPUBLICKEY = " KEY_A);
+	cr_expect_str_eq(config->common.private_key_file, "/a=b;c#d.key");
+	cr_expect_eq(config->addresses.count, 2);
+	cr_expect(config->client_to_client);
+	cr_expect_eq(config->peer_count, 1, "the last line needs no line end");
+	config_free_gateway(config);
+}
+
+Test(config, sections_in_any_order)
+{
+	struct gateway_config *config = load_gateway(PEER(KEY_A) "Address = 10.8.0.7\n" POOL);
+	cr_expect_eq(config->peer_count, 1);
+	config_free_gateway(config);
+}
+
+#define REPEAT_10(text) text text text text text text text text text text
+#define REPEAT_180(text) \
+	REPEAT_10(text text text text text text text text text text text text text text text text text text)
+
+Test(config, long_lines)
+{
+	/* 199 characters are the most that libinih takes. */
+	struct gateway_config *config = load_gateway(
+		"[Gateway]\nAddress = 10.8.0.1/16\nPrivateKeyFile = /" REPEAT_180("x") "x");
+	cr_expect_eq(strlen(config->common.private_key_file), 182);
+	config_free_gateway(config);
+	config = load_gateway(POOL "MTU = 1400 # " REPEAT_180("comments do not count "));
+	cr_expect_eq(config->mtu, 1400);
+	config_free_gateway(config);
+
+	const struct refusal refusals[] = {
+		{"[Gateway]\nPrivateKeyFile = /" REPEAT_180("x") "xx",
+		 ":2: PrivateKeyFile = /xxxxxxxxxxxxxxxxxxxxxx...: the line has 200 characters; at most 199"},
+		{CLIENT "[Gateway]\nAllowedIPs = " REPEAT_180("10.0.0.0/8,"),
+		 ":4: AllowedIPs = 10.0.0.0/8,10.0.0.0/8,10.0....: the line has 1993 characters"},
+	};
+	all_refused(true, refusals, 1);
+	all_refused(false, refusals + 1, 1);
+}
+
+Test(config, refuses_what_is_no_configuration)
+{
+	const struct refusal refusals[] = {
+		{"", ": no [Gateway] section"},
+		{"# nothing\n", ": no [Gateway] section"},
+		{PEER(KEY_A), ": no [Gateway] section"},
+		{"MTU = 1400\n" POOL, ":1: MTU = 1400: not in a section; this file has [Gateway] and [Peer]"},
+		{POOL "[Peers]\n", ":4: [Peers]: unknown section; this file has [Gateway] and [Peer]"},
+		{POOL "[]\n", ":4: []: unknown section"},
+		{POOL "[Gateway\n", ":4: [Gateway: not a section"},
+		{POOL "[Peer] x\n", ":4: [Peer] x: not a section"},
+		{POOL "[Peer]]\n", ":4: [Peer]]: not a section"},
+		{POOL PEER(KEY_A) "[Gateway]\n", ":6: [Gateway]: a second one; put its keys under line 1's"},
+		{POOL "Mtus = 1400\n", ":4: Mtus = 1400: unknown key in [Gateway]"},
+		{POOL "MTU: 1400\n", ":4: MTU: 1400: not a setting"},
+		{POOL "MTU 1400\n", ":4: MTU 1400: not a setting"},
+		{POOL "= 1400\n", ":4: = 1400: not a setting"},
+		{POOL "MTU = # 1400\n", ":4: MTU = : nothing given; write MTU = 576..65000"},
+		{POOL "MTU = 1400\n  1300\n", ":5: 1300: not a setting"},
+		{POOL "MTU = 1400\nmtu = 1400\n", ":5: MTU = 1400: given on line 4 already"},
+		{POOL "MTU = 1400\x1b[1m\n", ":4: control characters: not a text file"},
+		{"[Gateway]\nAddress = 10.8.0.1/16\n",
+		 ":1: [Gateway]: PrivateKeyFile is missing; write PrivateKeyFile = PATH"},
+		{GATEWAY, ":1: [Gateway]: Address is missing"},
+		{POOL "[Peer]\nAddress = 10.8.0.7\n" PEER(KEY_A), ":4: [Peer]: PublicKey is missing"},
+		{"[Peer]\n" POOL, ":1: [Peer]: PublicKey is missing"},
+	};
+	all_refused(true, refusals, ARRAY_SIZE(refusals));
+
+	static const char zero[] = POOL "MTU = 1400\0 = 5\n";
+	refused(true, zero, sizeof zero - 1, ":4: control characters: not a text file");
+	const struct refusal client_refusals[] = {
+		{POOL, ":2: PrivateKeyFile = gw.key: unknown key in [Gateway]"},
+		{CLIENT, ": no [Gateway] section"},
+		{REMOTE, ": no [Client] section"},
+		{CLIENT REMOTE REMOTE, ":7: [Gateway]: a second one"},
+		{CLIENT "[Gateway]\nPublicKey = " KEY_A "\nEndpoint = h:1\n", ":3: [Gateway]: AllowedIPs is missing"},
+	};
+	all_refused(false, client_refusals, ARRAY_SIZE(client_refusals));
+}
+
+Test(config, refuses_bad_values)
+{
+	const struct refusal refusals[] = {
+		{POOL "ListenPort = 0\n", ":4: ListenPort = 0: not a number from 1 to 65535"},
+		{POOL "ListenPort = 65536\n", ":4: ListenPort = 65536: not a number"},
+		{POOL "ListenPort = 5555x\n", ":4: ListenPort = 5555x: not a number"},
+		{POOL "ListenPort = -1\n", ":4: ListenPort = -1: not a number"},
+		{POOL "ListenPort = 18446744073709557171\n", ":4: ListenPort = 18446744073709557171: not a number"},
+		{POOL "MTU = 575\n", ":4: MTU = 575: not a number from 576 to 65000"},
+		{POOL "MTU = auto\n", ":4: MTU = auto: not a number"},
+		{POOL "MaxSessions = 1048577\n", ":4: MaxSessions = 1048577: not a number from 1 to 1048576"},
+		{POOL "Workers = 2\n", ":4: Workers = 2: not in this release; only 'auto' or 1 are"},
+		{POOL "TunReaders = 1\n", ":4: TunReaders = 1: not in this release; only 'auto' or 0 are"},
+		{POOL "UdpBuffer = 63K\n", ":4: UdpBuffer = 63K: not a size from 65536 to 1073741824 bytes"},
+		{POOL "UdpBuffer = M\n", ":4: UdpBuffer = M: not a size"},
+		{POOL "UdpBuffer = 4294967295G\n", ":4: UdpBuffer = 4294967295G: not a size"},
+		{POOL "ClientToClient = true\n", ":4: ClientToClient = true: neither 'yes' nor 'no'"},
+		{POOL "Cipher = none\n", ":4: Cipher = none: no such cipher; auto, AES-256-GCM or"},
+		{POOL "CryptoBackend = openssl\n", ":4: CryptoBackend = openssl: no such back end; auto, sodium"},
+		{POOL "CryptoBackend = ipsec-mb:\n", ":4: CryptoBackend = ipsec-mb:: no such back end"},
+		{POOL "DisableOffloads = udp-gro, tso\n", ":4: DisableOffloads = tso: no such offload; tun-checksum"},
+		{POOL "DisableOffloads = udp-gro,\n", ":4: DisableOffloads = udp-gro,: nothing beside a comma"},
+		{POOL "LogLevel = loud\n", ":4: LogLevel = loud: no such level; error, warning"},
+		{POOL "Interface = shardtun00000000\n", ":4: Interface = shardtun00000000: no interface name"},
+		{POOL "Interface = a/b\n", ":4: Interface = a/b: no interface name"},
+		{POOL "Interface = tun%d\n", ":4: Interface = tun%d: no interface name"},
+		{POOL "Interface = ..\n", ":4: Interface = ..: no interface name"},
+		{POOL "ControlSocket = /" REPEAT_10("0123456789") "1234567\n", ":4: ControlSocket = /0123456789"},
+		{POOL "ListenAddress = example.net\n", ":4: ListenAddress = example.net: no IP address"},
+		{POOL "ListenAddress = 192.0.2.1, 192.0.2.2\nListenAddress = ::1\n",
+		 ":5: ListenAddress = ::1: one address too many"},
+		{POOL "ListenAddress = 192.0.2.1\nListenAddress = 192.0.2.1\n",
+		 ":5: ListenAddress = 192.0.2.1: given twice"},
+		{POOL "[Peer]\nPublicKey = AAAA\n", ":5: PublicKey = AAAA: 4 characters are no key"},
+		{POOL "[Peer]\nPublicKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n", ":5: PublicKey = AAAA"},
+		{POOL "[Peer]\nPublicKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB=\n", ":5: PublicKey = AAAA"},
+		{POOL "[Peer]\nPublicKey = AAAAAAAAAAAAAAAAAAAA-AAAAAAAAAAAAAAAAAAAAAA=\n", ":5: PublicKey = AAAA"},
+	};
+	all_refused(true, refusals, ARRAY_SIZE(refusals));
+}
+
+#define ENDPOINT(text) CLIENT "[Gateway]\nEndpoint = " text "\n"
+
+Test(config, refuses_bad_client_values)
+{
+	const struct refusal refusals[] = {
+		{ENDPOINT("vpn.example.net"), ":4: Endpoint = vpn.example.net: not host:port"},
+		{ENDPOINT(":5555"), ":4: Endpoint = :5555: not host:port"},
+		{ENDPOINT("h:"), ":4: Endpoint = h:: no port after the colon"},
+		{ENDPOINT("h:0"), ":4: Endpoint = h:0: no port after the colon"},
+		{ENDPOINT("h:65536"), ":4: Endpoint = h:65536: no port after the colon"},
+		{ENDPOINT("2001:db8::1"),
+		 ":4: Endpoint = 2001:db8::1: an IPv6 address without port; write [address]:port"},
+		{ENDPOINT("2001:db8:0:0:0:0:0:1:5555"),
+		 ":4: Endpoint = 2001:db8:0:0:0:0:0:1:5555: an IPv6 address without brackets"},
+		{ENDPOINT("[]:5"), ":4: Endpoint = []:5: a host of 0 characters"},
+		{ENDPOINT("[h]:5"), ":4: Endpoint = [h]:5: no IPv6 address between the brackets"},
+		{ENDPOINT("a b:5"), ":4: Endpoint = a b:5: ' ' is no part of a host name"},
+		{CLIENT "MTU = 100\n", ":3: MTU = 100: neither 'auto' nor a number from 576 to 65000"},
+		{CLIENT "MTU = 1279\n" REMOTE, ":3: MTU = 1279: too small for the IPv6 in AllowedIPs; at least 1280"},
+		{CLIENT "RouteTable = 0\n", ":3: RouteTable = 0: neither 'off' nor a number from 1 to 4294967295"},
+		{CLIENT "RouteTable = 4294967296\n", ":3: RouteTable = 4294967296: neither"},
+		{CLIENT "RouteTable = 254\n" REMOTE, ":3: RouteTable = 254: the kernel's own"},
+		{CLIENT REMOTE "PersistentKeepalive = 65536\n", ":7: PersistentKeepalive = 65536: neither 'off' nor"},
+		{CLIENT REMOTE "AllowedIPs = 10.0.0.0/33\n", ":7: AllowedIPs = 10.0.0.0/33: no IP network"},
+		{CLIENT REMOTE "AllowedIPs = 10.0.0.0/8,,::/0\n",
+		 ":7: AllowedIPs = 10.0.0.0/8,,::/0: nothing beside a comma"},
+	};
+	all_refused(false, refusals, ARRAY_SIZE(refusals));
+}
+
+Test(config, refuses_unfit_gateway_addresses)
+{
+	const struct refusal refusals[] = {
+		{GATEWAY "Address = 10.8.0.1\n",
+		 ":3: Address = 10.8.0.1/32: not a network to give clients addresses from"},
+		{GATEWAY "Address = 10.8.0.1/31\n", ":3: Address = 10.8.0.1/31: not a network to give"},
+		{GATEWAY "Address = 10.8.0.1/7\n", ":3: Address = 10.8.0.1/7: not a network to give"},
+		{GATEWAY "Address = fd00::1/127\n", ":3: Address = fd00::1/127: not a network to give"},
+		{GATEWAY "Address = 10.8.0.0/16\n", ":3: Address = 10.8.0.0/16: the network itself"},
+		{GATEWAY "Address = 10.8.255.255/16\n", ":3: Address = 10.8.255.255/16: the network's broadcast"},
+		{GATEWAY "Address = fd00::/64\n", ":3: Address = fd00::/64: the network itself"},
+		{GATEWAY "Address = 127.0.0.1/8\n", ":3: Address = 127.0.0.1/8: a loopback address"},
+		{GATEWAY "Address = 224.0.0.1/8\n", ":3: Address = 224.0.0.1/8: a multicast address"},
+		{GATEWAY "Address = 169.254.0.1/16\n", ":3: Address = 169.254.0.1/16: a link-local address"},
+		{GATEWAY "Address = 240.0.0.1/8\n", ":3: Address = 240.0.0.1/8: a reserved address"},
+		{GATEWAY "Address = fe80::1/64\n", ":3: Address = fe80::1/64: a link-local address"},
+		{GATEWAY "Address = ff02::1/64\n", ":3: Address = ff02::1/64: a multicast address"},
+		{GATEWAY "Address = ::1/64\n", ":3: Address = ::1/64: a loopback address"},
+		{GATEWAY "Address = 10.8.0.1/16\nAddress = 10.8.1.1/24\n",
+		 ":4: Address = 10.8.1.1/24: a second IPv4 network"},
+		{GATEWAY "Address = fd00::1/64, fd01::1/64\n", ":3: Address = fd01::1/64: a second IPv6 network"},
+		{POOL "Address = 10.9.0.1/16\n", ":4: Address = 10.9.0.1/16: one network too many; at most 2"},
+		{POOL "MTU = 1279\n", ":4: MTU = 1279: too small for the IPv6 in Address; at least 1280"},
+	};
+	all_refused(true, refusals, ARRAY_SIZE(refusals));
+	config_free_gateway(load_gateway(GATEWAY "Address = 10.8.0.1/30\nMTU = 576\n"));
+}
+
+Test(config, refuses_peers_in_conflict)
+{
+	const struct refusal refusals[] = {
+		{POOL PEER(KEY_A) PEER(KEY_B) PEER(KEY_A),
+		 ":9: PublicKey = " KEY_A ": the peer on line 5 has this key"},
+		{POOL PEER(KEY_A) "Address = 10.9.0.7\n", ":6: Address = 10.9.0.7: outside the pool"},
+		{GATEWAY "Address = 10.8.0.1/16\n" PEER(KEY_A) "Address = fd00:8::7\n",
+		 ":6: Address = fd00:8::7: outside the pool"},
+		{POOL PEER(KEY_A) "Address = 10.8.0.1\n", ":6: Address = 10.8.0.1: the gateway's own address"},
+		{POOL PEER(KEY_A) "Address = fd00:8::1\n", ":6: Address = fd00:8::1: the gateway's own address"},
+		{POOL PEER(KEY_A) "Address = 10.8.0.0\n", ":6: Address = 10.8.0.0: the network itself"},
+		{POOL PEER(KEY_A) "Address = fd00:8::\n", ":6: Address = fd00:8::: the network itself"},
+		{POOL PEER(KEY_A) "Address = 10.8.255.255\n", ":6: Address = 10.8.255.255: the network's broadcast"},
+		{POOL PEER(KEY_A) "Address = fd00:8::1:0\n",
+		 ":6: Address = fd00:8::1:0: beyond the gateway's other, smaller network"},
+		{POOL PEER(KEY_A) "Address = 10.8.0.7/32\n", ":6: Address = 10.8.0.7/32: no IP address"},
+		{POOL PEER(KEY_A) "Address = 10.8.0.7\nAddress = 10.8.0.8\n",
+		 ":7: Address = 10.8.0.8: this peer's second IPv4 address"},
+		{POOL PEER(KEY_A) "Address = 10.8.0.10\nAddress = fd00:8::10\n",
+		 ":7: Address = fd00:8::10: not what goes with 10.8.0.10; fd00:8::a does"},
+		{POOL PEER(KEY_A) "Address = 10.8.0.7\n" PEER(KEY_B) "Address = 10.8.0.7\n",
+		 ":9: Address = 10.8.0.7: the peer on line 6 has it"},
+		{POOL PEER(KEY_A) "Address = 10.8.0.7\n" PEER(KEY_B) "Address = fd00:8::7\n",
+		 ":9: Address = fd00:8::7: the peer on line 6 has it, or the one that goes with it"},
+		{GATEWAY "Address = 10.8.0.1/16, fd00:8::99/64\n" PEER(KEY_A) "Address = 10.8.0.153\n",
+		 ":6: Address = 10.8.0.153: the gateway's own address"},
+	};
+	all_refused(true, refusals, ARRAY_SIZE(refusals));
+}
+
+Test(config, says_why_a_file_cannot_be_read)
+{
+	struct gateway_config *config = (void *)1;
+	struct error error = {0};
+	cr_expect_eq(config_load_gateway("/nonexistent/f", &config, &error), -ENOENT);
+	cr_expect_str_eq(error.text, "/nonexistent/f: cannot be opened (No such file or directory)");
+	cr_expect_null(config);
+	cr_expect_eq(config_load_gateway("/", &config, &error), -EISDIR);
+	cr_expect_str_eq(error.text, "/: cannot be read (Is a directory)");
+}
+
+Test(config, prints_each_option_once)
+{
+	static const struct {
+		enum config_section section;
+		const char *start, *option, *not_there;
+	} sections[] = {
+		{CONFIG_SECTION_GATEWAY, "[Gateway]\n", "\n  ListenPort = 1..65535 ", "PublicKey"},
+		{CONFIG_SECTION_PEER, "[Peer]\n", "\n  PublicKey = KEY ", "Endpoint"},
+		{CONFIG_SECTION_CLIENT, "[Client]\n", "\n  RouteTable = off|1..4294967295 ", "Workers"},
+		{CONFIG_SECTION_REMOTE, "[Gateway]\n", "\n  Endpoint = HOST:PORT ", "ListenPort"},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(sections); i++) {
+		char *text;
+		size_t size;
+		FILE *out = open_memstream(&text, &size);
+		config_print_options(out, sections[i].section);
+		fclose(out);
+		cr_expect_eq(strncmp(text, sections[i].start, strlen(sections[i].start)), 0);
+		const char *first = strstr(text, sections[i].option);
+		cr_assert_not_null(first, "%s", text);
+		cr_expect_null(strstr(first + 1, sections[i].option));
+		cr_expect_null(strstr(text, sections[i].not_there));
+		free(text);
+	}
+}
+
+Test(config, free_takes_nothing)
+{
+	config_free_gateway(NULL);
+	config_free_client(NULL);
+}
