@@ -58,12 +58,12 @@ struct session {
 
 	/* life cycle */
 	uint64_t born;
-	uint64_t next_born;		    /* when `next` was made */
-	struct endpoint handshake_endpoint; /* where the HELLO behind `next` came from */
-	uint32_t keepalive;		    /* s, 0 = only when there is a reason */
-	struct peer *peer;		    /* the gateway's; NULL at the client */
-	uint32_t pool_index;		    /* the gateway's */
-	struct cds_list_head node;	    /* in the owner's list of sessions */
+	uint64_t next_born;	   /* when `next` was made */
+	uint16_t next_mtu;	   /* of the session once `next` is confirmed */
+	uint32_t keepalive;	   /* s, 0 = only when there is a reason */
+	struct peer *peer;	   /* the gateway's; NULL at the client */
+	uint32_t pool_index;	   /* the gateway's */
+	struct cds_list_head node; /* in the owner's list of sessions */
 };
 
 /* Zeroed, pending, without keys. NULL: no memory. */

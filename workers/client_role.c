@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "workers/client_role.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+
+#define HELLO_FIRST_NS	NS_PER_S
+#define HELLO_MOST_NS	(16 * NS_PER_S)
+#define ACK_INTERVAL_NS (250 * NS_PER_MS)
+#define ACK_GIVE_UP_NS	(5 * NS_PER_S)
+
+static struct client_role *client(struct worker *worker)
+{
+	return worker->role_state;
+}
+
+int client_role_init(struct client_role *role)
+{
+	role->snapshots.fd = role->endpoints.fd = -1;
+	role->bye_reason = -1;
+	if (mailbox_init(&role->snapshots) != 0 || mailbox_init(&role->endpoints) != 0) {
+		int result = -errno;
+		client_role_deinit(role);
+		return result;
+	}
+	return 0;
+}
+
+void client_role_deinit(struct client_role *role)
+{
+	free(mailbox_deinit(&role->snapshots));
+	free(mailbox_deinit(&role->endpoints));
+	sodium_memzero(&role->initiator, sizeof role->initiator);
+}
+
+static void publish(struct client_role *role, enum client_state state)
+{
+	struct client_snapshot *snapshot = malloc(sizeof *snapshot);
+	role->state = state;
+	if (snapshot == NULL)
+		return; /* the next change tells */
+	*snapshot = (struct client_snapshot){
+		.state = state, .bye_reason = role->bye_reason, .hellos = role->hellos, .lease = role->lease};
+	free(mailbox_post(&role->snapshots, snapshot));
+}
+
+/* `interval` with up to `percent` of it added or taken off, at random. */
+static uint64_t jitter(uint64_t interval, unsigned percent)
+{
+	uint64_t span = interval * percent / 100;
+	uint64_t random;
+	randombytes_buf(&random, sizeof random);
+	return interval - span + random % (2 * span + 1);
+}
+
+/* --- HELLO
+ * ------------------------------------------------------------------------------------------------------------ */
+
+static void start_handshake(struct worker *worker, uint64_t delay)
+{
+	struct client_role *role = client(worker);
+	role->handshaking = true;
+	role->hellos = 0;
+	role->hello_wait = HELLO_FIRST_NS;
+	role->hello_due = worker->now + delay;
+}
+
+static void send_hello(struct worker *worker)
+{
+	struct client_role *role = client(worker);
+	uint64_t wall = clock_wall(worker->clock);
+	if (wall <= role->last_timestamp)
+		wall = role->last_timestamp + 1; /* the clock stood or went back */
+	role->last_timestamp = wall;
+
+	struct wire_hello hello = {
+		.mtu = role->mtu, .wish4 = role->lease.address4.address, .wish6 = role->lease.address6.address};
+	wire_timestamp(hello.timestamp, wall);
+	memcpy(hello.suites, role->suites, sizeof hello.suites);
+
+	uint8_t random[HANDSHAKE_HELLO_RANDOM], message[WIRE_HELLO_SIZE];
+	randombytes_buf(random, sizeof random);
+	uint32_t id = role->session != NULL ? role->session->id : 0;
+	if (handshake_write_hello(&role->initiator, role->identity, role->remote, id, &hello, random, message) &&
+	    worker_send_plain(worker, &role->gateway, message, sizeof message))
+		stats_add(&worker->stats, tx_hello, 1);
+	sodium_memzero(random, sizeof random);
+
+	role->hellos++;
+	role->hello_due = worker->now + jitter(role->hello_wait, 25);
+	role->hello_wait = role->hello_wait * 2 < HELLO_MOST_NS ? role->hello_wait * 2 : HELLO_MOST_NS;
+}
+
+/* --- WELCOME
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* The gateway must choose from what was offered. */
+static bool acceptable(const struct client_role *role, const struct wire_welcome *welcome)
+{
+	return memchr(role->suites, welcome->suite, sizeof role->suites) != NULL;
+}
+
+static struct session *session_for(struct worker *worker, const struct wire_welcome *welcome)
+{
+	struct client_role *role = client(worker);
+	struct session *session = role->session;
+	if (session != NULL && session->id == welcome->session_id)
+		return session;
+	session = session_new(welcome->session_id, worker->now);
+	if (session == NULL)
+		return NULL;
+	if (role->session != NULL)
+		worker_end_session(worker, role->session);
+	role->session = session;
+	worker_add_session(worker, session);
+	stats_add(&worker->stats, sessions_started, 1);
+	return session;
+}
+
+static void send_ack(struct worker *worker)
+{
+	struct client_role *role = client(worker);
+	(void)worker_send_control(worker, role->session, WIRE_CLIENT_ACK, NULL, 0);
+	role->ack_due = worker->now + ACK_INTERVAL_NS;
+}
+
+static bool take_welcome(struct worker *worker, const struct wire_welcome *welcome, const struct noise_keys *secrets)
+{
+	struct client_role *role = client(worker);
+	struct transport_key *key = transport_key_new(worker->aead, welcome->suite, welcome->epoch, secrets,
+						      TRANSPORT_CLIENT, worker->now);
+	struct session *session = key != NULL ? session_for(worker, welcome) : NULL;
+	if (session == NULL) {
+		transport_key_free(key);
+		return false;
+	}
+	session_set_next(session, key, worker->now);
+	if (session_promote(session))
+		stats_add(&worker->stats, rekeys, 1);
+	session->state = SESSION_ACTIVE;
+	session->endpoint = role->gateway;
+	session->mtu = welcome->mtu < role->mtu ? welcome->mtu : role->mtu;
+	session->inner4 = welcome->address4;
+	session->inner6 = welcome->address6;
+	session->keepalive = role->persistent_keepalive != 0 ? role->persistent_keepalive : welcome->keepalive;
+	session->received = worker->now;
+	session->unanswered = 0;
+
+	role->lease = *welcome;
+	role->handshaking = false;
+	role->hellos = 0;
+	role->bye_reason = -1;
+	uint64_t interval = (welcome->rekey_interval + welcome->back_off) * NS_PER_S;
+	role->rekey_interval = jitter(interval - interval / 10, 11); /* less up to 20 % */
+	role->ack_end = worker->now + ACK_GIVE_UP_NS;
+	publish(role, CLIENT_CONFIRM);
+	send_ack(worker);
+	return true;
+}
+
+static enum drop_reason client_handshake(struct worker *worker, const struct datagram *datagram)
+{
+	struct client_role *role = client(worker);
+	if (wire_type(datagram->data) != WIRE_WELCOME)
+		return DROP_TYPE;
+	if (datagram->length < WIRE_WELCOME_MIN || datagram->length > WIRE_WELCOME_MAX)
+		return datagram->length < WIRE_WELCOME_MIN ? DROP_RUNT : DROP_OVERSIZED;
+	if (!role->handshaking || role->hellos == 0 || wire_magic(datagram->data) != role->initiator.magic)
+		return DROP_UNEXPECTED;
+
+	struct wire_welcome welcome;
+	struct noise_keys secrets;
+	if (!handshake_read_welcome(&role->initiator, role->remote, datagram->data, datagram->length, &welcome,
+				    &secrets))
+		return DROP_HANDSHAKE_FORGED;
+	bool taken = acceptable(role, &welcome) && take_welcome(worker, &welcome, &secrets);
+	sodium_memzero(&secrets, sizeof secrets);
+	if (!taken)
+		return DROP_PAYLOAD;
+	stats_add(&worker->stats, rx_welcome, 1);
+	return DROP_NONE;
+}
+
+/* --- data path -------------------------------------------------------------------------------------------------------
+ */
+
+static struct session *client_route(struct worker *worker, const struct inner *inner)
+{
+	(void)inner; /* the kernel's routes decided that it belongs here */
+	return client(worker)->session;
+}
+
+static bool allowed_source(struct client_role *role, const struct ip_address *source)
+{
+	if (role->allowed_hit < role->allowed_count && ip_prefix_contains(&role->allowed[role->allowed_hit], source))
+		return true;
+	for (size_t i = 0; i < role->allowed_count; i++) {
+		if (ip_prefix_contains(&role->allowed[i], source)) {
+			role->allowed_hit = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static enum drop_reason client_admit(struct worker *worker, const struct session *session, const struct inner *inner)
+{
+	struct ip_address source, destination;
+	inner_source(inner, &source);
+	if (!allowed_source(client(worker), &source))
+		return DROP_INNER_SOURCE;
+	inner_destination(inner, &destination);
+	const struct ip_prefix *own = inner->version == 4 ? &session->inner4 : &session->inner6;
+	return ip_address_equal(&destination, &own->address) ? DROP_NONE : DROP_INNER_DESTINATION;
+}
+
+static void client_confirmed(struct worker *worker, struct session *session, const struct transport_key *key,
+			     const struct endpoint *from)
+{
+	struct client_role *role = client(worker);
+	(void)from; /* where the gateway is, is configured */
+	if (session == role->session && key == session->current)
+		publish(role, CLIENT_UP);
+}
+
+static enum drop_reason client_control(struct worker *worker, struct session *session, enum wire_type type,
+				       const uint8_t *payload)
+{
+	struct client_role *role = client(worker);
+	if (type == WIRE_KEEPALIVE)
+		return DROP_NONE;
+	if (type != WIRE_BYE)
+		return DROP_TYPE;
+	if (session != role->session)
+		return DROP_NONE; /* it was replaced in this very batch */
+
+	role->bye_reason = payload[0];
+	role->session = NULL;
+	stats_add(&worker->stats, sessions_ended, 1);
+	worker_end_session(worker, session);
+	/* A gateway that restarts is back soon; one that does not want us is not asked again at once. */
+	bool soon = payload[0] == WIRE_BYE_RESTARTING || payload[0] == WIRE_BYE_TIMED_OUT;
+	start_handshake(worker, jitter(soon ? HELLO_FIRST_NS : HELLO_MOST_NS, 25));
+	publish(role, CLIENT_HANDSHAKE);
+	return DROP_NONE;
+}
+
+/* --- timers ----------------------------------------------------------------------------------------------------------
+ */
+
+static void take_endpoint(struct worker *worker)
+{
+	struct client_role *role = client(worker);
+	struct sockaddr_in6 *remote = mailbox_take(&role->endpoints);
+	if (remote == NULL)
+		return;
+	role->gateway = (struct endpoint){.remote = *remote};
+	role->has_endpoint = true;
+	if (role->session != NULL)
+		role->session->endpoint = role->gateway;
+	free(remote);
+}
+
+static bool session_silent(const struct worker *worker, const struct session *session)
+{
+	return session->unanswered != 0 && worker->now - session->unanswered >= SESSION_SILENCE_NS;
+}
+
+static void tick_session(struct worker *worker, struct session *session)
+{
+	struct client_role *role = client(worker);
+	session_expire_keys(session, worker->now);
+	if (role->state == CLIENT_CONFIRM && worker->now >= role->ack_due) {
+		if (worker->now < role->ack_end)
+			send_ack(worker);
+		else if (!role->handshaking)
+			start_handshake(worker, 0);
+	}
+	uint64_t quiet = worker->now - session->sent;
+	bool replies = session->unreplied != 0 && worker->now - session->unreplied >= SESSION_KEEPALIVE_NS;
+	if (replies || (session->keepalive != 0 && quiet >= session->keepalive * NS_PER_S))
+		(void)worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0);
+}
+
+static void client_tick(struct worker *worker)
+{
+	struct client_role *role = client(worker);
+	take_endpoint(worker);
+	struct session *session = role->session;
+	if (session != NULL)
+		tick_session(worker, session);
+
+	if (!role->handshaking && role->has_endpoint) {
+		bool silent = session != NULL && session_silent(worker, session);
+		if (session == NULL || session->current == NULL || silent ||
+		    session_wants_rekey(session, role->rekey_interval, worker->now))
+			start_handshake(worker, 0);
+		if (session == NULL || silent)
+			publish(role, session == NULL ? CLIENT_HANDSHAKE : CLIENT_RECONNECT);
+	}
+	if (role->handshaking && role->has_endpoint && worker->now >= role->hello_due) {
+		send_hello(worker);
+		if (role->state == CLIENT_HANDSHAKE || role->state == CLIENT_RECONNECT)
+			publish(role, role->state); /* so that the number of tries is seen */
+	}
+}
+
+static void client_stop(struct worker *worker)
+{
+	struct session *session = client(worker)->session;
+	uint8_t reason = WIRE_BYE_LEAVING;
+	if (session != NULL)
+		(void)worker_send_control(worker, session, WIRE_BYE, &reason, sizeof reason);
+}
+
+const struct worker_role client_worker_role = {
+	.handshake = client_handshake,
+	.route = client_route,
+	.admit = client_admit,
+	.confirmed = client_confirmed,
+	.control = client_control,
+	.may_roam = false,
+	.tick = client_tick,
+	.stop = client_stop,
+};

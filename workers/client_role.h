@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a worker does as a client: the handshake's state machine (core/PROTOCOL.md, 4), one session. Everything runs on
+ * the worker's thread; the control thread hands in endpoints and gets states through mailboxes. */
+#pragma once
+
+#include "core/base/mailbox.h"
+#include "core/handshake.h"
+#include "workers/worker.h"
+
+enum client_state {
+	CLIENT_DOWN,	  /* no endpoint yet */
+	CLIENT_HANDSHAKE, /* HELLO sent, no session */
+	CLIENT_CONFIRM,	  /* WELCOME accepted, CLIENT_ACK sent */
+	CLIENT_UP,
+	CLIENT_RECONNECT, /* the session's gateway is silent: HELLO sent, the session goes on meanwhile */
+};
+
+/* What the control thread sees: the newest state, on the heap. */
+struct client_snapshot {
+	enum client_state state;
+	int bye_reason;		   /* of the BYE that ended the last session, -1: none */
+	uint32_t hellos;	   /* sent in vain since the last answer */
+	struct wire_welcome lease; /* of the last session; session_id 0: there was none */
+};
+
+struct client_role {
+	/* set before the worker starts */
+	const struct handshake_identity *identity;
+	const struct handshake_remote *remote;
+	const struct ip_prefix *allowed; /* networks that the gateway may send us packets from */
+	size_t allowed_count;
+	uint8_t suites[WIRE_SUITES_MAX];
+	uint16_t mtu;
+	uint32_t persistent_keepalive; /* s, 0 = the gateway's wish */
+	struct mailbox snapshots;      /* out: struct client_snapshot */
+	struct mailbox endpoints;      /* in: struct sockaddr_in6, v4-mapped for IPv4 */
+
+	/* the worker's own */
+	enum client_state state;
+	struct session *session;
+	struct endpoint gateway;
+	bool has_endpoint;
+	bool handshaking;
+	struct handshake_initiator initiator;
+	uint32_t hellos;
+	uint64_t hello_due;  /* monotonic ns */
+	uint64_t hello_wait; /* the last interval, ns */
+	uint64_t ack_due;
+	uint64_t ack_end;
+	uint64_t rekey_interval; /* ns, with its random part taken off */
+	uint64_t last_timestamp; /* wall ns of the last HELLO */
+	int bye_reason;
+	struct wire_welcome lease;
+	size_t allowed_hit; /* where the last packet's source was found */
+};
+
+extern const struct worker_role client_worker_role;
+
+/* Opens the mailboxes; the other fields of the first group are the caller's to fill. 0 or a negative errno. */
+int client_role_init(struct client_role *role);
+void client_role_deinit(struct client_role *role);

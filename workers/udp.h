@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The UDP side as the workers see it: batches of messages, each one datagram or a train of equal ones (UDP_GRO,
+ * UDP_SEGMENT).
+ *
+ * A socket is reached through a small ops struct chosen once at start: the kernel's (workers/udp.c) or a socketpair for
+ * tests. Owned by one worker. Addresses are IPv6 throughout, IPv4 as v4-mapped. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/error.h"
+#include "core/base/ip.h"
+#include "core/session.h"
+
+enum {
+	UDP_BATCH = 64,		 /* messages in one system call, at most */
+	UDP_MESSAGE_MAX = 65535, /* bytes a receive buffer must hold */
+	UDP_TRAIN_SEGMENTS = 64, /* datagrams in one train: UDP_MAX_SEGMENTS of every kernel with UDP_SEGMENT */
+	UDP_TRAIN_BYTES = 65000, /* and bytes: an IP packet less headers with options */
+};
+
+struct udp_message {
+	uint8_t *data;		  /* receive: room for UDP_MESSAGE_MAX bytes, the caller's */
+	uint32_t length;	  /* bytes; receive: set */
+	uint16_t segment_size;	  /* bytes of each datagram in the train but the last; 0: a single datagram */
+	uint8_t ecn;		  /* outer ECN bits, 0…3 */
+	bool truncated;		  /* receive: the message was longer than the buffer */
+	struct endpoint endpoint; /* the other side's address and ours */
+};
+
+struct udp_socket;
+
+struct udp_ops {
+	/* Receives up to `count` (at most UDP_BATCH) messages. Returns how many, 0 when none is waiting, or a negative
+	 * errno. Never blocks. */
+	int (*receive)(struct udp_socket *socket, struct udp_message *messages, size_t count);
+	/* Sends up to `count` (at most UDP_BATCH) messages in order. Returns how many were taken (at least 1), or the
+	 * negative errno of the first. Never blocks: -EAGAIN. */
+	int (*send)(struct udp_socket *socket, const struct udp_message *messages, size_t count);
+	void (*close)(struct udp_socket *socket);
+};
+
+struct udp_socket {
+	const struct udp_ops *ops;
+	int fd;
+	bool gso; /* trains can be sent; the worker clears it when the device refuses them */
+	bool gro; /* trains may be received */
+};
+
+struct udp_params {
+	struct ip_address address; /* to listen on; family 0: all addresses, both families */
+	uint16_t port;		   /* host order; 0: any */
+	uint32_t mark;		   /* SO_MARK of what is sent; 0: none */
+	uint32_t buffer;	   /* bytes of socket buffer, each direction */
+	bool gso, gro;		   /* what to try */
+};
+
+/* Opens, binds and prepares a socket, dual-stack unless IPv6 is off. A port that anybody holds, another shardtund with
+ * SO_REUSEPORT included, is an error that says so. NULL with `error` set. Start-up; CAP_NET_ADMIN for mark and large
+ * buffers. */
+struct udp_socket *udp_open(const struct udp_params *params, struct error *error);
+void udp_close(struct udp_socket *socket); /* NULL is allowed */
+
+/* The port that the socket is bound to, host order. */
+uint16_t udp_port(const struct udp_socket *socket);

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+/* UDP -> TUN, one datagram's way from top to bottom. Nothing that it says has an effect before its tag was verified:
+ *
+ *   uplink_batch      receives messages, walks their datagrams, writes what became of them
+ *   uplink_datagram   length, version, type, session, key; datagrams of one key are collected
+ *   uplink_open       opens what was collected, in place
+ *   uplink_deliver    tag, replay window, confirmation, endpoint, then by type
+ *   uplink_data       inner packet: shape, source and destination, ECN; then to the coalescer
+ *
+ * Each way out is one drop reason, counted once. */
+#include <stdlib.h>
+
+#include "tun/ecn.h"
+#include "workers/worker.h"
+
+enum {
+	UPLINK_MESSAGES = 16, /* of a batch: trains of up to 64 KiB each, or single datagrams */
+	UPLINK_OPEN = 16, /* opened together: what was opened is still in the first-level cache when it is looked at */
+	UPLINK_STRIDE = UDP_MESSAGE_MAX + 1 + 4096 +
+			5 * CACHE_LINE, /* staggered, so that buffers do not share cache sets */
+};
+
+/* Datagrams of one key, waiting to be opened. */
+struct opening {
+	struct session *session;
+	struct transport_key *key;
+	size_t count;
+	struct aead_op ops[UPLINK_OPEN];
+	uint8_t *messages[UPLINK_OPEN];
+	const struct udp_message *trains[UPLINK_OPEN]; /* where each came from */
+};
+
+struct uplink {
+	struct udp_message messages[UPLINK_MESSAGES];
+	struct opening opening;
+	uint8_t *buffers;
+};
+
+int uplink_init(struct worker *worker)
+{
+	struct uplink *uplink = calloc(1, sizeof *uplink);
+	if (uplink == NULL)
+		return -ENOMEM;
+	worker->uplink = uplink;
+	uplink->buffers = aligned_alloc(CACHE_LINE, (size_t)UPLINK_MESSAGES * UPLINK_STRIDE);
+	if (uplink->buffers == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < UPLINK_MESSAGES; i++)
+		uplink->messages[i].data = uplink->buffers + i * UPLINK_STRIDE;
+	return 0;
+}
+
+void uplink_deinit(struct worker *worker)
+{
+	if (worker->uplink == NULL)
+		return;
+	free(worker->uplink->buffers);
+	free(worker->uplink);
+}
+
+static void write_frames(struct worker *worker)
+{
+	size_t count;
+	const struct tun_frame *frames = coalescer_frames(worker->coalescer, &count);
+	stage_skip(&worker->stages);
+	for (size_t i = 0; i < count; i++) {
+		int result = worker->tun->ops->write(worker->tun, &frames[i]);
+		stage_lap(&worker->stages, STAGE_TUN_WRITE);
+		if (unlikely(result != 0)) {
+			stats_drop(&worker->stats, DROP_TUN_WRITE, frames[i].packets);
+			continue;
+		}
+		stats_add(&worker->stats, tun_tx_frames, 1);
+		stats_add(&worker->stats, tun_tx_packets, frames[i].packets);
+	}
+	coalescer_reset(worker->coalescer);
+}
+
+static enum drop_reason uplink_data(struct worker *worker, struct session *session, uint8_t *packet, uint32_t length,
+				    uint8_t outer_ecn)
+{
+	struct inner inner;
+	if (unlikely(!inner_parse(&inner, packet, length)))
+		return DROP_INNER_MALFORMED;
+	enum drop_reason reason = worker->role->admit(worker, session, &inner);
+	if (unlikely(reason != DROP_NONE))
+		return reason;
+	if (unlikely(!ecn_decapsulate(&inner, outer_ecn)))
+		return DROP_ECN;
+
+	session->data_moved = worker->now;
+	if (session->unreplied == 0)
+		session->unreplied = worker->now;
+	stats_add(&worker->stats, tun_tx_bytes, length);
+	stage_lap(&worker->stages, STAGE_REPLAY);
+	if (unlikely(!coalescer_add(worker->coalescer, &inner))) {
+		write_frames(worker);
+		(void)coalescer_add(worker->coalescer, &inner); /* an empty one takes any packet */
+	}
+	stage_lap(&worker->stages, STAGE_COALESCE);
+	return DROP_NONE;
+}
+
+/* Only a packet under the newest confirmed key, with a counter above all before, moves the endpoint. */
+static void follow_endpoint(struct worker *worker, struct session *session, const struct transport_key *key,
+			    enum replay_verdict verdict, const struct endpoint *from)
+{
+	if (verdict != REPLAY_FRESH || key != session->current || likely(endpoint_equal(&session->endpoint, from)))
+		return;
+	if (!worker->role->may_roam)
+		return;
+	session->endpoint = *from;
+	stats_add(&worker->stats, roams, 1);
+}
+
+static enum drop_reason uplink_control(struct worker *worker, struct session *session, enum wire_type type,
+				       const uint8_t *payload)
+{
+	enum drop_reason reason = worker->role->control(worker, session, type, payload);
+	if (reason != DROP_NONE)
+		return reason;
+	stats_add(&worker->stats, rx_control, 1);
+	switch (type) {
+	case WIRE_CLIENT_ACK:
+		stats_add(&worker->stats, rx_client_ack, 1);
+		break;
+	case WIRE_BYE:
+		stats_add(&worker->stats, rx_bye, 1);
+		break;
+	default:
+		stats_add(&worker->stats, rx_keepalive, 1);
+	}
+	return DROP_NONE;
+}
+
+static enum drop_reason uplink_deliver(struct worker *worker, const struct opening *opening, size_t i)
+{
+	struct session *session = opening->session;
+	struct transport_key *key = opening->key;
+	const struct aead_op *op = &opening->ops[i];
+	if (unlikely(!op->authentic))
+		return DROP_FORGED;
+	enum replay_verdict verdict = replay_accept(&key->replay, op->counter);
+	if (unlikely(verdict == REPLAY_REJECT))
+		return DROP_REPLAY;
+
+	const struct endpoint *from = &opening->trains[i]->endpoint;
+	key->opened++;
+	if (unlikely(key->first_opened == 0)) {
+		key->first_opened = worker->now;
+		worker->role->confirmed(worker, session, key, from);
+	}
+	session->received = worker->now;
+	session->unanswered = 0;
+	follow_endpoint(worker, session, key, verdict, from);
+
+	enum wire_type type = (enum wire_type)wire_type(opening->messages[i]);
+	if (likely(type == WIRE_DATA))
+		return uplink_data(worker, session, op->output, op->length, opening->trains[i]->ecn);
+	return uplink_control(worker, session, type, op->output);
+}
+
+static void uplink_open(struct worker *worker)
+{
+	struct opening *opening = &worker->uplink->opening;
+	if (opening->count == 0)
+		return;
+	stage_lap_many(&worker->stages, STAGE_LOOKUP, (uint32_t)opening->count);
+	opening->key->aead->open(worker->aead, &opening->key->open, opening->ops, opening->count);
+	stage_lap_many(&worker->stages, STAGE_OPEN, (uint32_t)opening->count);
+
+	for (size_t i = 0; i < opening->count; i++) {
+		enum drop_reason reason = uplink_deliver(worker, opening, i);
+		if (unlikely(reason != DROP_NONE))
+			stats_drop(&worker->stats, reason, 1);
+	}
+	opening->count = 0;
+	stage_skip(&worker->stages);
+}
+
+static enum drop_reason check_transport_length(enum wire_type type, uint32_t length)
+{
+	switch (type) {
+	case WIRE_DATA:
+		return length > WIRE_OVERHEAD ? DROP_NONE : DROP_RUNT;
+	case WIRE_BYE:
+		return length < WIRE_OVERHEAD + 1 ? DROP_RUNT : length > WIRE_OVERHEAD + 1 ? DROP_OVERSIZED : DROP_NONE;
+	default:
+		return length < WIRE_OVERHEAD ? DROP_RUNT : length > WIRE_OVERHEAD ? DROP_OVERSIZED : DROP_NONE;
+	}
+}
+
+static enum drop_reason uplink_transport(struct worker *worker, const struct udp_message *train, uint8_t *message,
+					 uint32_t length)
+{
+	struct opening *opening = &worker->uplink->opening;
+	enum drop_reason reason = check_transport_length((enum wire_type)wire_type(message), length);
+	if (unlikely(reason != DROP_NONE))
+		return reason;
+
+	struct session *session = opening->session;
+	struct transport_key *key = opening->key;
+	if (opening->count == UPLINK_OPEN || session == NULL || session->id != wire_session_id(message) ||
+	    key->epoch != wire_high(message)) {
+		uplink_open(worker);
+		session = session_table_find(&worker->table, wire_session_id(message));
+		opening->session = NULL;
+		if (unlikely(session == NULL))
+			return DROP_SESSION;
+		key = session_key(session, wire_high(message));
+		if (unlikely(key == NULL))
+			return DROP_EPOCH;
+		opening->session = session;
+		opening->key = key;
+	}
+	transport_open_op(&opening->ops[opening->count], message, length);
+	opening->messages[opening->count] = message;
+	opening->trains[opening->count] = train;
+	opening->count++;
+	return DROP_NONE;
+}
+
+static enum drop_reason uplink_handshake(struct worker *worker, const struct udp_message *train, const uint8_t *message,
+					 uint32_t length)
+{
+	if (wire_high(message) != WIRE_VERSION)
+		return DROP_VERSION;
+	/* It may change or end the session that datagrams are collected for. */
+	uplink_open(worker);
+	worker->uplink->opening.session = NULL;
+
+	struct datagram datagram = {.data = message, .length = length, .from = &train->endpoint};
+	enum drop_reason reason = worker->role->handshake(worker, &datagram);
+	stage_lap(&worker->stages, STAGE_HANDSHAKE);
+	if (reason == DROP_NONE)
+		stats_add(&worker->stats, rx_control, 1);
+	return reason;
+}
+
+static enum drop_reason uplink_datagram(struct worker *worker, const struct udp_message *train, uint8_t *message,
+					uint32_t length)
+{
+	if (unlikely(length < WIRE_SMALLEST))
+		return DROP_RUNT;
+	switch (wire_type(message)) {
+	case WIRE_DATA:
+	case WIRE_CLIENT_ACK:
+	case WIRE_BYE:
+	case WIRE_KEEPALIVE:
+		return uplink_transport(worker, train, message, length);
+	case WIRE_HELLO:
+	case WIRE_WELCOME:
+		return uplink_handshake(worker, train, message, length);
+	default:
+		return DROP_TYPE;
+	}
+}
+
+static void uplink_train(struct worker *worker, const struct udp_message *train)
+{
+	uint32_t step = train->segment_size != 0 ? train->segment_size : train->length;
+	uint32_t datagrams = 0, at = 0;
+	do {
+		uint32_t length = train->length - at < step ? train->length - at : step;
+		enum drop_reason reason = unlikely(train->truncated)
+						  ? DROP_TRUNCATED
+						  : uplink_datagram(worker, train, train->data + at, length);
+		if (unlikely(reason != DROP_NONE))
+			stats_drop(&worker->stats, reason, 1);
+		datagrams++;
+		at += step;
+	} while (at < train->length);
+	stats_add(&worker->stats, udp_rx_packets, datagrams);
+	stats_add(&worker->stats, udp_rx_bytes, train->length);
+}
+
+size_t uplink_batch(struct worker *worker)
+{
+	struct uplink *uplink = worker->uplink;
+	stage_begin(&worker->stages);
+	int received = worker->udp->ops->receive(worker->udp, uplink->messages, UPLINK_MESSAGES);
+	if (received <= 0) {
+		stage_cancel(&worker->stages);
+		return 0;
+	}
+	stats_add(&worker->stats, udp_rx_calls, 1);
+	stage_lap(&worker->stages, STAGE_UDP_RECV);
+
+	uplink->opening = (struct opening){0};
+	for (int i = 0; i < received; i++)
+		uplink_train(worker, &uplink->messages[i]);
+	uplink_open(worker);
+	write_frames(worker);
+	stage_end(&worker->stages, STAGE_RESIDENCE_UP);
+	return (size_t)received;
+}
