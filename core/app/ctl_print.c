@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What shardtunctl shows to people; scripts take --json. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "core/app/ctl.h"
+
+enum { NUMBER_TEXT_MAX = 32 };
+
+static uint64_t get_number(const json_t *object, const char *key)
+{
+	return (uint64_t)json_integer_value(json_object_get(object, key));
+}
+
+static const char *get_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+	return text != NULL ? text : "-";
+}
+
+static const char *scaled(char text[NUMBER_TEXT_MAX], double value, double step, const char *const *units)
+{
+	while (value >= step && units[1] != NULL) {
+		value /= step;
+		units++;
+	}
+	snprintf(text, NUMBER_TEXT_MAX, "%.*f%s", value < 10 ? 2 : value < 100 ? 1 : 0, value, *units);
+	return text;
+}
+
+/* Exact as long as that can be read at a glance. */
+static const char *count_text(char text[NUMBER_TEXT_MAX], uint64_t count)
+{
+	static const char *const units[] = {"", " k", " M", " G", " T", NULL};
+	if (count >= 1000000)
+		return scaled(text, (double)count, 1000, units);
+	snprintf(text, NUMBER_TEXT_MAX, "%" PRIu64, count);
+	return text;
+}
+
+static const char *bytes_text(char text[NUMBER_TEXT_MAX], uint64_t bytes)
+{
+	static const char *const units[] = {" B", " KiB", " MiB", " GiB", " TiB", NULL};
+	if (bytes >= 1024)
+		return scaled(text, (double)bytes, 1024, units);
+	snprintf(text, NUMBER_TEXT_MAX, "%" PRIu64 " B", bytes);
+	return text;
+}
+
+static const char *duration_text(char text[NUMBER_TEXT_MAX], uint64_t seconds)
+{
+	unsigned days = (unsigned)(seconds / 86400), hours = (unsigned)(seconds / 3600 % 24);
+	unsigned minutes = (unsigned)(seconds / 60 % 60);
+	if (days > 0)
+		snprintf(text, NUMBER_TEXT_MAX, "%u d %u h", days, hours);
+	else if (hours > 0)
+		snprintf(text, NUMBER_TEXT_MAX, "%u h %u min", hours, minutes);
+	else if (minutes > 0)
+		snprintf(text, NUMBER_TEXT_MAX, "%u min %u s", minutes, (unsigned)(seconds % 60));
+	else
+		snprintf(text, NUMBER_TEXT_MAX, "%u s", (unsigned)seconds);
+	return text;
+}
+
+/* --- status ------------------------------------------------------------------------------------------------------- */
+
+/* A labelled line, begun; the caller ends it. */
+static void PRINTF_LIKE(3, 4) begin_field(FILE *out, const char *label, const char *format, ...)
+{
+	fprintf(out, "  %-12s", label);
+	va_list args;
+	va_start(args, format);
+	vfprintf(out, format, args);
+	va_end(args);
+}
+
+static void print_interface(FILE *out, const json_t *interface)
+{
+	size_t i;
+	json_t *address;
+	begin_field(out, "interface", "%s, MTU %" PRIu64, get_text(interface, "name"), get_number(interface, "mtu"));
+	json_array_foreach (json_object_get(interface, "addresses"), i, address)
+		fprintf(out, ", %s", json_string_value(address));
+	fputc('\n', out);
+}
+
+static void print_listen(FILE *out, const json_t *listen)
+{
+	size_t i;
+	json_t *address;
+	json_array_foreach (listen, i, address)
+		begin_field(out, i == 0 ? "listening" : "", "%s\n", json_string_value(address));
+}
+
+static void print_sessions(FILE *out, const json_t *status)
+{
+	const json_t *sessions = json_object_get(status, "sessions");
+	begin_field(out, "sessions", "%" PRIu64, get_number(sessions, "active"));
+	if (json_object_get(sessions, "max") != NULL)
+		fprintf(out, " of %" PRIu64, get_number(sessions, "max"));
+
+	static const char *const events[][2] = {
+		{"sessions_started", "started"}, {"sessions_ended", "ended"}, {"rekeys", "rekeys"}, {"roams", "roams"}};
+	char text[NUMBER_TEXT_MAX];
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
+		fprintf(out, "%s%s %s", i == 0 ? "; " : ", ",
+			count_text(text, get_number(json_object_get(status, "counters"), events[i][0])), events[i][1]);
+	fputc('\n', out);
+
+	const json_t *pool = json_object_get(status, "pool");
+	if (pool != NULL)
+		begin_field(out, "addresses", "%" PRIu64 " of %" PRIu64 " in use\n", get_number(pool, "used"),
+			    get_number(pool, "size"));
+}
+
+static void print_suites(FILE *out, json_t *suites)
+{
+	const char *name, *label = "ciphers";
+	json_t *backend;
+	json_object_foreach (suites, name, backend) {
+		begin_field(out, label, "%s (%s)\n", name, json_string_value(backend));
+		label = "";
+	}
+}
+
+static void print_offloads(FILE *out, json_t *offloads)
+{
+	for (int on = 1; on >= 0; on--) {
+		const char *name, *lead = on ? "" : "not: ";
+		json_t *state;
+		bool any = false;
+		json_object_foreach (offloads, name, state) {
+			if (json_is_true(state) != on)
+				continue;
+			if (!any)
+				begin_field(out, on ? "offloads" : "", "%s%s", lead, name);
+			else
+				fprintf(out, ", %s", name);
+			any = true;
+		}
+		if (any)
+			fputc('\n', out);
+		else if (on)
+			begin_field(out, "offloads", "none\n");
+	}
+}
+
+static void print_udp(FILE *out, const json_t *udp)
+{
+	char text[NUMBER_TEXT_MAX];
+	uint64_t receive = get_number(udp, "receive_buffer"), sending = get_number(udp, "send_buffer");
+	uint64_t wanted = get_number(udp, "wanted_buffer"), lost = get_number(udp, "queue_overflows");
+	begin_field(out, "UDP buffers", "%s to receive", bytes_text(text, receive));
+	fprintf(out, ", %s to send", bytes_text(text, sending));
+	if (receive < wanted || sending < wanted)
+		fprintf(out, " (wanted %s)", bytes_text(text, wanted));
+	fputc('\n', out);
+	if (lost != 0)
+		begin_field(out, "", "%s datagrams lost because the receive queue was full\n", count_text(text, lost));
+}
+
+/* What the daemon's side of the program added: an object of plain values for each label. */
+static void print_additions(FILE *out, json_t *status)
+{
+	static const char *const known[] = {"version",	"role",	 "uptime_seconds", "interface", "listen",
+					    "sessions", "pool",	 "suites",	   "offloads",	"udp",
+					    "counters", "drops", "workers"};
+	const char *label, *key;
+	json_t *object, *value;
+	json_object_foreach (status, label, object) {
+		bool skip = !json_is_object(object);
+		for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+			skip |= strcmp(label, known[i]) == 0;
+		if (skip)
+			continue;
+		const char *lead = "";
+		begin_field(out, label, "%s", "");
+		json_object_foreach (object, key, value) {
+			char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+			fprintf(out, "%s%s %s", lead, key, json_is_string(value) ? json_string_value(value) : text);
+			free(text);
+			lead = ", ";
+		}
+		fputc('\n', out);
+	}
+}
+
+static void print_traffic(FILE *out, const json_t *counters)
+{
+	static const struct {
+		const char *label, *packets, *bytes, *calls;
+	} rows[] = {
+		{"UDP received", "udp_rx_packets", "udp_rx_bytes", "udp_rx_calls"},
+		{"UDP sent", "udp_tx_packets", "udp_tx_bytes", "udp_tx_calls"},
+		{"TUN read", "tun_rx_packets", "tun_rx_bytes", "tun_rx_frames"},
+		{"TUN written", "tun_tx_packets", "tun_tx_bytes", "tun_tx_frames"},
+	};
+	fprintf(out, "\n%-14s %12s %12s %12s %12s\n", "traffic", "packets", "bytes", "system calls", "packets/call");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char packets[NUMBER_TEXT_MAX], bytes[NUMBER_TEXT_MAX], calls[NUMBER_TEXT_MAX];
+		uint64_t packet_count = get_number(counters, rows[i].packets);
+		uint64_t call_count = get_number(counters, rows[i].calls);
+		fprintf(out, "  %-12s %12s %12s %12s", rows[i].label, count_text(packets, packet_count),
+			bytes_text(bytes, get_number(counters, rows[i].bytes)), count_text(calls, call_count));
+		if (call_count != 0)
+			fprintf(out, " %12.1f\n", (double)packet_count / (double)call_count);
+		else
+			fprintf(out, " %12s\n", "-");
+	}
+}
+
+static void print_workers(FILE *out, const json_t *workers)
+{
+	static const char *const columns[] = {"udp_rx_packets", "udp_tx_packets", "tun_rx_packets", "tun_tx_packets",
+					      "sleeps"};
+	size_t i;
+	json_t *worker;
+	fprintf(out, "\n%-14s %4s %10s %10s %10s %10s %10s %10s\n", "workers", "CPU", "UDP recv", "UDP sent",
+		"TUN read", "TUN write", "sleeps", "dropped");
+	json_array_foreach (workers, i, worker) {
+		char text[NUMBER_TEXT_MAX] = "-";
+		const json_t *cpu = json_object_get(worker, "cpu");
+		if (json_is_integer(cpu))
+			snprintf(text, sizeof text, "%" PRIu64, get_number(worker, "cpu"));
+		fprintf(out, "  %-12s %4s", get_text(worker, "name"), text);
+		for (size_t j = 0; j < ARRAY_SIZE(columns); j++)
+			fprintf(out, " %10s",
+				count_text(text, get_number(json_object_get(worker, "counters"), columns[j])));
+		fprintf(out, " %10s\n",
+			count_text(text, get_number(worker, "drops_uplink") + get_number(worker, "drops_downlink")));
+	}
+}
+
+static void print_drops(FILE *out, const json_t *drops)
+{
+	size_t i;
+	json_t *drop;
+	bool any = false;
+	json_array_foreach (drops, i, drop) {
+		char text[NUMBER_TEXT_MAX];
+		if (get_number(drop, "count") == 0)
+			continue;
+		if (!any)
+			fputs("\ndropped\n", out);
+		any = true;
+		fprintf(out, "  %-8s %-18s %10s  %s\n", get_text(drop, "direction"), get_text(drop, "reason"),
+			count_text(text, get_number(drop, "count")), get_text(drop, "text"));
+	}
+	if (!any)
+		fputs("\nnothing dropped\n", out);
+}
+
+void ctl_print_status(FILE *out, json_t *status)
+{
+	char uptime[NUMBER_TEXT_MAX];
+	fprintf(out, "%s, shardtun %s, up %s\n", get_text(status, "role"), get_text(status, "version"),
+		duration_text(uptime, get_number(status, "uptime_seconds")));
+	print_interface(out, json_object_get(status, "interface"));
+	print_listen(out, json_object_get(status, "listen"));
+	print_sessions(out, status);
+	print_additions(out, status);
+	print_suites(out, json_object_get(status, "suites"));
+	print_offloads(out, json_object_get(status, "offloads"));
+	print_udp(out, json_object_get(status, "udp"));
+	print_traffic(out, json_object_get(status, "counters"));
+	print_workers(out, json_object_get(status, "workers"));
+	print_drops(out, json_object_get(status, "drops"));
+}
+
+/* --- stages ------------------------------------------------------------------------------------------------------- */
+
+static void print_stage(FILE *out, const json_t *stage)
+{
+	static const char *const columns[] = {"p50", "p90", "p99", "p99.9", "max"};
+	char text[NUMBER_TEXT_MAX];
+	uint64_t count = get_number(stage, "count");
+	fprintf(out, "%-15s %-12s %9s", get_text(stage, "stage"), get_text(stage, "unit"), count_text(text, count));
+	if (count == 0) {
+		fputc('\n', out);
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
+		fprintf(out, " %9.0f", json_number_value(json_object_get(json_object_get(stage, "ns"), columns[i])));
+	fprintf(out, " %9" PRIu64, get_number(json_object_get(stage, "cycles"), "p50"));
+	const json_t *share = json_object_get(stage, "share");
+	if (json_is_real(share))
+		fprintf(out, " %6.1f%%\n", json_real_value(share) * 100);
+	else
+		fprintf(out, " %7s\n", "-");
+}
+
+void ctl_print_stages(FILE *out, json_t *report)
+{
+	uint64_t sampling = get_number(report, "sampling");
+	if (sampling == 0) {
+		fputs("Stages are not timed: StageSampling is 0, or the daemon was built with PROFILE=0.\n", out);
+		return;
+	}
+	fprintf(out, "One batch in %" PRIu64 " is timed; the time stamp counter runs at %.1f MHz%s.\n\n", sampling,
+		json_number_value(json_object_get(report, "tsc_hz")) / 1e6,
+		json_is_true(json_object_get(report, "tsc_invariant"))
+			? ""
+			: " and is not invariant on this CPU: times are rough");
+	fprintf(out, "%-15s %-12s %9s %9s %9s %9s %9s %9s %9s %7s\n", "stage", "unit", "count", "p50 ns", "p90 ns",
+		"p99 ns", "p99.9 ns", "max ns", "p50 cyc", "share");
+	size_t i;
+	json_t *stage;
+	json_array_foreach (json_object_get(report, "stages"), i, stage)
+		print_stage(out, stage);
+}
