@@ -33,30 +33,28 @@ static bool parse_ipv6(struct inner *inner, const uint8_t *ip, size_t length)
 	return true;
 }
 
-/* False when the header of TCP or UDP does not lie inside. */
+uint8_t inner_upper_length(const uint8_t *upper, size_t left, uint8_t protocol)
+{
+	size_t header = UDP_HEADER_LENGTH;
+
+	if (protocol == IPPROTO_TCP) {
+		if (left < TCP_HEADER_MIN)
+			return 0;
+		header = (upper[TCP_AT_DATA_OFFSET] >> 4) * 4u;
+		if (header < TCP_HEADER_MIN)
+			return 0;
+	}
+	return header <= left ? (uint8_t)header : 0;
+}
+
 static bool parse_upper(struct inner *inner)
 {
-	const uint8_t *upper = inner->data + inner->ip_length;
-	size_t left = inner->length - inner->ip_length, header;
-
 	inner->upper_length = 0;
-	if (inner->fragment)
+	if (inner->fragment || (inner->protocol != IPPROTO_TCP && inner->protocol != IPPROTO_UDP))
 		return true;
-	switch (inner->protocol) {
-	case IPPROTO_TCP:
-		if (left < TCP_HEADER_MIN)
-			return false;
-		header = (upper[TCP_AT_DATA_OFFSET] >> 4) * 4u;
-		if (header < TCP_HEADER_MIN || header > left)
-			return false;
-		inner->upper_length = (uint8_t)header;
-		return true;
-	case IPPROTO_UDP:
-		inner->upper_length = UDP_HEADER_LENGTH;
-		return left >= UDP_HEADER_LENGTH;
-	default:
-		return true;
-	}
+	inner->upper_length = inner_upper_length(inner->data + inner->ip_length, inner->length - inner->ip_length,
+						 inner->protocol);
+	return inner->upper_length;
 }
 
 bool inner_parse(struct inner *inner, void *data, size_t length)
