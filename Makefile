@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# make help lists the targets. Variables: CC, V=1, PROFILE=0|1, SAN=address|thread, DESTDIR, PREFIX.
+# make help lists the targets. Variables: CC, CFLAGS, V=1, WERROR=1, PROFILE=0|1, SAN=address|thread, DESTDIR, PREFIX.
 
 ifeq ($(origin CC),default)
 CC      := gcc
@@ -8,88 +8,95 @@ PROFILE ?= 1
 SAN     ?=
 V       ?= 0
 PREFIX  ?= /usr/local
+CFLAGS  ?= -O2 -g
+
+ifneq ($(filter-out 0 1,$(PROFILE)),)
+$(error PROFILE is 0 or 1, not "$(PROFILE)")
+endif
+ifneq ($(filter-out address thread,$(SAN)),)
+$(error SAN is "address" or "thread", not "$(SAN)")
+endif
 
 VERSION := 0.1.0
-ARCH    := $(shell uname -m)
 # One directory for each way to build, so that none has to be cleaned for another.
-B       := build/$(notdir $(CC))$(if $(SAN),-$(SAN))$(if $(filter 0,$(PROFILE)),-noprofile)
+B       := build/$(subst $() $(),-,$(notdir $(CC)))$(if $(SAN),-$(SAN))$(if $(filter 0,$(PROFILE)),-noprofile)
 Q       := $(if $(filter 1,$(V)),,@)
+# What runs other targets takes all CPUs, unless the user said how many.
+JOBS     = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+MAKEFLAGS += --no-print-directory
 
-PKGS      := libsodium libmnl inih jansson liburcu-qsbr
-TEST_PKGS := criterion
-WARNINGS  := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
-             -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough
-CFLAGS    ?= -O2 -g
-override CFLAGS += -std=gnu17 -pthread -fno-strict-aliasing -fstack-protector-strong $(WARNINGS) $(if $(WERROR),-Werror)
-override CPPFLAGS += -I. -D_GNU_SOURCE -DSHARDTUN_VERSION='"$(VERSION)"' -DSHARDTUN_PROFILE=$(PROFILE) \
-             $(if $(SAN),,-D_FORTIFY_SOURCE=2) $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-override LDFLAGS += -pthread -Wl,-z,relro,-z,now
-LDLIBS    := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
-
-ifeq ($(ARCH),x86_64)
-override CPPFLAGS += -DHAVE_IPSEC_MB=1
-LDLIBS += -lIPSec_MB
+PKGS     := libsodium libmnl inih jansson liburcu-qsbr
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
+            -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough
+DEFINES  := -I. -D_GNU_SOURCE -DSHARDTUN_VERSION='"$(VERSION)"' -DSHARDTUN_PROFILE=$(PROFILE)
+COMPILE  := -std=gnu17 -pthread -fno-strict-aliasing -fstack-protector-strong
+LINK     := -pthread -Wl,-z,relro,-z,now
+LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+# libsodium runs everywhere; intel-ipsec-mb is for x86-64 alone.
+ifeq ($(shell uname -m),x86_64)
+DEFINES  += -DHAVE_IPSEC_MB=1
+LIBS     += -lIPSec_MB
 else
-override CPPFLAGS += -DHAVE_IPSEC_MB=0
+DEFINES  += -DHAVE_IPSEC_MB=0
 endif
 
-ifeq ($(SAN),address)
-override CFLAGS  += -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-override LDFLAGS += -fsanitize=address,undefined
-else ifeq ($(SAN),thread)
-override CFLAGS  += -fsanitize=thread -fno-omit-frame-pointer
-override LDFLAGS += -fsanitize=thread
-else ifneq ($(SAN),)
-$(error SAN is "address" or "thread", not "$(SAN)")
+ifeq ($(SAN),)
+DEFINES  += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+# Programs only, and not under the sanitizers: those bring an allocator of their own.
+MALLOC   := -ljemalloc
 else
-# Not under the sanitizers: they bring an allocator of their own.
-PROGRAM_LIBS := -ljemalloc
+SANITIZE := $(if $(filter thread,$(SAN)),thread,address,undefined)
+COMPILE  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
+ALL_CPPFLAGS := $(DEFINES) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CPPFLAGS)
+ALL_CFLAGS   := $(WARNINGS) $(CFLAGS) $(COMPILE)
+ALL_LDFLAGS  := $(LINK) $(LDFLAGS)
 
-LIB_SRCS     := $(wildcard core/base/*.c perf/record/*.c crypto/*.c tun/*.c core/*.c workers/*.c core/app/*.c perf/export/*.c config/*.c)
+LIB_SRCS     := $(wildcard $(addsuffix /*.c,core/base perf/record crypto tun core workers core/app perf/export perf/gen config))
 PROGRAM_SRCS := $(wildcard core/cmd/*.c)
 UNIT_SRCS    := $(wildcard tests/unit/*.c)
 HARNESS_SRCS := $(wildcard tests/harness/*.c)
 STRESS_SRCS  := $(wildcard tests/stress/*.c)
 BENCH_SRCS   := $(wildcard perf/bench/*.c)
+ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS)
 
 LIB      := $(B)/libshardtun.a
 PROGRAMS := $(PROGRAM_SRCS:core/cmd/%.c=$(B)/%)
 STRESS   := $(STRESS_SRCS:tests/stress/%.c=$(B)/stress/%)
 BENCHES  := $(BENCH_SRCS:perf/bench/%.c=$(B)/bench/%)
-ALL_SRCS := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS)
 objects   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-.PHONY: all deps demo test unit life-cycle stress cli netns bench lint format install clean help programs
+.PHONY: programs everything deps demo test unit life-cycle run-stress stress cli netns bench lint format install clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: programs ## Build the programs (the default)
+programs: $(PROGRAMS) ## Build the programs (the default)
 
-programs: $(PROGRAMS)
+everything: $(PROGRAMS) $(B)/unit $(STRESS) $(BENCHES) ## Build tests and benchmarks too
 
 deps: ## Install the Debian packages that are missing (as root)
-	$(Q)config/install-packages
+	$(Q)config/install-packages build test
 
+# A make of its own after deps: flags come from pkg-config when make starts, and by then it knew none.
 demo: deps ## As root: a client and a gateway move real traffic in network namespaces
-	$(Q)$(MAKE) --no-print-directory programs
-	$(Q)tests/netns/demo
+	$(Q)$(MAKE) $(JOBS) programs
+	$(Q)tests/netns/demo $(B)
 
-test: deps ## Everything: unit, life cycle under sanitizers, command line, namespaces (those as root)
-	$(Q)$(MAKE) --no-print-directory all-tests
+test: deps ## All tests, one kind after the other (those in namespaces as root)
+	$(Q)for kind in unit life-cycle stress cli netns; do echo "== $$kind" && $(MAKE) $(JOBS) $$kind || exit; done
 
-.PHONY: all-tests
-all-tests: unit life-cycle stress cli netns
-
+# Criterion notices a leak, which is found when the test is over, only if the process aborts. Its children outlive it
+# unless their whole group is killed; the trap is for Ctrl-C, which does not reach that group.
 unit: $(B)/unit ## Unit tests
-	$(Q)$(B)/unit --quiet
+	$(Q)ASAN_OPTIONS=abort_on_error=1 timeout -k 10 300 $(B)/unit & trap "kill $$!" INT; wait $$!
 
-life-cycle: ## Gateway and client in one process, under ASan+UBSan and under TSan
-	$(Q)$(MAKE) --no-print-directory SAN=address run-stress
-	$(Q)$(MAKE) --no-print-directory SAN=thread run-stress
+life-cycle: ## Unit tests under ASan+UBSan; gateway and client in one process under these, and under TSan
+	$(Q)$(MAKE) $(JOBS) SAN=address unit
+	$(Q)$(MAKE) $(JOBS) SAN=address run-stress
+	$(Q)$(MAKE) $(JOBS) SAN=thread run-stress
 
-stress: run-stress ## The same without sanitizers
-.PHONY: run-stress
+stress: run-stress ## Gateway and client in one process, and concurrency tests, without sanitizers
+
 run-stress: $(STRESS)
 	$(Q)tests/run-tap $(STRESS)
 
@@ -103,14 +110,14 @@ bench: programs $(BENCHES) ## Throughput and micro-benchmarks
 	$(Q)perf/bench/run $(B)
 
 lint: ## Layers, layout, clang-tidy, shellcheck
-	$(Q)tests/lint
+	$(Q)tests/lint $(ALL_CPPFLAGS) -std=gnu17
 
 format: ## Rewrite the layout with clang-format
 	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 
 install: programs ## Install under $(DESTDIR)$(PREFIX)
 	$(Q)install -D -t $(DESTDIR)$(PREFIX)/sbin $(B)/shardtund
-	$(Q)install -D -t $(DESTDIR)$(PREFIX)/bin $(B)/shardtun $(B)/shardtunctl
+	$(Q)install -D -t $(DESTDIR)$(PREFIX)/bin $(B)/shardtun $(B)/shardtunctl $(B)/stgun
 	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 config/man/*.8
 	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 config/man/*.1
 	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/shardtun README.md LICENSE config/examples/*.conf
@@ -121,31 +128,33 @@ clean: ## Remove everything that was built
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(B)/obj/%.o: %.c Makefile
+# Both are rewritten when their content changes: other flags rebuild all, a source that went away the library.
+$(B)/flags: export CONTENT = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS)
+$(B)/sources: export CONTENT = $(LIB_SRCS)
+$(B)/flags $(B)/sources: FORCE
+	@pkg-config --exists --print-errors $(PKGS) || { echo "make deps installs what is missing" >&2; exit 1; }
 	@mkdir -p $(@D)
-	$(if $(filter 1,$(V)),,@echo "  CC    $<")
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "$$CONTENT" | cmp -s - $@ || echo "$$CONTENT" >$@
 
-$(LIB): $(call objects,$(LIB_SRCS))
+$(B)/obj/%.o: %.c Makefile $(B)/flags
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $<
+
+$(LIB): $(call objects,$(LIB_SRCS)) $(B)/sources
 	@echo "  AR    $@"
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && ar rcs $@ $(filter %.o,$^)
 
 $(PROGRAMS): $(B)/%: $(B)/obj/core/cmd/%.o $(LIB)
-	@echo "  LD    $@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(PROGRAM_LIBS)
-
-$(B)/unit: $(call objects,$(UNIT_SRCS) $(HARNESS_SRCS)) $(LIB)
-	@echo "  LD    $@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(shell pkg-config --libs $(TEST_PKGS) 2>/dev/null)
-
 $(STRESS): $(B)/stress/%: $(B)/obj/tests/stress/%.o $(call objects,$(HARNESS_SRCS)) $(LIB)
-	@mkdir -p $(@D)
-	@echo "  LD    $@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
-
 $(BENCHES): $(B)/bench/%: $(B)/obj/perf/bench/%.o $(LIB)
+$(B)/unit: $(call objects,$(UNIT_SRCS) $(HARNESS_SRCS)) $(LIB)
+
+$(PROGRAMS) $(BENCHES): EXTRA_LIBS := $(MALLOC)
+$(B)/unit: EXTRA_LIBS := $(shell pkg-config --libs criterion 2>/dev/null)
+$(PROGRAMS) $(STRESS) $(BENCHES) $(B)/unit:
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) $(PROGRAM_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(EXTRA_LIBS)
 
 -include $(patsubst %.c,$(B)/obj/%.d,$(ALL_SRCS))
