@@ -14,10 +14,14 @@ static uint64_t get_number(const json_t *object, const char *key)
 	return (uint64_t)json_integer_value(json_object_get(object, key));
 }
 
+static const char *text_of(const json_t *value)
+{
+	return json_is_string(value) ? json_string_value(value) : "-";
+}
+
 static const char *get_text(const json_t *object, const char *key)
 {
-	const char *text = json_string_value(json_object_get(object, key));
-	return text != NULL ? text : "-";
+	return text_of(json_object_get(object, key));
 }
 
 static const char *scaled(char text[NUMBER_TEXT_MAX], double value, double step, const char *const *units)
@@ -82,7 +86,7 @@ static void print_interface(FILE *out, const json_t *interface)
 	json_t *address;
 	begin_field(out, "interface", "%s, MTU %" PRIu64, get_text(interface, "name"), get_number(interface, "mtu"));
 	json_array_foreach (json_object_get(interface, "addresses"), i, address)
-		fprintf(out, ", %s", json_string_value(address));
+		fprintf(out, ", %s", text_of(address));
 	fputc('\n', out);
 }
 
@@ -91,7 +95,7 @@ static void print_listen(FILE *out, const json_t *listen)
 	size_t i;
 	json_t *address;
 	json_array_foreach (listen, i, address)
-		begin_field(out, i == 0 ? "listening" : "", "%s\n", json_string_value(address));
+		begin_field(out, i == 0 ? "listening" : "", "%s\n", text_of(address));
 }
 
 static void print_sessions(FILE *out, const json_t *status)
@@ -120,7 +124,7 @@ static void print_suites(FILE *out, json_t *suites)
 	const char *name, *label = "ciphers";
 	json_t *backend;
 	json_object_foreach (suites, name, backend) {
-		begin_field(out, label, "%s (%s)\n", name, json_string_value(backend));
+		begin_field(out, label, "%s (%s)\n", name, text_of(backend));
 		label = "";
 	}
 }
@@ -179,7 +183,7 @@ static void print_additions(FILE *out, json_t *status)
 		begin_field(out, label, "%s", "");
 		json_object_foreach (object, key, value) {
 			char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-			fprintf(out, "%s%s %s", lead, key, json_is_string(value) ? json_string_value(value) : text);
+			fprintf(out, "%s%s %s", lead, key, json_is_string(value) ? text_of(value) : text);
 			free(text);
 			lead = ", ";
 		}
@@ -298,7 +302,11 @@ void ctl_print_stages(FILE *out, json_t *report)
 		fputs("Stages are not timed: StageSampling is 0, or the daemon was built with PROFILE=0.\n", out);
 		return;
 	}
-	fprintf(out, "One batch in %" PRIu64 " is timed; the time stamp counter runs at %.1f MHz%s.\n\n", sampling,
+	if (sampling == 1)
+		fputs("Every batch is timed", out);
+	else
+		fprintf(out, "One batch in %" PRIu64 " is timed", sampling);
+	fprintf(out, "; the time stamp counter runs at %.1f MHz%s.\n\n",
 		json_number_value(json_object_get(report, "tsc_hz")) / 1e6,
 		json_is_true(json_object_get(report, "tsc_invariant"))
 			? ""

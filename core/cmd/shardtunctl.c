@@ -71,6 +71,8 @@ int main(int argc, char **argv)
 		case ':':
 			return (int)cli_usage_error(&program, "%s needs a PATH", argv[optind - 1]);
 		default:
+			if (optopt != 0)
+				return (int)cli_usage_error(&program, "-%c is no option", optopt);
 			return (int)cli_usage_error(&program, "%s is no option", argv[optind - 1]);
 		}
 	}

@@ -34,7 +34,8 @@ struct report_suite {
 	const char *backend; /* "ipsec-mb/avx512" */
 };
 
-/* Everything is borrowed for the time of the call. A count of 0 goes with NULL. */
+/* Everything is borrowed for the time of the call. Texts are UTF-8 and never NULL, `tsc` is calibrated; an array may be
+ * NULL when its count is 0. */
 struct report_source {
 	const char *role; /* "gateway" or "client" */
 	uint64_t uptime;  /* ns */
