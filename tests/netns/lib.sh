@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# The library of the namespace tests. A test is an executable script that sources this file, calls topology_up, asserts
+# with ok, not_ok or check, and ends with done_testing. It takes the build directory from $BUILD and may run for
+# $NETNS_TIMEOUT seconds. Benchmarks use it too, without the assertions.
+#
+#    st-PID-client                 st-PID-gateway                             st-PID-host
+#   +------------------+          +---------------------------------+        +-------------------+
+#   |             eth0 |== veth ==| eth0      forwards         eth1 |== veth =| eth0             |
+#   |        192.0.2.2 |          | 192.0.2.1          198.51.100.1 |        | 198.51.100.2      |
+#   |  2001:db8:1::2   |          | 2001:db8:1::1     2001:db8:2::1 |        | 2001:db8:2::2     |
+#   +------------------+          +---------------------------------+        +-------------------+
+#      /24, /64, MTU 1500 throughout                                  routes to 10.8.0.0/16 and fd00:8::/64
+#                                                                     by way of the gateway
+#
+# The client has no route to the host's networks: what reaches the host went through a tunnel.
+set -euo pipefail
+
+# A signal reaches bash only once its foreground command has ended. timeout hands it to the whole process group, so that
+# the trap below runs at once, and bounds a script that is run by hand.
+if [[ -z ${NETNS_LIMITED:-} && ${BASH_SOURCE[0]} != "$0" && -x $0 ]]; then
+	NETNS_LIMITED=1 exec timeout --kill-after=15 "${NETNS_TIMEOUT:-300}" "$0" "$@"
+fi
+
+BUILD=$(realpath "${BUILD:-$(dirname "${BASH_SOURCE[0]}")/../../build/gcc}")
+dir=                        # temporary: logs, keys, configuration
+declare -A started=()       # name -> pid
+tests=0
+failures=0
+finished=
+
+# --- TAP -------------------------------------------------------------------------------------------------------------
+
+diagnose() { # text from standard input
+	sed 's/^/# /'
+}
+
+ok() { # DESCRIPTION
+	tests=$((tests + 1))
+	echo "ok $tests - $1"
+}
+
+# Also shows the logs of everything that was started.
+not_ok() { # DESCRIPTION
+	tests=$((tests + 1))
+	failures=$((failures + 1))
+	echo "not ok $tests - $1"
+	local log
+	for log in "$dir"/*.log; do
+		[[ -s $log ]] || continue
+		echo "--- $(basename "$log" .log)" | diagnose
+		tail -n 60 "$log" | diagnose
+	done
+}
+
+# In CI, root has everything that a test may need: there a skipped test is a failed one.
+skip() { # DESCRIPTION REASON
+	if [[ ${CI:-} == true && $EUID -eq 0 ]]; then
+		not_ok "$1: may not be skipped here ($2)"
+	else
+		tests=$((tests + 1))
+		echo "ok $tests - $1 # SKIP $2"
+	fi
+}
+
+# One assertion: the command's exit status. Its output is shown when it fails.
+check() { # DESCRIPTION COMMAND...
+	local description=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		ok "$description"
+	else
+		not_ok "$description"
+		printf '%s\n' "$*" "$output" | diagnose
+	fi
+}
+
+# The opposite: the command has to fail.
+check_fails() { # DESCRIPTION COMMAND...
+	local description=$1 output
+	shift
+	if output=$("$@" 2>&1); then
+		not_ok "$description"
+		printf '%s\n' "$*" "$output" | diagnose
+	else
+		ok "$description"
+	fi
+}
+
+done_testing() {
+	finished=yes
+	echo "1..$tests"
+	[[ $failures -eq 0 ]]
+}
+
+skip_all() { # REASON
+	if [[ ${CI:-} == true && $EUID -eq 0 ]]; then
+		echo "Bail out! $1"
+		exit 1
+	fi
+	echo "1..0 # SKIP $1"
+	exit 0
+}
+
+# --- waiting ---------------------------------------------------------------------------------------------------------
+
+# Until the command succeeds; fails when it did not within that many seconds.
+wait_for() { # SECONDS COMMAND...
+	local deadline=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		((${EPOCHREALTIME/[.,]/} < deadline)) || return 1
+		sleep 0.05
+	done
+}
+
+gone() { # PID
+	! kill -0 "$1" 2>/dev/null
+}
+
+# --- namespaces and processes ----------------------------------------------------------------------------------------
+
+# Runs in the foreground in the namespace client, gateway or host.
+ns() { # NAMESPACE COMMAND...
+	local namespace=st-$$-$1
+	shift
+	ip netns exec "$namespace" "$@"
+}
+
+# Runs in the background, with its output in $dir/NAME.log.
+start() { # NAME NAMESPACE COMMAND...
+	local name=$1 namespace=st-$$-$2
+	shift 2
+	# No function in between: $! has to be the command's own pid.
+	ip netns exec "$namespace" "$@" </dev/null >>"$dir/$name.log" 2>&1 &
+	started[$name]=$!
+}
+
+running() { # NAME
+	[[ -n ${started[$1]:-} ]] && ! gone "${started[$1]}"
+}
+
+nothing_runs() {
+	local name
+	for name in "${!started[@]}"; do
+		! running "$name" || return 1
+	done
+}
+
+# Returns the exit status of what was stopped; 137 when it had to be killed after ten seconds.
+stop() { # NAME
+	local pid=${started[$1]}
+	unset "started[$1]"
+	kill -TERM "$pid" 2>/dev/null || true
+	wait_for 10 gone "$pid" || kill -KILL "$pid"
+	wait "$pid"
+}
+
+kill_hard() { # NAME
+	local pid=${started[$1]}
+	unset "started[$1]"
+	kill -KILL "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
+}
+
+cleanup() {
+	local status=$? name namespace pid
+	trap '' INT TERM
+	trap - EXIT
+	[[ -n $finished || $tests -eq 0 && $status -eq 0 ]] || {
+		not_ok "the script came to its end (it stopped with status $status)"
+		echo "1..$tests"
+	}
+	for name in "${!started[@]}"; do
+		kill -TERM "${started[$name]}" 2>/dev/null || true
+	done
+	wait_for 3 nothing_runs || true
+	for namespace in client gateway host; do
+		# The namespaces are ours alone, so what is left in them is too, daemons that nobody remembered included.
+		for pid in $(ip netns pids "st-$$-$namespace" 2>/dev/null); do
+			kill -KILL "$pid" 2>/dev/null || true
+		done
+		ip netns delete "st-$$-$namespace" 2>/dev/null || true
+	done
+	[[ -z $dir ]] || rm -rf "$dir"
+	[[ $status -ne 0 || $failures -eq 0 ]] || status=1
+	exit "$status"
+}
+
+link_up() { # NAMESPACE INTERFACE IPV4 IPV6
+	ns "$1" ip address add "$3" dev "$2"
+	ns "$1" ip address add "$4" dev "$2" nodad
+	ns "$1" ip link set "$2" up
+}
+
+topology_up() {
+	[[ $EUID -eq 0 ]] || skip_all "needs root"
+	unshare --net true 2>/dev/null || skip_all "needs the right to make network namespaces"
+	[[ -c /dev/net/tun ]] || skip_all "needs /dev/net/tun"
+
+	dir=$(mktemp -d)
+	# A signal ends the script, and with it EXIT runs cleanup.
+	trap cleanup EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+
+	local namespace
+	for namespace in client gateway host; do
+		ip netns add "st-$$-$namespace"
+		# Before the links come, which inherit it: addresses are to be ready at once.
+		ns "$namespace" sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+		ns "$namespace" ip link set lo up
+	done
+	ns gateway sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+	ip link add eth0 netns "st-$$-client" type veth peer name eth0 netns "st-$$-gateway"
+	ip link add eth1 netns "st-$$-gateway" type veth peer name eth0 netns "st-$$-host"
+	link_up client eth0 192.0.2.2/24 2001:db8:1::2/64
+	link_up gateway eth0 192.0.2.1/24 2001:db8:1::1/64
+	link_up gateway eth1 198.51.100.1/24 2001:db8:2::1/64
+	link_up host eth0 198.51.100.2/24 2001:db8:2::2/64
+	ns host ip route add 10.8.0.0/16 via 198.51.100.1
+	ns host ip route add fd00:8::/64 via 2001:db8:2::1
+
+	wait_for 5 pings client 192.0.2.1
+	wait_for 5 pings client 2001:db8:1::1
+	wait_for 5 pings gateway 198.51.100.2
+	wait_for 5 pings gateway 2001:db8:2::2
+}
+
+pings() { # NAMESPACE ADDRESS [PING ARGUMENTS...]
+	local namespace=$1 address=$2
+	shift 2
+	ns "$namespace" ping -n -q -c 1 -W 1 "$@" "$address"
+}
+
+listens() { # NAMESPACE tcp|udp PORT
+	[[ -n $(ns "$1" ss -Hln "--$2" "sport = :$3") ]]
+}
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+# Prints what arrived, in Gbit/s, of an iperf3 run that is given ARGS (-t 5, -R, -P 8, -u ...).
+iperf() { # SERVER_NAMESPACE CLIENT_NAMESPACE ADDRESS ARGS...
+	local server=$1 client=$2 address=$3 pid result status=0
+	shift 3
+	ip netns exec "st-$$-$server" iperf3 --server --one-off >/dev/null 2>&1 &
+	pid=$!
+	if wait_for 5 listens "$server" tcp 5201; then
+		result=$(ns "$client" iperf3 --client "$address" --json --connect-timeout 5000 "$@") || status=$?
+	else
+		result='{"error": "the server does not listen"}'
+	fi
+	kill "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
+	# iperf3 fails too when only its last message is lost: what it measured counts.
+	python3 -c '
+import json, sys
+try:
+    result = json.load(sys.stdin)
+except ValueError:
+    sys.exit("iperf3: no result (exit status %s)" % sys.argv[1])
+if "error" in result:
+    sys.exit("iperf3: " + result["error"])
+end = result["end"]
+print("%.3f" % (end.get("sum_received", end.get("sum"))["bits_per_second"] / 1e9))
+' "$status" <<<"$result"
+}
+
+# --- shardtun --------------------------------------------------------------------------------------------------------
+
+# Makes $dir/NAME.key if it is not there; prints the public key.
+public_key() { # NAME
+	[[ -e $dir/$1.key ]] || (umask 077 && "$BUILD/shardtun" genkey >"$dir/$1.key")
+	"$BUILD/shardtun" pubkey <"$dir/$1.key"
+}
+
+preshared_key() { # NAME
+	[[ -e $dir/$1.psk ]] || (umask 077 && "$BUILD/shardtun" genpsk >"$dir/$1.psk")
+}
+
+# Writes $dir/gateway.conf with the client as its peer. OPTIONs ("Workers = 2") go into [Gateway].
+gateway_config() { # OPTION...
+	local option
+	public_key gateway >/dev/null
+	preshared_key client
+	{
+		echo "[Gateway]"
+		echo "PrivateKeyFile = gateway.key"
+		echo "ListenPort = 5555"
+		echo "Interface = shardtun0"
+		echo "Address = 10.8.0.1/16, fd00:8::1/64"
+		for option in "$@"; do
+			echo "$option"
+		done
+		echo
+		echo "[Peer]"
+		echo "PublicKey = $(public_key client)"
+		echo "PresharedKeyFile = client.psk"
+	} >"$dir/gateway.conf"
+}
+
+# Writes $dir/client.conf. OPTIONs go into [Client]; $endpoint is the gateway's address and port.
+client_config() { # OPTION...
+	local option
+	public_key client >/dev/null
+	preshared_key client
+	{
+		echo "[Client]"
+		echo "PrivateKeyFile = client.key"
+		echo "Interface = shardtun0"
+		for option in "$@"; do
+			echo "$option"
+		done
+		echo
+		echo "[Gateway]"
+		echo "PublicKey = $(public_key gateway)"
+		echo "PresharedKeyFile = client.psk"
+		echo "Endpoint = ${endpoint:-192.0.2.1:5555}"
+		echo "AllowedIPs = 10.8.0.0/16, fd00:8::/64, 198.51.100.0/24, 2001:db8:2::/64"
+	} >"$dir/client.conf"
+}
+
+gateway_start() {
+	start gateway gateway "$BUILD/shardtund" -c "$dir/gateway.conf"
+	wait_for 10 listens gateway udp 5555
+}
+
+client_start() {
+	start client client "$BUILD/shardtun" run "$dir/client.conf"
+	wait_for 15 pings client 10.8.0.1
+}
