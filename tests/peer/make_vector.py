@@ -29,7 +29,8 @@ hello_*              inputs of HELLO: session_id, magic, timestamp (TAI64N of 17
                      hello_payload is the plaintext, hello the datagram; mac1_key and prologue on the way
 dh_*                 the four DH results, in the order of their tokens
 noise_h_N, noise_ck_N  Noise's h and ck: after the pre-message (0), the first message (1), the second (2)
-welcome_*            inputs of WELCOME, in the order of its payload; welcome_payload is the plaintext, welcome the datagram
+welcome_*            inputs of WELCOME, in the order of its payload; welcome_payload is the plaintext,
+                     welcome the datagram
 k1, k2               Split(): the client's and the gateway's sending secret, 32 bytes each
 sS_c2g_*, sS_g2c_*   suite S (1 or 2): key and iv of each direction; datagrams by type, with the counter at their end.
                      There is one handshake: WELCOME assigns suite 1, and the keys of suite 2 are derived from

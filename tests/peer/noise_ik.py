@@ -85,9 +85,9 @@ class CipherState:
 class Handshake:
     """One side of Noise_IKpsk2_25519_<cipher>_BLAKE2b.
 
-    The initiator calls write(ephemeral, payload), read(message); the responder read(message), write(ephemeral, payload),
-    and sets `psk` in between, once `remote_static` told it who is asking. Then split() gives (initiator's, responder's)
-    sending secrets, 32 bytes each.
+    The initiator calls write(ephemeral, payload), read(message); the responder read(message), write(ephemeral,
+    payload), and may set `psk` in between, once `remote_static` told it who is asking. Then split() gives (initiator's,
+    responder's) sending secrets, 32 bytes each.
     """
 
     def __init__(self, initiator, prologue, static, remote_static=None, psk=bytes(KEY_SIZE), cipher="ChaChaPoly"):

@@ -5,46 +5,27 @@
     probe.py --endpoint HOST:PORT --key FILE --gateway-key BASE64 [--psk FILE] [--suite N] ACTION...
     probe.py gateway --listen HOST:PORT --key FILE --client-key BASE64 [--psk FILE] [...]
 
-Every action prints one JSON line with "ok", which says whether the gateway did what core/PROTOCOL.md asks of it. The exit
-status is 0 if all were ok, 1 if not, 2 for bad usage. Actions that need a session connect first.
+Every action prints one JSON line with "ok", which says whether the gateway did what core/PROTOCOL.md asks of it. The
+exit status is 0 if all were ok, 1 if not, 2 for bad usage. Actions that need a session connect first.
 """
 
 import argparse
-import base64
 import ipaddress
-import json
 import os
 import random
-import signal
 import socket
 import sys
 import time
 
 import inner
 import wire
-from noise_ik import public_key
-from shardtun_peer import Client, Gateway, NO_PSK, take
+from gateway_mode import parse_gateway
+from shardtun_peer import Client, take
+from tool import add_common, load_keys, offered_suites, read_endpoint, read_key, say
 from wire import Drop
 
 RATE = 1500  # datagrams a second: slow enough for a default socket buffer
 FOREIGN = {4: ipaddress.ip_address("192.0.2.77"), 6: ipaddress.ip_address("2001:db8::77")}
-
-
-def read_key(text):
-    key = base64.b64decode(text.strip(), validate=True)
-    if len(key) != 32:
-        raise ValueError("a key is 32 bytes in base64")
-    return key
-
-
-def read_key_file(path):
-    with open(path, encoding="ascii") as file:
-        return read_key(file.read())
-
-
-def read_endpoint(text):
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 class Link:
@@ -94,7 +75,7 @@ class Probe:
 
     def __init__(self, options):
         self.options = options
-        self.suites = (options.suite,) if options.suite else (wire.AES_256_GCM, wire.CHACHA20_POLY1305)
+        self.suites = offered_suites(options)
         self.timeout = options.timeout
         self.link = Link(options.endpoint)
         self.client = self.new_client()
@@ -233,7 +214,7 @@ class Probe:
         sequence, packet = self.request()
         self.link.send(old.seal(wire.DATA, packet))
         previous = sequence in self.collect(self.timeout, 1)
-        same = (before.session_id, before.address4, before.address6) == (after.session_id, after.address4, after.address6)
+        same = all(getattr(before, name) == getattr(after, name) for name in ("session_id", "address4", "address6"))
         step = after.epoch == before.epoch % wire.MAX_EPOCH + 1
         return {"ok": same and step and previous and self.alive(), "session": after.session_id, "epoch": after.epoch,
                 "same_session": same, "previous_key_opens": previous}
@@ -269,9 +250,9 @@ class Probe:
     def spoof(self):
         """Foreign inner sources and lengths that do not fit, in DATA that is sealed as it should be.
 
-        A reply to a foreign source may well go elsewhere, so that silence alone proves little: each source also writes to
-        the client's own address, where a gateway that forwards would bring the packet back. "sent" is by how many the
-        gateway's counters of drops must have grown.
+        A reply to a foreign source may well go elsewhere, so that silence alone proves little: each source also writes
+        to the client's own address, where a gateway that forwards would bring the packet back. "sent" is by how many
+        the gateway's counters of drops must have grown.
         """
         self.ensure_up()
         packets = []
@@ -335,7 +316,8 @@ class Probe:
         answers = len(self.silence())
         self.link.send(datagram)
         replies = len(self.collect(self.timeout))
-        return {"ok": answers == 0 and replies == 1 and self.alive(), "sent": sent, "answers": answers, "replies": replies}
+        return {"ok": answers == 0 and replies == 1 and self.alive(), "sent": sent, "answers": answers,
+                "replies": replies}
 
     def wrong_version(self):
         """HELLOs that are right but for their version."""
@@ -433,12 +415,8 @@ class Probe:
 
 
 ACTIONS = {name.replace("_", "-"): getattr(Probe, name) for name in (
-    "connect", "ping", "rekey", "roam", "keepalive", "bye", "spoof", "replay", "reorder", "forge", "wrong_version", "runts",
-    "garbage", "stale_hello", "unknown_peer", "wrong_psk")}
-
-
-def say(**fields):
-    print(json.dumps(fields), flush=True)
+    "connect", "ping", "rekey", "roam", "keepalive", "bye", "spoof", "replay", "reorder", "forge", "wrong_version",
+    "runts", "garbage", "stale_hello", "unknown_peer", "wrong_psk")}
 
 
 def run_probe(options):
@@ -455,81 +433,6 @@ def run_probe(options):
     return 0 if every_ok else 1
 
 
-def run_gateway(options):
-    """Serves one client until SIGTERM, SIGINT or the end of --seconds; a JSON line for each event, totals at the end."""
-    push = {"address4": options.address4.ip, "prefix4": options.address4.network.prefixlen, "gateway4": options.gateway4,
-            "address6": options.address6.ip, "prefix6": options.address6.network.prefixlen, "gateway6": options.gateway6,
-            "dns": options.dns, "routes": options.route, "keepalive": options.keepalive,
-            "rekey_interval": options.rekey_interval, "session_timeout": options.session_timeout}
-    suites = (options.suite,) if options.suite else (wire.AES_256_GCM, wire.CHACHA20_POLY1305)
-    gateway = Gateway(options.static, options.client_key, options.psk_bytes, suites, options.mtu, push)
-    family, kind, _, _, address = socket.getaddrinfo(*options.listen, type=socket.SOCK_DGRAM)[0]
-    udp = socket.socket(family, kind)
-    udp.bind(address)
-    udp.settimeout(0.05)
-    stopped = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.append(True))
-    say(event="listening", port=udp.getsockname()[1], public_key=base64.b64encode(gateway.public).decode())
-    drops, totals, known = {}, {"received": 0, "delivered": 0, "answered": 0}, None
-    end = time.monotonic() + options.seconds if options.seconds else None
-    while not stopped and (end is None or time.monotonic() < end):
-        try:
-            datagram, source = udp.recvfrom(65535)
-            totals["received"] += 1
-            gateway.receive(datagram, source, time.time())
-            for packet in take(gateway.delivered):
-                totals["delivered"] += 1
-                reply = inner.answer_echo(packet, (options.gateway4, options.gateway6))
-                if reply:
-                    gateway.send(reply, time.time())
-                    totals["answered"] += 1
-        except TimeoutError:
-            pass
-        except Drop as drop:
-            drops[str(drop)] = drops.get(str(drop), 0) + 1
-        gateway.tick(time.time())
-        known = report_session(gateway, known)
-        send_all(udp, gateway)
-    if gateway.active:
-        gateway.end(time.time(), wire.RESTARTING)
-        send_all(udp, gateway)
-    say(event="end", **totals, drops=drops)
-    return 0
-
-
-def send_all(udp, gateway):
-    for datagram, target in take(gateway.outbox):
-        try:
-            udp.sendto(datagram, target)
-        except OSError as error:  # a link that is down is the network's affair, as loss is
-            say(event="send failed", error=str(error))
-
-
-def report_session(gateway, known):
-    """Says what changed about the session since `known`, and returns what is known now."""
-    session = gateway.active
-    keys = session.keys.current if session else None
-    now = (session.session_id, keys.epoch, keys.suite, session.endpoint) if session else None
-    if now != known:
-        if now is None:
-            say(event="ended", session=known[0])
-        elif known is None or known[0] != now[0]:
-            say(event="connected", session=now[0], epoch=now[1], suite=now[2], endpoint=list(now[3][:2]), mtu=session.mtu)
-        elif known[1] != now[1]:
-            say(event="rekeyed", session=now[0], epoch=now[1], suite=now[2])
-        else:
-            say(event="roamed", session=now[0], endpoint=list(now[3][:2]))
-    return now
-
-
-def add_common(parser):
-    parser.add_argument("--key", required=True, metavar="FILE", help="own private key, base64")
-    parser.add_argument("--psk", metavar="FILE", help="pre-shared key, base64")
-    parser.add_argument("--suite", type=int, choices=(1, 2), help="allow one suite only: 1 AES-256-GCM, 2 ChaCha20-Poly1305")
-    parser.add_argument("--mtu", type=int, default=1420)
-
-
 def parse_probe(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--endpoint", required=True, type=read_endpoint, metavar="HOST:PORT")
@@ -543,30 +446,11 @@ def parse_probe(arguments):
     return parser.parse_args(arguments), run_probe
 
 
-def parse_gateway(arguments):
-    parser = argparse.ArgumentParser(prog="probe.py gateway", description=run_gateway.__doc__)
-    parser.add_argument("--listen", required=True, type=read_endpoint, metavar="HOST:PORT")
-    parser.add_argument("--client-key", required=True, type=read_key, metavar="BASE64")
-    parser.add_argument("--seconds", type=float, help="stop after so long")
-    parser.add_argument("--address4", type=ipaddress.IPv4Interface, default="10.8.0.2/16", help="the client's")
-    parser.add_argument("--address6", type=ipaddress.IPv6Interface, default="fd00:8::2/64", help="the client's")
-    parser.add_argument("--gateway4", type=ipaddress.IPv4Address, default="10.8.0.1")
-    parser.add_argument("--gateway6", type=ipaddress.IPv6Address, default="fd00:8::1")
-    parser.add_argument("--dns", type=ipaddress.ip_address, action="append", default=[])
-    parser.add_argument("--route", type=ipaddress.ip_network, action="append", default=[])
-    parser.add_argument("--keepalive", type=int, default=0)
-    parser.add_argument("--rekey-interval", type=int, default=120)
-    parser.add_argument("--session-timeout", type=int, default=180)
-    add_common(parser)
-    return parser.parse_args(arguments), run_gateway
-
-
 def main(arguments):
     gateway_mode = arguments[:1] == ["gateway"]
     options, run = parse_gateway(arguments[1:]) if gateway_mode else parse_probe(arguments)
     try:
-        options.static = read_key_file(options.key)
-        options.psk_bytes = read_key_file(options.psk) if options.psk else NO_PSK
+        load_keys(options)
     except (OSError, ValueError) as error:
         print(f"probe.py: {error}", file=sys.stderr)
         return 2

@@ -100,7 +100,7 @@ def take(queue):
 
 
 class Client:
-    """The client side. `outbox` holds datagrams, `delivered` inner packets, `state` is a name of section 4's diagram."""
+    """The client side. `outbox` holds datagrams, `delivered` inner packets, `state` a name of section 4's diagram."""
 
     def __init__(self, static, gateway_public, psk=NO_PSK, suites=(wire.AES_256_GCM, wire.CHACHA20_POLY1305), mtu=1420,
                  wished4=wire.NONE4, wished6=wire.NONE6, allowed=EVERYTHING, rng=os.urandom, uniform=random.uniform):

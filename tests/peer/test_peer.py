@@ -20,7 +20,8 @@ class Pair:
     """A client and a gateway with a wire between them that loses nothing."""
 
     def __init__(self, suites=(1, 2), psk=PSK, push=None, **client):
-        self.client = Client(CLIENT_KEY, public_key(GATEWAY_KEY), psk, suites=suites, uniform=lambda a, b: 0.0, **client)
+        self.client = Client(CLIENT_KEY, public_key(GATEWAY_KEY), psk, suites=suites, uniform=lambda a, b: 0.0,
+                             **client)
         self.gateway = Gateway(GATEWAY_KEY, public_key(CLIENT_KEY), PSK, push={**PUSH, **(push or {})})
         self.now = NOW
         self.log = []
@@ -105,7 +106,8 @@ class Messages(Base):
     def test_replay_window(self):
         window = wire.ReplayWindow()
         for counter, fresh in ((0, True), (0, False), (9000, True), (9000, False), (9000 - 8191, True),
-                               (9000 - 8192, False), (9000 - 8191, False), (8999, True), (2**32 - 1, True), (9001, False)):
+                               (9000 - 8192, False), (9000 - 8191, False), (8999, True), (2**32 - 1, True),
+                               (9001, False)):
             self.assertEqual(window.accept(counter), fresh, counter)
 
     def test_tai64n(self):
