@@ -24,7 +24,7 @@ struct pool {
 	uint8_t *held;			     /* nonzero: kept for one peer, not given to others */
 	uint32_t size;			     /* entries, the unusable ones included */
 	uint32_t usable;		     /* entries that can be given out */
-	uint32_t used;			     /* reserved or active */
+	_Atomic uint32_t used;		     /* reserved or active; any thread may read */
 	uint32_t cursor;		     /* next index to try: freed ones rest as long as possible */
 	struct ip_prefix gateway4, gateway6; /* the gateway's own addresses; family 0: none */
 	uint32_t base4;			     /* network address, host order */

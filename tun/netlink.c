@@ -221,10 +221,10 @@ int netlink_link_no_link_local(struct netlink *netlink, unsigned ifindex, struct
 
 /* --- addresses and routes ----------------------------------------------------------------------------------------- */
 
-int netlink_address_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *address, struct error *error)
+static int address_request(struct netlink *netlink, uint16_t type, uint16_t flags, unsigned ifindex,
+			   const struct ip_prefix *address, struct error *error)
 {
-	char name[IF_NAMESIZE], text[IP_TEXT_MAX];
-	struct nlmsghdr *request = request_start(netlink, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL);
+	struct nlmsghdr *request = request_start(netlink, type, flags);
 	struct ifaddrmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
 	body->ifa_family = (uint8_t)kernel_family(address->address.family);
 	body->ifa_prefixlen = address->length;
@@ -233,10 +233,27 @@ int netlink_address_add(struct netlink *netlink, unsigned ifindex, const struct 
 	body->ifa_index = ifindex;
 	put_address(request, IFA_LOCAL, &address->address);
 	put_address(request, IFA_ADDRESS, &address->address);
-	int rc = transact(netlink, request, NULL, NULL, error);
+	return transact(netlink, request, NULL, NULL, error);
+}
+
+int netlink_address_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *address, struct error *error)
+{
+	char name[IF_NAMESIZE], text[IP_TEXT_MAX];
+	int rc = address_request(netlink, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, ifindex, address, error);
 	if (rc == 0 || rc == -EEXIST)
 		return 0;
 	return error_prefix(error, rc, "add address %s to %s: ", ip_prefix_format(address, text),
+			    link_name(ifindex, name));
+}
+
+int netlink_address_delete(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *address,
+			   struct error *error)
+{
+	char name[IF_NAMESIZE], text[IP_TEXT_MAX];
+	int rc = address_request(netlink, RTM_DELADDR, 0, ifindex, address, error);
+	if (rc == 0 || rc == -EADDRNOTAVAIL)
+		return 0;
+	return error_prefix(error, rc, "remove address %s from %s: ", ip_prefix_format(address, text),
 			    link_name(ifindex, name));
 }
 

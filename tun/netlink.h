@@ -26,6 +26,10 @@ int netlink_link_no_link_local(struct netlink *netlink, unsigned ifindex, struct
 int netlink_address_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *address,
 			struct error *error);
 
+/* Removes one; that it is not there is no error. */
+int netlink_address_delete(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *address,
+			   struct error *error);
+
 /* Adds (or replaces) a route to a network through the interface, in routing table `table`; RT_TABLE_MAIN is 254. */
 int netlink_route_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *network, uint32_t table,
 		      struct error *error);

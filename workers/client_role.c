@@ -16,9 +16,9 @@ static struct client_role *client(struct worker *worker)
 
 int client_role_init(struct client_role *role)
 {
-	role->snapshots.fd = role->endpoints.fd = -1;
+	role->snapshots.fd = role->targets.fd = -1;
 	role->bye_reason = -1;
-	if (mailbox_init(&role->snapshots) != 0 || mailbox_init(&role->endpoints) != 0) {
+	if (mailbox_init(&role->snapshots) != 0 || mailbox_init(&role->targets) != 0) {
 		int result = -errno;
 		client_role_deinit(role);
 		return result;
@@ -29,7 +29,7 @@ int client_role_init(struct client_role *role)
 void client_role_deinit(struct client_role *role)
 {
 	free(mailbox_deinit(&role->snapshots));
-	free(mailbox_deinit(&role->endpoints));
+	free(mailbox_deinit(&role->targets));
 	sodium_memzero(&role->initiator, sizeof role->initiator);
 }
 
@@ -248,17 +248,18 @@ static enum drop_reason client_control(struct worker *worker, struct session *se
 /* --- timers ----------------------------------------------------------------------------------------------------------
  */
 
-static void take_endpoint(struct worker *worker)
+static void take_target(struct worker *worker)
 {
 	struct client_role *role = client(worker);
-	struct sockaddr_in6 *remote = mailbox_take(&role->endpoints);
-	if (remote == NULL)
+	struct client_target *target = mailbox_take(&role->targets);
+	if (target == NULL)
 		return;
-	role->gateway = (struct endpoint){.remote = *remote};
+	role->gateway = (struct endpoint){.remote = target->remote};
+	role->mtu = target->mtu;
 	role->has_endpoint = true;
 	if (role->session != NULL)
 		role->session->endpoint = role->gateway;
-	free(remote);
+	free(target);
 }
 
 static bool session_silent(const struct worker *worker, const struct session *session)
@@ -285,7 +286,7 @@ static void tick_session(struct worker *worker, struct session *session)
 static void client_tick(struct worker *worker)
 {
 	struct client_role *role = client(worker);
-	take_endpoint(worker);
+	take_target(worker);
 	struct session *session = role->session;
 	if (session != NULL)
 		tick_session(worker, session);

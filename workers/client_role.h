@@ -23,6 +23,12 @@ struct client_snapshot {
 	struct wire_welcome lease; /* of the last session; session_id 0: there was none */
 };
 
+/* Where the gateway is, from the control thread; on the heap. */
+struct client_target {
+	struct sockaddr_in6 remote; /* v4-mapped for IPv4 */
+	uint16_t mtu;		    /* of the inner packets that fit on the way there */
+};
+
 struct client_role {
 	/* set before the worker starts */
 	const struct handshake_identity *identity;
@@ -33,7 +39,7 @@ struct client_role {
 	uint16_t mtu;
 	uint32_t persistent_keepalive; /* s, 0 = the gateway's wish */
 	struct mailbox snapshots;      /* out: struct client_snapshot */
-	struct mailbox endpoints;      /* in: struct sockaddr_in6, v4-mapped for IPv4 */
+	struct mailbox targets;	       /* in: struct client_target */
 
 	/* the worker's own */
 	enum client_state state;

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The gateway daemon. */
+#include <getopt.h>
+#include <stdio.h>
+
+#include "core/app/cli.h"
+#include "core/app/gateway.h"
+#include "core/base/log.h"
+#include "crypto/keys.h"
+
+static const char *const synopses[] = {"-c FILE", "-c FILE --check", NULL};
+static const enum config_section sections[] = {CONFIG_SECTION_GATEWAY, CONFIG_SECTION_PEER};
+static const struct cli_program program = {
+	.name = "shardtund",
+	.summary = "VPN gateway for many-core Linux machines",
+	.synopses = synopses,
+	.details = "  -c, --config FILE  the configuration, as below\n"
+		   "      --check        say whether it is right, and change nothing\n"
+		   "  -h, --help         this text\n"
+		   "  -V, --version      the version\n"
+		   "\n"
+		   "Runs in the foreground until SIGTERM or SIGINT and then says good-bye to its clients.\n",
+	.sections = sections,
+	.section_count = ARRAY_SIZE(sections),
+};
+
+static enum cli_status run(const char *path, bool check)
+{
+	struct error error = {0};
+	struct gateway_config *config;
+	if (keys_init(&error) != 0)
+		return cli_fail(&program, CLI_FAILED, &error);
+	if (config_load_gateway(path, &config, &error) != 0)
+		return cli_fail(&program, CLI_CONFIG, &error);
+	log_set_level(config->common.log_level);
+
+	enum cli_status status = CLI_OK;
+	if (gateway_check(config, &error) != 0)
+		status = cli_fail(&program, CLI_CONFIG, &error);
+	else if (check)
+		printf("%s: right\n", path);
+	else if (gateway_run(config, &error) != 0)
+		status = cli_fail(&program, CLI_FAILED, &error);
+	config_free_gateway(config);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'}, {NULL, 0, NULL, 0}};
+	enum cli_status status;
+	if (cli_help_or_version(&program, argc, argv, &status))
+		return (int)status;
+
+	const char *path = NULL;
+	bool check = false;
+	int option;
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":c:", options, NULL)) != -1) {
+		if (option == 'c')
+			path = optarg;
+		else if (option == 'k')
+			check = true;
+		else if (option == ':')
+			return (int)cli_usage_error(&program, "%s wants a file", argv[optind - 1]);
+		else
+			return (int)cli_usage_error(&program, "unknown option %s", argv[optind - 1]);
+	}
+	if (optind < argc)
+		return (int)cli_usage_error(&program, "unexpected argument %s", argv[optind]);
+	if (path == NULL)
+		return (int)cli_usage_error(&program, "which configuration? give -c FILE");
+	return (int)cli_finish(&program, run(path, check));
+}
