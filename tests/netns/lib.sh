@@ -278,7 +278,7 @@ preshared_key() { # NAME
 	[[ -e $dir/$1.psk ]] || (umask 077 && "$BUILD/shardtun" genpsk >"$dir/$1.psk")
 }
 
-# Writes $dir/gateway.conf with the client as its peer. OPTIONs ("Workers = 2") go into [Gateway].
+# Writes $dir/gateway.conf with the client as its peer. OPTIONs ("MTU = 1400") go into [Gateway].
 gateway_config() { # OPTION...
 	local option
 	public_key gateway >/dev/null
@@ -289,6 +289,7 @@ gateway_config() { # OPTION...
 		echo "ListenPort = 5555"
 		echo "Interface = shardtun0"
 		echo "Address = 10.8.0.1/16, fd00:8::1/64"
+		echo "ControlSocket = gateway.sock"
 		for option in "$@"; do
 			echo "$option"
 		done
@@ -308,6 +309,7 @@ client_config() { # OPTION...
 		echo "[Client]"
 		echo "PrivateKeyFile = client.key"
 		echo "Interface = shardtun0"
+		echo "ControlSocket = client.sock"
 		for option in "$@"; do
 			echo "$option"
 		done
