@@ -2,8 +2,8 @@
 /* Authenticated encryption of transport messages behind one const vtable with several back ends.
  *
  * A thread owns one `struct aead_engine` (it holds the back end's scratch state) and shares it with nobody. Expanded
- * keys are plain read-only memory: any engine on any thread may use them, as long as it has the back end that expanded
- * them.
+ * keys are plain read-only memory: any engine on any thread may use them, as long as aead_engine_describe() says the
+ * same of it as of the one that expanded them (engines made from the same text in one process do).
  *
  * Suites: AES-256-GCM (NIST SP 800-38D) and ChaCha20-Poly1305 (RFC 8439), both with a 96-bit nonce and a 128-bit tag.
  * Nonce = IV with the 32-bit counter XORed, big-endian, into its last 4 bytes (core/PROTOCOL.md). */
@@ -25,6 +25,7 @@ enum {
 	AEAD_TAG_SIZE = 16,
 	AEAD_AAD_SIZE = 9,	   /* the clear header of a transport message, always */
 	AEAD_SCHEDULE_SIZE = 1024, /* the largest expanded key of any back end */
+	AEAD_INPUT_SLACK = 16, /* readable bytes that must lie behind any input: one code path loads whole vectors */
 };
 
 /* An expanded key. The owner wipes it with sodium_memzero when the key dies. */
@@ -33,15 +34,16 @@ struct aead_key {
 	uint8_t iv[AEAD_IV_SIZE];
 };
 
-/* One message to seal or open. `output` may equal `input` or not overlap it at all. */
+/* One message to seal or open. `output` may equal `input` or not overlap it at all. Behind the input lie
+ * AEAD_INPUT_SLACK bytes that may be read, though their values do not matter: the tag's room will do. */
 struct aead_op {
-	const uint8_t *input;  /* plaintext when sealing, ciphertext when opening; `length` bytes */
+	const uint8_t *input;  /* plaintext when sealing, ciphertext when opening: `length` bytes and slack; not NULL */
 	uint8_t *output;       /* `length` bytes */
 	const uint8_t *header; /* AEAD_AAD_SIZE bytes of associated data */
 	uint8_t *tag;	       /* AEAD_TAG_SIZE bytes: written when sealing, only read when opening */
 	uint32_t length;       /* bytes, 0…65535 */
 	uint32_t counter;      /* host byte order */
-	bool authentic; /* out, open only: the tag matched. When false `output` is unspecified and must not be read */
+	bool authentic;	       /* out, open only: the tag matched. When false `output` is all zero */
 };
 
 struct aead_engine;
@@ -72,5 +74,6 @@ const struct aead_vtable *aead_engine_suite(const struct aead_engine *engine, un
 /* "AES-256-GCM" or "ChaCha20-Poly1305"; "unknown" for other numbers. */
 const char *aead_suite_name(unsigned suite);
 
-/* "sodium", "ipsec-mb/avx512", … for status output. The text lives as long as the engine. */
+/* "sodium", "ipsec-mb/avx512", … for status output; "none" for a suite that this machine does not offer. Static text.
+ */
 const char *aead_engine_describe(const struct aead_engine *engine, unsigned suite);
