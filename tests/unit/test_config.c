@@ -270,7 +270,7 @@ Test(config, forgives_what_does_not_change_the_meaning)
 	struct gateway_config *config = load_gateway(
 		"\xEF\xBB\xBF# comment\r\n; comment = too\r\n\r\n  [GATEWAY]   # the gateway\r\n"
 		"\tprivatekeyfile=/a=b;c#d.key ; comment\r\n   ADDRESS\t=\t10.8.0.1/16 ,fd00:8::1/64 #\r\n"
-		"CLIENTTOCLIENT = YES\r\n[peer]\r\nPUBLICKEY = " KEY_A);
+		"CLIENTTOCLIENT = YES\r\n[peer] ; one\r\nPUBLICKEY = " KEY_A);
 	cr_expect_str_eq(config->common.private_key_file, "/a=b;c#d.key");
 	cr_expect_eq(config->addresses.count, 2);
 	cr_expect(config->client_to_client);
@@ -478,6 +478,50 @@ Test(config, refuses_peers_in_conflict)
 		 ":6: Address = 10.8.0.153: the gateway's own address"},
 	};
 	all_refused(true, refusals, ARRAY_SIZE(refusals));
+}
+
+/* An example with what stands behind "# Key = " in force; the caller frees it. */
+static char *uncomment(const char *path)
+{
+	char *text, *line = NULL;
+	size_t size, capacity = 0;
+	FILE *in = fopen(path, "r");
+	FILE *out = open_memstream(&text, &size);
+	cr_assert(in != NULL && out != NULL, "run from the top of the tree");
+	while (getline(&line, &capacity, in) > 0) {
+		size_t word = strspn(line + (line[0] == '#' ? 2 : 0),
+				     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
+		bool option = strncmp(line, "# ", 2) == 0 && strncmp(line + 2 + word, " = ", 3) == 0;
+		fputs(option ? line + 2 : line, out);
+	}
+	free(line);
+	fclose(in);
+	fclose(out);
+	return text;
+}
+
+Test(config, examples_are_right_with_all_their_options)
+{
+	struct gateway_config *gateway;
+	struct client_config *client;
+	struct error error = {0};
+	cr_assert_eq(config_load_gateway("config/examples/gateway.conf", &gateway, &error), 0, "%s", error.text);
+	cr_expect_str_eq(gateway->common.private_key_file, "config/examples/gateway.key");
+	config_free_gateway(gateway);
+	cr_assert_eq(config_load_client("config/examples/client.conf", &client, &error), 0, "%s", error.text);
+	config_free_client(client);
+
+	char *text = uncomment("config/examples/gateway.conf");
+	gateway = load_gateway(text);
+	cr_expect_eq(gateway->listen_addresses.count, 2);
+	cr_expect_eq(gateway->peers[0].addresses.count, 2);
+	config_free_gateway(gateway);
+	free(text);
+	text = uncomment("config/examples/client.conf");
+	client = load_client(text);
+	cr_expect_eq(client->gateway.persistent_keepalive, 25);
+	config_free_client(client);
+	free(text);
 }
 
 Test(config, says_why_a_file_cannot_be_read)
