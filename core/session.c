@@ -36,9 +36,12 @@ void session_set_next(struct session *session, struct transport_key *key, uint64
 bool session_promote(struct session *session)
 {
 	bool rekey = session->current != NULL;
-	if (rekey) {
+	/* A key under which nothing ever came was never confirmed: the other side may still use the one before it. */
+	if (rekey && session->current->first_opened != 0) {
 		transport_key_free(session->previous);
 		session->previous = session->current;
+	} else {
+		transport_key_free(session->current);
 	}
 	session->current = session->next;
 	session->next = NULL;
