@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { REPLAY_WINDOW = 8192 /* packets behind the highest one that are still accepted */ };
+enum { REPLAY_WINDOW = 8192 /* how far behind the highest accepted counter a late one may be */ };
 
 struct replay_window {
 	uint64_t next;				 /* highest counter accepted so far + 1; 0 when none */
@@ -22,3 +22,6 @@ enum replay_verdict {
 
 /* Marks `counter` as seen unless it is rejected; a rejected one changes nothing. */
 enum replay_verdict replay_accept(struct replay_window *window, uint32_t counter);
+
+/* Makes a window in which every counter below `next` (0…2^32) counts as seen: for a key whose bitmap was given back. */
+void replay_resume(struct replay_window *window, uint64_t next);
