@@ -77,9 +77,6 @@ static size_t read_answer(void *buffer, size_t size, void *context)
 	do {
 		got = recv(reader->fd, buffer, size, 0);
 	} while (got < 0 && errno == EINTR);
-	/* A reset is how the kernel says that the daemon did not read all of a request that it has answered. */
-	if (got < 0 && errno == ECONNRESET)
-		got = 0;
 	reader->failure = got < 0 ? errno : 0;
 	reader->begun |= got > 0;
 	return got < 0 ? (size_t)-1 : (size_t)got;
@@ -108,7 +105,8 @@ int ctl_request(const char *path, const char *request, json_t **result, struct e
 		free(line);
 		return fd;
 	}
-	/* A daemon that refuses may do so before it was asked: what it says tells more than a failed send. */
+	/* A daemon that refuses may do so before it has read all: what it says tells more than a failed send. For the
+	 * same reason a reset after a whole answer is no failure; to the parser it is an end. */
 	ssize_t sent = send(fd, line, (size_t)length, MSG_NOSIGNAL);
 	(void)sent;
 	free(line);

@@ -530,25 +530,42 @@ static void *answer_once(void *answer)
 	return NULL;
 }
 
+static int ask_fake(const char *answer, const char *request, json_t **result, struct error *error)
+{
+	char fake[96];
+	pthread_t server;
+	snprintf(fake, sizeof fake, "%s/fake.sock", directory);
+	stopping = false;
+	cr_assert_eq(pthread_create(&server, NULL, answer_once, (void *)(uintptr_t)answer), 0);
+	while (!stopping)
+		usleep(1000);
+	int code = ctl_request(fake, request, result, error);
+	pthread_join(server, NULL);
+	return code;
+}
+
 Test(ctl, answers_of_something_else_are_refused, .init = prepare, .fini = clean)
 {
 	static const char *const answers[] = {
 		"", "HTTP/1.1 400 Bad Request\r\n", "{\"ok\":true,\"result\":[1,", "[]", "{}", "{\"ok\":false}"};
-	char fake[96];
-	snprintf(fake, sizeof fake, "%s/fake.sock", directory);
 	for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
-		pthread_t server;
 		struct error error;
 		json_t *result;
-		stopping = false;
-		cr_assert_eq(pthread_create(&server, NULL, answer_once, (void *)(uintptr_t)answers[i]), 0);
-		while (!stopping)
-			usleep(1000);
-		cr_assert_eq(ctl_request(fake, "status", &result, &error), -EPROTO, "\"%s\"", answers[i]);
+		cr_assert_eq(ask_fake(answers[i], "status", &result, &error), -EPROTO, "\"%s\"", answers[i]);
 		cr_assert_neq(strstr(error.text, i == 0 ? "without an answer" : "something else"), NULL, "%s",
 			      error.text);
-		pthread_join(server, NULL);
 	}
+}
+
+Test(ctl, answer_counts_though_the_request_was_not_read_to_its_end, .init = prepare, .fini = clean)
+{
+	struct error error;
+	json_t *result;
+	char request[200] = {0};
+	memset(request, 'x', sizeof request - 1);
+	cr_assert_eq(ask_fake("{\"ok\":true,\"result\":7}\n", request, &result, &error), 0, "%s", error.text);
+	cr_assert_eq(json_integer_value(result), 7);
+	json_decref(result);
 }
 
 Test(ctl, finds_the_only_socket_and_asks_when_there_are_several, .init = prepare, .fini = clean)

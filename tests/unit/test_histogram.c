@@ -51,6 +51,19 @@ Test(histogram, small_values_are_exact)
 	}
 }
 
+Test(histogram, rank_between_two_values_is_the_upper_one)
+{
+	struct histogram histogram = {0};
+	for (uint64_t value = 10; value <= 30; value += 10)
+		histogram_record(&histogram, value);
+	struct histogram_sum sum = {0};
+	histogram_merge(&sum, &histogram);
+	cr_assert_eq(histogram_quantile(&sum, 0.33), 10);
+	cr_assert_eq(histogram_quantile(&sum, 0.34), 20);
+	cr_assert_eq(histogram_quantile(&sum, 0.5), 20);
+	cr_assert_eq(histogram_quantile(&sum, 0.67), 30);
+}
+
 Test(histogram, empty_one_answers_zero)
 {
 	struct histogram_sum sum = {0};
