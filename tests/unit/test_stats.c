@@ -130,6 +130,33 @@ Test(stage, laps_add_up_to_at_most_the_residence)
 	cr_assert(SHARDTUN_PROFILE == 0 || laps.sum > 0);
 }
 
+Test(stage, items_handled_at_once_count_one_by_one)
+{
+	static struct stage_recorder recorder;
+	stage_recorder_init(&recorder, 1);
+	stage_begin(&recorder);
+	stage_lap_many(&recorder, STAGE_OPEN, 30);
+	stage_end(&recorder, STAGE_RESIDENCE_UP);
+	struct histogram_sum each = {0}, whole = {0};
+	histogram_merge(&each, &recorder.histograms[STAGE_OPEN]);
+	histogram_merge(&whole, &recorder.histograms[STAGE_RESIDENCE_UP]);
+	cr_assert_eq(each.count, SHARDTUN_PROFILE ? 30 : 0);
+	cr_assert_leq(each.sum, whole.sum);
+	cr_assert_leq(each.max * each.count, each.sum, "even shares");
+}
+
+Test(stage, cancelled_batch_is_sampled_again)
+{
+	static struct stage_recorder recorder;
+	stage_recorder_init(&recorder, 64);
+	stage_begin(&recorder);
+	stage_cancel(&recorder);
+	stage_lap(&recorder, STAGE_OPEN);
+	cr_assert_eq(stage_count(&recorder, STAGE_OPEN), 0);
+	run_batches(&recorder, 64);
+	cr_assert_eq(stage_count(&recorder, STAGE_OPEN), SHARDTUN_PROFILE ? 1 : 0, "only the next one");
+}
+
 Test(stage, initialising_again_forgets_everything)
 {
 	static struct stage_recorder recorder;
