@@ -3,11 +3,18 @@
  * TUN.
  *
  * Packets are not copied: frames point to the memory where each was opened, which must stay until the frames were
- * written. Packets of a flow keep their order, also those that cannot be merged. A packet whose checksum is not
- * verified right is never merged and never marked as checked: the receiver's stack shall find what we found. Merging
- * wants: same addresses, ports, TTL, TOS with ECN, DF, flow label and options; TCP: next sequence number, same
- * acknowledgement and window, only ACK and PSH set; equal payload sizes, a shorter one closes; PSH closes; no fragment;
- * IPv4 IDs next to each other or all equal with DF.
+ * written. Packets of a flow keep their order, also those that cannot be merged; what has no ports (a fragment) counts
+ * for every flow between its addresses.
+ *
+ * What is merged comes out of segmentation again byte for byte, in ours as in the kernel's. That decides the rules:
+ * same addresses, ports, TTL, TOS with ECN, fragment field, flow label and IP options; IPv4 IDs that count up by one,
+ * also with DF (segmentation counts them up, so equal ones would not come back). TCP: next sequence number, same
+ * acknowledgement, window and options, ACK and nothing but PSH beside it. Equal payload sizes; a shorter one or PSH
+ * closes; an empty one (a pure ACK) is never merged. No fragment, no IPv6 extension header. All checksums verified, and
+ * in the form that segmentation computes: a packet that says 0xffff where TCP's or IPv4's would be 0 stays alone.
+ *
+ * A packet whose checksum is not verified right is never merged and never marked as checked: the receiver's stack shall
+ * find what we found.
  *
  * Owner: one worker. Fixed memory, no allocation after init. */
 #pragma once
@@ -21,8 +28,8 @@
 
 struct coalescer; /* large: allocated once */
 
-/* `packets` is how many packets one batch can hold. `offloads` says which super-packets the device takes. NULL: no
- * memory. */
+/* `packets` is how many packets one batch can hold, 1 … 2^20. `offloads` says which super-packets the device takes;
+ * without `checksum` nothing is verified, marked or merged. NULL: no memory. */
 struct coalescer *coalescer_new(size_t packets, struct tun_offloads offloads);
 void coalescer_free(struct coalescer *coalescer);
 
