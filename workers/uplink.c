@@ -58,6 +58,15 @@ void uplink_deinit(struct worker *worker)
 	free(worker->uplink);
 }
 
+/* Bytes of the IP packet, without the virtio-net header. */
+static uint64_t frame_bytes(const struct tun_frame *frame)
+{
+	uint64_t bytes = 0;
+	for (int i = 1; i < frame->iov_count; i++)
+		bytes += frame->iov[i].iov_len;
+	return bytes;
+}
+
 static void write_frames(struct worker *worker)
 {
 	size_t count;
@@ -72,6 +81,7 @@ static void write_frames(struct worker *worker)
 		}
 		stats_add(&worker->stats, tun_tx_frames, 1);
 		stats_add(&worker->stats, tun_tx_packets, frames[i].packets);
+		stats_add(&worker->stats, tun_tx_bytes, frame_bytes(&frames[i]));
 	}
 	coalescer_reset(worker->coalescer);
 }
@@ -91,7 +101,6 @@ static enum drop_reason uplink_data(struct worker *worker, struct session *sessi
 	session->data_moved = worker->now;
 	if (session->unreplied == 0)
 		session->unreplied = worker->now;
-	stats_add(&worker->stats, tun_tx_bytes, length);
 	stage_lap(&worker->stages, STAGE_REPLAY);
 	if (unlikely(!coalescer_add(worker->coalescer, &inner))) {
 		write_frames(worker);
@@ -175,6 +184,8 @@ static void uplink_open(struct worker *worker)
 			stats_drop(&worker->stats, reason, 1);
 	}
 	opening->count = 0;
+	if (unlikely(session_table_find(&worker->table, opening->session->id) != opening->session))
+		opening->session = NULL; /* a BYE among them ended it */
 	stage_skip(&worker->stages);
 }
 
@@ -286,7 +297,8 @@ size_t uplink_batch(struct worker *worker)
 	stats_add(&worker->stats, udp_rx_calls, 1);
 	stage_lap(&worker->stages, STAGE_UDP_RECV);
 
-	uplink->opening = (struct opening){0};
+	uplink->opening.count = 0;
+	uplink->opening.session = NULL;
 	for (int i = 0; i < received; i++)
 		uplink_train(worker, &uplink->messages[i]);
 	uplink_open(worker);

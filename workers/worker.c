@@ -7,7 +7,11 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { WORKER_COALESCE_PACKETS = 1024 };
+enum {
+	WORKER_COALESCE_PACKETS = 1024,
+	/* The ciphers may read a little past a packet's end. */
+	WORKER_FRAME_SIZE = (TUN_FRAME_MAX + AEAD_INPUT_SLACK + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE,
+};
 
 static int watch(struct worker *worker, int operation, int fd, uint32_t events)
 {
@@ -50,7 +54,7 @@ struct worker *worker_new(const struct worker_params *params, struct error *erro
 
 	uint32_t random_start;
 	randombytes_buf(&random_start, sizeof random_start);
-	worker->frame = aligned_alloc(CACHE_LINE, (TUN_FRAME_MAX + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+	worker->frame = aligned_alloc(CACHE_LINE, WORKER_FRAME_SIZE);
 	worker->coalescer = coalescer_new(WORKER_COALESCE_PACKETS, params->tun->offloads);
 	int result = worker->frame == NULL || worker->coalescer == NULL ? -ENOMEM : 0;
 	if (result == 0)
