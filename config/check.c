@@ -251,12 +251,14 @@ static int check_peers_differ(const struct gateway_config *config, struct error 
 	struct claim *claims = calloc(config->peer_count + 1, sizeof *claims);
 	struct host_number *numbers = calloc(config->peer_count + 1, sizeof *numbers);
 	int result;
-	if (claims == NULL || numbers == NULL)
+	if (claims == NULL || numbers == NULL) {
 		result = error_set(error, -ENOMEM, "%s: out of memory", config->file);
-	else
-		result = check_peer_keys_differ(config, claims, error);
+		goto cleanup;
+	}
+	result = check_peer_keys_differ(config, claims, error);
 	if (result == 0)
 		result = check_peer_addresses_differ(config, claims, numbers, error);
+cleanup:
 	free(numbers);
 	free(claims);
 	return result;

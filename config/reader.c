@@ -107,7 +107,7 @@ static char *next_line(char *line, int size, void *stream)
 		} else if (*text != '\0') {
 			reader->result = check_line(reader, text, (size_t)size);
 			if (reader->result == 0)
-				return strcpy(line, text);
+				return memcpy(line, text, strlen(text) + 1);
 		}
 	}
 	return NULL;

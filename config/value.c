@@ -38,14 +38,15 @@ static int parse_path(void *target, const char *text, const struct value_context
 static int parse_interface(void *target, const char *text, const struct value_context *context, struct error *error)
 {
 	(void)context;
-	bool valid = strlen(text) < CONFIG_INTERFACE_SIZE && strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
+	size_t length = strlen(text);
+	bool valid = length < CONFIG_INTERFACE_SIZE && strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
 	for (const char *c = text; *c != '\0'; c++)
 		valid = valid && isgraph((unsigned char)*c) && strchr("/:%", *c) == NULL;
 	if (!valid)
 		return error_set(error, -EINVAL,
 				 "no interface name; 1 to %d characters, none of them '/', ':', '%%' or a space",
 				 CONFIG_INTERFACE_SIZE - 1);
-	strcpy(target, text);
+	memcpy(target, text, length + 1);
 	return 0;
 }
 
@@ -122,7 +123,7 @@ static int parse_size(void *target, const char *text, const struct value_context
 
 static int parse_port(void *target, const char *text, const struct value_context *context, struct error *error)
 {
-	uint32_t port;
+	uint32_t port = 0;
 	int result = parse_number(&port, text, context, error);
 	if (result == 0)
 		*(uint16_t *)target = (uint16_t)port;
@@ -215,7 +216,7 @@ static int parse_public_key(void *target, const char *text, const struct value_c
 	if (strspn(text, alphabet) != 43 || strchr(last, text[42]) == NULL || text[43] != '=')
 		return error_set(error, -EINVAL,
 				 "not the base64 of a key; copy the whole line that 'shardtun pubkey' prints");
-	strcpy(target, text);
+	memcpy(target, text, CONFIG_KEY_TEXT_SIZE);
 	return 0;
 }
 

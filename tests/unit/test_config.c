@@ -43,6 +43,7 @@ static struct gateway_config *load_gateway(const char *text)
 	struct error error = {0};
 	struct file file = file_new(text, strlen(text));
 	cr_assert_eq(config_load_gateway(file.path, &config, &error), 0, "%s", error.text);
+	cr_assert_not_null(config);
 	file_free(&file);
 	return config;
 }
@@ -53,6 +54,7 @@ static struct client_config *load_client(const char *text)
 	struct error error = {0};
 	struct file file = file_new(text, strlen(text));
 	cr_assert_eq(config_load_client(file.path, &config, &error), 0, "%s", error.text);
+	cr_assert_not_null(config);
 	file_free(&file);
 	return config;
 }
