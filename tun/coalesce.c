@@ -13,7 +13,7 @@ enum {
 	FENCES = 256,
 	PACKETS_MAX = 1 << 20,	     /* of a batch: keeps every index and size far inside 32 bits */
 	TCP_MERGE_MAX = IOV_MAX - 1, /* one writev() takes IOV_MAX pieces, the first is the virtio-net header */
-	UDP_MERGE_MAX = 64,	     /* the kernel refuses more (UDP_MAX_SEGMENTS; Linux 6.9 made it 128) */
+	UDP_MERGE_MAX = 64,	     /* UDP_MAX_SEGMENTS of Linux 6.2; the write of a larger one fails */
 };
 
 /* Addresses (IPv4: one word), then ports, protocol and version: all zero for a packet without ports. */
