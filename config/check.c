@@ -272,14 +272,6 @@ int config_check_gateway(const struct gateway_config *config, const struct confi
 	if (result == 0)
 		result = check_mtu(config->file, lines->mtu, config->mtu, &config->addresses, "Address", error);
 
-	const struct config_addresses *listen = &config->listen_addresses;
-	_Static_assert(CONFIG_LISTEN_ADDRESSES == 2, "one pair to compare");
-	if (result == 0 && listen->count == 2 && ip_address_equal(&listen->items[0], &listen->items[1])) {
-		char text[IP_TEXT_MAX];
-		result = error_set(error, -EINVAL, "%s:%u: ListenAddress = %s: given twice; write it once",
-				   config->file, listen->lines[1], ip_address_format(&listen->items[1], text));
-	}
-
 	for (size_t i = 0; i < config->peer_count; i++) {
 		for (size_t n = 0; n < config->peers[i].addresses.count && result == 0; n++)
 			result = check_peer_address(config, &config->peers[i], n, error);

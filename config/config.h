@@ -19,7 +19,7 @@ enum {
 	CONFIG_KEY_TEXT_SIZE = 45,   /* 44 characters of base64 and the terminator */
 	CONFIG_INTERFACE_SIZE = 16,  /* IFNAMSIZ */
 	CONFIG_HOST_SIZE = 254,	     /* the longest DNS name and the terminator */
-	CONFIG_LISTEN_ADDRESSES = 2, /* at most */
+	CONFIG_LISTEN_ADDRESSES = 1, /* at most */
 };
 
 /* A set of suites; auto is all of them. */

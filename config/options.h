@@ -41,8 +41,8 @@
 	X(Address, prefixes, 0, 2, addresses, NULL, "ADDRESS/LENGTH, ...",                                     \
 	  "our inner address in each family; the rest of its network is the clients' pool")                    \
 	X(ListenPort, port, 1, 65535, listen_port, "5555", "1..65535", "UDP port to listen on")                \
-	X(ListenAddress, addresses, 0, CONFIG_LISTEN_ADDRESSES, listen_addresses, "", "ADDRESS, ...",          \
-	  "outer addresses to listen on; unless given all")                                                    \
+	X(ListenAddress, addresses, 0, CONFIG_LISTEN_ADDRESSES, listen_addresses, "", "ADDRESS",               \
+	  "outer address to listen on; unless given all")                                                      \
 	X(MTU, number, 576, 65000, mtu, "1420", "576..65000", "largest inner packet; at least 1280 with IPv6") \
 	X(MaxSessions, number, 1, 1 << 20, max_sessions, "65536", "1..1048576",                                \
 	  "most clients at once; rounded up to a power of two")                                                \
@@ -51,7 +51,7 @@
 	  "threads that read the TUN interface; 0: the worker does")                                           \
 	X(RekeyInterval, number, 10, 86400, rekey_interval, "120", "10..86400",                                \
 	  "seconds after which clients renew keys")                                                            \
-	X(SessionTimeout, number, 30, 604800, session_timeout, "180", "30..604800",                            \
+	X(SessionTimeout, number, 30, 604800, session_timeout, "7200", "30..604800",                           \
 	  "seconds of silence after which a session ends")                                                     \
 	X(ClientToClient, yes_no, 0, 0, client_to_client, "no", "yes|no", "let clients reach each other")      \
 	TUNING_OPTIONS(X)

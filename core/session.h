@@ -87,8 +87,8 @@ static inline struct transport_key *session_key(const struct session *session, u
 /* Installs `key` as next, dropping an unconfirmed one before it. The session owns it from here. */
 void session_set_next(struct session *session, struct transport_key *key, uint64_t now);
 
-/* Next becomes current; current becomes previous if it was ever confirmed, else it is wiped and previous stays. Returns whether
- * there was a current key (a rekey). */
+/* Next becomes current; current becomes previous if it was ever confirmed, else it is wiped and previous stays. Returns
+ * whether there was a current key (a rekey). */
 bool session_promote(struct session *session);
 
 /* Drops what is due: previous 10 s after the current was first used, next when it was not confirmed, any key at its
