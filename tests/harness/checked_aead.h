@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+/* An AEAD engine that remembers every (key, counter) it sealed and notices the second time: the promise on which both
+ * suites rest. It allocates while sealing. One thread. */
+#pragma once
+
+#include "crypto/aead.h"
+#include "crypto/aead_backend.h"
+
+struct sealed {
+	uint8_t iv[AEAD_IV_SIZE]; /* stands for its key: both come from one secret */
+	uint32_t counter;
+};
+
+struct checked_aead {
+	struct aead_engine base; /* what the worker gets */
+	struct aead_engine *real;
+	struct aead_vtable vtables[AEAD_SUITE_LAST + 1];
+	struct sealed *seen; /* hash table; counter + 1, so that all zero is a free slot */
+	size_t slots, count;
+	size_t reused; /* nonces used again */
+};
+
+/* Wraps aead_engine_new(backend); aborts when there is none. */
+void checked_aead_init(struct checked_aead *checked, const char *backend);
+void checked_aead_deinit(struct checked_aead *checked);

@@ -1,0 +1,492 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/harness/harness.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/log.h"
+
+enum {
+	PUMP_ROUNDS = 100000, /* a network that is not quiet by then is broken */
+	PUMP_BLOCKED = 64,    /* turns in which nothing moves and a socket takes no more */
+};
+
+static void must(bool good, const char *what)
+{
+	if (good)
+		return;
+	fprintf(stderr, "harness: %s: %s\n", what, strerror(errno));
+	abort();
+}
+
+/* --- clock -----------------------------------------------------------------------------------------------------------
+ */
+
+static uint64_t manual_monotonic(const struct clock *clock)
+{
+	return ((const struct manual_clock *)clock)->monotonic;
+}
+
+static uint64_t manual_wall(const struct clock *clock)
+{
+	return ((const struct manual_clock *)clock)->wall;
+}
+
+/* --- nodes -----------------------------------------------------------------------------------------------------------
+ */
+
+static void node_open(struct node *node, struct harness *h, struct sockaddr_in6 address)
+{
+	bool offloads = !h->options.no_offloads;
+	must(link_open(&node->link, &h->network, address) == 0, "link");
+	must(tun_pair_open(&node->tun, (struct tun_offloads){offloads, offloads, offloads}) == 0, "tun");
+	if (h->options.fast_aead)
+		node->fast = aead_engine_new("auto", NULL);
+	else
+		checked_aead_init(&node->checked, "auto");
+	node->clock = h->options.clock != NULL ? h->options.clock : &h->clock.base;
+	node->stage_sampling = h->options.stage_sampling;
+}
+
+static struct aead_engine *node_engine(struct node *node)
+{
+	return node->fast != NULL ? node->fast : &node->checked.base;
+}
+
+static void node_start(struct node *node, const struct worker_role *role, void *role_state, uint32_t max_sessions)
+{
+	struct worker_params params = {
+		.udp = &node->link.base,
+		.tun = &node->tun.queue,
+		.aead = node_engine(node),
+		.clock = node->clock,
+		.role = role,
+		.role_state = role_state,
+		.max_sessions = max_sessions,
+		.stage_sampling = node->stage_sampling,
+	};
+	node->worker = worker_new(&params, NULL);
+	must(node->worker != NULL, "worker");
+}
+
+static void node_stop(struct node *node, bool orderly)
+{
+	if (orderly) {
+		worker_stop(node->worker);
+		worker_run(node->worker);
+	}
+	worker_free(node->worker);
+	node->worker = NULL;
+	link_clear(&node->link);
+}
+
+static void node_collect(struct node *node)
+{
+	uint8_t frame[TUN_FRAME_MAX];
+	size_t length;
+	while ((length = tun_pair_take(&node->tun, frame)) > 0) {
+		if (node->frame_first + node->frame_count == node->frame_room) {
+			node->frame_room = node->frame_room * 2 + 64;
+			node->frames = realloc(node->frames, node->frame_room * sizeof *node->frames);
+			must(node->frames != NULL, "frames");
+		}
+		struct frame *kept = &node->frames[node->frame_first + node->frame_count++];
+		*kept = (struct frame){.data = malloc(length), .length = (uint32_t)length};
+		must(kept->data != NULL, "frame");
+		memcpy(kept->data, frame, length);
+	}
+}
+
+/* Frames that were given out live until here. */
+static void node_forget(struct node *node)
+{
+	for (size_t i = 0; i < node->frame_first; i++)
+		free(node->frames[i].data);
+	if (node->frame_first != 0)
+		memmove(node->frames, node->frames + node->frame_first, node->frame_count * sizeof *node->frames);
+	node->frame_first = 0;
+}
+
+static void node_close(struct node *node)
+{
+	worker_free(node->worker);
+	node->frame_first += node->frame_count;
+	node->frame_count = 0;
+	node_forget(node);
+	free(node->frames);
+	tun_pair_close(&node->tun);
+	udp_close(&node->link.base);
+	if (node->fast != NULL)
+		aead_engine_free(node->fast);
+	else
+		checked_aead_deinit(&node->checked);
+}
+
+/* --- gateway and clients ---------------------------------------------------------------------------------------------
+ */
+
+/* The gateway's private key is number 0, client i's is i + 1. */
+static void make_identity(struct handshake_identity *identity, uint32_t number)
+{
+	uint8_t private_key[KEY_SIZE];
+	key_derive(private_key, sizeof private_key, NULL, 0, "harness identity", &number, sizeof number);
+	handshake_identity_init(identity, private_key);
+}
+
+static void make_psk(uint8_t psk[KEY_SIZE], uint32_t number)
+{
+	key_derive(psk, KEY_SIZE, NULL, 0, "harness psk", &number, sizeof number);
+}
+
+static uint32_t available_suites(struct node *node)
+{
+	uint32_t mask = 0;
+	for (unsigned suite = AEAD_SUITE_FIRST; suite <= AEAD_SUITE_LAST; suite++) {
+		if (aead_engine_suite(node_engine(node), suite) != NULL)
+			mask |= 1u << suite;
+	}
+	return mask;
+}
+
+void harness_start_gateway(struct harness *h)
+{
+	struct gateway_node *gateway = &h->gateway;
+	const struct harness_options *options = &h->options;
+	struct ip_prefix own[2];
+	must(ip_prefix_parse(options->address4, &own[0]) && ip_prefix_parse(options->address6, &own[1]), "addresses");
+	must(pool_init(&gateway->pool, own, ARRAY_SIZE(own), NULL) == 0, "pool");
+	must(peers_init(&gateway->peers, options->listed, NULL) == 0, "peers");
+	for (size_t i = 0; i < options->listed; i++) {
+		struct peer *peer = &gateway->peers.list[i];
+		memcpy(peer->public_key, h->clients[i].identity.keys.public_key, KEY_SIZE);
+		make_psk(peer->preshared_key, (uint32_t)i);
+	}
+	peers_sort(&gateway->peers);
+	gateway->role = (struct gateway_role){
+		.identity = &gateway->identity,
+		.peers = &gateway->peers,
+		.pool = &gateway->pool,
+		.mtu = options->mtu,
+		.rekey_interval = options->rekey_interval,
+		.session_timeout = options->session_timeout,
+		.suites = options->suites,
+		.client_to_client = options->client_to_client,
+	};
+	gateway_role_init(&gateway->role);
+	node_start(&gateway->node, &gateway_worker_role, &gateway->role, options->max_sessions);
+}
+
+void harness_stop_gateway(struct harness *h, bool orderly)
+{
+	node_stop(&h->gateway.node, orderly);
+	peers_deinit(&h->gateway.peers);
+	pool_deinit(&h->gateway.pool);
+}
+
+void harness_start_client(struct harness *h, size_t client)
+{
+	struct client_node *c = &h->clients[client];
+	c->role = (struct client_role){
+		.identity = &c->identity,
+		.remote = &c->remote,
+		.allowed = c->allowed,
+		.allowed_count = ARRAY_SIZE(c->allowed),
+		.mtu = h->options.mtu,
+		.persistent_keepalive = h->options.persistent_keepalive,
+	};
+	memcpy(c->role.suites, h->options.client_suites, sizeof c->role.suites);
+	must(client_role_init(&c->role) == 0, "client role");
+	c->seen = (struct client_snapshot){.bye_reason = -1};
+	node_start(&c->node, &client_worker_role, &c->role, 1);
+}
+
+void harness_stop_client(struct harness *h, size_t client, bool orderly)
+{
+	struct client_node *c = &h->clients[client];
+	node_stop(&c->node, orderly);
+	client_role_deinit(&c->role);
+}
+
+static void fill_options(struct harness_options *o, const struct harness_options *wished)
+{
+	*o = *wished;
+	must(o->clients <= HARNESS_CLIENTS, "too many clients");
+	o->listed = o->listed != 0 ? o->listed : o->clients;
+	o->address4 = o->address4 != NULL ? o->address4 : "10.8.0.1/24";
+	o->address6 = o->address6 != NULL ? o->address6 : "fd00:8::1/64";
+	o->max_sessions = o->max_sessions != 0 ? o->max_sessions : 64;
+	o->mtu = o->mtu != 0 ? o->mtu : HARNESS_MTU;
+	o->rekey_interval = o->rekey_interval != 0 ? o->rekey_interval : HARNESS_REKEY_INTERVAL;
+	o->session_timeout = o->session_timeout != 0 ? o->session_timeout : HARNESS_SESSION_TIMEOUT;
+}
+
+static void fill_suites(struct harness *h)
+{
+	uint32_t available = available_suites(&h->gateway.node);
+	if (h->options.suites == 0)
+		h->options.suites = available;
+	uint8_t *offer = h->options.client_suites;
+	if (offer[0] != 0)
+		return;
+	for (uint8_t suite = AEAD_SUITE_FIRST; suite <= AEAD_SUITE_LAST; suite++) {
+		if (available & 1u << suite)
+			*offer++ = suite;
+	}
+}
+
+static void open_client(struct harness *h, size_t i)
+{
+	struct client_node *c = &h->clients[i];
+	char text[64];
+	snprintf(text, sizeof text, h->options.ipv6_outside ? "2001:db8:1::%zu" : "198.51.100.%zu", i + 1);
+	node_open(&c->node, h, network_address(text, (uint16_t)(40000 + i)));
+	uint8_t psk[KEY_SIZE];
+	make_identity(&c->identity, (uint32_t)i + 1);
+	make_psk(psk, (uint32_t)i);
+	must(handshake_remote_init(&c->remote, &c->identity, h->gateway.identity.keys.public_key, psk), "remote");
+	must(ip_prefix_parse("0.0.0.0/0", &c->allowed[0]) && ip_prefix_parse("::/0", &c->allowed[1]), "AllowedIPs");
+}
+
+struct harness *harness_new(const struct harness_options *options)
+{
+	log_set_level(LOG_LEVEL_WARNING);
+	must(keys_init(NULL) == 0, "keys");
+	struct harness *h = calloc(1, sizeof *h);
+	must(h != NULL, "memory");
+	fill_options(&h->options, options);
+	h->clock = (struct manual_clock){
+		.base = {.monotonic = manual_monotonic, .wall = manual_wall},
+		.monotonic = 1000 * NS_PER_S,
+		.wall = 1800000000 * NS_PER_S,
+	};
+	h->gateway_address = network_address(h->options.ipv6_outside ? "2001:db8::1" : "192.0.2.1", HARNESS_PORT);
+	make_identity(&h->gateway.identity, 0);
+	node_open(&h->gateway.node, h, h->gateway_address);
+	for (size_t i = 0; i < h->options.clients; i++)
+		open_client(h, i);
+	fill_suites(h);
+	harness_start_gateway(h);
+	for (size_t i = 0; i < h->options.clients; i++)
+		harness_start_client(h, i);
+	return h;
+}
+
+void harness_free(struct harness *h)
+{
+	if (h == NULL)
+		return;
+	for (size_t i = 0; i < h->options.clients; i++) {
+		if (h->clients[i].node.worker != NULL)
+			client_role_deinit(&h->clients[i].role);
+		node_close(&h->clients[i].node);
+	}
+	if (h->gateway.node.worker != NULL) {
+		peers_deinit(&h->gateway.peers);
+		pool_deinit(&h->gateway.pool);
+	}
+	node_close(&h->gateway.node);
+	free(h);
+}
+
+/* --- running ---------------------------------------------------------------------------------------------------------
+ */
+
+void harness_connect(struct harness *h, size_t client)
+{
+	struct client_target *target = malloc(sizeof *target);
+	must(target != NULL, "target");
+	*target = (struct client_target){.remote = h->gateway_address, .mtu = h->options.mtu};
+	free(mailbox_post(&h->clients[client].role.targets, target));
+	worker_wake(h->clients[client].node.worker);
+}
+
+static void take_snapshot(struct client_node *client)
+{
+	struct client_snapshot *snapshot = mailbox_take(&client->role.snapshots);
+	if (snapshot == NULL)
+		return;
+	client->seen = *snapshot;
+	client->snapshots++;
+	free(snapshot);
+}
+
+/* A node's turn: whether anything moved. */
+static bool turn(struct node *node, bool *blocked)
+{
+	if (node->worker == NULL)
+		return false;
+	uint64_t sent = node_counter(node, STATS_udp_tx_packets);
+	bool moved = worker_turn(node->worker) > 0;
+	node_collect(node);
+	*blocked |= node->worker->send.blocked;
+	return moved || node_counter(node, STATS_udp_tx_packets) != sent;
+}
+
+void harness_pump(struct harness *h)
+{
+	node_forget(&h->gateway.node);
+	for (size_t i = 0; i < h->options.clients; i++)
+		node_forget(&h->clients[i].node);
+
+	unsigned rounds = 0, still = 0;
+	bool moved, blocked;
+	do {
+		blocked = false;
+		moved = turn(&h->gateway.node, &blocked);
+		for (size_t i = 0; i < h->options.clients; i++) {
+			moved |= turn(&h->clients[i].node, &blocked);
+			if (h->clients[i].node.worker != NULL)
+				take_snapshot(&h->clients[i]);
+		}
+		still = moved ? 0 : still + 1;
+		must(++rounds < PUMP_ROUNDS, "the workers never rest");
+	} while (moved || (blocked && still < PUMP_BLOCKED));
+}
+
+void harness_advance(struct harness *h, uint64_t ns)
+{
+	harness_pump(h);
+	while (ns > 0) {
+		uint64_t step = ns < WORKER_TICK_NS ? ns : WORKER_TICK_NS;
+		h->clock.monotonic += step;
+		h->clock.wall += step;
+		ns -= step;
+		harness_pump(h);
+	}
+}
+
+bool harness_wait(struct harness *h, size_t client, enum client_state state, uint64_t ns)
+{
+	for (uint64_t waited = 0;; waited += WORKER_TICK_NS) {
+		harness_pump(h);
+		if (h->clients[client].role.state == state)
+			return true;
+		if (waited >= ns)
+			return false;
+		harness_advance(h, WORKER_TICK_NS);
+	}
+}
+
+bool harness_up(struct harness *h)
+{
+	bool up = true;
+	for (size_t i = 0; i < h->options.clients; i++)
+		harness_connect(h, i);
+	for (size_t i = 0; i < h->options.clients; i++)
+		up &= harness_wait(h, i, CLIENT_UP, 5 * NS_PER_S);
+	return up;
+}
+
+/* --- looking ---------------------------------------------------------------------------------------------------------
+ */
+
+struct peer *harness_peer(struct harness *h, size_t client)
+{
+	return peers_find(&h->gateway.peers, h->clients[client].identity.keys.public_key);
+}
+
+struct session *harness_gateway_session(struct harness *h, size_t client)
+{
+	const struct peer *peer = harness_peer(h, client);
+	return peer != NULL ? peer->active : NULL;
+}
+
+struct session *harness_client_session(struct harness *h, size_t client)
+{
+	return h->clients[client].role.session;
+}
+
+uint64_t node_counter(const struct node *node, enum stats_counter counter)
+{
+	return atomic_load_explicit(&node->worker->stats.counters[counter], memory_order_relaxed);
+}
+
+uint64_t node_drops(const struct node *node, enum drop_reason reason)
+{
+	return atomic_load_explicit(&node->worker->stats.drops[reason], memory_order_relaxed);
+}
+
+static bool node_problem(struct harness *h, const struct node *node, const char *name)
+{
+	if (node->checked.reused != 0) {
+		snprintf(h->problem, sizeof h->problem, "%s: %zu nonces were used again", name, node->checked.reused);
+		return true;
+	}
+	if (node->worker == NULL)
+		return false;
+	struct stats_snapshot sum = {0};
+	stats_read(&node->worker->stats, &sum);
+	const uint64_t *counters = sum.counters;
+	uint64_t up = counters[STATS_tun_tx_packets] + counters[STATS_rx_control] + stats_drop_sum(&sum, UPLINK);
+	uint64_t down = counters[STATS_udp_tx_data] + stats_drop_sum(&sum, DOWNLINK);
+	if (counters[STATS_udp_rx_packets] != up)
+		snprintf(h->problem, sizeof h->problem, "%s: %lu datagrams received, %lu accounted for", name,
+			 counters[STATS_udp_rx_packets], up);
+	else if (counters[STATS_tun_rx_packets] != down)
+		snprintf(h->problem, sizeof h->problem, "%s: %lu packets read from the TUN, %lu accounted for", name,
+			 counters[STATS_tun_rx_packets], down);
+	else if (counters[STATS_udp_tx_packets] != counters[STATS_udp_tx_data] + counters[STATS_udp_tx_control])
+		snprintf(h->problem, sizeof h->problem, "%s: sent datagrams are neither data nor control", name);
+	else if (node->worker->send.count != 0)
+		snprintf(h->problem, sizeof h->problem, "%s: not quiet: %u trains wait", name,
+			 node->worker->send.count);
+	else
+		return false;
+	return true;
+}
+
+/* Sessions and addresses of the gateway, counted anew from the peers. */
+static bool gateway_problem(struct harness *h)
+{
+	const struct gateway_node *gateway = &h->gateway;
+	const struct worker *worker = gateway->node.worker;
+	uint32_t active = 0, pending = 0, used = 0;
+	uint8_t taken[1 << 16] = {0};
+	if (worker == NULL)
+		return false;
+	for (size_t i = 0; i < gateway->peers.count; i++) {
+		const struct peer *peer = &gateway->peers.list[i];
+		const struct session *of[] = {peer->active, peer->pending};
+		active += peer->active != NULL;
+		pending += peer->pending != NULL;
+		used += peer->active != NULL || peer->pending != NULL;
+		for (size_t k = 0; k < ARRAY_SIZE(of); k++) {
+			if (of[k] == NULL || (k == 1 && of[0] != NULL && of[0]->pool_index == of[1]->pool_index))
+				continue;
+			if (of[k]->pool_index < sizeof taken && taken[of[k]->pool_index]++ != 0) {
+				snprintf(h->problem, sizeof h->problem, "address %u has two owners", of[k]->pool_index);
+				return true;
+			}
+		}
+		if (peer->active != NULL &&
+		    pool_lookup(&gateway->pool, 4, peer->active->inner4.address.bytes) != peer->active->id) {
+			snprintf(h->problem, sizeof h->problem, "an active session's address leads elsewhere");
+			return true;
+		}
+	}
+	if (gateway->pool.used != used)
+		snprintf(h->problem, sizeof h->problem, "pool: %u used, %u have an owner", gateway->pool.used, used);
+	else if (gateway->role.active != active || gateway->role.pending != pending)
+		snprintf(h->problem, sizeof h->problem, "gauges: %u active, %u pending, but %u and %u",
+			 gateway->role.active, gateway->role.pending, active, pending);
+	else if (worker->table.count != active + pending || worker->session_count != active + pending)
+		snprintf(h->problem, sizeof h->problem, "table: %u sessions, but %u", worker->table.count,
+			 active + pending);
+	else
+		return false;
+	return true;
+}
+
+const char *harness_problem(struct harness *h)
+{
+	char name[32];
+	if (node_problem(h, &h->gateway.node, "gateway") || gateway_problem(h))
+		return h->problem;
+	for (size_t i = 0; i < h->options.clients; i++) {
+		snprintf(name, sizeof name, "client %zu", i);
+		if (node_problem(h, &h->clients[i].node, name))
+			return h->problem;
+	}
+	return NULL;
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A gateway and its clients in one process, without root: real workers and roles over Unix sockets (link.h,
+ * tun_pair.h), and either a clock that the test moves or the system's.
+ *
+ *   struct harness *h = harness_new(&(struct harness_options){.clients = 1});
+ *   harness_connect(h, 0);                    the client is told where the gateway is
+ *   harness_advance(h, 1 * NS_PER_S);         timers and messages take their course
+ *   ... node_put_packet(), node_take(), node_counter() ...
+ *   assert(harness_problem(h) == NULL);       conservation, nonces, pool: at the end of every test
+ *   harness_free(h);
+ *
+ * Tests that bring their own threads run worker_run() on `node.worker` instead of harness_pump(). */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tests/harness/checked_aead.h"
+#include "tests/harness/link.h"
+#include "tests/harness/packets.h"
+#include "tests/harness/tun_pair.h"
+#include "workers/client_role.h"
+#include "workers/gateway_role.h"
+#include "workers/worker.h"
+
+enum {
+	HARNESS_CLIENTS = 16,
+	HARNESS_PORT = 5555,
+	HARNESS_MTU = 1420,
+	HARNESS_REKEY_INTERVAL = 120,
+	HARNESS_SESSION_TIMEOUT = 180,
+};
+
+/* What a test may choose; zero means the default. */
+struct harness_options {
+	size_t clients;
+	size_t listed;				  /* how many of them the gateway knows; 0: all */
+	const char *address4;			  /* the gateway's, with the pool's prefix; "10.8.0.1/24" */
+	const char *address6;			  /* "fd00:8::1/64" */
+	uint32_t max_sessions;			  /* 64 */
+	uint16_t mtu;				  /* of both sides; HARNESS_MTU */
+	uint32_t rekey_interval, session_timeout; /* s */
+	uint32_t suites;			  /* the gateway's, bit by number; both */
+	uint8_t client_suites[WIRE_SUITES_MAX];	  /* in their order; both, AES first where it is there */
+	uint32_t persistent_keepalive;		  /* s */
+	bool client_to_client;
+	bool no_offloads;	   /* of both TUNs */
+	bool ipv6_outside;	   /* outer addresses are IPv6 */
+	bool fast_aead;		   /* the plain engine: nonces are not checked, nothing is allocated */
+	uint32_t stage_sampling;   /* 0 none */
+	const struct clock *clock; /* the manual one */
+};
+
+struct manual_clock {
+	struct clock base;
+	uint64_t monotonic, wall;
+};
+
+/* A frame that came out of a TUN: virtio-net header and packet. */
+struct frame {
+	uint8_t *data;
+	uint32_t length;
+};
+
+/* What gateway and clients have in common. */
+struct node {
+	struct link link;
+	struct tun_pair tun;
+	struct checked_aead checked;
+	struct aead_engine *fast; /* used instead of `checked` if not NULL */
+	struct worker *worker;	  /* NULL while it is down */
+	const struct clock *clock;
+	uint32_t stage_sampling;
+	struct frame *frames; /* taken off the TUN, in order */
+	size_t frame_count, frame_first, frame_room;
+};
+
+struct gateway_node {
+	struct node node;
+	struct handshake_identity identity;
+	struct pool pool;
+	struct peers peers;
+	struct gateway_role role;
+	uint32_t max_sessions;
+};
+
+struct client_node {
+	struct node node;
+	struct handshake_identity identity;
+	struct handshake_remote remote;
+	struct ip_prefix allowed[2];
+	struct client_role role;
+	struct client_snapshot seen; /* the newest snapshot that was taken */
+	size_t snapshots;
+};
+
+struct harness {
+	struct harness_options options;
+	struct network network;
+	struct manual_clock clock;
+	struct sockaddr_in6 gateway_address;
+	struct gateway_node gateway;
+	struct client_node clients[HARNESS_CLIENTS];
+	char problem[256];
+};
+
+/* Aborts when the machine cannot (no memory, no descriptors). */
+struct harness *harness_new(const struct harness_options *options);
+void harness_free(struct harness *harness); /* NULL is allowed */
+
+/* Tells a client where the gateway is: it starts to connect. */
+void harness_connect(struct harness *harness, size_t client);
+
+/* Connects all clients and waits until they are up; false after 5 s of the manual clock. */
+bool harness_up(struct harness *harness);
+
+/* Turns all workers and collects what their TUNs got, until nothing moves any more. */
+void harness_pump(struct harness *harness);
+
+/* Moves the manual clock in steps of WORKER_TICK_NS, and pumps after each. */
+void harness_advance(struct harness *harness, uint64_t ns);
+
+/* Advances until the client is in this state; false when it is not after `ns`. */
+bool harness_wait(struct harness *harness, size_t client, enum client_state state, uint64_t ns);
+
+/* What is wrong at this quiet moment, or NULL: a packet that was neither delivered nor counted as dropped, a nonce that
+ * was used twice, an address or a gauge that does not match the sessions there are. */
+const char *harness_problem(struct harness *harness);
+
+/* Ends a worker: with BYE (`orderly`), or as if the machine was switched off. Its link and TUN stay. */
+void harness_stop_gateway(struct harness *harness, bool orderly);
+void harness_stop_client(struct harness *harness, size_t client, bool orderly);
+
+/* A new process with the same identity and configuration, which remembers nothing. The client has still to be
+ * connected. */
+void harness_start_gateway(struct harness *harness);
+void harness_start_client(struct harness *harness, size_t client);
+
+struct peer *harness_peer(struct harness *harness, size_t client);		 /* NULL when not listed */
+struct session *harness_gateway_session(struct harness *harness, size_t client); /* the active one, or NULL */
+struct session *harness_client_session(struct harness *harness, size_t client);	 /* or NULL */
+
+/* --- packets ---------------------------------------------------------------------------------------------------------
+ */
+
+enum direction { TO_GATEWAY, TO_CLIENT };
+
+/* TCP or UDP between a client's inner address and a host behind the gateway. The client must have a session. */
+struct packet_spec harness_spec(struct harness *harness, size_t client, enum direction direction, uint8_t version,
+				uint8_t protocol);
+
+/* An ICMP or ICMPv6 echo request between the same two, with `size` bytes of data. Returns its length. */
+size_t harness_echo(struct harness *harness, size_t client, enum direction direction, uint8_t version,
+		    uint16_t sequence, size_t size, uint8_t *packet);
+
+/* Puts a packet (an empty virtio-net header is added), or a frame that has one, into the node's TUN. */
+void node_put_packet(struct node *node, const uint8_t *packet, size_t length);
+void node_put_frame(struct node *node, const uint8_t *frame, size_t length);
+
+/* The next frame that the worker wrote to its TUN; NULL when there is none. Valid until the next harness_pump(). */
+const struct frame *node_take(struct node *node);
+size_t node_waiting(const struct node *node);
+
+/* The next packet that the worker wrote: it must be a plain frame. NULL otherwise. */
+const uint8_t *node_take_packet(struct node *node, size_t *length);
+
+/* Sends one small UDP packet through the tunnel and says whether exactly it came out at the other end. */
+bool harness_ping(struct harness *harness, size_t client, enum direction direction);
+
+/* --- what happened ---------------------------------------------------------------------------------------------------
+ */
+
+uint64_t node_counter(const struct node *node, enum stats_counter counter);
+uint64_t node_drops(const struct node *node, enum drop_reason reason);
+
+/* Seals a transport message under a session's key as its owner would, counter included. Returns its length. */
+uint32_t node_seal(struct node *node, struct session *session, struct transport_key *key, enum wire_type type,
+		   const uint8_t *plaintext, uint32_t length, uint8_t *message);
