@@ -8,6 +8,8 @@
  * Headers are written in place in front of each payload and the packet is sealed out of place at once, so every byte is
  * read while it is in the first-level cache, and copied nowhere but by the cipher. */
 #include "tun/ecn.h"
+#include "tun/icmp.h"
+#include "tun/mss.h"
 #include "tun/segment.h"
 #include "workers/worker.h"
 
@@ -68,6 +70,33 @@ static void drop_frame(struct worker *worker, uint8_t *frame, uint32_t length, e
 	stats_drop(&worker->stats, reason, packets);
 }
 
+/* Tells the sender, who then sends smaller packets. The message claims to come from the packet's destination: the
+ * kernel would not take one from an address of its own. */
+static void answer_too_big(struct worker *worker, const struct inner *inner, uint16_t mtu)
+{
+	if (worker->icmp_left == 0)
+		return;
+	worker->icmp_left--;
+	uint8_t message[ICMP_FRAME_MAX];
+	struct ip_address from;
+	inner_destination(inner, &from);
+	size_t length = icmp_too_big(inner, mtu, &from, message, sizeof message);
+	if (length == 0)
+		return;
+	struct iovec iov[2] = {{.iov_base = message, .iov_len = VNET_HEADER_SIZE},
+			       {.iov_base = message + VNET_HEADER_SIZE, .iov_len = length - VNET_HEADER_SIZE}};
+	struct tun_frame frame = {.iov = iov, .iov_count = ARRAY_SIZE(iov), .packets = 1};
+	if (worker->tun->ops->write(worker->tun, &frame) == 0)
+		stats_add(&worker->stats, tun_tx_icmp, 1);
+}
+
+static bool needs_checksum(const uint8_t *frame)
+{
+	struct virtio_net_hdr header;
+	memcpy(&header, frame, sizeof header);
+	return (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0;
+}
+
 static void downlink_frame(struct worker *worker, uint8_t *frame, uint32_t length)
 {
 	struct inner inner;
@@ -85,10 +114,13 @@ static void downlink_frame(struct worker *worker, uint8_t *frame, uint32_t lengt
 		return;
 	}
 	uint8_t ecn = ecn_get(&inner);
+	(void)mss_clamp(&inner, session->mtu, needs_checksum(frame));
 
 	struct segmenter segmenter;
 	enum segment_status status = segment_start(&segmenter, frame, length, session->mtu);
 	if (status != SEGMENT_OK) {
+		if (status == SEGMENT_TOO_BIG)
+			answer_too_big(worker, &inner, session->mtu);
 		drop_frame(worker, frame, length, status == SEGMENT_TOO_BIG ? DROP_OUT_TOO_BIG : DROP_OUT_MALFORMED);
 		return;
 	}

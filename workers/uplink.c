@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "tun/ecn.h"
+#include "tun/mss.h"
 #include "workers/worker.h"
 
 enum {
@@ -101,6 +102,7 @@ static enum drop_reason uplink_data(struct worker *worker, struct session *sessi
 	session->data_moved = worker->now;
 	if (session->unreplied == 0)
 		session->unreplied = worker->now;
+	(void)mss_clamp(&inner, session->mtu, false);
 	stage_lap(&worker->stages, STAGE_REPLAY);
 	if (unlikely(!coalescer_add(worker->coalescer, &inner))) {
 		write_frames(worker);

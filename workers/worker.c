@@ -122,6 +122,7 @@ size_t worker_turn(struct worker *worker)
 	size_t work = uplink_batch(worker) + downlink_batch(worker);
 	if (worker->now >= worker->next_tick) {
 		worker->next_tick = worker->now + WORKER_TICK_NS;
+		worker->icmp_left = WORKER_ICMP_PER_TICK;
 		worker->role->tick(worker);
 	}
 	send_queue_flush(&worker->send, worker->udp, &worker->stats);

@@ -55,6 +55,7 @@ struct worker_role {
 };
 
 #define WORKER_TICK_NS (250 * NS_PER_MS)
+enum { WORKER_ICMP_PER_TICK = 25 /* 100 a second: RFC 4443, 2.4 (f) */ };
 
 struct uplink;
 
@@ -82,6 +83,7 @@ struct worker {
 	int wake_fd;
 	bool polls_writable; /* epoll waits for the socket to take more, and leaves the TUN alone */
 	bool tun_failed;     /* the TUN is gone */
+	unsigned icmp_left;  /* ICMP errors that may still be sent before the next tick */
 
 	/* written by the thread, read by others */
 	struct stats stats;

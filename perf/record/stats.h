@@ -32,6 +32,7 @@
 	X(tun_tx_packets, "Packets written to the TUN, super-packets counted by segment") \
 	X(tun_tx_bytes, "Bytes of packets written to the TUN")                            \
 	X(tun_tx_frames, "Frames written to the TUN")                                     \
+	X(tun_tx_icmp, "ICMP too-big messages written to the TUN")                        \
 	X(rx_control, "Datagrams received and accepted that carry no inner packet")       \
 	X(rx_hello, "HELLO accepted")                                                     \
 	X(rx_welcome, "WELCOME accepted")                                                 \
