@@ -170,13 +170,16 @@ static enum drop_reason client_handshake(struct worker *worker, const struct dat
 
 	struct wire_welcome welcome;
 	struct noise_keys secrets;
-	if (!handshake_read_welcome(&role->initiator, role->remote, datagram->data, datagram->length, &welcome,
-				    &secrets))
+	struct handshake_initiator initiator = role->initiator; /* reading spends it: a refused WELCOME must not */
+	if (!handshake_read_welcome(&initiator, role->remote, datagram->data, datagram->length, &welcome, &secrets)) {
+		sodium_memzero(&initiator, sizeof initiator);
 		return DROP_HANDSHAKE_FORGED;
+	}
 	bool taken = acceptable(role, &welcome) && take_welcome(worker, &welcome, &secrets);
 	sodium_memzero(&secrets, sizeof secrets);
 	if (!taken)
 		return DROP_PAYLOAD;
+	role->initiator = initiator;
 	stats_add(&worker->stats, rx_welcome, 1);
 	return DROP_NONE;
 }

@@ -143,9 +143,10 @@ static struct session *session_for(struct worker *worker, struct peer *peer, uin
 		drop_pending(worker, peer);
 		return peer->active;
 	}
-	if (peer->active != NULL)
+	struct session *session = peer->pending != NULL ? peer->pending : new_pending(worker, peer, hello);
+	if (session != NULL && peer->active != NULL)
 		session_set_next(peer->active, NULL, worker->now); /* at most one handshake is pending */
-	return peer->pending != NULL ? peer->pending : new_pending(worker, peer, hello);
+	return session;
 }
 
 static void fill_welcome(const struct gateway_role *role, const struct session *session, uint8_t suite, uint16_t mtu,

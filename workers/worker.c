@@ -151,8 +151,8 @@ static void sleep_until_due(struct worker *worker)
 	int ready = epoll_wait(worker->epoll_fd, events, ARRAY_SIZE(events), (int)((wait + NS_PER_MS - 1) / NS_PER_MS));
 	for (int i = 0; i < ready; i++) {
 		uint64_t count;
-		if (events[i].data.fd == worker->wake_fd && read(worker->wake_fd, &count, sizeof count) < 0)
-			continue; /* somebody else's wake was drained before */
+		if (events[i].data.fd == worker->wake_fd && read(worker->wake_fd, &count, sizeof count) > 0)
+			worker->next_tick = 0; /* who wakes us has something for the role */
 	}
 }
 

@@ -116,7 +116,7 @@ void worker_run(struct worker *worker);
 /* Ends worker_run(). Any thread; also safe before it started. */
 void worker_stop(struct worker *worker);
 
-/* Interrupts its sleep. Any thread. */
+/* Interrupts its sleep and lets the role's timers run at once. Any thread. */
 void worker_wake(struct worker *worker);
 
 /* One turn without sleeping: what arrived in both directions and what is due. Returns the number of messages and frames

@@ -44,6 +44,7 @@ static void use_address(struct client *client)
 	char text[ENDPOINT_TEXT_MAX];
 	log_info("handshake with %s", sockaddr_format(address, text));
 	free(mailbox_post(&client->role.targets, target));
+	worker_wake(client->tunnel.worker);
 }
 
 static void resolved(void *context)
