@@ -44,8 +44,8 @@ static inline void *mailbox_post(struct mailbox *mailbox, void *item)
 /* The newest item, or NULL. The receiver's thread. */
 static inline void *mailbox_take(struct mailbox *mailbox)
 {
-	if (atomic_load_explicit(&mailbox->item, memory_order_relaxed) == NULL)
-		return NULL;
+	/* First the wake-up, then the item. A wake-up whose item was taken before it came is drained here too, or a
+	 * poll would return at once for ever. */
 	uint64_t count;
 	ssize_t got = read(mailbox->fd, &count, sizeof count);
 	(void)got; /* drained already: the item counts, not the number */
