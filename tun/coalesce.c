@@ -156,20 +156,20 @@ static uint32_t *fence_of(struct coalescer *coalescer, const struct flow *flow)
 	return &coalescer->fences[hash_words(flow->words, 4) % FENCES];
 }
 
-/* The flow's newest entry, or NULL when the batch has none or a fence came since. */
-static struct entry *find(struct coalescer *coalescer, const struct flow *flow, uint64_t *hash)
+/* Finds the flow's newest entry; false when the batch has none or a fence came since. Sets the hash in any case. */
+static bool find(struct coalescer *coalescer, const struct flow *flow, struct entry **entry, uint64_t *hash)
 {
 	if (coalescer->last && flow_equal(&coalescer->last->flow, flow)) {
+		*entry = coalescer->last;
 		*hash = coalescer->last->hash;
-		return coalescer->last;
+		return true;
 	}
 	*hash = hash_words(flow->words, ARRAY_SIZE(flow->words));
 	uint32_t index = coalescer->slots[*hash & coalescer->slot_mask];
 	if (index >= coalescer->entry_count || !flow_equal(&coalescer->entries[index].flow, flow))
-		return NULL;
-	if (coalescer->fenced && index < *fence_of(coalescer, flow))
-		return NULL;
-	return &coalescer->entries[index];
+		return false;
+	*entry = &coalescer->entries[index];
+	return !coalescer->fenced || index >= *fence_of(coalescer, flow);
 }
 
 /* Whether a packet could be part of a super-packet at all. */
@@ -272,8 +272,8 @@ bool coalescer_add(struct coalescer *coalescer, const struct inner *inner)
 
 	bool verified = coalescer->offloads.checksum && inner_checksum_ok(inner);
 	bool merge = verified && mergeable(coalescer, inner, payload);
-	entry = find(coalescer, &flow, &hash);
-	if (merge && entry && continues(entry, inner, payload)) {
+	bool known = find(coalescer, &flow, &entry, &hash);
+	if (merge && known && continues(entry, inner, payload)) {
 		append(coalescer, entry, inner, payload);
 	} else {
 		/* A new entry also for what cannot be merged: as the flow's newest it closes the one before. */

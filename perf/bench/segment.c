@@ -139,11 +139,11 @@ int main(void)
 	static const size_t lengths[] = {64, 576, 1388};
 	struct bench *bench = calloc(1, sizeof *bench);
 
-	if (!bench)
-		return 1;
-	bench->coalescer = coalescer_new(SEGMENTS, (struct tun_offloads){.checksum = true, .tso = true});
-	if (!bench->coalescer)
-		return 1;
+	struct coalescer *coalescer = coalescer_new(SEGMENTS, (struct tun_offloads){.checksum = true, .tso = true});
+
+	if (!bench || !coalescer)
+		abort();
+	bench->coalescer = coalescer;
 	make_super_packet(bench);
 	make_packets(bench);
 
@@ -157,7 +157,7 @@ int main(void)
 	per_frame = measure(coalesce, bench, 20);
 	printf("verify and coalesce the same       %8.1f ns, %.1f a packet\n", per_frame, per_frame / SEGMENTS);
 
-	coalescer_free(bench->coalescer);
+	coalescer_free(coalescer);
 	free(bench);
 	return 0;
 }

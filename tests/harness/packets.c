@@ -222,3 +222,16 @@ bool packet_is_right(const uint8_t *packet, size_t length)
 	packet_finish(copy, length);
 	return !memcmp(copy, packet, length);
 }
+
+size_t packet_flatten(const struct iovec *iov, int count, uint8_t *frame, size_t room)
+{
+	size_t length = 0;
+
+	for (int i = 0; i < count; i++) {
+		if (iov[i].iov_len > room - length)
+			return 0;
+		memcpy(frame + length, iov[i].iov_base, iov[i].iov_len);
+		length += iov[i].iov_len;
+	}
+	return length;
+}

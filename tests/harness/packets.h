@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 /* SplitMix64: the same numbers from the same seed everywhere. */
 struct random {
@@ -64,6 +65,9 @@ void packet_finish(uint8_t *packet, size_t length);
 
 /* Whether a TCP or UDP packet's lengths and checksums are all as packet_finish() would have them. */
 bool packet_is_right(const uint8_t *packet, size_t length);
+
+/* Copies the pieces of a frame one behind the other into `room` bytes; returns their length, 0 when they do not fit. */
+size_t packet_flatten(const struct iovec *iov, int count, uint8_t *frame, size_t room);
 
 /* One's-complement sum of big-endian words, folded, not inverted; an odd end is padded with zero. */
 uint16_t packet_sum(const uint8_t *data, size_t length);

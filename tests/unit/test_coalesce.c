@@ -80,15 +80,8 @@ static struct virtio_net_hdr header_of(const struct tun_frame *frame)
 
 static size_t flatten(const struct tun_frame *frame)
 {
-	size_t length = 0;
-
 	cr_assert_leq(frame->iov_count, IOV_MAX);
-	for (int i = 0; i < frame->iov_count; i++) {
-		cr_assert_leq(length + frame->iov[i].iov_len, sizeof flat);
-		memcpy(flat + length, frame->iov[i].iov_base, frame->iov[i].iov_len);
-		length += frame->iov[i].iov_len;
-	}
-	return length;
+	return packet_flatten(frame->iov, frame->iov_count, flat, sizeof flat);
 }
 
 /* The frames stand for the packets of the arena, in their order and byte for byte. */
@@ -245,6 +238,8 @@ static const struct change changes[] = {CHANGES(CHANGE_ROW)};
 /* Two packets that would merge, but for one field of the second (or, turned round, of the first). */
 Test(coalesce, one_differing_field_keeps_packets_apart)
 {
+	static const struct virtio_net_hdr single = {.flags = VIRTIO_NET_HDR_F_DATA_VALID};
+
 	setup(ALL);
 	for (int kind = 0; kind < 4; kind++) {
 		struct packet_spec base = packet_spec_plain(kind & 1 ? 4 : 6, kind & 2 ? IPPROTO_TCP : IPPROTO_UDP, 1);
@@ -263,8 +258,10 @@ Test(coalesce, one_differing_field_keeps_packets_apart)
 				add(&second, SIZE);
 				finish();
 				cr_assert_eq(frame_count, 2, "%s, kind %d, turned %d", change->what, kind, turned);
-				for (size_t f = 0; f < 2; f++)
-					cr_assert_eq(header_of(&frames[f]).flags, VIRTIO_NET_HDR_F_DATA_VALID);
+				for (size_t f = 0; f < 2; f++) {
+					struct virtio_net_hdr header = header_of(&frames[f]);
+					cr_assert(!memcmp(&header, &single, sizeof header));
+				}
 				check_arena_comes_back();
 				restart();
 			}
@@ -276,20 +273,6 @@ Test(coalesce, one_differing_field_keeps_packets_apart)
 		EXPECT_PACKETS(2);
 		restart();
 	}
-}
-
-Test(coalesce, single_packet_is_marked_checked_and_untouched)
-{
-	struct packet_spec spec = packet_spec_plain(4, IPPROTO_TCP, 1);
-	struct virtio_net_hdr expected = {.flags = VIRTIO_NET_HDR_F_DATA_VALID};
-
-	setup(ALL);
-	add(&spec, SIZE);
-	EXPECT_PACKETS(1);
-	struct virtio_net_hdr header = header_of(frames);
-	cr_assert(!memcmp(&header, &expected, sizeof header));
-	cr_assert_eq(frames->iov_count, 2);
-	check_arena_comes_back();
 }
 
 Test(coalesce, push_closes_and_comes_back_on_the_last)
@@ -381,6 +364,8 @@ Test(coalesce, corrupted_packet_is_never_merged_and_never_marked)
 			packet_build(&spec, arena, SIZE, packet);
 			/* Any byte behind those that decide whether and as what it parses. */
 			size_t byte = header - 2 + random_below(&random, SIZE + 2);
+			if (spec.version == 4 && random_chance(&random, 10))
+				byte = 10; /* the header's own checksum */
 			packet[byte] ^= (uint8_t)(1 << random_below(&random, 8));
 			add_raw(header + SIZE);
 		}
@@ -398,19 +383,6 @@ Test(coalesce, corrupted_packet_is_never_merged_and_never_marked)
 		check_arena_comes_back();
 		restart();
 	}
-}
-
-Test(coalesce, corrupted_ipv4_header_counts_too)
-{
-	struct packet_spec spec = packet_spec_plain(4, IPPROTO_UDP, 1);
-
-	setup(ALL);
-	add_next(&spec, SIZE);
-	packet_build(&spec, arena, SIZE, arena + arena_used);
-	arena[arena_used + 10] ^= 1;
-	add_raw(28 + SIZE);
-	EXPECT_PACKETS(1, 1);
-	cr_assert_eq(header_of(&frames[1]).flags, 0);
 }
 
 Test(coalesce, udp_without_checksum_is_neither_merged_nor_marked)
@@ -469,30 +441,13 @@ Test(coalesce, checksum_in_its_other_form_stays_alone)
 		}
 }
 
-Test(coalesce, super_packet_ends_at_the_largest_ip_packet)
-{
-	setup(ALL);
-	for (uint8_t version = 4; version <= 6; version += 2) {
-		struct packet_spec spec = packet_spec_plain(version, IPPROTO_TCP, 1);
-		size_t header = packet_header_length(&spec);
-		uint32_t fit = (uint32_t)((TUN_PACKET_MAX - header) / 1300);
-
-		for (uint32_t i = 0; i < fit + 3; i++)
-			add_next(&spec, 1300);
-		EXPECT_PACKETS(fit, 3);
-		cr_assert_leq(flatten(frames), TUN_FRAME_MAX);
-		check_arena_comes_back();
-		restart();
-	}
-}
-
 Test(coalesce, super_packet_is_filled_to_the_last_byte)
 {
-	struct packet_spec spec = packet_spec_plain(4, IPPROTO_TCP, 1);
-	size_t left = TUN_PACKET_MAX - 40 - 50 * 1300;
-
 	setup(ALL);
-	for (size_t extra = 0; extra < 2; extra++) {
+	for (int kind = 0; kind < 4; kind++) {
+		struct packet_spec spec = packet_spec_plain(kind & 1 ? 4 : 6, IPPROTO_TCP, 1);
+		size_t extra = kind & 2 ? 1 : 0, left = TUN_PACKET_MAX - packet_header_length(&spec) - 50 * 1300;
+
 		for (int i = 0; i < 50; i++)
 			add_next(&spec, 1300);
 		add_next(&spec, left + extra);

@@ -198,18 +198,6 @@ static void corrupt(void)
 	}
 }
 
-static size_t flatten(const struct tun_frame *frame)
-{
-	size_t length = 0;
-
-	for (int i = 0; i < frame->iov_count; i++) {
-		cr_assert_leq(length + frame->iov[i].iov_len, TUN_FRAME_MAX, "seed %lu", t.seed);
-		memcpy(t.frame + length, frame->iov[i].iov_base, frame->iov[i].iov_len);
-		length += frame->iov[i].iov_len;
-	}
-	return length;
-}
-
 /* The next packet of `flow` from `at` on within a batch that ends at `end`. */
 static size_t next_of_flow(size_t at, size_t end, uint8_t flow)
 {
@@ -241,8 +229,8 @@ static void check_batch(struct coalescer *coalescer, size_t start, size_t end, s
 
 		struct virtio_net_hdr header;
 		memcpy(&header, frames[i].iov[0].iov_base, sizeof header);
-		cr_assert_eq(segment_start(&segmenter, t.frame, flatten(&frames[i]), TUN_PACKET_MAX), SEGMENT_OK,
-			     "seed %lu", t.seed);
+		size_t frame = packet_flatten(frames[i].iov, frames[i].iov_count, t.frame, TUN_FRAME_MAX);
+		cr_assert_eq(segment_start(&segmenter, t.frame, frame, TUN_PACKET_MAX), SEGMENT_OK, "seed %lu", t.seed);
 		cr_assert_eq(segmenter.count, frames[i].packets, "seed %lu", t.seed);
 		while (segment_next(&segmenter, &packet, &length)) {
 			size_t at = cursor[flow] = next_of_flow(cursor[flow], end, flow);
