@@ -174,6 +174,7 @@ bool harness_ping(struct harness *harness, size_t client, enum direction directi
 uint64_t node_counter(const struct node *node, enum stats_counter counter);
 uint64_t node_drops(const struct node *node, enum drop_reason reason);
 
-/* Seals a transport message under a session's key as its owner would, counter included. Returns its length. */
+/* Seals a transport message under a session's key as its owner would, counter included, but unseen by the check of
+ * nonces. Returns its length. */
 uint32_t node_seal(struct node *node, struct session *session, struct transport_key *key, enum wire_type type,
 		   const uint8_t *plaintext, uint32_t length, uint8_t *message);
