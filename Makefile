@@ -117,7 +117,7 @@ format: ## Rewrite the layout with clang-format
 
 install: programs ## Install under $(DESTDIR)$(PREFIX)
 	$(Q)install -D -t $(DESTDIR)$(PREFIX)/sbin $(B)/shardtund
-	$(Q)install -D -t $(DESTDIR)$(PREFIX)/bin $(B)/shardtun $(B)/shardtunctl $(B)/stgun
+	$(Q)install -D -t $(DESTDIR)$(PREFIX)/bin $(B)/shardtun $(B)/shardtunctl
 	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 config/man/*.8
 	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 config/man/*.1
 	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/shardtun README.md LICENSE config/examples/*.conf
