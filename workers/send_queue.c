@@ -80,28 +80,49 @@ static void count_sent(struct stats *stats, uint32_t bytes, uint32_t datagrams, 
 		stats_add(stats, udp_tx_control, datagrams);
 }
 
-/* The device does not take this train: its datagrams go one by one, as they were sealed. */
-static void send_singly(struct udp_socket *socket, const struct udp_message *train, bool data, struct stats *stats)
+/* Sends the first train's datagrams one by one, as they were sealed. False when the socket would block: the rest
+ * stays. */
+static bool send_singly(struct send_queue *queue, struct udp_socket *socket, struct stats *stats)
 {
-	stats_add(stats, udp_tx_fallback, 1);
+	const struct udp_message *train = &queue->trains[queue->sent];
+	bool data = queue->data[queue->sent];
 	uint32_t step = train->segment_size;
-	for (uint32_t at = 0; at < train->length; at += step) {
+	for (; queue->singly_at < train->length; queue->singly_at += step) {
+		uint32_t left = train->length - queue->singly_at;
 		struct udp_message single = *train;
-		single.data = train->data + at;
-		single.length = train->length - at < step ? train->length - at : step;
+		single.data = train->data + queue->singly_at;
+		single.length = left < step ? left : step;
 		single.segment_size = 0;
+		int taken = socket->ops->send(socket, &single, 1);
 		stats_add(stats, udp_tx_calls, 1);
-		if (socket->ops->send(socket, &single, 1) == 1)
+		if (taken == -EAGAIN)
+			return false;
+		if (taken == 1)
 			count_sent(stats, single.length, 1, data);
 		else if (data)
 			stats_drop(stats, DROP_OUT_SEND, 1);
 	}
+	queue->singly = false;
+	queue->sent++;
+	return true;
+}
+
+/* What was offered to the kernel is not changed any more. */
+static void block(struct send_queue *queue)
+{
+	queue->blocked = true;
+	queue->open_session = 0;
 }
 
 void send_queue_flush(struct send_queue *queue, struct udp_socket *socket, struct stats *stats)
 {
 	queue->blocked = false;
 	while (queue->sent < queue->count) {
+		if (queue->singly) {
+			if (!send_singly(queue, socket, stats))
+				return block(queue);
+			continue;
+		}
 		uint32_t first = queue->sent, left = queue->count - first;
 		int taken = socket->ops->send(socket, &queue->trains[first], left < UDP_BATCH ? left : UDP_BATCH);
 		stats_add(stats, udp_tx_calls, 1);
@@ -111,18 +132,18 @@ void send_queue_flush(struct send_queue *queue, struct udp_socket *socket, struc
 			queue->sent += (uint32_t)taken;
 			continue;
 		}
-		if (taken == -EAGAIN) {
-			queue->blocked = true;
-			queue->open_session = 0; /* what was offered to the kernel is not changed any more */
-			return;
-		}
+		if (taken == -EAGAIN)
+			return block(queue);
 		if ((taken == -EIO || taken == -EMSGSIZE) && queue->datagrams[first] > 1) {
 			if (taken == -EIO)
 				socket->gso = false; /* no checksum offload on the way: it would fail each time */
-			send_singly(socket, &queue->trains[first], queue->data[first], stats);
-		} else if (queue->data[first]) {
-			stats_drop(stats, DROP_OUT_SEND, queue->datagrams[first]);
+			stats_add(stats, udp_tx_fallback, 1);
+			queue->singly = true;
+			queue->singly_at = 0;
+			continue;
 		}
+		if (queue->data[first])
+			stats_drop(stats, DROP_OUT_SEND, queue->datagrams[first]);
 		queue->sent++;
 	}
 	queue->used = queue->count = queue->sent = queue->open_session = 0;

@@ -24,6 +24,8 @@ struct send_queue {
 	uint32_t used;	       /* bytes sealed or reserved */
 	uint32_t count;	       /* trains */
 	uint32_t sent;	       /* trains already taken by the kernel, after a partial flush */
+	bool singly;	       /* the next one goes datagram by datagram: the device refused it as a train */
+	uint32_t singly_at;    /* bytes of it that are gone */
 	uint32_t train_limit;  /* datagrams a train may hold now */
 	uint32_t open_session; /* session of the last train; 0: it is closed */
 	bool blocked;	       /* the socket's buffer is full: wait until it is writable */
