@@ -22,7 +22,8 @@ if [[ -z ${NETNS_LIMITED:-} && ${BASH_SOURCE[0]} != "$0" && -x $0 ]]; then
 	NETNS_LIMITED=1 exec timeout --kill-after=15 "${NETNS_TIMEOUT:-300}" "$0" "$@"
 fi
 
-BUILD=$(realpath "${BUILD:-$(dirname "${BASH_SOURCE[0]}")/../../build/gcc}")
+tests_dir=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
+BUILD=$(realpath "${BUILD:-$tests_dir/../../build/gcc}")
 dir=                        # temporary: logs, keys, configuration
 declare -A started=()       # name -> pid
 tests=0
@@ -237,6 +238,19 @@ listens() { # NAMESPACE tcp|udp PORT
 	[[ -n $(ns "$1" ss -Hln "--$2" "sport = :$3") ]]
 }
 
+# --- traffic ---------------------------------------------------------------------------------------------------------
+
+# Starts what answers traffic in that namespace.
+traffic_serve() { # NAMESPACE
+	start "traffic-$1" "$1" "$tests_dir/traffic.py" serve
+	wait_for 10 grep -qx ready "$dir/traffic-$1.log"
+}
+
+# From the client; traffic.py says what there is.
+traffic() { # KIND ADDRESS ARGUMENTS...
+	ns client "$tests_dir/traffic.py" "$@"
+}
+
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 # Prints what arrived, in Gbit/s, of an iperf3 run that is given ARGS (-t 5, -R, -P 8, -u ...).
@@ -330,4 +344,86 @@ gateway_start() {
 client_start() {
 	start client client "$BUILD/shardtun" run "$dir/client.conf"
 	wait_for 15 pings client 10.8.0.1
+}
+
+# Ends both and checks how.
+both_stop() {
+	local client=0 gateway=0
+	stop client || client=$?
+	stop gateway || gateway=$?
+	check "client and gateway end with status 0" test "$client $gateway" = "0 0"
+	check "the client leaves nothing behind" nothing_left client
+	check "the gateway leaves nothing behind" nothing_left gateway
+}
+
+# Adds a peer to $dir/gateway.conf.
+add_peer() { # NAME [OPTION...]
+	local name=$1 option
+	shift
+	preshared_key "$name"
+	{
+		echo
+		echo "[Peer]"
+		echo "PublicKey = $(public_key "$name")"
+		echo "PresharedKeyFile = $name.psk"
+		for option in "$@"; do
+			echo "$option"
+		done
+	} >>"$dir/gateway.conf"
+}
+
+status_json() { # client|gateway
+	"$BUILD/shardtunctl" --socket "$dir/$1.sock" --json status
+}
+
+# Prints one figure of the status: a counter, the reason of a drop, or a path such as sessions.active.
+figure() { # client|gateway NAME
+	status_json "$1" | awk -v name="$2" '
+		match($0, /^ +"/) {
+			depth = (RLENGTH - 1) / 2
+			split($0, parts, "\"")
+			key[depth] = parts[2]
+			value = $0
+			sub(/^ *"[^"]*": "?/, "", value)
+			sub(/"?,?$/, "", value)
+			path = key[1]
+			for (i = 2; i <= depth; i++)
+				path = path "." key[i]
+			if (key[1] == "drops" && parts[2] == "reason")
+				reason = value
+			else if (key[1] == "drops" && parts[2] == "count")
+				path = reason
+			if (path == name || path == "counters." name) {
+				print value
+				found = 1
+			}
+		}
+		END { exit !found }'
+}
+
+figure_is() { # client|gateway NAME VALUE
+	local value
+	value=$(figure "$1" "$2")
+	[[ $value == "$3" ]] || {
+		echo "$2 is $value"
+		return 1
+	}
+}
+
+# What a client or gateway made in its namespace, or $dir, is gone: interface, policy rules, routes, control socket.
+nothing_left() { # client|gateway
+	local left
+	left=$(
+		ns "$1" ip -o link show dev shardtun0 2>/dev/null
+		ns "$1" ip rule show | grep -w 21845
+		ns "$1" ip -6 rule show | grep -w 21845
+		ns "$1" ip route show table 21845 2>/dev/null
+		ns "$1" ip -6 route show table 21845 2>/dev/null
+		ls "$dir/$1.sock" 2>/dev/null
+		true
+	)
+	[[ -z $left ]] || {
+		echo "left behind: $left"
+		return 1
+	}
 }

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Either side is killed, ended, restarted, started first, not known: the tunnel comes back by itself with the same
+# addresses, so that a TCP connection through it lives on, and nothing is left behind.
+# shellcheck disable=SC2119 # the options are optional
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+topology_up
+traffic_serve host
+
+ends_with() { # NAME STATUS
+	local status=0
+	stop "$1" || status=$?
+	check "the $1 ends with status $2" test "$status" -eq "$2"
+	check "the $1 leaves nothing behind" nothing_left "$1"
+}
+
+counts() { # NAME FIGURE ATLEAST
+	[[ $(figure "$1" "$2") -ge $3 ]]
+}
+
+lines() { # LOG PATTERN COUNT
+	[[ $(grep -c "$2" "$dir/$1.log") -eq $3 ]]
+}
+
+one_rule_each() {
+	[[ $(ns client ip rule show | grep -c 'lookup 21845') -eq 1 && $(ns client ip -6 rule show | grep -c 'lookup 21845') -eq 1 ]]
+}
+
+# --- a client that is there before its gateway ---
+gateway_config
+client_config
+start client client "$BUILD/shardtun" run "$dir/client.conf"
+check "the client waits for its gateway" wait_for 10 counts client tx_hello 2
+check "and says so in time" wait_for 20 grep -q 'warning: no answer to 3 handshakes; is the gateway up, UDP port 5555 open' "$dir/client.log"
+gateway_start
+check "it connects once the gateway is there" wait_for 40 pings client 10.8.0.1
+check "with one line about it" lines client 'info: connected: ' 1
+start flow client "$tests_dir/traffic.py" flow 198.51.100.2
+check "a TCP connection through the tunnel" wait_for 10 grep -q flows "$dir/flow.log"
+
+# --- the gateway is killed ---
+kill_hard gateway
+check_fails "a killed gateway's interface goes with it" ns gateway ip link show dev shardtun0
+gateway_start
+check "a restarted gateway is not kept by the old one's socket" figure_is gateway sessions.active 0
+# 15 s of silence and a handshake.
+check "the client is back after a killed gateway" wait_for 60 pings client 10.8.0.1
+check "and says why it had to" lines client 'warning: no answer from the gateway for 15 s; reconnecting' 1
+check "with the same addresses" lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 2
+check "IPv6 is back as well" wait_for 10 pings client 2001:db8:2::2
+
+# --- the gateway is restarted in order ---
+ends_with gateway 0
+check "the client hears it" wait_for 10 grep -q 'warning: the gateway ended the session: .*; reconnecting' "$dir/client.log"
+gateway_start
+check "it is back soon" wait_for 20 pings client 10.8.0.1
+check "again with the same addresses" lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 3
+
+status=0
+stop flow || status=$?
+check "the TCP connection has lived through both" test "$status" -eq 0
+
+# --- the client is killed ---
+before=$(figure gateway sessions_started)
+kill_hard client
+client_start
+check "a restarted client gets the same addresses" lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 4
+check "in one round trip" figure_is client tx_hello 1
+check "the old session is replaced" grep -q 'info: session .* replaced: ' "$dir/gateway.log"
+check "by one new one" figure_is gateway sessions_started $((before + 1))
+check "so that there is one" figure_is gateway sessions.active 1
+check "with one address" figure_is gateway pool.used 1
+check "and no rule of the dead client is left" one_rule_each
+
+# --- the client ends ---
+ends_with client 0
+check "BYE frees the session" wait_for 5 figure_is gateway sessions.active 0
+check "and the address" figure_is gateway pool.used 0
+check "with a line" grep -q 'info: session .* going away: ' "$dir/gateway.log"
+ends_with gateway 0
+
+# --- somebody takes the interface away ---
+removed() { # NAME
+	local before
+	before=$(wc -l <"$dir/$1.log")
+	ns "$1" ip link delete shardtun0
+	wait_for 10 gone "${started[$1]}" || true
+	ends_with "$1" 1
+	check "and says one thing" test "$(wc -l <"$dir/$1.log")" -eq $((before + 1))
+	check "which is clear" grep -q "^shardtund\\?: interface shardtun0: it was removed by somebody else" "$dir/$1.log"
+}
+
+gateway_start
+client_start
+removed gateway
+removed client
+
+# --- a client that the gateway does not know ---
+gateway_start
+"$BUILD/shardtun" genkey >"$dir/client.key"
+: >"$dir/client.log"
+start client client "$BUILD/shardtun" run "$dir/client.conf"
+check "a stranger is told what may be wrong" wait_for 20 grep -q 'warning: no answer to 3 handshakes; .*our public key listed' "$dir/client.log"
+check "once" lines client warning 1
+check "the gateway counts it" counts gateway unknown_peer 3
+check "and holds nothing for it" figure_is gateway sessions.active 0
+check "and logs no line for it" test "$(grep -c . <(tail -n 1 "$dir/gateway.log" | grep -v 'gateway on UDP port'))" -eq 0
+both_stop
+
+done_testing

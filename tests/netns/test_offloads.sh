@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Each offload switched off by itself, at the gateway, at the client, at both, then all of them; and underlays that lack
+# some. What passes is the same every time: TCP and super-datagrams (UDP_SEGMENT), both ways, both families, checked byte
+# by byte. Without tun-uso it is as on Linux 6.1.
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+everything="tun-checksum, tun-tso, tun-uso, udp-gso, udp-gro"
+
+topology_up
+traffic_serve gateway
+traffic_serve host
+
+mixed() {
+	traffic tcp 10.8.0.1 1500000 + tcp 2001:db8:2::2 1500000 \
+		+ gso 10.8.0.1 1392 40 4 + gso fd00:8::1 1372 20 2 + gso 2001:db8:2::2 36 64 4 + gso 198.51.100.2 700 5 4 \
+		+ udp fd00:8::1 0-3 1372 + udp 198.51.100.2 1-3 1392
+}
+
+# Starts both with these offloads off, passes traffic, checks what the status says, stops both.
+round() { # DESCRIPTION OFF_AT_GATEWAY OFF_AT_CLIENT
+	local side off=$2 offload
+	gateway_config ${2:+"DisableOffloads = $2"}
+	client_config ${3:+"DisableOffloads = $3"}
+	gateway_start
+	client_start
+	check "$1: traffic unchanged" mixed
+	for side in gateway client; do
+		for offload in ${off//, / }; do
+			check "$1: off at the $side" figure_is "$side" "offloads.${offload//-/_}" false
+		done
+		check "$1: nothing lost at the $side" "$tests_dir/status.py" conserved <(status_json "$side")
+		off=$3
+	done
+}
+
+figures_equal() { # client|gateway NAME NAME
+	figure_is "$1" "$2" "$(figure "$1" "$3")"
+}
+
+# How many packets one read or write of the TUN, or one system call of the socket, stood for at least.
+carries() { # client|gateway PACKETS CALLS ATLEAST
+	local packets calls
+	packets=$(figure "$1" "$2")
+	calls=$(figure "$1" "$3")
+	echo "$packets packets in $calls"
+	((packets >= calls * $4))
+}
+
+# --- all on: they are at work ---
+round "everything on" "" ""
+for side in gateway client; do
+	check "$side: reads super-packets from the TUN" carries "$side" tun_rx_packets tun_rx_frames 3
+	check "$side: writes super-packets to the TUN" carries "$side" tun_tx_packets tun_tx_frames 3
+	check "$side: sends trains of datagrams" carries "$side" udp_tx_packets udp_tx_calls 3
+	check "$side: receives trains of datagrams" carries "$side" udp_rx_packets udp_rx_calls 3
+	check "$side: the device takes them" figure_is "$side" udp_tx_fallback 0
+done
+stop client && stop gateway
+
+# --- one by one ---
+for offload in ${everything//, / }; do
+	round "$offload off at the gateway" "$offload" ""
+	stop client && stop gateway
+	round "$offload off at the client" "" "$offload"
+	stop client && stop gateway
+	round "$offload off at both" "$offload" "$offload"
+	if [[ $offload == tun-checksum ]]; then
+		check "no TCP segmentation without checksums" figure_is gateway offloads.tun_tso false
+		check "nor UDP segmentation" figure_is gateway offloads.tun_uso false
+	elif [[ $offload == tun-uso ]]; then
+		check "TCP segmentation needs no UDP segmentation" figure_is gateway offloads.tun_tso true
+	fi
+	stop client && stop gateway
+done
+
+# --- all off ---
+round "all off at the gateway" "$everything" ""
+stop client && stop gateway
+round "all off at the client" "" "$everything"
+stop client && stop gateway
+round "all off at both" "$everything" "$everything"
+for side in gateway client; do
+	check "$side: the TUN gives packet by packet" figures_equal "$side" tun_rx_packets tun_rx_frames
+	check "$side: and takes packet by packet" figures_equal "$side" tun_tx_packets tun_tx_frames
+done
+stop client && stop gateway
+
+# --- underlays that lack some ---
+underlay() { # FEATURE VALUE...
+	ns client ethtool -K eth0 "$@" >/dev/null
+	ns gateway ethtool -K eth0 "$@" >/dev/null
+}
+
+underlay tx-udp-segmentation off
+round "every datagram crosses alone" "" ""
+stop client && stop gateway
+underlay gro on rx-udp-gro-forwarding on
+round "they cross alone and are merged on arrival" "" ""
+stop client && stop gateway
+underlay gro off
+round "and are not, without GRO" "" "udp-gro"
+stop client && stop gateway
+underlay tx-udp-segmentation on gro on
+underlay tx off
+round "no checksums in the device" "" ""
+# Linux before 6.11 refuses trains there.
+if [[ $(figure gateway udp_tx_fallback) -gt 0 ]]; then
+	check "refused trains: the gateway makes no more" figure_is gateway offloads.udp_gso false
+else
+	check "trains were taken: the gateway goes on with them" figure_is gateway offloads.udp_gso true
+fi
+stop client && stop gateway
+
+done_testing
