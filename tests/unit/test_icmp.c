@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -443,6 +444,25 @@ Test(icmp, random_packets)
 
 static struct tun_device device;
 
+/* An IPv6 address's local route is laid by a kernel thread, some time after the request for the address was confirmed.
+ * Before that a packet to it is not for us. */
+static void await_local_route(const char *route)
+{
+	for (int tries = 0; tries < 2000; tries++) {
+		char line[256];
+		bool found = false;
+		FILE *routes = fopen("/proc/net/ipv6_route", "re");
+		cr_assert_not_null(routes);
+		while (!found && fgets(line, sizeof line, routes) != NULL)
+			found = strncmp(line, route, strlen(route)) == 0;
+		fclose(routes);
+		if (found)
+			return;
+		usleep(1000);
+	}
+	cr_assert_fail("no local route %s", route);
+}
+
 static void open_device(void)
 {
 	struct ip_prefix addresses[2];
@@ -458,6 +478,7 @@ static void open_device(void)
 					     .name = "tun9", .mtu = 1420, .addresses = addresses, .address_count = 2},
 				     &error),
 		     0, "%s", error.text);
+	await_local_route("fd000008000000000000000000000001 80 ");
 }
 
 /* Sends a datagram from a socket that does path MTU discovery, answers it from `from`, and returns what the kernel
