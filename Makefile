@@ -56,7 +56,7 @@ LIB_SRCS     := $(wildcard $(addsuffix /*.c,core/base perf/record crypto tun cor
 PROGRAM_SRCS := $(wildcard core/cmd/*.c)
 UNIT_SRCS    := $(wildcard tests/unit/*.c)
 HARNESS_SRCS := $(wildcard tests/harness/*.c)
-STRESS_SRCS  := $(wildcard tests/stress/*.c)
+STRESS_SRCS  := $(filter-out $(if $(SAN),tests/stress/hot_path.c),$(wildcard tests/stress/*.c))
 BENCH_SRCS   := $(wildcard perf/bench/*.c)
 ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS)
 

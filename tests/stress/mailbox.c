@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A mailbox under fire: two threads post, one takes. Nothing is lost but what a newer item replaced, nothing comes
+ * twice, what was written before posting is read after taking, and the last item is always found. */
+#include "core/base/mailbox.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "tests/stress/tap.h"
+
+enum { POSTERS = 2, POSTS = 20000 };
+
+struct letter {
+	unsigned poster;
+	unsigned number;
+	unsigned check; /* not atomic: the mailbox orders it */
+};
+
+struct post_office {
+	struct mailbox mailbox;
+	pthread_barrier_t start;
+	_Atomic unsigned taken; /* so that posters can see the taker at work */
+	_Atomic unsigned running;
+};
+
+struct poster {
+	struct post_office *office;
+	unsigned index;
+	unsigned replaced;
+	unsigned overlapped; /* posts between which the taker took something */
+};
+
+static void *post(void *argument)
+{
+	struct poster *poster = argument;
+	struct post_office *office = poster->office;
+	unsigned seen = 0;
+	pthread_barrier_wait(&office->start);
+	for (unsigned i = 1; i <= POSTS; i++) {
+		struct letter *letter = malloc(sizeof *letter);
+		*letter = (struct letter){.poster = poster->index, .number = i, .check = i ^ 0x5a5a5a5au};
+		struct letter *replaced = mailbox_post(&office->mailbox, letter);
+		poster->replaced += replaced != NULL;
+		free(replaced);
+		unsigned taken = atomic_load_explicit(&office->taken, memory_order_relaxed);
+		poster->overlapped += taken != seen;
+		seen = taken;
+	}
+	atomic_fetch_sub_explicit(&office->running, 1, memory_order_release);
+	return NULL;
+}
+
+struct findings {
+	unsigned taken;
+	unsigned wrong, disordered;
+};
+
+static void read_letter(const struct letter *letter, struct findings *findings, unsigned last[POSTERS])
+{
+	findings->taken++;
+	findings->wrong += letter->check != (letter->number ^ 0x5a5a5a5au);
+	findings->disordered += letter->number <= last[letter->poster];
+	last[letter->poster] = letter->number;
+}
+
+/* Sleeps in poll() as the control loop does; a wake-up that got lost would end it by the time-out. */
+static bool take_all(struct post_office *office, struct findings *findings)
+{
+	unsigned last[POSTERS] = {0};
+	for (;;) {
+		bool over = atomic_load_explicit(&office->running, memory_order_acquire) == 0;
+		struct letter *letter = mailbox_take(&office->mailbox);
+		if (letter != NULL) {
+			read_letter(letter, findings, last);
+			atomic_fetch_add_explicit(&office->taken, 1, memory_order_relaxed);
+			free(letter);
+		} else if (over) {
+			return true;
+		} else {
+			struct pollfd polled = {.fd = office->mailbox.fd, .events = POLLIN};
+			if (poll(&polled, 1, 10000) == 0 &&
+			    atomic_load_explicit(&office->running, memory_order_acquire) != 0)
+				return false;
+		}
+	}
+}
+
+static void many_threads(struct tap *tap)
+{
+	struct post_office office = {.running = POSTERS};
+	struct poster posters[POSTERS];
+	pthread_t threads[POSTERS];
+	struct findings findings = {0};
+	tap_ok(tap, mailbox_init(&office.mailbox) == 0, "a mailbox opens");
+	pthread_barrier_init(&office.start, NULL, POSTERS + 1);
+	for (unsigned i = 0; i < POSTERS; i++) {
+		posters[i] = (struct poster){.office = &office, .index = i};
+		if (pthread_create(&threads[i], NULL, post, &posters[i]) != 0)
+			abort();
+	}
+	pthread_barrier_wait(&office.start);
+	bool woken = take_all(&office, &findings);
+	unsigned replaced = 0, overlapped = 0;
+	for (unsigned i = 0; i < POSTERS; i++) {
+		pthread_join(threads[i], NULL);
+		replaced += posters[i].replaced;
+		overlapped += posters[i].overlapped;
+	}
+	printf("# %u taken, %u replaced, the taker was seen at work %u times\n", findings.taken, replaced, overlapped);
+	tap_ok(tap, woken, "every wake-up came");
+	tap_ok(tap, findings.wrong == 0, "what was written is read");
+	tap_ok(tap, findings.disordered == 0, "no letter comes twice or after a newer one of its sender");
+	tap_ok(tap, findings.taken + replaced == POSTERS * POSTS, "each letter was taken or came back");
+	tap_ok(tap, overlapped > 10, "the threads overlapped");
+	tap_ok(tap, mailbox_deinit(&office.mailbox) == NULL, "nothing is left");
+	pthread_barrier_destroy(&office.start);
+}
+
+static bool readable(const struct mailbox *mailbox)
+{
+	struct pollfd polled = {.fd = mailbox->fd, .events = POLLIN};
+	return poll(&polled, 1, 0) == 1;
+}
+
+/* The taker may come between the poster's exchange and its wake-up. */
+static void late_wake_up(struct tap *tap)
+{
+	struct mailbox mailbox;
+	int item;
+	uint64_t one = 1;
+	tap_ok(tap, mailbox_init(&mailbox) == 0 && !readable(&mailbox), "a new mailbox is quiet");
+	tap_ok(tap, mailbox_post(&mailbox, &item) == NULL && readable(&mailbox), "posting wakes");
+	tap_ok(tap, mailbox_take(&mailbox) == &item && !readable(&mailbox), "taking makes quiet");
+	tap_ok(tap, write(mailbox.fd, &one, sizeof one) == sizeof one && readable(&mailbox), "a wake-up comes late");
+	tap_ok(tap, mailbox_take(&mailbox) == NULL && !readable(&mailbox), "it wakes once and not for ever");
+	(void)mailbox_deinit(&mailbox);
+}
+
+int main(void)
+{
+	struct tap tap = {0};
+	late_wake_up(&tap);
+	many_threads(&tap);
+	return tap_done(&tap);
+}
