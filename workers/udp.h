@@ -45,8 +45,8 @@ struct udp_ops {
 struct udp_socket {
 	const struct udp_ops *ops;
 	int fd;
-	bool gso; /* trains can be sent; the worker clears it when the device refuses them */
-	bool gro; /* trains may be received */
+	_Atomic bool gso; /* trains can be sent; the worker clears it when the device refuses them; anybody may read */
+	bool gro;	  /* trains may be received */
 };
 
 struct udp_params {
