@@ -48,6 +48,9 @@ static void *post(void *argument)
 		seen = taken;
 	}
 	atomic_fetch_sub_explicit(&office->running, 1, memory_order_release);
+	uint64_t one = 1;
+	ssize_t written = write(office->mailbox.fd, &one, sizeof one); /* the taker shall see that it is over */
+	(void)written;
 	return NULL;
 }
 
@@ -79,8 +82,7 @@ static bool take_all(struct post_office *office, struct findings *findings)
 			return true;
 		} else {
 			struct pollfd polled = {.fd = office->mailbox.fd, .events = POLLIN};
-			if (poll(&polled, 1, 10000) == 0 &&
-			    atomic_load_explicit(&office->running, memory_order_acquire) != 0)
+			if (poll(&polled, 1, 20000) == 0)
 				return false;
 		}
 	}
