@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "crypto/aead.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/bytes.h"
+#include "crypto/aead_backend.h"
+#include "tests/unit/aead_subjects.h"
+
+TestSuite(aead_engine, .init = subjects_set_up, .fini = subjects_tear_down, .timeout = 120);
+
+Test(aead_engine, every_back_end_that_this_cpu_runs_is_tested)
+{
+	cr_assert_not_null(engines[0], "libsodium is always there");
+	cr_assert_not_null(aead_engine_suite(engines[0], AEAD_CHACHA20_POLY1305));
+#if HAVE_IPSEC_MB
+	bool aes = __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul");
+	cr_assert_eq(engines[1] != NULL, aes);
+	cr_assert_eq(engines[2] != NULL, aes && __builtin_cpu_supports("avx"));
+	cr_assert_eq(engines[3] != NULL, aes && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"));
+	cr_assert_eq(engines[4] != NULL,
+		     aes && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+			     __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512bw") &&
+			     __builtin_cpu_supports("avx512vl"));
+#endif
+}
+
+Test(aead_engine, suite_numbers_from_the_wire_may_be_anything)
+{
+	const unsigned unknown[] = {0, 3, 4, 255, 1u << 31, (unsigned)-1};
+	for (size_t i = 0; i < ARRAY_SIZE(unknown); i++) {
+		cr_assert_null(aead_engine_suite(engines[0], unknown[i]));
+		cr_assert_str_eq(aead_engine_describe(engines[0], unknown[i]), "none");
+		cr_assert_str_eq(aead_suite_name(unknown[i]), "unknown");
+	}
+	cr_assert_str_eq(aead_suite_name(AEAD_AES_256_GCM), "AES-256-GCM");
+	cr_assert_str_eq(aead_suite_name(AEAD_CHACHA20_POLY1305), "ChaCha20-Poly1305");
+}
+
+Test(aead_engine, descriptions_name_back_end_and_code_path)
+{
+	for (const struct subject *s = subjects; s < subjects + subject_count; s++) {
+		char expected[48];
+		snprintf(expected, sizeof expected, "%s", s->backend);
+		char *colon = strchr(expected, ':');
+		if (colon != NULL)
+			*colon = '/';
+		cr_assert_str_eq(aead_engine_describe(s->engine, s->aead->suite), expected);
+		cr_assert_str_eq(s->aead->name, colon != NULL ? "ipsec-mb" : "sodium");
+		cr_assert_eq(aead_engine_suite(s->engine, s->aead->suite), s->aead);
+	}
+}
+
+Test(aead_engine, auto_takes_the_best_back_end)
+{
+	struct error error = {0};
+	struct aead_engine *engine = aead_engine_new("auto", &error);
+	cr_assert_not_null(engine, "%s", error.text);
+	size_t best = BACKENDS - 1;
+	while (engines[best] == NULL)
+		best--;
+	cr_assert_str_eq(aead_engine_describe(engine, AEAD_CHACHA20_POLY1305),
+			 aead_engine_describe(engines[best], AEAD_CHACHA20_POLY1305));
+	aead_engine_free(engine);
+}
+
+Test(aead_engine, unknown_back_ends_are_refused_by_name)
+{
+	static const char *const unknown[] = {"",	   "foo",	   "Sodium",	     "sodium:avx",
+					      "ipsec-mb:", "ipsec-mb:mmx", "ipsec-mb:avx51", "ipsec-mb/avx2"};
+	for (size_t i = 0; i < ARRAY_SIZE(unknown); i++) {
+		struct error error = {0};
+		cr_assert_null(aead_engine_new(unknown[i], &error), "\"%s\"", unknown[i]);
+		cr_assert_not_null(strstr(error.text, unknown[i]), "%s", error.text);
+		cr_assert_not_null(strstr(error.text, "; use "), "%s", error.text);
+	}
+}
+
+Test(aead_engine, known_answers_hold_on_every_back_end)
+{
+	for (const struct subject *s = subjects; s < subjects + subject_count; s++) {
+		cr_assert(aead_known_answer(s->engine, s->aead->suite), "%s", s->label);
+	}
+}
+
+/* Back ends with one fault each, around libsodium's. */
+static void faulty_seal(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
+{
+	aead_engine_suite(engines[0], AEAD_CHACHA20_POLY1305)->seal(engine, key, ops, count);
+	ops[0].tag[5] ^= ops[0].length > 64;
+}
+
+static void trusting_open(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
+{
+	aead_engine_suite(engines[0], AEAD_CHACHA20_POLY1305)->open(engine, key, ops, count);
+	for (size_t i = 0; i < count; i++)
+		ops[i].authentic = true;
+}
+
+static void careless_open(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
+{
+	aead_engine_suite(engines[0], AEAD_CHACHA20_POLY1305)->open(engine, key, ops, count);
+	for (size_t i = 0; i < count; i++)
+		if (!ops[i].authentic && ops[i].length > 0)
+			ops[i].output[0] = 1;
+}
+
+static void faulty_open(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
+{
+	aead_engine_suite(engines[0], AEAD_CHACHA20_POLY1305)->open(engine, key, ops, count);
+	for (size_t i = 0; i < count; i++)
+		if (ops[i].authentic && ops[i].length > 1000)
+			ops[i].output[999] ^= 1;
+}
+
+Test(aead_engine, known_answers_find_a_faulty_back_end)
+{
+	const struct aead_vtable *good = aead_engine_suite(engines[0], AEAD_CHACHA20_POLY1305);
+	struct aead_vtable vtable = *good;
+	struct aead_engine engine = {.suites = {[AEAD_CHACHA20_POLY1305] = &vtable}};
+	cr_assert(aead_known_answer(&engine, AEAD_CHACHA20_POLY1305));
+	vtable.seal = faulty_seal;
+	cr_assert_not(aead_known_answer(&engine, AEAD_CHACHA20_POLY1305));
+	vtable.seal = good->seal;
+	void (*const faults[])(struct aead_engine *, const struct aead_key *, struct aead_op *,
+			       size_t) = {trusting_open, careless_open, faulty_open};
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
+		vtable.open = faults[i];
+		cr_assert_not(aead_known_answer(&engine, AEAD_CHACHA20_POLY1305), "fault %zu", i);
+	}
+}
