@@ -229,9 +229,9 @@ static void fill_suites(struct harness *h)
 	uint8_t *offer = h->options.client_suites;
 	if (offer[0] != 0)
 		return;
-	for (uint8_t suite = AEAD_SUITE_FIRST; suite <= AEAD_SUITE_LAST; suite++) {
+	for (unsigned suite = AEAD_SUITE_FIRST; suite <= AEAD_SUITE_LAST; suite++) {
 		if (available & 1u << suite)
-			*offer++ = suite;
+			*offer++ = (uint8_t)suite;
 	}
 }
 
