@@ -35,16 +35,16 @@ void *malloc(size_t size)
 	return __libc_malloc(size);
 }
 
-void *calloc(size_t count, size_t size)
+void *calloc(size_t nmemb, size_t size)
 {
 	note(&allocations);
-	return __libc_calloc(count, size);
+	return __libc_calloc(nmemb, size);
 }
 
-void *realloc(void *old, size_t size)
+void *realloc(void *ptr, size_t size)
 {
 	note(&allocations);
-	return __libc_realloc(old, size);
+	return __libc_realloc(ptr, size);
 }
 
 void *aligned_alloc(size_t alignment, size_t size)
@@ -53,21 +53,21 @@ void *aligned_alloc(size_t alignment, size_t size)
 	return __libc_memalign(alignment, size);
 }
 
-int posix_memalign(void **memory, size_t alignment, size_t size)
+int posix_memalign(void **memptr, size_t alignment, size_t size)
 {
 	note(&allocations);
-	*memory = __libc_memalign(alignment, size);
-	return *memory != NULL ? 0 : ENOMEM;
+	*memptr = __libc_memalign(alignment, size);
+	return *memptr != NULL ? 0 : ENOMEM;
 }
 
-void free(void *memory)
+void free(void *ptr)
 {
 	note(&allocations);
-	__libc_free(memory);
+	__libc_free(ptr);
 }
 
-/* The next definition of a function that takes a lock. */
-#define INTERPOSE_LOCK(name, type)                                                           \
+/* The parameter's name is that of the header, as clang-tidy wants it. */
+#define INTERPOSE_LOCK(name, type, lock)                                                     \
 	int name(type *lock)                                                                 \
 	{                                                                                    \
 		static int (*_Atomic real)(type *);                                          \
@@ -80,10 +80,10 @@ void free(void *memory)
 		return function(lock);                                                       \
 	}
 
-INTERPOSE_LOCK(pthread_mutex_lock, pthread_mutex_t)
-INTERPOSE_LOCK(pthread_mutex_trylock, pthread_mutex_t)
-INTERPOSE_LOCK(pthread_rwlock_rdlock, pthread_rwlock_t)
-INTERPOSE_LOCK(pthread_rwlock_wrlock, pthread_rwlock_t)
+INTERPOSE_LOCK(pthread_mutex_lock, pthread_mutex_t, mutex)
+INTERPOSE_LOCK(pthread_mutex_trylock, pthread_mutex_t, mutex)
+INTERPOSE_LOCK(pthread_rwlock_rdlock, pthread_rwlock_t, rwlock)
+INTERPOSE_LOCK(pthread_rwlock_wrlock, pthread_rwlock_t, rwlock)
 
 static int (*real_spin_lock)(pthread_spinlock_t *);
 

@@ -198,9 +198,10 @@ Test(data_path, late_and_doubled_datagrams_arrive_once_each)
 	weather->delay = 30;
 	weather->repeat = 30;
 	unsigned arrived[COUNT] = {0};
-	for (uint16_t i = 0; i < COUNT; i++) {
+	for (unsigned i = 0; i < COUNT; i++) {
 		uint8_t packet[256];
-		node_put_packet(&h->clients[0].node, packet, harness_echo(h, 0, TO_GATEWAY, 4, i, 20, packet));
+		node_put_packet(&h->clients[0].node, packet,
+				harness_echo(h, 0, TO_GATEWAY, 4, (uint16_t)i, 20, packet));
 		harness_pump(h);
 		if (i % 10 == 9)
 			weather_release(weather);
@@ -424,8 +425,9 @@ Test(data_path, a_full_socket_stops_reading_the_tun_and_loses_nothing)
 	struct mood *mood = set_mood(h, -EAGAIN);
 	uint8_t packet[1500];
 	uint64_t before = client_count(h, STATS_tun_rx_packets);
-	for (uint16_t i = 0; i < COUNT; i++) {
-		node_put_packet(&h->clients[0].node, packet, harness_echo(h, 0, TO_GATEWAY, 4, i, 1000, packet));
+	for (unsigned i = 0; i < COUNT; i++) {
+		node_put_packet(&h->clients[0].node, packet,
+				harness_echo(h, 0, TO_GATEWAY, 4, (uint16_t)i, 1000, packet));
 		if (i % 100 == 50)
 			harness_pump(h);
 	}
@@ -438,7 +440,7 @@ Test(data_path, a_full_socket_stops_reading_the_tun_and_loses_nothing)
 
 	mood->error = 0;
 	mood->most = 1;
-	for (uint16_t i = 0; i < COUNT;) {
+	for (unsigned i = 0; i < COUNT;) {
 		harness_pump(h);
 		const struct frame *frame = node_take(&h->gateway.node);
 		cr_assert_not_null(frame, "packet %u", i);
