@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# No packet is lost without a reason: after mixed traffic and garbage in both directions the sums hold exactly, at both
+# ends, and where nothing is merged they are the kernel's own, of the interface and of UDP.
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+topology_up
+traffic_serve gateway
+traffic_serve host
+
+# What stands still: everything is delivered, and what the status says belongs to one moment.
+quiet() { # client|gateway
+	local before
+	before=$(status_json "$1" | grep -v uptime_seconds | grep -v '"sleeps"')
+	sleep 0.5
+	[[ $before == "$(status_json "$1" | grep -v uptime_seconds | grep -v '"sleeps"')" ]]
+}
+
+# Random datagrams of random sizes, some cut from trains, to a port that is bound.
+garbage() { # NAMESPACE ADDRESS PORT
+	ns "$1" python3 -c '
+import os, random, socket, sys, time
+udp = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+udp.connect((sys.argv[1], int(sys.argv[2])))
+for i in range(500):
+    udp.send(os.urandom(random.randrange(1473)))
+    time.sleep(0.0005)
+for i in range(50):
+    size = random.randrange(1, 1400)
+    udp.sendmsg([os.urandom(size * 20 + random.randrange(size))], [(socket.IPPROTO_UDP, 103, size.to_bytes(2, sys.byteorder))])
+    time.sleep(0.002)
+' "$2" "$3"
+}
+
+# UDP inside is IPv6 and ends at the host, so that IPv4 datagrams are the tunnel's own.
+mixed() {
+	local port first second
+	port=$(status_json client | sed -n 's/^ *"\[::\]:\([0-9]*\)"$/\1/p')
+	garbage client 192.0.2.1 5555 &
+	first=$!
+	garbage gateway 192.0.2.2 "$port" &
+	second=$!
+	iperf gateway client 10.8.0.1 -t 2 --bidir &&
+		iperf host client 2001:db8:2::2 -t 1 -R -P 4 &&
+		iperf host client 2001:db8:2::2 -u -b 300M -t 1 &&
+		iperf host client 2001:db8:2::2 -u -b 300M -t 1 -l 80 -R &&
+		wait "$first" && wait "$second" || return
+	traffic gso 2001:db8:2::2 1372 40 20 + gso 2001:db8:2::2 20 64 20 + udp 2001:db8:2::2 0-200 4000 \
+		+ tcp 10.8.0.1 2000000 || return
+	ns client ping -q -i 0.002 -c 300 -s 1000 fd00:8::1 || return
+	# No session has this address; and another client's is no source for us.
+	ns gateway ping -q -c 3 -i 0.2 -W 1 10.8.77.77 || true
+	ns client ip address add 10.8.66.66/32 dev shardtun0
+	ns client ping -q -c 3 -i 0.2 -W 1 -I 10.8.66.66 10.8.0.1 || true
+	ns client ip address delete 10.8.66.66/32 dev shardtun0
+}
+
+check_conserved() { # DESCRIPTION
+	local side
+	for side in gateway client; do
+		check "$1: the $side comes to rest" wait_for 20 quiet "$side"
+		check "$1: $side" "$tests_dir/status.py" conserved <(status_json "$side")
+		check "$1: garbage was among it at the $side" test "$(figure "$side" type)" -gt 100
+	done
+	check "$1: so were packets without a session" test "$(figure gateway out_no_session)" -ge 3
+	check "$1: and a foreign source" figure_is gateway inner_source 3
+}
+
+link_counter() { # client|gateway rx|tx
+	ns "$1" ip -json -statistics link show dev shardtun0 |
+		python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["stats64"][sys.argv[1]]["packets"])' "$2"
+}
+
+udp_counter() { # client|gateway InDatagrams|OutDatagrams|...: of IPv4
+	ns "$1" cat /proc/net/snmp | awk -v name="$2" '
+		$1 == "Udp:" && !seen++ { for (i = 2; i <= NF; i++) column[$i] = i; next }
+		$1 == "Udp:" { print $column[name] }'
+}
+
+# --- everything on ---
+gateway_config "RekeyInterval = 10"
+client_config
+gateway_start
+client_start
+check "mixed traffic" mixed
+renewed() {
+	pings client 10.8.0.1
+	[[ $(figure gateway rekeys) -gt 0 ]]
+}
+check "and new keys" wait_for 20 renewed
+check_conserved "offloads on"
+both_stop
+
+# --- all off: the same packets as the kernel counts ---
+off="DisableOffloads = tun-checksum, tun-tso, tun-uso, udp-gso, udp-gro"
+gateway_config "RekeyInterval = 10" "$off"
+client_config "$off"
+declare -A in_before out_before
+for side in gateway client; do
+	in_before[$side]=$(udp_counter "$side" InDatagrams)
+	out_before[$side]=$(udp_counter "$side" OutDatagrams)
+done
+gateway_start
+client_start
+check "mixed traffic without offloads" mixed
+check_conserved "offloads off"
+for side in gateway client; do
+	check "$side: read from the TUN what the kernel gave" figure_is "$side" tun_rx_packets "$(link_counter "$side" tx)"
+	check "$side: wrote to the TUN what the kernel took" test "$(link_counter "$side" rx)" -eq \
+		$(($(figure "$side" tun_tx_packets) + $(figure "$side" tun_tx_icmp)))
+	check "$side: received what the kernel delivered" \
+		figure_is "$side" udp_rx_packets $(($(udp_counter "$side" InDatagrams) - in_before[$side]))
+done
+# Besides, the sender of garbage in the same namespace did 550 sends.
+for side in gateway client; do
+	check "$side: sent what the kernel counts" figure_is "$side" udp_tx_packets \
+		$(($(udp_counter "$side" OutDatagrams) - out_before[$side] - 550))
+done
+both_stop
+
+done_testing
