@@ -4,8 +4,9 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-#define HELLO_FIRST_NS	NS_PER_S
-#define HELLO_MOST_NS	(16 * NS_PER_S)
+#define HELLO_FIRST_NS NS_PER_S
+#define HELLO_MOST_NS  (16 * NS_PER_S)
+enum { REKEY_LEAST_S = 10, REKEY_MOST_S = 86400 }; /* whatever the gateway wishes */
 #define ACK_INTERVAL_NS (250 * NS_PER_MS)
 #define ACK_GIVE_UP_NS	(5 * NS_PER_S)
 
@@ -150,7 +151,11 @@ static bool take_welcome(struct worker *worker, const struct wire_welcome *welco
 	role->handshaking = false;
 	role->hellos = 0;
 	role->bye_reason = -1;
-	uint64_t interval = (welcome->rekey_interval + welcome->back_off) * NS_PER_S;
+	uint64_t seconds = (uint64_t)welcome->rekey_interval + welcome->back_off;
+	uint64_t interval = (seconds < REKEY_LEAST_S  ? REKEY_LEAST_S
+			     : seconds < REKEY_MOST_S ? seconds
+						      : REKEY_MOST_S) *
+			    NS_PER_S;
 	role->rekey_interval = jitter(interval - interval / 10, 11); /* less up to 20 % */
 	role->ack_end = worker->now + ACK_GIVE_UP_NS;
 	publish(role, CLIENT_CONFIRM);
@@ -275,10 +280,12 @@ static void tick_session(struct worker *worker, struct session *session)
 	struct client_role *role = client(worker);
 	session_expire_keys(session, worker->now);
 	if (role->state == CLIENT_CONFIRM && worker->now >= role->ack_due) {
-		if (worker->now < role->ack_end)
+		if (worker->now < role->ack_end) {
 			send_ack(worker);
-		else if (!role->handshaking)
+		} else {
+			publish(role, CLIENT_RECONNECT);
 			start_handshake(worker, 0);
+		}
 	}
 	uint64_t quiet = worker->now - session->sent;
 	bool replies = session->unreplied != 0 && worker->now - session->unreplied >= SESSION_KEEPALIVE_NS;
@@ -294,27 +301,34 @@ static void client_tick(struct worker *worker)
 	if (session != NULL)
 		tick_session(worker, session);
 
-	if (!role->handshaking && role->has_endpoint) {
-		bool silent = session != NULL && session_silent(worker, session);
-		if (session == NULL || session->current == NULL || silent ||
-		    session_wants_rekey(session, role->rekey_interval, worker->now))
-			start_handshake(worker, 0);
-		if (session == NULL || silent)
-			publish(role, session == NULL ? CLIENT_HANDSHAKE : CLIENT_RECONNECT);
+	bool lost = session != NULL && (session->current == NULL || session_silent(worker, session));
+	if (lost && role->state != CLIENT_RECONNECT)
+		publish(role, CLIENT_RECONNECT);
+	if (!role->has_endpoint)
+		return;
+	if (!role->handshaking &&
+	    (session == NULL || lost || session_wants_rekey(session, role->rekey_interval, worker->now))) {
+		start_handshake(worker, 0);
+		if (session == NULL)
+			publish(role, CLIENT_HANDSHAKE);
 	}
-	if (role->handshaking && role->has_endpoint && worker->now >= role->hello_due) {
+	if (role->handshaking && worker->now >= role->hello_due) {
 		send_hello(worker);
-		if (role->state == CLIENT_HANDSHAKE || role->state == CLIENT_RECONNECT)
+		if (role->hellos > 1)
 			publish(role, role->state); /* so that the number of tries is seen */
 	}
 }
 
-static void client_stop(struct worker *worker)
+static bool client_stop(struct worker *worker)
 {
 	struct session *session = client(worker)->session;
 	uint8_t reason = WIRE_BYE_LEAVING;
-	if (session != NULL)
-		(void)worker_send_control(worker, session, WIRE_BYE, &reason, sizeof reason);
+	if (session == NULL)
+		return false;
+	(void)worker_send_control(worker, session, WIRE_BYE, &reason, sizeof reason);
+	client(worker)->session = NULL;
+	worker_end_session(worker, session);
+	return true;
 }
 
 const struct worker_role client_worker_role = {

@@ -130,12 +130,16 @@ static void downlink_frame(struct worker *worker, uint8_t *frame, uint32_t lengt
 
 	uint8_t *packet;
 	uint32_t packet_length;
+	bool sealed = false;
 	while (segment_next(&segmenter, &packet, &packet_length)) {
 		enum drop_reason reason = downlink_packet(worker, session, ecn, packet, packet_length);
 		if (unlikely(reason != DROP_NONE))
 			stats_drop(&worker->stats, reason, 1);
+		else
+			sealed = true;
 	}
-	mark_sent(worker, session);
+	if (sealed)
+		mark_sent(worker, session);
 }
 
 size_t downlink_batch(struct worker *worker)
@@ -145,11 +149,12 @@ size_t downlink_batch(struct worker *worker)
 
 	size_t frames = 0;
 	stage_begin(&worker->stages);
-	while (frames < DOWNLINK_FRAMES && worker->send.used < SEND_QUEUE_FLUSH_BYTES) {
+	while (frames < DOWNLINK_FRAMES && worker->send.used < SEND_QUEUE_FLUSH_BYTES && !worker->send.blocked) {
 		struct iovec iov = {.iov_base = worker->frame, .iov_len = TUN_FRAME_MAX};
 		int got = worker->tun->ops->read(worker->tun, &iov, 1);
 		if (got <= 0) {
-			worker->tun_failed |= got < 0;
+			if (got < 0)
+				atomic_store_explicit(&worker->tun_error, got, memory_order_relaxed);
 			break;
 		}
 		stage_lap(&worker->stages, STAGE_TUN_READ);

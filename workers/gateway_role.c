@@ -5,6 +5,12 @@
 
 #include "core/base/log.h"
 
+enum {
+	GATEWAY_HELLOS_PER_TURN = 32,
+	GATEWAY_BYES_AT_ONCE = 64,
+	GATEWAY_LOG_PER_TICK = 25, /* 100 lines a second */
+};
+
 static struct gateway_role *gateway(struct worker *worker)
 {
 	return worker->role_state;
@@ -24,8 +30,22 @@ static void bump(_Atomic uint32_t *gauge, int by)
 	atomic_store_explicit(gauge, (uint32_t)((int)value + by), memory_order_relaxed);
 }
 
-static void log_session(const char *event, const struct session *session)
+/* A peer that connects without end fills neither disk nor time. */
+static bool may_log(struct gateway_role *role)
 {
+	if (role->log_left == 0) {
+		role->log_missed++;
+		return false;
+	}
+	role->log_left--;
+	return true;
+}
+
+static void log_session(struct gateway_role *role, const char *event, const struct session *session)
+{
+	if (!may_log(role))
+		return;
+
 	char name[KEY_TEXT_SIZE], from[ENDPOINT_TEXT_MAX], address4[IP_TEXT_MAX], address6[IP_TEXT_MAX];
 	key_format(session->peer->public_key, name);
 	log_info("session %08x %s: peer %s at %s, addresses %s %s", session->id, event, name,
@@ -58,7 +78,7 @@ static void drop_pending(struct worker *worker, struct peer *peer)
 static void end_active(struct worker *worker, struct session *session, const char *why)
 {
 	struct peer *peer = session->peer;
-	log_session(why, session);
+	log_session(gateway(worker), why, session);
 	give_back_address(gateway(worker), session, peer->pending);
 	peer->active = NULL;
 	bump(&gateway(worker)->active, -1);
@@ -206,20 +226,33 @@ static bool read_payload(struct worker *worker, struct handshake_responder *resp
 	return peer->has_static_static && handshake_read_payload(responder, peer->static_static, message, hello);
 }
 
-static enum drop_reason hello(struct worker *worker, const struct datagram *datagram)
+/* Each HELLO costs two public-key operations: a flood of them shall not hold up a turn for long. */
+static bool within_budget(struct worker *worker)
 {
 	struct gateway_role *role = gateway(worker);
-	struct handshake_responder responder;
+	if (role->hello_turn != worker->turns) {
+		role->hello_turn = worker->turns;
+		role->hello_count = 0;
+	}
+	return role->hello_count++ < GATEWAY_HELLOS_PER_TURN;
+}
+
+static enum drop_reason hello(struct worker *worker, const struct datagram *datagram,
+			      struct handshake_responder *responder)
+{
+	struct gateway_role *role = gateway(worker);
 	uint8_t client_key[KEY_SIZE];
 	if (!handshake_check_mac1(role->identity, datagram->data))
 		return DROP_MAC1;
-	if (!handshake_read_static(&responder, role->identity, datagram->data, client_key))
+	if (!within_budget(worker))
+		return DROP_HELLO_RATE;
+	if (!handshake_read_static(responder, role->identity, datagram->data, client_key))
 		return DROP_HANDSHAKE_FORGED;
 	struct peer *peer = peers_find(role->peers, client_key);
 	if (peer == NULL)
 		return DROP_UNKNOWN_PEER;
 	struct wire_hello payload;
-	if (!read_payload(worker, &responder, peer, datagram->data, &payload))
+	if (!read_payload(worker, responder, peer, datagram->data, &payload))
 		return DROP_HANDSHAKE_FORGED;
 	if (memcmp(payload.timestamp, peer->timestamp, sizeof peer->timestamp) <= 0)
 		return DROP_STALE;
@@ -228,10 +261,8 @@ static enum drop_reason hello(struct worker *worker, const struct datagram *data
 		return DROP_NO_SUITE;
 
 	struct session *session = session_for(worker, peer, wire_session_id(datagram->data), &payload);
-	if (session == NULL)
+	if (session == NULL || !answer(worker, responder, session, suite, &payload, datagram->from))
 		return DROP_NO_ADDRESS;
-	if (!answer(worker, &responder, session, suite, &payload, datagram->from))
-		return DROP_HANDSHAKE_FORGED;
 	memcpy(peer->timestamp, payload.timestamp, sizeof peer->timestamp);
 	stats_add(&worker->stats, rx_hello, 1);
 	return DROP_NONE;
@@ -243,7 +274,10 @@ static enum drop_reason gateway_handshake(struct worker *worker, const struct da
 		return DROP_TYPE;
 	if (datagram->length != WIRE_HELLO_SIZE)
 		return datagram->length < WIRE_HELLO_SIZE ? DROP_RUNT : DROP_OVERSIZED;
-	return hello(worker, datagram);
+	struct handshake_responder responder; /* holds copies of our keys */
+	enum drop_reason reason = hello(worker, datagram, &responder);
+	sodium_memzero(&responder, sizeof responder);
+	return reason;
 }
 
 /* --- data path -------------------------------------------------------------------------------------------------------
@@ -311,7 +345,7 @@ static void gateway_confirmed(struct worker *worker, struct session *session, co
 		return;
 	}
 	activate(worker, session);
-	log_session("connected", session);
+	log_session(gateway(worker), "connected", session);
 }
 
 static enum drop_reason gateway_control(struct worker *worker, struct session *session, enum wire_type type,
@@ -359,11 +393,22 @@ static void gateway_tick(struct worker *worker)
 	cds_list_for_each_entry_safe(session, following, &worker->sessions, node) tick_session(worker, session);
 }
 
-static void gateway_stop(struct worker *worker)
+static bool gateway_stop(struct worker *worker)
 {
-	struct session *session;
-	cds_list_for_each_entry (session, &worker->sessions, node)
+	struct session *session, *following;
+	size_t said = 0;
+	cds_list_for_each_entry_safe(session, following, &worker->sessions, node)
+	{
+		if (said++ == GATEWAY_BYES_AT_ONCE)
+			return true;
+		if (session->state == SESSION_PENDING) {
+			drop_pending(worker, session->peer);
+			continue;
+		}
 		say_bye(worker, session, WIRE_BYE_RESTARTING);
+		end_active(worker, session, wire_bye_text(WIRE_BYE_RESTARTING));
+	}
+	return false;
 }
 
 const struct worker_role gateway_worker_role = {

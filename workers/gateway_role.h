@@ -18,6 +18,10 @@ struct gateway_role {
 	uint32_t suites;	  /* bit n: suite number n may be chosen */
 	bool client_to_client;
 	uint8_t reset_secret[KEY_SIZE]; /* filled by gateway_role_init() */
+	uint64_t hello_turn;		/* the worker's turn that hello_count is of */
+	unsigned hello_count;		/* public-key operations in it */
+	unsigned log_left;		/* lines that may still be logged before the next tick */
+	unsigned log_missed;		/* lines that were not */
 	_Atomic uint32_t active;	/* confirmed sessions; any thread may read */
 	_Atomic uint32_t pending;	/* answered, not confirmed */
 };

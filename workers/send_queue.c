@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "core/base/log.h"
+
 int send_queue_init(struct send_queue *queue)
 {
 	*queue = (struct send_queue){.train_limit = UDP_TRAIN_SEGMENTS};
@@ -114,6 +116,12 @@ static void block(struct send_queue *queue)
 	queue->open_session = 0;
 }
 
+static void forget(struct send_queue *queue)
+{
+	queue->used = queue->count = queue->sent = queue->open_session = 0;
+	queue->blocked = false;
+}
+
 void send_queue_flush(struct send_queue *queue, struct udp_socket *socket, struct stats *stats)
 {
 	queue->blocked = false;
@@ -134,9 +142,15 @@ void send_queue_flush(struct send_queue *queue, struct udp_socket *socket, struc
 		}
 		if (taken == -EAGAIN)
 			return block(queue);
-		if ((taken == -EIO || taken == -EMSGSIZE) && queue->datagrams[first] > 1) {
-			if (taken == -EIO)
-				socket->gso = false; /* no checksum offload on the way: it would fail each time */
+		/* Too long for the path as a train: EMSGSIZE, before Linux 6.14 EINVAL. No checksum offload there: EIO,
+		 * each time. */
+		bool refused = taken == -EMSGSIZE || taken == -EINVAL || taken == -EIO;
+		if (refused && queue->datagrams[first] > 1) {
+			if (taken == -EIO) {
+				socket->gso = false;
+				log_warning(
+					"UDP segmentation offload: the device refuses it; datagrams go one by one now");
+			}
 			stats_add(stats, udp_tx_fallback, 1);
 			queue->singly = true;
 			queue->singly_at = 0;
@@ -146,5 +160,17 @@ void send_queue_flush(struct send_queue *queue, struct udp_socket *socket, struc
 			stats_drop(stats, DROP_OUT_SEND, queue->datagrams[first]);
 		queue->sent++;
 	}
-	queue->used = queue->count = queue->sent = queue->open_session = 0;
+	forget(queue);
+}
+
+void send_queue_discard(struct send_queue *queue, struct stats *stats)
+{
+	for (; queue->sent < queue->count; queue->sent++) {
+		const struct udp_message *train = &queue->trains[queue->sent];
+		uint32_t gone = queue->singly ? queue->singly_at / train->segment_size : 0;
+		if (queue->data[queue->sent])
+			stats_drop(stats, DROP_OUT_SEND, queue->datagrams[queue->sent] - gone);
+		queue->singly = false;
+	}
+	forget(queue);
 }

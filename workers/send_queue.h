@@ -50,3 +50,6 @@ uint8_t *send_queue_reserve(struct send_queue *queue, uint32_t session_id, const
 /* Sends what is there. When the socket would block the rest stays and `blocked` is set; what it refuses otherwise is
  * counted and gone. Sealed bytes are sent as they are or dropped, never sealed again. */
 void send_queue_flush(struct send_queue *queue, struct udp_socket *socket, struct stats *stats);
+
+/* Counts what is left as dropped and forgets it. */
+void send_queue_discard(struct send_queue *queue, struct stats *stats);

@@ -180,14 +180,17 @@ static void uplink_open(struct worker *worker)
 	opening->key->aead->open(worker->aead, &opening->key->open, opening->ops, opening->count);
 	stage_lap_many(&worker->stages, STAGE_OPEN, (uint32_t)opening->count);
 
+	bool ended = false;
 	for (size_t i = 0; i < opening->count; i++) {
-		enum drop_reason reason = uplink_deliver(worker, opening, i);
+		enum drop_reason reason = ended ? DROP_SESSION : uplink_deliver(worker, opening, i);
 		if (unlikely(reason != DROP_NONE))
 			stats_drop(&worker->stats, reason, 1);
+		if (unlikely(wire_type(opening->messages[i]) == WIRE_BYE))
+			ended = session_table_find(&worker->table, opening->session->id) != opening->session;
 	}
 	opening->count = 0;
-	if (unlikely(session_table_find(&worker->table, opening->session->id) != opening->session))
-		opening->session = NULL; /* a BYE among them ended it */
+	if (unlikely(ended))
+		opening->session = NULL;
 	stage_skip(&worker->stages);
 }
 

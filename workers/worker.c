@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/worker.h"
 
+#include <poll.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define WORKER_DRAIN_NS (500 * NS_PER_MS) /* at the end, for data and BYEs to leave */
+
 enum {
 	WORKER_COALESCE_PACKETS = 1024,
+	WORKER_DOWNLINK_BATCHES = 4, /* a turn: about as many bytes as one uplink batch brings */
 	/* The ciphers may read a little past a packet's end. */
 	WORKER_FRAME_SIZE = (TUN_FRAME_MAX + AEAD_INPUT_SLACK + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE,
 };
@@ -119,12 +123,16 @@ void worker_stop(struct worker *worker)
 size_t worker_turn(struct worker *worker)
 {
 	worker->now = clock_monotonic(worker->clock);
-	size_t work = uplink_batch(worker) + downlink_batch(worker);
+	worker->turns++;
+	/* Timers first: after a sleep of the machine no packet may meet a key that died meanwhile. */
 	if (worker->now >= worker->next_tick) {
 		worker->next_tick = worker->now + WORKER_TICK_NS;
 		worker->icmp_left = WORKER_ICMP_PER_TICK;
 		worker->role->tick(worker);
 	}
+	size_t work = uplink_batch(worker);
+	for (size_t batch = 0, frames = 1; batch < WORKER_DOWNLINK_BATCHES && frames != 0; batch++)
+		work += frames = downlink_batch(worker);
 	send_queue_flush(&worker->send, worker->udp, &worker->stats);
 	free_sessions(&worker->ended);
 	return work;
@@ -134,11 +142,13 @@ size_t worker_turn(struct worker *worker)
  * congestion. */
 static void choose_events(struct worker *worker)
 {
-	if (worker->polls_writable == worker->send.blocked)
+	bool blocked = worker->send.blocked;
+	if (worker->polls_writable == blocked)
 		return;
-	worker->polls_writable = worker->send.blocked;
-	(void)watch(worker, EPOLL_CTL_MOD, worker->udp->fd, EPOLLIN | (worker->send.blocked ? EPOLLOUT : 0));
-	(void)watch(worker, EPOLL_CTL_MOD, worker->tun->fd, worker->send.blocked ? 0 : EPOLLIN);
+	worker->polls_writable = blocked;
+	(void)watch(worker, EPOLL_CTL_MOD, worker->udp->fd, EPOLLIN | (blocked ? EPOLLOUT : 0));
+	/* Out of the set, not only without events: its errors would be reported all the same. */
+	(void)watch(worker, blocked ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, worker->tun->fd, EPOLLIN);
 }
 
 static void sleep_until_due(struct worker *worker)
@@ -156,15 +166,36 @@ static void sleep_until_due(struct worker *worker)
 	}
 }
 
+/* Waits until the socket took what is queued, for a bounded time. False when it did not. */
+static bool drain(struct worker *worker, uint64_t deadline)
+{
+	send_queue_flush(&worker->send, worker->udp, &worker->stats);
+	while (worker->send.blocked) {
+		uint64_t now = clock_monotonic(worker->clock);
+		if (now >= deadline)
+			return false;
+		struct pollfd writable = {.fd = worker->udp->fd, .events = POLLOUT};
+		(void)poll(&writable, 1, (int)((deadline - now + NS_PER_MS - 1) / NS_PER_MS));
+		send_queue_flush(&worker->send, worker->udp, &worker->stats);
+	}
+	return true;
+}
+
 void worker_run(struct worker *worker)
 {
-	while (!atomic_load_explicit(&worker->stop, memory_order_acquire) && !worker->tun_failed) {
+	while (!atomic_load_explicit(&worker->stop, memory_order_acquire) &&
+	       atomic_load_explicit(&worker->tun_error, memory_order_relaxed) == 0) {
 		if (worker_turn(worker) == 0)
 			sleep_until_due(worker);
 	}
 	worker->now = clock_monotonic(worker->clock);
-	worker->role->stop(worker);
-	send_queue_flush(&worker->send, worker->udp, &worker->stats);
+	uint64_t deadline = worker->now + WORKER_DRAIN_NS;
+	/* In portions, so that each BYE finds room. */
+	bool more = true;
+	while (drain(worker, deadline) && more)
+		more = worker->role->stop(worker);
+	send_queue_discard(&worker->send, &worker->stats);
+	free_sessions(&worker->ended);
 }
 
 void worker_add_session(struct worker *worker, struct session *session)

@@ -50,8 +50,8 @@ struct worker_role {
 	bool may_roam; /* authentic packets move the other side's endpoint: at the gateway */
 	/* Timers: called at least every WORKER_TICK_NS. */
 	void (*tick)(struct worker *worker);
-	/* Orderly end: say BYE. */
-	void (*stop)(struct worker *worker);
+	/* Orderly end: says BYE to some sessions and ends them. Called until it returns false: nobody is left. */
+	bool (*stop)(struct worker *worker);
 };
 
 #define WORKER_TICK_NS (250 * NS_PER_MS)
@@ -82,13 +82,14 @@ struct worker {
 	int epoll_fd;
 	int wake_fd;
 	bool polls_writable; /* epoll waits for the socket to take more, and leaves the TUN alone */
-	bool tun_failed;     /* the TUN is gone */
-	unsigned icmp_left;  /* ICMP errors that may still be sent before the next tick */
+	uint64_t turns;
+	unsigned icmp_left; /* ICMP errors that may still be sent before the next tick */
 
 	/* written by the thread, read by others */
 	struct stats stats;
 	struct stage_recorder stages;
 	_Atomic uint32_t session_count;
+	_Atomic int tun_error; /* negative errno when the TUN is gone, which ends the thread */
 
 	/* written by others */
 	_Atomic bool stop CACHE_ALIGNED;
@@ -116,7 +117,8 @@ void worker_run(struct worker *worker);
 /* Ends worker_run(). Any thread; also safe before it started. */
 void worker_stop(struct worker *worker);
 
-/* Interrupts its sleep and lets the role's timers run at once. Any thread. */
+/* Interrupts its sleep and lets the role's timers run then; a busy worker comes to them within WORKER_TICK_NS. Any
+ * thread. */
 void worker_wake(struct worker *worker);
 
 /* One turn without sleeping: what arrived in both directions and what is due. Returns the number of messages and frames

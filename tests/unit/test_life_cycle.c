@@ -321,6 +321,42 @@ Test(life_cycle, a_silent_network_is_told_and_the_session_goes_on_meanwhile)
 	finish(h);
 }
 
+/* The rekey's HELLOs go unanswered before the silence is long enough to be one: it must be told all the same. */
+Test(life_cycle, a_gateway_that_dies_when_a_rekey_is_due_is_noticed_too)
+{
+	struct harness *h = START_UP(0);
+	struct client_role *role = &h->clients[0].role;
+	while (h->clock.monotonic - role->session->current->born < role->rekey_interval - 3 * NS_PER_S) {
+		cr_assert(pings(h));
+		harness_advance(h, NS_PER_S);
+	}
+	struct weather *weather = lose(h, ~0u);
+	for (unsigned second = 0; second < 40; second++) {
+		(void)harness_ping(h, 0, TO_GATEWAY);
+		harness_advance(h, NS_PER_S);
+	}
+	cr_assert_eq(h->clients[0].seen.state, CLIENT_RECONNECT);
+	cr_assert_geq(h->clients[0].seen.hellos, 3, "so that the name is looked up again");
+	weather->lose = 0;
+	cr_assert(harness_wait(h, 0, CLIENT_UP, 20 * NS_PER_S));
+	cr_assert(pings(h));
+	weather_free(weather);
+	finish(h);
+}
+
+/* A machine that slept for an hour wakes with a packet in each queue. */
+Test(life_cycle, a_key_that_died_in_sleep_neither_seals_nor_opens)
+{
+	struct harness *h = START_UP(0);
+	uint64_t sealed = client_count(h, STATS_udp_tx_data);
+	h->clock.monotonic += SESSION_KEY_MAX_AGE_NS;
+	cr_assert_not(harness_ping(h, 0, TO_GATEWAY));
+	cr_assert_eq(client_count(h, STATS_udp_tx_data), sealed);
+	cr_assert(harness_wait(h, 0, CLIENT_UP, 5 * NS_PER_S));
+	cr_assert(pings(h));
+	finish(h);
+}
+
 Test(life_cycle, a_client_that_restarts_gets_the_same_address_and_the_old_session_ends)
 {
 	struct harness *h = START_UP(0);

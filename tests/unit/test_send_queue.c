@@ -223,7 +223,7 @@ Test(send_queue, what_would_block_stays_and_is_not_changed)
 
 Test(send_queue, a_refused_train_goes_singly_byte_for_byte)
 {
-	static const int errors[] = {-EIO, -EMSGSIZE};
+	static const int errors[] = {-EIO, -EMSGSIZE, -EINVAL};
 	static uint8_t before[SEND_QUEUE_BYTES];
 	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
 		udp.count = udp.length = udp.step = 0;
@@ -243,7 +243,7 @@ Test(send_queue, a_refused_train_goes_singly_byte_for_byte)
 			cr_assert(endpoint_equal(&udp.taken[k].endpoint, &to));
 		}
 		cr_assert_eq(memcmp(udp.bytes, before, 1070), 0);
-		cr_assert_eq(udp.base.gso, errors[i] == -EMSGSIZE, "EIO: this device never will");
+		cr_assert_eq(udp.base.gso, errors[i] != -EIO, "EIO: this device never will");
 		cr_assert_eq(counter(STATS_udp_tx_fallback), i + 1);
 		cr_assert_eq(counter(STATS_udp_tx_data), 4 * (i + 1));
 	}
@@ -275,7 +275,7 @@ Test(send_queue, the_fallback_blocks_and_goes_on_as_well)
 
 Test(send_queue, other_errors_drop_and_count_data_only)
 {
-	static const int errors[] = {-ENOBUFS, -EPERM, -ENETUNREACH, -EINVAL};
+	static const int errors[] = {-ENOBUFS, -EPERM, -ENETUNREACH};
 	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
 		udp.script = &errors[i];
 		udp.steps = 1;
