@@ -26,7 +26,8 @@ struct peer {
 };
 
 struct peers {
-	struct peer *list; /* sorted by public key, in locked memory */
+	struct peer *list;    /* in locked memory */
+	struct peer **by_key; /* sorted by public key; the secrets themselves are not moved about */
 	size_t count;
 };
 

@@ -389,8 +389,17 @@ static void tick_session(struct worker *worker, struct session *session)
 
 static void gateway_tick(struct worker *worker)
 {
+	struct gateway_role *role = gateway(worker);
+	role->log_left = GATEWAY_LOG_PER_TICK;
+	if (role->log_missed != 0)
+		log_info("%u lines about sessions left out", role->log_missed);
+	role->log_missed = 0;
+
 	struct session *session, *following;
-	cds_list_for_each_entry_safe(session, following, &worker->sessions, node) tick_session(worker, session);
+	cds_list_for_each_entry_safe(session, following, &worker->sessions, node)
+	{
+		tick_session(worker, session);
+	}
 }
 
 static bool gateway_stop(struct worker *worker)

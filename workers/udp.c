@@ -341,11 +341,17 @@ void udp_close(struct udp_socket *socket)
 		socket->ops->close(socket);
 }
 
-uint16_t udp_port(const struct udp_socket *socket)
+void udp_address(const struct udp_socket *socket, struct sockaddr_in6 *bound)
 {
 	union address address = {0};
 	socklen_t length = sizeof address;
+	*bound = (struct sockaddr_in6){.sin6_family = AF_INET6};
 	if (getsockname(socket->fd, (struct sockaddr *)&address, &length) != 0)
-		return 0;
-	return ntohs(address.v6.sin6_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
+		return;
+	if (address.v6.sin6_family == AF_INET6) {
+		*bound = address.v6;
+	} else {
+		bound->sin6_port = address.v4.sin_port;
+		map_v4(&bound->sin6_addr, address.v4.sin_addr);
+	}
 }

@@ -63,5 +63,5 @@ struct udp_params {
 struct udp_socket *udp_open(const struct udp_params *params, struct error *error);
 void udp_close(struct udp_socket *socket); /* NULL is allowed */
 
-/* The port that the socket is bound to, host order. */
-uint16_t udp_port(const struct udp_socket *socket);
+/* The address and port that the kernel's socket is bound to. */
+void udp_address(const struct udp_socket *socket, struct sockaddr_in6 *address);

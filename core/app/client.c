@@ -51,10 +51,9 @@ static void resolved(void *context)
 {
 	struct client *client = context;
 	struct resolver_result *result = resolver_take(client->resolver);
-	if (result == NULL)
-		return;
-	if (result->count == 0) {
-		log_warning("Endpoint %s: %s; trying again", client->config->gateway.endpoint.host, result->failure);
+	if (result == NULL || result->count == 0) {
+		log_warning("Endpoint %s: %s; trying again", client->config->gateway.endpoint.host,
+			    result != NULL ? result->failure : "out of memory");
 		free(result);
 		client_network_retry_later(&client->network);
 		return;
@@ -64,25 +63,29 @@ static void resolved(void *context)
 	use_address(client);
 }
 
+static void look_up(struct client *client)
+{
+	if (resolver_start(client->resolver) != 0)
+		client_network_retry_later(&client->network);
+}
+
 static void retry_resolution(void *context)
 {
 	struct client *client = context;
 	client_network_retry_done(&client->network);
-	resolver_start(client->resolver);
+	look_up(client);
 }
 
 /* --- states
  * ------------------------------------------------------------------------------------------------------------ */
 
-static void apply_lease(struct client *client, const struct client_snapshot *snapshot)
+static void apply_lease(struct client *client, const struct wire_welcome *lease)
 {
-	struct error error = {0};
-	uint16_t mtu = snapshot->lease.mtu;
-	if (client_network_apply(&client->network, &snapshot->lease, &error) != 0)
-		log_error("%s", error.text);
-	client->tunnel.mtu = mtu;
+	client_network_apply(&client->network, lease);
+	const struct wire_welcome *applied = &client->network.applied;
+	const struct ip_prefix *leased[] = {&applied->address4, &applied->address6};
+	client->tunnel.mtu = applied->mtu;
 	client->tunnel.shown_address_count = 0;
-	const struct ip_prefix *leased[] = {&snapshot->lease.address4, &snapshot->lease.address6};
 	for (size_t i = 0; i < ARRAY_SIZE(leased); i++) {
 		if (leased[i]->address.family != 0)
 			client->tunnel.shown_addresses[client->tunnel.shown_address_count++] = *leased[i];
@@ -108,7 +111,7 @@ static void log_state(struct client *client, const struct client_snapshot *now)
 		log_warning("the gateway ended the session: %s; reconnecting",
 			    wire_bye_text((unsigned)now->bye_reason));
 	} else if (now->state == CLIENT_RECONNECT && before->state != CLIENT_RECONNECT) {
-		log_warning("no answer from the gateway for 15 s; reconnecting");
+		log_warning("the gateway is silent; reconnecting");
 	} else if (now->hellos == CLIENT_RESOLVE_AFTER) {
 		log_warning("no answer to %u handshakes; is the gateway up, UDP port %u open, and our public key "
 			    "listed there?",
@@ -123,11 +126,11 @@ static void state_changed(void *context)
 	if (snapshot == NULL)
 		return;
 	if (snapshot->state == CLIENT_CONFIRM || snapshot->state == CLIENT_UP)
-		apply_lease(client, snapshot);
+		apply_lease(client, &snapshot->lease);
 	log_state(client, snapshot);
 	if (snapshot->hellos != 0 && snapshot->hellos % CLIENT_RESOLVE_AFTER == 0) {
 		client->tried++;
-		resolver_start(client->resolver);
+		look_up(client);
 	}
 	/* A rekey passes through CONFIRM: it is no news when UP follows. */
 	if (snapshot->state != CLIENT_CONFIRM)
@@ -171,13 +174,14 @@ static int load(struct client *client, struct error *error)
 	return client->resolver != NULL ? 0 : -ENOMEM;
 }
 
-static void unload(struct client *client)
+static void client_free(struct client *client)
 {
 	free(client->resolved);
 	resolver_free(client->resolver);
 	client_role_deinit(&client->role);
 	secret_free(client->remote);
 	secret_free(client->identity);
+	secret_free(client);
 }
 
 static int serve(struct client *client, struct error *error)
@@ -193,7 +197,7 @@ static int serve(struct client *client, struct error *error)
 	result = tunnel_start(&client->tunnel, error);
 	if (result == 0) {
 		log_info("client on interface %s", client->tunnel.device.name);
-		resolver_start(client->resolver);
+		look_up(client);
 		const struct tunnel_watch watches[] = {
 			{client->role.snapshots.fd, state_changed},
 			{resolver_fd(client->resolver), resolved},
@@ -204,30 +208,59 @@ static int serve(struct client *client, struct error *error)
 	return result;
 }
 
+static void refresh(struct tunnel *tunnel)
+{
+	tunnel->sessions_active = atomic_load_explicit(&tunnel->worker->session_count, memory_order_relaxed);
+}
+
+/* In locked memory: it holds keys. */
+static struct client *client_new(const struct client_config *config, struct error *error)
+{
+	struct client *client = secret_new(sizeof *client);
+	if (client == NULL) {
+		error_set(error, -ENOMEM, "client: out of memory");
+		return NULL;
+	}
+	memset(client, 0, sizeof *client);
+	client->config = config;
+	client->role.snapshots.fd = client->role.targets.fd = -1;
+	if (load(client, error) == 0)
+		return client;
+	client_free(client);
+	return NULL;
+}
+
+int client_check(const struct client_config *config, struct error *error)
+{
+	struct client *client = client_new(config, error);
+	if (client == NULL)
+		return -EINVAL;
+	client_free(client);
+	return 0;
+}
+
 int client_run(const struct client_config *config, struct error *error)
 {
-	struct client client = {.config = config};
-	client.role.snapshots.fd = client.role.targets.fd = -1;
-	client.network.retry_fd = -1;
-	int result = load(&client, error);
+	struct client *client = client_new(config, error);
+	if (client == NULL)
+		return -EINVAL;
+	struct tunnel_params params = {
+		.role_name = "client",
+		.common = &config->common,
+		.role = &client_worker_role,
+		.role_state = &client->role,
+		.mtu = client->role.mtu,
+		.listen_port = config->listen_port,
+		.mark = config->route_table,
+		.max_sessions = 1,
+	};
+	int result = tunnel_open(&client->tunnel, &params, error);
 	if (result == 0) {
-		struct tunnel_params params = {
-			.role_name = "client",
-			.common = &config->common,
-			.role = &client_worker_role,
-			.role_state = &client.role,
-			.mtu = client.role.mtu,
-			.listen_port = config->listen_port,
-			.mark = config->route_table,
-			.max_sessions = 1,
-		};
-		result = tunnel_open(&client.tunnel, &params, error);
+		client->tunnel.refresh = refresh;
+		result = serve(client, error);
+		tunnel_close(&client->tunnel);
+		client_network_close(&client->network);
 	}
-	if (result == 0) {
-		result = serve(&client, error);
-		tunnel_close(&client.tunnel);
-		client_network_close(&client.network);
-	}
-	unload(&client);
+	client_free(client);
 	return result;
 }

@@ -12,6 +12,7 @@ enum {
 	UDP_HEADER = 8,
 	IPV4_HEADER = 20,
 	IPV6_HEADER = 40,
+	IPV6_LEAST_MTU = 1280,
 };
 
 static const uint8_t families[] = {4, 6};
@@ -68,25 +69,20 @@ void client_network_close(struct client_network *network)
 	network->retry_fd = -1;
 }
 
-static int add_routes(struct client_network *network, struct error *error)
+static int route_family(struct client_network *network, uint8_t family, struct error *error)
 {
 	const struct client_config *config = network->config;
 	uint32_t table = config->route_table;
 	for (size_t i = 0; i < config->gateway.allowed_ips.count; i++) {
-		int result = netlink_route_add(network->netlink, network->ifindex,
-					       &config->gateway.allowed_ips.items[i], table, error);
-		if (result != 0)
-			return result;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-		if (!has_family(config, families[i], false))
+		const struct ip_prefix *prefix = &config->gateway.allowed_ips.items[i];
+		if (prefix->address.family != family)
 			continue;
-		int result = netlink_rules_add(network->netlink, families[i], table, table, RULE_PRIORITY,
-					       has_family(config, families[i], true), error);
+		int result = netlink_route_add(network->netlink, network->ifindex, prefix, table, error);
 		if (result != 0)
 			return result;
 	}
-	return 0;
+	return netlink_rules_add(network->netlink, family, table, table, RULE_PRIORITY,
+				 has_family(config, family, true), error);
 }
 
 /* Own address without its network: who is reachable through the tunnel is for AllowedIPs to say. */
@@ -97,40 +93,54 @@ static struct ip_prefix host_prefix(const struct ip_prefix *leased)
 	return own;
 }
 
-static int change_address(struct client_network *network, const struct ip_prefix *before, const struct ip_prefix *now,
+static int change_address(struct client_network *network, struct ip_prefix *applied, const struct ip_prefix *leased,
 			  struct error *error)
 {
-	if (ip_address_equal(&before->address, &now->address))
+	if (ip_address_equal(&applied->address, &leased->address))
 		return 0;
 	int result = 0;
-	if (before->address.family != 0) {
-		struct ip_prefix old = host_prefix(before);
+	if (applied->address.family != 0) {
+		struct ip_prefix old = host_prefix(applied);
 		result = netlink_address_delete(network->netlink, network->ifindex, &old, error);
 	}
-	if (result == 0 && now->address.family != 0) {
-		struct ip_prefix own = host_prefix(now);
+	if (result == 0 && leased->address.family != 0) {
+		struct ip_prefix own = host_prefix(leased);
 		result = netlink_address_add(network->netlink, network->ifindex, &own, error);
 	}
+	if (result == 0)
+		*applied = *leased;
 	return result;
 }
 
-int client_network_apply(struct client_network *network, const struct wire_welcome *lease, struct error *error)
+/* One family, address and routes: the other one goes on when it fails. */
+static void apply_family(struct client_network *network, size_t family, struct ip_prefix *applied,
+			 const struct ip_prefix *leased)
+{
+	struct error error = {0};
+	int result = change_address(network, applied, leased, &error);
+	if (result == 0 && leased->address.family != 0 && !network->routed[family] &&
+	    network->config->route_table != 0 && has_family(network->config, families[family], false)) {
+		result = route_family(network, families[family], &error);
+		network->routed[family] = result == 0;
+	}
+	if (result != 0)
+		log_warning("%s; going on without IPv%u in the tunnel", error.text, families[family]);
+}
+
+void client_network_apply(struct client_network *network, const struct wire_welcome *lease)
 {
 	struct wire_welcome *applied = &network->applied;
-	int result = 0;
-	if (applied->mtu != lease->mtu)
-		result = netlink_link_set_mtu(network->netlink, network->ifindex, lease->mtu, error);
-	if (result == 0)
-		result = change_address(network, &applied->address4, &lease->address4, error);
-	if (result == 0)
-		result = change_address(network, &applied->address6, &lease->address6, error);
-	if (result == 0 && !network->routed && network->config->route_table != 0) {
-		result = add_routes(network, error);
-		network->routed = result == 0;
+	struct error error = {0};
+	if (applied->mtu != lease->mtu) {
+		if (netlink_link_set_mtu(network->netlink, network->ifindex, lease->mtu, &error) == 0)
+			applied->mtu = lease->mtu;
+		else
+			log_warning("%s", error.text);
 	}
-	if (result == 0)
-		*applied = *lease;
-	return result;
+	apply_family(network, 0, &applied->address4, &lease->address4);
+	/* The kernel has no IPv6 on a link that is narrower than IPv6 allows. */
+	static const struct ip_prefix none;
+	apply_family(network, 1, &applied->address6, lease->mtu >= IPV6_LEAST_MTU ? &lease->address6 : &none);
 }
 
 uint16_t client_network_mtu(struct client_network *network, const struct sockaddr_in6 *remote, uint16_t most)

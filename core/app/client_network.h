@@ -16,9 +16,9 @@ struct client_network {
 	const struct client_config *config;
 	struct netlink *netlink;
 	unsigned ifindex;
-	int retry_fd; /* a timer for the next try of what failed */
-	bool routed;
-	struct wire_welcome applied; /* session_id 0: nothing yet */
+	int retry_fd;		     /* a timer for the next try of what failed */
+	bool routed[2];		     /* IPv4, IPv6 */
+	struct wire_welcome applied; /* MTU and addresses that are set now */
 };
 
 /* Also removes rules that a run before left behind when it was killed. */
@@ -28,8 +28,9 @@ int client_network_open(struct client_network *network, unsigned ifindex, const 
 /* Takes the rules back; addresses and routes go with the interface. Also after a failed open. */
 void client_network_close(struct client_network *network);
 
-/* Makes the interface what the lease says; what is so already stays untouched. */
-int client_network_apply(struct client_network *network, const struct wire_welcome *lease, struct error *error);
+/* Makes the interface what the lease says; what is so already stays untouched. What fails is logged, and the rest is
+ * done. */
+void client_network_apply(struct client_network *network, const struct wire_welcome *lease);
 
 /* The largest inner packet on the route to the gateway, at most `most`; `most` when the route's MTU cannot be told. */
 uint16_t client_network_mtu(struct client_network *network, const struct sockaddr_in6 *remote, uint16_t most);

@@ -231,7 +231,8 @@ static void control_accept(struct control *control)
 		int fd = accept4(control->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
 			/* What is short now would be short at once again: the listen socket stays readable. */
-			control->out_of_memory = errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+			control->out_of_memory = errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+						 errno == ENOBUFS;
 			return;
 		}
 		struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};

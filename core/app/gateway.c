@@ -6,7 +6,7 @@
 #include "core/base/log.h"
 #include "workers/gateway_role.h"
 
-/* What the configuration becomes before anything of the system is touched. */
+/* In locked memory: it holds keys. */
 struct gateway {
 	struct handshake_identity *identity;
 	struct pool pool;
@@ -84,10 +84,14 @@ static int load(struct gateway *gateway, const struct gateway_config *config, st
 
 int gateway_check(const struct gateway_config *config, struct error *error)
 {
-	struct gateway gateway = {0};
-	int result = load(&gateway, config, error);
+	struct gateway *gateway = secret_new(sizeof *gateway);
+	if (gateway == NULL)
+		return error_set(error, -ENOMEM, "gateway: out of memory");
+	memset(gateway, 0, sizeof *gateway);
+	int result = load(gateway, config, error);
 	if (result == 0)
-		unload(&gateway);
+		unload(gateway);
+	secret_free(gateway);
 	return result;
 }
 
@@ -105,6 +109,7 @@ static uint32_t suite_mask(const struct gateway_config *config, const struct aea
 static void refresh(struct tunnel *tunnel)
 {
 	const struct gateway_role *role = tunnel->params.role_state;
+	tunnel->sessions_active = atomic_load_explicit(&role->active, memory_order_relaxed);
 	tunnel->sessions_max = tunnel->worker->table.mask + 1;
 	tunnel->pool_used = atomic_load_explicit(&role->pool->used, memory_order_relaxed);
 	tunnel->pool_size = role->pool->usable;
@@ -121,36 +126,40 @@ static int serve(struct gateway *gateway, const struct gateway_config *config, s
 	int result = tunnel_start(tunnel, error);
 	if (result != 0)
 		return result;
-	log_info("gateway on UDP port %u, interface %s, %zu peers, %u addresses to give out", udp_port(tunnel->udp),
+	char bound[ENDPOINT_TEXT_MAX];
+	log_info("gateway on UDP %s, interface %s, %zu peers, %u addresses to give out", tunnel_bound(tunnel, bound),
 		 tunnel->device.name, gateway->peers.count, gateway->pool.usable);
 	return tunnel_loop(tunnel, NULL, 0, NULL, error);
 }
 
 int gateway_run(const struct gateway_config *config, struct error *error)
 {
-	struct gateway gateway = {0};
-	int result = load(&gateway, config, error);
-	if (result != 0)
-		return result;
-
-	struct tunnel_params params = {
-		.role_name = "gateway",
-		.common = &config->common,
-		.role = &gateway_worker_role,
-		.role_state = &gateway.role,
-		.mtu = config->mtu,
-		.addresses = config->addresses.items,
-		.address_count = config->addresses.count,
-		.listen_port = config->listen_port,
-		.max_sessions = config->max_sessions,
-	};
-	if (config->listen_addresses.count != 0)
-		params.listen_address = config->listen_addresses.items[0];
-	result = tunnel_open(&gateway.tunnel, &params, error);
+	struct gateway *gateway = secret_new(sizeof *gateway);
+	if (gateway == NULL)
+		return error_set(error, -ENOMEM, "gateway: out of memory");
+	memset(gateway, 0, sizeof *gateway);
+	int result = load(gateway, config, error);
 	if (result == 0) {
-		result = serve(&gateway, config, error);
-		tunnel_close(&gateway.tunnel);
+		struct tunnel_params params = {
+			.role_name = "gateway",
+			.common = &config->common,
+			.role = &gateway_worker_role,
+			.role_state = &gateway->role,
+			.mtu = config->mtu,
+			.addresses = config->addresses.items,
+			.address_count = config->addresses.count,
+			.listen_port = config->listen_port,
+			.max_sessions = config->max_sessions,
+		};
+		if (config->listen_addresses.count != 0)
+			params.listen_address = config->listen_addresses.items[0];
+		result = tunnel_open(&gateway->tunnel, &params, error);
+		if (result == 0) {
+			result = serve(gateway, config, error);
+			tunnel_close(&gateway->tunnel);
+		}
+		unload(gateway);
 	}
-	unload(&gateway);
+	secret_free(gateway);
 	return result;
 }

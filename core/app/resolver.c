@@ -52,7 +52,7 @@ static struct resolver_result *resolve(const struct resolver *resolver)
 {
 	struct resolver_result *result = calloc(1, sizeof *result);
 	if (result == NULL)
-		return NULL;
+		return NULL; /* the fd wakes the taker, who finds nothing */
 	/* V4MAPPED and ALL: the list keeps the system's order of preference, with IPv4 addresses mapped. */
 	struct addrinfo hints = {
 		.ai_family = AF_INET6, .ai_socktype = SOCK_DGRAM, .ai_flags = AI_V4MAPPED | AI_ALL | AI_NUMERICSERV};
@@ -73,27 +73,28 @@ static void *thread_main(void *argument)
 {
 	struct resolver *resolver = argument;
 	struct resolver_result *result = resolve(resolver);
+	free(mailbox_post(&resolver->results, result));
 	atomic_store_explicit(&resolver->busy, false, memory_order_release);
-	if (result != NULL)
-		free(mailbox_post(&resolver->results, result));
 	put(resolver);
 	return NULL;
 }
 
-void resolver_start(struct resolver *resolver)
+int resolver_start(struct resolver *resolver)
 {
 	if (atomic_exchange_explicit(&resolver->busy, true, memory_order_acq_rel))
-		return;
+		return 0;
 	pthread_attr_t attributes;
 	pthread_t thread;
 	pthread_attr_init(&attributes);
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	atomic_fetch_add_explicit(&resolver->references, 1, memory_order_relaxed);
-	if (pthread_create(&thread, &attributes, thread_main, resolver) != 0) {
+	int failure = pthread_create(&thread, &attributes, thread_main, resolver);
+	pthread_attr_destroy(&attributes);
+	if (failure != 0) {
 		atomic_store_explicit(&resolver->busy, false, memory_order_release);
 		put(resolver);
 	}
-	pthread_attr_destroy(&attributes);
+	return -failure;
 }
 
 int resolver_fd(const struct resolver *resolver)

@@ -24,11 +24,11 @@ struct resolver *resolver_new(const char *host, uint16_t port, struct error *err
 /* Does not wait for a resolution under way: its thread ends by itself. NULL is allowed. */
 void resolver_free(struct resolver *resolver);
 
-/* Starts resolving unless that is under way. */
-void resolver_start(struct resolver *resolver);
+/* Starts resolving unless that is under way. 0, or a negative errno: no thread could be made, and nothing will come. */
+int resolver_start(struct resolver *resolver);
 
 /* Readable when a result waits. */
 int resolver_fd(const struct resolver *resolver);
 
-/* The newest result or NULL; the caller frees it with free(3). */
+/* The newest result; the caller frees it with free(3). NULL: there is none, or memory was short. */
 struct resolver_result *resolver_take(struct resolver *resolver);

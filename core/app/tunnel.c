@@ -32,6 +32,13 @@ static int64_t queue_overflows(int fd)
 	return info[SK_MEMINFO_DROPS];
 }
 
+const char *tunnel_bound(const struct tunnel *tunnel, char text[ENDPOINT_TEXT_MAX])
+{
+	struct sockaddr_in6 bound;
+	udp_address(tunnel->udp, &bound);
+	return sockaddr_format(&bound, text);
+}
+
 /* Fills the source and hands it to one of the reports; what it points to lives on this stack. */
 static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report_source *source))
 {
@@ -39,8 +46,7 @@ static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report
 	const char *addresses[ARRAY_SIZE(tunnel->shown_addresses)], *listens[1] = {listen};
 	for (size_t i = 0; i < tunnel->shown_address_count; i++)
 		addresses[i] = ip_prefix_format(&tunnel->shown_addresses[i], address_text[i]);
-	struct sockaddr_in6 bound = {.sin6_family = AF_INET6, .sin6_port = htons(udp_port(tunnel->udp))};
-	sockaddr_format(&bound, listen);
+	tunnel_bound(tunnel, listen);
 
 	struct report_suite suites[AEAD_SUITE_LAST];
 	size_t suite_count = 0;
@@ -56,8 +62,7 @@ static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report
 	};
 	const struct report_thread thread = {
 		.name = "worker 0", .cpu = -1, .stats = &tunnel->worker->stats, .stages = &tunnel->worker->stages};
-	if (tunnel->refresh != NULL)
-		tunnel->refresh(tunnel);
+	tunnel->refresh(tunnel);
 
 	const struct report_source source = {
 		.role = tunnel->params.role_name,
@@ -74,8 +79,7 @@ static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report
 		.offload_count = ARRAY_SIZE(offloads),
 		.suites = suites,
 		.suite_count = suite_count,
-		.sessions = {.active = atomic_load_explicit(&tunnel->worker->session_count, memory_order_relaxed),
-			     .max = tunnel->sessions_max},
+		.sessions = {.active = tunnel->sessions_active, .max = tunnel->sessions_max},
 		.pool = {.used = tunnel->pool_used, .size = tunnel->pool_size},
 		.udp = {.receive_buffer = socket_buffer(tunnel->udp->fd, SO_RCVBUF),
 			.send_buffer = socket_buffer(tunnel->udp->fd, SO_SNDBUF),
@@ -122,8 +126,8 @@ static int open_signals(struct tunnel *tunnel, struct error *error)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
-	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
-		return error_set(error, -errno, "signals: %s", strerror(errno));
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* fails for a bad first argument only */
+	(void)signal(SIGPIPE, SIG_IGN);
 	tunnel->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	tunnel->exit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (tunnel->signal_fd < 0 || tunnel->exit_fd < 0)
@@ -280,6 +284,15 @@ static bool take_signal(struct tunnel *tunnel)
 	return true;
 }
 
+static int worker_ended(const struct tunnel *tunnel, struct error *error)
+{
+	int code = atomic_load_explicit(&tunnel->worker->tun_error, memory_order_relaxed);
+	if (code == -EBADFD)
+		return error_set(error, code, "interface %s: it was removed by somebody else; start again",
+				 tunnel->device.name);
+	return error_set(error, code, "interface %s: read: %s", tunnel->device.name, strerror(-code));
+}
+
 int tunnel_loop(struct tunnel *tunnel, const struct tunnel_watch *watches, size_t count, void *context,
 		struct error *error)
 {
@@ -297,8 +310,7 @@ int tunnel_loop(struct tunnel *tunnel, const struct tunnel_watch *watches, size_
 		if (polled[0].revents != 0 && take_signal(tunnel))
 			return 0;
 		if (polled[1].revents != 0)
-			return error_set(error, -EIO, "interface %s: it was removed by somebody else; start again",
-					 tunnel->device.name);
+			return worker_ended(tunnel, error);
 		if (polled[2].revents != 0)
 			control_poll(tunnel->control);
 		for (size_t i = 0; i < count; i++) {

@@ -52,12 +52,15 @@ struct tunnel {
 	unsigned mtu;			     /* of the interface now */
 	struct ip_prefix shown_addresses[2]; /* for status */
 	size_t shown_address_count;
-	uint32_t sessions_max, pool_used, pool_size; /* for status; filled by `refresh` */
-	void (*refresh)(struct tunnel *tunnel);
+	uint32_t sessions_active, sessions_max, pool_used, pool_size; /* for status; filled by `refresh` */
+	void (*refresh)(struct tunnel *tunnel);			      /* set before tunnel_start() */
 };
 
 /* Blocks the signals of all threads to come and opens everything; on failure nothing is left behind. */
 int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struct error *error);
+
+/* The outer address and port in use, as text. */
+const char *tunnel_bound(const struct tunnel *tunnel, char text[ENDPOINT_TEXT_MAX]);
 
 /* Starts the worker's thread. */
 int tunnel_start(struct tunnel *tunnel, struct error *error);

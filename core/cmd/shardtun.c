@@ -32,9 +32,10 @@ static enum cli_status run(const char *path)
 		return cli_fail(&program, CLI_CONFIG, &error);
 	log_set_level(config->common.log_level);
 	enum cli_status status = CLI_OK;
-	int result = client_run(config, &error);
-	if (result != 0)
-		status = cli_fail(&program, result == -EINVAL ? CLI_CONFIG : CLI_FAILED, &error);
+	if (client_check(config, &error) != 0)
+		status = cli_fail(&program, CLI_CONFIG, &error);
+	else if (client_run(config, &error) != 0)
+		status = cli_fail(&program, CLI_FAILED, &error);
 	config_free_client(config);
 	return status;
 }
