@@ -3,6 +3,8 @@
  * gateway uses them. */
 #include "tests/harness/unit.h"
 
+TestSuite(addresses, .timeout = 60);
+
 static uint32_t index_of(struct harness *h, size_t client)
 {
 	const struct session *session = harness_gateway_session(h, client);

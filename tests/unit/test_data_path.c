@@ -10,7 +10,7 @@ static void fill_payload(void)
 	struct random random = {.state = 11};
 	random_fill(&random, payload, sizeof payload);
 }
-TestSuite(data_path, .init = fill_payload);
+TestSuite(data_path, .init = fill_payload, .timeout = 60);
 
 static struct node *sender(struct harness *h, enum direction direction)
 {

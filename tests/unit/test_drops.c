@@ -4,6 +4,8 @@
 
 #include "tests/harness/unit.h"
 
+TestSuite(drops, .timeout = 60);
+
 /* What a node has dropped so far, and that since then it dropped `packets` for one reason and none for others. */
 static struct stats_snapshot snapshot(const struct node *node)
 {

@@ -2,6 +2,8 @@
 /* Sessions from their first HELLO to their end, on a clock that the tests move: core/PROTOCOL.md, 4. */
 #include "tests/harness/unit.h"
 
+TestSuite(life_cycle, .timeout = 60);
+
 /* --- handshake -------------------------------------------------------------------------------------------------------
  */
 

@@ -2,6 +2,8 @@
 /* New keys for a session that lives on: epochs, previous and next keys, limits of age and number. */
 #include "tests/harness/unit.h"
 
+TestSuite(rekey, .timeout = 60);
+
 static const uint32_t confirmations = 1 << WIRE_CLIENT_ACK;
 
 static struct session *at_gateway(struct harness *h)
