@@ -250,7 +250,7 @@ static void open_client(struct harness *h, size_t i)
 
 struct harness *harness_new(const struct harness_options *options)
 {
-	log_set_level(LOG_LEVEL_WARNING);
+	log_set_level(LOG_LEVEL_ERROR);
 	must(keys_init(NULL) == 0, "keys");
 	struct harness *h = calloc(1, sizeof *h);
 	must(h != NULL, "memory");

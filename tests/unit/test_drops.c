@@ -398,6 +398,31 @@ Test(drops, a_train_counts_by_datagram)
 	finish(h);
 }
 
+/* A train of HELLOs is one message, so one turn: the first is answered, some are stale, the rest not even looked at. */
+Test(drops, a_flood_of_hellos_is_not_worked_off_at_once)
+{
+	enum { COUNT = 50, BUDGET = 32 };
+	struct harness *h = START_UP(0);
+	struct stats_snapshot before = snapshot(&h->gateway.node);
+	hello(h, message);
+	for (unsigned i = 1; i < COUNT; i++)
+		memcpy(message + i * WIRE_HELLO_SIZE, message, WIRE_HELLO_SIZE);
+	struct udp_message train = {
+		.data = message,
+		.length = COUNT * WIRE_HELLO_SIZE,
+		.segment_size = WIRE_HELLO_SIZE,
+		.endpoint = {.remote = network_address("198.51.100.99", 9), .local = h->gateway_address.sin6_addr},
+	};
+	cr_assert(link_inject(&h->gateway.node.link, &train));
+	harness_pump(h);
+	struct stats_snapshot after = snapshot(&h->gateway.node);
+	cr_assert_eq(after.counters[STATS_rx_hello] - before.counters[STATS_rx_hello], 1);
+	cr_assert_eq(after.drops[DROP_STALE], BUDGET - 1);
+	cr_assert_eq(after.drops[DROP_HELLO_RATE], COUNT - BUDGET);
+	cr_assert(pings(h));
+	finish(h);
+}
+
 static void expect_at_client(struct harness *h, const uint8_t *bytes, uint32_t length, enum drop_reason reason,
 			     const char *what)
 {

@@ -273,6 +273,24 @@ Test(send_queue, the_fallback_blocks_and_goes_on_as_well)
 	cr_assert_eq(queue.count, 0);
 }
 
+/* At the end of the worker: what nobody will take is lost, and said to be. */
+Test(send_queue, what_is_discarded_is_counted)
+{
+	add_many(6, 200);
+	add_many(90, 100);
+	cr_assert(add(0, 0, 26));
+	SCRIPT(-EMSGSIZE, 1, 1, -EAGAIN);
+	flush();
+	cr_assert(queue.blocked);
+	send_queue_discard(&queue, &stats);
+	cr_assert_eq(stats.drops[DROP_OUT_SEND], 96 - 2, "two were sent, and a control message is no packet");
+	cr_assert_eq(counter(STATS_udp_tx_data), 2);
+	cr_assert_not(queue.blocked);
+	add_many(3, 100);
+	flush();
+	cr_assert_eq(counter(STATS_udp_tx_data), 5, "it is as good as new");
+}
+
 Test(send_queue, other_errors_drop_and_count_data_only)
 {
 	static const int errors[] = {-ENOBUFS, -EPERM, -ENETUNREACH};
