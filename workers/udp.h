@@ -64,4 +64,4 @@ struct udp_socket *udp_open(const struct udp_params *params, struct error *error
 void udp_close(struct udp_socket *socket); /* NULL is allowed */
 
 /* The address and port that the kernel's socket is bound to. */
-void udp_address(const struct udp_socket *socket, struct sockaddr_in6 *address);
+void udp_address(const struct udp_socket *socket, struct sockaddr_in6 *bound);
