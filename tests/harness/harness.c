@@ -451,6 +451,10 @@ static bool gateway_problem(struct harness *h)
 		active += peer->active != NULL;
 		pending += peer->pending != NULL;
 		used += peer->active != NULL || peer->pending != NULL;
+		if (peer->pending != NULL && peer->active != NULL && peer->active->next != NULL) {
+			snprintf(h->problem, sizeof h->problem, "a peer has two pending handshakes");
+			return true;
+		}
 		for (size_t k = 0; k < ARRAY_SIZE(of); k++) {
 			if (of[k] == NULL || (k == 1 && of[0] != NULL && of[0]->pool_index == of[1]->pool_index))
 				continue;

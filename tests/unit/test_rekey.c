@@ -288,6 +288,30 @@ Test(rekey, naming_another_peers_session_makes_a_new_one)
 	finish(h);
 }
 
+/* Two processes with one key: the first has the session, the second asks for one and hears nothing, the first rekeys.
+ */
+Test(rekey, takes_the_place_of_a_pending_new_session)
+{
+	struct harness *h = START(.clients = 2, .listed = 1);
+	h->clients[1].identity = h->clients[0].identity;
+	h->clients[1].remote = h->clients[0].remote;
+	harness_connect(h, 0);
+	cr_assert(harness_wait(h, 0, CLIENT_UP, NS_PER_S));
+	harness_advance(h, NS_PER_S);
+	struct weather *weather = lose(h, 1 << WIRE_WELCOME);
+	harness_connect(h, 1);
+	harness_pump(h);
+	cr_assert_not_null(harness_peer(h, 0)->pending);
+	harness_stop_client(h, 1, false);
+	h->clients[0].role.rekey_interval = 0;
+	cr_assert(harness_ping(h, 0, TO_GATEWAY));
+	harness_advance(h, NS_PER_S);
+	cr_assert_null(harness_peer(h, 0)->pending);
+	cr_assert_not_null(at_gateway(h)->next);
+	weather_free(weather);
+	finish(h);
+}
+
 Test(rekey, a_hello_that_is_refused_leaves_a_pending_rekey_alone)
 {
 	struct harness *h = START_UP(.max_sessions = 1);
