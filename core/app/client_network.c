@@ -59,7 +59,9 @@ void client_network_close(struct client_network *network)
 {
 	struct error error = {0};
 	if (network->netlink != NULL) {
-		if (network->config->route_table != 0 && delete_rules(network, &error) != 0)
+		/* Twice: a rule that stays outlives us, and the kernel may be short of memory for a moment only. */
+		if (network->config->route_table != 0 && delete_rules(network, &error) != 0 &&
+		    delete_rules(network, &error) != 0)
 			log_warning("%s", error.text);
 		netlink_close(network->netlink);
 	}
