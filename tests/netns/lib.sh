@@ -346,7 +346,7 @@ client_start() {
 	wait_for 15 pings client 10.8.0.1
 }
 
-# Ends both and checks how.
+# Ends both and checks how. (Not by check: in its subshell they are nobody's children.)
 both_stop() {
 	local client=0 gateway=0
 	stop client || client=$?
@@ -412,13 +412,14 @@ figure_is() { # client|gateway NAME VALUE
 
 # What a client or gateway made in its namespace, or $dir, is gone: interface, policy rules, routes, control socket.
 nothing_left() { # client|gateway
-	local left
+	local left namespace=st-$$-$1
+	# ip's own way into a namespace is quicker than ns, and this is asked often.
 	left=$(
-		ns "$1" ip -o link show dev shardtun0 2>/dev/null
-		ns "$1" ip rule show | grep -w 21845
-		ns "$1" ip -6 rule show | grep -w 21845
-		ns "$1" ip route show table 21845 2>/dev/null
-		ns "$1" ip -6 route show table 21845 2>/dev/null
+		ip -n "$namespace" -o link show dev shardtun0 2>/dev/null
+		ip -n "$namespace" rule show | grep -w 21845
+		ip -n "$namespace" -6 rule show | grep -w 21845
+		ip -n "$namespace" route show table 21845 2>/dev/null
+		ip -n "$namespace" -6 route show table 21845 2>/dev/null
 		ls "$dir/$1.sock" 2>/dev/null
 		true
 	)

@@ -90,7 +90,7 @@ attack replay reorder spoof
 attack stale-hello unknown-peer wrong-psk
 # What is reserved for handshakes that nobody confirmed is free again after 10 s.
 check "there is the one session, when all is over" wait_for 20 figure_is gateway sessions.active 1
-check "with the one address" figure_is gateway pool.used 1
+check "with the one address" wait_for 20 figure_is gateway pool.used 1
 status=0
 stop flow || status=$?
 check "the client's TCP connection lived through all of it" test "$status" -eq 0

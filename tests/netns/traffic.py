@@ -7,7 +7,8 @@
     traffic.py udp ADDRESS SIZE...            datagrams of these payload sizes, or ranges (0-1392), one at a time
     traffic.py gso ADDRESS SEGMENT COUNT N    N super-datagrams (UDP_SEGMENT) of COUNT segments there and back
     traffic.py raw ADDRESS SIZE...            IP protocol 253, which is for experiments
-    traffic.py flow ADDRESS                   one TCP connection that is never idle, until SIGTERM
+    traffic.py flow ADDRESS                   one TCP connection that is never idle, until SIGTERM; at SIGUSR1
+                                              it says "alive" once the next answer came
 
 Several follow each other with a + between them: traffic.py udp ADDRESS 0-9 + tcp ADDRESS 1000. Each prints one line;
 the exit status is 1 when anything is missing or changed, and then the rest is left out. Datagrams may be lost on a busy machine, so
@@ -283,8 +284,9 @@ def gso(address, segment, count, trains):
 
 
 def flow(address):
-    stop = []
+    stop, asked = [], []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    signal.signal(signal.SIGUSR1, lambda *_: asked.append(True))
     count, longest, last = 0, 0.0, time.monotonic()
     with connect(address, FLOW_PORT) as connection:
         connection.settimeout(60)
@@ -294,6 +296,9 @@ def flow(address):
             connection.sendall(request)
             if receive_exactly(connection, len(request)) != request:
                 raise Wrong("what came back was changed")
+            if asked:
+                asked.clear()
+                print("alive", flush=True)
             count += 1
             now = time.monotonic()
             longest, last = max(longest, now - last), now

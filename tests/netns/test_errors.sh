@@ -1,0 +1,178 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# What keeps either program from starting is one clear line and an exit status, and leaves nothing behind: the mistakes
+# that people make, and then every system call of the start made to fail, one after the other.
+# shellcheck disable=SC2119 # the options are optional
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+topology_up
+
+declare -A command=([gateway]="$BUILD/shardtund -c" [client]="$BUILD/shardtun run")
+
+# Starts it by way of WRAPPER, in a shell with the file's name as $1, and expects it to fail.
+refused() { # DESCRIPTION gateway|client STATUS PATTERN [WRAPPER]
+	local status=0
+	# shellcheck disable=SC2086 # the command is more than one word
+	timeout 20 ip netns exec "st-$$-$2" sh -c "${5:-exec \"\$@\"}" sh ${command[$2]} "$dir/$2.conf" \
+		>"$dir/out.log" 2>"$dir/failed.log" </dev/null || status=$?
+	check "$1: status $3" test "$status" -eq "$3"
+	check "$1: one line, and it tells" grep -qE "^shardtund?: .*$4" "$dir/failed.log"
+	check "$1: no other" test "$(wc -l <"$dir/failed.log")" -eq 1 -a ! -s "$dir/out.log"
+	rm "$dir/failed.log"
+}
+
+refused_clean() { # as refused
+	refused "$@"
+	check "$1: nothing is left" nothing_left "$2"
+}
+
+# --- files ---
+gateway_config
+client_config
+for side in gateway client; do
+	chmod 644 "$dir/$side.key"
+	refused_clean "$side: a key that others can read" "$side" 3 "$side\\.key: .*chmod"
+	mv "$dir/$side.key" "$dir/away.key"
+	refused_clean "$side: no key" "$side" 3 "$side\\.key: .*No such file"
+	mv "$dir/away.key" "$dir/$side.key"
+	chmod 600 "$dir/$side.key"
+done
+
+# --- addresses and ports ---
+gateway_config "ListenAddress = 192.0.2.99"
+refused_clean "ListenAddress of another machine" gateway 1 "ListenAddress 192.0.2.99: no interface of this machine has it"
+gateway_config
+start holder gateway python3 -c 'import socket, time
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(("0.0.0.0", 5555))
+time.sleep(1000)'
+wait_for 10 listens gateway udp 5555
+refused_clean "a port that another program has" gateway 1 "UDP port 5555: in use by another process"
+kill_hard holder
+
+# --- another shardtund: the same port, interface, control socket ---
+gateway_start
+cp "$dir/gateway.conf" "$dir/first.conf"
+second() { # sed script for its file
+	sed -e "$1" "$dir/first.conf" >"$dir/gateway.conf"
+}
+second 's/shardtun0/shardtun1/; s/gateway.sock/second.sock/'
+refused "the port of another shardtund" gateway 1 "UDP port 5555: in use by another process"
+second 's/5555/5556/; s/gateway.sock/second.sock/'
+refused "the interface of another shardtund" gateway 1 "interface shardtun0: .*another process holds"
+second 's/5555/5556/; s/shardtun0/shardtun1/'
+refused "the control socket of another shardtund" gateway 1 "control socket .*gateway.sock: another daemon answers"
+second 's/5555/5556/; s/shardtun0/shardtun1/; s/gateway.sock/client.key/'
+refused "a file in place of the control socket" gateway 1 "control socket .*client.key: something that is no socket"
+check "that file is still there" "$BUILD/shardtun" pubkey <"$dir/client.key"
+check "none of them left a socket or an interface" test ! -e "$dir/second.sock" -a -z "$(ns gateway ip -o link show dev shardtun1 2>/dev/null)"
+check "the first one does not mind" figure_is gateway sessions.active 0
+status=0
+stop gateway || status=$?
+check "and ends well" test "$status" -eq 0
+gateway_config
+
+# --- the machine ---
+for side in gateway client; do
+	ns "$side" ip link add shardtun0 type veth peer name other
+	refused "$side: an interface of another kind has the name" "$side" 1 "interface shardtun0: .*another kind"
+	check "$side: and keeps it" ns "$side" ip link delete shardtun0
+	# shellcheck disable=SC2016 # the inner shell's arguments
+	refused_clean "$side: no /dev/net/tun" "$side" 1 "/dev/net/tun: No such file.*modprobe tun" \
+		'exec unshare --mount sh -c "mount -t tmpfs none /dev/net && exec \"\$@\"" sh "$@"'
+	# The files of root's directory, for one who is nobody.
+	chmod 711 "$dir"
+	mkdir -m 700 "$dir/nobody"
+	cp "$dir"/*.key "$dir"/*.psk "$dir/nobody/"
+	cp "$dir/$side.conf" "$dir/root.conf"
+	sed -E "s|= (.*\\.(key\|psk\|sock))|= $dir/nobody/\\1|" "$dir/root.conf" >"$dir/$side.conf"
+	chown -R nobody "$dir/nobody"
+	chmod 644 "$dir/$side.conf"
+	# shellcheck disable=SC2016 # the inner shell's arguments
+	refused_clean "$side: nobody's rights" "$side" 1 "(as root|CAP_NET_ADMIN)" \
+		'exec setpriv --reuid nobody --clear-groups "$@"'
+	check "$side: no socket in nobody's directory" test ! -e "$dir/nobody/$side.sock"
+	mv "$dir/root.conf" "$dir/$side.conf"
+	rm -r "$dir/nobody"
+done
+
+# --- every system call, one after the other ---
+ended() { # LOG PID
+	gone "$2" || [[ $(<"$1") =~ info:\ (gateway\ on\ UDP|connected:) ]]
+}
+
+declare -A socket=([gateway]=injured.sock [client]=client.sock)
+
+# Starts it with the Nth CALL failing: prints nothing when all is well, else what is wrong. Status 9: there is no Nth.
+fails_once() { # gateway|client NAMESPACE CALL ERROR N
+	local log=$dir/$1-$3-$5.out trace=$dir/$1-$3-$5.trace pid status=0 own
+	: >"$log" # it is looked into at once
+	# shellcheck disable=SC2086 # the command is more than one word
+	ip netns exec "st-$$-$2" strace -D -f --seccomp-bpf -qq -o "$trace" -e "trace=$3" -e "inject=$3:error=$4:when=$5" \
+		${command[$1]} "$dir/$1.conf" </dev/null >"$log" 2>&1 &
+	pid=$!
+	if ! wait_for 15 ended "$log" "$pid"; then
+		echo "$3 $5 $4: neither up nor ended within 15 s"
+		kill -KILL "$pid"
+	elif ! gone "$pid"; then
+		kill -TERM "$pid"
+		wait_for 10 gone "$pid" || kill -KILL "$pid"
+		wait "$pid" || status=$?
+		[[ $status -eq 0 ]] || echo "$3 $5 $4: it started, and ended with status $status"
+	else
+		wait "$pid" || status=$?
+		# What could be done before the failure may be told: "info:".
+		own=$(grep -vc '^info: ' "$log" || true)
+		[[ $status -ne 0 && $status -lt 128 ]] || echo "$3 $5 $4: status $status"
+		[[ $own -eq 1 ]] || echo "$3 $5 $4: $own lines: $(cat "$log")"
+	fi
+	nothing_left "$2" || echo "... after $3 $5 $4"
+	[[ ! -e $dir/${socket[$1]} ]] || echo "$3 $5 $4: the control socket is left"
+	grep -q INJECTED "$trace" 2>/dev/null || return 9
+}
+
+# Prints how many calls were made to fail.
+fail_all() { # gateway|client NAMESPACE CALL:ERROR...
+	local which=$1 namespace=$2 call n status count=0
+	shift 2
+	for call in "$@"; do
+		for ((n = 1; n <= 100; n++)); do
+			status=0
+			fails_once "$which" "$namespace" "${call%:*}" "${call#*:}" $n >>"$dir/$which-failures" || status=$?
+			[[ $status -eq 0 ]] || break
+			count=$((count + 1))
+		done
+	done
+	echo "$count" >"$dir/$which-count"
+}
+
+empty() { # FILE
+	cat "$1"
+	[[ ! -s $1 ]]
+}
+
+if strace -qq -f --seccomp-bpf -e trace=none true 2>/dev/null; then
+	calls=(socket:ENOMEM bind:EACCES setsockopt:ENOPROTOOPT ioctl:EPERM sendto:ENOBUFS recvmsg:ENOMEM epoll_create1:EMFILE
+		epoll_ctl:ENOSPC eventfd2:EMFILE timerfd_create:EMFILE signalfd4:EMFILE clone3:EAGAIN listen:EADDRINUSE
+		chmod:EROFS fchmod:EPERM mkdir:EROFS getsockname:ENOBUFS mlock:ENOMEM openat:EMFILE)
+	# The injured gateway lives where the host is; the injured client has a whole one.
+	gateway_config
+	client_config
+	gateway_start
+	cp "$dir/gateway.conf" "$dir/whole.conf"
+	sed -i 's/gateway.sock/injured.sock/' "$dir/gateway.conf"
+	touch "$dir/gateway-failures" "$dir/client-failures"
+	fail_all gateway host "${calls[@]}" &
+	fail_all client client "${calls[@]}"
+	wait $!
+	for side in gateway client; do
+		check "$side: each of $(cat "$dir/$side-count") system calls that failed was an error or no matter" \
+			empty "$dir/$side-failures"
+		check "$side: they were many" test "$(cat "$dir/$side-count")" -gt 40
+	done
+else
+	skip "every system call of the start made to fail" "no strace with --seccomp-bpf"
+fi
+
+done_testing
