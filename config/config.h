@@ -90,6 +90,7 @@ struct gateway_config {
 	uint32_t rekey_interval;  /* seconds */
 	uint32_t session_timeout; /* seconds */
 	bool client_to_client;
+	bool reset;
 	struct config_peer *peers; /* in the file's order */
 	size_t peer_count;
 };

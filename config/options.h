@@ -53,6 +53,8 @@
 	  "seconds after which clients renew keys")                                                            \
 	X(SessionTimeout, number, 30, 604800, session_timeout, "7200", "30..604800",                           \
 	  "seconds of silence after which a session ends")                                                     \
+	X(Reset, yes_no, 0, 0, reset, "yes", "yes|no",                                                         \
+	  "tell clients whose session we do not know, so that they are back at once after a crash of ours")    \
 	X(ClientToClient, yes_no, 0, 0, client_to_client, "no", "yes|no", "let clients reach each other")      \
 	TUNING_OPTIONS(X)
 

@@ -19,7 +19,7 @@ enum wire_type {
 	WIRE_BYE = 5,
 	WIRE_KEEPALIVE = 6,
 	WIRE_COOKIE = 7, /* reserved */
-	WIRE_RESET = 8,	 /* reserved */
+	WIRE_RESET = 8,
 };
 
 enum {
@@ -48,6 +48,7 @@ enum {
 	WIRE_CHALLENGE_SIZE = 16,
 	WIRE_SUITES_MAX = 8,
 	WIRE_RESET_TOKEN_SIZE = 16,
+	WIRE_RESET_SIZE = WIRE_HEADER_SIZE + WIRE_RESET_TOKEN_SIZE,
 	WIRE_DNS_MAX = 8, /* that we send or keep; more are ignored */
 	WIRE_ROUTES_MAX = 48,
 	WIRE_MTU_MIN = 576,

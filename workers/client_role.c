@@ -7,6 +7,7 @@
 #define HELLO_FIRST_NS NS_PER_S
 #define HELLO_MOST_NS  (16 * NS_PER_S)
 enum { REKEY_LEAST_S = 10, REKEY_MOST_S = 86400 }; /* whatever the gateway wishes */
+#define RESET_FIRST_NS	(10 * NS_PER_S)		   /* between handshakes that a RESET asked for; doubling */
 #define ACK_INTERVAL_NS (250 * NS_PER_MS)
 #define ACK_GIVE_UP_NS	(5 * NS_PER_S)
 
@@ -113,6 +114,8 @@ static struct session *session_for(struct worker *worker, const struct wire_welc
 	if (role->session != NULL)
 		worker_end_session(worker, role->session);
 	role->session = session;
+	role->reset_due = 0;
+	role->reset_wait = RESET_FIRST_NS;
 	worker_add_session(worker, session);
 	stats_add(&worker->stats, sessions_started, 1);
 	return session;
@@ -163,9 +166,31 @@ static bool take_welcome(struct worker *worker, const struct wire_welcome *welco
 	return true;
 }
 
+/* A hint, no more: keys and session stay until a WELCOME was accepted. */
+static enum drop_reason client_reset(struct worker *worker, const struct datagram *datagram)
+{
+	struct client_role *role = client(worker);
+	if (datagram->length != WIRE_RESET_SIZE)
+		return DROP_OVERSIZED; /* a shorter one is a runt of any type */
+	if (role->session == NULL || role->session->id != wire_session_id(datagram->data) ||
+	    sodium_memcmp(datagram->data + WIRE_HEADER_SIZE, role->lease.reset_token, WIRE_RESET_TOKEN_SIZE) != 0)
+		return DROP_UNEXPECTED;
+	stats_add(&worker->stats, rx_reset, 1);
+	if (role->handshaking || worker->now < role->reset_due)
+		return DROP_NONE;
+	role->reset_due = worker->now + role->reset_wait;
+	role->reset_wait *= 2;
+	start_handshake(worker, 0);
+	worker->next_tick = 0;
+	publish(role, CLIENT_RECONNECT);
+	return DROP_NONE;
+}
+
 static enum drop_reason client_handshake(struct worker *worker, const struct datagram *datagram)
 {
 	struct client_role *role = client(worker);
+	if (wire_type(datagram->data) == WIRE_RESET)
+		return client_reset(worker, datagram);
 	if (wire_type(datagram->data) != WIRE_WELCOME)
 		return DROP_TYPE;
 	if (datagram->length < WIRE_WELCOME_MIN || datagram->length > WIRE_WELCOME_MAX)
@@ -220,6 +245,11 @@ static enum drop_reason client_admit(struct worker *worker, const struct session
 	inner_destination(inner, &destination);
 	const struct ip_prefix *own = inner->version == 4 ? &session->inner4 : &session->inner6;
 	return ip_address_equal(&destination, &own->address) ? DROP_NONE : DROP_INNER_DESTINATION;
+}
+
+static void client_unknown_session(struct worker *worker, uint32_t session_id, const struct endpoint *from)
+{
+	(void)worker, (void)session_id, (void)from; /* the gateway does not need to be told */
 }
 
 static void client_confirmed(struct worker *worker, struct session *session, const struct transport_key *key,
@@ -338,6 +368,7 @@ const struct worker_role client_worker_role = {
 	.confirmed = client_confirmed,
 	.control = client_control,
 	.may_roam = false,
+	.unknown_session = client_unknown_session,
 	.tick = client_tick,
 	.stop = client_stop,
 };

@@ -53,6 +53,8 @@ struct client_role {
 	uint64_t hello_wait; /* the last interval, ns */
 	uint64_t ack_due;
 	uint64_t ack_end;
+	uint64_t reset_due;	 /* from when on a RESET is followed again */
+	uint64_t reset_wait;	 /* until the one after it, ns */
 	uint64_t rekey_interval; /* ns, with its random part taken off */
 	uint64_t last_timestamp; /* wall ns of the last HELLO */
 	int bye_reason;

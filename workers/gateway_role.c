@@ -8,7 +8,8 @@
 enum {
 	GATEWAY_HELLOS_PER_TURN = 32,
 	GATEWAY_BYES_AT_ONCE = 64,
-	GATEWAY_LOG_PER_TICK = 25, /* 100 lines a second */
+	GATEWAY_LOG_PER_TICK = 25,     /* 100 lines a second */
+	GATEWAY_RESETS_PER_TICK = 500, /* 2000 a second */
 };
 
 static struct gateway_role *gateway(struct worker *worker)
@@ -169,6 +170,14 @@ static struct session *session_for(struct worker *worker, struct peer *peer, uin
 	return session;
 }
 
+/* What only this gateway can know about a session ID, also after it lost all else in a crash. */
+static void reset_token(const struct gateway_role *role, uint32_t session_id, uint8_t token[WIRE_RESET_TOKEN_SIZE])
+{
+	uint8_t id[4];
+	store_be32(id, session_id);
+	key_derive(token, WIRE_RESET_TOKEN_SIZE, role->reset_secret, KEY_SIZE, "", id, sizeof id);
+}
+
 static void fill_welcome(const struct gateway_role *role, const struct session *session, uint8_t suite, uint16_t mtu,
 			 struct wire_welcome *welcome)
 {
@@ -184,9 +193,7 @@ static void fill_welcome(const struct gateway_role *role, const struct session *
 		.gateway4 = role->pool->gateway4.address,
 		.gateway6 = role->pool->gateway6.address,
 	};
-	uint8_t id[4];
-	store_be32(id, session->id);
-	key_derive(welcome->reset_token, sizeof welcome->reset_token, role->reset_secret, KEY_SIZE, "", id, sizeof id);
+	reset_token(role, session->id, welcome->reset_token);
 }
 
 static bool answer(struct worker *worker, struct handshake_responder *responder, struct session *session, uint8_t suite,
@@ -278,6 +285,22 @@ static enum drop_reason gateway_handshake(struct worker *worker, const struct da
 	enum drop_reason reason = hello(worker, datagram, &responder);
 	sodium_memzero(&responder, sizeof responder);
 	return reason;
+}
+
+/* Tells a client whose session we do not know, after a crash of ours for instance, so that it need not wait for
+ * silence. Smaller than what it answers, and limited: it is sent to an address that nobody has proven. */
+static void gateway_unknown_session(struct worker *worker, uint32_t session_id, const struct endpoint *from)
+{
+	struct gateway_role *role = gateway(worker);
+	if (!role->reset || role->resets_left == 0 || role->reset_last == session_id)
+		return;
+	role->resets_left--;
+	role->reset_last = session_id;
+	uint8_t message[WIRE_RESET_SIZE];
+	wire_header(message, WIRE_VERSION, WIRE_RESET, session_id);
+	reset_token(role, session_id, message + WIRE_HEADER_SIZE);
+	if (worker_send_plain(worker, from, message, sizeof message))
+		stats_add(&worker->stats, tx_reset, 1);
 }
 
 /* --- data path -------------------------------------------------------------------------------------------------------
@@ -391,6 +414,8 @@ static void gateway_tick(struct worker *worker)
 {
 	struct gateway_role *role = gateway(worker);
 	role->log_left = GATEWAY_LOG_PER_TICK;
+	role->resets_left = GATEWAY_RESETS_PER_TICK;
+	role->reset_last = 0;
 	if (role->log_missed != 0)
 		log_info("%u lines about sessions left out", role->log_missed);
 	role->log_missed = 0;
@@ -427,6 +452,7 @@ const struct worker_role gateway_worker_role = {
 	.confirmed = gateway_confirmed,
 	.control = gateway_control,
 	.may_roam = true,
+	.unknown_session = gateway_unknown_session,
 	.tick = gateway_tick,
 	.stop = gateway_stop,
 };

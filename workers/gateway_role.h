@@ -17,9 +17,12 @@ struct gateway_role {
 	uint32_t session_timeout; /* s */
 	uint32_t suites;	  /* bit n: suite number n may be chosen */
 	bool client_to_client;
+	bool reset;			/* answer packets of unknown sessions with RESET */
 	uint8_t reset_secret[KEY_SIZE]; /* filled by gateway_role_init() */
 	uint64_t hello_turn;		/* the worker's turn that hello_count is of */
 	unsigned hello_count;		/* public-key operations in it */
+	unsigned resets_left;		/* RESETs that may still be sent before the next tick */
+	uint32_t reset_last;		/* session ID of the last one in this tick */
 	unsigned log_left;		/* lines that may still be logged before the next tick */
 	unsigned log_missed;		/* lines that were not */
 	_Atomic uint32_t active;	/* confirmed sessions; any thread may read */

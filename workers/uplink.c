@@ -221,8 +221,12 @@ static enum drop_reason uplink_transport(struct worker *worker, const struct udp
 		uplink_open(worker);
 		session = session_table_find(&worker->table, wire_session_id(message));
 		opening->session = NULL;
-		if (unlikely(session == NULL))
+		if (unlikely(session == NULL)) {
+			enum wire_type type = (enum wire_type)wire_type(message);
+			if (type == WIRE_DATA || type == WIRE_KEEPALIVE)
+				worker->role->unknown_session(worker, wire_session_id(message), &train->endpoint);
 			return DROP_SESSION;
+		}
 		key = session_key(session, wire_high(message));
 		if (unlikely(key == NULL))
 			return DROP_EPOCH;
@@ -266,6 +270,7 @@ static enum drop_reason uplink_datagram(struct worker *worker, const struct udp_
 		return uplink_transport(worker, train, message, length);
 	case WIRE_HELLO:
 	case WIRE_WELCOME:
+	case WIRE_RESET:
 		return uplink_handshake(worker, train, message, length);
 	default:
 		return DROP_TYPE;

@@ -48,6 +48,9 @@ struct worker_role {
 	enum drop_reason (*control)(struct worker *worker, struct session *session, enum wire_type type,
 				    const uint8_t *payload);
 	bool may_roam; /* authentic packets move the other side's endpoint: at the gateway */
+	/* A DATA or KEEPALIVE of the right length named a session that does not exist. It is dropped and counted
+	 * already. */
+	void (*unknown_session)(struct worker *worker, uint32_t session_id, const struct endpoint *from);
 	/* Timers: called at least every WORKER_TICK_NS. */
 	void (*tick)(struct worker *worker);
 	/* Orderly end: says BYE to some sessions and ends them. Called until it returns false: nobody is left. */

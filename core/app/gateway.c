@@ -77,6 +77,7 @@ static int load(struct gateway *gateway, const struct gateway_config *config, st
 		.rekey_interval = config->rekey_interval,
 		.session_timeout = config->session_timeout,
 		.client_to_client = config->client_to_client,
+		.reset = config->reset,
 	};
 	gateway_role_init(&gateway->role);
 	return 0;

@@ -172,6 +172,7 @@ void harness_start_gateway(struct harness *h)
 		.session_timeout = options->session_timeout,
 		.suites = options->suites,
 		.client_to_client = options->client_to_client,
+		.reset = options->reset,
 	};
 	gateway_role_init(&gateway->role);
 	node_start(&gateway->node, &gateway_worker_role, &gateway->role, options->max_sessions);

@@ -45,6 +45,7 @@ struct harness_options {
 	uint8_t client_suites[WIRE_SUITES_MAX];	  /* in their order; both, AES first where it is there */
 	uint32_t persistent_keepalive;		  /* s */
 	bool client_to_client;
+	bool reset;
 	bool no_offloads;	   /* of both TUNs */
 	bool ipv6_outside;	   /* outer addresses are IPv6 */
 	bool fast_aead;		   /* the plain engine: nonces are not checked, nothing is allocated */
