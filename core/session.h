@@ -16,6 +16,7 @@
 #define SESSION_PENDING_NS	(10 * NS_PER_S)	  /* how long a handshake waits for its confirmation */
 #define SESSION_KEY_MAX_AGE_NS	(3600 * NS_PER_S) /* MaxKeyAge */
 #define SESSION_KEEPALIVE_NS	(10 * NS_PER_S)	  /* DATA came and nothing was sent */
+#define SESSION_PATH_NS		(3 * NS_PER_S)	  /* how long a new endpoint may take to answer a ping */
 #define SESSION_SILENCE_NS	(15 * NS_PER_S)	  /* DATA was sent and nothing came: the client handshakes */
 
 /* Where the other side is, and by which of our addresses it reached us. IPv4 is v4-mapped. */
@@ -47,6 +48,8 @@ struct session {
 	struct transport_key *previous; /* only opens */
 	struct transport_key *next;	/* handshake answered, not confirmed: only opens */
 	struct endpoint endpoint;
+	uint64_t path_deadline; /* monotonic ns: until then the endpoint has to answer a ping; 0: it is proven */
+	uint64_t path_credit;	/* bytes that may still be sent to an endpoint that is not proven */
 	struct ip_prefix inner4, inner6; /* own addresses with the network's prefix length; family 0: none */
 
 	/* the data path writes these, once per batch */
@@ -58,6 +61,9 @@ struct session {
 
 	/* life cycle */
 	uint64_t born;
+	struct endpoint proven; /* where to go back to when the endpoint does not answer */
+	uint64_t path_nonce;
+	struct endpoint next_from; /* where the HELLO behind `next` came from */
 	uint64_t next_born;	   /* when `next` was made */
 	uint16_t next_mtu;	   /* of the session once `next` is confirmed */
 	uint32_t keepalive;	   /* s, 0 = only when there is a reason */
@@ -82,6 +88,19 @@ static inline struct transport_key *session_key(const struct session *session, u
 	if (session->previous != NULL && session->previous->epoch == epoch)
 		return session->previous;
 	return NULL;
+}
+
+enum { SESSION_PATH_FACTOR = 3 /* bytes sent for each byte received, until the endpoint is proven */ };
+
+/* Whether `bytes` may be sent to the session's endpoint now; takes them off the credit of one that is not proven. */
+static inline bool session_may_send(struct session *session, uint32_t bytes)
+{
+	if (likely(session->path_deadline == 0))
+		return true;
+	if (session->path_credit < bytes)
+		return false;
+	session->path_credit -= bytes;
+	return true;
 }
 
 /* Installs `key` as next, dropping an unconfirmed one before it. The session owns it from here. */

@@ -47,6 +47,7 @@ enum {
 	WIRE_TIMESTAMP_SIZE = 12,
 	WIRE_CHALLENGE_SIZE = 16,
 	WIRE_SUITES_MAX = 8,
+	WIRE_PROBE_SIZE = 9, /* KEEPALIVE as ping or pong: kind, nonce */
 	WIRE_RESET_TOKEN_SIZE = 16,
 	WIRE_RESET_SIZE = WIRE_HEADER_SIZE + WIRE_RESET_TOKEN_SIZE,
 	WIRE_DNS_MAX = 8, /* that we send or keep; more are ignored */
@@ -56,6 +57,8 @@ enum {
 
 _Static_assert(WIRE_HELLO_PAYLOAD_SIZE == 1063, "as specified");
 _Static_assert(WIRE_WELCOME_MIN == 137, "as specified");
+
+enum wire_probe { WIRE_PING = 1, WIRE_PONG = 2 };
 
 enum wire_bye_reason {
 	WIRE_BYE_LEAVING,

@@ -252,6 +252,11 @@ static void client_unknown_session(struct worker *worker, uint32_t session_id, c
 	(void)worker, (void)session_id, (void)from; /* the gateway does not need to be told */
 }
 
+static void client_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
+{
+	(void)worker, (void)session, (void)from, (void)bytes; /* where the gateway is, is configured */
+}
+
 static void client_confirmed(struct worker *worker, struct session *session, const struct transport_key *key,
 			     const struct endpoint *from)
 {
@@ -261,12 +266,25 @@ static void client_confirmed(struct worker *worker, struct session *session, con
 		publish(role, CLIENT_UP);
 }
 
+/* The gateway asks whether we are where our packets seem to come from. */
+static void answer_ping(struct worker *worker, struct session *session, const uint8_t ping[WIRE_PROBE_SIZE])
+{
+	uint8_t pong[WIRE_PROBE_SIZE];
+	memcpy(pong, ping, sizeof pong);
+	pong[0] = WIRE_PONG;
+	(void)worker_send_control(worker, session, WIRE_KEEPALIVE, pong, sizeof pong);
+}
+
 static enum drop_reason client_control(struct worker *worker, struct session *session, enum wire_type type,
-				       const uint8_t *payload)
+				       const uint8_t *payload, uint32_t length, const struct endpoint *from)
 {
 	struct client_role *role = client(worker);
-	if (type == WIRE_KEEPALIVE)
+	(void)from;
+	if (type == WIRE_KEEPALIVE) {
+		if (length == WIRE_PROBE_SIZE && payload[0] == WIRE_PING)
+			answer_ping(worker, session, payload);
 		return DROP_NONE;
+	}
 	if (type != WIRE_BYE)
 		return DROP_TYPE;
 	if (session != role->session)
@@ -367,7 +385,7 @@ const struct worker_role client_worker_role = {
 	.admit = client_admit,
 	.confirmed = client_confirmed,
 	.control = client_control,
-	.may_roam = false,
+	.moved = client_moved,
 	.unknown_session = client_unknown_session,
 	.tick = client_tick,
 	.stop = client_stop,

@@ -26,12 +26,14 @@ static uint8_t *reserve(struct worker *worker, const struct session *session, ui
 	return room;
 }
 
-static enum drop_reason downlink_packet(struct worker *worker, const struct session *session, uint8_t ecn,
+static enum drop_reason downlink_packet(struct worker *worker, struct session *session, uint8_t ecn,
 					const uint8_t *packet, uint32_t length)
 {
 	struct transport_key *key = session->current;
 	if (unlikely(transport_key_spent(key)))
 		return DROP_OUT_LIMIT;
+	if (unlikely(!session_may_send(session, WIRE_OVERHEAD + length)))
+		return DROP_OUT_PATH;
 	uint8_t *room = reserve(worker, session, ecn, WIRE_OVERHEAD + length);
 	if (unlikely(room == NULL))
 		return DROP_OUT_SEND;

@@ -218,6 +218,7 @@ static bool answer(struct worker *worker, struct handshake_responder *responder,
 		return false;
 
 	session_set_next(session, key, worker->now);
+	session->next_from = *from;
 	session->next_mtu = welcome.mtu;
 	if (worker_send_plain(worker, from, message, (uint32_t)length))
 		stats_add(&worker->stats, tx_welcome, 1);
@@ -355,13 +356,72 @@ static void activate(struct worker *worker, struct session *session)
 	stats_add(&worker->stats, sessions_started, 1);
 }
 
+static void ping(struct worker *worker, struct session *session)
+{
+	uint8_t payload[WIRE_PROBE_SIZE] = {WIRE_PING};
+	store_be64(payload + 1, session->path_nonce);
+	(void)worker_send_control(worker, session, WIRE_KEEPALIVE, payload, sizeof payload);
+}
+
+/* The client is somewhere else, or somebody repeats its packets from there: the next ping's answer tells. */
+static void gateway_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
+{
+	if (session->path_deadline == 0)
+		session->proven = session->endpoint;
+	session->endpoint = *from;
+	stats_add(&worker->stats, roams, 1);
+	if (endpoint_equal(from, &session->proven)) {
+		session->path_deadline = 0;
+		return;
+	}
+	session->path_deadline = worker->now + SESSION_PATH_NS;
+	session->path_credit = SESSION_PATH_FACTOR * bytes;
+	randombytes_buf(&session->path_nonce, sizeof session->path_nonce);
+	ping(worker, session);
+}
+
+static void take_pong(struct worker *worker, struct session *session, uint64_t nonce, const struct endpoint *from)
+{
+	if (session->path_deadline == 0 || nonce != session->path_nonce || !endpoint_equal(from, &session->endpoint))
+		return;
+	session->path_deadline = 0;
+	stats_add(&worker->stats, paths_proven, 1);
+}
+
+static void check_path(struct worker *worker, struct session *session)
+{
+	if (session->path_deadline == 0)
+		return;
+	if (worker->now < session->path_deadline) {
+		ping(worker, session);
+		return;
+	}
+	session->endpoint = session->proven;
+	session->path_deadline = 0;
+	stats_add(&worker->stats, paths_refused, 1);
+}
+
+/* Who confirms from where its HELLO came from has proven that it gets what is sent there. */
+static void adopt_endpoint(struct worker *worker, struct session *session, const struct endpoint *from)
+{
+	bool known = endpoint_equal(&session->endpoint, from);
+	if (endpoint_equal(&session->next_from, from)) {
+		session->endpoint = *from;
+		session->path_deadline = 0;
+	} else if (!known) {
+		session->endpoint = session->next_from;
+		session->path_deadline = 0;
+		gateway_moved(worker, session, from, WIRE_OVERHEAD); /* the smallest that confirms */
+	}
+}
+
 static void gateway_confirmed(struct worker *worker, struct session *session, const struct transport_key *key,
 			      const struct endpoint *from)
 {
 	if (key != session->next)
 		return;
 	(void)session_promote(session);
-	session->endpoint = *from;
+	adopt_endpoint(worker, session, from);
 	session->mtu = session->next_mtu;
 	if (session->state == SESSION_ACTIVE) {
 		stats_add(&worker->stats, rekeys, 1);
@@ -372,13 +432,15 @@ static void gateway_confirmed(struct worker *worker, struct session *session, co
 }
 
 static enum drop_reason gateway_control(struct worker *worker, struct session *session, enum wire_type type,
-					const uint8_t *payload)
+					const uint8_t *payload, uint32_t length, const struct endpoint *from)
 {
 	switch (type) {
 	case WIRE_CLIENT_ACK:
 		(void)worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0);
 		return DROP_NONE;
 	case WIRE_KEEPALIVE:
+		if (length == WIRE_PROBE_SIZE && payload[0] == WIRE_PONG)
+			take_pong(worker, session, load_be64(payload + 1), from);
 		return DROP_NONE;
 	case WIRE_BYE:
 		/* Two in one batch: the first ended it. */
@@ -406,6 +468,7 @@ static void tick_session(struct worker *worker, struct session *session)
 		end_active(worker, session, "timed out");
 		return;
 	}
+	check_path(worker, session);
 	if (session->unreplied != 0 && worker->now - session->unreplied >= SESSION_KEEPALIVE_NS)
 		(void)worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0);
 }
@@ -451,7 +514,7 @@ const struct worker_role gateway_worker_role = {
 	.admit = gateway_admit,
 	.confirmed = gateway_confirmed,
 	.control = gateway_control,
-	.may_roam = true,
+	.moved = gateway_moved,
 	.unknown_session = gateway_unknown_session,
 	.tick = gateway_tick,
 	.stop = gateway_stop,

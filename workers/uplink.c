@@ -114,20 +114,19 @@ static enum drop_reason uplink_data(struct worker *worker, struct session *sessi
 
 /* Only a packet under the newest confirmed key, with a counter above all before, moves the endpoint. */
 static void follow_endpoint(struct worker *worker, struct session *session, const struct transport_key *key,
-			    enum replay_verdict verdict, const struct endpoint *from)
+			    enum replay_verdict verdict, const struct endpoint *from, uint32_t bytes)
 {
-	if (verdict != REPLAY_FRESH || key != session->current || likely(endpoint_equal(&session->endpoint, from)))
-		return;
-	if (!worker->role->may_roam)
-		return;
-	session->endpoint = *from;
-	stats_add(&worker->stats, roams, 1);
+	bool elsewhere = !endpoint_equal(&session->endpoint, from);
+	if (unlikely(elsewhere) && key == session->current && verdict == REPLAY_FRESH)
+		worker->role->moved(worker, session, from, bytes);
+	else if (unlikely(session->path_deadline != 0) && !elsewhere)
+		session->path_credit += SESSION_PATH_FACTOR * bytes;
 }
 
 static enum drop_reason uplink_control(struct worker *worker, struct session *session, enum wire_type type,
-				       const uint8_t *payload)
+				       const uint8_t *payload, uint32_t length, const struct endpoint *from)
 {
-	enum drop_reason reason = worker->role->control(worker, session, type, payload);
+	enum drop_reason reason = worker->role->control(worker, session, type, payload, length, from);
 	if (reason != DROP_NONE)
 		return reason;
 	stats_add(&worker->stats, rx_control, 1);
@@ -163,12 +162,12 @@ static enum drop_reason uplink_deliver(struct worker *worker, const struct openi
 	}
 	session->received = worker->now;
 	session->unanswered = 0;
-	follow_endpoint(worker, session, key, verdict, from);
+	follow_endpoint(worker, session, key, verdict, from, op->length + WIRE_OVERHEAD);
 
 	enum wire_type type = (enum wire_type)wire_type(opening->messages[i]);
 	if (likely(type == WIRE_DATA))
 		return uplink_data(worker, session, op->output, op->length, opening->trains[i]->ecn);
-	return uplink_control(worker, session, type, op->output);
+	return uplink_control(worker, session, type, op->output, op->length, from);
 }
 
 static void uplink_open(struct worker *worker)
@@ -199,6 +198,11 @@ static enum drop_reason check_transport_length(enum wire_type type, uint32_t len
 	switch (type) {
 	case WIRE_DATA:
 		return length > WIRE_OVERHEAD ? DROP_NONE : DROP_RUNT;
+	case WIRE_KEEPALIVE:
+		return length < WIRE_OVERHEAD			   ? DROP_RUNT
+		       : length == WIRE_OVERHEAD		   ? DROP_NONE
+		       : length == WIRE_OVERHEAD + WIRE_PROBE_SIZE ? DROP_NONE
+								   : DROP_OVERSIZED;
 	case WIRE_BYE:
 		return length < WIRE_OVERHEAD + 1 ? DROP_RUNT : length > WIRE_OVERHEAD + 1 ? DROP_OVERSIZED : DROP_NONE;
 	default:

@@ -235,7 +235,7 @@ bool worker_send_control(struct worker *worker, struct session *session, enum wi
 			 uint32_t length)
 {
 	struct transport_key *key = session->current;
-	if (key == NULL || transport_key_spent(key))
+	if (key == NULL || transport_key_spent(key) || !session_may_send(session, WIRE_OVERHEAD + length))
 		return false;
 	uint8_t *room = reserve_control(worker, &session->endpoint, WIRE_OVERHEAD + length);
 	if (room == NULL)

@@ -46,8 +46,10 @@ struct worker_role {
 			  const struct endpoint *from);
 	/* An authentic CLIENT_ACK, BYE or KEEPALIVE. DROP_NONE, or DROP_TYPE when this side does not take it. */
 	enum drop_reason (*control)(struct worker *worker, struct session *session, enum wire_type type,
-				    const uint8_t *payload);
-	bool may_roam; /* authentic packets move the other side's endpoint: at the gateway */
+				    const uint8_t *payload, uint32_t length, const struct endpoint *from);
+	/* A fresh authentic datagram of `bytes` under the current key came from elsewhere than the session's endpoint.
+	 */
+	void (*moved)(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes);
 	/* A DATA or KEEPALIVE of the right length named a session that does not exist. It is dropped and counted
 	 * already. */
 	void (*unknown_session)(struct worker *worker, uint32_t session_id, const struct endpoint *from);

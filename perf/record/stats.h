@@ -50,6 +50,8 @@
 	X(sessions_ended, "Confirmed sessions that ended")                                \
 	X(rekeys, "New keys confirmed on a session that lived on")                        \
 	X(roams, "Moves of a session's endpoint")                                         \
+	X(paths_proven, "New endpoints of sessions that answered a ping")                 \
+	X(paths_refused, "New endpoints that did not: the session went back")             \
 	X(sleeps, "Times the loop went to sleep")
 
 /* X(name, direction, label, text): one reason for each way a packet can be lost; direction is UPLINK or DOWNLINK. */
@@ -83,6 +85,7 @@
 	X(DROP_OUT_NO_KEY, DOWNLINK, "out_no_key", "the session has no key to seal with")                           \
 	X(DROP_OUT_LIMIT, DOWNLINK, "out_key_limit", "the key's packet limit is reached")                           \
 	X(DROP_OUT_TOO_BIG, DOWNLINK, "out_too_big", "longer than the session's MTU")                               \
+	X(DROP_OUT_PATH, DOWNLINK, "out_path", "the session moved, and its new endpoint is not proven yet")         \
 	X(DROP_OUT_SEND, DOWNLINK, "out_send", "the socket refused the datagram")
 
 enum drop_direction { UPLINK, DOWNLINK };
