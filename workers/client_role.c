@@ -41,8 +41,11 @@ static void publish(struct client_role *role, enum client_state state)
 	role->state = state;
 	if (snapshot == NULL)
 		return; /* the next change tells */
-	*snapshot = (struct client_snapshot){
-		.state = state, .bye_reason = role->bye_reason, .hellos = role->hellos, .lease = role->lease};
+	*snapshot = (struct client_snapshot){.state = state,
+					     .bye_reason = role->bye_reason,
+					     .forgotten = role->forgotten,
+					     .hellos = role->hellos,
+					     .lease = role->lease};
 	free(mailbox_post(&role->snapshots, snapshot));
 }
 
@@ -154,6 +157,7 @@ static bool take_welcome(struct worker *worker, const struct wire_welcome *welco
 	role->handshaking = false;
 	role->hellos = 0;
 	role->bye_reason = -1;
+	role->forgotten = false;
 	uint64_t seconds = (uint64_t)welcome->rekey_interval + welcome->back_off;
 	uint64_t interval = (seconds < REKEY_LEAST_S  ? REKEY_LEAST_S
 			     : seconds < REKEY_MOST_S ? seconds
@@ -182,6 +186,7 @@ static enum drop_reason client_reset(struct worker *worker, const struct datagra
 	role->reset_wait *= 2;
 	start_handshake(worker, 0);
 	worker->next_tick = 0;
+	role->forgotten = true;
 	publish(role, CLIENT_RECONNECT);
 	return DROP_NONE;
 }

@@ -19,6 +19,7 @@ enum client_state {
 struct client_snapshot {
 	enum client_state state;
 	int bye_reason;		   /* of the BYE that ended the last session, -1: none */
+	bool forgotten;		   /* with CLIENT_RECONNECT: a RESET said so */
 	uint32_t hellos;	   /* sent in vain since the last answer */
 	struct wire_welcome lease; /* of the last session; session_id 0: there was none */
 };
@@ -58,6 +59,7 @@ struct client_role {
 	uint64_t rekey_interval; /* ns, with its random part taken off */
 	uint64_t last_timestamp; /* wall ns of the last HELLO */
 	int bye_reason;
+	bool forgotten;
 	struct wire_welcome lease;
 	size_t allowed_hit; /* where the last packet's source was found */
 };

@@ -111,7 +111,8 @@ static void log_state(struct client *client, const struct client_snapshot *now)
 		log_warning("the gateway ended the session: %s; reconnecting",
 			    wire_bye_text((unsigned)now->bye_reason));
 	} else if (now->state == CLIENT_RECONNECT && before->state != CLIENT_RECONNECT) {
-		log_warning("the gateway is silent; reconnecting");
+		log_warning(now->forgotten ? "the gateway does not know our session any more; reconnecting"
+					   : "the gateway is silent; reconnecting");
 	} else if (now->hellos == CLIENT_RESOLVE_AFTER) {
 		log_warning("no answer to %u handshakes; is the gateway up, UDP port %u open, and our public key "
 			    "listed there?",

@@ -41,7 +41,8 @@ undisturbed() {
 	check "every datagram is accounted for" "$tests_dir/status.py" conserved <(status_json gateway)
 }
 
-gateway_config "RekeyInterval = 3600"
+# Without RESET, so that silence means silence.
+gateway_config "RekeyInterval = 3600" "Reset = no"
 probe_key=$(public_key probe)
 add_peer probe
 client_config

@@ -26,6 +26,7 @@ PREVIOUS_TIME = 10.0
 KEY_LIFE = 3600.0
 SILENCE = 15.0
 KEEPALIVE_AFTER_DATA = 10.0
+RESET_FIRST = 10.0
 
 
 @dataclass
@@ -120,6 +121,7 @@ class Client:
         self._deadline = self._confirm_until = None
         self._rekey_at = None
         self._last_sent = self._unheard_since = self._data_unanswered_since = None
+        self._reset_due, self._reset_wait = 0.0, RESET_FIRST
 
     # Handshake
 
@@ -194,6 +196,9 @@ class Client:
         if kind == wire.WELCOME:
             self._receive_welcome(datagram, now)
             return
+        if kind == wire.RESET:
+            self._receive_reset(datagram, session_id, now)
+            return
         if kind not in (wire.DATA, wire.BYE, wire.KEEPALIVE):
             raise Drop("direction")
         keys = self.keys.find(high, session_id, now)
@@ -205,10 +210,20 @@ class Client:
                 self.state = "UP"
         if kind == wire.BYE:
             self._receive_bye(keys, plaintext[0], now)
+        elif kind == wire.KEEPALIVE and plaintext[:1] == bytes([wire.PING]):
+            self._transmit(wire.KEEPALIVE, bytes([wire.PONG]) + plaintext[1:], now)
         elif kind == wire.DATA:
             if self._data_unanswered_since is None:
                 self._data_unanswered_since = now
             self._deliver(plaintext)
+
+    def _receive_reset(self, datagram, session_id, now):
+        if not self.session_id or session_id != self.session_id or datagram[wire.HEADER_SIZE:] != self.welcome.reset_token:
+            raise Drop("unexpected")
+        if self.state == "UP" and now >= self._reset_due:
+            self._reset_due = now + self._reset_wait
+            self._reset_wait *= 2
+            self.connect(now)
 
     def _receive_bye(self, keys, reason, now):
         if keys.session_id != self.keys.current.session_id:

@@ -78,11 +78,12 @@ class Messages(Base):
 
     def test_wrong_lengths_types_versions_and_epochs_are_dropped(self):
         lengths = {wire.HELLO: {1200}, wire.WELCOME: set(range(137, 1201)), wire.CLIENT_ACK: {25},
-                   wire.DATA: set(range(26, 2001)), wire.BYE: {26}, wire.KEEPALIVE: {25}}
+                   wire.DATA: set(range(26, 2001)), wire.BYE: {26}, wire.KEEPALIVE: {25, 34},
+                   wire.RESET: {21}}
         for first in range(256):
             kind, high = first & 15, first >> 4
-            right_high = high == 1 if kind in (1, 2) else high > 0
-            for length in (0, 1, 4, 5, 24, 25, 26, 27, 136, 137, 1199, 1200, 1201, 2000):
+            right_high = high == 1 if kind in (1, 2, 8) else high > 0
+            for length in (0, 1, 4, 5, 20, 21, 22, 24, 25, 26, 27, 33, 34, 35, 136, 137, 1199, 1200, 1201, 2000):
                 datagram = (bytes([first]) + bytes(2000))[:length]
                 if kind in lengths and right_high and length in lengths[kind]:
                     self.assertEqual(wire.parse_header(datagram), (kind, high, 0))
@@ -446,6 +447,29 @@ class Timers(Base):
         self.assertEqual([d[0] & 15 for d in take(pair.client.outbox)], [wire.KEEPALIVE])
         pair.advance(10)
         self.assertEqual(pair.client.outbox, [])
+
+    def test_a_ping_is_answered_with_its_nonce_and_other_kinds_are_not(self):
+        pair = Pair(push={"keepalive": 0}).up()
+        take(pair.client.outbox)
+        for kind in (0, 1, 2, 3, 255):
+            pair.client.receive(pair.gateway.active.keys.current.seal(wire.KEEPALIVE, bytes([kind]) + b"nonce678"), NOW)
+        answers = take(pair.client.outbox)
+        self.assertEqual(len(answers), 1)
+        plaintext, _ = pair.gateway.active.keys.current.open(answers[0])
+        self.assertEqual(plaintext, bytes([wire.PONG]) + b"nonce678")
+
+    def test_reset_is_followed_if_id_and_token_are_right_and_not_too_often(self):
+        pair = Pair().up()
+        client = pair.client
+        right = wire.header(wire.RESET, 1, client.session_id) + client.welcome.reset_token
+        for index in range(1, len(right)):
+            wrong = bytearray(right)
+            wrong[index] ^= 1
+            self.assertRaises(Drop, client.receive, bytes(wrong), NOW)
+        self.assertEqual(client.state, "UP")
+        client.receive(right, NOW)
+        self.assertEqual(client.state, "HANDSHAKE")
+        self.assertTrue(client.session_id, "the session stays until WELCOME")
 
     def test_keepalive_interval(self):
         pair = Pair(push={"keepalive": 25}).up()

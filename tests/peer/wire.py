@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 VERSION = 1
 HELLO, WELCOME, CLIENT_ACK, DATA, BYE, KEEPALIVE = range(1, 7)
-TYPE_NAMES = {1: "HELLO", 2: "WELCOME", 3: "CLIENT_ACK", 4: "DATA", 5: "BYE", 6: "KEEPALIVE"}
+RESET = 8
+TYPE_NAMES = {1: "HELLO", 2: "WELCOME", 3: "CLIENT_ACK", 4: "DATA", 5: "BYE", 6: "KEEPALIVE",
+              8: "RESET"}
 
 AES_256_GCM, CHACHA20_POLY1305 = 1, 2
 SUITES = {AES_256_GCM: AESGCM, CHACHA20_POLY1305: ChaCha20Poly1305}
@@ -54,6 +56,11 @@ def header(kind, high, session_id):
     return struct.pack(">BI", high << 4 | kind, session_id)
 
 
+PING, PONG = 1, 2
+PROBE_SIZE = 9
+RESET_SIZE = HEADER_SIZE + 16
+
+
 def check_length(kind, length):
     """The lengths of section 1's table."""
     low, high = {
@@ -62,9 +69,10 @@ def check_length(kind, length):
         CLIENT_ACK: (OVERHEAD, OVERHEAD),
         DATA: (OVERHEAD + 1, 65535),
         BYE: (OVERHEAD + 1, OVERHEAD + 1),
-        KEEPALIVE: (OVERHEAD, OVERHEAD),
+        KEEPALIVE: (OVERHEAD, OVERHEAD + PROBE_SIZE),
+        RESET: (RESET_SIZE, RESET_SIZE),
     }[kind]
-    if not low <= length <= high:
+    if not low <= length <= high or kind == KEEPALIVE and low < length < high:
         raise Drop("length")
 
 
@@ -76,7 +84,7 @@ def parse_header(datagram):
     kind, high = first & 15, first >> 4
     if kind not in TYPE_NAMES:
         raise Drop("type")
-    if kind in (HELLO, WELCOME):
+    if kind in (HELLO, WELCOME, RESET):
         if high != VERSION:
             raise Drop("version")
     elif high == 0:
