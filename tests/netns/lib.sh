@@ -17,12 +17,16 @@
 set -euo pipefail
 
 # A signal reaches bash only once its foreground command has ended. timeout hands it to the whole process group, so that
-# the trap below runs at once, and bounds a script that is run by hand.
+# the trap below runs at once, and bounds a script that is run by hand. At a terminal, ^C goes to the foreground group: there
+# timeout has to stay in it.
 if [[ -z ${NETNS_LIMITED:-} && ${BASH_SOURCE[0]} != "$0" && -x $0 ]]; then
-	NETNS_LIMITED=1 exec timeout --kill-after=15 "${NETNS_TIMEOUT:-300}" "$0" "$@"
+	limit=(timeout --kill-after=15)
+	[[ ! -t 0 ]] || limit+=(--foreground)
+	NETNS_LIMITED=1 exec "${limit[@]}" "${NETNS_TIMEOUT:-300}" "$0" "$@"
 fi
 
 tests_dir=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
+
 BUILD=$(realpath "${BUILD:-$tests_dir/../../build/gcc}")
 dir=                        # temporary: logs, keys, configuration
 declare -A started=()       # name -> pid
@@ -168,7 +172,7 @@ cleanup() {
 	local status=$? name namespace pid
 	trap '' INT TERM
 	trap - EXIT
-	[[ -n $finished || $tests -eq 0 && $status -eq 0 ]] || {
+	[[ -n $finished || $tests -eq 0 && ($status -eq 0 || $status -eq 130 || $status -eq 143) ]] || {
 		not_ok "the script came to its end (it stopped with status $status)"
 		echo "1..$tests"
 	}
