@@ -63,6 +63,7 @@ struct session {
 	uint64_t born;
 	struct endpoint proven; /* where to go back to when the endpoint does not answer */
 	uint64_t path_nonce;
+	uint8_t path_key[32];	   /* of the nonces; random */
 	struct endpoint next_from; /* where the HELLO behind `next` came from */
 	uint64_t next_born;	   /* when `next` was made */
 	uint16_t next_mtu;	   /* of the session once `next` is confirmed */
@@ -92,12 +93,13 @@ static inline struct transport_key *session_key(const struct session *session, u
 
 enum { SESSION_PATH_FACTOR = 3 /* bytes sent for each byte received, until the endpoint is proven */ };
 
-/* Whether `bytes` may be sent to the session's endpoint now; takes them off the credit of one that is not proven. */
-static inline bool session_may_send(struct session *session, uint32_t bytes)
+/* Whether `bytes` may be sent to the session's endpoint now; takes them off the credit of one that is not proven, if
+ * `spare` bytes are left then. */
+static inline bool session_may_send(struct session *session, uint32_t bytes, uint32_t spare)
 {
 	if (likely(session->path_deadline == 0))
 		return true;
-	if (session->path_credit < bytes)
+	if (session->path_credit < (uint64_t)bytes + spare)
 		return false;
 	session->path_credit -= bytes;
 	return true;

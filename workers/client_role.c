@@ -117,7 +117,6 @@ static struct session *session_for(struct worker *worker, const struct wire_welc
 	if (role->session != NULL)
 		worker_end_session(worker, role->session);
 	role->session = session;
-	role->reset_due = 0;
 	role->reset_wait = RESET_FIRST_NS;
 	worker_add_session(worker, session);
 	stats_add(&worker->stats, sessions_started, 1);
@@ -157,7 +156,6 @@ static bool take_welcome(struct worker *worker, const struct wire_welcome *welco
 	role->handshaking = false;
 	role->hellos = 0;
 	role->bye_reason = -1;
-	role->forgotten = false;
 	uint64_t seconds = (uint64_t)welcome->rekey_interval + welcome->back_off;
 	uint64_t interval = (seconds < REKEY_LEAST_S  ? REKEY_LEAST_S
 			     : seconds < REKEY_MOST_S ? seconds
@@ -180,11 +178,14 @@ static enum drop_reason client_reset(struct worker *worker, const struct datagra
 	    sodium_memcmp(datagram->data + WIRE_HEADER_SIZE, role->lease.reset_token, WIRE_RESET_TOKEN_SIZE) != 0)
 		return DROP_UNEXPECTED;
 	stats_add(&worker->stats, rx_reset, 1);
-	if (role->handshaking || worker->now < role->reset_due)
+	if (worker->now < role->reset_due)
 		return DROP_NONE;
 	role->reset_due = worker->now + role->reset_wait;
 	role->reset_wait *= 2;
-	start_handshake(worker, 0);
+	if (role->handshaking)
+		role->hello_due = worker->now; /* it is back: no need to wait out the interval */
+	else
+		start_handshake(worker, 0);
 	worker->next_tick = 0;
 	role->forgotten = true;
 	publish(role, CLIENT_RECONNECT);
@@ -263,12 +264,14 @@ static void client_moved(struct worker *worker, struct session *session, const s
 }
 
 static void client_confirmed(struct worker *worker, struct session *session, const struct transport_key *key,
-			     const struct endpoint *from)
+			     const struct endpoint *from, uint32_t bytes)
 {
 	struct client_role *role = client(worker);
-	(void)from; /* where the gateway is, is configured */
-	if (session == role->session && key == session->current)
-		publish(role, CLIENT_UP);
+	(void)from, (void)bytes; /* where the gateway is, is configured */
+	if (session != role->session || key != session->current)
+		return;
+	publish(role, CLIENT_UP);
+	role->forgotten = false; /* whoever reads only this state still learns of it */
 }
 
 /* The gateway asks whether we are where our packets seem to come from. */

@@ -19,7 +19,7 @@ enum client_state {
 struct client_snapshot {
 	enum client_state state;
 	int bye_reason;		   /* of the BYE that ended the last session, -1: none */
-	bool forgotten;		   /* with CLIENT_RECONNECT: a RESET said so */
+	bool forgotten;		   /* a RESET said that the session before was lost; until the one after it is UP */
 	uint32_t hellos;	   /* sent in vain since the last answer */
 	struct wire_welcome lease; /* of the last session; session_id 0: there was none */
 };

@@ -32,7 +32,7 @@ static enum drop_reason downlink_packet(struct worker *worker, struct session *s
 	struct transport_key *key = session->current;
 	if (unlikely(transport_key_spent(key)))
 		return DROP_OUT_LIMIT;
-	if (unlikely(!session_may_send(session, WIRE_OVERHEAD + length)))
+	if (unlikely(!session_may_send(session, WIRE_OVERHEAD + length, WIRE_OVERHEAD + WIRE_PROBE_SIZE)))
 		return DROP_OUT_PATH;
 	uint8_t *room = reserve(worker, session, ecn, WIRE_OVERHEAD + length);
 	if (unlikely(room == NULL))
@@ -46,7 +46,8 @@ static enum drop_reason downlink_packet(struct worker *worker, struct session *s
 static void mark_sent(struct worker *worker, struct session *session)
 {
 	session->sent = session->data_moved = worker->now;
-	session->unreplied = 0;
+	if (session->path_deadline == 0)
+		session->unreplied = 0;
 	if (session->unanswered == 0)
 		session->unanswered = worker->now;
 }

@@ -90,6 +90,10 @@ static void end_active(struct worker *worker, struct session *session, const cha
 static void say_bye(struct worker *worker, struct session *session, enum wire_bye_reason reason)
 {
 	uint8_t payload = (uint8_t)reason;
+	if (session->path_deadline != 0) {
+		session->endpoint = session->proven;
+		session->path_deadline = 0;
+	}
 	(void)worker_send_control(worker, session, WIRE_BYE, &payload, sizeof payload);
 }
 
@@ -149,6 +153,7 @@ static struct session *new_pending(struct worker *worker, struct peer *peer, con
 	session->peer = peer;
 	session->pool_index = index;
 	pool_addresses(role->pool, index, &session->inner4, &session->inner6);
+	randombytes_buf(session->path_key, sizeof session->path_key);
 	peer->pending = session;
 	bump(&role->pending, 1);
 	worker_add_session(worker, session);
@@ -295,13 +300,14 @@ static void gateway_unknown_session(struct worker *worker, uint32_t session_id, 
 	struct gateway_role *role = gateway(worker);
 	if (!role->reset || role->resets_left == 0 || role->reset_last == session_id)
 		return;
-	role->resets_left--;
-	role->reset_last = session_id;
 	uint8_t message[WIRE_RESET_SIZE];
 	wire_header(message, WIRE_VERSION, WIRE_RESET, session_id);
 	reset_token(role, session_id, message + WIRE_HEADER_SIZE);
-	if (worker_send_plain(worker, from, message, sizeof message))
-		stats_add(&worker->stats, tx_reset, 1);
+	if (!worker_send_plain(worker, from, message, sizeof message))
+		return;
+	role->resets_left--;
+	role->reset_last = session_id;
+	stats_add(&worker->stats, tx_reset, 1);
 }
 
 /* --- data path -------------------------------------------------------------------------------------------------------
@@ -356,6 +362,21 @@ static void activate(struct worker *worker, struct session *session)
 	stats_add(&worker->stats, sessions_started, 1);
 }
 
+/* One nonce for each endpoint, so that a pong counts also when the client went elsewhere and back meanwhile, and proves
+ * no other. The key changes with each endpoint that was proven or refused. */
+static uint64_t path_nonce(const struct session *session, const struct endpoint *to)
+{
+	uint8_t hash[MAC_SIZE];
+	mac_compute(hash, session->path_key, to, sizeof *to);
+	return load_be64(hash);
+}
+
+static void settle_path(struct session *session)
+{
+	session->path_deadline = 0;
+	randombytes_buf(session->path_key, sizeof session->path_key);
+}
+
 static void ping(struct worker *worker, struct session *session)
 {
 	uint8_t payload[WIRE_PROBE_SIZE] = {WIRE_PING};
@@ -374,9 +395,11 @@ static void gateway_moved(struct worker *worker, struct session *session, const 
 		session->path_deadline = 0;
 		return;
 	}
-	session->path_deadline = worker->now + SESSION_PATH_NS;
+	/* Who moves on before it answered does not get more time for it. */
+	if (session->path_deadline == 0)
+		session->path_deadline = worker->now + SESSION_PATH_NS;
 	session->path_credit = SESSION_PATH_FACTOR * bytes;
-	randombytes_buf(&session->path_nonce, sizeof session->path_nonce);
+	session->path_nonce = path_nonce(session, from);
 	ping(worker, session);
 }
 
@@ -384,7 +407,7 @@ static void take_pong(struct worker *worker, struct session *session, uint64_t n
 {
 	if (session->path_deadline == 0 || nonce != session->path_nonce || !endpoint_equal(from, &session->endpoint))
 		return;
-	session->path_deadline = 0;
+	settle_path(session);
 	stats_add(&worker->stats, paths_proven, 1);
 }
 
@@ -397,12 +420,12 @@ static void check_path(struct worker *worker, struct session *session)
 		return;
 	}
 	session->endpoint = session->proven;
-	session->path_deadline = 0;
+	settle_path(session);
 	stats_add(&worker->stats, paths_refused, 1);
 }
 
 /* Who confirms from where its HELLO came from has proven that it gets what is sent there. */
-static void adopt_endpoint(struct worker *worker, struct session *session, const struct endpoint *from)
+static void adopt_endpoint(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
 {
 	bool known = endpoint_equal(&session->endpoint, from);
 	if (endpoint_equal(&session->next_from, from)) {
@@ -411,17 +434,17 @@ static void adopt_endpoint(struct worker *worker, struct session *session, const
 	} else if (!known) {
 		session->endpoint = session->next_from;
 		session->path_deadline = 0;
-		gateway_moved(worker, session, from, WIRE_OVERHEAD); /* the smallest that confirms */
+		gateway_moved(worker, session, from, bytes);
 	}
 }
 
 static void gateway_confirmed(struct worker *worker, struct session *session, const struct transport_key *key,
-			      const struct endpoint *from)
+			      const struct endpoint *from, uint32_t bytes)
 {
 	if (key != session->next)
 		return;
 	(void)session_promote(session);
-	adopt_endpoint(worker, session, from);
+	adopt_endpoint(worker, session, from, bytes);
 	session->mtu = session->next_mtu;
 	if (session->state == SESSION_ACTIVE) {
 		stats_add(&worker->stats, rekeys, 1);

@@ -112,7 +112,8 @@ static enum drop_reason uplink_data(struct worker *worker, struct session *sessi
 	return DROP_NONE;
 }
 
-/* Only a packet under the newest confirmed key, with a counter above all before, moves the endpoint. */
+/* Only a packet under the newest confirmed key, with a counter above all before, moves the endpoint. What comes from
+ * one that is not proven yet is credit for what may be sent there. */
 static void follow_endpoint(struct worker *worker, struct session *session, const struct transport_key *key,
 			    enum replay_verdict verdict, const struct endpoint *from, uint32_t bytes)
 {
@@ -158,11 +159,12 @@ static enum drop_reason uplink_deliver(struct worker *worker, const struct openi
 	key->opened++;
 	if (unlikely(key->first_opened == 0)) {
 		key->first_opened = worker->now;
-		worker->role->confirmed(worker, session, key, from);
+		worker->role->confirmed(worker, session, key, from, op->length + WIRE_OVERHEAD);
+	} else {
+		follow_endpoint(worker, session, key, verdict, from, op->length + WIRE_OVERHEAD);
 	}
 	session->received = worker->now;
 	session->unanswered = 0;
-	follow_endpoint(worker, session, key, verdict, from, op->length + WIRE_OVERHEAD);
 
 	enum wire_type type = (enum wire_type)wire_type(opening->messages[i]);
 	if (likely(type == WIRE_DATA))

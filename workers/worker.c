@@ -235,7 +235,7 @@ bool worker_send_control(struct worker *worker, struct session *session, enum wi
 			 uint32_t length)
 {
 	struct transport_key *key = session->current;
-	if (key == NULL || transport_key_spent(key) || !session_may_send(session, WIRE_OVERHEAD + length))
+	if (key == NULL || transport_key_spent(key) || !session_may_send(session, WIRE_OVERHEAD + length, 0))
 		return false;
 	uint8_t *room = reserve_control(worker, &session->endpoint, WIRE_OVERHEAD + length);
 	if (room == NULL)
@@ -243,7 +243,8 @@ bool worker_send_control(struct worker *worker, struct session *session, enum wi
 
 	transport_seal(worker->aead, key, session->id, type, payload, length, room);
 	session->sent = worker->now;
-	session->unreplied = 0;
+	if (session->path_deadline == 0)
+		session->unreplied = 0; /* else it may have gone to somebody else */
 	switch (type) {
 	case WIRE_CLIENT_ACK:
 		stats_add(&worker->stats, tx_client_ack, 1);

@@ -41,9 +41,9 @@ struct worker_role {
 	struct session *(*route)(struct worker *worker, const struct inner *inner);
 	/* Whether an authentic inner packet may go to the TUN: DROP_NONE or why not. */
 	enum drop_reason (*admit)(struct worker *worker, const struct session *session, const struct inner *inner);
-	/* The first packet under `key` was opened: it is confirmed. `from` is where it came from. */
+	/* The first packet under `key` was opened: it is confirmed. `from` is where its `bytes` came from. */
 	void (*confirmed)(struct worker *worker, struct session *session, const struct transport_key *key,
-			  const struct endpoint *from);
+			  const struct endpoint *from, uint32_t bytes);
 	/* An authentic CLIENT_ACK, BYE or KEEPALIVE. DROP_NONE, or DROP_TYPE when this side does not take it. */
 	enum drop_reason (*control)(struct worker *worker, struct session *session, enum wire_type type,
 				    const uint8_t *payload, uint32_t length, const struct endpoint *from);

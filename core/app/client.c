@@ -104,15 +104,17 @@ static void log_connected(const struct wire_welcome *lease)
 static void log_state(struct client *client, const struct client_snapshot *now)
 {
 	const struct client_snapshot *before = &client->shown;
+	/* It may be over before we see anything but its end. */
+	if (now->forgotten && !before->forgotten)
+		log_warning("the gateway does not know our session any more; reconnecting");
 	bool same_session = now->lease.session_id == before->lease.session_id;
 	if (now->state == CLIENT_UP && (before->state != CLIENT_UP || !same_session)) {
 		log_connected(&now->lease);
 	} else if (now->state == CLIENT_HANDSHAKE && now->bye_reason >= 0 && before->state != CLIENT_HANDSHAKE) {
 		log_warning("the gateway ended the session: %s; reconnecting",
 			    wire_bye_text((unsigned)now->bye_reason));
-	} else if (now->state == CLIENT_RECONNECT && before->state != CLIENT_RECONNECT) {
-		log_warning(now->forgotten ? "the gateway does not know our session any more; reconnecting"
-					   : "the gateway is silent; reconnecting");
+	} else if (now->state == CLIENT_RECONNECT && before->state != CLIENT_RECONNECT && !now->forgotten) {
+		log_warning("the gateway is silent; reconnecting");
 	} else if (now->hellos == CLIENT_RESOLVE_AFTER) {
 		log_warning("no answer to %u handshakes; is the gateway up, UDP port %u open, and our public key "
 			    "listed there?",
@@ -136,6 +138,8 @@ static void state_changed(void *context)
 	/* A rekey passes through CONFIRM: it is no news when UP follows. */
 	if (snapshot->state != CLIENT_CONFIRM)
 		client->shown = *snapshot;
+	if (snapshot->state == CLIENT_UP)
+		client->shown.forgotten = false;
 	free(snapshot);
 }
 

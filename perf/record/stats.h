@@ -39,7 +39,7 @@
 	X(rx_client_ack, "CLIENT_ACK accepted")                                           \
 	X(rx_keepalive, "KEEPALIVE accepted")                                             \
 	X(rx_bye, "BYE accepted")                                                         \
-	X(rx_reset, "RESET accepted")                                                     \
+	X(rx_reset, "RESET of the own session, followed or not")                          \
 	X(tx_hello, "HELLO sent")                                                         \
 	X(tx_welcome, "WELCOME sent")                                                     \
 	X(tx_client_ack, "CLIENT_ACK sent")                                               \

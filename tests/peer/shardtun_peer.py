@@ -220,7 +220,7 @@ class Client:
     def _receive_reset(self, datagram, session_id, now):
         if not self.session_id or session_id != self.session_id or datagram[wire.HEADER_SIZE:] != self.welcome.reset_token:
             raise Drop("unexpected")
-        if self.state == "UP" and now >= self._reset_due:
+        if self.state in ("CONFIRM", "UP") and now >= self._reset_due:
             self._reset_due = now + self._reset_wait
             self._reset_wait *= 2
             self.connect(now)

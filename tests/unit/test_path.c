@@ -126,11 +126,14 @@ Test(path, a_session_confirmed_from_elsewhere_than_its_hello_is_asked)
 	harness_connect(h, 0);
 	harness_pump(h);
 	cr_assert_eq(h->clients[0].role.state, CLIENT_CONFIRM);
-	(void)hijack(h, WIRE_CLIENT_ACK, NULL, 0);
+	uint64_t before = gateway_count(h, STATS_udp_tx_bytes);
+	uint32_t length = hijack(h, WIRE_CLIENT_ACK, NULL, 0);
 	struct session *session = harness_gateway_session(h, 0);
 	cr_assert_not_null(session);
 	cr_assert_neq(session->path_deadline, 0);
-	harness_advance(h, SESSION_PATH_NS + WORKER_TICK_NS);
+	harness_advance(h, SESSION_PATH_NS - WORKER_TICK_NS);
+	cr_assert_leq(gateway_count(h, STATS_udp_tx_bytes) - before, 3 * length);
+	harness_advance(h, 2 * WORKER_TICK_NS);
 	cr_assert(endpoint_is(h, "198.51.100.1", 40000), "where the HELLO came from");
 	weather->lose = 0;
 	cr_assert(pings(h));

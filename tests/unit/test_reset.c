@@ -32,6 +32,7 @@ Test(reset, brings_the_client_back_at_its_next_packet)
 	cr_assert_eq(client_count(h, STATS_rx_reset), 1);
 	harness_pump(h);
 	cr_assert_eq(h->clients[0].role.state, CLIENT_UP, "without the clock having moved");
+	cr_assert(h->clients[0].seen.forgotten, "who sees only the end still learns why");
 	cr_assert_neq(harness_client_session(h, 0)->id, id);
 	cr_assert(ip_address_equal(&harness_client_session(h, 0)->inner4.address, &address),
 		  "it wished for its address");
@@ -105,7 +106,7 @@ Test(reset, has_a_limited_rate)
 		weather_forge(&h->gateway.node, &h->clients[0].node, message, sizeof message);
 		harness_pump(h);
 	}
-	cr_assert_eq(gateway_count(h, STATS_tx_reset), 501, "one session is told once in a tick");
+	cr_assert_eq(gateway_count(h, STATS_tx_reset), 501, "the same session is told once in a tick");
 	finish(h);
 }
 
