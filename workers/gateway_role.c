@@ -4,6 +4,7 @@
 #include <sodium.h>
 
 #include "core/base/log.h"
+#include "workers/gateway_path.h"
 
 enum {
 	GATEWAY_HELLOS_PER_TURN = 32,
@@ -90,10 +91,7 @@ static void end_active(struct worker *worker, struct session *session, const cha
 static void say_bye(struct worker *worker, struct session *session, enum wire_bye_reason reason)
 {
 	uint8_t payload = (uint8_t)reason;
-	if (session->path_deadline != 0) {
-		session->endpoint = session->proven;
-		session->path_deadline = 0;
-	}
+	gateway_path_go_back(session);
 	(void)worker_send_control(worker, session, WIRE_BYE, &payload, sizeof payload);
 }
 
@@ -153,7 +151,7 @@ static struct session *new_pending(struct worker *worker, struct peer *peer, con
 	session->peer = peer;
 	session->pool_index = index;
 	pool_addresses(role->pool, index, &session->inner4, &session->inner6);
-	randombytes_buf(session->path_key, sizeof session->path_key);
+	gateway_path_init(session);
 	peer->pending = session;
 	bump(&role->pending, 1);
 	worker_add_session(worker, session);
@@ -362,89 +360,13 @@ static void activate(struct worker *worker, struct session *session)
 	stats_add(&worker->stats, sessions_started, 1);
 }
 
-/* One nonce for each endpoint, so that a pong counts also when the client went elsewhere and back meanwhile, and proves
- * no other. The key changes with each endpoint that was proven or refused. */
-static uint64_t path_nonce(const struct session *session, const struct endpoint *to)
-{
-	uint8_t hash[MAC_SIZE];
-	mac_compute(hash, session->path_key, to, sizeof *to);
-	return load_be64(hash);
-}
-
-static void settle_path(struct session *session)
-{
-	session->path_deadline = 0;
-	randombytes_buf(session->path_key, sizeof session->path_key);
-}
-
-static void ping(struct worker *worker, struct session *session)
-{
-	uint8_t payload[WIRE_PROBE_SIZE] = {WIRE_PING};
-	store_be64(payload + 1, session->path_nonce);
-	(void)worker_send_control(worker, session, WIRE_KEEPALIVE, payload, sizeof payload);
-}
-
-/* The client is somewhere else, or somebody repeats its packets from there: the next ping's answer tells. */
-static void gateway_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
-{
-	if (session->path_deadline == 0)
-		session->proven = session->endpoint;
-	session->endpoint = *from;
-	stats_add(&worker->stats, roams, 1);
-	if (endpoint_equal(from, &session->proven)) {
-		session->path_deadline = 0;
-		return;
-	}
-	/* Who moves on before it answered does not get more time for it. */
-	if (session->path_deadline == 0)
-		session->path_deadline = worker->now + SESSION_PATH_NS;
-	session->path_credit = SESSION_PATH_FACTOR * bytes;
-	session->path_nonce = path_nonce(session, from);
-	ping(worker, session);
-}
-
-static void take_pong(struct worker *worker, struct session *session, uint64_t nonce, const struct endpoint *from)
-{
-	if (session->path_deadline == 0 || nonce != session->path_nonce || !endpoint_equal(from, &session->endpoint))
-		return;
-	settle_path(session);
-	stats_add(&worker->stats, paths_proven, 1);
-}
-
-static void check_path(struct worker *worker, struct session *session)
-{
-	if (session->path_deadline == 0)
-		return;
-	if (worker->now < session->path_deadline) {
-		ping(worker, session);
-		return;
-	}
-	session->endpoint = session->proven;
-	settle_path(session);
-	stats_add(&worker->stats, paths_refused, 1);
-}
-
-/* Who confirms from where its HELLO came from has proven that it gets what is sent there. */
-static void adopt_endpoint(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
-{
-	bool known = endpoint_equal(&session->endpoint, from);
-	if (endpoint_equal(&session->next_from, from)) {
-		session->endpoint = *from;
-		session->path_deadline = 0;
-	} else if (!known) {
-		session->endpoint = session->next_from;
-		session->path_deadline = 0;
-		gateway_moved(worker, session, from, bytes);
-	}
-}
-
 static void gateway_confirmed(struct worker *worker, struct session *session, const struct transport_key *key,
 			      const struct endpoint *from, uint32_t bytes)
 {
 	if (key != session->next)
 		return;
 	(void)session_promote(session);
-	adopt_endpoint(worker, session, from, bytes);
+	gateway_path_confirmed(worker, session, from, bytes);
 	session->mtu = session->next_mtu;
 	if (session->state == SESSION_ACTIVE) {
 		stats_add(&worker->stats, rekeys, 1);
@@ -463,7 +385,7 @@ static enum drop_reason gateway_control(struct worker *worker, struct session *s
 		return DROP_NONE;
 	case WIRE_KEEPALIVE:
 		if (length == WIRE_PROBE_SIZE && payload[0] == WIRE_PONG)
-			take_pong(worker, session, load_be64(payload + 1), from);
+			gateway_path_pong(worker, session, load_be64(payload + 1), from);
 		return DROP_NONE;
 	case WIRE_BYE:
 		/* Two in one batch: the first ended it. */
@@ -491,7 +413,7 @@ static void tick_session(struct worker *worker, struct session *session)
 		end_active(worker, session, "timed out");
 		return;
 	}
-	check_path(worker, session);
+	gateway_path_tick(worker, session);
 	if (session->unreplied != 0 && worker->now - session->unreplied >= SESSION_KEEPALIVE_NS)
 		(void)worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0);
 }
@@ -537,7 +459,7 @@ const struct worker_role gateway_worker_role = {
 	.admit = gateway_admit,
 	.confirmed = gateway_confirmed,
 	.control = gateway_control,
-	.moved = gateway_moved,
+	.moved = gateway_path_moved,
 	.unknown_session = gateway_unknown_session,
 	.tick = gateway_tick,
 	.stop = gateway_stop,

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "workers/gateway_path.h"
+
+#include <sodium.h>
+
+#include "crypto/keys.h"
+
+void gateway_path_init(struct session *session)
+{
+	randombytes_buf(session->path_key, sizeof session->path_key);
+}
+
+/* One nonce for each endpoint, so that a pong counts also when the client went elsewhere and back meanwhile, and proves
+ * no other. The key changes with each endpoint that was proven or refused. */
+static uint64_t path_nonce(const struct session *session, const struct endpoint *to)
+{
+	uint8_t hash[MAC_SIZE];
+	mac_compute(hash, session->path_key, to, sizeof *to);
+	return load_be64(hash);
+}
+
+static void settle(struct session *session)
+{
+	session->path_deadline = 0;
+	gateway_path_init(session);
+}
+
+void gateway_path_go_back(struct session *session)
+{
+	if (session->path_deadline == 0)
+		return;
+	session->endpoint = session->proven;
+	settle(session);
+}
+
+static void ping(struct worker *worker, struct session *session)
+{
+	uint8_t payload[WIRE_PROBE_SIZE] = {WIRE_PING};
+	store_be64(payload + 1, session->path_nonce);
+	(void)worker_send_control(worker, session, WIRE_KEEPALIVE, payload, sizeof payload);
+}
+
+void gateway_path_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
+{
+	if (session->path_deadline == 0)
+		session->proven = session->endpoint;
+	session->endpoint = *from;
+	stats_add(&worker->stats, roams, 1);
+	if (endpoint_equal(from, &session->proven)) {
+		session->path_deadline = 0;
+		return;
+	}
+	/* Who moves on before it answered does not get more time for it. */
+	if (session->path_deadline == 0)
+		session->path_deadline = worker->now + SESSION_PATH_NS;
+	session->path_credit = SESSION_PATH_FACTOR * bytes;
+	session->path_nonce = path_nonce(session, from);
+	ping(worker, session);
+}
+
+void gateway_path_pong(struct worker *worker, struct session *session, uint64_t nonce, const struct endpoint *from)
+{
+	if (session->path_deadline == 0 || nonce != session->path_nonce || !endpoint_equal(from, &session->endpoint))
+		return;
+	settle(session);
+	stats_add(&worker->stats, paths_proven, 1);
+}
+
+void gateway_path_tick(struct worker *worker, struct session *session)
+{
+	if (session->path_deadline == 0)
+		return;
+	if (worker->now < session->path_deadline) {
+		ping(worker, session);
+		return;
+	}
+	gateway_path_go_back(session);
+	stats_add(&worker->stats, paths_refused, 1);
+}
+
+void gateway_path_confirmed(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
+{
+	bool known = endpoint_equal(&session->endpoint, from);
+	if (endpoint_equal(&session->next_from, from)) {
+		session->endpoint = *from;
+		session->path_deadline = 0;
+	} else if (!known) {
+		session->endpoint = session->next_from;
+		session->path_deadline = 0;
+		gateway_path_moved(worker, session, from, bytes);
+	}
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Path validation at the gateway: a session's new endpoint is pinged, gets at most SESSION_PATH_FACTOR times what came
+ * from there until its pong, and is left after SESSION_PATH_NS without one (core/PROTOCOL.md, Endpoint; the rules are
+ * those of RFC 9000, 8 and 9). The state is in the session; the worker's thread. */
+#pragma once
+
+#include "workers/worker.h"
+
+/* A new session: draws the key of its nonces. */
+void gateway_path_init(struct session *session);
+
+/* A handshake was confirmed by `bytes` that came from here. Who confirms from where its HELLO came from has proven that
+ * it gets what is sent there. */
+void gateway_path_confirmed(struct worker *worker, struct session *session, const struct endpoint *from,
+			    uint32_t bytes);
+
+/* The client is somewhere else, or somebody repeats its packets from there: the answer to a ping tells. */
+void gateway_path_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes);
+
+/* A pong came. */
+void gateway_path_pong(struct worker *worker, struct session *session, uint64_t nonce, const struct endpoint *from);
+
+/* Asks again, or goes back when the time is over. */
+void gateway_path_tick(struct worker *worker, struct session *session);
+
+/* Back to the endpoint that was proven last, if the one now is not. */
+void gateway_path_go_back(struct session *session);
