@@ -128,6 +128,23 @@ Test(netlink, link_local_comes_by_default_and_not_when_turned_off)
 	cr_assert_eq(count_of("-6 addr show dev link0 scope link"), 0);
 }
 
+Test(netlink, one_address_goes_and_the_other_stays)
+{
+	const struct ip_prefix v4 = prefix("10.8.0.1/32"), v6 = prefix("fd00:8::1/128");
+	assert_ok(netlink_link_no_link_local(netlink, link0, &error));
+	assert_ok(netlink_link_set_up(netlink, link0, &error));
+	assert_ok(netlink_address_add(netlink, link0, &v4, &error));
+	assert_ok(netlink_address_add(netlink, link0, &v6, &error));
+	assert_ok(netlink_address_delete(netlink, link0, &v4, &error));
+	cr_assert_eq(count_of("-4 addr show dev link0"), 0);
+	cr_assert_eq(count_of("-6 addr show dev link0"), 1);
+	/* Again is no error. */
+	assert_ok(netlink_address_delete(netlink, link0, &v4, &error));
+	assert_ok(netlink_address_delete(netlink, link0, &v6, &error));
+	cr_assert_eq(count_of("-6 addr show dev link0"), 0);
+	cr_assert_eq(netlink_address_delete(netlink, 4711, &v6, &error), -ENODEV);
+}
+
 Test(netlink, addresses_keep_host_bits_and_are_ready_at_once)
 {
 	const struct ip_prefix v4 = prefix("10.8.0.1/16"), v6 = prefix("fd00:8::1/64");
