@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "crypto/replay.h"
 
-
 #include "core/base/bytes.h"
 
 enum { WORD_BITS = 64, WORDS = REPLAY_WINDOW / WORD_BITS + 1 };
