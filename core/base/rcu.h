@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Read-copy-update by liburcu's QSBR flavour: readers pay nothing per access. Everything that uses RCU includes this.
+ *
+ * A thread that reads calls rcu_join() once, then says rcu_quiescent() between batches, when it holds no
+ * pointer that RCU protects, and is rcu_offline() while it sleeps. Who removes something defers its end with
+ * rcu_after_readers(). At the very end rcu_after_readers_barrier() waits for all that was deferred; its caller must be
+ * offline or not registered.
+ *
+ * ThreadSanitizer does not see liburcu's ordering (its atomics are in assembly), so it is told here: what a reader did
+ * before a quiescent state happens before what was deferred. Desnoyers et al., "User-Level Implementations of
+ * Read-Copy Update", IEEE TPDS 23 (2), 2012. */
+#pragma once
+
+#define RCU_QSBR
+#define URCU_INLINE_SMALL_FUNCTIONS
+#include <stdatomic.h>
+#include <urcu-call-rcu.h>
+#include <urcu-qsbr.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define RCU_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RCU_TSAN 1
+#endif
+#endif
+
+#ifdef RCU_TSAN
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+extern char rcu_tsan_order; /* what the annotations are about; in rcu.c */
+#define rcu_tsan_release() __tsan_release(&rcu_tsan_order)
+#define rcu_tsan_acquire() __tsan_acquire(&rcu_tsan_order)
+#else
+#define rcu_tsan_release() ((void)0)
+#define rcu_tsan_acquire() ((void)0)
+#endif
+
+static inline void rcu_join(void)
+{
+	rcu_register_thread();
+}
+
+static inline void rcu_leave(void)
+{
+	rcu_tsan_release();
+	rcu_unregister_thread();
+}
+
+/* The thread holds nothing that RCU protects. Once a batch. */
+static inline void rcu_quiescent(void)
+{
+	rcu_tsan_release();
+	rcu_quiescent_state();
+}
+
+/* Around a sleep: nobody waits for the thread then. */
+static inline void rcu_offline(void)
+{
+	rcu_tsan_release();
+	rcu_thread_offline();
+}
+
+static inline void rcu_online(void)
+{
+	rcu_thread_online();
+	rcu_tsan_acquire();
+}
+
+/* A pointer that RCU protects: published with release order by its one writer, read by anybody who is online. The C11
+ * consume order that this needs is acquire on every compiler; it costs nothing on x86. */
+#define rcu_publish(slot, pointer) atomic_store_explicit((slot), (pointer), memory_order_release)
+#define rcu_read(slot)		   atomic_load_explicit((slot), memory_order_acquire)
+
+/* Calls `callback(head)` on liburcu's own thread after all readers went through a quiescent state. The callback starts
+ * with rcu_after_readers_begin(). Registered threads only; never blocks. */
+static inline void rcu_after_readers(struct rcu_head *head, void (*callback)(struct rcu_head *head))
+{
+	rcu_tsan_release();
+	call_rcu(head, callback);
+}
+
+static inline void rcu_after_readers_begin(void)
+{
+	rcu_tsan_acquire();
+}
+
+/* Waits until every callback deferred before has run. The caller is offline or not registered. */
+static inline void rcu_after_readers_barrier(void)
+{
+	rcu_barrier();
+	rcu_tsan_acquire();
+}
+
+/* Makes liburcu's thread for deferred calls, so that it inherits the mask of CPUs that holds now. Before any thread is
+ * pinned. */
+static inline void rcu_start(void)
+{
+	(void)get_default_call_rcu_data();
+}
