@@ -14,8 +14,9 @@
 #define RCU_QSBR
 #define URCU_INLINE_SMALL_FUNCTIONS
 #include <stdatomic.h>
-#include <urcu-call-rcu.h>
 #include <urcu-qsbr.h>
+/* after the flavour */
+#include <urcu-call-rcu.h>
 
 #if defined(__SANITIZE_THREAD__)
 #define RCU_TSAN 1
