@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* HELLO and WELCOME as messages: layout, macs and Noise put together. Pure like crypto/noise.h: no socket, no clock, no
- * table; random bytes come from the caller. Each side's state is a plain value; a failed read leaves it as it was. */
+/* HELLO, COOKIE and WELCOME as messages: layout, macs and Noise put together. Pure like crypto/noise.h: no socket, no
+ * clock, no table; random bytes come from the caller. Each side's state is a plain value; a failed read leaves it as it
+ * was. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,13 +9,15 @@
 #include <stdint.h>
 
 #include "core/wire.h"
+#include "crypto/cookie.h"
 #include "crypto/keys.h"
 #include "crypto/noise.h"
 
 /* What one side knows for good. Kept in locked memory by the caller. */
 struct handshake_identity {
 	struct noise_keypair keys;
-	uint8_t mac1_key[KEY_SIZE]; /* of messages to this side */
+	uint8_t mac1_key[KEY_SIZE];   /* of messages to this side */
+	uint8_t cookie_key[KEY_SIZE]; /* of COOKIE from this side */
 };
 
 void handshake_identity_init(struct handshake_identity *identity, const uint8_t private_key[KEY_SIZE]);
@@ -24,7 +27,8 @@ struct handshake_remote {
 	uint8_t public_key[KEY_SIZE];
 	uint8_t preshared_key[KEY_SIZE];
 	uint8_t static_static[KEY_SIZE];
-	uint8_t mac1_key[KEY_SIZE]; /* of messages to the gateway */
+	uint8_t mac1_key[KEY_SIZE];   /* of messages to the gateway */
+	uint8_t cookie_key[KEY_SIZE]; /* of its COOKIEs */
 };
 
 /* False when the public key is no usable point. Costs one DH. */
@@ -36,15 +40,25 @@ bool handshake_remote_init(struct handshake_remote *remote, const struct handsha
 
 struct handshake_initiator {
 	struct noise_handshake noise;
+	uint32_t session_id;
 	uint32_t magic;
+	uint8_t mac1[MAC_SIZE];
 };
 
-/* Writes a HELLO of WIRE_HELLO_SIZE bytes. `session_id`: to rekey or resume, or 0. `random`: 36 fresh random bytes
- * (ephemeral key, magic). False when a DH result is zero. */
+/* Writes a HELLO of WIRE_HELLO_SIZE bytes without mac2. `session_id`: to rekey or resume, or 0. `random`: 36 fresh
+ * random bytes (ephemeral key, magic). False when a DH result is zero. */
 enum { HANDSHAKE_HELLO_RANDOM = KEY_SIZE + 4 };
 bool handshake_write_hello(struct handshake_initiator *initiator, const struct handshake_identity *own,
 			   const struct handshake_remote *remote, uint32_t session_id, const struct wire_hello *hello,
 			   const uint8_t random[HANDSHAKE_HELLO_RANDOM], uint8_t message[WIRE_HELLO_SIZE]);
+
+/* Puts mac2 into a HELLO: the cookie proves where it comes from, to a gateway under load. */
+void handshake_add_mac2(const uint8_t cookie[COOKIE_SIZE], uint8_t message[WIRE_HELLO_SIZE]);
+
+/* Reads a COOKIE (its first byte is checked already) that answers this HELLO. The initiator waits on: a WELCOME may
+ * still come. False, with `cookie` as it was, when it answers another one or does not open. */
+bool handshake_read_cookie(const struct handshake_initiator *initiator, const struct handshake_remote *remote,
+			   const uint8_t *message, size_t length, uint8_t cookie[COOKIE_SIZE]);
 
 /* Reads a WELCOME (its first byte is checked already). On true the secrets and the decoded payload are filled, and the
  * initiator is spent; on false it still waits. */
@@ -62,6 +76,16 @@ struct handshake_responder {
 
 /* Whether mac1 of a HELLO (of the right size) was made for us: one hash. */
 bool handshake_check_mac1(const struct handshake_identity *own, const uint8_t message[WIRE_HELLO_SIZE]);
+
+/* Whether mac2 of a HELLO shows that its sender receives what is sent to this address and port, as crypto/cookie.h
+ * takes them: four hashes, two of them over the message. */
+bool handshake_check_mac2(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+			  const uint8_t message[WIRE_HELLO_SIZE]);
+
+/* Writes a COOKIE that answers a HELLO, which needs no more than a right mac1. `nonce`: 24 fresh random bytes. */
+void handshake_write_cookie(const struct handshake_identity *own, const uint8_t hello[WIRE_HELLO_SIZE],
+			    const uint8_t cookie[COOKIE_SIZE], const uint8_t nonce[COOKIE_NONCE_SIZE],
+			    uint8_t message[WIRE_COOKIE_SIZE]);
 
 /* Opens as far as the client's static key: one DH. */
 bool handshake_read_static(struct handshake_responder *responder, const struct handshake_identity *own,

@@ -18,7 +18,7 @@ enum wire_type {
 	WIRE_DATA = 4,
 	WIRE_BYE = 5,
 	WIRE_KEEPALIVE = 6,
-	WIRE_COOKIE = 7, /* reserved */
+	WIRE_COOKIE = 7,
 	WIRE_RESET = 8,
 };
 
@@ -36,6 +36,10 @@ enum {
 	WIRE_HELLO_MAC2 = 1184,
 	WIRE_HELLO_NOISE_SIZE = WIRE_HELLO_MAC1 - WIRE_HELLO_NOISE,
 	WIRE_HELLO_PAYLOAD_SIZE = WIRE_HELLO_NOISE_SIZE - 96,
+
+	WIRE_COOKIE_NONCE = 9,
+	WIRE_COOKIE_SEALED = WIRE_COOKIE_NONCE + 24,
+	WIRE_COOKIE_SIZE = WIRE_COOKIE_SEALED + 16 + WIRE_TAG_SIZE,
 
 	WIRE_WELCOME_NOISE = 9,
 	WIRE_WELCOME_PAYLOAD_MIN = 80,
@@ -57,6 +61,7 @@ enum {
 
 _Static_assert(WIRE_HELLO_PAYLOAD_SIZE == 1063, "as specified");
 _Static_assert(WIRE_WELCOME_MIN == 137, "as specified");
+_Static_assert(WIRE_COOKIE_SIZE == 65, "as specified");
 
 enum wire_probe { WIRE_PING = 1, WIRE_PONG = 2 };
 
@@ -123,8 +128,8 @@ void wire_timestamp(uint8_t timestamp[WIRE_TIMESTAMP_SIZE], uint64_t wall_ns);
 
 struct wire_hello {
 	uint8_t timestamp[WIRE_TIMESTAMP_SIZE];
-	uint8_t challenge[WIRE_CHALLENGE_SIZE];
-	uint8_t suites[WIRE_SUITES_MAX]; /* most wanted first, 0 = none */
+	uint8_t challenge[WIRE_CHALLENGE_SIZE]; /* the gateway's last cookie, all zero = none */
+	uint8_t suites[WIRE_SUITES_MAX];	/* most wanted first, 0 = none */
 	uint16_t mtu;
 	struct ip_address wish4, wish6; /* family 0: none */
 };

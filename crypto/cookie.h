@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Cookies: a proof that somebody receives what is sent to an address, which costs the gateway no memory. After
+ * WireGuard (Donenfeld, "WireGuard: Next Generation Kernel Network Tunnel", 2017, 5.3).
+ *
+ * A cookie is a MAC over the address it was sent to and the current period of COOKIE_ROTATION_NS, under one random key
+ * that a gateway draws when it starts. So the secret rotates by the clock alone: nothing is written after start, and
+ * any number of threads use the same jar at once. A cookie of this period or the one before is valid: it lives for one
+ * to two periods, and one that was handed out just before the period's end lives for a whole one at least.
+ *
+ * Pure: no clock, no socket, no allocation. Any thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/clock.h"
+#include "crypto/keys.h"
+
+enum {
+	COOKIE_SIZE = 16,
+	COOKIE_NONCE_SIZE = 24,
+	COOKIE_SEALED_SIZE = COOKIE_SIZE + 16, /* with its tag */
+};
+
+#define COOKIE_ROTATION_NS (120 * NS_PER_S)
+#define COOKIE_KEEP_NS	   (115 * NS_PER_S) /* how long a client uses one: less than a period by the time on the way */
+
+/* Kept in locked memory by the caller. Constant once it is made. */
+struct cookie_jar {
+	uint8_t secret[KEY_SIZE];
+};
+
+/* Draws the secret. After keys_init(); start-up. */
+void cookie_jar_init(struct cookie_jar *jar);
+
+/* The cookie of a source. `address`: 16 bytes in network order, IPv4 as v4-mapped IPv6 throughout. `port`: in whatever
+ * byte order, as long as it is the same each time. `now`: monotonic ns, the same clock for all who share the jar. */
+void cookie_make(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+		 uint8_t cookie[COOKIE_SIZE]);
+
+/* Whether `cookie` was made for this source in this period or the one before. Constant time. */
+bool cookie_valid(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+		  const uint8_t cookie[COOKIE_SIZE]);
+
+/* BLAKE2b-128 keyed by a cookie. */
+void cookie_mac(uint8_t mac[MAC_SIZE], const uint8_t cookie[COOKIE_SIZE], const void *data, size_t size);
+
+/* Whether `mac` is that of `data` under a valid cookie of this source. Constant time. */
+bool cookie_mac_verify(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+		       const uint8_t mac[MAC_SIZE], const void *data, size_t size);
+
+/* The key that cookies from the owner of `public_key` are sealed with: BLAKE2b-256("shardtun1 cookie" || public_key).
+ * It is no secret: it keeps cookies from those who do not know the gateway, `mac1` from those who did not see the
+ * HELLO. */
+void cookie_key(uint8_t key[KEY_SIZE], const uint8_t public_key[KEY_SIZE]);
+
+/* XChaCha20-Poly1305 with mac1 of the HELLO that is answered as associated data. `nonce` is random. cookie_open()
+ * returns false and leaves `cookie` as it is when the tag does not match. */
+void cookie_seal(uint8_t sealed[COOKIE_SEALED_SIZE], const uint8_t key[KEY_SIZE],
+		 const uint8_t nonce[COOKIE_NONCE_SIZE], const uint8_t mac1[MAC_SIZE],
+		 const uint8_t cookie[COOKIE_SIZE]);
+bool cookie_open(uint8_t cookie[COOKIE_SIZE], const uint8_t key[KEY_SIZE], const uint8_t nonce[COOKIE_NONCE_SIZE],
+		 const uint8_t mac1[MAC_SIZE], const uint8_t sealed[COOKIE_SEALED_SIZE]);
