@@ -25,8 +25,9 @@ union address {
 	struct sockaddr_in6 v6;
 };
 
-/* The kernel's socket. The arrays are filled anew for each call; they live here only to be off the stack. */
-struct kernel_socket {
+/* The kernel's socket. The arrays are filled anew for each call; they live here only to be off the stack. No line of it
+ * is shared with another worker's. */
+struct CACHE_ALIGNED kernel_socket {
 	struct udp_socket base;
 	bool ipv4_only; /* IPv6 is off on this machine: addresses are converted at this edge */
 	struct mmsghdr headers[UDP_BATCH];
@@ -245,37 +246,10 @@ static socklen_t bind_address(const struct udp_params *params, bool ipv4_only, u
 	return sizeof address->v6;
 }
 
-/* A bind without SO_REUSEPORT finds a port that is held, even by one who would share it with us. */
-static int probe_port(const struct udp_params *params, bool ipv4_only, struct error *error)
+static int prepare(struct kernel_socket *k, const struct udp_params *params, struct error *error)
 {
-	if (params->port == 0)
-		return 0;
-	int fd = socket(ipv4_only ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return error_set(error, -errno, "UDP socket: %s", strerror(errno));
-	union address address;
-	socklen_t length = bind_address(params, ipv4_only, &address);
-	if (!ipv4_only)
-		(void)set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-	int result = bind(fd, (struct sockaddr *)&address, length) == 0 ? 0 : -errno;
-	close(fd);
+	int fd = k->base.fd;
 
-	char text[IP_TEXT_MAX];
-	if (result == -EADDRINUSE)
-		return error_set(
-			error, result,
-			"UDP port %u: in use by another process; stop it (ss -lunp shows it) or set another ListenPort",
-			params->port);
-	if (result == -EADDRNOTAVAIL)
-		return error_set(error, result, "ListenAddress %s: no interface of this machine has it",
-				 ip_address_format(&params->address, text));
-	if (result != 0)
-		return error_set(error, result, "UDP port %u: bind: %s", params->port, strerror(-result));
-	return 0;
-}
-
-static int prepare(int fd, struct kernel_socket *k, const struct udp_params *params, struct error *error)
-{
 	set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, params->buffer);
 	set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, params->buffer);
 	if (params->mark != 0 && set_option(fd, SOL_SOCKET, SO_MARK, (int)params->mark) != 0)
@@ -301,38 +275,119 @@ static int prepare(int fd, struct kernel_socket *k, const struct udp_params *par
 	return 0;
 }
 
-struct udp_socket *udp_open(const struct udp_params *params, struct error *error)
+/* A socket with everything set but its address. */
+static int socket_new(const struct udp_params *params, struct kernel_socket **made, struct error *error)
 {
-	struct kernel_socket *k = calloc(1, sizeof *k);
-	if (k == NULL) {
-		error_set(error, -ENOMEM, "UDP socket: out of memory");
-		return NULL;
-	}
+	struct kernel_socket *k = aligned_alloc(CACHE_LINE, sizeof *k);
+	if (k == NULL)
+		return error_set(error, -ENOMEM, "UDP socket: out of memory");
+	memset(k, 0, sizeof *k);
+
 	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 && errno == EAFNOSUPPORT && params->address.family != 6) {
 		k->ipv4_only = true;
 		fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	}
 	if (fd < 0) {
-		error_set(error, -errno, "UDP socket: %s", strerror(errno));
+		int result = error_set(error, -errno, "UDP socket: %s%s", strerror(errno),
+				       errno == EMFILE ? "; raise the limit of open files (LimitNOFILE in the unit)"
+						       : "");
 		free(k);
-		return NULL;
+		return result;
 	}
 	k->base = (struct udp_socket){.ops = &kernel_ops, .fd = fd};
 
+	int result = prepare(k, params, error);
+	if (result != 0)
+		kernel_close(&k->base);
+	else
+		*made = k;
+	return result;
+}
+
+static int bind_socket(struct kernel_socket *k, const struct udp_params *params, struct error *error)
+{
 	union address address;
 	socklen_t length = bind_address(params, k->ipv4_only, &address);
-	if (probe_port(params, k->ipv4_only, error) != 0 || prepare(fd, k, params, error) != 0)
-		goto fail;
-	if (set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0 || bind(fd, (struct sockaddr *)&address, length) != 0) {
-		error_set(error, -errno, "UDP port %u: bind: %s", params->port, strerror(errno));
-		goto fail;
-	}
-	return &k->base;
+	char text[IP_TEXT_MAX];
 
-fail:
-	kernel_close(&k->base);
-	return NULL;
+	if (bind(k->base.fd, (struct sockaddr *)&address, length) == 0)
+		return 0;
+	int result = -errno;
+	if (result == -EADDRINUSE)
+		return error_set(
+			error, result,
+			"UDP port %u: in use by another process; stop it (ss -lunp shows it) or set another ListenPort",
+			params->port);
+	if (result == -EADDRNOTAVAIL)
+		return error_set(error, result, "ListenAddress %s: no interface of this machine has it",
+				 ip_address_format(&params->address, text));
+	return error_set(error, result, "UDP port %u: bind: %s", params->port, strerror(-result));
+}
+
+static int allow_sharing(struct kernel_socket *k, const struct udp_params *params, struct error *error)
+{
+	if (set_option(k->base.fd, SOL_SOCKET, SO_REUSEPORT, 1) == 0)
+		return 0;
+	return error_set(error, -errno, "UDP port %u: SO_REUSEPORT: %s", params->port, strerror(errno));
+}
+
+/* The first socket binds before it allows others to do so too. That fails when anybody holds the port, one who would
+ * share it with us included, and a port that the kernel chooses is nobody else's. */
+static int bind_first(struct kernel_socket *k, struct udp_params *params, bool shared, struct error *error)
+{
+	int result = bind_socket(k, params, error);
+	if (result != 0 || !shared)
+		return result;
+
+	struct sockaddr_in6 bound;
+	udp_address(&k->base, &bound);
+	if (bound.sin6_port == 0)
+		return error_set(error, -EIO, "UDP socket: its port cannot be read");
+	params->port = ntohs(bound.sin6_port);
+	return allow_sharing(k, params, error);
+}
+
+static int bind_next(struct kernel_socket *k, const struct udp_params *params, struct error *error)
+{
+	int result = allow_sharing(k, params, error);
+	return result != 0 ? result : bind_socket(k, params, error);
+}
+
+static int open_all(struct udp_params *params, size_t count, struct udp_socket **sockets, struct error *error)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct kernel_socket *k = NULL;
+		int result = socket_new(params, &k, error);
+		if (result != 0)
+			return result;
+		sockets[i] = &k->base;
+		result = i == 0 ? bind_first(k, params, count > 1, error) : bind_next(k, params, error);
+		if (result != 0)
+			return result;
+	}
+	return 0;
+}
+
+int udp_open_group(const struct udp_params *params, size_t count, struct udp_socket **sockets, struct error *error)
+{
+	struct udp_params actual = *params;
+	for (size_t i = 0; i < count; i++)
+		sockets[i] = NULL;
+
+	int result = open_all(&actual, count, sockets, error);
+	for (size_t i = count; result != 0 && i > 0; i--) {
+		udp_close(sockets[i - 1]);
+		sockets[i - 1] = NULL;
+	}
+	return result;
+}
+
+struct udp_socket *udp_open(const struct udp_params *params, struct error *error)
+{
+	struct udp_socket *socket;
+	(void)udp_open_group(params, 1, &socket, error);
+	return socket;
 }
 
 void udp_close(struct udp_socket *socket)

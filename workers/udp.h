@@ -57,10 +57,18 @@ struct udp_params {
 	bool gso, gro;		   /* what to try */
 };
 
-/* Opens, binds and prepares a socket, dual-stack unless IPv6 is off. A port that anybody holds, another shardtund with
- * SO_REUSEPORT included, is an error that says so. NULL with `error` set. Start-up; CAP_NET_ADMIN for mark and large
- * buffers. */
+/* Opens, binds and prepares a socket, dual-stack unless IPv6 is off. A port that anybody holds, another shardtund
+ * included, is an error that says so; from then on nobody else gets it. NULL with `error` set. Start-up; CAP_NET_ADMIN
+ * for mark and large buffers. */
 struct udp_socket *udp_open(const struct udp_params *params, struct error *error);
+
+/* The same for `count` sockets of one address and port that share what arrives (SO_REUSEPORT): sockets[i] has index i
+ * for workers/steering.h. With port 0 all have the one that the kernel chose for the first. On failure none is left,
+ * all are NULL. 0 or a negative errno.
+ *
+ * While the group lives, none of them may be closed or connected: either moves the indexes of others. */
+int udp_open_group(const struct udp_params *params, size_t count, struct udp_socket **sockets, struct error *error);
+
 void udp_close(struct udp_socket *socket); /* NULL is allowed */
 
 /* The address and port that the kernel's socket is bound to. */
