@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ctype.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/sockios.h>
 #include <net/if.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/base/log.h"
@@ -54,7 +58,7 @@ static int device_write(struct tun_queue *queue, const struct tun_frame *frame)
 
 static const struct tun_ops device_ops = {.read = device_read, .write = device_write};
 
-/* --- creating a queue --------------------------------------------------------------------------------------------- */
+/* --- creating queues ---------------------------------------------------------------------------------------------- */
 
 static int name_check(const char *name, struct error *error)
 {
@@ -80,7 +84,21 @@ static int node_error(int code, struct error *error)
 		hint = "; load the module (modprobe tun), or pass the device into the container";
 	else if (code == -EPERM || code == -EACCES)
 		hint = "; start as root, or allow the device (DeviceAllow=" TUN_NODE " rw in the unit)";
+	else if (code == -EMFILE)
+		hint = "; raise the limit of open files (LimitNOFILE in the unit)";
 	return error_set(error, code, "open " TUN_NODE ": %s%s", strerror(-code), hint);
+}
+
+static bool is_tun(const char *name)
+{
+	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+	struct ifreq request = {.ifr_data = (char *)&info};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	memcpy(request.ifr_name, name, IFNAMSIZ);
+	bool known = ioctl(fd, SIOCETHTOOL, &request) == 0;
+	close(fd);
+	return known && strcmp(info.driver, "tun") == 0;
 }
 
 static int create_error(int code, const char *name, struct error *error)
@@ -89,21 +107,24 @@ static int create_error(int code, const char *name, struct error *error)
 
 	if (code == -EPERM)
 		hint = "; start as root or with CAP_NET_ADMIN";
-	else if (code == -EBUSY)
+	else if (code == -E2BIG)
+		hint = "; this is one queue too many for the kernel: set fewer Workers or TunReaders";
+	/* An interface with several queues is invalid for one who wants one, and the other way round. */
+	else if ((code == -EBUSY || code == -EINVAL) && is_tun(name))
 		hint = "; another process holds this interface: stop it or choose another Interface name";
-	else if (code == -EINVAL && if_nametoindex(name) != 0)
+	else if ((code == -EBUSY || code == -EINVAL) && if_nametoindex(name) != 0)
 		hint = "; an interface of another kind has this name: choose another Interface name";
 	return error_set(error, code, "create interface %s: %s%s", name, strerror(-code), hint);
 }
 
 /* Opens one queue of the interface `name`, which is created with its first queue; `name` receives the one in force. */
-static int queue_open(char name[IFNAMSIZ], struct error *error)
+static int queue_open(char name[IFNAMSIZ], int flags, struct error *error)
 {
 	int fd = open(TUN_NODE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return node_error(-errno, error);
 
-	struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
+	struct ifreq request = {.ifr_flags = (short)(IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | flags)};
 	memcpy(request.ifr_name, name, IFNAMSIZ);
 	if (ioctl(fd, TUNSETIFF, &request) < 0) {
 		int code = create_error(-errno, name, error);
@@ -112,6 +133,41 @@ static int queue_open(char name[IFNAMSIZ], struct error *error)
 	}
 	memcpy(name, request.ifr_name, IFNAMSIZ);
 	return fd;
+}
+
+/* The kernel sends nothing to a detached queue and still takes what is written to it. */
+static int queue_detach(int fd, const char *name, struct error *error)
+{
+	struct ifreq request = {.ifr_flags = IFF_DETACH_QUEUE};
+
+	if (ioctl(fd, TUNSETQUEUE, &request) == 0)
+		return 0;
+	return error_set(error, -errno, "detach a queue of interface %s: %s", name, strerror(errno));
+}
+
+/* Whoever asks for an interface of several queues by its name gets one more of them, another process included: the
+ * first of ours may not find one. */
+static int queues_open(struct tun_device *device, struct error *error)
+{
+	unsigned count = device->readers + device->writers;
+
+	device->queues = calloc(count, sizeof *device->queues);
+	if (device->queues == NULL)
+		return error_set(error, -ENOMEM, "create interface %s: out of memory", device->name);
+	for (unsigned i = 0; i < count; i++)
+		device->queues[i] = (struct tun_queue){.ops = &device_ops, .fd = -1};
+
+	for (unsigned i = 0; i < count; i++) {
+		int flags = count == 1 ? 0 : i == 0 ? IFF_MULTI_QUEUE | IFF_TUN_EXCL : IFF_MULTI_QUEUE;
+		int fd = queue_open(device->name, flags, error);
+		if (fd < 0)
+			return fd;
+		device->queues[i].fd = fd;
+		int rc = i < device->readers ? 0 : queue_detach(fd, device->name, error);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
 }
 
 /* --- offloads ----------------------------------------------------------------------------------------------------- */
@@ -179,52 +235,53 @@ static int interface_configure(struct netlink *netlink, unsigned ifindex, const 
 	return rc;
 }
 
+static int interface_open(struct tun_device *device, const struct tun_params *params, struct error *error)
+{
+	int rc = queues_open(device, error);
+	if (rc < 0)
+		return rc;
+	rc = offloads_probe(device->queues[0].fd, params->offloads, &device->offloads, error);
+	if (rc < 0)
+		return error_prefix(error, rc, "interface %s: ", device->name);
+	for (unsigned i = 0; i < device->readers + device->writers; i++)
+		device->queues[i].offloads = device->offloads;
+
+	device->ifindex = if_nametoindex(device->name);
+	if (device->ifindex == 0)
+		return error_set(error, -errno, "interface %s: %s", device->name, strerror(errno));
+	struct netlink *netlink = netlink_open(error);
+	if (netlink == NULL)
+		return -errno;
+	rc = interface_configure(netlink, device->ifindex, params, error);
+	netlink_close(netlink);
+	return rc;
+}
+
 int tun_device_open(struct tun_device *device, const struct tun_params *params, struct error *error)
 {
-	struct tun_device opened = {.queue = {.ops = &device_ops, .fd = -1}};
+	struct tun_device opened = {.readers = params->readers, .writers = params->writers};
 	int rc = name_check(params->name, error);
 	if (rc < 0)
 		return rc;
 	strcpy(opened.name, params->name[0] != '\0' ? params->name : "shardtun%d");
 
-	opened.queue.fd = queue_open(opened.name, error);
-	if (opened.queue.fd < 0)
-		return opened.queue.fd;
-	rc = offloads_probe(opened.queue.fd, params->offloads, &opened.offloads, error);
+	rc = interface_open(&opened, params, error);
 	if (rc < 0) {
-		error_prefix(error, rc, "interface %s: ", opened.name);
-		goto close_queue;
+		tun_device_close(&opened);
+		return rc;
 	}
-	opened.queue.offloads = opened.offloads;
-
-	opened.ifindex = if_nametoindex(opened.name);
-	if (opened.ifindex == 0) {
-		rc = error_set(error, -errno, "interface %s: %s", opened.name, strerror(errno));
-		goto close_queue;
-	}
-	struct netlink *netlink = netlink_open(error);
-	if (netlink == NULL) {
-		rc = -errno;
-		goto close_queue;
-	}
-	rc = interface_configure(netlink, opened.ifindex, params, error);
-	netlink_close(netlink);
-	if (rc < 0)
-		goto close_queue;
-
 	offloads_report(opened.name, params->offloads, opened.offloads);
 	*device = opened;
 	return 0;
-
-close_queue:
-	close(opened.queue.fd);
-	return rc;
 }
 
 void tun_device_close(struct tun_device *device)
 {
-	if (device->queue.fd < 0)
+	if (device->queues == NULL)
 		return;
-	close(device->queue.fd);
-	device->queue.fd = -1;
+	for (unsigned i = device->readers + device->writers; i > 0; i--)
+		if (device->queues[i - 1].fd >= 0)
+			close(device->queues[i - 1].fd);
+	free(device->queues);
+	device->queues = NULL;
 }

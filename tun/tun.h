@@ -54,18 +54,22 @@ struct tun_params {
 	struct tun_offloads offloads;	   /* what to try; false switches one off */
 	const struct ip_prefix *addresses; /* with prefix length, host bits kept */
 	size_t address_count;
+	unsigned readers; /* queues to read from, at least 1; they can be written as well */
+	unsigned writers; /* queues to write to alone; 256 of both at most */
 };
 
 struct tun_device {
-	struct tun_queue queue; /* read and write, non-blocking */
+	struct tun_queue *queues; /* readers, then writers; heap, owned; non-blocking; constant once open */
+	unsigned readers;	  /* what the kernel sends is spread over these by flow */
+	unsigned writers;	  /* detached: nothing ever comes from these */
 	char name[16];
 	unsigned ifindex;
-	struct tun_offloads offloads; /* those in force */
+	struct tun_offloads offloads; /* those in force, on every queue */
 };
 
 /* Creates the interface, probes offloads, sets MTU, addresses and link up, without link-local address or router
  * discovery. On failure nothing is left and `error` says what to do (no /dev/net/tun: modprobe or DeviceAllow; EPERM:
- * CAP_NET_ADMIN; EBUSY: interface held by another process). The interface goes when the queue is closed. A wanted
- * offload that the kernel does not have is said once in the log. Start-up; needs CAP_NET_ADMIN. */
+ * CAP_NET_ADMIN; interface held by another process; E2BIG: too many queues). The interface goes when the last queue is
+ * closed. A wanted offload that the kernel does not have is said once in the log. Start-up; needs CAP_NET_ADMIN. */
 int tun_device_open(struct tun_device *device, const struct tun_params *params, struct error *error);
-void tun_device_close(struct tun_device *device);
+void tun_device_close(struct tun_device *device); /* again is allowed */

@@ -147,6 +147,7 @@ static int open_device(struct tunnel *tunnel, struct error *error)
 			     .uso = !(off & CONFIG_OFFLOAD_TUN_USO)},
 		.addresses = params->addresses,
 		.address_count = params->address_count,
+		.readers = 1,
 	};
 	int result = tun_device_open(&tunnel->device, &device, error);
 	tunnel->device_open = result == 0;
@@ -174,7 +175,7 @@ static int open_worker(struct tunnel *tunnel, struct error *error)
 {
 	struct worker_params worker = {
 		.udp = tunnel->udp,
-		.tun = &tunnel->device.queue,
+		.tun = &tunnel->device.queues[0],
 		.aead = tunnel->aead,
 		.clock = tunnel->clock,
 		.role = tunnel->params.role,

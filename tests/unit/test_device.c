@@ -57,6 +57,7 @@ static int open_with(struct tun_device *device, const char *name, const char *v4
 				       .offloads = offloads,
 				       .addresses = addresses,
 				       .address_count = 2,
+				       .readers = 1,
 			       },
 			       &error);
 }
@@ -71,9 +72,9 @@ static int read_frames(struct tun_device *device, struct iovec frames[FRAMES], i
 {
 	for (int i = 0; i < FRAMES; i++)
 		frames[i] = (struct iovec){buffers[i], sizeof buffers[i]};
-	struct pollfd readable = {.fd = device->queue.fd, .events = POLLIN};
+	struct pollfd readable = {.fd = device->queues[0].fd, .events = POLLIN};
 	poll(&readable, 1, ms);
-	return device->queue.ops->read(&device->queue, frames, FRAMES);
+	return device->queues[0].ops->read(&device->queues[0], frames, FRAMES);
 }
 
 static struct virtio_net_hdr header_of(const struct iovec *frame)
@@ -164,12 +165,12 @@ Test(device, interface_is_complete)
 	cr_assert(up);
 	json_decref(links);
 
-	int flags = fcntl(device.queue.fd, F_GETFL), descriptor = fcntl(device.queue.fd, F_GETFD);
+	int flags = fcntl(device.queues[0].fd, F_GETFL), descriptor = fcntl(device.queues[0].fd, F_GETFD);
 	cr_assert(flags & O_NONBLOCK);
 	cr_assert(descriptor & FD_CLOEXEC);
 
 	tun_device_close(&device);
-	cr_assert_eq(device.queue.fd, -1);
+	cr_assert_null(device.queues);
 	cr_assert_eq(if_nametoindex("tun9"), 0, "gone with its queue");
 	tun_device_close(&device);
 }
@@ -203,7 +204,7 @@ Test(device, udp_packet_arrives_with_a_partial_checksum)
 	struct tun_device device;
 	struct iovec frames[FRAMES];
 	open_device(&device, all_offloads);
-	cr_assert(device.offloads.checksum && device.queue.offloads.checksum);
+	cr_assert(device.offloads.checksum && device.queues[0].offloads.checksum);
 	int fd = udp_socket(5000);
 	send_udp(fd, "hello", 5);
 
@@ -316,7 +317,7 @@ Test(device, written_packet_reaches_a_socket)
 	const struct iovec pieces[] = {
 		{buffers[0], VNET_HEADER_SIZE}, {packet, 28}, {packet + 28, frames[0].iov_len - VNET_HEADER_SIZE - 28}};
 	const struct tun_frame frame = {.iov = pieces, .iov_count = 3, .packets = 1};
-	cr_assert_eq(device.queue.ops->write(&device.queue, &frame), 0);
+	cr_assert_eq(device.queues[0].ops->write(&device.queues[0], &frame), 0);
 
 	char text[32];
 	cr_assert_eq(recv(fd, text, sizeof text, 0), 14);
@@ -331,7 +332,7 @@ Test(device, nonsense_is_refused_with_its_errno)
 	open_device(&device, all_offloads);
 	uint8_t runt[4] = {0};
 	const struct iovec piece = {runt, sizeof runt};
-	cr_assert_eq(device.queue.ops->write(&device.queue, &(struct tun_frame){&piece, 1, 1}), -EINVAL);
+	cr_assert_eq(device.queues[0].ops->write(&device.queues[0], &(struct tun_frame){&piece, 1, 1}), -EINVAL);
 	tun_device_close(&device);
 }
 
@@ -343,7 +344,7 @@ Test(device, deleted_interface_is_an_error)
 	cr_assert_eq(system("ip link delete tun9"), 0);
 	cr_assert_eq(read_frames(&device, frames, 0), -EBADFD);
 	const struct iovec piece = {buffers[0], 60};
-	cr_assert_eq(device.queue.ops->write(&device.queue, &(struct tun_frame){&piece, 1, 1}), -EBADFD);
+	cr_assert_eq(device.queues[0].ops->write(&device.queues[0], &(struct tun_frame){&piece, 1, 1}), -EBADFD);
 	tun_device_close(&device);
 }
 
@@ -360,7 +361,7 @@ static size_t pump(struct tun_device *from, struct tun_device *to, bool *partial
 			longest = length > longest ? length : longest;
 			*partial |= (header_of(&frames[i]).flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0;
 			const struct tun_frame frame = {.iov = &frames[i], .iov_count = 1, .packets = 1};
-			cr_assert_eq(to->queue.ops->write(&to->queue, &frame), 0);
+			cr_assert_eq(to->queues[0].ops->write(&to->queues[0], &frame), 0);
 		}
 	}
 	cr_assert_eq(count, 0);
@@ -524,7 +525,8 @@ static size_t open_descriptors(void)
 Test(device, failure_half_way_leaves_nothing)
 {
 	struct ip_prefix addresses[] = {prefix("10.8.0.1/16"), prefix("ff02::1/64")};
-	struct tun_params params = {.name = "tun9", .mtu = 1280, .addresses = addresses, .address_count = 2};
+	struct tun_params params = {
+		.name = "tun9", .mtu = 1280, .addresses = addresses, .address_count = 2, .readers = 1};
 	struct tun_device device;
 	size_t before = open_descriptors();
 

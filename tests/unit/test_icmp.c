@@ -473,11 +473,13 @@ static void open_device(void)
 	if (access("/dev/net/tun", R_OK | W_OK) < 0)
 		cr_skip_test("no /dev/net/tun to open");
 	cr_assert(ip_prefix_parse("10.8.0.1/16", &addresses[0]) && ip_prefix_parse("fd00:8::1/64", &addresses[1]));
-	cr_assert_eq(tun_device_open(&device,
-				     &(struct tun_params){
-					     .name = "tun9", .mtu = 1420, .addresses = addresses, .address_count = 2},
-				     &error),
-		     0, "%s", error.text);
+	cr_assert_eq(
+		tun_device_open(
+			&device,
+			&(struct tun_params){
+				.name = "tun9", .mtu = 1420, .addresses = addresses, .address_count = 2, .readers = 1},
+			&error),
+		0, "%s", error.text);
 	await_local_route("fd000008000000000000000000000001 80 ");
 }
 
@@ -505,17 +507,17 @@ static int learned(uint8_t version, const char *from)
 	struct iovec read;
 	struct inner inner;
 	do {
-		struct pollfd readable = {.fd = device.queue.fd, .events = POLLIN};
+		struct pollfd readable = {.fd = device.queues[0].fd, .events = POLLIN};
 		cr_assert_eq(poll(&readable, 1, 1000), 1);
 		read = (struct iovec){packet, sizeof packet};
-		cr_assert_eq(device.queue.ops->read(&device.queue, &read, 1), 1);
+		cr_assert_eq(device.queues[0].ops->read(&device.queues[0], &read, 1), 1);
 		cr_assert(inner_parse(&inner, packet + VNET, read.iov_len - VNET));
 	} while (inner.protocol != IPPROTO_UDP);
 
 	struct ip_address router_address = address(from);
 	struct iovec write = {frame, icmp_too_big(&inner, MTU, &router_address, frame, sizeof frame)};
 	cr_assert_gt(write.iov_len, 0);
-	cr_assert_eq(device.queue.ops->write(&device.queue, &(struct tun_frame){&write, 1, 1}), 0);
+	cr_assert_eq(device.queues[0].ops->write(&device.queues[0], &(struct tun_frame){&write, 1, 1}), 0);
 	cr_assert_eq(getsockopt(fd, level, version == 4 ? IP_MTU : IPV6_MTU, &mtu, &size), 0);
 	close(fd);
 	return mtu;

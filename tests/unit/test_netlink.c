@@ -349,7 +349,8 @@ Test(netlink, route_mtu_does_not_follow_icmp)
 {
 	enum { IP = 20, ICMP = 8, LEARNED = 1000 };
 	const struct ip_prefix address = prefix("10.8.0.1/16");
-	const struct tun_params params = {.name = "tun9", .mtu = 1420, .addresses = &address, .address_count = 1};
+	const struct tun_params params = {
+		.name = "tun9", .mtu = 1420, .addresses = &address, .address_count = 1, .readers = 1};
 	struct tun_device device;
 	assert_ok(tun_device_open(&device, &params, &error));
 
@@ -360,7 +361,7 @@ Test(netlink, route_mtu_does_not_follow_icmp)
 	uint8_t payload[1200] = {0}, sent[2048], icmp[VNET_HEADER_SIZE + IP + ICMP + IP + ICMP] = {0};
 	cr_assert_eq(sendto(fd, payload, sizeof payload, 0, (struct sockaddr *)&remote, sizeof remote), 1200);
 	struct iovec frame = {sent, sizeof sent};
-	cr_assert_eq(device.queue.ops->read(&device.queue, &frame, 1), 1);
+	cr_assert_eq(device.queues[0].ops->read(&device.queues[0], &frame, 1), 1);
 
 	uint8_t *ip = icmp + VNET_HEADER_SIZE, *message = ip + IP;
 	memcpy(ip, sent + VNET_HEADER_SIZE, IP);
@@ -376,7 +377,7 @@ Test(netlink, route_mtu_does_not_follow_icmp)
 	memcpy(message + ICMP, sent + VNET_HEADER_SIZE, IP + ICMP);
 	store_be16(message + 2, internet_checksum(message, ICMP + IP + ICMP));
 	const struct iovec piece = {icmp, sizeof icmp};
-	cr_assert_eq(device.queue.ops->write(&device.queue, &(struct tun_frame){&piece, 1, 1}), 0);
+	cr_assert_eq(device.queues[0].ops->write(&device.queues[0], &(struct tun_frame){&piece, 1, 1}), 0);
 
 	json_t *routes = ip_json("route get 10.8.0.2");
 	cr_assert_eq(number_of(json_array_get(json_object_get(json_array_get(routes, 0), "metrics"), 0), "mtu"),
