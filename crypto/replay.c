@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "crypto/replay.h"
 
+#include <string.h>
+
 #include "core/base/bytes.h"
 
 enum { WORD_BITS = 64, WORDS = REPLAY_WINDOW / WORD_BITS + 1 };
@@ -33,4 +35,13 @@ enum replay_verdict replay_accept(struct replay_window *window, uint32_t counter
 		return REPLAY_REJECT;
 	*word |= bit;
 	return REPLAY_LATE;
+}
+
+void replay_resume(struct replay_window *window, uint64_t next)
+{
+	window->next = next;
+	memset(window->bitmap, 0xff, sizeof window->bitmap);
+	/* The word that `next` lies in is entered already: nobody will clear what is still to come in it. */
+	if (next % WORD_BITS != 0)
+		window->bitmap[next / WORD_BITS % WORDS] = (1ull << next % WORD_BITS) - 1;
 }

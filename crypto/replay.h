@@ -22,3 +22,6 @@ enum replay_verdict {
 
 /* Marks `counter` as seen unless it is rejected; a rejected one changes nothing. */
 enum replay_verdict replay_accept(struct replay_window *window, uint32_t counter);
+
+/* Makes a window in which every counter below `next` (0…2^32) counts as seen: for a key whose bitmap was given back. */
+void replay_resume(struct replay_window *window, uint64_t next);

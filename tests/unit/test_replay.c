@@ -214,3 +214,44 @@ Test(replay, random_operations_agree_with_a_naive_set_up_to_the_last_counter)
 {
 	compare_with_naive((uint32_t)((1ull << 32) - 3 * W), 0x94d049bb133111eb);
 }
+
+Test(replay, resumed_window_rejects_all_below_and_takes_all_above)
+{
+	for (uint64_t next = 2 * W; next < 2 * W + 65; next++) {
+		struct replay_window window = {.next = 12345, .bitmap = {0x55}};
+		replay_resume(&window, next);
+		for (uint64_t counter = 0; counter < next; counter++)
+			cr_assert_eq(replay_accept(&window, (uint32_t)counter), REPLAY_REJECT, "%lu of %lu", counter,
+				     next);
+		for (uint64_t counter = next; counter < next + 2 * W; counter += 2)
+			cr_assert_eq(replay_accept(&window, (uint32_t)counter), REPLAY_FRESH, "%lu", counter);
+		for (uint64_t counter = next + 2 * W - 3; counter > next + W; counter -= 2)
+			cr_assert_eq(replay_accept(&window, (uint32_t)counter), REPLAY_LATE, "%lu", counter);
+	}
+}
+
+Test(replay, resumed_window_takes_late_ones_above_the_resumption)
+{
+	for (uint64_t next = 2 * W; next < 2 * W + 65; next++) {
+		struct replay_window window;
+		replay_resume(&window, next);
+		cr_assert_eq(replay_accept(&window, (uint32_t)next + 100), REPLAY_FRESH);
+		for (uint32_t above = 0; above < 100; above++)
+			cr_assert_eq(replay_accept(&window, (uint32_t)next + above), REPLAY_LATE, "%lu + %u", next,
+				     above);
+		cr_assert_eq(replay_accept(&window, (uint32_t)next - 1), REPLAY_REJECT, "%lu", next);
+	}
+}
+
+Test(replay, resumed_window_may_be_empty_or_used_up)
+{
+	struct replay_window window;
+	replay_resume(&window, 0);
+	cr_assert_eq(replay_accept(&window, 0), REPLAY_FRESH);
+	cr_assert_eq(replay_accept(&window, 200), REPLAY_FRESH);
+	cr_assert_eq(replay_accept(&window, 100), REPLAY_LATE);
+
+	replay_resume(&window, 1ull << 32);
+	cr_assert_eq(replay_accept(&window, 0xffffffff), REPLAY_REJECT);
+	cr_assert_eq(replay_accept(&window, 0), REPLAY_REJECT);
+}
