@@ -5,8 +5,10 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/bytes.h"
 #include "core/wire.h"
 #include "crypto/aead.h"
 #include "crypto/noise.h"
@@ -20,27 +22,63 @@
 #define TRANSPORT_REKEY_PACKETS_JUMBO (1ull << 26)
 enum { TRANSPORT_JUMBO_MTU = 2048 };
 
-struct transport_key {
-	const struct aead_vtable *aead;
-	uint64_t send_counter; /* the next one */
-	uint64_t opened;       /* packets opened */
-	uint64_t born;	       /* monotonic ns */
-	uint64_t first_opened; /* monotonic ns of the first packet opened; 0 before */
-	uint8_t epoch;
+/* What a key needs while DATA moves under it: 3 KiB that an idle one does without. */
+struct transport_state {
 	struct aead_key seal;
 	struct aead_key open;
 	struct replay_window replay;
 };
 
+/* The secret of one direction, from which its schedule is expanded. */
+struct transport_secret {
+	uint8_t key[AEAD_KEY_SIZE];
+	uint8_t iv[AEAD_IV_SIZE];
+};
+
+/* A key is born asleep. DATA that is sealed, or opened and accepted, wakes it, which allocates; anything else is sealed
+ * and opened with a schedule on the stack and leaves it asleep. Nothing ever fails for want of memory: a key that
+ * cannot wake goes on working asleep, at up to 0.15 us more a call.
+ *
+ * Asleep it accepts only what is above every counter before. So the sleep costs late packets from before it, and
+ * nothing else: counters between the highest one before it and the one that woke it are still welcome. */
+struct transport_key {
+	/* the data path touches this line alone */
+	const struct aead_vtable *aead CACHE_ALIGNED;
+	struct transport_state *live; /* owned; NULL: asleep */
+	uint64_t send_counter;	      /* the next one */
+	uint64_t opened;	      /* packets opened */
+	uint64_t born;		      /* monotonic ns */
+	uint64_t first_opened;	      /* monotonic ns of the first packet opened; 0 before */
+	uint64_t seen;		      /* asleep: counters below it count as seen. Awake the window knows */
+	uint8_t epoch;
+
+	struct transport_secret seal, open;
+};
+
+_Static_assert(offsetof(struct transport_key, epoch) < CACHE_LINE, "one line");
+_Static_assert(sizeof(struct transport_key) <= 192, "an idle session, this included, is to stay below 1 KiB");
+
 enum transport_side { TRANSPORT_CLIENT, TRANSPORT_GATEWAY };
 
 /* Derives both directions from the secrets of noise_split(). NULL: no memory, or the suite is not offered here. `now`
- * in monotonic ns. Control path: allocates. */
+ * in monotonic ns. Control path: allocates. Any thread, which then hands the key to its owner. */
 struct transport_key *transport_key_new(const struct aead_engine *engine, unsigned suite, uint8_t epoch,
 					const struct noise_keys *secrets, enum transport_side side, uint64_t now);
 
 /* Wipes and frees; NULL is allowed. */
 void transport_key_free(struct transport_key *key);
+
+static inline bool transport_key_is_live(const struct transport_key *key)
+{
+	return likely(key->live != NULL);
+}
+
+/* Gives the schedules and the replay window back, wiped: for a key under which no DATA moves any more. What it accepted
+ * and sealed stays known: no nonce is used twice, and everything up to the highest counter counts as seen. */
+void transport_key_hibernate(struct transport_key *key);
+
+/* Makes the key ready for DATA; sealing and opening do it by themselves. False: no memory, and it stays asleep. */
+bool transport_key_wake(const struct aead_engine *engine, struct transport_key *key);
 
 /* Traffic key and IV of one direction: BLAKE2b-352(secret, "shardtun1 data" || suite). */
 void transport_derive(const uint8_t secret[NOISE_KEY_SIZE], unsigned suite, uint8_t key[AEAD_KEY_SIZE],
@@ -50,6 +88,13 @@ static inline bool transport_key_spent(const struct transport_key *key)
 {
 	return key->send_counter >= TRANSPORT_COUNTER_LIMIT;
 }
+
+/* The three inline functions below for a key that is asleep. */
+void transport_seal_asleep(struct aead_engine *engine, struct transport_key *key, struct aead_op *op);
+void transport_open_asleep(struct aead_engine *engine, const struct transport_key *key, struct aead_op *ops,
+			   size_t count);
+enum replay_verdict transport_accept_asleep(const struct aead_engine *engine, struct transport_key *key,
+					    const struct aead_op *op);
 
 /* Seals one message to `message` (WIRE_OVERHEAD + length bytes), which must not overlap `plaintext`. Consumes a
  * counter: whatever happens to the sealed bytes, they are never sealed again. The key must not be spent. */
@@ -66,7 +111,10 @@ static inline void transport_seal(struct aead_engine *engine, struct transport_k
 		.length = length,
 		.counter = counter,
 	};
-	key->aead->seal(engine, &key->seal, &op, 1);
+	if (transport_key_is_live(key))
+		key->aead->seal(engine, &key->live->seal, &op, 1);
+	else
+		transport_seal_asleep(engine, key, &op);
 }
 
 /* Prepares opening `message` of `length` bytes (at least WIRE_OVERHEAD) in place; the plaintext comes to lie behind the
@@ -82,4 +130,25 @@ static inline void transport_open_op(struct aead_op *op, uint8_t *message, uint3
 		.length = length - WIRE_OVERHEAD,
 		.counter = wire_counter(message),
 	};
+}
+
+/* Opens messages of one key, which transport_open_op() prepared: says in each whether it is authentic. Changes nothing
+ * else, whatever came. */
+static inline void transport_open(struct aead_engine *engine, const struct transport_key *key, struct aead_op *ops,
+				  size_t count)
+{
+	if (transport_key_is_live(key))
+		key->aead->open(engine, &key->live->open, ops, count);
+	else
+		transport_open_asleep(engine, key, ops, count);
+}
+
+/* Asks the replay window about an opened message and marks its counter as seen. Only for an authentic one, and before
+ * anything of it is believed. */
+static inline enum replay_verdict transport_accept(const struct aead_engine *engine, struct transport_key *key,
+						   const struct aead_op *op)
+{
+	if (transport_key_is_live(key))
+		return replay_accept(&key->live->replay, op->counter);
+	return transport_accept_asleep(engine, key, op);
 }

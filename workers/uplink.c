@@ -151,7 +151,7 @@ static enum drop_reason uplink_deliver(struct worker *worker, const struct openi
 	const struct aead_op *op = &opening->ops[i];
 	if (unlikely(!op->authentic))
 		return DROP_FORGED;
-	enum replay_verdict verdict = replay_accept(&key->replay, op->counter);
+	enum replay_verdict verdict = transport_accept(worker->aead, key, op);
 	if (unlikely(verdict == REPLAY_REJECT))
 		return DROP_REPLAY;
 
@@ -178,7 +178,7 @@ static void uplink_open(struct worker *worker)
 	if (opening->count == 0)
 		return;
 	stage_lap_many(&worker->stages, STAGE_LOOKUP, (uint32_t)opening->count);
-	opening->key->aead->open(worker->aead, &opening->key->open, opening->ops, opening->count);
+	transport_open(worker->aead, opening->key, opening->ops, opening->count);
 	stage_lap_many(&worker->stages, STAGE_OPEN, (uint32_t)opening->count);
 
 	bool ended = false;
