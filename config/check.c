@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/cpu.h"
+
 enum {
 	IPV6_LOWEST_MTU = 1280, /* RFC 8200, section 5: below it the kernel takes IPv6 off the interface */
 	SHORTEST_POOL_PREFIX = 8,
@@ -90,6 +92,26 @@ static int check_mtu(const char *file, unsigned line, uint32_t mtu, const struct
 			return error_set(error, -EINVAL, "%s:%u: MTU = %u: too small for the IPv6 in %s; at least %d",
 					 file, line, mtu, key, IPV6_LOWEST_MTU);
 	}
+	return 0;
+}
+
+/* Every worker and every reader has a queue of the TUN interface. */
+static int check_threads(struct gateway_config *config, const struct config_lines *lines, struct error *error)
+{
+	if (config->tun_readers == 0 && config->workers > 1)
+		return error_set(error, -EINVAL,
+				 "%s:%u: TunReaders = 0: only a single worker reads by itself, not %u; write Workers = "
+				 "1 or TunReaders = auto",
+				 config->file, lines->tun_readers, config->workers);
+	if (config->tun_readers == 0)
+		config->workers = 1;
+	unsigned readers_max = CPU_TUN_QUEUES_MAX - config->workers;
+	if (config->tun_readers > (int32_t)readers_max)
+		return error_set(error, -EINVAL,
+				 "%s:%u: TunReaders = %d: a TUN interface has %d queues, and the %u workers need one "
+				 "each; at most %u",
+				 config->file, lines->tun_readers, config->tun_readers, CPU_TUN_QUEUES_MAX,
+				 config->workers, readers_max);
 	return 0;
 }
 
@@ -185,6 +207,88 @@ static int check_peer_address(const struct gateway_config *config, const struct 
 	return 0;
 }
 
+struct network {
+	struct ip_prefix prefix;
+	unsigned line;
+};
+
+static int network_compare(const void *a, const void *b)
+{
+	return memcmp(&((const struct network *)a)->prefix, &((const struct network *)b)->prefix,
+		      sizeof(struct ip_prefix));
+}
+
+/* Lists are often put together by scripts from others: one network written twice is no mistake worth stopping for, but
+ * whoever makes routes of them should see it once. */
+static int normalize_allowed_ips(struct config_prefixes *list)
+{
+	if (list->count == 0)
+		return 0;
+	struct network *networks = calloc(list->count, sizeof *networks);
+	if (networks == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < list->count; i++)
+		networks[i] = (struct network){ip_prefix_network(&list->items[i]), list->lines[i]};
+	qsort(networks, list->count, sizeof *networks, network_compare);
+	size_t kept = 0;
+	for (size_t i = 0; i < list->count; i++) {
+		if (i > 0 && network_compare(&networks[i - 1], &networks[i]) == 0)
+			continue;
+		list->items[kept] = networks[i].prefix;
+		list->lines[kept++] = networks[i].line;
+	}
+	list->count = kept;
+	free(networks);
+	return 0;
+}
+
+/* The list still has what was written: it is what messages show. */
+static int check_peer_networks(const struct gateway_config *config, struct config_peer *peer, struct error *error)
+{
+	for (size_t i = 0; i < peer->allowed_ips.count; i++) {
+		const struct ip_prefix *written = &peer->allowed_ips.items[i];
+		struct ip_prefix network = ip_prefix_network(written);
+		unsigned line = peer->allowed_ips.lines[i];
+		char text[IP_TEXT_MAX], own[IP_TEXT_MAX];
+		ip_prefix_format(written, text);
+
+		if (network.length == 0)
+			return error_set(error, -EINVAL,
+					 "%s:%u: AllowedIPs = %s: everything, which no single client can have; write "
+					 "the networks behind it",
+					 config->file, line, text);
+		const char *why = address_unfit(&network.address);
+		if (why != NULL)
+			return error_set(error, -EINVAL,
+					 "%s:%u: AllowedIPs = %s: %s; write the networks behind the client",
+					 config->file, line, text, why);
+		for (size_t n = 0; n < config->addresses.count; n++) {
+			if (ip_prefix_overlaps(&config->addresses.items[n], &network))
+				return error_set(error, -EINVAL,
+						 "%s:%u: AllowedIPs = %s: overlaps the pool, %s on line %u; addresses "
+						 "of the pool are a client's by Address",
+						 config->file, line, text,
+						 ip_prefix_format(&config->addresses.items[n], own),
+						 config->addresses.lines[n]);
+		}
+	}
+	int result = normalize_allowed_ips(&peer->allowed_ips);
+	return result == 0 ? 0 : error_set(error, result, "%s: out of memory", config->file);
+}
+
+static int check_peer(const struct gateway_config *config, struct config_peer *peer, const struct config_lines *lines,
+		      struct error *error)
+{
+	int result = 0;
+	for (size_t i = 0; i < peer->addresses.count && result == 0; i++)
+		result = check_peer_address(config, peer, i, error);
+	if (result == 0)
+		result = check_peer_networks(config, peer, error);
+	if (result == 0)
+		result = check_mtu(config->file, lines->mtu, config->mtu, &peer->allowed_ips, "AllowedIPs", error);
+	return result;
+}
+
 /* A value that only one peer may have. */
 struct claim {
 	const void *value;
@@ -246,9 +350,34 @@ static int check_peer_addresses_differ(const struct gateway_config *config, stru
 		second[-1].line);
 }
 
+/* Equal networks only: of those that lie in each other the longest prefix wins. */
+static int check_peer_networks_differ(const struct gateway_config *config, struct claim *claims, struct error *error)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < config->peer_count; i++) {
+		const struct config_prefixes *list = &config->peers[i].allowed_ips;
+		for (size_t n = 0; n < list->count; n++)
+			claims[count++] = (struct claim){&list->items[n], list->lines[n], &config->peers[i]};
+	}
+	const struct claim *second = claim_conflict(claims, count, sizeof(struct ip_prefix));
+	if (second == NULL)
+		return 0;
+	char text[IP_TEXT_MAX];
+	return error_set(error, -EINVAL, "%s:%u: AllowedIPs = %s: behind the peer on line %u already; take one away",
+			 config->file, second->line, ip_prefix_format(second->value, text), second[-1].line);
+}
+
+static size_t most_claims(const struct gateway_config *config)
+{
+	size_t networks = 0;
+	for (size_t i = 0; i < config->peer_count; i++)
+		networks += config->peers[i].allowed_ips.count;
+	return networks > config->peer_count ? networks : config->peer_count;
+}
+
 static int check_peers_differ(const struct gateway_config *config, struct error *error)
 {
-	struct claim *claims = calloc(config->peer_count + 1, sizeof *claims);
+	struct claim *claims = calloc(most_claims(config) + 1, sizeof *claims);
 	struct host_number *numbers = calloc(config->peer_count + 1, sizeof *numbers);
 	int result;
 	if (claims == NULL || numbers == NULL) {
@@ -258,13 +387,15 @@ static int check_peers_differ(const struct gateway_config *config, struct error 
 	result = check_peer_keys_differ(config, claims, error);
 	if (result == 0)
 		result = check_peer_addresses_differ(config, claims, numbers, error);
+	if (result == 0)
+		result = check_peer_networks_differ(config, claims, error);
 cleanup:
 	free(numbers);
 	free(claims);
 	return result;
 }
 
-int config_check_gateway(const struct gateway_config *config, const struct config_lines *lines, struct error *error)
+int config_check_gateway(struct gateway_config *config, const struct config_lines *lines, struct error *error)
 {
 	int result = 0;
 	for (size_t i = 0; i < config->addresses.count && result == 0; i++)
@@ -272,44 +403,12 @@ int config_check_gateway(const struct gateway_config *config, const struct confi
 	if (result == 0)
 		result = check_mtu(config->file, lines->mtu, config->mtu, &config->addresses, "Address", error);
 
-	for (size_t i = 0; i < config->peer_count; i++) {
-		for (size_t n = 0; n < config->peers[i].addresses.count && result == 0; n++)
-			result = check_peer_address(config, &config->peers[i], n, error);
-	}
+	if (result == 0)
+		result = check_threads(config, lines, error);
+
+	for (size_t i = 0; i < config->peer_count && result == 0; i++)
+		result = check_peer(config, &config->peers[i], lines, error);
 	return result != 0 ? result : check_peers_differ(config, error);
-}
-
-struct network {
-	struct ip_prefix prefix;
-	unsigned line;
-};
-
-static int network_compare(const void *a, const void *b)
-{
-	return memcmp(&((const struct network *)a)->prefix, &((const struct network *)b)->prefix,
-		      sizeof(struct ip_prefix));
-}
-
-/* Lists are often put together by scripts from others: one network written twice is no mistake worth stopping for, but
- * whoever makes routes of them should see it once. */
-static int normalize_allowed_ips(struct config_prefixes *list)
-{
-	struct network *networks = calloc(list->count, sizeof *networks);
-	if (networks == NULL)
-		return -ENOMEM;
-	for (size_t i = 0; i < list->count; i++)
-		networks[i] = (struct network){ip_prefix_network(&list->items[i]), list->lines[i]};
-	qsort(networks, list->count, sizeof *networks, network_compare);
-	size_t kept = 0;
-	for (size_t i = 0; i < list->count; i++) {
-		if (i > 0 && network_compare(&networks[i - 1], &networks[i]) == 0)
-			continue;
-		list->items[kept] = networks[i].prefix;
-		list->lines[kept++] = networks[i].line;
-	}
-	list->count = kept;
-	free(networks);
-	return 0;
 }
 
 int config_check_client(struct client_config *config, const struct config_lines *lines, struct error *error)

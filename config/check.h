@@ -8,9 +8,10 @@
 struct config_lines {
 	unsigned mtu;
 	unsigned route_table;
+	unsigned tun_readers;
 };
 
 /* Both want every member filled. 0, -EINVAL with "FILE:LINE: Key = offending text: ..." in `error`, or -ENOMEM.
- * config_check_client() also brings AllowedIPs into the form that config.h promises. */
-int config_check_gateway(const struct gateway_config *config, const struct config_lines *lines, struct error *error);
+ * Both also bring AllowedIPs, and config_check_gateway() the workers, into the form that config.h promises. */
+int config_check_gateway(struct gateway_config *config, const struct config_lines *lines, struct error *error);
 int config_check_client(struct client_config *config, const struct config_lines *lines, struct error *error);

@@ -20,6 +20,7 @@ enum {
 	CONFIG_INTERFACE_SIZE = 16,  /* IFNAMSIZ */
 	CONFIG_HOST_SIZE = 254,	     /* the longest DNS name and the terminator */
 	CONFIG_LISTEN_ADDRESSES = 1, /* at most */
+	CONFIG_AUTO = -1,	     /* where 0 is a number that can be asked for */
 };
 
 /* A set of suites; auto is all of them. */
@@ -73,6 +74,9 @@ struct config_peer {
 	char *preshared_key_file; /* NULL when there is none */
 	/* Up to one of each family, inside the gateway's networks, nobody else's. */
 	struct config_addresses addresses;
+	/* Behind the client: networks without host bits, sorted, each once, none of them another peer's or in touch
+	 * with the gateway's. One may lie in that of another peer, which has the rest of it then. */
+	struct config_prefixes allowed_ips;
 	unsigned line; /* of its PublicKey */
 };
 
@@ -85,8 +89,9 @@ struct gateway_config {
 	struct config_prefixes addresses;
 	uint32_t mtu;
 	uint32_t max_sessions;	  /* as written: not rounded */
-	uint32_t workers;	  /* 0 is auto */
-	uint32_t tun_readers;	  /* 0 is the worker's own loop, and auto */
+	uint32_t workers;	  /* 1...CPU_WORKERS_MAX; 0 is auto; 1 when tun_readers is 0 */
+	int32_t tun_readers;	  /* 0...CPU_READERS_MAX; 0 is the worker's own loop; CONFIG_AUTO */
+	uint32_t handshakers;	  /* 1...CPU_HANDSHAKERS_MAX; 0 is auto */
 	uint32_t rekey_interval;  /* seconds */
 	uint32_t session_timeout; /* seconds */
 	bool client_to_client;

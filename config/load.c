@@ -225,6 +225,7 @@ static void *config_begin(struct loader *loader)
 static void gateway_end(struct loader *loader)
 {
 	loader->lines.mtu = option_line(loader, "MTU");
+	loader->lines.tun_readers = option_line(loader, "TunReaders");
 }
 
 static void *peer_begin(struct loader *loader)

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "config/value.h"
+#include "core/base/cpu.h"
 
 /* Both sides: struct config_common */
 #define IDENTITY_OPTIONS(X)                                                                   \
@@ -46,9 +47,12 @@
 	X(MTU, number, 576, 65000, mtu, "1420", "576..65000", "largest inner packet; at least 1280 with IPv6") \
 	X(MaxSessions, number, 1, 1 << 20, max_sessions, "65536", "1..1048576",                                \
 	  "most clients at once; rounded up to a power of two")                                                \
-	X(Workers, number_or_auto, 1, 1, workers, "auto", "auto|1", "threads that move packets")               \
-	X(TunReaders, number_or_auto, 0, 0, tun_readers, "auto", "auto|0",                                     \
-	  "threads that read the TUN interface; 0: the worker does")                                           \
+	X(Workers, number_or_auto, 1, CPU_WORKERS_MAX, workers, "auto", "auto|1..250",                         \
+	  "threads that move packets, each for its share of the sessions")                                     \
+	X(TunReaders, count_or_auto, 0, CPU_READERS_MAX, tun_readers, "auto", "auto|0..16",                    \
+	  "threads that read the TUN interface; 0: the only worker does")                                      \
+	X(Handshakers, number_or_auto, 1, CPU_HANDSHAKERS_MAX, handshakers, "auto", "auto|1..16",              \
+	  "threads that answer handshakes")                                                                    \
 	X(RekeyInterval, number, 10, 86400, rekey_interval, "120", "10..86400",                                \
 	  "seconds after which clients renew keys")                                                            \
 	X(SessionTimeout, number, 30, 604800, session_timeout, "7200", "30..604800",                           \
@@ -64,7 +68,9 @@
 	X(PresharedKeyFile, path, 0, 4095, preshared_key_file, "", "PATH",                            \
 	  "file with a key that both sides share, as 'shardtun genpsk' prints it")                    \
 	X(Address, addresses, 0, 2, addresses, "", "ADDRESS, ...",                                    \
-	  "inner address kept for this client, in each family; unless given any of the pool")
+	  "inner address kept for this client, in each family; unless given any of the pool")         \
+	X(AllowedIPs, prefixes, 0, UINT32_MAX, allowed_ips, "", "NETWORK, ...",                       \
+	  "networks behind this client, to be reached through it")
 
 /* [Client] of the client's file: struct client_config */
 #define CLIENT_OPTIONS(X)                                                                            \

@@ -84,13 +84,9 @@ static int parse_number_or(void *target, const char *text, const char *word, con
 			   struct error *error)
 {
 	uint64_t number = 0;
-	if (strcasecmp(text, word) != 0 && !number_in_range(text, context, &number)) {
-		if (context->low == context->high)
-			return error_set(error, -EINVAL, "not in this release; only '%s' or %" PRIu64 " are", word,
-					 context->low);
+	if (strcasecmp(text, word) != 0 && !number_in_range(text, context, &number))
 		return error_set(error, -EINVAL, "neither '%s' nor a number from %" PRIu64 " to %" PRIu64, word,
 				 context->low, context->high);
-	}
 	*(uint32_t *)target = (uint32_t)number;
 	return 0;
 }
@@ -99,6 +95,16 @@ static int parse_number_or_auto(void *target, const char *text, const struct val
 				struct error *error)
 {
 	return parse_number_or(target, text, "auto", context, error);
+}
+
+/* Where 0 is a number like others. */
+static int parse_count_or_auto(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	uint32_t number = 0;
+	int result = parse_number_or(&number, text, "auto", context, error);
+	if (result == 0)
+		*(int32_t *)target = strcasecmp(text, "auto") == 0 ? CONFIG_AUTO : (int32_t)number;
+	return result;
 }
 
 static int parse_number_or_off(void *target, const char *text, const struct value_context *context, struct error *error)
@@ -329,6 +335,7 @@ const struct value_type value_path = {.parse = parse_path, .free = free_text};
 const struct value_type value_interface = {.parse = parse_interface};
 const struct value_type value_number = {.parse = parse_number};
 const struct value_type value_number_or_auto = {.parse = parse_number_or_auto};
+const struct value_type value_count_or_auto = {.parse = parse_count_or_auto};
 const struct value_type value_number_or_off = {.parse = parse_number_or_off};
 const struct value_type value_size = {.parse = parse_size};
 const struct value_type value_port = {.parse = parse_port};

@@ -4,89 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "config/config.h"
-
-#define KEY_A	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-#define KEY_B	"BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA="
-#define GATEWAY "[Gateway]\nPrivateKeyFile = gw.key\n"	  /* lines 1 and 2 */
-#define CLIENT	"[Client]\nPrivateKeyFile = client.key\n" /* lines 1 and 2 */
-#define REMOTE	"[Gateway]\nPublicKey = " KEY_A "\nEndpoint = vpn.example.net:5555\nAllowedIPs = 0.0.0.0/0, ::/0\n"
-#define POOL	GATEWAY "Address = 10.8.0.1/16, fd00:8::1/64\n" /* lines 1 to 3 */
-#define PEER(k) "[Peer]\nPublicKey = " k "\n"
-
-struct file {
-	char directory[32];
-	char path[48];
-};
-
-static struct file file_new(const void *text, size_t size)
-{
-	struct file file = {.directory = "/tmp/test_config.XXXXXX"};
-	cr_assert_not_null(mkdtemp(file.directory));
-	snprintf(file.path, sizeof file.path, "%s/f", file.directory);
-	FILE *out = fopen(file.path, "w");
-	cr_assert_not_null(out);
-	cr_assert_eq(fwrite(text, 1, size, out), size);
-	fclose(out);
-	return file;
-}
-
-static void file_free(struct file *file)
-{
-	unlink(file->path);
-	rmdir(file->directory);
-}
-
-static struct gateway_config *load_gateway(const char *text)
-{
-	struct gateway_config *config;
-	struct error error = {0};
-	struct file file = file_new(text, strlen(text));
-	cr_assert_eq(config_load_gateway(file.path, &config, &error), 0, "%s", error.text);
-	cr_assert_not_null(config);
-	file_free(&file);
-	return config;
-}
-
-static struct client_config *load_client(const char *text)
-{
-	struct client_config *config;
-	struct error error = {0};
-	struct file file = file_new(text, strlen(text));
-	cr_assert_eq(config_load_client(file.path, &config, &error), 0, "%s", error.text);
-	cr_assert_not_null(config);
-	file_free(&file);
-	return config;
-}
-
-/* The file is refused with a text that starts, after the path, with `expected`. */
-static void refused(bool gateway, const void *text, size_t size, const char *expected)
-{
-	struct gateway_config *gateway_config;
-	struct client_config *client_config;
-	struct error error = {0};
-	struct file file = file_new(text, size);
-	int result = gateway ? config_load_gateway(file.path, &gateway_config, &error)
-			     : config_load_client(file.path, &client_config, &error);
-	cr_assert_eq(result, -EINVAL, "%.*s was taken", (int)size, (const char *)text);
-	cr_assert_null(gateway ? (void *)gateway_config : (void *)client_config);
-	cr_assert_eq(strncmp(error.text, file.path, strlen(file.path)), 0, "%s", error.text);
-	const char *rest = error.text + strlen(file.path);
-	cr_expect_eq(strncmp(rest, expected, strlen(expected)), 0, "wanted \"%s\"\n   got \"%s\"", expected, rest);
-	cr_expect_null(strchr(error.text, '\n'), "more than one line");
-	file_free(&file);
-}
-
-struct refusal {
-	const char *text;
-	const char *expected;
-};
-
-static void all_refused(bool gateway, const struct refusal *refusals, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		refused(gateway, refusals[i].text, strlen(refusals[i].text), refusals[i].expected);
-}
+#include "tests/unit/config_files.h"
 
 Test(config, gateway_defaults)
 {
@@ -104,7 +22,8 @@ Test(config, gateway_defaults)
 	cr_expect_eq(config->mtu, 1420);
 	cr_expect_eq(config->max_sessions, 65536);
 	cr_expect_eq(config->workers, 0);
-	cr_expect_eq(config->tun_readers, 0);
+	cr_expect_eq(config->tun_readers, CONFIG_AUTO);
+	cr_expect_eq(config->handshakers, 0);
 	cr_expect_eq(config->rekey_interval, 120);
 	cr_expect_eq(config->session_timeout, 7200);
 	cr_expect_not(config->client_to_client);
@@ -117,7 +36,7 @@ Test(config, gateway_values)
 	struct gateway_config *config = load_gateway(
 		"[Gateway]\nPrivateKeyFile = /etc/k\nAddress = 10.8.0.1/16\nAddress = fd00:8::1/64\n"
 		"ListenPort = 1\nListenAddress = 192.0.2.1\nInterface = vpn.5\nMTU = 65000\n"
-		"MaxSessions = 1048576\nWorkers = 1\nTunReaders = 0\nRekeyInterval = 10\n"
+		"MaxSessions = 1048576\nWorkers = 250\nTunReaders = 6\nHandshakers = 16\nRekeyInterval = 10\n"
 		"SessionTimeout = 30\nClientToClient = yes\nCipher = chacha20-poly1305\n"
 		"CryptoBackend = ipsec-mb:avx2\nDisableOffloads = tun-uso,udp-gro\n"
 		"DisableOffloads = tun-checksum\nStageSampling = 0\nUdpBuffer = 64k\n"
@@ -134,8 +53,9 @@ Test(config, gateway_values)
 	cr_expect_str_eq(config->common.interface, "vpn.5");
 	cr_expect_eq(config->mtu, 65000);
 	cr_expect_eq(config->max_sessions, 1 << 20);
-	cr_expect_eq(config->workers, 1);
-	cr_expect_eq(config->tun_readers, 0);
+	cr_expect_eq(config->workers, 250);
+	cr_expect_eq(config->tun_readers, 6);
+	cr_expect_eq(config->handshakers, 16);
 	cr_expect_eq(config->rekey_interval, 10);
 	cr_expect_eq(config->session_timeout, 30);
 	cr_expect(config->client_to_client);
@@ -148,11 +68,12 @@ Test(config, gateway_values)
 	cr_expect_eq(config->common.log_level, LOG_LEVEL_DEBUG);
 	cr_assert_eq(config->peer_count, 2);
 	cr_expect_str_eq(config->peers[0].public_key, KEY_A);
-	cr_expect_eq(config->peers[0].line, 24);
+	cr_expect_eq(config->peers[0].line, 25);
 	cr_expect_eq(config->peers[0].addresses.count, 2);
 	cr_expect_str_eq(config->peers[1].public_key, KEY_B);
 	cr_expect_null(config->peers[1].preshared_key_file);
 	cr_expect_eq(config->peers[1].addresses.count, 0);
+	cr_expect_eq(config->peers[1].allowed_ips.count, 0);
 	config_free_gateway(config);
 }
 
@@ -244,26 +165,6 @@ Test(config, thousands_of_allowed_ips)
 	struct client_config *config = load_client(text);
 	cr_expect_eq(config->gateway.allowed_ips.count, 10002);
 	config_free_client(config);
-	free(text);
-}
-
-Test(config, thousands_of_peers)
-{
-	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	char *text;
-	size_t size;
-	FILE *out = open_memstream(&text, &size);
-	fputs(POOL, out);
-	for (unsigned i = 0; i < 20000; i++) {
-		unsigned number = i + 2;
-		fprintf(out, "[Peer]\nPublicKey = %c%c%c%s\nAddress = 10.8.%u.%u\n", letters[i >> 12 & 63],
-			letters[i >> 6 & 63], letters[i & 63], &KEY_A[3], number / 256, number % 256);
-	}
-	fclose(out);
-	struct gateway_config *config = load_gateway(text);
-	cr_expect_eq(config->peer_count, 20000);
-	cr_expect_eq(config->peers[19999].addresses.count, 1);
-	config_free_gateway(config);
 	free(text);
 }
 
@@ -364,8 +265,12 @@ Test(config, refuses_bad_values)
 		{POOL "MTU = 575\n", ":4: MTU = 575: not a number from 576 to 65000"},
 		{POOL "MTU = auto\n", ":4: MTU = auto: not a number"},
 		{POOL "MaxSessions = 1048577\n", ":4: MaxSessions = 1048577: not a number from 1 to 1048576"},
-		{POOL "Workers = 2\n", ":4: Workers = 2: not in this release; only 'auto' or 1 are"},
-		{POOL "TunReaders = 1\n", ":4: TunReaders = 1: not in this release; only 'auto' or 0 are"},
+		{POOL "Workers = 0\n", ":4: Workers = 0: neither 'auto' nor a number from 1 to 250"},
+		{POOL "Workers = 251\n", ":4: Workers = 251: neither 'auto' nor a number"},
+		{POOL "TunReaders = 17\n", ":4: TunReaders = 17: neither 'auto' nor a number from 0 to 16"},
+		{POOL "TunReaders = -1\n", ":4: TunReaders = -1: neither 'auto' nor a number"},
+		{POOL "Handshakers = 0\n", ":4: Handshakers = 0: neither 'auto' nor a number from 1 to 16"},
+		{POOL "Handshakers = 17\n", ":4: Handshakers = 17: neither 'auto' nor a number"},
 		{POOL "UdpBuffer = 63K\n", ":4: UdpBuffer = 63K: not a size from 65536 to 1073741824 bytes"},
 		{POOL "UdpBuffer = M\n", ":4: UdpBuffer = M: not a size"},
 		{POOL "UdpBuffer = 4294967295G\n", ":4: UdpBuffer = 4294967295G: not a size"},
@@ -422,64 +327,6 @@ Test(config, refuses_bad_client_values)
 	all_refused(false, refusals, ARRAY_SIZE(refusals));
 }
 
-Test(config, refuses_unfit_gateway_addresses)
-{
-	const struct refusal refusals[] = {
-		{GATEWAY "Address = 10.8.0.1\n",
-		 ":3: Address = 10.8.0.1/32: not a network to give clients addresses from"},
-		{GATEWAY "Address = 10.8.0.1/31\n", ":3: Address = 10.8.0.1/31: not a network to give"},
-		{GATEWAY "Address = 10.8.0.1/7\n", ":3: Address = 10.8.0.1/7: not a network to give"},
-		{GATEWAY "Address = fd00::1/127\n", ":3: Address = fd00::1/127: not a network to give"},
-		{GATEWAY "Address = 10.8.0.0/16\n", ":3: Address = 10.8.0.0/16: the network itself"},
-		{GATEWAY "Address = 10.8.255.255/16\n", ":3: Address = 10.8.255.255/16: the network's broadcast"},
-		{GATEWAY "Address = fd00::/64\n", ":3: Address = fd00::/64: the network itself"},
-		{GATEWAY "Address = 127.0.0.1/8\n", ":3: Address = 127.0.0.1/8: a loopback address"},
-		{GATEWAY "Address = 224.0.0.1/8\n", ":3: Address = 224.0.0.1/8: a multicast address"},
-		{GATEWAY "Address = 169.254.0.1/16\n", ":3: Address = 169.254.0.1/16: a link-local address"},
-		{GATEWAY "Address = 240.0.0.1/8\n", ":3: Address = 240.0.0.1/8: a reserved address"},
-		{GATEWAY "Address = fe80::1/64\n", ":3: Address = fe80::1/64: a link-local address"},
-		{GATEWAY "Address = ff02::1/64\n", ":3: Address = ff02::1/64: a multicast address"},
-		{GATEWAY "Address = ::1/64\n", ":3: Address = ::1/64: a loopback address"},
-		{GATEWAY "Address = 10.8.0.1/16\nAddress = 10.8.1.1/24\n",
-		 ":4: Address = 10.8.1.1/24: a second IPv4 network"},
-		{GATEWAY "Address = fd00::1/64, fd01::1/64\n", ":3: Address = fd01::1/64: a second IPv6 network"},
-		{POOL "Address = 10.9.0.1/16\n", ":4: Address = 10.9.0.1/16: one network too many; at most 2"},
-		{POOL "MTU = 1279\n", ":4: MTU = 1279: too small for the IPv6 in Address; at least 1280"},
-	};
-	all_refused(true, refusals, ARRAY_SIZE(refusals));
-	config_free_gateway(load_gateway(GATEWAY "Address = 10.8.0.1/30\nMTU = 576\n"));
-}
-
-Test(config, refuses_peers_in_conflict)
-{
-	const struct refusal refusals[] = {
-		{POOL PEER(KEY_A) PEER(KEY_B) PEER(KEY_A),
-		 ":9: PublicKey = " KEY_A ": the peer on line 5 has this key"},
-		{POOL PEER(KEY_A) "Address = 10.9.0.7\n", ":6: Address = 10.9.0.7: outside the pool"},
-		{GATEWAY "Address = 10.8.0.1/16\n" PEER(KEY_A) "Address = fd00:8::7\n",
-		 ":6: Address = fd00:8::7: outside the pool"},
-		{POOL PEER(KEY_A) "Address = 10.8.0.1\n", ":6: Address = 10.8.0.1: the gateway's own address"},
-		{POOL PEER(KEY_A) "Address = fd00:8::1\n", ":6: Address = fd00:8::1: the gateway's own address"},
-		{POOL PEER(KEY_A) "Address = 10.8.0.0\n", ":6: Address = 10.8.0.0: the network itself"},
-		{POOL PEER(KEY_A) "Address = fd00:8::\n", ":6: Address = fd00:8::: the network itself"},
-		{POOL PEER(KEY_A) "Address = 10.8.255.255\n", ":6: Address = 10.8.255.255: the network's broadcast"},
-		{POOL PEER(KEY_A) "Address = fd00:8::1:0\n",
-		 ":6: Address = fd00:8::1:0: beyond the gateway's other, smaller network"},
-		{POOL PEER(KEY_A) "Address = 10.8.0.7/32\n", ":6: Address = 10.8.0.7/32: no IP address"},
-		{POOL PEER(KEY_A) "Address = 10.8.0.7\nAddress = 10.8.0.8\n",
-		 ":7: Address = 10.8.0.8: this peer's second IPv4 address"},
-		{POOL PEER(KEY_A) "Address = 10.8.0.10\nAddress = fd00:8::10\n",
-		 ":7: Address = fd00:8::10: not what goes with 10.8.0.10; fd00:8::a does"},
-		{POOL PEER(KEY_A) "Address = 10.8.0.7\n" PEER(KEY_B) "Address = 10.8.0.7\n",
-		 ":9: Address = 10.8.0.7: the peer on line 6 has it"},
-		{POOL PEER(KEY_A) "Address = 10.8.0.7\n" PEER(KEY_B) "Address = fd00:8::7\n",
-		 ":9: Address = fd00:8::7: the peer on line 6 has it, or the one that goes with it"},
-		{GATEWAY "Address = 10.8.0.1/16, fd00:8::99/64\n" PEER(KEY_A) "Address = 10.8.0.153\n",
-		 ":6: Address = 10.8.0.153: the gateway's own address"},
-	};
-	all_refused(true, refusals, ARRAY_SIZE(refusals));
-}
-
 /* An example with what stands behind "# Key = " in force; the caller frees it. */
 static char *uncomment(const char *path)
 {
@@ -515,6 +362,7 @@ Test(config, examples_are_right_with_all_their_options)
 	gateway = load_gateway(text);
 	cr_expect_eq(gateway->listen_addresses.count, 1);
 	cr_expect_eq(gateway->peers[0].addresses.count, 2);
+	cr_expect_eq(gateway->peers[0].allowed_ips.count, 2);
 	config_free_gateway(gateway);
 	free(text);
 	text = uncomment("config/examples/client.conf");
