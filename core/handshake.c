@@ -92,6 +92,8 @@ bool handshake_check_mac1(const struct handshake_identity *own, const uint8_t me
 bool handshake_check_mac2(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 			  const uint8_t message[WIRE_HELLO_SIZE])
 {
+	if (sodium_is_zero(message + WIRE_HELLO_MAC2, MAC_SIZE))
+		return false; /* a client's first HELLO has none: that is cheap to see */
 	return cookie_mac_verify(jar, address, port, now, message + WIRE_HELLO_MAC2, message, WIRE_HELLO_MAC2);
 }
 

@@ -78,7 +78,7 @@ struct handshake_responder {
 bool handshake_check_mac1(const struct handshake_identity *own, const uint8_t message[WIRE_HELLO_SIZE]);
 
 /* Whether mac2 of a HELLO shows that its sender receives what is sent to this address and port, as crypto/cookie.h
- * takes them: four hashes, two of them over the message. */
+ * takes them: two hashes, four when the cookie is not of this period. */
 bool handshake_check_mac2(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 			  const uint8_t message[WIRE_HELLO_SIZE]);
 

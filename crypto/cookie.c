@@ -10,6 +10,9 @@ _Static_assert(COOKIE_NONCE_SIZE == crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 _Static_assert(COOKIE_SEALED_SIZE == COOKIE_SIZE + crypto_aead_xchacha20poly1305_ietf_ABYTES, "and its tag");
 _Static_assert(COOKIE_KEEP_NS < COOKIE_ROTATION_NS, "a client's cookie is valid for as long as it keeps it");
 
+/* This one and the one before. Before the first there was none, and its cookies were never handed out. */
+enum { PERIODS_VALID = 2 };
+
 void cookie_jar_init(struct cookie_jar *jar)
 {
 	randombytes_buf(jar->secret, sizeof jar->secret);
@@ -31,23 +34,16 @@ void cookie_make(const struct cookie_jar *jar, const uint8_t address[16], uint16
 	cookie_of_period(jar, address, port, now / COOKIE_ROTATION_NS, cookie);
 }
 
-/* The two that are valid. In the first period the other one is of a period that never was, and is never handed out. */
-static void valid_cookies(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
-			  uint8_t cookies[2][COOKIE_SIZE])
-{
-	uint64_t period = now / COOKIE_ROTATION_NS;
-	cookie_of_period(jar, address, port, period, cookies[0]);
-	cookie_of_period(jar, address, port, period - 1, cookies[1]);
-}
-
 bool cookie_valid(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		  const uint8_t cookie[COOKIE_SIZE])
 {
-	uint8_t cookies[2][COOKIE_SIZE];
-	valid_cookies(jar, address, port, now, cookies);
-	bool current = sodium_memcmp(cookie, cookies[0], COOKIE_SIZE) == 0;
-	bool previous = sodium_memcmp(cookie, cookies[1], COOKIE_SIZE) == 0;
-	return current | previous;
+	for (uint64_t age = 0; age < PERIODS_VALID; age++) {
+		uint8_t expected[COOKIE_SIZE];
+		cookie_of_period(jar, address, port, now / COOKIE_ROTATION_NS - age, expected);
+		if (sodium_memcmp(cookie, expected, COOKIE_SIZE) == 0)
+			return true;
+	}
+	return false;
 }
 
 void cookie_mac(uint8_t mac[MAC_SIZE], const uint8_t cookie[COOKIE_SIZE], const void *data, size_t size)
@@ -58,15 +54,14 @@ void cookie_mac(uint8_t mac[MAC_SIZE], const uint8_t cookie[COOKIE_SIZE], const 
 bool cookie_mac_verify(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		       const uint8_t mac[MAC_SIZE], const void *data, size_t size)
 {
-	uint8_t cookies[2][COOKIE_SIZE];
-	valid_cookies(jar, address, port, now, cookies);
-	bool valid = false;
-	for (size_t i = 0; i < 2; i++) {
-		uint8_t expected[MAC_SIZE];
-		cookie_mac(expected, cookies[i], data, size);
-		valid |= sodium_memcmp(mac, expected, MAC_SIZE) == 0;
+	for (uint64_t age = 0; age < PERIODS_VALID; age++) {
+		uint8_t cookie[COOKIE_SIZE], expected[MAC_SIZE];
+		cookie_of_period(jar, address, port, now / COOKIE_ROTATION_NS - age, cookie);
+		cookie_mac(expected, cookie, data, size);
+		if (sodium_memcmp(mac, expected, MAC_SIZE) == 0)
+			return true;
 	}
-	return valid;
+	return false;
 }
 
 void cookie_key(uint8_t key[KEY_SIZE], const uint8_t public_key[KEY_SIZE])

@@ -39,14 +39,14 @@ void cookie_jar_init(struct cookie_jar *jar);
 void cookie_make(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		 uint8_t cookie[COOKIE_SIZE]);
 
-/* Whether `cookie` was made for this source in this period or the one before. Constant time. */
+/* Whether `cookie` was made for this source in this period or the one before. Compares in constant time. */
 bool cookie_valid(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		  const uint8_t cookie[COOKIE_SIZE]);
 
 /* BLAKE2b-128 keyed by a cookie. */
 void cookie_mac(uint8_t mac[MAC_SIZE], const uint8_t cookie[COOKIE_SIZE], const void *data, size_t size);
 
-/* Whether `mac` is that of `data` under a valid cookie of this source. Constant time. */
+/* Whether `mac` is that of `data` under a valid cookie of this source. Compares in constant time. */
 bool cookie_mac_verify(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		       const uint8_t mac[MAC_SIZE], const void *data, size_t size);
 

@@ -170,7 +170,7 @@ Test(rate_limit, the_bucket_that_owes_least_makes_room)
 {
 	struct rate_limiter limiter;
 	start(&limiter, RATE_LIMITER_WAYS); /* one set */
-	uint64_t now = NS_PER_S, step = NS_PER_S / RATE;
+	uint64_t now = NS_PER_S, step = NS_PER_S / RATE / 2;
 	cr_assert_eq(passes(&limiter, v4(1), now, 50), BURST);
 	unsigned passed = 0;
 	for (uint32_t i = 0; i < 1000; i++) {
@@ -178,7 +178,7 @@ Test(rate_limit, the_bucket_that_owes_least_makes_room)
 		cr_assert_eq(passes(&limiter, v4(1000 + i), now, 1), 1);
 		passed += passes(&limiter, v4(1), now, 50);
 	}
-	cr_assert_eq(passed, 1000, "its rate, and no more");
+	cr_assert_eq(passed, 500, "its rate, and no more");
 	rate_limiter_deinit(&limiter);
 }
 
