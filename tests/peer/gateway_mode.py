@@ -22,7 +22,8 @@ def run_gateway(options):
             "gateway4": options.gateway4, "gateway6": options.gateway6,
             "dns": options.dns, "routes": options.route, "keepalive": options.keepalive,
             "rekey_interval": options.rekey_interval, "session_timeout": options.session_timeout}
-    gateway = Gateway(options.static, options.client_key, options.psk_bytes, offered_suites(options), options.mtu, push)
+    gateway = Gateway(options.static, options.client_key, options.psk_bytes, offered_suites(options), options.mtu, push,
+                      demand_cookie=options.demand_cookie)
     family, kind, _, _, address = socket.getaddrinfo(*options.listen, type=socket.SOCK_DGRAM)[0]
     udp = socket.socket(family, kind)
     udp.bind(address)
@@ -98,5 +99,6 @@ def parse_gateway(arguments):
     parser.add_argument("--keepalive", type=int, default=0)
     parser.add_argument("--rekey-interval", type=int, default=120)
     parser.add_argument("--session-timeout", type=int, default=180)
+    parser.add_argument("--demand-cookie", action="store_true", help="answer each HELLO without mac2 with COOKIE")
     add_common(parser)
     return parser.parse_args(arguments), run_gateway

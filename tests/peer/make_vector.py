@@ -9,6 +9,7 @@ from pathlib import Path
 import inner
 import shardtun_peer
 import wire
+import xchacha
 from noise_ik import public_key
 
 PATH = Path(__file__).resolve().parent.parent / "vectors" / "protocol.txt"
@@ -29,6 +30,9 @@ hello_*              inputs of HELLO: session_id, magic, timestamp (TAI64N of 17
                      hello_payload is the plaintext, hello the datagram; mac1_key and prologue on the way
 dh_*                 the four DH results, in the order of their tokens
 noise_h_N, noise_ck_N  Noise's h and ck: after the pre-message (0), the first message (1), the second (2)
+cookie_*, cookie     COOKIE's key, nonce and the cookie in it; cookie_message is the datagram that answers hello
+hello2_*             what differs in the HELLO that the client sends then, 250 ms after the first; ephemeral, magic,
+                     mac2; hello2 is the datagram. WELCOME and the rest answer the first HELLO
 welcome_*            inputs of WELCOME, in the order of its payload; welcome_payload is the plaintext,
                      welcome the datagram
 k1, k2               Split(): the client's and the gateway's sending secret, 32 bytes each
@@ -61,6 +65,8 @@ CLIENT_STATIC, GATEWAY_STATIC = key_bytes(0x10), key_bytes(0x40)
 CLIENT_EPHEMERAL, GATEWAY_EPHEMERAL = key_bytes(0x70), key_bytes(0xA0)
 PSK = key_bytes(0xD0)
 MAGIC = bytes.fromhex("c0ffee42")
+SECOND_EPHEMERAL, SECOND_MAGIC, SECOND_TIME = key_bytes(0x90), bytes.fromhex("c0ffee43"), TIME + 0.25
+COOKIE_SECRET, COOKIE_NONCE = key_bytes(0xB0), bytes(range(0x60, 0x60 + xchacha.NONCE_SIZE))
 
 PUSH = {
     "keepalive": 25, "backoff": 7, "rekey_interval": 120, "session_timeout": 180,
@@ -124,6 +130,7 @@ def handshake_section(out):
     out.value("mac1_key", wire.blake2b(256, b"shardtun1 mac1" + public_key(GATEWAY_STATIC)))
     out.value("mac1", hello[wire.MAC1_OFFSET : wire.MAC2_OFFSET])
     out.value("hello", hello)
+    cookie_section(out)
 
     gateway.receive(hello, "client", TIME)
     welcome = gateway.outbox.pop()[0]
@@ -155,6 +162,38 @@ def handshake_section(out):
     out.value("k1", k1)
     out.value("k2", k2)
     return k1, k2
+
+
+def cookie_section(out):
+    """The same HELLO, answered by a gateway under load."""
+    client = shardtun_peer.Client(CLIENT_STATIC, public_key(GATEWAY_STATIC), PSK, mtu=1420, uniform=lambda a, b: 0.0,
+                                  wished4=PUSH["address4"], wished6=PUSH["address6"],
+                                  rng=scripted(MAGIC, CLIENT_EPHEMERAL, SECOND_MAGIC, SECOND_EPHEMERAL))
+    gateway = shardtun_peer.Gateway(GATEWAY_STATIC, public_key(CLIENT_STATIC), PSK, mtu=1400, push=PUSH,
+                                    demand_cookie=True,
+                                    rng=scripted(COOKIE_SECRET, COOKIE_NONCE, SESSION_ID.to_bytes(4, "big"),
+                                                 GATEWAY_EPHEMERAL))
+    client.connect(TIME)
+    try:
+        gateway.receive(client.outbox.pop(), "client", TIME)
+    except wire.Drop as drop:
+        assert str(drop) == "no cookie"
+    message = gateway.outbox.pop()[0]
+    client.receive(message, SECOND_TIME)
+    second = client.outbox.pop()
+    gateway.receive(second, "client", SECOND_TIME)
+    assert gateway.outbox.pop()[0][0] & 15 == wire.WELCOME
+
+    out.section("COOKIE for this HELLO, and the HELLO after it")
+    out.value("cookie_key", wire.cookie_key(public_key(GATEWAY_STATIC)))
+    out.value("cookie_nonce", COOKIE_NONCE)
+    out.value("cookie", client.cookie)
+    out.value("cookie_message", message)
+    out.value("hello2_ephemeral_private", SECOND_EPHEMERAL)
+    out.value("hello2_magic", SECOND_MAGIC)
+    out.value("hello2_timestamp", wire.tai64n(int(SECOND_TIME * 10**9)))
+    out.value("hello2_mac2", second[wire.MAC2_OFFSET :])
+    out.value("hello2", second)
 
 
 def transport_section(out, suite, k1, k2, packets):

@@ -24,6 +24,7 @@ from shardtun_peer import Client, take
 from tool import add_common, load_keys, offered_suites, read_endpoint, read_key, say
 from wire import Drop
 
+YEAR = 365 * 86400.0
 RATE = 1500  # datagrams a second: slow enough for a default socket buffer
 FOREIGN = {4: ipaddress.ip_address("192.0.2.77"), 6: ipaddress.ip_address("2001:db8::77")}
 
@@ -182,9 +183,10 @@ class Probe:
         self.ensure_up()
         welcome = self.client.welcome
         return {"ok": True, "session": welcome.session_id, "session_hex": f"{welcome.session_id:08x}",
-                "milliseconds": round((time.monotonic() - started) * 1000, 3), "suite": welcome.suite,
-                "epoch": welcome.epoch, "mtu": welcome.mtu, "keepalive": welcome.keepalive, "backoff": welcome.backoff,
-                "rekey_interval": welcome.rekey_interval, "session_timeout": welcome.session_timeout,
+                "milliseconds": round((time.monotonic() - started) * 1000, 3), "cookies": self.client.cookies_taken,
+                "suite": welcome.suite, "epoch": welcome.epoch, "mtu": welcome.mtu, "keepalive": welcome.keepalive,
+                "backoff": welcome.backoff, "rekey_interval": welcome.rekey_interval,
+                "session_timeout": welcome.session_timeout,
                 "ipv4": str(welcome.address4), "prefix4": welcome.prefix4, "gateway4": str(welcome.gateway4),
                 "ipv6": str(welcome.address6), "prefix6": welcome.prefix6, "gateway6": str(welcome.gateway6),
                 "dns": [str(server) for server in welcome.dns], "routes": [str(route) for route in welcome.routes]}
@@ -224,6 +226,19 @@ class Probe:
         self.ensure_up()
         self.link.reopen()
         return {"ok": self.alive()}
+
+    def wrong_clock(self):
+        """The same client ten years ago: COOKIE, and with it WELCOME. What exists stays."""
+        self.ensure_up()
+        now = time.time() - 10 * YEAR
+        second = self.new_client()
+        first_link, self.link = self.link, Link(self.options.endpoint)  # one cookie excuses a client once
+        second.connect(now)
+        welcomes = self._greet(second, now)[1]
+        self.link.socket.close()
+        self.link = first_link
+        return {"ok": second.cookies_taken == 1 and len(welcomes) == 1 and self._still_served(),
+                "cookies": second.cookies_taken, "welcomes": len(welcomes)}
 
     def keepalive(self):
         """KEEPALIVE is not answered."""
@@ -367,13 +382,11 @@ class Probe:
         return True
 
     def stale_hello(self):
-        """The same HELLO twice: one WELCOME."""
+        """The same HELLO twice: one WELCOME. The second one may well be answered with COOKIE."""
         second = self.new_client()
-        welcomes = []
         for attempt in range(5):
-            hello = second.make_hello(time.time())
-            self.link.send(hello)
-            welcomes = self._welcomes(second)
+            second.connect(time.time())
+            hello, welcomes = self._greet(second, time.time())
             if welcomes:
                 break
             time.sleep(0.5 * (attempt + 1))
@@ -381,6 +394,22 @@ class Probe:
         again = self._welcomes(second)
         return {"ok": len(welcomes) == 1 and not again and self._still_served(), "welcomes": len(welcomes),
                 "welcomes_to_the_copy": len(again)}
+
+    def _greet(self, client, now):
+        """Sends the HELLO of `client`, and the one after a COOKIE: (the last of them, the WELCOMEs for it)."""
+        hello, welcomes = None, []
+        while client.outbox:
+            hello = take(client.outbox)[-1]
+            self.link.send(hello)
+            for datagram in self.silence():
+                try:
+                    if datagram[:1] == bytes([wire.VERSION << 4 | wire.COOKIE]):
+                        client.receive(datagram, now)
+                    else:
+                        welcomes.append(client.read_welcome(datagram)[0])
+                except Drop:
+                    pass
+        return hello, welcomes
 
     def _welcomes(self, client):
         """Those of the datagrams that come which `client` would accept as WELCOME."""
@@ -393,10 +422,10 @@ class Probe:
         return accepted
 
     def unknown_peer(self):
-        """A HELLO from a key that nobody knows: silence."""
+        """A HELLO from a key that nobody knows: silence, or COOKIE from a gateway that is under load."""
         for _ in range(3):
             self.link.send(self.new_client(static=os.urandom(32)).make_hello(time.time()))
-        answers = len(self.silence())
+        answers = sum(datagram[:1] != bytes([wire.VERSION << 4 | wire.COOKIE]) for datagram in self.silence())
         return {"ok": answers == 0 and self._still_served(), "answers": answers}
 
     def wrong_psk(self):
@@ -415,8 +444,8 @@ class Probe:
 
 
 ACTIONS = {name.replace("_", "-"): getattr(Probe, name) for name in (
-    "connect", "ping", "rekey", "roam", "keepalive", "bye", "spoof", "replay", "reorder", "forge", "wrong_version",
-    "runts", "garbage", "stale_hello", "unknown_peer", "wrong_psk")}
+    "connect", "ping", "rekey", "roam", "wrong_clock", "keepalive", "bye", "spoof", "replay", "reorder", "forge",
+    "wrong_version", "runts", "garbage", "stale_hello", "unknown_peer", "wrong_psk")}
 
 
 def run_probe(options):

@@ -3,7 +3,8 @@
 
 `Client` and `Gateway` do no input or output: datagrams and inner packets are handed in, what is to be sent waits in
 `outbox` (datagrams) and `delivered` (inner packets) until taken. Time is handed in too, as seconds since 1970 UTC. A
-method that is given something it must not accept raises `wire.Drop` with the reason, and has changed nothing.
+method that is given something it must not accept raises `wire.Drop` with the reason, and has changed nothing; at most
+it has put a COOKIE into `outbox`.
 """
 
 import ipaddress
@@ -27,6 +28,8 @@ KEY_LIFE = 3600.0
 SILENCE = 15.0
 KEEPALIVE_AFTER_DATA = 10.0
 RESET_FIRST = 10.0
+COOKIE_KEPT = 115.0
+COOKIE_PERIOD = 120.0
 
 
 @dataclass
@@ -115,7 +118,10 @@ class Client:
         self.welcome = None
         self.bye_reason = None
         self.handshake = None
-        self._magic = None
+        self.cookie = None
+        self.cookies_taken = 0
+        self._cookie_until = None
+        self._magic = self._latest = None
         self._last_stamp = 0
         self._hello_wait = HELLO_FIRST
         self._deadline = self._confirm_until = None
@@ -128,13 +134,18 @@ class Client:
     def make_hello(self, now, version=wire.VERSION, session_id=None):
         """A new HELLO, which becomes the latest; the version can be a wrong one."""
         self._last_stamp = max(int(now * 10**9), self._last_stamp + 1)
-        payload = wire.HelloPayload(wire.tai64n(self._last_stamp), self.suites, self.mtu, self.wished4, self.wished6)
+        if self.cookie and now >= self._cookie_until:
+            self.cookie = None
+        payload = wire.HelloPayload(wire.tai64n(self._last_stamp), self.suites, self.mtu, self.wished4, self.wished6,
+                                    self.cookie or bytes(wire.CHALLENGE_SIZE))
         named = self.session_id if session_id is None else session_id
         self._magic = self.rng(4)
         start = wire.header(wire.HELLO, version, named) + self._magic
         self.handshake = Handshake(True, wire.prologue(start), self.static, self.gateway_public, self.psk)
         covered = start + self.handshake.write(self.rng(32), payload.encode())
-        return covered + wire.mac1(self.gateway_public, covered) + bytes(16)
+        covered += wire.mac1(self.gateway_public, covered)
+        self._latest = covered + (wire.mac2(self.cookie, covered) if self.cookie else bytes(16))
+        return self._latest
 
     def connect(self, now):
         """DOWN or UP to HANDSHAKE."""
@@ -147,9 +158,22 @@ class Client:
         self._deadline = now + self._hello_wait * (1 + self.uniform(-JITTER, JITTER))
         self._hello_wait = min(2 * self._hello_wait, HELLO_LAST)
 
+    def _receive_cookie(self, datagram, now):
+        if self.state != "HANDSHAKE":
+            raise Drop("state")
+        cookie = wire.unseal_cookie(self.gateway_public, self._latest, datagram)
+        asked_anew = self._latest[wire.MAC2_OFFSET :] == bytes(16)
+        self.cookie, self._cookie_until = cookie, now + COOKIE_KEPT
+        self.cookies_taken += 1
+        if asked_anew:
+            self._hello_wait = HELLO_FIRST
+            self._hello(now)
+
     def read_welcome(self, datagram):
         """(payload, k1, k2) of a WELCOME for the latest HELLO."""
-        _, _, session_id = wire.parse_header(datagram)
+        kind, _, session_id = wire.parse_header(datagram)
+        if kind != wire.WELCOME:
+            raise Drop("type")
         if self.handshake is None or datagram[5:9] != self._magic:
             raise Drop("magic")
         handshake = self.handshake.fork()
@@ -195,6 +219,9 @@ class Client:
         kind, high, session_id = wire.parse_header(datagram)
         if kind == wire.WELCOME:
             self._receive_welcome(datagram, now)
+            return
+        if kind == wire.COOKIE:
+            self._receive_cookie(datagram, now)
             return
         if kind == wire.RESET:
             self._receive_reset(datagram, session_id, now)
@@ -311,10 +338,11 @@ class Gateway:
     """The gateway side, for one peer. `outbox` holds (datagram, endpoint), `delivered` inner packets.
 
     `push` holds the fields of WELCOME that do not come from the handshake, as keyword arguments of WelcomePayload.
+    With `demand_cookie` it behaves as under load: a HELLO must prove where it comes from.
     """
 
     def __init__(self, static, peer_public, psk=NO_PSK, suites=(wire.AES_256_GCM, wire.CHACHA20_POLY1305), mtu=1420,
-                 push=None, rng=os.urandom):
+                 push=None, rng=os.urandom, demand_cookie=False):
         self.static, self.public = static, public_key(static)
         self.peer_public, self.psk = peer_public, psk
         self.suites, self.mtu, self.push, self.rng = suites, mtu, push or {}, rng
@@ -323,14 +351,40 @@ class Gateway:
         self.pending = None
         self.pending_until = None
         self.last_handshake = None
+        self.demand_cookie = demand_cookie
+        self._cookie_secret = None
         self._last_stamp = bytes(12)
+        self._last_challenge = bytes(wire.CHALLENGE_SIZE)
 
     # Handshake
+
+    def _cookies(self, endpoint, now):
+        """The cookies of an endpoint that are valid, the newest first."""
+        if self._cookie_secret is None:
+            self._cookie_secret = self.rng(32)
+        period = int(now // COOKIE_PERIOD)
+        return [wire.blake2b(128, repr((endpoint, p)).encode(), key=self._cookie_secret) for p in (period, period - 1)]
+
+    def _send_cookie(self, hello, endpoint, now):
+        cookie = self._cookies(endpoint, now)[0]
+        self.outbox.append((wire.seal_cookie(self.public, hello, cookie, self.rng(24)), endpoint))
+
+    def _proven(self, hello, endpoint, now):
+        covered, sent = hello[: wire.MAC2_OFFSET], hello[wire.MAC2_OFFSET :]
+        return any(wire.mac2(cookie, covered) == sent for cookie in self._cookies(endpoint, now))
+
+    def _fresh(self, hello, endpoint, now):
+        if hello.timestamp > self._last_stamp:
+            return True
+        return hello.challenge != self._last_challenge and hello.challenge in self._cookies(endpoint, now)
 
     def _receive_hello(self, datagram, session_id, endpoint, now):
         """Section 2's order of checks; length and version were the first."""
         if wire.mac1(self.public, datagram[: wire.MAC1_OFFSET]) != datagram[wire.MAC1_OFFSET : wire.MAC2_OFFSET]:
             raise Drop("mac1")
+        if self.demand_cookie and not self._proven(datagram, endpoint, now):
+            self._send_cookie(datagram, endpoint, now)
+            raise Drop("no cookie")
         message = datagram[wire.NOISE_OFFSET : wire.MAC1_OFFSET]
         handshake = Handshake(False, wire.prologue(datagram), self.static, psk=self.psk)
         try:
@@ -339,12 +393,14 @@ class Gateway:
             hello = wire.HelloPayload.decode(handshake.read_payload(message))
         except NoiseError as error:
             raise Drop("handshake") from error
-        if hello.timestamp <= self._last_stamp:
+        if not self._fresh(hello, endpoint, now):
+            self._send_cookie(datagram, endpoint, now)
             raise Drop("timestamp")
         suite = next((s for s in hello.suites if s in self.suites), None)
         if suite is None:
             raise Drop("suite")
         self._last_stamp = hello.timestamp
+        self._last_challenge = hello.challenge
         self._welcome(handshake, datagram[5:9], session_id, suite, hello, endpoint, now)
 
     def _new_id(self):
@@ -394,7 +450,7 @@ class Gateway:
         if kind == wire.HELLO:
             self._receive_hello(datagram, session_id, endpoint, now)
             return
-        if kind == wire.WELCOME:
+        if kind in (wire.WELCOME, wire.COOKIE, wire.RESET):
             raise Drop("direction")
         session = next((s for s in (self.active, self.pending) if s and s.session_id == session_id), None)
         if session is None:

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
+import xchacha
+
 VERSION = 1
-HELLO, WELCOME, CLIENT_ACK, DATA, BYE, KEEPALIVE = range(1, 7)
-RESET = 8
+HELLO, WELCOME, CLIENT_ACK, DATA, BYE, KEEPALIVE, COOKIE, RESET = range(1, 9)
 TYPE_NAMES = {1: "HELLO", 2: "WELCOME", 3: "CLIENT_ACK", 4: "DATA", 5: "BYE", 6: "KEEPALIVE",
-              8: "RESET"}
+              7: "COOKIE", 8: "RESET"}
 
 AES_256_GCM, CHACHA20_POLY1305 = 1, 2
 SUITES = {AES_256_GCM: AESGCM, CHACHA20_POLY1305: ChaCha20Poly1305}
@@ -29,6 +30,9 @@ HELLO_PAYLOAD_SIZE = 1063
 NOISE_OFFSET = 9
 MAC1_OFFSET = 1168
 MAC2_OFFSET = 1184
+CHALLENGE_SIZE = 16
+COOKIE_SEALED_OFFSET = NOISE_OFFSET + xchacha.NONCE_SIZE
+COOKIE_MESSAGE_SIZE = COOKIE_SEALED_OFFSET + CHALLENGE_SIZE + TAG_SIZE
 WELCOME_MIN, WELCOME_MAX = 137, 1200
 MIN_MTU = 576
 MAX_EPOCH = 15
@@ -70,6 +74,7 @@ def check_length(kind, length):
         DATA: (OVERHEAD + 1, 65535),
         BYE: (OVERHEAD + 1, OVERHEAD + 1),
         KEEPALIVE: (OVERHEAD, OVERHEAD + PROBE_SIZE),
+        COOKIE: (COOKIE_MESSAGE_SIZE, COOKIE_MESSAGE_SIZE),
         RESET: (RESET_SIZE, RESET_SIZE),
     }[kind]
     if not low <= length <= high or kind == KEEPALIVE and low < length < high:
@@ -84,7 +89,7 @@ def parse_header(datagram):
     kind, high = first & 15, first >> 4
     if kind not in TYPE_NAMES:
         raise Drop("type")
-    if kind in (HELLO, WELCOME, RESET):
+    if kind in (HELLO, WELCOME, COOKIE, RESET):
         if high != VERSION:
             raise Drop("version")
     elif high == 0:
@@ -102,6 +107,31 @@ def mac1(gateway_public, covered):
     return blake2b(128, covered, key=blake2b(256, b"shardtun1 mac1" + gateway_public))
 
 
+def mac2(cookie, covered):
+    return blake2b(128, covered, key=cookie)
+
+
+def cookie_key(gateway_public):
+    return blake2b(256, b"shardtun1 cookie" + gateway_public)
+
+
+def seal_cookie(gateway_public, hello, cookie, nonce):
+    """The COOKIE that answers a HELLO."""
+    start = header(COOKIE, VERSION, 0)[:1] + hello[1:NOISE_OFFSET]
+    return start + nonce + xchacha.seal(cookie_key(gateway_public), nonce, cookie, hello[MAC1_OFFSET:MAC2_OFFSET])
+
+
+def unseal_cookie(gateway_public, hello, datagram):
+    """The cookie in a COOKIE whose header was parsed, if it answers this HELLO."""
+    if datagram[1:NOISE_OFFSET] != hello[1:NOISE_OFFSET]:
+        raise Drop("unexpected")
+    nonce, sealed = datagram[NOISE_OFFSET:COOKIE_SEALED_OFFSET], datagram[COOKIE_SEALED_OFFSET:]
+    try:
+        return xchacha.unseal(cookie_key(gateway_public), nonce, sealed, hello[MAC1_OFFSET:MAC2_OFFSET])
+    except InvalidTag as error:
+        raise Drop("cookie") from error
+
+
 @dataclass
 class HelloPayload:
     timestamp: bytes
@@ -109,16 +139,17 @@ class HelloPayload:
     mtu: int
     wished4: ipaddress.IPv4Address = NONE4
     wished6: ipaddress.IPv6Address = NONE6
+    challenge: bytes = bytes(CHALLENGE_SIZE)
 
     def encode(self):
-        fixed = struct.pack(">12s16s8sH", self.timestamp, bytes(16), bytes(self.suites), self.mtu)
+        fixed = struct.pack(">12s16s8sH", self.timestamp, self.challenge, bytes(self.suites), self.mtu)
         return (fixed + self.wished4.packed + self.wished6.packed).ljust(HELLO_PAYLOAD_SIZE, b"\0")
 
     @classmethod
     def decode(cls, data):
-        timestamp, suites, mtu, wished4, wished6 = struct.unpack_from(">12s16x8sH4s16s", data)
+        timestamp, challenge, suites, mtu, wished4, wished6 = struct.unpack_from(">12s16s8sH4s16s", data)
         return cls(timestamp, tuple(s for s in suites if s), mtu, ipaddress.IPv4Address(wished4),
-                   ipaddress.IPv6Address(wished6))
+                   ipaddress.IPv6Address(wished6), challenge)
 
 
 WELCOME_FIXED = struct.Struct(">IBBHHHII16s4sB4s16sB16sBB")

@@ -116,6 +116,32 @@ Test(protocol_vector, hello)
 	assert_value("hello", message, sizeof message);
 }
 
+Test(protocol_vector, cookie_and_the_hello_after_it)
+{
+	struct sides sides;
+	struct handshake_initiator initiator;
+	uint8_t message[WIRE_HELLO_SIZE], cookie_message[WIRE_COOKIE_SIZE], cookie[COOKIE_SIZE];
+	load_sides(&sides);
+	assert_value("cookie_key", sides.gateway.cookie_key, KEY_SIZE);
+	write_hello(&sides, &initiator, message);
+	handshake_write_cookie(&sides.gateway, message, get("cookie")->bytes, get("cookie_nonce")->bytes,
+			       cookie_message);
+	assert_value("cookie_message", cookie_message, sizeof cookie_message);
+	cr_assert(handshake_read_cookie(&initiator, &sides.remote, cookie_message, sizeof cookie_message, cookie));
+	assert_value("cookie", cookie, sizeof cookie);
+
+	struct wire_hello hello = vector_hello();
+	uint8_t random[HANDSHAKE_HELLO_RANDOM];
+	memcpy(hello.timestamp, get("hello2_timestamp")->bytes, sizeof hello.timestamp);
+	memcpy(hello.challenge, cookie, sizeof hello.challenge);
+	memcpy(random, get("hello2_ephemeral_private")->bytes, KEY_SIZE);
+	memcpy(random + KEY_SIZE, get("hello2_magic")->bytes, 4);
+	cr_assert(handshake_write_hello(&initiator, &sides.client, &sides.remote, 0, &hello, random, message));
+	handshake_add_mac2(cookie, message);
+	assert_value("hello2_mac2", message + WIRE_HELLO_MAC2, MAC_SIZE);
+	assert_value("hello2", message, sizeof message);
+}
+
 Test(protocol_vector, welcome_and_secrets)
 {
 	struct sides sides;

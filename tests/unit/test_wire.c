@@ -130,6 +130,24 @@ Test(wire, welcome_that_does_not_fit_is_not_cut)
 	cr_assert(wire_welcome_encode(payload, &welcome) == 0);
 }
 
+Test(wire, hello_survives_a_round_trip)
+{
+	struct wire_hello hello = {.challenge = "0123456789abcdef", .suites = {2, 1}, .mtu = 1380}, decoded;
+	uint8_t payload[WIRE_HELLO_PAYLOAD_SIZE];
+	wire_timestamp(hello.timestamp, 1700000000500000000);
+	cr_assert(ip_address_parse("10.8.0.7", &hello.wish4));
+	cr_assert(ip_address_parse("fd00:8::7", &hello.wish6));
+	wire_hello_encode(payload, &hello);
+	cr_assert(memcmp(payload + 12, "0123456789abcdef", WIRE_CHALLENGE_SIZE) == 0, "where the document says");
+	wire_hello_decode(&decoded, payload);
+	cr_assert(memcmp(decoded.timestamp, hello.timestamp, sizeof hello.timestamp) == 0);
+	cr_assert(memcmp(decoded.challenge, hello.challenge, sizeof hello.challenge) == 0);
+	cr_assert(memcmp(decoded.suites, hello.suites, sizeof hello.suites) == 0);
+	cr_assert(decoded.mtu == hello.mtu);
+	cr_assert(ip_address_equal(&decoded.wish4, &hello.wish4));
+	cr_assert(ip_address_equal(&decoded.wish6, &hello.wish6));
+}
+
 Test(wire, timestamps_order_as_bytes)
 {
 	uint8_t earlier[WIRE_TIMESTAMP_SIZE], later[WIRE_TIMESTAMP_SIZE];
