@@ -82,13 +82,19 @@ static void send_hello(struct worker *worker)
 		.mtu = role->mtu, .wish4 = role->lease.address4.address, .wish6 = role->lease.address6.address};
 	wire_timestamp(hello.timestamp, wall);
 	memcpy(hello.suites, role->suites, sizeof hello.suites);
+	role->cookie_sent = worker->now < role->cookie_end;
+	if (role->cookie_sent)
+		memcpy(hello.challenge, role->cookie, sizeof hello.challenge);
 
 	uint8_t random[HANDSHAKE_HELLO_RANDOM], message[WIRE_HELLO_SIZE];
 	randombytes_buf(random, sizeof random);
 	uint32_t id = role->session != NULL ? role->session->id : 0;
-	if (handshake_write_hello(&role->initiator, role->identity, role->remote, id, &hello, random, message) &&
-	    worker_send_plain(worker, &role->gateway, message, sizeof message))
-		stats_add(&worker->stats, tx_hello, 1);
+	if (handshake_write_hello(&role->initiator, role->identity, role->remote, id, &hello, random, message)) {
+		if (role->cookie_sent)
+			handshake_add_mac2(role->cookie, message);
+		if (worker_send_plain(worker, &role->gateway, message, sizeof message))
+			stats_add(&worker->stats, tx_hello, 1);
+	}
 	sodium_memzero(random, sizeof random);
 
 	role->hellos++;
@@ -96,8 +102,37 @@ static void send_hello(struct worker *worker)
 	role->hello_wait = role->hello_wait * 2 < HELLO_MOST_NS ? role->hello_wait * 2 : HELLO_MOST_NS;
 }
 
-/* --- WELCOME
+/* --- COOKIE and WELCOME
  * ---------------------------------------------------------------------------------------------------------- */
+
+/* Whether it answers our latest HELLO; it may still be forged. */
+static bool answers_hello(const struct client_role *role, const uint8_t *message)
+{
+	return role->handshaking && role->hellos != 0 && wire_magic(message) == role->initiator.magic;
+}
+
+/* The gateway wants to see that we receive what it sends to where our HELLO seems to come from: because it is under
+ * load, or because it cannot believe our clock. */
+static enum drop_reason client_cookie(struct worker *worker, const struct datagram *datagram)
+{
+	struct client_role *role = client(worker);
+	if (datagram->length != WIRE_COOKIE_SIZE)
+		return datagram->length < WIRE_COOKIE_SIZE ? DROP_RUNT : DROP_OVERSIZED;
+	if (!answers_hello(role, datagram->data))
+		return DROP_UNEXPECTED;
+	if (!handshake_read_cookie(&role->initiator, role->remote, datagram->data, datagram->length, role->cookie))
+		return DROP_HANDSHAKE_FORGED;
+	stats_add(&worker->stats, rx_cookie, 1);
+	role->cookie_end = worker->now + COOKIE_KEEP_NS;
+	/* At once, unless the last one was no good either: then at its time, so that nobody makes us send without end.
+	 */
+	if (!role->cookie_sent) {
+		role->hello_wait = HELLO_FIRST_NS;
+		role->hello_due = worker->now;
+		worker->next_tick = worker->now;
+	}
+	return DROP_NONE;
+}
 
 /* The gateway must choose from what was offered. */
 static bool acceptable(const struct client_role *role, const struct wire_welcome *welcome)
@@ -197,11 +232,13 @@ static enum drop_reason client_handshake(struct worker *worker, const struct dat
 	struct client_role *role = client(worker);
 	if (wire_type(datagram->data) == WIRE_RESET)
 		return client_reset(worker, datagram);
+	if (wire_type(datagram->data) == WIRE_COOKIE)
+		return client_cookie(worker, datagram);
 	if (wire_type(datagram->data) != WIRE_WELCOME)
 		return DROP_TYPE;
 	if (datagram->length < WIRE_WELCOME_MIN || datagram->length > WIRE_WELCOME_MAX)
 		return datagram->length < WIRE_WELCOME_MIN ? DROP_RUNT : DROP_OVERSIZED;
-	if (!role->handshaking || role->hellos == 0 || wire_magic(datagram->data) != role->initiator.magic)
+	if (!answers_hello(role, datagram->data))
 		return DROP_UNEXPECTED;
 
 	struct wire_welcome welcome;
@@ -318,7 +355,10 @@ static void take_target(struct worker *worker)
 	struct client_target *target = mailbox_take(&role->targets);
 	if (target == NULL)
 		return;
-	role->gateway = (struct endpoint){.remote = target->remote};
+	struct endpoint gateway = {.remote = target->remote};
+	if (!endpoint_equal(&role->gateway, &gateway))
+		role->cookie_end = 0; /* it came from elsewhere */
+	role->gateway = gateway;
 	role->mtu = target->mtu;
 	role->has_endpoint = true;
 	if (role->session != NULL)

@@ -52,6 +52,9 @@ struct client_role {
 	uint32_t hellos;
 	uint64_t hello_due;  /* monotonic ns */
 	uint64_t hello_wait; /* the last interval, ns */
+	uint8_t cookie[COOKIE_SIZE];
+	uint64_t cookie_end; /* until when the cookie goes into HELLO, monotonic ns */
+	bool cookie_sent;    /* the last HELLO carried one */
 	uint64_t ack_due;
 	uint64_t ack_end;
 	uint64_t reset_due;	 /* from when on a RESET is followed again */

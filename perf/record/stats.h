@@ -36,6 +36,7 @@
 	X(rx_control, "Datagrams received and accepted that carry no inner packet")       \
 	X(rx_hello, "HELLO accepted")                                                     \
 	X(rx_welcome, "WELCOME accepted")                                                 \
+	X(rx_cookie, "COOKIE accepted")                                                   \
 	X(rx_client_ack, "CLIENT_ACK accepted")                                           \
 	X(rx_keepalive, "KEEPALIVE accepted")                                             \
 	X(rx_bye, "BYE accepted")                                                         \
@@ -79,7 +80,7 @@
 	X(DROP_NO_SUITE, UPLINK, "no_suite", "HELLO without a suite that is offered here")                          \
 	X(DROP_NO_ADDRESS, UPLINK, "no_address", "HELLO, but the address pool or session table is full")            \
 	X(DROP_HELLO_RATE, UPLINK, "hello_rate", "HELLO above the rate of its source or peer")                      \
-	X(DROP_UNEXPECTED, UPLINK, "unexpected", "WELCOME or RESET that answers nothing of ours")                   \
+	X(DROP_UNEXPECTED, UPLINK, "unexpected", "WELCOME, COOKIE or RESET that answers nothing of ours")           \
 	X(DROP_OUT_MALFORMED, DOWNLINK, "out_malformed", "the TUN gave something that is not IPv4 or IPv6")         \
 	X(DROP_OUT_NO_SESSION, DOWNLINK, "out_no_session", "no session for the destination")                        \
 	X(DROP_OUT_NO_KEY, DOWNLINK, "out_no_key", "the session has no key to seal with")                           \
