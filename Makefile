@@ -25,7 +25,7 @@ Q       := $(if $(filter 1,$(V)),,@)
 JOBS     = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 MAKEFLAGS += --no-print-directory
 
-PKGS     := libsodium libmnl inih jansson liburcu-qsbr
+PKGS     := libsodium libmnl inih jansson liburcu-qsbr liburcu-cds
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
             -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough
 DEFINES  := -I. -D_GNU_SOURCE -DSHARDTUN_VERSION='"$(VERSION)"' -DSHARDTUN_PROFILE=$(PROFILE)
@@ -47,6 +47,8 @@ MALLOC   := -ljemalloc
 else
 SANITIZE := $(if $(filter thread,$(SAN)),thread,address,undefined)
 COMPILE  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+# gcc does not instrument the copies that it inlines.
+COMPILE  += $(if $(filter thread,$(SAN)),$(addprefix -fno-builtin-,memcpy memmove memset memcmp))
 endif
 ALL_CPPFLAGS := $(DEFINES) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CPPFLAGS)
 ALL_CFLAGS   := $(WARNINGS) $(CFLAGS) $(COMPILE)

@@ -84,6 +84,18 @@ struct network_route *networks_search(struct network_array *array, unsigned vers
 	return NULL;
 }
 
+struct network_route *networks_exact(const struct networks *table, const struct ip_prefix *prefix)
+{
+	unsigned version = prefix->address.family;
+	struct network_array *array = rcu_read(version == 4 ? &table->ipv4.array : &table->ipv6.array);
+	if (array == NULL || prefix->length == 0)
+		return NULL;
+	struct network_key key = key_truncate(key_from(version, prefix->address.bytes), prefix->length);
+	struct network_route *route;
+	probe(array, key, prefix->length, &route);
+	return route;
+}
+
 static void array_free(struct rcu_head *head)
 {
 	rcu_after_readers_begin();

@@ -61,6 +61,10 @@ int networks_add(struct networks *table, const struct ip_prefix *prefix, struct 
  * every other way to it, such as its peer's pointer. Cannot fail. Control plane. */
 void networks_remove(struct networks *table, struct network_route *route);
 
+/* Exactly this network, host bits ignored, or NULL. Valid until the caller's next quiescent state. Any thread, online
+ * under RCU. */
+struct network_route *networks_exact(const struct networks *table, const struct ip_prefix *prefix);
+
 /* networks_find() for a table that has networks of the address's family. */
 struct network_route *networks_search(struct network_array *array, unsigned version, const uint8_t *address);
 

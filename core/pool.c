@@ -15,11 +15,6 @@ static uint64_t pack(enum pool_state state, uint32_t session_id)
 	return (uint64_t)state << 32 | session_id;
 }
 
-static enum pool_state state_of(const struct pool *pool, uint32_t index)
-{
-	return (enum pool_state)(atomic_load_explicit(&pool->entries[index], memory_order_relaxed) >> 32);
-}
-
 /* Network and broadcast addresses, the subnet-router anycast address, and the gateway's own are never given out. */
 static bool index_usable(const struct pool *pool, uint32_t index)
 {
@@ -42,7 +37,7 @@ static bool index_usable(const struct pool *pool, uint32_t index)
 
 int pool_init(struct pool *pool, const struct ip_prefix *addresses, size_t count, struct error *error)
 {
-	*pool = (struct pool){.size = POOL_SIZE_MAX, .cursor = 1};
+	*pool = (struct pool){.size = POOL_SIZE_MAX, .fresh = 1};
 	for (size_t i = 0; i < count; i++) {
 		const struct ip_prefix *own = &addresses[i];
 		struct ip_prefix network = ip_prefix_network(own);
@@ -64,8 +59,9 @@ int pool_init(struct pool *pool, const struct ip_prefix *addresses, size_t count
 		pool->size = 0;
 
 	pool->entries = calloc(pool->size + 1, sizeof *pool->entries);
-	pool->held = calloc(pool->size + 1, sizeof *pool->held);
-	if (pool->entries == NULL || pool->held == NULL) {
+	pool->flags = calloc(pool->size + 1, sizeof *pool->flags);
+	pool->links = calloc(pool->size + 1, sizeof *pool->links);
+	if (pool->entries == NULL || pool->flags == NULL || pool->links == NULL) {
 		pool_deinit(pool);
 		return error_set(error, -ENOMEM, "address pool of %u entries: out of memory", pool->size);
 	}
@@ -83,9 +79,11 @@ int pool_init(struct pool *pool, const struct ip_prefix *addresses, size_t count
 void pool_deinit(struct pool *pool)
 {
 	free(pool->entries);
-	free(pool->held);
+	free(pool->flags);
+	free(pool->links);
 	pool->entries = NULL;
-	pool->held = NULL;
+	pool->flags = NULL;
+	pool->links = NULL;
 }
 
 bool pool_covers(const struct pool *pool, const struct ip_address *address)
@@ -121,43 +119,100 @@ void pool_addresses(const struct pool *pool, uint32_t index, struct ip_prefix *a
 	}
 }
 
-void pool_hold(struct pool *pool, uint32_t index)
+/* To the end of the queue. */
+static void enqueue(struct pool *pool, uint32_t index)
 {
-	pool->held[index] = 1;
+	struct pool_link *links = pool->links;
+	links[index] = (struct pool_link){.next = 0, .previous = links[0].previous};
+	links[links[0].previous].next = index;
+	links[0].previous = index;
+	pool->flags[index] |= POOL_QUEUED;
 }
 
-static bool try_reserve(struct pool *pool, uint32_t index)
+static void dequeue(struct pool *pool, uint32_t index)
 {
-	uint64_t expected = pack(POOL_FREE, 0);
-	if (!atomic_compare_exchange_strong_explicit(&pool->entries[index], &expected, pack(POOL_RESERVED, 0),
-						     memory_order_relaxed, memory_order_relaxed))
-		return false;
-	pool->used++;
-	return true;
+	if ((pool->flags[index] & POOL_QUEUED) == 0)
+		return;
+	struct pool_link *links = pool->links, *own = &links[index];
+	links[own->previous].next = own->next;
+	links[own->next].previous = own->previous;
+	pool->flags[index] &= (uint8_t)~POOL_QUEUED;
+}
+
+static bool is_free(const struct pool *pool, uint32_t index)
+{
+	return atomic_load_explicit(&pool->entries[index], memory_order_relaxed) == pack(POOL_FREE, 0);
+}
+
+void pool_hold(struct pool *pool, uint32_t index)
+{
+	dequeue(pool, index);
+	pool->flags[index] |= POOL_HELD;
+}
+
+void pool_unhold(struct pool *pool, uint32_t index)
+{
+	if (!pool_held(pool, index))
+		return;
+	pool->flags[index] &= (uint8_t)~POOL_HELD;
+	if (is_free(pool, index))
+		enqueue(pool, index);
+}
+
+/* An index that nobody had yet, or else the one that rests for the longest; POOL_NONE: none. */
+static uint32_t next_free(struct pool *pool)
+{
+	while (pool->fresh < pool->size) {
+		uint32_t index = pool->fresh++;
+		if (pool->flags[index] == 0 && is_free(pool, index) && index_usable(pool, index))
+			return index;
+	}
+	return pool->links[0].next != 0 ? pool->links[0].next : POOL_NONE;
 }
 
 uint32_t pool_reserve(struct pool *pool, uint32_t index)
 {
-	if (index != POOL_NONE)
-		return index_usable(pool, index) && try_reserve(pool, index) ? index : POOL_NONE;
-
-	for (uint32_t tried = 0; tried < pool->size; tried++) {
-		uint32_t candidate = pool->cursor++ % pool->size;
-		if (!pool->held[candidate] && index_usable(pool, candidate) && try_reserve(pool, candidate))
-			return candidate;
+	if (index == POOL_NONE) {
+		index = next_free(pool);
+		if (index == POOL_NONE)
+			return POOL_NONE;
+	} else if (!index_usable(pool, index) || !is_free(pool, index)) {
+		return POOL_NONE;
 	}
-	return POOL_NONE;
+	dequeue(pool, index);
+	/* Nobody else takes a free one: workers leave it alone. */
+	atomic_store_explicit(&pool->entries[index], pack(POOL_RESERVED, 0), memory_order_relaxed);
+	atomic_fetch_add_explicit(&pool->used, 1, memory_order_relaxed);
+	return index;
 }
 
-void pool_activate(struct pool *pool, uint32_t index, uint32_t session_id)
+bool pool_activate(struct pool *pool, uint32_t index, uint32_t session_id, uint32_t replaced_id)
 {
-	atomic_store_explicit(&pool->entries[index], pack(POOL_ACTIVE, session_id), memory_order_release);
+	uint64_t entry = atomic_load_explicit(&pool->entries[index], memory_order_relaxed);
+	do {
+		bool replaces = replaced_id != 0 && entry == pack(POOL_ACTIVE, replaced_id);
+		if (entry != pack(POOL_RESERVED, 0) && !replaces)
+			return false;
+	} while (!atomic_compare_exchange_weak_explicit(&pool->entries[index], &entry, pack(POOL_ACTIVE, session_id),
+							memory_order_acq_rel, memory_order_relaxed));
+	return true;
 }
 
-void pool_release(struct pool *pool, uint32_t index)
+bool pool_deactivate(struct pool *pool, uint32_t index, uint32_t session_id)
 {
-	if (state_of(pool, index) == POOL_FREE)
-		return;
-	atomic_store_explicit(&pool->entries[index], pack(POOL_FREE, 0), memory_order_release);
-	pool->used--;
+	uint64_t expected = pack(POOL_ACTIVE, session_id);
+	return atomic_compare_exchange_strong_explicit(&pool->entries[index], &expected, pack(POOL_RESERVED, 0),
+						       memory_order_acq_rel, memory_order_relaxed);
+}
+
+bool pool_release(struct pool *pool, uint32_t index)
+{
+	uint64_t expected = pack(POOL_RESERVED, 0);
+	if (!atomic_compare_exchange_strong_explicit(&pool->entries[index], &expected, pack(POOL_FREE, 0),
+						     memory_order_acq_rel, memory_order_relaxed))
+		return false;
+	atomic_fetch_sub_explicit(&pool->used, 1, memory_order_relaxed);
+	if (!pool_held(pool, index))
+		enqueue(pool, index);
+	return true;
 }

@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The pool of inner addresses. One index stands for one IPv4 and one IPv6 address (those of the gateway's networks
  * whose host part is the index); an entry is one atomic word {state, session ID}, so a lookup by destination is a
- * subtraction, a bounds check and a load, and every change is one compare-and-swap: FREE -> RESERVED -> ACTIVE -> FREE.
+ * subtraction, a bounds check and a load, and every change is one compare-and-swap:
  *
- * Lookups may come from any thread; changes come from the control plane, which is one thread. */
+ *   FREE -> RESERVED                 control plane: pool_reserve
+ *   RESERVED -> ACTIVE(session)      worker: pool_activate, its session was confirmed
+ *   ACTIVE(old) -> ACTIVE(session)   worker: pool_activate, a newer session of the same peer was confirmed
+ *   ACTIVE(session) -> RESERVED      worker: pool_deactivate, its session ended
+ *   RESERVED -> FREE                 control plane: pool_release, no session uses the index any more
+ *
+ * Lookups may come from any thread. The control plane is any number of threads under one mutex, and it alone knows
+ * which reservation is whose: it releases an index once neither a pending nor an active session has it. */
 #pragma once
 
 #include <stdatomic.h>
@@ -19,43 +26,70 @@ enum { POOL_SIZE_MAX = 1 << 22 };
 
 enum pool_state { POOL_FREE, POOL_RESERVED, POOL_ACTIVE };
 
+/* A place in the queue of indexes that were given back. */
+struct pool_link {
+	uint32_t next, previous; /* index 0, which is never given out, is the queue's head */
+};
+
 struct pool {
 	_Atomic uint64_t *entries;	     /* state << 32 | session ID */
-	uint8_t *held;			     /* nonzero: kept for one peer, not given to others */
 	uint32_t size;			     /* entries, the unusable ones included */
 	uint32_t usable;		     /* entries that can be given out */
-	_Atomic uint32_t used;		     /* reserved or active; any thread may read */
-	uint32_t cursor;		     /* next index to try: freed ones rest as long as possible */
+	_Atomic uint32_t used;		     /* reserved or active; the control plane writes, any thread may read */
 	struct ip_prefix gateway4, gateway6; /* the gateway's own addresses; family 0: none */
 	uint32_t base4;			     /* network address, host order */
 	uint32_t base6;			     /* low 32 bits of the network address */
 	uint8_t upper6[12];		     /* the rest of it */
+	/* the control plane's, under its mutex */
+	uint8_t *flags;		 /* POOL_HELD and POOL_QUEUED of each entry */
+	struct pool_link *links; /* written for those only that were given back: untouched pages cost nothing */
+	uint32_t fresh;		 /* below it every free one that is not held is queued */
+};
+
+enum {
+	POOL_HELD = 1,	 /* kept for one peer: given out by name only */
+	POOL_QUEUED = 2, /* free, not held, and in the queue */
 };
 
 /* `addresses` are the gateway's own with their prefix lengths: at most one IPv4 and one IPv6. Start-up. */
 int pool_init(struct pool *pool, const struct ip_prefix *addresses, size_t count, struct error *error);
 void pool_deinit(struct pool *pool);
 
-/* The index of an address; false when it is not one that the pool can give out. */
+/* The index of an address; false when it is not one that the pool can give out. Any thread. */
 bool pool_index(const struct pool *pool, const struct ip_address *address, uint32_t *index);
 
-/* The addresses of an index with the networks' prefix lengths; family 0 where the pool has none. */
+/* The addresses of an index with the networks' prefix lengths; family 0 where the pool has none. Any thread. */
 void pool_addresses(const struct pool *pool, uint32_t index, struct ip_prefix *address4, struct ip_prefix *address6);
 
-/* Keeps a free index for one peer. */
+/* Keeps an index for one peer: it is given out by name only. It may be in use; then nothing changes for its user.
+ * pool_unhold() ends that: a free index rests from then on as one that was given back. Control plane. */
 void pool_hold(struct pool *pool, uint32_t index);
+void pool_unhold(struct pool *pool, uint32_t index);
 
-/* Reserves `index` (held or not), or, with POOL_NONE, the free one that was given back longest ago. POOL_NONE when
- * taken or when nothing is free. */
+/* `index` is any below the pool's size, as pool_index() yields it. Control plane. */
+static inline bool pool_held(const struct pool *pool, uint32_t index)
+{
+	return (pool->flags[index] & POOL_HELD) != 0;
+}
+
+/* Reserves `index` (held or not), or, with POOL_NONE, one that is not held: first those that nobody had yet, in
+ * ascending order, then the one that was given back longest ago. POOL_NONE when taken, unusable or when nothing is
+ * free. Control plane. */
 uint32_t pool_reserve(struct pool *pool, uint32_t index);
 
-/* RESERVED or ACTIVE -> ACTIVE under this session. */
-void pool_activate(struct pool *pool, uint32_t index, uint32_t session_id);
+/* RESERVED or, unless `replaced_id` is 0, ACTIVE(replaced_id) -> ACTIVE(session_id). False, and nothing changes, when
+ * the entry is neither. Any worker. */
+bool pool_activate(struct pool *pool, uint32_t index, uint32_t session_id, uint32_t replaced_id);
 
-/* RESERVED or ACTIVE -> FREE. */
-void pool_release(struct pool *pool, uint32_t index);
+/* ACTIVE(session_id) -> RESERVED. False, and nothing changes, when it is something else: a newer session has it, or the
+ * session was never active. Any worker. */
+bool pool_deactivate(struct pool *pool, uint32_t index, uint32_t session_id);
 
-/* The session that a packet's destination belongs to, from its bytes in the IP header; 0 when none is ACTIVE there. */
+/* RESERVED -> FREE. False, and nothing changes, when it is ACTIVE or FREE already. Control plane. */
+bool pool_release(struct pool *pool, uint32_t index);
+
+/* The session that a packet's destination belongs to, from its bytes in the IP header; 0 when none is ACTIVE there. Any
+ * thread. */
 static inline uint32_t pool_lookup(const struct pool *pool, unsigned version, const uint8_t *destination)
 {
 	uint32_t index;
@@ -74,5 +108,5 @@ static inline uint32_t pool_lookup(const struct pool *pool, unsigned version, co
 	return entry >> 32 == POOL_ACTIVE ? (uint32_t)entry : 0;
 }
 
-/* Whether an address lies in the pool's networks at all, given out or not. */
+/* Whether an address lies in the pool's networks at all, given out or not. Any thread. */
 bool pool_covers(const struct pool *pool, const struct ip_address *address);

@@ -57,6 +57,17 @@ bool inner_parse(struct inner *inner, void *data, size_t length);
 /* Bytes of the TCP (20…60) or UDP (8) header at `upper`, or 0 when it does not lie inside the `left` bytes there. */
 uint8_t inner_upper_length(const uint8_t *upper, size_t left, uint8_t protocol);
 
+/* Source and destination as they stand in the header: 4 or 16 bytes. */
+static inline const uint8_t *inner_source_bytes(const struct inner *inner)
+{
+	return inner->data + (inner->version == 4 ? 12 : 8);
+}
+
+static inline const uint8_t *inner_destination_bytes(const struct inner *inner)
+{
+	return inner->data + (inner->version == 4 ? 16 : 24);
+}
+
 /* Source and destination as values. */
 void inner_source(const struct inner *inner, struct ip_address *address);
 void inner_destination(const struct inner *inner, struct ip_address *address);

@@ -178,7 +178,7 @@ static bool take_welcome(struct worker *worker, const struct wire_welcome *welco
 	session_set_next(session, key, worker->now);
 	if (session_promote(session))
 		stats_add(&worker->stats, rekeys, 1);
-	session->state = SESSION_ACTIVE;
+	session_set_active(session);
 	session->endpoint = role->gateway;
 	session->mtu = welcome->mtu < role->mtu ? welcome->mtu : role->mtu;
 	session->inner4 = welcome->address4;
@@ -221,13 +221,13 @@ static enum drop_reason client_reset(struct worker *worker, const struct datagra
 		role->hello_due = worker->now; /* it is back: no need to wait out the interval */
 	else
 		start_handshake(worker, 0);
-	worker->next_tick = 0;
+	worker->next_tick = worker->now;
 	role->forgotten = true;
 	publish(role, CLIENT_RECONNECT);
 	return DROP_NONE;
 }
 
-static enum drop_reason client_handshake(struct worker *worker, const struct datagram *datagram)
+static enum drop_reason take_message(struct worker *worker, const struct datagram *datagram)
 {
 	struct client_role *role = client(worker);
 	if (wire_type(datagram->data) == WIRE_RESET)
@@ -257,13 +257,22 @@ static enum drop_reason client_handshake(struct worker *worker, const struct dat
 	return DROP_NONE;
 }
 
+static enum drop_reason client_handshake(struct worker *worker, const struct datagram *datagram)
+{
+	enum drop_reason reason = take_message(worker, datagram);
+	if (reason == DROP_NONE)
+		stats_add(&worker->stats, rx_control, 1);
+	return reason;
+}
+
 /* --- data path -------------------------------------------------------------------------------------------------------
  */
 
-static struct session *client_route(struct worker *worker, const struct inner *inner)
+static uint32_t client_route(struct worker *worker, const struct inner *inner)
 {
 	(void)inner; /* the kernel's routes decided that it belongs here */
-	return client(worker)->session;
+	const struct session *session = client(worker)->session;
+	return session != NULL ? session->id : 0;
 }
 
 static bool allowed_source(struct client_role *role, const struct ip_address *source)
@@ -415,6 +424,13 @@ static void client_tick(struct worker *worker)
 	}
 }
 
+/* Nobody else knows it. */
+static void client_retire(struct worker *worker, struct session *session)
+{
+	(void)worker;
+	session_free(session);
+}
+
 static bool client_stop(struct worker *worker)
 {
 	struct session *session = client(worker)->session;
@@ -436,5 +452,6 @@ const struct worker_role client_worker_role = {
 	.moved = client_moved,
 	.unknown_session = client_unknown_session,
 	.tick = client_tick,
+	.retire = client_retire,
 	.stop = client_stop,
 };

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* TUN -> UDP, one packet's way from top to bottom:
  *
- *   downlink_batch   reads frames while there are some, sends what they became
- *   downlink_frame   destination -> session -> key; a super-packet is cut into packets of the session's MTU
+ *   downlink_batch   takes frames while there are some, from the TUN or from its readers' rings, sends what they became
+ *   downlink_frame   session -> key; a super-packet is cut into packets of the session's MTU
  *   downlink_packet  reserves room behind the datagram before and seals into it
  *
  * Headers are written in place in front of each payload and the packet is sealed out of place at once, so every byte is
  * read while it is in the first-level cache, and copied nowhere but by the cipher. */
+#include "workers/downlink.h"
+
 #include "tun/ecn.h"
 #include "tun/icmp.h"
 #include "tun/mss.h"
@@ -43,34 +45,21 @@ static enum drop_reason downlink_packet(struct worker *worker, struct session *s
 	return DROP_NONE;
 }
 
-static void mark_sent(struct worker *worker, struct session *session)
+static void mark_sent(struct worker *worker, struct session *session, uint32_t packets, uint32_t bytes)
 {
+	session_count(&session->view.tx_packets, packets);
+	session_count(&session->view.tx_bytes, bytes);
 	session->sent = session->data_moved = worker->now;
+	worker_set_timer_before(worker, session, worker->now + SESSION_HIBERNATE_NS);
 	if (session->path_deadline == 0)
 		session->unreplied = 0;
 	if (session->unanswered == 0)
 		session->unanswered = worker->now;
 }
 
-/* How many packets a frame stands for, when it has to be counted without a session to cut it for. */
-static uint32_t frame_packets(uint8_t *frame, uint32_t length)
-{
-	struct segmenter segmenter;
-	return segment_start(&segmenter, frame, length, TUN_PACKET_MAX) == SEGMENT_OK ? segmenter.count : 1;
-}
-
-static void count_read(struct worker *worker, uint32_t packets, uint32_t bytes)
-{
-	stats_add(&worker->stats, tun_rx_frames, 1);
-	stats_add(&worker->stats, tun_rx_packets, packets);
-	stats_add(&worker->stats, tun_rx_bytes, bytes);
-}
-
 static void drop_frame(struct worker *worker, uint8_t *frame, uint32_t length, enum drop_reason reason)
 {
-	uint32_t packets = frame_packets(frame, length);
-	count_read(worker, packets, length > VNET_HEADER_SIZE ? length - VNET_HEADER_SIZE : 0);
-	stats_drop(&worker->stats, reason, packets);
+	downlink_drop(&worker->stats, frame, length, reason);
 }
 
 /* Tells the sender, who then sends smaller packets. The message claims to come from the packet's destination: the
@@ -100,14 +89,10 @@ static bool needs_checksum(const uint8_t *frame)
 	return (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0;
 }
 
-static void downlink_frame(struct worker *worker, uint8_t *frame, uint32_t length)
+static void downlink_frame(struct worker *worker, uint32_t session_id, struct inner *inner, uint8_t *frame,
+			   uint32_t length)
 {
-	struct inner inner;
-	if (length < VNET_HEADER_SIZE || !inner_parse(&inner, frame + VNET_HEADER_SIZE, length - VNET_HEADER_SIZE)) {
-		drop_frame(worker, frame, length, DROP_OUT_MALFORMED);
-		return;
-	}
-	struct session *session = worker->role->route(worker, &inner);
+	struct session *session = session_id != 0 ? session_table_find(worker->table, session_id) : NULL;
 	if (session == NULL) {
 		drop_frame(worker, frame, length, DROP_OUT_NO_SESSION);
 		return;
@@ -116,43 +101,44 @@ static void downlink_frame(struct worker *worker, uint8_t *frame, uint32_t lengt
 		drop_frame(worker, frame, length, DROP_OUT_NO_KEY);
 		return;
 	}
-	uint8_t ecn = ecn_get(&inner);
-	(void)mss_clamp(&inner, session->mtu, needs_checksum(frame));
+	uint8_t ecn = ecn_get(inner);
+	(void)mss_clamp(inner, session->mtu, needs_checksum(frame));
 
 	struct segmenter segmenter;
 	enum segment_status status = segment_start(&segmenter, frame, length, session->mtu);
 	if (status != SEGMENT_OK) {
 		if (status == SEGMENT_TOO_BIG)
-			answer_too_big(worker, &inner, session->mtu);
+			answer_too_big(worker, inner, session->mtu);
 		drop_frame(worker, frame, length, status == SEGMENT_TOO_BIG ? DROP_OUT_TOO_BIG : DROP_OUT_MALFORMED);
 		return;
 	}
-	count_read(worker, segmenter.count, segmenter.total_bytes);
+	downlink_count(&worker->stats, segmenter.count, segmenter.total_bytes);
 	send_queue_plan(&worker->send, worker->udp->gso, segmenter.count, WIRE_OVERHEAD + segmenter.packet_length);
 	stage_lap(&worker->stages, STAGE_ROUTE);
 
 	uint8_t *packet;
-	uint32_t packet_length;
-	bool sealed = false;
+	uint32_t packet_length, packets = 0, bytes = 0;
 	while (segment_next(&segmenter, &packet, &packet_length)) {
 		enum drop_reason reason = downlink_packet(worker, session, ecn, packet, packet_length);
 		if (unlikely(reason != DROP_NONE))
 			stats_drop(&worker->stats, reason, 1);
 		else
-			sealed = true;
+			packets++, bytes += packet_length;
 	}
-	if (sealed)
-		mark_sent(worker, session);
+	if (packets != 0)
+		mark_sent(worker, session, packets, bytes);
 }
 
-size_t downlink_batch(struct worker *worker)
+static bool room_for_more(const struct worker *worker)
 {
-	if (worker->send.blocked)
-		return 0; /* the turn's last flush tries again; what waits in the TUN keeps its order */
+	return worker->send.used < SEND_QUEUE_FLUSH_BYTES && !worker->send.blocked;
+}
 
+/* Straight from the TUN. */
+static size_t take_from_tun(struct worker *worker)
+{
 	size_t frames = 0;
-	stage_begin(&worker->stages);
-	while (frames < DOWNLINK_FRAMES && worker->send.used < SEND_QUEUE_FLUSH_BYTES && !worker->send.blocked) {
+	for (; frames < DOWNLINK_FRAMES && room_for_more(worker); frames++) {
 		struct iovec iov = {.iov_base = worker->frame, .iov_len = TUN_FRAME_MAX};
 		int got = worker->tun->ops->read(worker->tun, &iov, 1);
 		if (got <= 0) {
@@ -161,9 +147,63 @@ size_t downlink_batch(struct worker *worker)
 			break;
 		}
 		stage_lap(&worker->stages, STAGE_TUN_READ);
-		downlink_frame(worker, worker->frame, (uint32_t)iov.iov_len);
-		frames++;
+		uint32_t length = (uint32_t)iov.iov_len;
+		struct inner inner;
+		if (downlink_parse(&inner, worker->frame, length))
+			downlink_frame(worker, worker->role->route(worker, &inner), &inner, worker->frame, length);
+		else
+			drop_frame(worker, worker->frame, length, DROP_OUT_MALFORMED);
 	}
+	return frames;
+}
+
+/* The ring is the only queue that stands: when packets wait in it for long, some are dropped so that senders slow
+ * down. */
+static bool waited_too_long(struct worker *worker, struct worker_source *source, const struct frame_ref *ref)
+{
+	uint64_t waited = codel_sojourn(ref->stamp, worker->now);
+	stage_note_ns(&worker->stages, STAGE_RING_WAIT, waited);
+	return codel_drop(&source->codel, waited, worker->now, frame_ring_behind(source->ring, ref));
+}
+
+/* What a TUN reader put into its ring for us. */
+static size_t take_from_reader(struct worker *worker, struct worker_source *source)
+{
+	size_t frames = 0;
+	const struct frame_ref *ref;
+	for (; frames < DOWNLINK_FRAMES && room_for_more(worker) && frame_ring_peek(source->ring, &ref, 1) != 0;
+	     frames++) {
+		struct inner inner;
+		if (waited_too_long(worker, source, ref))
+			drop_frame(worker, ref->data, ref->length, DROP_OUT_QUEUE);
+		else if (!downlink_parse(&inner, ref->data, ref->length))
+			drop_frame(worker, ref->data, ref->length, DROP_OUT_MALFORMED);
+		else
+			downlink_frame(worker, ref->session_id, &inner, ref->data, ref->length);
+		frame_ring_release(source->ring, 1);
+	}
+	return frames;
+}
+
+static size_t take_frames(struct worker *worker)
+{
+	if (worker->source_count == 0)
+		return take_from_tun(worker);
+	/* Each of them is the first in turn: a batch may be full before it comes to the last. */
+	size_t frames = 0;
+	for (size_t i = 0; i < worker->source_count; i++)
+		frames += take_from_reader(worker, &worker->sources[(worker->first_source + i) % worker->source_count]);
+	worker->first_source++;
+	return frames;
+}
+
+size_t downlink_batch(struct worker *worker)
+{
+	if (worker->send.blocked)
+		return 0; /* the turn's last flush tries again; what waits in the TUN keeps its order */
+
+	stage_begin(&worker->stages);
+	size_t frames = take_frames(worker);
 	if (frames == 0) {
 		stage_cancel(&worker->stages);
 		return 0;

@@ -2,6 +2,7 @@
 /* UDP -> TUN, one datagram's way from top to bottom. Nothing that it says has an effect before its tag was verified:
  *
  *   uplink_batch      receives messages, walks their datagrams, writes what became of them
+ *   uplink_copies     the same for what others received for us
  *   uplink_datagram   length, version, type, session, key; datagrams of one key are collected
  *   uplink_open       opens what was collected, in place
  *   uplink_deliver    tag, replay window, confirmation, endpoint, then by type
@@ -16,6 +17,7 @@
 
 enum {
 	UPLINK_MESSAGES = 16, /* of a batch: trains of up to 64 KiB each, or single datagrams */
+	UPLINK_COPIES = 64,   /* a turn */
 	UPLINK_OPEN = 16, /* opened together: what was opened is still in the first-level cache when it is looked at */
 	UPLINK_STRIDE = UDP_MESSAGE_MAX + 1 + 4096 +
 			5 * CACHE_LINE, /* staggered, so that buffers do not share cache sets */
@@ -100,8 +102,12 @@ static enum drop_reason uplink_data(struct worker *worker, struct session *sessi
 		return DROP_ECN;
 
 	session->data_moved = worker->now;
-	if (session->unreplied == 0)
+	if (session->unreplied == 0) {
 		session->unreplied = worker->now;
+		worker_set_timer_before(worker, session, worker->now + SESSION_KEEPALIVE_NS);
+	}
+	session_count(&session->view.rx_packets, 1);
+	session_count(&session->view.rx_bytes, inner.length);
 	(void)mss_clamp(&inner, session->mtu, false);
 	stage_lap(&worker->stages, STAGE_REPLAY);
 	if (unlikely(!coalescer_add(worker->coalescer, &inner))) {
@@ -165,6 +171,7 @@ static enum drop_reason uplink_deliver(struct worker *worker, const struct openi
 	}
 	session->received = worker->now;
 	session->unanswered = 0;
+	atomic_store_explicit(&session->view.received, worker->now, memory_order_relaxed);
 
 	enum wire_type type = (enum wire_type)wire_type(opening->messages[i]);
 	if (likely(type == WIRE_DATA))
@@ -187,7 +194,7 @@ static void uplink_open(struct worker *worker)
 		if (unlikely(reason != DROP_NONE))
 			stats_drop(&worker->stats, reason, 1);
 		if (unlikely(wire_type(opening->messages[i]) == WIRE_BYE))
-			ended = session_table_find(&worker->table, opening->session->id) != opening->session;
+			ended = session_table_find(worker->table, opening->session->id) != opening->session;
 	}
 	opening->count = 0;
 	if (unlikely(ended))
@@ -212,6 +219,24 @@ static enum drop_reason check_transport_length(enum wire_type type, uint32_t len
 	}
 }
 
+/* Whether another worker owns the session: a GRO batch is steered by its first datagram alone. */
+static bool foreign(const struct worker *worker, const uint8_t *message)
+{
+	return worker->handover != NULL &&
+	       session_shard(&worker->table->sharding, wire_session_id(message)) != worker->index;
+}
+
+/* A message may overtake the keys that it needs: what waits in the inbox is looked at before we say no. */
+static struct session *find_session(struct worker *worker, const uint8_t *message, struct transport_key **key)
+{
+	for (;;) {
+		struct session *session = session_table_find(worker->table, wire_session_id(message));
+		*key = session != NULL ? session_key(session, wire_high(message)) : NULL;
+		if (likely(*key != NULL) || worker_read_inbox(worker) == 0)
+			return session;
+	}
+}
+
 static enum drop_reason uplink_transport(struct worker *worker, const struct udp_message *train, uint8_t *message,
 					 uint32_t length)
 {
@@ -225,15 +250,16 @@ static enum drop_reason uplink_transport(struct worker *worker, const struct udp
 	if (opening->count == UPLINK_OPEN || session == NULL || session->id != wire_session_id(message) ||
 	    key->epoch != wire_high(message)) {
 		uplink_open(worker);
-		session = session_table_find(&worker->table, wire_session_id(message));
 		opening->session = NULL;
+		if (unlikely(foreign(worker, message)))
+			return handover_pass(worker->handover, &train->endpoint, train->ecn, message, length);
+		session = find_session(worker, message, &key);
 		if (unlikely(session == NULL)) {
 			enum wire_type type = (enum wire_type)wire_type(message);
 			if (type == WIRE_DATA || type == WIRE_KEEPALIVE)
 				worker->role->unknown_session(worker, wire_session_id(message), &train->endpoint);
 			return DROP_SESSION;
 		}
-		key = session_key(session, wire_high(message));
 		if (unlikely(key == NULL))
 			return DROP_EPOCH;
 		opening->session = session;
@@ -255,11 +281,9 @@ static enum drop_reason uplink_handshake(struct worker *worker, const struct udp
 	uplink_open(worker);
 	worker->uplink->opening.session = NULL;
 
-	struct datagram datagram = {.data = message, .length = length, .from = &train->endpoint};
+	struct datagram datagram = {.data = message, .length = length, .ecn = train->ecn, .from = &train->endpoint};
 	enum drop_reason reason = worker->role->handshake(worker, &datagram);
 	stage_lap(&worker->stages, STAGE_HANDSHAKE);
-	if (reason == DROP_NONE)
-		stats_add(&worker->stats, rx_control, 1);
 	return reason;
 }
 
@@ -276,11 +300,33 @@ static enum drop_reason uplink_datagram(struct worker *worker, const struct udp_
 		return uplink_transport(worker, train, message, length);
 	case WIRE_HELLO:
 	case WIRE_WELCOME:
+	case WIRE_COOKIE:
 	case WIRE_RESET:
 		return uplink_handshake(worker, train, message, length);
 	default:
 		return DROP_TYPE;
 	}
+}
+
+/* What another thread got instead of us, and counted as received. Packets stay in the ring until they are written. */
+size_t uplink_copies(struct worker *worker)
+{
+	const struct udp_message *copy;
+	uint32_t count = 0;
+	worker->uplink->opening.session = NULL;
+	for (;
+	     worker->copies != NULL && count < UPLINK_COPIES && (copy = copy_ring_peek(worker->copies, count)) != NULL;
+	     count++) {
+		enum drop_reason reason = uplink_datagram(worker, copy, copy->data, copy->length);
+		if (reason != DROP_NONE)
+			stats_drop(&worker->stats, reason, 1);
+	}
+	if (count == 0)
+		return 0;
+	uplink_open(worker);
+	write_frames(worker);
+	copy_ring_pop(worker->copies, count);
+	return count;
 }
 
 static void uplink_train(struct worker *worker, const struct udp_message *train)

@@ -2,7 +2,6 @@
 #include "workers/worker.h"
 
 #include <poll.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -13,6 +12,7 @@
 enum {
 	WORKER_COALESCE_PACKETS = 1024,
 	WORKER_DOWNLINK_BATCHES = 4, /* a turn: about as many bytes as one uplink batch brings */
+	WORKER_TIMERS = 256,	     /* a turn */
 	/* The ciphers may read a little past a packet's end. */
 	WORKER_FRAME_SIZE = (TUN_FRAME_MAX + AEAD_INPUT_SLACK + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE,
 };
@@ -23,18 +23,53 @@ static int watch(struct worker *worker, int operation, int fd, uint32_t events)
 	return epoll_ctl(worker->epoll_fd, operation, fd, &event) == 0 ? 0 : -errno;
 }
 
+static bool reads_tun(const struct worker *worker)
+{
+	return worker->source_count == 0;
+}
+
 static int open_poll(struct worker *worker)
 {
 	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (worker->epoll_fd < 0 || worker->wake_fd < 0)
+	if (worker->epoll_fd < 0)
 		return -errno;
-	int result = watch(worker, EPOLL_CTL_ADD, worker->udp->fd, EPOLLIN);
+	int result = waker_init(&worker->waker);
 	if (result == 0)
+		result = watch(worker, EPOLL_CTL_ADD, worker->waker.fd, EPOLLIN);
+	if (result == 0)
+		result = watch(worker, EPOLL_CTL_ADD, worker->udp->fd, EPOLLIN);
+	if (result == 0 && reads_tun(worker))
 		result = watch(worker, EPOLL_CTL_ADD, worker->tun->fd, EPOLLIN);
-	if (result == 0)
-		result = watch(worker, EPOLL_CTL_ADD, worker->wake_fd, EPOLLIN);
 	return result;
+}
+
+static int open_downlink(struct worker *worker, size_t sources)
+{
+	worker->source_count = sources;
+	if (sources != 0) {
+		worker->sources = calloc(sources, sizeof *worker->sources);
+		return worker->sources != NULL ? 0 : -ENOMEM;
+	}
+	worker->frame = aligned_alloc(CACHE_LINE, WORKER_FRAME_SIZE);
+	return worker->frame != NULL ? 0 : -ENOMEM;
+}
+
+static void set_params(struct worker *worker, const struct worker_params *params)
+{
+	worker->index = params->index;
+	worker->udp = params->udp;
+	worker->tun = params->tun;
+	worker->aead = params->aead;
+	worker->clock = params->clock;
+	worker->role = params->role;
+	worker->role_state = params->role_state;
+	worker->table = params->table;
+	worker->handover = params->handover;
+	worker->copies = params->copies;
+	worker->spin = params->spin;
+	worker->nap = params->nap;
+	stage_recorder_init(&worker->stages, params->stage_sampling, params->ticks_per_second);
+	worker->now = worker->next_tick = clock_monotonic(worker->clock);
 }
 
 struct worker *worker_new(const struct worker_params *params, struct error *error)
@@ -45,24 +80,17 @@ struct worker *worker_new(const struct worker_params *params, struct error *erro
 		return NULL;
 	}
 	memset(worker, 0, sizeof *worker);
-	worker->udp = params->udp;
-	worker->tun = params->tun;
-	worker->aead = params->aead;
-	worker->clock = params->clock;
-	worker->role = params->role;
-	worker->role_state = params->role_state;
-	worker->epoll_fd = worker->wake_fd = -1;
+	worker->epoll_fd = worker->waker.fd = -1;
 	CDS_INIT_LIST_HEAD(&worker->sessions);
 	CDS_INIT_LIST_HEAD(&worker->ended);
-	stage_recorder_init(&worker->stages, params->stage_sampling);
+	inbox_init(&worker->inbox, &worker->waker);
+	set_params(worker, params);
+	timer_wheel_init(&worker->wheel, worker->now);
 
-	uint32_t random_start;
-	randombytes_buf(&random_start, sizeof random_start);
-	worker->frame = aligned_alloc(CACHE_LINE, WORKER_FRAME_SIZE);
 	worker->coalescer = coalescer_new(WORKER_COALESCE_PACKETS, params->tun->offloads);
-	int result = worker->frame == NULL || worker->coalescer == NULL ? -ENOMEM : 0;
+	int result = worker->coalescer == NULL ? -ENOMEM : 0;
 	if (result == 0)
-		result = session_table_init(&worker->table, params->max_sessions, random_start);
+		result = open_downlink(worker, params->sources);
 	if (result == 0)
 		result = send_queue_init(&worker->send);
 	if (result == 0)
@@ -74,67 +102,108 @@ struct worker *worker_new(const struct worker_params *params, struct error *erro
 		worker_free(worker);
 		return NULL;
 	}
-	worker->now = clock_monotonic(worker->clock);
-	worker->next_tick = worker->now;
 	return worker;
 }
 
-static void free_sessions(struct cds_list_head *list)
+void worker_set_source(struct worker *worker, size_t index, struct frame_ring *ring, const _Atomic bool *busy)
+{
+	worker->sources[index] = (struct worker_source){.ring = ring, .busy = busy};
+	codel_init(&worker->sources[index].codel, CODEL_TARGET_NS, CODEL_INTERVAL_NS, TUN_FRAME_MAX);
+}
+
+static void retire_ended(struct worker *worker)
 {
 	struct session *session, *following;
-	cds_list_for_each_entry_safe(session, following, list, node)
+	cds_list_for_each_entry_safe(session, following, &worker->ended, node)
 	{
 		cds_list_del(&session->node);
-		session_free(session);
+		worker->role->retire(worker, session);
 	}
+}
+
+/* Those that nobody said BYE to. */
+static void abandon_sessions(struct worker *worker)
+{
+	struct session *session, *following;
+	cds_list_for_each_entry_safe(session, following, &worker->sessions, node)
+	{
+		worker_end_session(worker, session);
+	}
+	retire_ended(worker);
 }
 
 void worker_free(struct worker *worker)
 {
 	if (worker == NULL)
 		return;
-	free_sessions(&worker->sessions);
-	free_sessions(&worker->ended);
-	if (worker->wake_fd >= 0)
-		close(worker->wake_fd);
+	(void)worker_read_inbox(worker);
+	abandon_sessions(worker);
+	inbox_deinit(&worker->inbox);
+	waker_deinit(&worker->waker);
 	if (worker->epoll_fd >= 0)
 		close(worker->epoll_fd);
 	uplink_deinit(worker);
 	send_queue_deinit(&worker->send);
-	session_table_deinit(&worker->table);
 	coalescer_free(worker->coalescer);
+	free(worker->sources);
 	free(worker->frame);
 	free(worker);
 }
 
 void worker_wake(struct worker *worker)
 {
-	uint64_t one = 1;
-	ssize_t written = write(worker->wake_fd, &one, sizeof one);
-	(void)written; /* a full eventfd is awake already */
+	atomic_store_explicit(&worker->attention, true, memory_order_release);
+	(void)waker_wake(&worker->waker);
 }
 
 void worker_stop(struct worker *worker)
 {
 	atomic_store_explicit(&worker->stop, true, memory_order_release);
-	worker_wake(worker);
+	(void)waker_wake(&worker->waker);
 }
 
-size_t worker_turn(struct worker *worker)
+size_t worker_read_inbox(struct worker *worker)
 {
-	worker->now = clock_monotonic(worker->clock);
-	worker->turns++;
-	/* Timers first: after a sleep of the machine no packet may meet a key that died meanwhile. */
+	size_t count = 0;
+	for (struct inbox_message *message; (message = inbox_take(&worker->inbox)) != NULL; count++) {
+		worker->role->inbox(worker, message);
+		free(message);
+	}
+	return count;
+}
+
+static void expire(struct timer *timer, void *context)
+{
+	struct worker *worker = context;
+	worker->role->expire(worker, caa_container_of(timer, struct session, timer));
+}
+
+static void run_timers(struct worker *worker)
+{
+	if (atomic_load_explicit(&worker->attention, memory_order_relaxed) &&
+	    atomic_exchange_explicit(&worker->attention, false, memory_order_acquire))
+		worker->next_tick = worker->now;
 	if (worker->now >= worker->next_tick) {
 		worker->next_tick = worker->now + WORKER_TICK_NS;
 		worker->icmp_left = WORKER_ICMP_PER_TICK;
 		worker->role->tick(worker);
 	}
-	size_t work = uplink_batch(worker);
+	(void)timer_wheel_advance(&worker->wheel, worker->now, expire, worker, WORKER_TIMERS);
+}
+
+size_t worker_turn(struct worker *worker)
+{
+	worker->now = clock_monotonic(worker->clock);
+	/* Timers first: after a sleep of the machine no packet may meet a key that died meanwhile. */
+	run_timers(worker);
+	size_t work = worker_read_inbox(worker);
+	work += uplink_batch(worker);
+	work += uplink_copies(worker);
 	for (size_t batch = 0, frames = 1; batch < WORKER_DOWNLINK_BATCHES && frames != 0; batch++)
 		work += frames = downlink_batch(worker);
 	send_queue_flush(&worker->send, worker->udp, &worker->stats);
-	free_sessions(&worker->ended);
+	retire_ended(worker);
+	rcu_quiescent();
 	return work;
 }
 
@@ -148,22 +217,83 @@ static void choose_events(struct worker *worker)
 	worker->polls_writable = blocked;
 	(void)watch(worker, EPOLL_CTL_MOD, worker->udp->fd, EPOLLIN | (blocked ? EPOLLOUT : 0));
 	/* Out of the set, not only without events: its errors would be reported all the same. */
-	(void)watch(worker, blocked ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, worker->tun->fd, EPOLLIN);
+	if (reads_tun(worker))
+		(void)watch(worker, blocked ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, worker->tun->fd, EPOLLIN);
 }
 
+static bool rings_empty(const struct worker *worker)
+{
+	for (size_t i = 0; i < worker->source_count; i++) {
+		if (!frame_ring_empty(worker->sources[i].ring))
+			return false;
+	}
+	return true;
+}
+
+/* What no descriptor tells of. */
+static bool work_waiting(struct worker *worker)
+{
+	return atomic_load_explicit(&worker->stop, memory_order_relaxed) ||
+	       atomic_load_explicit(&worker->attention, memory_order_relaxed) || !inbox_empty(&worker->inbox) ||
+	       (worker->copies != NULL && !copy_ring_empty(worker->copies)) ||
+	       (!worker->send.blocked && !rings_empty(worker));
+}
+
+static bool readers_busy(const struct worker *worker)
+{
+	for (size_t i = 0; i < worker->source_count; i++) {
+		if (atomic_load_explicit(worker->sources[i].busy, memory_order_relaxed))
+			return true;
+	}
+	return false;
+}
+
+/* Returns whether the waker's descriptor was among what ended the wait. */
+static bool wait_for_events(struct worker *worker, uint64_t ns)
+{
+	struct epoll_event events[4];
+	struct timespec timeout = {.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+	int ready = epoll_pwait2(worker->epoll_fd, events, ARRAY_SIZE(events), &timeout, NULL);
+	if (ready < 0 && errno == ENOSYS) /* before Linux 5.11 */
+		ready = epoll_wait(worker->epoll_fd, events, ARRAY_SIZE(events),
+				   (int)((ns + NS_PER_MS - 1) / NS_PER_MS));
+	bool woken = false;
+	for (int i = 0; i < ready; i++)
+		woken |= events[i].data.fd == worker->waker.fd;
+	return woken;
+}
+
+/* While a TUN reader comes by all the time it need not pay for waking us: we look ourselves a little later. */
 static void sleep_until_due(struct worker *worker)
 {
 	choose_events(worker);
 	uint64_t now = clock_monotonic(worker->clock);
-	uint64_t wait = worker->next_tick > now ? worker->next_tick - now : 0;
-	struct epoll_event events[4];
-	stats_add(&worker->stats, sleeps, 1);
-	int ready = epoll_wait(worker->epoll_fd, events, ARRAY_SIZE(events), (int)((wait + NS_PER_MS - 1) / NS_PER_MS));
-	for (int i = 0; i < ready; i++) {
-		uint64_t count;
-		if (events[i].data.fd == worker->wake_fd && read(worker->wake_fd, &count, sizeof count) > 0)
-			worker->next_tick = 0; /* who wakes us has something for the role */
+	uint64_t due = timer_wheel_next(&worker->wheel);
+	due = due < worker->next_tick ? due : worker->next_tick;
+	uint64_t wait = due > now ? due - now : 0;
+	bool naps = readers_busy(worker);
+	if (naps)
+		wait = wait < worker->nap ? wait : worker->nap;
+	else
+		waker_prepare(&worker->waker);
+	bool woken = false;
+	if (!work_waiting(worker)) {
+		stats_add(&worker->stats, sleeps, 1);
+		rcu_offline();
+		woken = wait_for_events(worker, wait);
+		rcu_online();
 	}
+	waker_done(&worker->waker, woken);
+}
+
+/* A short look around is cheaper than to be woken. */
+static bool still_spinning(struct worker *worker)
+{
+	if (worker->spin == 0)
+		return false;
+	if (worker->idle_since == 0)
+		worker->idle_since = worker->now;
+	return worker->now - worker->idle_since < worker->spin;
 }
 
 /* Waits until the socket took what is queued, for a bounded time. False when it did not. */
@@ -181,36 +311,58 @@ static bool drain(struct worker *worker, uint64_t deadline)
 	return true;
 }
 
+/* What the readers, who ended before us, left in the rings. */
+static bool downlink_rest(struct worker *worker)
+{
+	return !reads_tun(worker) && downlink_batch(worker) != 0;
+}
+
 void worker_run(struct worker *worker)
 {
 	while (!atomic_load_explicit(&worker->stop, memory_order_acquire) &&
 	       atomic_load_explicit(&worker->tun_error, memory_order_relaxed) == 0) {
-		if (worker_turn(worker) == 0)
+		if (worker_turn(worker) != 0)
+			worker->idle_since = 0;
+		else if (!still_spinning(worker))
 			sleep_until_due(worker);
 	}
 	worker->now = clock_monotonic(worker->clock);
 	uint64_t deadline = worker->now + WORKER_DRAIN_NS;
 	/* In portions, so that each BYE finds room. */
 	bool more = true;
-	while (drain(worker, deadline) && more)
+	(void)worker_read_inbox(worker);
+	while (drain(worker, deadline) && (downlink_rest(worker) || more))
 		more = worker->role->stop(worker);
 	send_queue_discard(&worker->send, &worker->stats);
-	free_sessions(&worker->ended);
+	retire_ended(worker);
+	rcu_quiescent();
+}
+
+static void count_sessions(struct worker *worker, int by)
+{
+	uint32_t count = atomic_load_explicit(&worker->session_count, memory_order_relaxed);
+	atomic_store_explicit(&worker->session_count, count + (uint32_t)by, memory_order_relaxed);
 }
 
 void worker_add_session(struct worker *worker, struct session *session)
 {
-	session_table_insert(&worker->table, session);
+	session_table_insert(worker->table, session);
 	cds_list_add_tail(&session->node, &worker->sessions);
-	atomic_store_explicit(&worker->session_count, worker->table.count, memory_order_relaxed);
+	count_sessions(worker, 1);
 }
 
 void worker_end_session(struct worker *worker, struct session *session)
 {
-	session_table_remove(&worker->table, session);
+	timer_clear(&worker->wheel, &session->timer);
+	session_table_remove(worker->table, session);
 	cds_list_del(&session->node);
 	cds_list_add_tail(&session->node, &worker->ended);
-	atomic_store_explicit(&worker->session_count, worker->table.count, memory_order_relaxed);
+	count_sessions(worker, -1);
+}
+
+void worker_set_timer(struct worker *worker, struct session *session, uint64_t due)
+{
+	timer_set(&worker->wheel, &session->timer, due);
 }
 
 static uint8_t *reserve_control(struct worker *worker, const struct endpoint *to, uint32_t length)

@@ -9,7 +9,9 @@
 #include "core/app/resolver.h"
 #include "core/app/tunnel.h"
 #include "core/base/log.h"
+#include "core/base/rcu.h"
 #include "workers/client_role.h"
+#include "workers/worker.h"
 
 enum {
 	CLIENT_RESOLVE_AFTER = 3, /* HELLOs in vain before the name is looked up again */
@@ -24,6 +26,9 @@ struct client {
 	struct client_network network;
 	struct resolver *resolver;
 	struct tunnel tunnel;
+	struct session_table table; /* of one session */
+	struct aead_engine *engine; /* the worker's */
+	struct worker *worker;
 	struct resolver_result *resolved; /* newest answer; NULL before */
 	size_t tried;			  /* which of its addresses is in use */
 	struct client_snapshot shown;	  /* last state that was logged */
@@ -44,7 +49,7 @@ static void use_address(struct client *client)
 	char text[ENDPOINT_TEXT_MAX];
 	log_info("handshake with %s", sockaddr_format(address, text));
 	free(mailbox_post(&client->role.targets, target));
-	worker_wake(client->tunnel.worker);
+	worker_wake(client->worker);
 }
 
 static void resolved(void *context)
@@ -189,17 +194,69 @@ static void client_free(struct client *client)
 	secret_free(client);
 }
 
+static void close_worker(struct client *client)
+{
+	worker_free(client->worker);
+	aead_engine_free(client->engine);
+	session_table_deinit(&client->table);
+}
+
+static int open_worker(struct client *client, struct error *error)
+{
+	struct tunnel *tunnel = &client->tunnel;
+	const struct config_common *common = &client->config->common;
+	int result = session_table_init(&client->table, 1, 1);
+	if (result != 0)
+		return error_set(error, result, "session table: %s", strerror(-result));
+	client->engine = aead_engine_new(common->crypto_backend, error);
+	struct worker_params params = {
+		.udp = tunnel->sockets[0],
+		.tun = &tunnel->device.queues[0],
+		.aead = client->engine,
+		.clock = tunnel->clock,
+		.role = &client_worker_role,
+		.role_state = &client->role,
+		.table = &client->table,
+		.stage_sampling = common->stage_sampling,
+		.ticks_per_second = (uint64_t)tunnel->tsc.hz,
+	};
+	client->worker = client->engine != NULL ? worker_new(&params, error) : NULL;
+	if (client->worker != NULL)
+		return 0;
+	close_worker(client);
+	return -EIO;
+}
+
+static void run_worker(void *worker)
+{
+	worker_run(worker);
+}
+
+static void stop_worker(void *worker)
+{
+	worker_stop(worker);
+}
+
+static int start_worker(struct client *client, struct error *error)
+{
+	struct worker *worker = client->worker;
+	struct thread_params params = {.name = "worker 0",
+				       .cpu = CPU_FLOATS,
+				       .run = run_worker,
+				       .stop = stop_worker,
+				       .object = worker,
+				       .stats = &worker->stats,
+				       .stages = &worker->stages,
+				       .failure = &worker->tun_error};
+	return threads_start(&client->tunnel.threads, &params, error);
+}
+
 static int serve(struct client *client, struct error *error)
 {
-	const struct config_common *common = &client->config->common;
-	identity_suites(common->cipher, client->tunnel.aead, client->role.suites);
-	if (client->role.suites[0] == 0)
-		return error_set(error, -ENOTSUP, "%s: Cipher: this machine cannot run it; leave it at auto",
-				 client->config->file);
 	int result = client_network_open(&client->network, client->tunnel.device.ifindex, client->config, error);
 	if (result != 0)
 		return result;
-	result = tunnel_start(&client->tunnel, error);
+	result = start_worker(client, error);
 	if (result == 0) {
 		log_info("client on interface %s", client->tunnel.device.name);
 		look_up(client);
@@ -210,12 +267,14 @@ static int serve(struct client *client, struct error *error)
 		};
 		result = tunnel_loop(&client->tunnel, watches, ARRAY_SIZE(watches), client, error);
 	}
+	tunnel_stop(&client->tunnel);
 	return result;
 }
 
 static void refresh(struct tunnel *tunnel)
 {
-	tunnel->sessions_active = atomic_load_explicit(&tunnel->worker->session_count, memory_order_relaxed);
+	const struct client *client = tunnel->params.context;
+	tunnel->sessions_active = atomic_load_explicit(&client->worker->session_count, memory_order_relaxed);
 }
 
 /* In locked memory: it holds keys. */
@@ -244,28 +303,47 @@ int client_check(const struct client_config *config, struct error *error)
 	return 0;
 }
 
-int client_run(const struct client_config *config, struct error *error)
+static int open_and_serve(struct client *client, struct error *error)
 {
-	struct client *client = client_new(config, error);
-	if (client == NULL)
-		return -EINVAL;
+	const struct client_config *config = client->config;
 	struct tunnel_params params = {
 		.role_name = "client",
 		.common = &config->common,
-		.role = &client_worker_role,
-		.role_state = &client->role,
 		.mtu = client->role.mtu,
 		.listen_port = config->listen_port,
 		.mark = config->route_table,
-		.max_sessions = 1,
+		.sockets = 1,
+		.tun_readers = 1,
+		.context = client,
+		.refresh = refresh,
 	};
 	int result = tunnel_open(&client->tunnel, &params, error);
+	if (result != 0)
+		return result;
+	identity_suites(config->common.cipher, client->tunnel.aead, client->role.suites);
+	if (client->role.suites[0] == 0)
+		result = error_set(error, -ENOTSUP, "%s: Cipher: this machine cannot run it; leave it at auto",
+				   config->file);
+	else
+		result = open_worker(client, error);
 	if (result == 0) {
-		client->tunnel.refresh = refresh;
 		result = serve(client, error);
-		tunnel_close(&client->tunnel);
-		client_network_close(&client->network);
+		close_worker(client);
 	}
+	tunnel_close(&client->tunnel);
+	client_network_close(&client->network);
+	return result;
+}
+
+int client_run(const struct client_config *config, struct error *error)
+{
+	tunnel_block_signals();
+	struct client *client = client_new(config, error);
+	if (client == NULL)
+		return -EINVAL;
+	rcu_join();
+	int result = open_and_serve(client, error);
+	rcu_leave();
 	client_free(client);
 	return result;
 }

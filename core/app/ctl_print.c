@@ -170,7 +170,7 @@ static void print_additions(FILE *out, json_t *status)
 {
 	static const char *const known[] = {"version",	"role",	 "uptime_seconds", "interface", "listen",
 					    "sessions", "pool",	 "suites",	   "offloads",	"udp",
-					    "counters", "drops", "workers"};
+					    "counters", "drops", "threads"};
 	const char *label, *key;
 	json_t *object, *value;
 	json_object_foreach (status, label, object) {
@@ -215,25 +215,26 @@ static void print_traffic(FILE *out, const json_t *counters)
 	}
 }
 
-static void print_workers(FILE *out, const json_t *workers)
+static void print_threads(FILE *out, const json_t *threads)
 {
 	static const char *const columns[] = {"udp_rx_packets", "udp_tx_packets", "tun_rx_packets", "tun_tx_packets",
 					      "sleeps"};
 	size_t i;
-	json_t *worker;
-	fprintf(out, "\n%-14s %4s %10s %10s %10s %10s %10s %10s\n", "workers", "CPU", "UDP recv", "UDP sent",
-		"TUN read", "TUN write", "sleeps", "dropped");
-	json_array_foreach (workers, i, worker) {
-		char text[NUMBER_TEXT_MAX] = "-";
-		const json_t *cpu = json_object_get(worker, "cpu");
+	json_t *thread;
+	fprintf(out, "\n%-14s %4s %5s %10s %10s %10s %10s %10s %10s\n", "threads", "CPU", "load", "UDP recv",
+		"UDP sent", "TUN read", "TUN write", "sleeps", "dropped");
+	json_array_foreach (threads, i, thread) {
+		char text[NUMBER_TEXT_MAX] = "any";
+		const json_t *cpu = json_object_get(thread, "cpu");
 		if (json_is_integer(cpu))
-			snprintf(text, sizeof text, "%" PRIu64, get_number(worker, "cpu"));
-		fprintf(out, "  %-12s %4s", get_text(worker, "name"), text);
+			snprintf(text, sizeof text, "%" PRIu64, get_number(thread, "cpu"));
+		fprintf(out, "  %-12s %4s %4.0f%%", get_text(thread, "name"), text,
+			100 * json_number_value(json_object_get(thread, "load")));
 		for (size_t j = 0; j < ARRAY_SIZE(columns); j++)
 			fprintf(out, " %10s",
-				count_text(text, get_number(json_object_get(worker, "counters"), columns[j])));
+				count_text(text, get_number(json_object_get(thread, "counters"), columns[j])));
 		fprintf(out, " %10s\n",
-			count_text(text, get_number(worker, "drops_uplink") + get_number(worker, "drops_downlink")));
+			count_text(text, get_number(thread, "drops_uplink") + get_number(thread, "drops_downlink")));
 	}
 }
 
@@ -269,7 +270,7 @@ void ctl_print_status(FILE *out, json_t *status)
 	print_offloads(out, json_object_get(status, "offloads"));
 	print_udp(out, json_object_get(status, "udp"));
 	print_traffic(out, json_object_get(status, "counters"));
-	print_workers(out, json_object_get(status, "workers"));
+	print_threads(out, json_object_get(status, "threads"));
 	print_drops(out, json_object_get(status, "drops"));
 }
 

@@ -1,100 +1,158 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/app/gateway.h"
 
+#include <sodium.h>
+
+#include "core/app/gateway_threads.h"
 #include "core/app/identity.h"
 #include "core/app/tunnel.h"
 #include "core/base/log.h"
-#include "workers/gateway_role.h"
+#include "core/base/rcu.h"
 
 /* In locked memory: it holds keys. */
 struct gateway {
+	const struct gateway_config *config;
 	struct handshake_identity *identity;
-	struct pool pool;
-	struct peers peers;
-	struct gateway_role role;
+	struct cookie_jar jar;
+	struct reset_secret reset_secret;
+	struct cpu_list cpus;
+	struct registry registry;
 	struct tunnel tunnel;
+	struct gateway_threads threads;
 };
 
-static int load_peer(struct gateway *gateway, const struct gateway_config *config, size_t i, struct error *error)
-{
-	const struct config_peer *from = &config->peers[i];
-	struct peer *peer = &gateway->peers.list[i];
-	int result = identity_load_remote(from->public_key, from->preshared_key_file, peer->public_key,
-					  peer->preshared_key, error);
-	if (result != 0)
-		return error_prefix(error, result, "%s:%u: ", config->file, from->line);
+/* --- configuration ---------------------------------------------------------------------------------------------------
+ */
 
-	for (size_t a = 0; a < from->addresses.count; a++) {
+/* IPv4 and IPv6 address of a peer come from one index, so either names both. */
+static int peer_address(const struct gateway *gateway, const struct config_peer *from, struct ip_address *address,
+			struct error *error)
+{
+	const struct gateway_config *config = gateway->config;
+	uint32_t first = POOL_NONE;
+	*address = (struct ip_address){0};
+	for (size_t i = 0; i < from->addresses.count; i++) {
 		char text[IP_TEXT_MAX];
 		uint32_t index;
-		const struct ip_address *address = &from->addresses.items[a];
-		ip_address_format(address, text);
-		if (!pool_index(&gateway->pool, address, &index))
+		const struct ip_address *item = &from->addresses.items[i];
+		ip_address_format(item, text);
+		if (!pool_index(&gateway->registry.pool, item, &index))
 			return error_set(error, -EINVAL, "%s:%u: Address = %s: not one that the gateway can give out",
-					 config->file, from->addresses.lines[a], text);
-		if (peer->fixed_index != POOL_NONE && peer->fixed_index != index)
+					 config->file, from->addresses.lines[i], text);
+		if (first != POOL_NONE && first != index)
 			return error_set(error, -EINVAL,
 					 "%s:%u: Address = %s: IPv4 and IPv6 address must have the same host number; "
-					 "give one of "
-					 "them, the other follows",
-					 config->file, from->addresses.lines[a], text);
-		if (peer->fixed_index == POOL_NONE && gateway->pool.held[index])
-			return error_set(error, -EINVAL, "%s:%u: Address = %s: another peer has the same host number",
-					 config->file, from->addresses.lines[a], text);
-		peer->fixed_index = index;
-		pool_hold(&gateway->pool, index);
+					 "give one of them, the other follows",
+					 config->file, from->addresses.lines[i], text);
+		first = index;
+		*address = *item;
 	}
 	return 0;
+}
+
+static int load_peer(struct gateway *gateway, size_t i, struct error *error)
+{
+	const struct gateway_config *config = gateway->config;
+	const struct config_peer *from = &config->peers[i];
+	uint8_t public_key[KEY_SIZE], preshared_key[KEY_SIZE];
+	struct registry_peer peer = {.public_key = public_key,
+				     .preshared_key = preshared_key,
+				     .networks = from->allowed_ips.items,
+				     .network_count = from->allowed_ips.count};
+	int result = identity_load_remote(from->public_key, from->preshared_key_file, public_key, preshared_key, error);
+	if (result != 0)
+		return error_prefix(error, result, "%s:%u: ", config->file, from->line);
+	result = peer_address(gateway, from, &peer.address, error);
+	if (result == 0) {
+		result = registry_add_peer(&gateway->registry, &peer, error);
+		if (result != 0)
+			error_prefix(error, result, "%s:%u: ", config->file,
+				     from->addresses.count != 0 ? from->addresses.lines[0] : from->line);
+	}
+	sodium_memzero(preshared_key, sizeof preshared_key);
+	return result;
 }
 
 static void unload(struct gateway *gateway)
 {
-	peers_deinit(&gateway->peers);
-	pool_deinit(&gateway->pool);
+	registry_deinit(&gateway->registry);
 	secret_free(gateway->identity);
 }
 
-static int load(struct gateway *gateway, const struct gateway_config *config, struct error *error)
+static void plan_threads(struct gateway *gateway)
 {
+	const struct gateway_config *config = gateway->config;
+	struct cpu_wanted wanted = {
+		.workers = config->workers, .readers = config->tun_readers, .handshakers = config->handshakers};
+	cpu_plan_make(&gateway->threads.plan, &gateway->cpus, &wanted);
+}
+
+static int load(struct gateway *gateway, struct error *error)
+{
+	const struct gateway_config *config = gateway->config;
+	int result = cpu_available(&gateway->cpus);
+	if (result != 0)
+		return error_set(error, result, "CPUs: %s", strerror(-result));
+	plan_threads(gateway);
 	gateway->identity = identity_load(config->common.private_key_file, error);
 	if (gateway->identity == NULL)
 		return -EINVAL;
-	int result = pool_init(&gateway->pool, config->addresses.items, config->addresses.count, error);
-	if (result == 0)
-		result = peers_init(&gateway->peers, config->peer_count, error);
-	for (size_t i = 0; result == 0 && i < config->peer_count; i++)
-		result = load_peer(gateway, config, i, error);
+	reset_secret_init(&gateway->reset_secret, gateway->identity->keys.private_key);
+	cookie_jar_init(&gateway->jar);
+	struct registry_params params = {.addresses = config->addresses.items,
+					 .address_count = config->addresses.count,
+					 .max_sessions = config->max_sessions,
+					 .workers = gateway->threads.plan.workers,
+					 .expected_peers = config->peer_count};
+	result = registry_init(&gateway->registry, &params, error);
 	if (result != 0) {
-		unload(gateway);
+		secret_free(gateway->identity);
 		return result;
 	}
-	peers_sort(&gateway->peers);
-	gateway->role = (struct gateway_role){
-		.identity = gateway->identity,
-		.peers = &gateway->peers,
-		.pool = &gateway->pool,
-		.mtu = (uint16_t)config->mtu,
-		.rekey_interval = config->rekey_interval,
-		.session_timeout = config->session_timeout,
-		.client_to_client = config->client_to_client,
-		.reset = config->reset,
-	};
-	gateway_role_init(&gateway->role);
-	return 0;
+	for (size_t i = 0; result == 0 && i < config->peer_count; i++)
+		result = load_peer(gateway, i, error);
+	if (result != 0)
+		unload(gateway);
+	return result;
+}
+
+/* The thread is registered for RCU from here to gateway_free(). */
+static struct gateway *gateway_new(const struct gateway_config *config, struct error *error)
+{
+	struct gateway *gateway = secret_new(sizeof *gateway);
+	if (gateway == NULL) {
+		error_set(error, -ENOMEM, "gateway: out of memory");
+		return NULL;
+	}
+	memset(gateway, 0, sizeof *gateway);
+	gateway->config = config;
+	rcu_start();
+	rcu_join();
+	if (load(gateway, error) == 0)
+		return gateway;
+	rcu_leave();
+	secret_free(gateway);
+	return NULL;
+}
+
+static void gateway_free(struct gateway *gateway)
+{
+	unload(gateway);
+	rcu_leave();
+	secret_free(gateway);
 }
 
 int gateway_check(const struct gateway_config *config, struct error *error)
 {
-	struct gateway *gateway = secret_new(sizeof *gateway);
+	struct gateway *gateway = gateway_new(config, error);
 	if (gateway == NULL)
-		return error_set(error, -ENOMEM, "gateway: out of memory");
-	memset(gateway, 0, sizeof *gateway);
-	int result = load(gateway, config, error);
-	if (result == 0)
-		unload(gateway);
-	secret_free(gateway);
-	return result;
+		return -EINVAL;
+	gateway_free(gateway);
+	return 0;
 }
+
+/* --- running ---------------------------------------------------------------------------------------------------------
+ */
 
 /* A bit for each suite that the Cipher option leaves and this machine runs. */
 static uint32_t suite_mask(const struct gateway_config *config, const struct aead_engine *engine)
@@ -107,60 +165,119 @@ static uint32_t suite_mask(const struct gateway_config *config, const struct aea
 	return mask;
 }
 
-static void refresh(struct tunnel *tunnel)
+static struct gateway *gateway_of(struct tunnel *tunnel)
 {
-	const struct gateway_role *role = tunnel->params.role_state;
-	tunnel->sessions_active = atomic_load_explicit(&role->active, memory_order_relaxed);
-	tunnel->sessions_max = tunnel->worker->table.mask + 1;
-	tunnel->pool_used = atomic_load_explicit(&role->pool->used, memory_order_relaxed);
-	tunnel->pool_size = role->pool->usable;
+	return tunnel->params.context;
 }
 
-static int serve(struct gateway *gateway, const struct gateway_config *config, struct error *error)
+static void refresh(struct tunnel *tunnel)
 {
-	struct tunnel *tunnel = &gateway->tunnel;
-	gateway->role.suites = suite_mask(config, tunnel->aead);
-	if (gateway->role.suites == 0)
+	const struct gateway *gateway = gateway_of(tunnel);
+	const struct pool *pool = &gateway->registry.pool;
+	tunnel->sessions_active = gateway_threads_active(&gateway->threads);
+	tunnel->sessions_max = gateway->registry.table.sharding.slot_mask + 1;
+	tunnel->pool_used = atomic_load_explicit(&pool->used, memory_order_relaxed);
+	tunnel->pool_size = pool->usable;
+}
+
+static void every_second(struct tunnel *tunnel)
+{
+	(void)registry_collect(&gateway_of(tunnel)->registry);
+}
+
+static int open_threads(struct gateway *gateway, struct error *error)
+{
+	const struct gateway_config *config = gateway->config;
+	uint32_t suites = suite_mask(config, gateway->tunnel.aead);
+	if (suites == 0)
 		return error_set(error, -ENOTSUP, "%s: Cipher: this machine cannot run it; leave it at auto",
 				 config->file);
-	tunnel->refresh = refresh;
-	int result = tunnel_start(tunnel, error);
+	struct gateway_role role = {
+		.registry = &gateway->registry,
+		.reset_secret = config->reset ? &gateway->reset_secret : NULL,
+		.session_timeout = config->session_timeout,
+		.client_to_client = config->client_to_client,
+	};
+	struct handshaker_common common = {
+		.registry = &gateway->registry,
+		.identity = gateway->identity,
+		.jar = &gateway->jar,
+		.reset_secret = &gateway->reset_secret,
+		.mtu = (uint16_t)config->mtu,
+		.rekey_interval = config->rekey_interval,
+		.session_timeout = config->session_timeout,
+		.suites = suites,
+	};
+	uint32_t longest = config->mtu + WIRE_OVERHEAD;
+	struct gateway_threads_params params = {
+		.tunnel = &gateway->tunnel,
+		.registry = &gateway->registry,
+		.cpus = &gateway->cpus,
+		.role = &role,
+		.common = &common,
+		.datagram_max = longest > WIRE_HELLO_SIZE ? longest : WIRE_HELLO_SIZE,
+	};
+	return gateway_threads_open(&gateway->threads, &params, error);
+}
+
+static int serve(struct gateway *gateway, struct error *error)
+{
+	struct tunnel *tunnel = &gateway->tunnel;
+	const struct cpu_plan *plan = &gateway->threads.plan;
+	int result = gateway_threads_start(&gateway->threads, tunnel, error);
+	if (result == 0) {
+		char bound[ENDPOINT_TEXT_MAX];
+		log_info(
+			"gateway on UDP %s, interface %s, %zu peers, %u addresses to give out; workers %u, TUN readers "
+			"%u, handshake threads %u on %zu CPUs",
+			tunnel_bound(tunnel, bound), tunnel->device.name, peers_count(&gateway->registry.peers),
+			gateway->registry.pool.usable, plan->workers, plan->readers, plan->handshakers,
+			gateway->cpus.count);
+		result = tunnel_loop(tunnel, NULL, 0, NULL, error);
+	}
+	tunnel_stop(tunnel);
+	return result;
+}
+
+static int open_and_serve(struct gateway *gateway, struct error *error)
+{
+	const struct gateway_config *config = gateway->config;
+	const struct cpu_plan *plan = &gateway->threads.plan;
+	struct tunnel_params params = {
+		.role_name = "gateway",
+		.common = &config->common,
+		.mtu = config->mtu,
+		.addresses = config->addresses.items,
+		.address_count = config->addresses.count,
+		.listen_port = config->listen_port,
+		.sockets = plan->workers + plan->handshakers,
+		.tun_readers = plan->readers != 0 ? plan->readers : 1,
+		.tun_writers = plan->readers != 0 ? plan->workers : 0,
+		.context = gateway,
+		.refresh = refresh,
+		.every_second = every_second,
+	};
+	if (config->listen_addresses.count != 0)
+		params.listen_address = config->listen_addresses.items[0];
+	int result = tunnel_open(&gateway->tunnel, &params, error);
 	if (result != 0)
 		return result;
-	char bound[ENDPOINT_TEXT_MAX];
-	log_info("gateway on UDP %s, interface %s, %zu peers, %u addresses to give out", tunnel_bound(tunnel, bound),
-		 tunnel->device.name, gateway->peers.count, gateway->pool.usable);
-	return tunnel_loop(tunnel, NULL, 0, NULL, error);
+	result = open_threads(gateway, error);
+	if (result == 0) {
+		result = serve(gateway, error);
+		gateway_threads_close(&gateway->threads);
+	}
+	tunnel_close(&gateway->tunnel);
+	return result;
 }
 
 int gateway_run(const struct gateway_config *config, struct error *error)
 {
-	struct gateway *gateway = secret_new(sizeof *gateway);
+	tunnel_block_signals();
+	struct gateway *gateway = gateway_new(config, error);
 	if (gateway == NULL)
-		return error_set(error, -ENOMEM, "gateway: out of memory");
-	memset(gateway, 0, sizeof *gateway);
-	int result = load(gateway, config, error);
-	if (result == 0) {
-		struct tunnel_params params = {
-			.role_name = "gateway",
-			.common = &config->common,
-			.role = &gateway_worker_role,
-			.role_state = &gateway->role,
-			.mtu = config->mtu,
-			.addresses = config->addresses.items,
-			.address_count = config->addresses.count,
-			.listen_port = config->listen_port,
-			.max_sessions = config->max_sessions,
-		};
-		if (config->listen_addresses.count != 0)
-			params.listen_address = config->listen_addresses.items[0];
-		result = tunnel_open(&gateway->tunnel, &params, error);
-		if (result == 0) {
-			result = serve(gateway, config, error);
-			tunnel_close(&gateway->tunnel);
-		}
-		unload(gateway);
-	}
-	secret_free(gateway);
+		return -EINVAL;
+	int result = open_and_serve(gateway, error);
+	gateway_free(gateway);
 	return result;
 }

@@ -4,12 +4,14 @@
 #include <linux/sock_diag.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/eventfd.h>
+#include <stdlib.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "core/base/log.h"
+#include "core/base/rcu.h"
 
 enum { TUNNEL_WATCHES_MAX = 8 };
 
@@ -23,19 +25,34 @@ static uint64_t socket_buffer(int fd, int name)
 	return getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? (uint64_t)value : 0;
 }
 
-static int64_t queue_overflows(int fd)
+/* Of all sockets; -1: the kernel does not tell. */
+static int64_t queue_overflows(const struct tunnel *tunnel)
 {
-	uint32_t info[SK_MEMINFO_VARS];
-	socklen_t length = sizeof info;
-	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &length) != 0 || length <= SK_MEMINFO_DROPS * sizeof info[0])
-		return -1;
-	return info[SK_MEMINFO_DROPS];
+	int64_t sum = 0;
+	for (size_t i = 0; i < tunnel->params.sockets; i++) {
+		uint32_t info[SK_MEMINFO_VARS];
+		socklen_t length = sizeof info;
+		if (getsockopt(tunnel->sockets[i]->fd, SOL_SOCKET, SO_MEMINFO, info, &length) != 0 ||
+		    length <= SK_MEMINFO_DROPS * sizeof info[0])
+			return -1;
+		sum += info[SK_MEMINFO_DROPS];
+	}
+	return sum;
+}
+
+/* Trains are sent until a device refuses one, which each socket finds out for itself. */
+static bool sends_trains(const struct tunnel *tunnel)
+{
+	bool all = true;
+	for (size_t i = 0; i < tunnel->params.sockets; i++)
+		all &= tunnel->sockets[i]->gso;
+	return all;
 }
 
 const char *tunnel_bound(const struct tunnel *tunnel, char text[ENDPOINT_TEXT_MAX])
 {
 	struct sockaddr_in6 bound;
-	udp_address(tunnel->udp, &bound);
+	udp_address(tunnel->sockets[0], &bound);
 	return sockaddr_format(&bound, text);
 }
 
@@ -57,12 +74,24 @@ static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report
 	}
 	const struct tun_offloads *tun = &tunnel->device.offloads;
 	const struct report_offload offloads[] = {
-		{"tun_checksum", tun->checksum}, {"tun_tso", tun->tso},		{"tun_uso", tun->uso},
-		{"udp_gso", tunnel->udp->gso},	 {"udp_gro", tunnel->udp->gro},
+		{"tun_checksum", tun->checksum},
+		{"tun_tso", tun->tso},
+		{"tun_uso", tun->uso},
+		{"udp_gso", sends_trains(tunnel)},
+		{"udp_gro", tunnel->sockets[0]->gro},
 	};
-	const struct report_thread thread = {
-		.name = "worker 0", .cpu = -1, .stats = &tunnel->worker->stats, .stages = &tunnel->worker->stages};
-	tunnel->refresh(tunnel);
+	struct report_thread *threads = calloc(tunnel->threads.count + 1, sizeof *threads);
+	if (threads == NULL)
+		return NULL;
+	for (size_t i = 0; i < tunnel->threads.count; i++) {
+		const struct thread *thread = &tunnel->threads.list[i];
+		threads[i] = (struct report_thread){.name = thread->params.name,
+						    .cpu = thread->params.cpu,
+						    .load = thread->load,
+						    .stats = thread->params.stats,
+						    .stages = thread->params.stages};
+	}
+	tunnel->params.refresh(tunnel);
 
 	const struct report_source source = {
 		.role = tunnel->params.role_name,
@@ -73,22 +102,24 @@ static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report
 		.address_count = tunnel->shown_address_count,
 		.listen = listens,
 		.listen_count = 1,
-		.threads = &thread,
-		.thread_count = 1,
+		.threads = threads,
+		.thread_count = tunnel->threads.count,
 		.offloads = offloads,
 		.offload_count = ARRAY_SIZE(offloads),
 		.suites = suites,
 		.suite_count = suite_count,
 		.sessions = {.active = tunnel->sessions_active, .max = tunnel->sessions_max},
 		.pool = {.used = tunnel->pool_used, .size = tunnel->pool_size},
-		.udp = {.receive_buffer = socket_buffer(tunnel->udp->fd, SO_RCVBUF),
-			.send_buffer = socket_buffer(tunnel->udp->fd, SO_SNDBUF),
+		.udp = {.receive_buffer = socket_buffer(tunnel->sockets[0]->fd, SO_RCVBUF),
+			.send_buffer = socket_buffer(tunnel->sockets[0]->fd, SO_SNDBUF),
 			.wanted_buffer = tunnel->params.common->udp_buffer,
-			.queue_overflows = queue_overflows(tunnel->udp->fd)},
+			.queue_overflows = queue_overflows(tunnel)},
 		.tsc = tunnel->tsc,
 		.stage_sampling = tunnel->params.common->stage_sampling,
 	};
-	return make(&source);
+	json_t *result = make(&source);
+	free(threads);
+	return result;
 }
 
 static json_t *no_memory_unless(json_t *result, struct error *error)
@@ -118,20 +149,38 @@ static const struct control_command commands[] = {
 /* --- opening
  * ----------------------------------------------------------------------------------------------------------- */
 
-/* Before any thread exists: all of them inherit the mask. */
+static void handled_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGHUP);
+}
+
+void tunnel_block_signals(void)
+{
+	sigset_t set;
+	handled_signals(&set);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* fails for a bad first argument only */
+	(void)signal(SIGPIPE, SIG_IGN);
+}
+
 static int open_signals(struct tunnel *tunnel, struct error *error)
 {
 	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	(void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* fails for a bad first argument only */
-	(void)signal(SIGPIPE, SIG_IGN);
+	handled_signals(&set);
 	tunnel->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	tunnel->exit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (tunnel->signal_fd < 0 || tunnel->exit_fd < 0)
+	if (tunnel->signal_fd < 0)
 		return error_set(error, -errno, "signals: %s", strerror(errno));
+	return 0;
+}
+
+static int open_timer(struct tunnel *tunnel, struct error *error)
+{
+	static const struct itimerspec second = {.it_interval.tv_sec = 1, .it_value.tv_sec = 1};
+	tunnel->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (tunnel->timer_fd < 0 || timerfd_settime(tunnel->timer_fd, 0, &second, NULL) != 0)
+		return error_set(error, -errno, "timer: %s", strerror(errno));
 	return 0;
 }
 
@@ -147,7 +196,8 @@ static int open_device(struct tunnel *tunnel, struct error *error)
 			     .uso = !(off & CONFIG_OFFLOAD_TUN_USO)},
 		.addresses = params->addresses,
 		.address_count = params->address_count,
-		.readers = 1,
+		.readers = params->tun_readers,
+		.writers = params->tun_writers,
 	};
 	int result = tun_device_open(&tunnel->device, &device, error);
 	tunnel->device_open = result == 0;
@@ -167,32 +217,22 @@ static int open_socket(struct tunnel *tunnel, struct error *error)
 		.gso = !(off & CONFIG_OFFLOAD_UDP_GSO),
 		.gro = !(off & CONFIG_OFFLOAD_UDP_GRO),
 	};
-	tunnel->udp = udp_open(&udp, error);
-	return tunnel->udp != NULL ? 0 : -EIO;
-}
-
-static int open_worker(struct tunnel *tunnel, struct error *error)
-{
-	struct worker_params worker = {
-		.udp = tunnel->udp,
-		.tun = &tunnel->device.queues[0],
-		.aead = tunnel->aead,
-		.clock = tunnel->clock,
-		.role = tunnel->params.role,
-		.role_state = tunnel->params.role_state,
-		.max_sessions = tunnel->params.max_sessions,
-		.stage_sampling = tunnel->params.common->stage_sampling,
-	};
-	tunnel->worker = worker_new(&worker, error);
-	return tunnel->worker != NULL ? 0 : -ENOMEM;
+	tunnel->sockets = calloc(params->sockets, sizeof(struct udp_socket *));
+	if (tunnel->sockets == NULL)
+		return error_set(error, -ENOMEM, "sockets: out of memory");
+	return udp_open_group(&udp, params->sockets, tunnel->sockets, error);
 }
 
 static int open_control(struct tunnel *tunnel, struct error *error)
 {
+	size_t count = ARRAY_SIZE(commands);
+	memcpy(tunnel->commands, commands, sizeof commands);
+	for (size_t i = 0; i < tunnel->params.command_count && count < TUNNEL_COMMANDS_MAX; i++)
+		tunnel->commands[count++] = tunnel->params.commands[i];
 	struct control_params control = {
 		.path = tunnel->params.common->control_socket,
-		.commands = commands,
-		.command_count = ARRAY_SIZE(commands),
+		.commands = tunnel->commands,
+		.command_count = count,
 		.context = tunnel,
 		.clock = tunnel->clock,
 	};
@@ -205,13 +245,18 @@ int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struc
 	*tunnel = (struct tunnel){.params = *params,
 				  .clock = &clock_system,
 				  .signal_fd = -1,
-				  .exit_fd = -1,
+				  .timer_fd = -1,
+				  .threads.exit_fd = -1,
 				  .started = clock_monotonic(&clock_system)};
 	tunnel->tsc = tsc_calibrate();
 	for (size_t i = 0; i < params->address_count && i < ARRAY_SIZE(tunnel->shown_addresses); i++)
 		tunnel->shown_addresses[tunnel->shown_address_count++] = params->addresses[i];
 
 	int result = open_signals(tunnel, error);
+	if (result == 0)
+		result = open_timer(tunnel, error);
+	if (result == 0)
+		result = threads_init(&tunnel->threads, error);
 	if (result == 0) {
 		tunnel->aead = aead_engine_new(params->common->crypto_backend, error);
 		result = tunnel->aead != NULL ? 0 : -EIO;
@@ -222,50 +267,34 @@ int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struc
 		result = open_control(tunnel, error);
 	if (result == 0)
 		result = open_device(tunnel, error);
-	if (result == 0)
-		result = open_worker(tunnel, error);
 	if (result != 0)
 		tunnel_close(tunnel);
 	return result;
 }
 
-static void *thread_main(void *argument)
+void tunnel_stop(struct tunnel *tunnel)
 {
-	struct tunnel *tunnel = argument;
-	worker_run(tunnel->worker);
-	uint64_t one = 1;
-	ssize_t written = write(tunnel->exit_fd, &one, sizeof one);
-	(void)written;
-	return NULL;
-}
-
-int tunnel_start(struct tunnel *tunnel, struct error *error)
-{
-	int failure = pthread_create(&tunnel->thread, NULL, thread_main, tunnel);
-	if (failure != 0)
-		return error_set(error, -failure, "worker thread: %s", strerror(failure));
-	tunnel->thread_running = true;
-	return 0;
+	/* They may wait for us to be quiet. */
+	rcu_offline();
+	threads_stop(&tunnel->threads);
+	rcu_online();
 }
 
 void tunnel_close(struct tunnel *tunnel)
 {
-	if (tunnel->thread_running) {
-		worker_stop(tunnel->worker);
-		pthread_join(tunnel->thread, NULL);
-		tunnel->thread_running = false;
-	}
-	worker_free(tunnel->worker);
 	if (tunnel->device_open)
 		tun_device_close(&tunnel->device);
 	control_free(tunnel->control);
-	udp_close(tunnel->udp);
+	for (size_t i = tunnel->params.sockets; tunnel->sockets != NULL && i-- > 0;)
+		udp_close(tunnel->sockets[i]);
+	free(tunnel->sockets);
 	aead_engine_free(tunnel->aead);
-	if (tunnel->exit_fd >= 0)
-		close(tunnel->exit_fd);
+	threads_deinit(&tunnel->threads);
+	if (tunnel->timer_fd >= 0)
+		close(tunnel->timer_fd);
 	if (tunnel->signal_fd >= 0)
 		close(tunnel->signal_fd);
-	*tunnel = (struct tunnel){.signal_fd = -1, .exit_fd = -1};
+	*tunnel = (struct tunnel){.signal_fd = -1, .timer_fd = -1, .threads.exit_fd = -1};
 }
 
 /* --- running
@@ -278,16 +307,29 @@ static bool take_signal(struct tunnel *tunnel)
 	if (read(tunnel->signal_fd, &info, sizeof info) != sizeof info)
 		return false;
 	if (info.ssi_signo == SIGHUP) {
-		log_warning("SIGHUP: the configuration is read at start only; restart to apply changes");
+		if (tunnel->params.reload != NULL)
+			tunnel->params.reload(tunnel);
+		else
+			log_warning("SIGHUP: the configuration is read at start only; restart to apply changes");
 		return false;
 	}
 	log_info("%s: ending", strsignal((int)info.ssi_signo));
 	return true;
 }
 
-static int worker_ended(const struct tunnel *tunnel, struct error *error)
+static void second_passed(struct tunnel *tunnel)
 {
-	int code = atomic_load_explicit(&tunnel->worker->tun_error, memory_order_relaxed);
+	uint64_t count;
+	if (read(tunnel->timer_fd, &count, sizeof count) != sizeof count)
+		return;
+	threads_measure(&tunnel->threads, clock_monotonic(tunnel->clock));
+	if (tunnel->params.every_second != NULL)
+		tunnel->params.every_second(tunnel);
+}
+
+static int thread_ended(const struct tunnel *tunnel, struct error *error)
+{
+	int code = threads_failure(&tunnel->threads);
 	if (code == -EBADFD)
 		return error_set(error, code, "interface %s: it was removed by somebody else; start again",
 				 tunnel->device.name);
@@ -297,25 +339,31 @@ static int worker_ended(const struct tunnel *tunnel, struct error *error)
 int tunnel_loop(struct tunnel *tunnel, const struct tunnel_watch *watches, size_t count, void *context,
 		struct error *error)
 {
-	struct pollfd polled[3 + TUNNEL_WATCHES_MAX] = {
+	struct pollfd polled[4 + TUNNEL_WATCHES_MAX] = {
 		{.fd = tunnel->signal_fd, .events = POLLIN},
-		{.fd = tunnel->exit_fd, .events = POLLIN},
+		{.fd = tunnel->threads.exit_fd, .events = POLLIN},
 		{.fd = control_fd(tunnel->control), .events = POLLIN},
+		{.fd = tunnel->timer_fd, .events = POLLIN},
 	};
 	for (size_t i = 0; i < count; i++)
-		polled[3 + i] = (struct pollfd){.fd = watches[i].fd, .events = POLLIN};
+		polled[4 + i] = (struct pollfd){.fd = watches[i].fd, .events = POLLIN};
 
 	for (;;) {
-		if (poll(polled, 3 + count, -1) < 0 && errno != EINTR)
+		rcu_offline();
+		int ready = poll(polled, 4 + count, -1);
+		rcu_online();
+		if (ready < 0 && errno != EINTR)
 			return error_set(error, -errno, "control loop: poll: %s", strerror(errno));
 		if (polled[0].revents != 0 && take_signal(tunnel))
 			return 0;
 		if (polled[1].revents != 0)
-			return worker_ended(tunnel, error);
+			return thread_ended(tunnel, error);
 		if (polled[2].revents != 0)
 			control_poll(tunnel->control);
+		if (polled[3].revents != 0)
+			second_passed(tunnel);
 		for (size_t i = 0; i < count; i++) {
-			if (polled[3 + i].revents != 0)
+			if (polled[4 + i].revents != 0)
 				watches[i].ready(context);
 		}
 	}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a running gateway and a running client have in common: device, socket, cipher, one worker with its thread, the
- * control socket, signals, and the loop that the control thread sits in until the end. */
+/* What a running gateway and a running client have in common: device, sockets, ciphers, threads, the control socket,
+ * signals, and the loop that the control thread sits in until the end. What the threads do is the caller's. */
 #pragma once
 
 #include <pthread.h>
@@ -8,25 +8,33 @@
 
 #include "config/config.h"
 #include "core/app/control.h"
+#include "core/app/threads.h"
 #include "core/base/clock.h"
 #include "crypto/aead.h"
 #include "perf/export/report.h"
 #include "perf/record/tsc.h"
 #include "tun/tun.h"
-#include "workers/worker.h"
+#include "workers/udp.h"
+
+struct tunnel;
 
 struct tunnel_params {
 	const char *role_name; /* "gateway" or "client" */
 	const struct config_common *common;
-	const struct worker_role *role;
-	void *role_state;
 	unsigned mtu; /* of the interface at the start */
 	const struct ip_prefix *addresses;
 	size_t address_count;
 	struct ip_address listen_address; /* family 0: all */
 	uint16_t listen_port;
 	uint32_t mark;
-	uint32_t max_sessions;
+	size_t sockets;				/* that share the port */
+	unsigned tun_readers, tun_writers;	/* queues of the device */
+	const struct control_command *commands; /* besides status and stages */
+	size_t command_count;
+	void *context;				/* of these commands and callbacks, which run on the control thread */
+	void (*refresh)(struct tunnel *tunnel); /* fills what status shows */
+	void (*every_second)(struct tunnel *tunnel);
+	void (*reload)(struct tunnel *tunnel); /* SIGHUP */
 };
 
 /* A descriptor that the control loop watches besides its own. */
@@ -35,39 +43,44 @@ struct tunnel_watch {
 	void (*ready)(void *context);
 };
 
+enum { TUNNEL_COMMANDS_MAX = 16 };
+
 struct tunnel {
 	struct tunnel_params params;
 	const struct clock *clock;
 	uint64_t started; /* monotonic ns */
 	struct tsc_calibration tsc;
-	struct aead_engine *aead;
+	struct aead_engine *aead; /* the control thread's: to tell and choose suites */
 	struct tun_device device;
-	struct udp_socket *udp;
-	struct worker *worker;
+	struct udp_socket **sockets;
+	struct threads threads;
 	struct control *control;
+	struct control_command commands[TUNNEL_COMMANDS_MAX];
 	int signal_fd;
-	int exit_fd; /* the worker's thread ended by itself */
-	pthread_t thread;
-	bool device_open, thread_running;
+	int timer_fd; /* every second */
+	bool device_open;
 	unsigned mtu;			     /* of the interface now */
 	struct ip_prefix shown_addresses[2]; /* for status */
 	size_t shown_address_count;
 	uint32_t sessions_active, sessions_max, pool_used, pool_size; /* for status; filled by `refresh` */
-	void (*refresh)(struct tunnel *tunnel);			      /* set before tunnel_start() */
 };
 
-/* Blocks the signals of all threads to come and opens everything; on failure nothing is left behind. */
+/* Before any thread exists, liburcu's included: all of them inherit the mask, and the control loop gets the signals. */
+void tunnel_block_signals(void);
+
+/* Opens everything; on failure nothing is left behind. */
 int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struct error *error);
 
 /* The outer address and port in use, as text. */
 const char *tunnel_bound(const struct tunnel *tunnel, char text[ENDPOINT_TEXT_MAX]);
 
-/* Starts the worker's thread. */
-int tunnel_start(struct tunnel *tunnel, struct error *error);
-
-/* Serves control requests and watches until SIGTERM or SIGINT (0), or until the worker gave up (-EIO, `error`). */
+/* Serves control requests and watches until SIGTERM or SIGINT (0), or until a thread gave up (-EIO, `error`). The
+ * calling thread is registered for RCU, and offline while it waits. */
 int tunnel_loop(struct tunnel *tunnel, const struct tunnel_watch *watches, size_t count, void *context,
 		struct error *error);
 
-/* Ends the worker (it says BYE) and closes everything, in mirror order. Also after a failed start. */
+/* Ends the threads in the mirror order of their start. Also after a failed start. */
+void tunnel_stop(struct tunnel *tunnel);
+
+/* Closes what tunnel_open() opened; the threads ended, and what they used is freed. */
 void tunnel_close(struct tunnel *tunnel);

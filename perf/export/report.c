@@ -79,6 +79,7 @@ static json_t *threads_list(const struct report_source *source, struct stats_sna
 		json_t *object = json_object();
 		put(&object, "name", json_string(thread->name));
 		put(&object, "cpu", thread->cpu >= 0 ? json_integer(thread->cpu) : json_null());
+		put(&object, "load", json_real(round(thread->load * 1000) / 1000));
 		put(&object, "drops_uplink", number(stats_drop_sum(&own, UPLINK)));
 		put(&object, "drops_downlink", number(stats_drop_sum(&own, DOWNLINK)));
 		put(&object, "counters", counters_object(&own));
@@ -141,7 +142,7 @@ json_t *report_status(const struct report_source *source)
 	put(&status, "udp", udp_object(source));
 	put(&status, "counters", counters_object(&sum));
 	put(&status, "drops", drops_list(&sum));
-	put(&status, "workers", threads);
+	put(&status, "threads", threads);
 	return status;
 }
 

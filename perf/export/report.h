@@ -20,6 +20,7 @@
 struct report_thread {
 	const char *name;		     /* "worker 0" */
 	int cpu;			     /* where it is pinned; -1: it floats */
+	double load;			     /* part of a CPU that it used in the last second */
 	const struct stats *stats;	     /* NULL: it has none */
 	const struct stage_recorder *stages; /* NULL: it has none */
 };

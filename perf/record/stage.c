@@ -9,9 +9,10 @@ const struct stage_info stage_infos[STAGE_COUNT] = {
 #undef X
 };
 
-void stage_recorder_init(struct stage_recorder *recorder, uint32_t interval)
+void stage_recorder_init(struct stage_recorder *recorder, uint32_t interval, uint64_t ticks_per_second)
 {
 	/* A countdown of 0 samples the first batch: a thread that sees little traffic shows something at once. */
 	memset(recorder, 0, sizeof *recorder);
 	recorder->interval = interval;
+	recorder->ticks_per_ms = ticks_per_second / 1000;
 }

@@ -22,21 +22,22 @@
 #endif
 
 /* X(name, label, unit, text): what one recorded value stands for. */
-#define STAGES(X)                                                                                   \
-	X(STAGE_UDP_RECV, "udp_recv", "batch", "one receive system call")                           \
-	X(STAGE_LOOKUP, "lookup", "packet", "header checks, session and key")                       \
-	X(STAGE_OPEN, "open", "packet", "authenticate and decrypt")                                 \
-	X(STAGE_REPLAY, "replay", "packet", "replay window, endpoint, last-seen, inner checks")     \
-	X(STAGE_COALESCE, "coalesce", "packet", "verify checksum and merge")                        \
-	X(STAGE_TUN_WRITE, "tun_write", "super-packet", "one write system call")                    \
-	X(STAGE_TUN_READ, "tun_read", "super-packet", "one read system call")                       \
-	X(STAGE_RING_WAIT, "ring_wait", "super-packet", "waiting between TUN reader and worker")    \
-	X(STAGE_ROUTE, "route", "super-packet", "parse, destination to session, key")               \
-	X(STAGE_SEGMENT, "segment", "packet", "header and checksum of one segment")                 \
-	X(STAGE_SEAL, "seal", "packet", "encrypt into the send buffer")                             \
-	X(STAGE_UDP_SEND, "udp_send", "batch", "one send system call")                              \
-	X(STAGE_HANDSHAKE, "handshake", "packet", "one HELLO answered")                             \
-	X(STAGE_RESIDENCE_UP, "residence_up", "batch", "from receive to the last write of a batch") \
+#define STAGES(X)                                                                                         \
+	X(STAGE_UDP_RECV, "udp_recv", "batch", "one receive system call")                                 \
+	X(STAGE_LOOKUP, "lookup", "packet", "header checks, session and key")                             \
+	X(STAGE_OPEN, "open", "packet", "authenticate and decrypt")                                       \
+	X(STAGE_REPLAY, "replay", "packet", "replay window, endpoint, last-seen, inner checks")           \
+	X(STAGE_COALESCE, "coalesce", "packet", "verify checksum and merge")                              \
+	X(STAGE_TUN_WRITE, "tun_write", "super-packet", "one write system call")                          \
+	X(STAGE_TUN_READ, "tun_read", "super-packet", "one read system call")                             \
+	X(STAGE_DISPATCH, "dispatch", "super-packet", "TUN reader: destination to worker, into its ring") \
+	X(STAGE_RING_WAIT, "ring_wait", "super-packet", "waiting between TUN reader and worker")          \
+	X(STAGE_ROUTE, "route", "super-packet", "parse, destination to session, key")                     \
+	X(STAGE_SEGMENT, "segment", "packet", "header and checksum of one segment")                       \
+	X(STAGE_SEAL, "seal", "packet", "encrypt into the send buffer")                                   \
+	X(STAGE_UDP_SEND, "udp_send", "batch", "one send system call")                                    \
+	X(STAGE_HANDSHAKE, "handshake", "packet", "one HELLO answered")                                   \
+	X(STAGE_RESIDENCE_UP, "residence_up", "batch", "from receive to the last write of a batch")       \
 	X(STAGE_RESIDENCE_DOWN, "residence_down", "batch", "from TUN read to the send of a batch")
 
 enum stage {
@@ -60,12 +61,14 @@ struct stage_recorder {
 	uint32_t countdown; /* batches until the next sampled one */
 	uint32_t interval;  /* one batch in this many is sampled; 0: none */
 	bool sampled;	    /* this batch is */
+	uint64_t ticks_per_ms;
 	/* written by the owner, read by anybody */
 	struct histogram histograms[STAGE_COUNT] CACHE_ALIGNED;
 };
 
-/* `interval`: 1 samples every batch, 64 is the default elsewhere, 0 none. Before the owner starts. */
-void stage_recorder_init(struct stage_recorder *recorder, uint32_t interval);
+/* `interval`: 1 samples every batch, 64 is the default elsewhere, 0 none. `ticks_per_second`: of tsc_now(). Before the
+ * owner starts. */
+void stage_recorder_init(struct stage_recorder *recorder, uint32_t interval, uint64_t ticks_per_second);
 
 static inline void stage_begin(struct stage_recorder *recorder)
 {
@@ -107,6 +110,17 @@ static inline void stage_lap_many(struct stage_recorder *recorder, enum stage st
 	}
 #else
 	(void)recorder, (void)stage, (void)count;
+#endif
+}
+
+/* Records a time that was measured otherwise, in ns. */
+static inline void stage_note_ns(struct stage_recorder *recorder, enum stage stage, uint64_t ns)
+{
+#if SHARDTUN_PROFILE
+	if (unlikely(recorder->sampled))
+		histogram_record(&recorder->histograms[stage], ns * recorder->ticks_per_ms / 1000000);
+#else
+	(void)recorder, (void)stage, (void)ns;
 #endif
 }
 

@@ -2,7 +2,8 @@
 /* Counters and drop reasons of one data-path thread.
  *
  * Single writer: only the owning thread writes, with a relaxed load and store; anybody may read with relaxed loads and
- * sum over threads. Conservation holds at every quiet moment, per thread and in sum:
+ * sum over threads. Conservation holds at every quiet moment in the sum over all threads (what one receives, another
+ * may deliver):
  *
  *   udp_rx_packets = tun_tx_packets + rx_control + sum of the UPLINK drops
  *   tun_rx_packets = udp_tx_data + sum of the DOWNLINK drops
@@ -16,43 +17,47 @@
 #include "core/base/bytes.h"
 
 /* X(name, text): the name is also the Prometheus name with _total. */
-#define STATS_COUNTERS(X)                                                                 \
-	X(udp_rx_packets, "Datagrams received")                                           \
-	X(udp_rx_bytes, "Bytes of datagrams received")                                    \
-	X(udp_rx_calls, "Receive system calls that returned data")                        \
-	X(udp_tx_packets, "Datagrams sent")                                               \
-	X(udp_tx_bytes, "Bytes of datagrams sent")                                        \
-	X(udp_tx_calls, "Send system calls")                                              \
-	X(udp_tx_data, "Datagrams sent that carry an inner packet")                       \
-	X(udp_tx_control, "Datagrams sent that carry none")                               \
-	X(udp_tx_fallback, "Super-datagrams sent one by one because the device refused")  \
-	X(tun_rx_packets, "Packets read from the TUN, super-packets counted by segment")  \
-	X(tun_rx_bytes, "Bytes of packets read from the TUN")                             \
-	X(tun_rx_frames, "Frames read from the TUN")                                      \
-	X(tun_tx_packets, "Packets written to the TUN, super-packets counted by segment") \
-	X(tun_tx_bytes, "Bytes of packets written to the TUN")                            \
-	X(tun_tx_frames, "Frames written to the TUN")                                     \
-	X(tun_tx_icmp, "ICMP too-big messages written to the TUN")                        \
-	X(rx_control, "Datagrams received and accepted that carry no inner packet")       \
-	X(rx_hello, "HELLO accepted")                                                     \
-	X(rx_welcome, "WELCOME accepted")                                                 \
-	X(rx_cookie, "COOKIE accepted")                                                   \
-	X(rx_client_ack, "CLIENT_ACK accepted")                                           \
-	X(rx_keepalive, "KEEPALIVE accepted")                                             \
-	X(rx_bye, "BYE accepted")                                                         \
-	X(rx_reset, "RESET of the own session, followed or not")                          \
-	X(tx_hello, "HELLO sent")                                                         \
-	X(tx_welcome, "WELCOME sent")                                                     \
-	X(tx_client_ack, "CLIENT_ACK sent")                                               \
-	X(tx_keepalive, "KEEPALIVE sent")                                                 \
-	X(tx_bye, "BYE sent")                                                             \
-	X(tx_reset, "RESET sent")                                                         \
-	X(sessions_started, "Sessions confirmed by their client")                         \
-	X(sessions_ended, "Confirmed sessions that ended")                                \
-	X(rekeys, "New keys confirmed on a session that lived on")                        \
-	X(roams, "Moves of a session's endpoint")                                         \
-	X(paths_proven, "New endpoints of sessions that answered a ping")                 \
-	X(paths_refused, "New endpoints that did not: the session went back")             \
+#define STATS_COUNTERS(X)                                                                              \
+	X(udp_rx_packets, "Datagrams received")                                                        \
+	X(udp_rx_bytes, "Bytes of datagrams received")                                                 \
+	X(udp_rx_calls, "Receive system calls that returned data")                                     \
+	X(udp_tx_packets, "Datagrams sent")                                                            \
+	X(udp_tx_bytes, "Bytes of datagrams sent")                                                     \
+	X(udp_tx_calls, "Send system calls")                                                           \
+	X(udp_tx_data, "Datagrams sent that carry an inner packet")                                    \
+	X(udp_tx_control, "Datagrams sent that carry none")                                            \
+	X(udp_tx_fallback, "Super-datagrams sent one by one because the device refused")               \
+	X(tun_rx_packets, "Packets read from the TUN, super-packets counted by segment")               \
+	X(tun_rx_bytes, "Bytes of packets read from the TUN")                                          \
+	X(tun_rx_frames, "Frames read from the TUN")                                                   \
+	X(tun_tx_packets, "Packets written to the TUN, super-packets counted by segment")              \
+	X(tun_tx_bytes, "Bytes of packets written to the TUN")                                         \
+	X(tun_tx_frames, "Frames written to the TUN")                                                  \
+	X(tun_tx_icmp, "ICMP too-big messages written to the TUN")                                     \
+	X(rx_control, "Datagrams received and accepted that carry no inner packet")                    \
+	X(rx_hello, "HELLO accepted")                                                                  \
+	X(rx_welcome, "WELCOME accepted")                                                              \
+	X(rx_cookie, "COOKIE accepted")                                                                \
+	X(rx_client_ack, "CLIENT_ACK accepted")                                                        \
+	X(rx_keepalive, "KEEPALIVE accepted")                                                          \
+	X(rx_bye, "BYE accepted")                                                                      \
+	X(rx_reset, "RESET of the own session, followed or not")                                       \
+	X(tx_hello, "HELLO sent")                                                                      \
+	X(tx_welcome, "WELCOME sent")                                                                  \
+	X(tx_client_ack, "CLIENT_ACK sent")                                                            \
+	X(tx_keepalive, "KEEPALIVE sent")                                                              \
+	X(tx_bye, "BYE sent")                                                                          \
+	X(tx_reset, "RESET sent")                                                                      \
+	X(tx_cookie, "COOKIE sent")                                                                    \
+	X(handshakes_late, "Answered HELLOs whose session or peer was gone before their keys arrived") \
+	X(handed_over, "Datagrams received for another thread, and copied to it")                      \
+	X(wakes, "Threads that were woken from sleep")                                                 \
+	X(sessions_started, "Sessions confirmed by their client")                                      \
+	X(sessions_ended, "Confirmed sessions that ended")                                             \
+	X(rekeys, "New keys confirmed on a session that lived on")                                     \
+	X(roams, "Moves of a session's endpoint")                                                      \
+	X(paths_proven, "New endpoints of sessions that answered a ping")                              \
+	X(paths_refused, "New endpoints that did not: the session went back")                          \
 	X(sleeps, "Times the loop went to sleep")
 
 /* X(name, direction, label, text): one reason for each way a packet can be lost; direction is UPLINK or DOWNLINK. */
@@ -79,6 +84,8 @@
 	X(DROP_STALE, UPLINK, "stale", "HELLO with a timestamp not above the peer's last")                          \
 	X(DROP_NO_SUITE, UPLINK, "no_suite", "HELLO without a suite that is offered here")                          \
 	X(DROP_NO_ADDRESS, UPLINK, "no_address", "HELLO, but the address pool or session table is full")            \
+	X(DROP_COOKIE, UPLINK, "cookie", "HELLO without proof of its source, while there is load")                  \
+	X(DROP_HANDOVER, UPLINK, "handover", "received for another thread, whose ring is full")                     \
 	X(DROP_HELLO_RATE, UPLINK, "hello_rate", "HELLO above the rate of its source or peer")                      \
 	X(DROP_UNEXPECTED, UPLINK, "unexpected", "WELCOME, COOKIE or RESET that answers nothing of ours")           \
 	X(DROP_OUT_MALFORMED, DOWNLINK, "out_malformed", "the TUN gave something that is not IPv4 or IPv6")         \
@@ -87,6 +94,8 @@
 	X(DROP_OUT_LIMIT, DOWNLINK, "out_key_limit", "the key's packet limit is reached")                           \
 	X(DROP_OUT_TOO_BIG, DOWNLINK, "out_too_big", "longer than the session's MTU")                               \
 	X(DROP_OUT_PATH, DOWNLINK, "out_path", "the session moved, and its new endpoint is not proven yet")         \
+	X(DROP_OUT_RING, DOWNLINK, "out_ring", "the session's worker is too far behind")                            \
+	X(DROP_OUT_QUEUE, DOWNLINK, "out_queue", "waited too long for the session's worker (CoDel)")                \
 	X(DROP_OUT_SEND, DOWNLINK, "out_send", "the socket refused the datagram")
 
 enum drop_direction { UPLINK, DOWNLINK };

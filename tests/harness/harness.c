@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/harness/harness.h"
+#include "tests/harness/inside.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@ enum {
 	PUMP_BLOCKED = 64,    /* turns in which nothing moves and a socket takes no more */
 };
 
-static void must(bool good, const char *what)
+void must(bool good, const char *what)
 {
 	if (good)
 		return;
@@ -36,11 +36,8 @@ static uint64_t manual_wall(const struct clock *clock)
 /* --- nodes -----------------------------------------------------------------------------------------------------------
  */
 
-static void node_open(struct node *node, struct harness *h, struct sockaddr_in6 address)
+void node_settings(struct node *node, struct harness *h)
 {
-	bool offloads = !h->options.no_offloads;
-	must(link_open(&node->link, &h->network, address) == 0, "link");
-	must(tun_pair_open(&node->tun, (struct tun_offloads){offloads, offloads, offloads}) == 0, "tun");
 	if (h->options.fast_aead)
 		node->fast = aead_engine_new("auto", NULL);
 	else
@@ -49,28 +46,34 @@ static void node_open(struct node *node, struct harness *h, struct sockaddr_in6 
 	node->stage_sampling = h->options.stage_sampling;
 }
 
-static struct aead_engine *node_engine(struct node *node)
+static void node_open(struct node *node, struct harness *h, struct sockaddr_in6 address)
+{
+	bool offloads = !h->options.no_offloads;
+	must(link_open(&node->link, &h->network, address) == 0, "link");
+	must(tun_pair_open(&node->tun, (struct tun_offloads){offloads, offloads, offloads}) == 0, "tun");
+	node_settings(node, h);
+}
+
+struct aead_engine *node_engine(struct node *node)
 {
 	return node->fast != NULL ? node->fast : &node->checked.base;
 }
 
-static void node_start(struct node *node, const struct worker_role *role, void *role_state, uint32_t max_sessions)
+void node_start(struct node *node, const struct worker_params *wanted)
 {
-	struct worker_params params = {
-		.udp = &node->link.base,
-		.tun = &node->tun.queue,
-		.aead = node_engine(node),
-		.clock = node->clock,
-		.role = role,
-		.role_state = role_state,
-		.max_sessions = max_sessions,
-		.stage_sampling = node->stage_sampling,
-	};
+	struct worker_params params = *wanted;
+	params.udp = &node->link.base;
+	params.tun = &node->tun.queue;
+	params.aead = node_engine(node);
+	params.clock = node->clock;
+	params.stage_sampling = node->stage_sampling;
+	params.ticks_per_second = NS_PER_S;
 	node->worker = worker_new(&params, NULL);
 	must(node->worker != NULL, "worker");
+	node->stats[node->stats_count++] = &node->worker->stats;
 }
 
-static void node_stop(struct node *node, bool orderly)
+void node_stop(struct node *node, bool orderly)
 {
 	if (orderly) {
 		worker_stop(node->worker);
@@ -78,6 +81,7 @@ static void node_stop(struct node *node, bool orderly)
 	}
 	worker_free(node->worker);
 	node->worker = NULL;
+	node->stats_count = 0;
 	link_clear(&node->link);
 }
 
@@ -108,19 +112,25 @@ static void node_forget(struct node *node)
 	node->frame_first = 0;
 }
 
+void node_close_engine(struct node *node)
+{
+	if (node->fast != NULL)
+		aead_engine_free(node->fast);
+	else
+		checked_aead_deinit(&node->checked);
+}
+
 static void node_close(struct node *node)
 {
 	worker_free(node->worker);
+	session_table_deinit(&node->table);
 	node->frame_first += node->frame_count;
 	node->frame_count = 0;
 	node_forget(node);
 	free(node->frames);
 	tun_pair_close(&node->tun);
 	udp_close(&node->link.base);
-	if (node->fast != NULL)
-		aead_engine_free(node->fast);
-	else
-		checked_aead_deinit(&node->checked);
+	node_close_engine(node);
 }
 
 /* --- gateway and clients ---------------------------------------------------------------------------------------------
@@ -134,7 +144,7 @@ static void make_identity(struct handshake_identity *identity, uint32_t number)
 	handshake_identity_init(identity, private_key);
 }
 
-static void make_psk(uint8_t psk[KEY_SIZE], uint32_t number)
+void harness_psk(uint8_t psk[KEY_SIZE], uint32_t number)
 {
 	key_derive(psk, KEY_SIZE, NULL, 0, "harness psk", &number, sizeof number);
 }
@@ -147,42 +157,6 @@ static uint32_t available_suites(struct node *node)
 			mask |= 1u << suite;
 	}
 	return mask;
-}
-
-void harness_start_gateway(struct harness *h)
-{
-	struct gateway_node *gateway = &h->gateway;
-	const struct harness_options *options = &h->options;
-	struct ip_prefix own[2];
-	must(ip_prefix_parse(options->address4, &own[0]) && ip_prefix_parse(options->address6, &own[1]), "addresses");
-	must(pool_init(&gateway->pool, own, ARRAY_SIZE(own), NULL) == 0, "pool");
-	must(peers_init(&gateway->peers, options->listed, NULL) == 0, "peers");
-	for (size_t i = 0; i < options->listed; i++) {
-		struct peer *peer = &gateway->peers.list[i];
-		memcpy(peer->public_key, h->clients[i].identity.keys.public_key, KEY_SIZE);
-		make_psk(peer->preshared_key, (uint32_t)i);
-	}
-	peers_sort(&gateway->peers);
-	gateway->role = (struct gateway_role){
-		.identity = &gateway->identity,
-		.peers = &gateway->peers,
-		.pool = &gateway->pool,
-		.mtu = options->mtu,
-		.rekey_interval = options->rekey_interval,
-		.session_timeout = options->session_timeout,
-		.suites = options->suites,
-		.client_to_client = options->client_to_client,
-		.reset = options->reset,
-	};
-	gateway_role_init(&gateway->role);
-	node_start(&gateway->node, &gateway_worker_role, &gateway->role, options->max_sessions);
-}
-
-void harness_stop_gateway(struct harness *h, bool orderly)
-{
-	node_stop(&h->gateway.node, orderly);
-	peers_deinit(&h->gateway.peers);
-	pool_deinit(&h->gateway.pool);
 }
 
 void harness_start_client(struct harness *h, size_t client)
@@ -199,13 +173,16 @@ void harness_start_client(struct harness *h, size_t client)
 	memcpy(c->role.suites, h->options.client_suites, sizeof c->role.suites);
 	must(client_role_init(&c->role) == 0, "client role");
 	c->seen = (struct client_snapshot){.bye_reason = -1};
-	node_start(&c->node, &client_worker_role, &c->role, 1);
+	must(session_table_init(&c->node.table, 1, 1) == 0, "table");
+	struct worker_params params = {.role = &client_worker_role, .role_state = &c->role, .table = &c->node.table};
+	node_start(&c->node, &params);
 }
 
 void harness_stop_client(struct harness *h, size_t client, bool orderly)
 {
 	struct client_node *c = &h->clients[client];
 	node_stop(&c->node, orderly);
+	session_table_deinit(&c->node.table);
 	client_role_deinit(&c->role);
 }
 
@@ -216,6 +193,8 @@ static void fill_options(struct harness_options *o, const struct harness_options
 	o->listed = o->listed != 0 ? o->listed : o->clients;
 	o->address4 = o->address4 != NULL ? o->address4 : "10.8.0.1/24";
 	o->address6 = o->address6 != NULL ? o->address6 : "fd00:8::1/64";
+	o->workers = o->workers != 0 ? o->workers : 1;
+	o->handshakers = o->handshakers != 0 ? o->handshakers : 1;
 	o->max_sessions = o->max_sessions != 0 ? o->max_sessions : 64;
 	o->mtu = o->mtu != 0 ? o->mtu : HARNESS_MTU;
 	o->rekey_interval = o->rekey_interval != 0 ? o->rekey_interval : HARNESS_REKEY_INTERVAL;
@@ -244,7 +223,7 @@ static void open_client(struct harness *h, size_t i)
 	node_open(&c->node, h, network_address(text, (uint16_t)(40000 + i)));
 	uint8_t psk[KEY_SIZE];
 	make_identity(&c->identity, (uint32_t)i + 1);
-	make_psk(psk, (uint32_t)i);
+	harness_psk(psk, (uint32_t)i);
 	must(handshake_remote_init(&c->remote, &c->identity, h->gateway.identity.keys.public_key, psk), "remote");
 	must(ip_prefix_parse("0.0.0.0/0", &c->allowed[0]) && ip_prefix_parse("::/0", &c->allowed[1]), "AllowedIPs");
 }
@@ -263,7 +242,9 @@ struct harness *harness_new(const struct harness_options *options)
 	};
 	h->gateway_address = network_address(h->options.ipv6_outside ? "2001:db8::1" : "192.0.2.1", HARNESS_PORT);
 	make_identity(&h->gateway.identity, 0);
+	rcu_join();
 	node_open(&h->gateway.node, h, h->gateway_address);
+	gateway_open(h);
 	for (size_t i = 0; i < h->options.clients; i++)
 		open_client(h, i);
 	fill_suites(h);
@@ -282,11 +263,11 @@ void harness_free(struct harness *h)
 			client_role_deinit(&h->clients[i].role);
 		node_close(&h->clients[i].node);
 	}
-	if (h->gateway.node.worker != NULL) {
-		peers_deinit(&h->gateway.peers);
-		pool_deinit(&h->gateway.pool);
-	}
+	if (h->gateway.node.worker != NULL)
+		harness_stop_gateway(h, false);
 	node_close(&h->gateway.node);
+	gateway_close(h);
+	rcu_leave();
 	free(h);
 }
 
@@ -313,7 +294,7 @@ static void take_snapshot(struct client_node *client)
 }
 
 /* A node's turn: whether anything moved. */
-static bool turn(struct node *node, bool *blocked)
+bool node_turn(struct node *node, bool *blocked)
 {
 	if (node->worker == NULL)
 		return false;
@@ -334,9 +315,10 @@ void harness_pump(struct harness *h)
 	bool moved, blocked;
 	do {
 		blocked = false;
-		moved = turn(&h->gateway.node, &blocked);
+		moved = node_turn(&h->gateway.node, &blocked);
+		moved |= gateway_turn(h, &blocked);
 		for (size_t i = 0; i < h->options.clients; i++) {
-			moved |= turn(&h->clients[i].node, &blocked);
+			moved |= node_turn(&h->clients[i].node, &blocked);
 			if (h->clients[i].node.worker != NULL)
 				take_snapshot(&h->clients[i]);
 		}
@@ -382,17 +364,6 @@ bool harness_up(struct harness *h)
 /* --- looking ---------------------------------------------------------------------------------------------------------
  */
 
-struct peer *harness_peer(struct harness *h, size_t client)
-{
-	return peers_find(&h->gateway.peers, h->clients[client].identity.keys.public_key);
-}
-
-struct session *harness_gateway_session(struct harness *h, size_t client)
-{
-	const struct peer *peer = harness_peer(h, client);
-	return peer != NULL ? peer->active : NULL;
-}
-
 struct session *harness_client_session(struct harness *h, size_t client)
 {
 	return h->clients[client].role.session;
@@ -400,12 +371,18 @@ struct session *harness_client_session(struct harness *h, size_t client)
 
 uint64_t node_counter(const struct node *node, enum stats_counter counter)
 {
-	return atomic_load_explicit(&node->worker->stats.counters[counter], memory_order_relaxed);
+	uint64_t sum = 0;
+	for (size_t i = 0; i < node->stats_count; i++)
+		sum += atomic_load_explicit(&node->stats[i]->counters[counter], memory_order_relaxed);
+	return sum;
 }
 
 uint64_t node_drops(const struct node *node, enum drop_reason reason)
 {
-	return atomic_load_explicit(&node->worker->stats.drops[reason], memory_order_relaxed);
+	uint64_t sum = 0;
+	for (size_t i = 0; i < node->stats_count; i++)
+		sum += atomic_load_explicit(&node->stats[i]->drops[reason], memory_order_relaxed);
+	return sum;
 }
 
 static bool node_problem(struct harness *h, const struct node *node, const char *name)
@@ -417,7 +394,8 @@ static bool node_problem(struct harness *h, const struct node *node, const char 
 	if (node->worker == NULL)
 		return false;
 	struct stats_snapshot sum = {0};
-	stats_read(&node->worker->stats, &sum);
+	for (size_t i = 0; i < node->stats_count; i++)
+		stats_read(node->stats[i], &sum);
 	const uint64_t *counters = sum.counters;
 	uint64_t up = counters[STATS_tun_tx_packets] + counters[STATS_rx_control] + stats_drop_sum(&sum, UPLINK);
 	uint64_t down = counters[STATS_udp_tx_data] + stats_drop_sum(&sum, DOWNLINK);
@@ -432,52 +410,6 @@ static bool node_problem(struct harness *h, const struct node *node, const char 
 	else if (node->worker->send.count != 0)
 		snprintf(h->problem, sizeof h->problem, "%s: not quiet: %u trains wait", name,
 			 node->worker->send.count);
-	else
-		return false;
-	return true;
-}
-
-/* Sessions and addresses of the gateway, counted anew from the peers. */
-static bool gateway_problem(struct harness *h)
-{
-	const struct gateway_node *gateway = &h->gateway;
-	const struct worker *worker = gateway->node.worker;
-	uint32_t active = 0, pending = 0, used = 0;
-	uint8_t taken[1 << 16] = {0};
-	if (worker == NULL)
-		return false;
-	for (size_t i = 0; i < gateway->peers.count; i++) {
-		const struct peer *peer = &gateway->peers.list[i];
-		const struct session *of[] = {peer->active, peer->pending};
-		active += peer->active != NULL;
-		pending += peer->pending != NULL;
-		used += peer->active != NULL || peer->pending != NULL;
-		if (peer->pending != NULL && peer->active != NULL && peer->active->next != NULL) {
-			snprintf(h->problem, sizeof h->problem, "a peer has two pending handshakes");
-			return true;
-		}
-		for (size_t k = 0; k < ARRAY_SIZE(of); k++) {
-			if (of[k] == NULL || (k == 1 && of[0] != NULL && of[0]->pool_index == of[1]->pool_index))
-				continue;
-			if (of[k]->pool_index < sizeof taken && taken[of[k]->pool_index]++ != 0) {
-				snprintf(h->problem, sizeof h->problem, "address %u has two owners", of[k]->pool_index);
-				return true;
-			}
-		}
-		if (peer->active != NULL &&
-		    pool_lookup(&gateway->pool, 4, peer->active->inner4.address.bytes) != peer->active->id) {
-			snprintf(h->problem, sizeof h->problem, "an active session's address leads elsewhere");
-			return true;
-		}
-	}
-	if (gateway->pool.used != used)
-		snprintf(h->problem, sizeof h->problem, "pool: %u used, %u have an owner", gateway->pool.used, used);
-	else if (gateway->role.active != active || gateway->role.pending != pending)
-		snprintf(h->problem, sizeof h->problem, "gauges: %u active, %u pending, but %u and %u",
-			 gateway->role.active, gateway->role.pending, active, pending);
-	else if (worker->table.count != active + pending || worker->session_count != active + pending)
-		snprintf(h->problem, sizeof h->problem, "table: %u sessions, but %u", worker->table.count,
-			 active + pending);
 	else
 		return false;
 	return true;

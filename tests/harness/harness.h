@@ -9,23 +9,29 @@
  *   assert(harness_problem(h) == NULL);       conservation, nonces, pool: at the end of every test
  *   harness_free(h);
  *
- * Tests that bring their own threads run worker_run() on `node.worker` instead of harness_pump(). */
+ * Tests of threads call harness_spawn_gateway() and harness_spawn_client() instead of harness_pump(). */
 #pragma once
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/registry.h"
 #include "tests/harness/checked_aead.h"
 #include "tests/harness/link.h"
 #include "tests/harness/packets.h"
 #include "tests/harness/tun_pair.h"
 #include "workers/client_role.h"
 #include "workers/gateway_role.h"
+#include "workers/handshaker.h"
+#include "workers/tun_reader.h"
 #include "workers/worker.h"
 
 enum {
 	HARNESS_CLIENTS = 16,
+	HARNESS_WORKERS = 8,
+	HARNESS_HANDSHAKERS = 3,
 	HARNESS_PORT = 5555,
 	HARNESS_MTU = 1420,
 	HARNESS_REKEY_INTERVAL = 120,
@@ -39,6 +45,10 @@ struct harness_options {
 	const char *address4;			  /* the gateway's, with the pool's prefix; "10.8.0.1/24" */
 	const char *address6;			  /* "fd00:8::1/64" */
 	uint32_t max_sessions;			  /* 64 */
+	unsigned workers;			  /* of the gateway; 1 */
+	unsigned handshakers;			  /* 1 */
+	bool reader;				  /* a TUN reader feeds them; several workers need it */
+	bool always_cookie;			  /* the gateway asks every HELLO for a cookie */
 	uint16_t mtu;				  /* of both sides; HARNESS_MTU */
 	uint32_t rekey_interval, session_timeout; /* s */
 	uint32_t suites;			  /* the gateway's, bit by number; both */
@@ -69,21 +79,46 @@ struct node {
 	struct link link;
 	struct tun_pair tun;
 	struct checked_aead checked;
-	struct aead_engine *fast; /* used instead of `checked` if not NULL */
-	struct worker *worker;	  /* NULL while it is down */
+	struct aead_engine *fast;   /* used instead of `checked` if not NULL */
+	struct worker *worker;	    /* NULL while it is down */
+	struct session_table table; /* the client's */
+	const struct stats *stats[HARNESS_WORKERS + HARNESS_HANDSHAKERS + 1]; /* of all its threads */
+	size_t stats_count;
 	const struct clock *clock;
 	uint32_t stage_sampling;
+	pthread_t thread;     /* of the worker, when spawned */
 	struct frame *frames; /* taken off the TUN, in order */
 	size_t frame_count, frame_first, frame_room;
 };
 
+/* A handshake thread of the gateway. */
+struct handshake_node {
+	struct node node; /* link and cipher of it are used */
+	struct copy_ring *copies;
+	struct handshaker *handshaker;
+	pthread_t thread;
+};
+
 struct gateway_node {
-	struct node node;
+	struct node node; /* the first worker; all write to its TUN */
+	struct node others[HARNESS_WORKERS - 1];
+	struct handshake_node handshakes[HARNESS_HANDSHAKERS];
+	struct tun_reader *reader;
+	pthread_t reader_thread;
+	struct link *group[HARNESS_WORKERS + HARNESS_HANDSHAKERS];
+	struct link_group links;
+	struct handover handover;
+	struct handover_target targets[HARNESS_WORKERS + HARNESS_HANDSHAKERS];
+	struct copy_ring *copies[HARNESS_WORKERS];
+	struct inbox *inboxes[HARNESS_WORKERS];
+	struct waker *wakers[HARNESS_WORKERS];
+	struct handshaker_common common;
+	struct cookie_jar jar;
+	struct reset_secret reset_secret;
 	struct handshake_identity identity;
-	struct pool pool;
-	struct peers peers;
-	struct gateway_role role;
-	uint32_t max_sessions;
+	struct registry registry;
+	struct gateway_role role; /* of the first worker */
+	struct gateway_role other_roles[HARNESS_WORKERS - 1];
 };
 
 struct client_node {
@@ -140,7 +175,18 @@ void harness_start_client(struct harness *harness, size_t client);
 
 struct peer *harness_peer(struct harness *harness, size_t client);		 /* NULL when not listed */
 struct session *harness_gateway_session(struct harness *harness, size_t client); /* the active one, or NULL */
+struct session *harness_pending_session(struct harness *harness, size_t client); /* the pending one, or NULL */
 struct session *harness_client_session(struct harness *harness, size_t client);	 /* or NULL */
+
+/* Runs what is up on threads of their own, and ends them in order: each says BYE. The caller is offline under RCU while
+ * the gateway runs. What is left in queues is the caller's to pump afterwards. */
+void harness_spawn_gateway(struct harness *harness);
+void harness_join_gateway(struct harness *harness);
+void harness_spawn_client(struct harness *harness, size_t client);
+void harness_join_client(struct harness *harness, size_t client);
+
+/* The gateway's worker of this number. */
+struct worker *harness_gateway_worker(struct harness *harness, unsigned index);
 
 /* --- packets ---------------------------------------------------------------------------------------------------------
  */

@@ -71,11 +71,22 @@ static bool put(int fd, const struct link *to, const struct link_header *head, u
 	return sendmsg(fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0 || errno != EAGAIN;
 }
 
+/* Runts go to the first member: the kernel's hash would choose any. */
+static const struct link *choose_member(const struct link *to, const struct udp_message *message)
+{
+	if (to == NULL || to->group == NULL)
+		return to;
+	uint32_t first = message->segment_size != 0 && message->segment_size < message->length ? message->segment_size
+											       : message->length;
+	uint32_t index = steering_thread(to->group->steering, message->data, first);
+	return index == STEERING_HASH ? to : to->group->members[index];
+}
+
 /* Sends what is left of the message under way. False: the receiver's queue is full. */
 static bool push(struct link *link)
 {
 	const struct udp_message *message = &link->carried;
-	const struct link *to = network_find(link->network, &message->endpoint.remote);
+	const struct link *to = choose_member(network_find(link->network, &message->endpoint.remote), message);
 	struct link_header head = {
 		.from = link->address,
 		.to = message->endpoint.remote.sin6_addr,
@@ -140,7 +151,7 @@ bool link_inject(struct link *to, const struct udp_message *message)
 		.segment_size = message->segment_size,
 		.ecn = message->ecn,
 	};
-	return put(to->base.fd, to, &head, message->data, message->length);
+	return put(to->base.fd, choose_member(to, message), &head, message->data, message->length);
 }
 
 /* --- opening ---------------------------------------------------------------------------------------------------------
@@ -202,6 +213,14 @@ void link_clear(struct link *link)
 
 int link_open(struct link *link, struct network *network, struct sockaddr_in6 address)
 {
+	int result = link_open_member(link, network, address);
+	if (result == 0)
+		link_add_address(link, address);
+	return result;
+}
+
+int link_open_member(struct link *link, struct network *network, struct sockaddr_in6 address)
+{
 	*link = (struct link){.network = network, .address = address};
 	link->base = (struct udp_socket){.ops = &link_ops, .gso = true, .gro = true};
 	link->scratch = malloc(LINK_SCRATCH);
@@ -214,7 +233,6 @@ int link_open(struct link *link, struct network *network, struct sockaddr_in6 ad
 	if (bind(link->base.fd, (struct sockaddr *)&unnamed, sizeof unnamed.sun_family) != 0 ||
 	    getsockname(link->base.fd, (struct sockaddr *)&link->name, &link->name_length) != 0)
 		goto fail;
-	link_add_address(link, address);
 	return 0;
 
 fail:;

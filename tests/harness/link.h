@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "workers/steering.h"
 #include "workers/udp.h"
 
 struct link;
@@ -41,8 +42,15 @@ struct network {
 	struct network_entry entries[NETWORK_ADDRESSES];
 };
 
+/* Links that share an address: each message goes to the one that the steering names, as in a reuseport group. */
+struct link_group {
+	const struct steering *steering;
+	struct link **members;
+};
+
 struct link {
 	struct udp_socket base;
+	const struct link_group *group; /* of the link that is found at the address; NULL: it is alone */
 	struct network *network;
 	struct sockaddr_in6 address; /* it sends from here unless the message names a local address */
 	struct sockaddr_un name;
@@ -61,6 +69,9 @@ struct sockaddr_in6 network_address(const char *text, uint16_t port);
 
 /* Who has this address, or NULL. */
 struct link *network_find(const struct network *network, const struct sockaddr_in6 *address);
+
+/* Opens a link that sends from `address`, but is found there only as a member of a group. */
+int link_open_member(struct link *link, struct network *network, struct sockaddr_in6 address);
 
 /* Opens a link at `address`, with GSO and GRO. 0 or a negative errno. Closed by udp_close(&link->base). */
 int link_open(struct link *link, struct network *network, struct sockaddr_in6 address);

@@ -139,9 +139,11 @@ static void prove_the_counter(struct tap *tap)
 
 static void *work(void *argument)
 {
+	rcu_join();
 	counted = true;
 	worker_run(argument);
 	counted = false;
+	rcu_leave();
 	return NULL;
 }
 

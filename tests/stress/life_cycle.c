@@ -21,7 +21,6 @@ enum {
 struct scene {
 	struct harness *h;
 	struct node *nodes[NODES]; /* the gateway last */
-	pthread_t threads[NODES];
 	pthread_t feeder, reader;
 	uint8_t *frames[NODES][CLIENTS][2];
 	size_t lengths[NODES][CLIENTS][2];
@@ -44,12 +43,6 @@ static int refuse_trains(void *context, struct link *from, const struct udp_mess
 	if (from != &scene->nodes[1]->link)
 		return (int)count;
 	return messages[0].segment_size != 0 && messages[0].length > messages[0].segment_size ? -EIO : 1;
-}
-
-static void *work(void *argument)
-{
-	worker_run(argument);
-	return NULL;
 }
 
 /* --- the other ends of the TUNs --------------------------------------------------------------------------------------
@@ -116,7 +109,7 @@ static struct report_source describe(const struct scene *scene, struct report_th
 		.offload_count = 1,
 		.sessions = {.active = atomic_load_explicit(&gateway->node.worker->session_count,
 							    memory_order_relaxed)},
-		.pool = {.used = gateway->pool.used, .size = gateway->pool.usable},
+		.pool = {.used = gateway->registry.pool.used, .size = gateway->registry.pool.usable},
 		.tsc = scene->tsc,
 		.stage_sampling = 2,
 	};
@@ -192,21 +185,30 @@ static void start_thread(pthread_t *thread, void *(*function)(void *), void *arg
 
 static void end_node(struct scene *scene, size_t n)
 {
-	worker_stop(scene->nodes[n]->worker);
-	pthread_join(scene->threads[n], NULL);
+	if (n == CLIENTS)
+		harness_join_gateway(scene->h);
+	else
+		harness_join_client(scene->h, n);
 }
 
-static void set_up(struct scene *scene)
+static void set_up(struct scene *scene, unsigned round)
 {
 	struct harness *h = harness_new(&(struct harness_options){
-		.clients = CLIENTS, .clock = &clock_system, .stage_sampling = 2, .max_sessions = 16});
+		.clients = CLIENTS,
+		.clock = &clock_system,
+		.stage_sampling = 2,
+		.max_sessions = 16,
+		.workers = 1 + round % 3,
+		.handshakers = 1 + round % 2,
+		.reader = round % 3 != 0,
+	});
 	*scene = (struct scene){.h = h, .tsc = tsc_calibrate()};
 	for (size_t n = 0; n < NODES; n++)
 		scene->nodes[n] = n == CLIENTS ? &h->gateway.node : &h->clients[n].node;
 	h->network.hooks = (struct link_hooks){.accept = refuse_trains, .context = scene};
-	start_thread(&scene->threads[CLIENTS], work, scene->nodes[CLIENTS]->worker);
+	harness_spawn_gateway(h);
 	for (size_t n = 0; n < CLIENTS; n++)
-		start_thread(&scene->threads[n], work, scene->nodes[n]->worker);
+		harness_spawn_client(h, n);
 }
 
 static void tear_down(struct scene *scene)
@@ -223,7 +225,7 @@ static void tear_down(struct scene *scene)
 static void play(struct tap *tap, unsigned round)
 {
 	struct scene scene;
-	set_up(&scene);
+	set_up(&scene, round);
 	struct harness *h = scene.h;
 	bool up = true;
 	for (size_t n = 0; n < CLIENTS; n++)

@@ -64,7 +64,7 @@ Test(addresses, a_full_session_table_refuses_and_leaks_no_address)
 	harness_connect(h, 2);
 	harness_advance(h, 5 * NS_PER_S);
 	cr_assert_geq(node_drops(&h->gateway.node, DROP_NO_ADDRESS), 2);
-	cr_assert_eq(h->gateway.pool.used, 2);
+	cr_assert_eq(h->gateway.registry.pool.used, 2);
 	leave(h, 0);
 	cr_assert(harness_wait(h, 2, CLIENT_UP, 20 * NS_PER_S));
 	finish(h);
@@ -74,7 +74,7 @@ Test(addresses, a_static_address_is_its_peers_alone)
 {
 	struct harness *h = START(.clients = 3, .address4 = "10.8.0.1/29");
 	harness_peer(h, 2)->fixed_index = 2; /* the one that would be given out first */
-	pool_hold(&h->gateway.pool, 2);
+	pool_hold(&h->gateway.registry.pool, 2);
 	connect_and_wait(h, 0);
 	connect_and_wait(h, 1);
 	cr_assert_neq(index_of(h, 0), 2);
@@ -95,7 +95,7 @@ Test(addresses, a_wish_is_granted_when_it_is_free)
 	h->clients[1].role.lease.address4.address = wish;
 	connect_and_wait(h, 1);
 	cr_assert_neq(index_of(h, 1), 77, "it is taken");
-	pool_hold(&h->gateway.pool, 99);
+	pool_hold(&h->gateway.registry.pool, 99);
 	cr_assert(ip_address_parse("10.8.0.99", &h->clients[2].role.lease.address4.address));
 	cr_assert(ip_address_parse("fd00:8::1", &h->clients[2].role.lease.address6.address));
 	connect_and_wait(h, 2);
@@ -172,8 +172,8 @@ Test(addresses, nothing_leaks_over_thousands_of_random_lives)
 	for (size_t i = 0; i < CLIENTS; i++)
 		harness_stop_client(h, i, false);
 	harness_advance(h, 60 * NS_PER_S);
-	cr_assert_eq(h->gateway.pool.used, 0);
-	cr_assert_eq(h->gateway.node.worker->table.count, 0);
+	cr_assert_eq(h->gateway.registry.pool.used, 0);
+	cr_assert_eq(h->gateway.node.worker->session_count, 0);
 	cr_assert_eq(gateway_count(h, STATS_sessions_started), gateway_count(h, STATS_sessions_ended));
 	finish(h);
 }

@@ -10,7 +10,8 @@ TestSuite(drops, .timeout = 60);
 static struct stats_snapshot snapshot(const struct node *node)
 {
 	struct stats_snapshot sum = {0};
-	stats_read(&node->worker->stats, &sum);
+	for (size_t i = 0; i < node->stats_count; i++)
+		stats_read(node->stats[i], &sum);
 	return sum;
 }
 
@@ -351,10 +352,12 @@ Test(drops, each_reason_at_the_gateway_counts_one)
 		harness_pump(h);
 		expect_drops(&h->gateway.node, &before, uplink_cases[i].reason, 1, what);
 		cr_assert_eq(gateway_count(h, STATS_udp_rx_packets) - before.counters[STATS_udp_rx_packets], 1);
-		cr_assert_eq(gateway_count(h, STATS_udp_tx_packets) - before.counters[STATS_udp_tx_packets], 0,
+		/* Who is only late may have a wrong clock: it is asked whether it is there. */
+		unsigned answers = uplink_cases[i].reason == DROP_STALE;
+		cr_assert_eq(gateway_count(h, STATS_udp_tx_packets) - before.counters[STATS_udp_tx_packets], answers,
 			     "%s is answered", what);
 		cr_assert_eq(node_waiting(&h->gateway.node), 0, "%s reaches the TUN", what);
-		cr_assert_eq(harness_gateway_session(h, 0)->state, session.state, "%s", what);
+		cr_assert_eq(session_is_active(harness_gateway_session(h, 0)), session_is_active(&session), "%s", what);
 		cr_assert_eq(h->gateway.role.pending, 0, "%s makes a session", what);
 		check(h);
 	}
@@ -398,10 +401,10 @@ Test(drops, a_train_counts_by_datagram)
 	finish(h);
 }
 
-/* A train of HELLOs is one message, so one turn: the first is answered, some are stale, the rest not even looked at. */
-Test(drops, a_flood_of_hellos_is_not_worked_off_at_once)
+/* The first is answered, the same ones behind it are stale. */
+Test(drops, the_same_hello_is_answered_once)
 {
-	enum { COUNT = 50, BUDGET = 32 };
+	enum { COUNT = 50 };
 	struct harness *h = START_UP(0);
 	struct stats_snapshot before = snapshot(&h->gateway.node);
 	hello(h, message);
@@ -417,8 +420,7 @@ Test(drops, a_flood_of_hellos_is_not_worked_off_at_once)
 	harness_pump(h);
 	struct stats_snapshot after = snapshot(&h->gateway.node);
 	cr_assert_eq(after.counters[STATS_rx_hello] - before.counters[STATS_rx_hello], 1);
-	cr_assert_eq(after.drops[DROP_STALE], BUDGET - 1);
-	cr_assert_eq(after.drops[DROP_HELLO_RATE], COUNT - BUDGET);
+	cr_assert_eq(after.drops[DROP_STALE] - before.drops[DROP_STALE], COUNT - 1);
 	cr_assert(pings(h));
 	finish(h);
 }

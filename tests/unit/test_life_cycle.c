@@ -109,14 +109,14 @@ Test(life_cycle, an_unconfirmed_handshake_expires_and_gives_everything_back)
 	harness_connect(h, 0);
 	harness_pump(h);
 	cr_assert_eq(h->gateway.role.pending, 1);
-	cr_assert_eq(h->gateway.pool.used, 1);
+	cr_assert_eq(h->gateway.registry.pool.used, 1);
 	harness_stop_client(h, 0, false);
 	harness_advance(h, SESSION_PENDING_NS - NS_PER_S);
 	cr_assert_eq(h->gateway.role.pending, 1);
 	harness_advance(h, NS_PER_S + WORKER_TICK_NS);
 	cr_assert_eq(h->gateway.role.pending, 0);
-	cr_assert_eq(h->gateway.pool.used, 0);
-	cr_assert_eq(h->gateway.node.worker->table.count, 0);
+	cr_assert_eq(h->gateway.registry.pool.used, 0);
+	cr_assert_eq(h->gateway.node.worker->session_count, 0);
 	weather_free(weather);
 	finish(h);
 }
@@ -132,7 +132,7 @@ Test(life_cycle, retransmissions_keep_the_pending_id_and_address)
 		harness_advance(h, WORKER_TICK_NS);
 	cr_assert_eq(harness_peer(h, 0)->pending->id, id);
 	cr_assert_eq(harness_peer(h, 0)->pending->pool_index, index);
-	cr_assert_eq(h->gateway.pool.used, 1);
+	cr_assert_eq(h->gateway.registry.pool.used, 1);
 	weather_free(weather);
 	finish(h);
 }
@@ -226,7 +226,7 @@ Test(life_cycle, no_common_suite_is_not_answered)
 	harness_advance(h, 2 * NS_PER_S);
 	cr_assert_geq(node_drops(&h->gateway.node, DROP_NO_SUITE), 1);
 	cr_assert_eq(gateway_count(h, STATS_udp_tx_packets), 0);
-	cr_assert_eq(h->gateway.pool.used, 0);
+	cr_assert_eq(h->gateway.registry.pool.used, 0);
 	finish(h);
 }
 
@@ -255,7 +255,7 @@ Test(life_cycle, a_client_that_leaves_says_bye)
 	cr_assert_eq(gateway_count(h, STATS_rx_bye), 1);
 	cr_assert_eq(gateway_count(h, STATS_sessions_ended), 1);
 	cr_assert_eq(h->gateway.role.active, 0);
-	cr_assert_eq(h->gateway.pool.used, 0);
+	cr_assert_eq(h->gateway.registry.pool.used, 0);
 	finish(h);
 }
 
@@ -376,7 +376,7 @@ Test(life_cycle, a_client_that_restarts_gets_the_same_address_and_the_old_sessio
 	cr_assert_eq(weather->kept_count, 1);
 	cr_assert_eq(wire_session_id(weather->kept[0].message.data), id, "BYE names the old session");
 	cr_assert_eq(gateway_count(h, STATS_sessions_ended), 1);
-	cr_assert_eq(h->gateway.pool.used, 1);
+	cr_assert_eq(h->gateway.registry.pool.used, 1);
 	cr_assert(pings(h));
 	weather_free(weather);
 	finish(h);
@@ -407,7 +407,7 @@ Test(life_cycle, silence_for_session_timeout_ends_the_session_at_the_gateway)
 	cr_assert_eq(h->gateway.role.active, 1);
 	harness_advance(h, NS_PER_S + WORKER_TICK_NS);
 	cr_assert_eq(h->gateway.role.active, 0);
-	cr_assert_eq(h->gateway.pool.used, 0);
+	cr_assert_eq(h->gateway.registry.pool.used, 0);
 	cr_assert_eq(h->clients[0].seen.bye_reason, WIRE_BYE_TIMED_OUT);
 	cr_assert(harness_wait(h, 0, CLIENT_UP, 2 * NS_PER_S), "the client is back after about 1 s");
 	finish(h);

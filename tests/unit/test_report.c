@@ -66,7 +66,7 @@ Test(report, status_sums_the_threads_to_the_packet)
 	json_t *status = report_status(&source);
 
 	cr_assert_eq(at(status, "counters", "udp_rx_packets"), 15);
-	const json_t *workers = json_object_get(status, "workers");
+	const json_t *workers = json_object_get(status, "threads");
 	cr_assert_eq(json_array_size(workers), 2, "a thread without counters is none");
 	cr_assert_eq(at(json_array_get(workers, 0), "counters", "udp_rx_packets"), 10);
 	cr_assert_eq(json_integer_value(json_object_get(json_array_get(workers, 0), "cpu")), 3);

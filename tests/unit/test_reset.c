@@ -54,7 +54,7 @@ Test(reset, is_off_when_the_operator_says_so)
 Test(reset, answers_data_and_keepalive_of_right_length_only)
 {
 	struct harness *h = START_UP(.reset = true);
-	uint32_t unknown = harness_gateway_session(h, 0)->id + 2 * (h->gateway.node.worker->table.mask + 1);
+	uint32_t unknown = harness_gateway_session(h, 0)->id + 2 * (h->gateway.registry.table.sharding.slot_mask + 1);
 	uint64_t sent = 0;
 	for (unsigned type = 0; type < 16; type++) {
 		for (uint32_t length = WIRE_SMALLEST; length < 40; length++) {
@@ -93,7 +93,7 @@ Test(reset, is_not_sent_for_a_session_in_any_state)
 Test(reset, has_a_limited_rate)
 {
 	struct harness *h = START_UP(.reset = true);
-	uint32_t unknown = harness_gateway_session(h, 0)->id + 2 * (h->gateway.node.worker->table.mask + 1);
+	uint32_t unknown = harness_gateway_session(h, 0)->id + 2 * (h->gateway.registry.table.sharding.slot_mask + 1);
 	uint8_t message[40] = {0};
 	for (unsigned i = 0; i < 700; i++) {
 		wire_header(message, 1, WIRE_DATA, unknown + i);

@@ -107,7 +107,7 @@ Test(stage, samples_the_first_batch_and_then_one_in_interval)
 	} cases[] = {{0, 100, 0}, {1, 100, 100}, {2, 5, 3}, {64, 1, 1}, {64, 64, 1}, {64, 65, 2}, {64, 640, 10}};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		static struct stage_recorder recorder;
-		stage_recorder_init(&recorder, cases[i].interval);
+		stage_recorder_init(&recorder, cases[i].interval, NS_PER_S);
 		run_batches(&recorder, cases[i].batches);
 		uint64_t expected = SHARDTUN_PROFILE ? cases[i].sampled : 0;
 		cr_assert_eq(stage_count(&recorder, STAGE_UDP_RECV), expected, "case %zu", i);
@@ -120,7 +120,7 @@ Test(stage, samples_the_first_batch_and_then_one_in_interval)
 Test(stage, laps_add_up_to_at_most_the_residence)
 {
 	static struct stage_recorder recorder;
-	stage_recorder_init(&recorder, 1);
+	stage_recorder_init(&recorder, 1, NS_PER_S);
 	run_batches(&recorder, 1000);
 	struct histogram_sum laps = {0}, whole = {0};
 	histogram_merge(&laps, &recorder.histograms[STAGE_UDP_RECV]);
@@ -133,7 +133,7 @@ Test(stage, laps_add_up_to_at_most_the_residence)
 Test(stage, items_handled_at_once_count_one_by_one)
 {
 	static struct stage_recorder recorder;
-	stage_recorder_init(&recorder, 1);
+	stage_recorder_init(&recorder, 1, NS_PER_S);
 	stage_begin(&recorder);
 	stage_lap_many(&recorder, STAGE_OPEN, 30);
 	stage_end(&recorder, STAGE_RESIDENCE_UP);
@@ -148,7 +148,7 @@ Test(stage, items_handled_at_once_count_one_by_one)
 Test(stage, cancelled_batch_is_sampled_again)
 {
 	static struct stage_recorder recorder;
-	stage_recorder_init(&recorder, 64);
+	stage_recorder_init(&recorder, 64, NS_PER_S);
 	stage_begin(&recorder);
 	stage_cancel(&recorder);
 	stage_lap(&recorder, STAGE_OPEN);
@@ -160,9 +160,9 @@ Test(stage, cancelled_batch_is_sampled_again)
 Test(stage, initialising_again_forgets_everything)
 {
 	static struct stage_recorder recorder;
-	stage_recorder_init(&recorder, 1);
+	stage_recorder_init(&recorder, 1, NS_PER_S);
 	run_batches(&recorder, 10);
-	stage_recorder_init(&recorder, 64);
+	stage_recorder_init(&recorder, 64, NS_PER_S);
 	cr_assert_eq(stage_count(&recorder, STAGE_UDP_RECV), 0);
 	cr_assert_eq(recorder.interval, 64);
 }

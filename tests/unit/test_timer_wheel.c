@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "workers/timer_wheel.h"
+#include "core/base/timer_wheel.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

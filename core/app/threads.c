@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/app/threads.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/base/clock.h"
+#include "core/base/log.h"
+#include "core/base/rcu.h"
+
+int threads_init(struct threads *threads, struct error *error)
+{
+	*threads = (struct threads){.exit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+	if (threads->exit_fd < 0)
+		return error_set(error, -errno, "threads: eventfd: %s", strerror(errno));
+	return 0;
+}
+
+void threads_deinit(struct threads *threads)
+{
+	free(threads->list);
+	if (threads->exit_fd >= 0)
+		close(threads->exit_fd);
+	*threads = (struct threads){.exit_fd = -1};
+}
+
+/* A thread that cannot be placed runs all the same, only slower. */
+static void settle(const struct thread_params *params)
+{
+	thread_set_name(params->name);
+	int result = params->cpu != CPU_FLOATS ? cpu_pin(params->cpu) : 0;
+	if (result != 0)
+		log_warning("%s: cannot be pinned to CPU %d: %s", params->name, params->cpu, strerror(-result));
+	if (params->nice != 0)
+		(void)thread_set_nice(params->nice);
+}
+
+static void *thread_main(void *argument)
+{
+	/* The list may move while we run: what is needed is copied. */
+	struct thread thread = *(struct thread *)argument;
+	free(argument);
+	settle(&thread.params);
+	rcu_join();
+	thread.params.run(thread.params.object);
+	rcu_leave();
+	if (thread.params.failure != NULL) {
+		uint64_t one = 1;
+		ssize_t written = write(thread.exit_fd, &one, sizeof one);
+		(void)written;
+	}
+	return NULL;
+}
+
+static struct thread *add(struct threads *threads)
+{
+	if (threads->count == threads->room) {
+		size_t room = threads->room != 0 ? threads->room * 2 : 8;
+		struct thread *list = realloc(threads->list, room * sizeof *list);
+		if (list == NULL)
+			return NULL;
+		threads->list = list;
+		threads->room = room;
+	}
+	return &threads->list[threads->count];
+}
+
+int threads_start(struct threads *threads, const struct thread_params *params, struct error *error)
+{
+	struct thread *thread = add(threads);
+	struct thread *copy = malloc(sizeof *copy);
+	if (thread == NULL || copy == NULL) {
+		free(copy);
+		return error_set(error, -ENOMEM, "%s: out of memory", params->name);
+	}
+	*thread = (struct thread){.params = *params, .exit_fd = threads->exit_fd};
+	*copy = *thread;
+	int failure = pthread_create(&thread->id, NULL, thread_main, copy);
+	if (failure != 0) {
+		free(copy);
+		return error_set(error, -failure, "thread '%s': %s", params->name, strerror(failure));
+	}
+	thread->running = true;
+	threads->count++;
+	return 0;
+}
+
+void threads_stop(struct threads *threads)
+{
+	for (size_t i = threads->count; i-- > 0;) {
+		struct thread *thread = &threads->list[i];
+		if (!thread->running)
+			continue;
+		thread->params.stop(thread->params.object);
+		(void)pthread_join(thread->id, NULL);
+		thread->running = false;
+	}
+}
+
+static uint64_t cpu_time(const struct thread *thread)
+{
+	clockid_t clock;
+	struct timespec spent;
+	if (!thread->running || pthread_getcpuclockid(thread->id, &clock) != 0 || clock_gettime(clock, &spent) != 0)
+		return thread->cpu_time; /* it ended */
+	return (uint64_t)spent.tv_sec * NS_PER_S + (uint64_t)spent.tv_nsec;
+}
+
+void threads_measure(struct threads *threads, uint64_t now)
+{
+	uint64_t passed = now - threads->measured;
+	if (passed == 0)
+		return;
+	for (size_t i = 0; i < threads->count; i++) {
+		struct thread *thread = &threads->list[i];
+		uint64_t spent = cpu_time(thread);
+		thread->load = (double)(spent - thread->cpu_time) / (double)passed;
+		thread->cpu_time = spent;
+	}
+	threads->measured = now;
+}
+
+int threads_failure(const struct threads *threads)
+{
+	int failure = 0;
+	for (size_t i = 0; i < threads->count && failure == 0; i++) {
+		const _Atomic int *word = threads->list[i].params.failure;
+		failure = word != NULL ? atomic_load_explicit(word, memory_order_relaxed) : 0;
+	}
+	return failure;
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The threads of a tunnel besides the control thread, which owns this list: started in order, stopped in mirror order,
+ * each with its name, CPU and load. */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/base/cpu.h"
+#include "core/base/error.h"
+#include "perf/record/stage.h"
+#include "perf/record/stats.h"
+
+struct thread_params {
+	char name[24]; /* "worker 0"; the kernel shows 15 characters */
+	int cpu;       /* to be pinned to, or CPU_FLOATS */
+	int nice;      /* 0, or more modest */
+	void (*run)(void *object);
+	void (*stop)(void *object); /* ends run(); any thread */
+	void *object;
+	const struct stats *stats;
+	const struct stage_recorder *stages;
+	const _Atomic int *failure; /* why it ended by itself: negative errno; NULL: it does not */
+};
+
+struct thread {
+	struct thread_params params;
+	int exit_fd; /* of the list */
+	pthread_t id;
+	bool running;
+	uint64_t cpu_time; /* ns, when the load was last measured */
+	double load;	   /* part of a CPU in the last second */
+};
+
+struct threads {
+	struct thread *list;
+	size_t count, room;
+	int exit_fd;	   /* readable when a thread ended by itself */
+	uint64_t measured; /* monotonic ns */
+};
+
+int threads_init(struct threads *threads, struct error *error);
+void threads_deinit(struct threads *threads);
+
+/* Starts one more, registered for RCU. All signals are blocked by then. */
+int threads_start(struct threads *threads, const struct thread_params *params, struct error *error);
+
+/* Stops and joins them, the youngest first; the list stays for reports. */
+void threads_stop(struct threads *threads);
+
+/* Measures the load since the last time. Now and then. */
+void threads_measure(struct threads *threads, uint64_t now);
+
+/* The first failure among those that ended by themselves, or 0. */
+int threads_failure(const struct threads *threads);

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The harness's gateway: workers, handshake threads and TUN reader as core/app/gateway_threads.c puts them together,
+ * over links instead of sockets. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/harness/inside.h"
+
+enum { COPIES = 64 };
+
+static struct node *worker_node(struct gateway_node *gateway, unsigned i)
+{
+	return i == 0 ? &gateway->node : &gateway->others[i - 1];
+}
+
+static struct gateway_role *worker_role(struct gateway_node *gateway, unsigned i)
+{
+	return i == 0 ? &gateway->role : &gateway->other_roles[i - 1];
+}
+
+struct worker *harness_gateway_worker(struct harness *h, unsigned index)
+{
+	return worker_node(&h->gateway, index)->worker;
+}
+
+/* --- links and ciphers: once ----------------------------------------------------------------------------------------
+ */
+
+void gateway_open(struct harness *h)
+{
+	struct gateway_node *gateway = &h->gateway;
+	const struct harness_options *options = &h->options;
+	must(options->workers <= HARNESS_WORKERS && options->handshakers <= HARNESS_HANDSHAKERS, "too many threads");
+	gateway->group[0] = &gateway->node.link;
+	for (unsigned i = 1; i < options->workers; i++) {
+		struct node *node = &gateway->others[i - 1];
+		must(link_open_member(&node->link, &h->network, h->gateway_address) == 0, "link");
+		node->tun = gateway->node.tun;
+		node->tun.other = -1; /* frames are taken from the first one */
+		node_settings(node, h);
+		gateway->group[i] = &node->link;
+	}
+	for (unsigned i = 0; i < options->handshakers; i++) {
+		struct node *node = &gateway->handshakes[i].node;
+		must(link_open_member(&node->link, &h->network, h->gateway_address) == 0, "link");
+		node_settings(node, h);
+		gateway->group[options->workers + i] = &node->link;
+	}
+	gateway->links = (struct link_group){&gateway->handover.steering, gateway->group};
+	gateway->node.link.group = &gateway->links;
+	cookie_jar_init(&gateway->jar);
+	reset_secret_init(&gateway->reset_secret, gateway->identity.keys.private_key);
+}
+
+void gateway_close(struct harness *h)
+{
+	for (unsigned i = 1; i < h->options.workers; i++) {
+		udp_close(&h->gateway.others[i - 1].link.base);
+		node_close_engine(&h->gateway.others[i - 1]);
+	}
+	for (unsigned i = 0; i < h->options.handshakers; i++) {
+		udp_close(&h->gateway.handshakes[i].node.link.base);
+		node_close_engine(&h->gateway.handshakes[i].node);
+	}
+}
+
+/* --- starting
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static void start_registry(struct harness *h)
+{
+	const struct harness_options *options = &h->options;
+	struct ip_prefix own[2];
+	must(ip_prefix_parse(options->address4, &own[0]) && ip_prefix_parse(options->address6, &own[1]), "addresses");
+	struct registry_params params = {.addresses = own,
+					 .address_count = ARRAY_SIZE(own),
+					 .max_sessions = options->max_sessions,
+					 .workers = options->workers,
+					 .expected_peers = options->listed};
+	must(registry_init(&h->gateway.registry, &params, NULL) == 0, "registry");
+	for (size_t i = 0; i < options->listed; i++) {
+		uint8_t psk[KEY_SIZE];
+		harness_psk(psk, (uint32_t)i);
+		struct registry_peer peer = {.public_key = h->clients[i].identity.keys.public_key,
+					     .preshared_key = psk};
+		must(registry_add_peer(&h->gateway.registry, &peer, NULL) == 0, "peer");
+	}
+}
+
+static void start_worker(struct harness *h, unsigned i)
+{
+	struct gateway_node *gateway = &h->gateway;
+	struct node *node = worker_node(gateway, i);
+	*worker_role(gateway, i) = (struct gateway_role){
+		.registry = &gateway->registry,
+		.reset_secret = h->options.reset ? &gateway->reset_secret : NULL,
+		.session_timeout = h->options.session_timeout,
+		.client_to_client = h->options.client_to_client,
+		.share = h->options.workers,
+	};
+	gateway->copies[i] = copy_ring_new(COPIES, UDP_MESSAGE_MAX, NULL);
+	must(gateway->copies[i] != NULL, "copies");
+	struct worker_params params = {
+		.index = i,
+		.role = &gateway_worker_role,
+		.role_state = worker_role(gateway, i),
+		.table = &gateway->registry.table,
+		.handover = &gateway->handover,
+		.copies = gateway->copies[i],
+		.sources = h->options.reader ? 1 : 0,
+	};
+	node_start(node, &params);
+	gateway->inboxes[i] = &node->worker->inbox;
+	gateway->wakers[i] = &node->worker->waker;
+	gateway->targets[i] = (struct handover_target){gateway->copies[i], gateway->wakers[i]};
+}
+
+static void start_reader(struct harness *h)
+{
+	struct gateway_node *gateway = &h->gateway;
+	struct tun_reader_params params = {
+		.tun = &gateway->node.tun.queue,
+		.clock = gateway->node.clock,
+		.registry = &gateway->registry,
+		.wakers = gateway->wakers,
+		.stage_sampling = gateway->node.stage_sampling,
+		.ticks_per_second = NS_PER_S,
+	};
+	gateway->reader = tun_reader_new(&params, NULL);
+	must(gateway->reader != NULL, "TUN reader");
+	for (unsigned i = 0; i < h->options.workers; i++)
+		worker_set_source(worker_node(gateway, i)->worker, 0, frame_pool_ring(gateway->reader->pool, i),
+				  &gateway->reader->busy);
+}
+
+static void start_handshaker(struct harness *h, unsigned i)
+{
+	struct gateway_node *gateway = &h->gateway;
+	struct handshake_node *handshake = &gateway->handshakes[i];
+	handshake->copies = copy_ring_new(COPIES, UDP_MESSAGE_MAX, NULL);
+	must(handshake->copies != NULL, "copies");
+	struct handshaker_params params = {
+		.common = &gateway->common,
+		.udp = &handshake->node.link.base,
+		.aead = node_engine(&handshake->node),
+		.clock = handshake->node.clock,
+		.handover = &gateway->handover,
+		.copies = handshake->copies,
+		.stage_sampling = handshake->node.stage_sampling,
+		.ticks_per_second = NS_PER_S,
+	};
+	handshake->handshaker = handshaker_new(&params, NULL);
+	must(handshake->handshaker != NULL, "handshake thread");
+	gateway->targets[h->options.workers + i] = (struct handover_target){handshake->copies,
+									    &handshake->handshaker->waker};
+}
+
+/* The node of the first worker counts for all. */
+static void collect_stats(struct harness *h)
+{
+	struct node *node = &h->gateway.node;
+	for (unsigned i = 1; i < h->options.workers; i++)
+		node->stats[node->stats_count++] = &h->gateway.others[i - 1].worker->stats;
+	for (unsigned i = 0; i < h->options.handshakers; i++)
+		node->stats[node->stats_count++] = &h->gateway.handshakes[i].handshaker->stats;
+	if (h->gateway.reader != NULL)
+		node->stats[node->stats_count++] = &h->gateway.reader->stats;
+}
+
+void harness_start_gateway(struct harness *h)
+{
+	struct gateway_node *gateway = &h->gateway;
+	const struct harness_options *options = &h->options;
+	start_registry(h);
+	gateway->handover = (struct handover){
+		.steering = {.workers = options->workers,
+			     .handshakers = options->handshakers,
+			     .slot_mask = gateway->registry.table.sharding.slot_mask},
+		.table = &gateway->registry.table,
+		.targets = gateway->targets,
+	};
+	gateway->common = (struct handshaker_common){
+		.registry = &gateway->registry,
+		.identity = &gateway->identity,
+		.jar = &gateway->jar,
+		.reset_secret = &gateway->reset_secret,
+		.inboxes = gateway->inboxes,
+		.mtu = options->mtu,
+		.rekey_interval = options->rekey_interval,
+		.session_timeout = options->session_timeout,
+		.suites = options->suites,
+		.always_cookie = options->always_cookie,
+	};
+	for (unsigned i = 0; i < options->workers; i++)
+		start_worker(h, i);
+	if (options->reader)
+		start_reader(h);
+	for (unsigned i = 0; i < options->handshakers; i++)
+		start_handshaker(h, i);
+	collect_stats(h);
+}
+
+void harness_stop_gateway(struct harness *h, bool orderly)
+{
+	struct gateway_node *gateway = &h->gateway;
+	for (unsigned i = 0; i < h->options.handshakers; i++) {
+		handshaker_free(gateway->handshakes[i].handshaker);
+		copy_ring_free(gateway->handshakes[i].copies);
+		link_clear(&gateway->handshakes[i].node.link);
+	}
+	for (unsigned i = 0; i < h->options.workers; i++) {
+		node_stop(worker_node(gateway, i), orderly);
+		copy_ring_free(gateway->copies[i]);
+	}
+	tun_reader_free(gateway->reader);
+	gateway->reader = NULL;
+	registry_deinit(&gateway->registry);
+}
+
+/* --- running ---------------------------------------------------------------------------------------------------------
+ */
+
+bool gateway_turn(struct harness *h, bool *blocked)
+{
+	struct gateway_node *gateway = &h->gateway;
+	bool moved = false;
+	if (gateway->node.worker == NULL)
+		return false;
+	for (unsigned i = 1; i < h->options.workers; i++)
+		moved |= node_turn(&gateway->others[i - 1], blocked);
+	for (unsigned i = 0; i < h->options.handshakers; i++)
+		moved |= handshaker_turn(gateway->handshakes[i].handshaker) > 0;
+	if (gateway->reader != NULL)
+		moved |= tun_reader_turn(gateway->reader) > 0;
+	(void)registry_collect(&gateway->registry);
+	return moved;
+}
+
+/* --- looking ---------------------------------------------------------------------------------------------------------
+ */
+
+struct peer *harness_peer(struct harness *h, size_t client)
+{
+	return peers_find(&h->gateway.registry.peers, h->clients[client].identity.keys.public_key);
+}
+
+struct session *harness_gateway_session(struct harness *h, size_t client)
+{
+	const struct peer *peer = harness_peer(h, client);
+	if (peer == NULL)
+		return NULL;
+	/* The registry notices the confirmation with the peer's next handshake. */
+	return peer->pending != NULL && session_is_active(peer->pending) ? peer->pending : peer->active;
+}
+
+struct session *harness_pending_session(struct harness *h, size_t client)
+{
+	const struct peer *peer = harness_peer(h, client);
+	return peer != NULL && peer->pending != NULL && !session_is_active(peer->pending) ? peer->pending : NULL;
+}
+
+static uint32_t sum_of_workers(struct harness *h, size_t offset)
+{
+	uint32_t sum = 0;
+	for (unsigned i = 0; i < h->options.workers; i++)
+		sum += *(_Atomic uint32_t *)((char *)worker_role(&h->gateway, i) + offset);
+	return sum;
+}
+
+/* Sessions and addresses of the gateway, counted anew from the peers. */
+bool gateway_problem(struct harness *h)
+{
+	struct gateway_node *gateway = &h->gateway;
+	struct pool *pool = &gateway->registry.pool;
+	uint32_t active = 0, pending = 0, used = 0, sessions = 0;
+	uint8_t taken[1 << 16] = {0};
+	if (gateway->node.worker == NULL)
+		return false;
+	for (size_t i = 0; i < h->options.listed; i++) {
+		const struct session *of[] = {harness_gateway_session(h, i), harness_pending_session(h, i)};
+		active += of[0] != NULL;
+		pending += of[1] != NULL;
+		used += of[0] != NULL || of[1] != NULL;
+		if (of[0] != NULL && of[1] != NULL && of[0]->next != NULL) {
+			snprintf(h->problem, sizeof h->problem, "a peer has two pending handshakes");
+			return true;
+		}
+		for (size_t k = 0; k < ARRAY_SIZE(of); k++) {
+			if (of[k] == NULL || (k == 1 && of[0] != NULL && of[0]->pool_index == of[1]->pool_index))
+				continue;
+			if (of[k]->pool_index < sizeof taken && taken[of[k]->pool_index]++ != 0) {
+				snprintf(h->problem, sizeof h->problem, "address %u has two owners", of[k]->pool_index);
+				return true;
+			}
+		}
+		if (of[0] != NULL && pool_lookup(pool, 4, of[0]->inner4.address.bytes) != of[0]->id) {
+			snprintf(h->problem, sizeof h->problem, "an active session's address leads elsewhere");
+			return true;
+		}
+	}
+	for (unsigned i = 0; i < h->options.workers; i++)
+		sessions += worker_node(gateway, i)->worker->session_count;
+	uint32_t gauge_active = sum_of_workers(h, offsetof(struct gateway_role, active));
+	uint32_t gauge_pending = sum_of_workers(h, offsetof(struct gateway_role, pending));
+	if (pool->used != used)
+		snprintf(h->problem, sizeof h->problem, "pool: %u used, %u have an owner", pool->used, used);
+	else if (gauge_active != active || gauge_pending != pending)
+		snprintf(h->problem, sizeof h->problem, "gauges: %u active, %u pending, but %u and %u", gauge_active,
+			 gauge_pending, active, pending);
+	else if (sessions != active + pending)
+		snprintf(h->problem, sizeof h->problem, "%u sessions, but %u", sessions, active + pending);
+	else
+		return false;
+	return true;
+}

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+/* COOKIE at the client, from a gateway that is played by hand, and the timestamps of HELLO. core/PROTOCOL.md, 2. */
+#include "tests/harness/unit.h"
+
+TestSuite(client_cookie, .timeout = 60);
+
+static const uint8_t first_cookie[COOKIE_SIZE] = "the first cookie", second_cookie[COOKIE_SIZE] = "the second one..";
+
+/* A client that says HELLO to nobody; what it sends is kept. */
+static struct weather *unheard(struct harness *h)
+{
+	struct weather *weather = lose(h, 1 << WIRE_HELLO);
+	weather->keep = true;
+	harness_connect(h, 0);
+	harness_advance(h, WORKER_TICK_NS);
+	cr_assert_eq(weather->kept_count, 1);
+	return weather;
+}
+
+static const uint8_t *last_hello(const struct weather *weather)
+{
+	return weather->kept[weather->kept_count - 1].message.data;
+}
+
+static void write_cookie(const struct harness *h, const uint8_t *hello, const uint8_t cookie[COOKIE_SIZE],
+			 uint8_t message[WIRE_COOKIE_SIZE])
+{
+	static uint8_t nonce[COOKIE_NONCE_SIZE];
+	nonce[0]++;
+	handshake_write_cookie(&h->gateway.identity, hello, cookie, nonce, message);
+}
+
+static void deliver(struct harness *h, const uint8_t *message, uint32_t length)
+{
+	weather_forge(&h->clients[0].node, &h->gateway.node, message, length);
+	harness_pump(h);
+}
+
+/* The last HELLO is answered with COOKIE. */
+static void answer(struct harness *h, const struct weather *weather, const uint8_t cookie[COOKIE_SIZE])
+{
+	uint8_t message[WIRE_COOKIE_SIZE];
+	write_cookie(h, last_hello(weather), cookie, message);
+	deliver(h, message, sizeof message);
+}
+
+static struct wire_hello open_hello(const struct harness *h, const uint8_t *message)
+{
+	const struct handshake_identity *gateway = &h->gateway.identity;
+	struct handshake_responder responder;
+	struct wire_hello hello;
+	uint8_t client_key[KEY_SIZE], static_static[KEY_SIZE];
+	cr_assert(handshake_check_mac1(gateway, message));
+	cr_assert(handshake_read_static(&responder, gateway, message, client_key));
+	cr_assert(noise_dh(gateway->keys.private_key, client_key, static_static));
+	cr_assert(handshake_read_payload(&responder, static_static, message, &hello));
+	return hello;
+}
+
+/* Whether a HELLO carries this cookie as challenge and in mac2; NULL: none. */
+static bool carries(const struct harness *h, const uint8_t *message, const uint8_t cookie[COOKIE_SIZE])
+{
+	struct wire_hello hello = open_hello(h, message);
+	uint8_t mac2[MAC_SIZE] = {0}, none[COOKIE_SIZE] = {0};
+	if (cookie != NULL)
+		cookie_mac(mac2, cookie, message, WIRE_HELLO_MAC2);
+	return memcmp(message + WIRE_HELLO_MAC2, mac2, sizeof mac2) == 0 &&
+	       memcmp(hello.challenge, cookie != NULL ? cookie : none, COOKIE_SIZE) == 0;
+}
+
+/* Advances until the client says HELLO again; returns after how long. */
+static uint64_t next_hello(struct harness *h, const struct weather *weather)
+{
+	uint64_t start = h->clock.monotonic;
+	size_t before = weather->kept_count;
+	while (weather->kept_count == before) {
+		cr_assert_lt(h->clock.monotonic - start, 30 * NS_PER_S, "it is silent");
+		harness_advance(h, WORKER_TICK_NS);
+	}
+	return h->clock.monotonic - start;
+}
+
+Test(client_cookie, is_followed_at_once)
+{
+	struct harness *h = START(0);
+	struct weather *weather = unheard(h);
+	cr_assert(carries(h, last_hello(weather), NULL));
+	uint32_t magic = wire_magic(last_hello(weather));
+	answer(h, weather, first_cookie);
+	cr_assert_eq(weather->kept_count, 2, "without the clock having moved");
+	cr_assert(carries(h, last_hello(weather), first_cookie));
+	cr_assert_neq(wire_magic(last_hello(weather)), magic);
+	cr_assert_eq(client_count(h, STATS_rx_cookie), 1);
+	cr_assert_eq(client_count(h, STATS_rx_control), 1);
+	weather->lose = 0;
+	cr_assert(harness_wait(h, 0, CLIENT_UP, 2 * NS_PER_S));
+	cr_assert(carries(h, last_hello(weather), first_cookie));
+	weather_free(weather);
+	finish(h);
+}
+
+Test(client_cookie, that_answers_a_cookie_waits_for_its_time)
+{
+	struct harness *h = START(0);
+	struct weather *weather = unheard(h);
+	answer(h, weather, first_cookie);
+	answer(h, weather, second_cookie);
+	cr_assert_eq(weather->kept_count, 2);
+	cr_assert_eq(client_count(h, STATS_rx_cookie), 2);
+	uint64_t waited = next_hello(h, weather);
+	cr_assert_geq(waited, 3 * NS_PER_S / 4);
+	cr_assert_leq(waited, 5 * NS_PER_S / 4 + WORKER_TICK_NS);
+	cr_assert(carries(h, last_hello(weather), second_cookie), "the newest one");
+	weather_free(weather);
+	finish(h);
+}
+
+/* Somebody on the path answers everything: the client says HELLO little more often than into silence. */
+Test(client_cookie, does_not_make_a_client_send_without_end)
+{
+	struct harness *h = START(0);
+	struct weather *weather = unheard(h);
+	size_t answered = 0;
+	for (uint64_t time = 0; time < 600 * NS_PER_S; time += WORKER_TICK_NS) {
+		while (answered < weather->kept_count) {
+			answered = weather->kept_count;
+			answer(h, weather, first_cookie);
+		}
+		harness_advance(h, WORKER_TICK_NS);
+	}
+	/* 1, 2, 4, 8, then every 16 s ± 25 %; and one at once at the start. The cookie is always new enough. */
+	cr_assert_geq(weather->kept_count, 30);
+	cr_assert_leq(weather->kept_count, 60);
+	weather_free(weather);
+	finish(h);
+}
+
+Test(client_cookie, lets_the_intervals_start_anew)
+{
+	struct harness *h = START(0);
+	struct weather *weather = unheard(h);
+	while (next_hello(h, weather) < 12 * NS_PER_S) {
+	}
+	size_t before = weather->kept_count;
+	answer(h, weather, first_cookie);
+	cr_assert_eq(weather->kept_count, before + 1);
+	cr_assert_leq(next_hello(h, weather), 5 * NS_PER_S / 4 + WORKER_TICK_NS);
+	cr_assert_geq(next_hello(h, weather), 3 * NS_PER_S / 2);
+	weather_free(weather);
+	finish(h);
+}
+
+Test(client_cookie, is_kept_for_115_seconds)
+{
+	struct harness *h = START(0);
+	struct weather *weather = unheard(h);
+	answer(h, weather, first_cookie);
+	uint64_t made = h->clock.monotonic, age = 0, last = 0;
+	for (; age < COOKIE_KEEP_NS; last = age) {
+		(void)next_hello(h, weather);
+		age = h->clock.monotonic - made;
+		cr_assert(carries(h, last_hello(weather), age < COOKIE_KEEP_NS ? first_cookie : NULL), "after %llu s",
+			  age / NS_PER_S);
+	}
+	cr_assert_gt(last, COOKIE_KEEP_NS / 2, "it was seen with and without");
+	size_t before = weather->kept_count;
+	answer(h, weather, second_cookie);
+	cr_assert_eq(weather->kept_count, before + 1, "a new one is followed at once again");
+	cr_assert(carries(h, last_hello(weather), second_cookie));
+	weather_free(weather);
+	finish(h);
+}
+
+Test(client_cookie, goes_into_the_next_handshake_too)
+{
+	struct harness *h = START(0);
+	struct weather *weather = unheard(h);
+	answer(h, weather, first_cookie);
+	weather->lose = 0;
+	cr_assert(harness_wait(h, 0, CLIENT_UP, 2 * NS_PER_S));
+	size_t before = weather->kept_count;
+	uint8_t bye = WIRE_BYE_RESTARTING, message[64];
+	struct session *session = harness_gateway_session(h, 0);
+	uint32_t length = node_seal(&h->gateway.node, session, session->current, WIRE_BYE, &bye, 1, message);
+	deliver(h, message, length);
+	cr_assert(harness_wait(h, 0, CLIENT_UP, 5 * NS_PER_S));
+	cr_assert_gt(weather->kept_count, before);
+	cr_assert(carries(h, weather->kept[before].message.data, first_cookie));
+	weather_free(weather);
+	finish(h);
+}
+
+Test(client_cookie, of_one_gateway_is_not_shown_to_another)
+{
+	struct harness *h = START(0);
+	struct weather *weather = unheard(h);
+	answer(h, weather, first_cookie);
+	harness_connect(h, 0); /* resolved again, to the same address */
+	(void)next_hello(h, weather);
+	cr_assert(carries(h, last_hello(weather), first_cookie));
+
+	struct client_target *target = malloc(sizeof *target);
+	cr_assert_not_null(target);
+	*target = (struct client_target){.remote = network_address("192.0.2.99", HARNESS_PORT), .mtu = HARNESS_MTU};
+	free(mailbox_post(&h->clients[0].role.targets, target));
+	(void)next_hello(h, weather);
+	cr_assert(carries(h, last_hello(weather), NULL));
+	weather_free(weather);
+	finish(h);
+}
+
+/* The HELLO that was answered with COOKIE is still the latest, so its WELCOME counts. */
+Test(client_cookie, does_not_undo_a_hello)
+{
+	struct harness *h = START(0);
+	struct weather *weather = unheard(h);
+	answer(h, weather, first_cookie);
+	answer(h, weather, second_cookie);
+	weather_replay(weather, weather->kept_count - 1);
+	harness_pump(h);
+	cr_assert_eq(h->clients[0].role.state, CLIENT_UP);
+	cr_assert(pings(h));
+	weather_free(weather);
+	finish(h);
+}
+
+Test(client_cookie, that_is_forged_changes_nothing)
+{
+	struct harness *h = START(0);
+	struct weather *weather = unheard(h);
+	const struct node *client = &h->clients[0].node;
+	uint8_t message[WIRE_COOKIE_SIZE + 1] = {0};
+	write_cookie(h, last_hello(weather), first_cookie, message);
+	for (unsigned bit = 8; bit < 8 * WIRE_COOKIE_SIZE; bit++) {
+		message[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		deliver(h, message, WIRE_COOKIE_SIZE);
+		message[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+	uint64_t magic = 32;
+	cr_assert_eq(node_drops(client, DROP_UNEXPECTED), magic);
+	cr_assert_eq(node_drops(client, DROP_HANDSHAKE_FORGED), 8 * WIRE_COOKIE_SIZE - 8 - magic);
+	deliver(h, message, WIRE_COOKIE_SIZE - 1);
+	cr_assert_eq(node_drops(client, DROP_RUNT), 1);
+	deliver(h, message, WIRE_COOKIE_SIZE + 1);
+	cr_assert_eq(node_drops(client, DROP_OVERSIZED), 1);
+	message[0] = 0x27;
+	deliver(h, message, WIRE_COOKIE_SIZE);
+	cr_assert_eq(node_drops(client, DROP_VERSION), 1);
+	cr_assert_eq(client_count(h, STATS_rx_cookie), 0);
+	cr_assert_eq(weather->kept_count, 1);
+	(void)next_hello(h, weather);
+	cr_assert(carries(h, last_hello(weather), NULL));
+
+	message[0] = 0x17;
+	deliver(h, message, WIRE_COOKIE_SIZE);
+	cr_assert_eq(node_drops(client, DROP_UNEXPECTED), magic + 1, "a right one for the HELLO before");
+	cr_assert_eq(weather->kept_count, 2);
+	weather_free(weather);
+	finish(h);
+}
+
+Test(client_cookie, is_unexpected_where_no_hello_waits)
+{
+	struct harness *h = START(0);
+	const struct node *client = &h->clients[0].node;
+	uint8_t message[WIRE_COOKIE_SIZE] = {0x17};
+	deliver(h, message, sizeof message);
+	cr_assert_eq(node_drops(client, DROP_UNEXPECTED), 1, "it has said none");
+
+	struct weather *weather = unheard(h);
+	write_cookie(h, last_hello(weather), first_cookie, message);
+	weather_replay(weather, 0);
+	harness_pump(h);
+	cr_assert_eq(h->clients[0].role.state, CLIENT_UP);
+	deliver(h, message, sizeof message);
+	cr_assert_eq(node_drops(client, DROP_UNEXPECTED), 2, "WELCOME came");
+
+	/* Between BYE and the next HELLO nothing is remembered of the last one: zeros do not answer it. */
+	static const uint8_t nothing[WIRE_HELLO_SIZE];
+	uint8_t bye = WIRE_BYE_REMOVED, sealed[64];
+	struct session *session = harness_gateway_session(h, 0);
+	deliver(h, sealed, node_seal(&h->gateway.node, session, session->current, WIRE_BYE, &bye, 1, sealed));
+	cr_assert_eq(h->clients[0].role.state, CLIENT_HANDSHAKE);
+	write_cookie(h, nothing, first_cookie, message);
+	deliver(h, message, sizeof message);
+	cr_assert_eq(node_drops(client, DROP_UNEXPECTED), 3);
+	cr_assert_eq(client_count(h, STATS_rx_cookie), 0);
+	cr_assert_eq(client_count(h, STATS_tx_hello), 1);
+	weather_free(weather);
+	finish(h);
+}
+
+/* --- timestamps ------------------------------------------------------------------------------------------------------
+ */
+
+Test(client_cookie, timestamps_rise_while_the_clock_jumps)
+{
+	struct harness *h = START(0);
+	static const uint64_t years[] = {1970, 2106, 2027, 1970, 2027, 2200};
+	uint8_t newest[WIRE_TIMESTAMP_SIZE];
+	struct weather *weather = unheard(h);
+	memcpy(newest, open_hello(h, last_hello(weather)).timestamp, sizeof newest);
+	for (size_t i = 0; i < ARRAY_SIZE(years); i++) {
+		h->clock.wall = (years[i] - 1970) * 365 * 86400 * NS_PER_S;
+		(void)next_hello(h, weather);
+		struct wire_hello hello = open_hello(h, last_hello(weather));
+		cr_assert_gt(memcmp(hello.timestamp, newest, sizeof newest), 0, "%lu", years[i]);
+		memcpy(newest, hello.timestamp, sizeof newest);
+	}
+	uint8_t now[WIRE_TIMESTAMP_SIZE];
+	wire_timestamp(now, h->clock.wall);
+	cr_assert_arr_eq(newest, now, sizeof now, "a clock that moves on is believed");
+	weather_free(weather);
+	finish(h);
+}
+
+Test(client_cookie, a_clock_that_is_put_back_needs_none)
+{
+	struct harness *h = START(0);
+	uint64_t right = h->clock.wall;
+	h->clock.wall = 136ull * 365 * 86400 * NS_PER_S;
+	cr_assert(harness_up(h));
+	h->clock.wall = right;
+	for (unsigned second = 0; second < 250; second++) {
+		cr_assert(pings(h));
+		harness_advance(h, NS_PER_S);
+	}
+	cr_assert_geq(client_count(h, STATS_rekeys), 1);
+	cr_assert_eq(client_count(h, STATS_rx_cookie), 0);
+	finish(h);
+}

@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "workers/handshaker.h"
+
+#include <sodium.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+enum {
+	HANDSHAKER_MESSAGES = 16, /* of a batch: trains or single datagrams */
+	HANDSHAKER_COPIES = 16,	  /* of a turn */
+	HANDSHAKER_SOURCES = 16384,
+	HANDSHAKER_BACK_OFF_S = 60, /* later than they would, clients renew keys when we are short of time */
+};
+#define HANDSHAKER_LOAD_NS NS_PER_S /* how long load is remembered */
+
+/* One HELLO on its way through the checks. */
+struct hello {
+	const uint8_t *message;
+	const struct endpoint *from;
+	struct handshake_responder responder; /* holds copies of our keys */
+	struct peer *peer;
+	struct wire_hello payload;
+	uint8_t suite;
+	struct registry_grant grant;
+};
+
+/* --- COOKIE ----------------------------------------------------------------------------------------------------------
+ */
+
+static void send_cookie(struct handshaker *h, const struct hello *hello)
+{
+	const struct handshaker_common *common = h->params.common;
+	const struct sockaddr_in6 *remote = &hello->from->remote;
+	if (!token_bucket_take(&h->cookies, h->now))
+		return;
+	uint8_t cookie[COOKIE_SIZE], nonce[COOKIE_NONCE_SIZE], message[WIRE_COOKIE_SIZE];
+	cookie_make(common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now, cookie);
+	randombytes_buf(nonce, sizeof nonce);
+	handshake_write_cookie(common->identity, hello->message, cookie, nonce, message);
+	struct udp_message out = {.data = message, .length = sizeof message, .endpoint = *hello->from};
+	stats_add(&h->stats, udp_tx_calls, 1);
+	if (h->params.udp->ops->send(h->params.udp, &out, 1) != 1)
+		return; /* the next HELLO gets one */
+	stats_add(&h->stats, tx_cookie, 1);
+	stats_add(&h->stats, udp_tx_packets, 1);
+	stats_add(&h->stats, udp_tx_bytes, sizeof message);
+	stats_add(&h->stats, udp_tx_control, 1);
+}
+
+static bool source_proven(const struct handshaker *h, const struct hello *hello)
+{
+	const struct sockaddr_in6 *remote = &hello->from->remote;
+	return handshake_check_mac2(h->params.common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now,
+				    hello->message);
+}
+
+static bool challenge_valid(const struct handshaker *h, const struct hello *hello)
+{
+	const struct sockaddr_in6 *remote = &hello->from->remote;
+	return cookie_valid(h->params.common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now,
+			    hello->payload.challenge);
+}
+
+static bool under_load(const struct handshaker *h)
+{
+	return h->params.common->always_cookie || h->now < h->load_until;
+}
+
+/* --- WELCOME ---------------------------------------------------------------------------------------------------------
+ */
+
+static uint8_t choose_suite(const struct handshaker *h, const struct wire_hello *payload)
+{
+	for (size_t i = 0; i < WIRE_SUITES_MAX; i++) {
+		uint8_t suite = payload->suites[i];
+		if (suite != 0 && suite < 32 && (h->params.common->suites & 1u << suite) != 0 &&
+		    aead_engine_suite(h->params.aead, suite) != NULL)
+			return suite;
+	}
+	return 0;
+}
+
+static void fill_welcome(const struct handshaker *h, const struct hello *hello, struct wire_welcome *welcome)
+{
+	const struct handshaker_common *common = h->params.common;
+	uint16_t mtu = hello->payload.mtu < common->mtu ? hello->payload.mtu : common->mtu;
+	*welcome = (struct wire_welcome){
+		.session_id = hello->grant.session_id,
+		.suite = hello->suite,
+		.epoch = hello->grant.epoch,
+		.mtu = mtu < WIRE_MTU_MIN ? WIRE_MTU_MIN : mtu,
+		.back_off = under_load(h) ? HANDSHAKER_BACK_OFF_S : 0,
+		.rekey_interval = common->rekey_interval,
+		.session_timeout = common->session_timeout,
+		.address4 = hello->grant.address4,
+		.address6 = hello->grant.address6,
+		.gateway4 = common->registry->pool.gateway4.address,
+		.gateway6 = common->registry->pool.gateway6.address,
+	};
+	reset_token(common->reset_secret, welcome->session_id, welcome->reset_token);
+}
+
+/* The keys and the message that tells the client of them, for the session's worker. NULL: no memory, or a key of the
+ * client's is no point of the curve. */
+static struct inbox_message *make_install(struct handshaker *h, struct hello *hello)
+{
+	struct inbox_message *message = calloc(1, sizeof *message);
+	if (message == NULL)
+		return NULL;
+	struct wire_welcome welcome;
+	struct noise_keys secrets;
+	uint8_t ephemeral[KEY_SIZE];
+	fill_welcome(h, hello, &welcome);
+	randombytes_buf(ephemeral, sizeof ephemeral);
+	size_t length = handshake_write_welcome(&hello->responder, hello->peer->preshared_key, &welcome, ephemeral,
+						message->install.welcome, &secrets);
+	struct transport_key *key = NULL;
+	if (length != 0)
+		key = transport_key_new(h->params.aead, hello->suite, welcome.epoch, &secrets, TRANSPORT_GATEWAY,
+					h->now);
+	sodium_memzero(ephemeral, sizeof ephemeral);
+	sodium_memzero(&secrets, sizeof secrets);
+	if (key == NULL) {
+		free(message);
+		return NULL;
+	}
+	message->kind = INBOX_INSTALL;
+	message->session_id = hello->grant.session_id;
+	message->install.made = hello->grant.made;
+	message->install.key = key;
+	message->install.order = hello->grant.order;
+	message->install.cancels = hello->grant.cancels;
+	message->install.mtu = welcome.mtu;
+	message->install.from = *hello->from;
+	message->install.welcome_length = (uint32_t)length;
+	return message;
+}
+
+/* --- HELLO -----------------------------------------------------------------------------------------------------------
+ */
+
+static enum drop_reason begin(struct handshaker *h, struct hello *hello)
+{
+	struct registry_request request = {
+		.session_id = wire_session_id(hello->message), .hello = &hello->payload, .now = h->now};
+	enum drop_reason reason = registry_begin(h->params.common->registry, hello->peer, &request, &hello->grant);
+	if (reason != DROP_STALE)
+		return reason;
+	/* A client whose clock is wrong: what it was sent just now proves that it is there now. */
+	if (!challenge_valid(h, hello)) {
+		send_cookie(h, hello);
+		return DROP_STALE;
+	}
+	request.proven = true;
+	return registry_begin(h->params.common->registry, hello->peer, &request, &hello->grant);
+}
+
+/* From the cheapest check to the dearest, and nothing has an effect before the payload was authenticated. */
+static enum drop_reason check(struct handshaker *h, struct hello *hello)
+{
+	const struct handshaker_common *common = h->params.common;
+	uint8_t client_key[KEY_SIZE], static_static[KEY_SIZE];
+	if (!handshake_check_mac1(common->identity, hello->message))
+		return DROP_MAC1;
+	bool proven = source_proven(h, hello);
+	if (under_load(h) && !proven) {
+		send_cookie(h, hello);
+		return DROP_COOKIE;
+	}
+	/* Whoever only claims an address takes nothing from its owner. */
+	if (proven && !rate_limiter_allow(&h->sources, hello->from->remote.sin6_addr.s6_addr, h->now))
+		return DROP_HELLO_RATE;
+	if (!handshake_read_static(&hello->responder, common->identity, hello->message, client_key))
+		return DROP_HANDSHAKE_FORGED;
+	hello->peer = peers_find(&common->registry->peers, client_key);
+	if (hello->peer == NULL)
+		return DROP_UNKNOWN_PEER;
+	bool opened = peer_static_static(hello->peer, common->identity->keys.private_key, static_static) &&
+		      handshake_read_payload(&hello->responder, static_static, hello->message, &hello->payload);
+	sodium_memzero(static_static, sizeof static_static);
+	if (!opened)
+		return DROP_HANDSHAKE_FORGED;
+	hello->suite = choose_suite(h, &hello->payload);
+	return hello->suite != 0 ? begin(h, hello) : DROP_NO_SUITE;
+}
+
+static enum drop_reason answer(struct handshaker *h, struct hello *hello)
+{
+	const struct registry *registry = h->params.common->registry;
+	struct inbox_message *message = make_install(h, hello);
+	if (message == NULL) {
+		registry_abandon(h->params.common->registry, &hello->grant);
+		return DROP_HANDSHAKE_FORGED;
+	}
+	stats_add(&h->stats, rx_hello, 1);
+	stats_add(&h->stats, rx_control, 1);
+	inbox_post(h->params.common->inboxes[session_shard(&registry->table.sharding, message->session_id)], message);
+	return DROP_NONE;
+}
+
+static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *from, const uint8_t *data,
+				   uint32_t length)
+{
+	if (length != WIRE_HELLO_SIZE)
+		return length < WIRE_HELLO_SIZE ? DROP_RUNT : DROP_OVERSIZED;
+	struct hello hello = {.message = data, .from = from};
+	stage_begin(&h->stages);
+	enum drop_reason reason = check(h, &hello);
+	if (reason == DROP_NONE)
+		reason = answer(h, &hello);
+	stage_lap(&h->stages, STAGE_HANDSHAKE);
+	sodium_memzero(&hello, sizeof hello);
+	return reason;
+}
+
+/* A batch that the kernel steered here by a HELLO may hold what belongs to others. */
+static void take_datagram(struct handshaker *h, const struct udp_message *train, const uint8_t *data, uint32_t length)
+{
+	enum drop_reason reason;
+	if (train->truncated)
+		reason = DROP_TRUNCATED;
+	else if (length < WIRE_SMALLEST)
+		reason = DROP_RUNT;
+	else if (wire_type(data) != WIRE_HELLO)
+		reason = handover_pass(h->params.handover, &train->endpoint, train->ecn, data, length);
+	else if (wire_high(data) != WIRE_VERSION)
+		reason = DROP_VERSION;
+	else
+		reason = take_hello(h, &train->endpoint, data, length);
+	if (reason != DROP_NONE)
+		stats_drop(&h->stats, reason, 1);
+}
+
+static void take_train(struct handshaker *h, const struct udp_message *train)
+{
+	uint32_t step = train->segment_size != 0 ? train->segment_size : train->length;
+	uint32_t datagrams = 0, at = 0;
+	do {
+		uint32_t length = train->length - at < step ? train->length - at : step;
+		take_datagram(h, train, train->data + at, length);
+		datagrams++;
+		at += step;
+	} while (at < train->length);
+	stats_add(&h->stats, udp_rx_packets, datagrams);
+	stats_add(&h->stats, udp_rx_bytes, train->length);
+}
+
+static size_t take_copies(struct handshaker *h)
+{
+	const struct udp_message *copy;
+	size_t count = 0;
+	for (; count < HANDSHAKER_COPIES && (copy = copy_ring_peek(h->params.copies, 0)) != NULL; count++) {
+		take_datagram(h, copy, copy->data, copy->length);
+		copy_ring_pop(h->params.copies, 1);
+	}
+	return count;
+}
+
+size_t handshaker_turn(struct handshaker *h)
+{
+	h->now = clock_monotonic(h->params.clock);
+	size_t work = take_copies(h);
+	int received = h->params.udp->ops->receive(h->params.udp, h->messages, HANDSHAKER_MESSAGES);
+	if (received > 0) {
+		stats_add(&h->stats, udp_rx_calls, 1);
+		for (int i = 0; i < received; i++)
+			take_train(h, &h->messages[i]);
+		work += (size_t)received;
+	}
+	if (received == HANDSHAKER_MESSAGES)
+		h->load_until = h->now + HANDSHAKER_LOAD_NS; /* they come faster than they are answered */
+	rcu_quiescent();
+	return work;
+}
+
+/* --- the thread ------------------------------------------------------------------------------------------------------
+ */
+
+static uint64_t cpu_time(void)
+{
+	struct timespec spent = {0};
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+	return (uint64_t)spent.tv_sec * NS_PER_S + (uint64_t)spent.tv_nsec;
+}
+
+static void wait_for_events(struct handshaker *h, int timeout)
+{
+	struct epoll_event events[2];
+	waker_prepare(&h->waker);
+	bool waiting = atomic_load_explicit(&h->stop, memory_order_relaxed) || !copy_ring_empty(h->params.copies);
+	bool woken = false;
+	if (!waiting) {
+		rcu_offline();
+		int ready = epoll_wait(h->epoll_fd, events, ARRAY_SIZE(events), timeout);
+		rcu_online();
+		for (int i = 0; i < ready; i++)
+			woken |= events[i].data.fd == h->waker.fd;
+	}
+	waker_done(&h->waker, woken);
+}
+
+/* Sleeps over the rest of a window in which the budget was used up: what comes meanwhile waits in the socket. */
+static void keep_to_budget(struct handshaker *h, uint64_t *window, uint64_t *spent)
+{
+	uint64_t now = clock_monotonic(h->params.clock);
+	if (now - *window < HANDSHAKER_WINDOW_NS) {
+		if (h->params.budget == 0 || cpu_time() - *spent < h->params.budget)
+			return;
+		uint64_t rest = HANDSHAKER_WINDOW_NS - (now - *window);
+		struct timespec pause = {.tv_nsec = (long)rest};
+		h->load_until = now + HANDSHAKER_LOAD_NS;
+		rcu_offline();
+		(void)nanosleep(&pause, NULL);
+		rcu_online();
+		now += rest;
+	}
+	*window = now;
+	*spent = cpu_time();
+}
+
+void handshaker_run(struct handshaker *h)
+{
+	uint64_t window = clock_monotonic(h->params.clock), spent = cpu_time();
+	while (!atomic_load_explicit(&h->stop, memory_order_acquire)) {
+		if (handshaker_turn(h) == 0)
+			wait_for_events(h, -1);
+		keep_to_budget(h, &window, &spent);
+	}
+}
+
+void handshaker_stop(struct handshaker *h)
+{
+	atomic_store_explicit(&h->stop, true, memory_order_release);
+	(void)waker_wake(&h->waker);
+}
+
+static int open_poll(struct handshaker *h)
+{
+	h->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (h->epoll_fd < 0)
+		return -errno;
+	int result = waker_init(&h->waker);
+	int fds[] = {h->waker.fd, h->params.udp->fd};
+	for (size_t i = 0; result == 0 && i < ARRAY_SIZE(fds); i++) {
+		struct epoll_event event = {.events = EPOLLIN, .data.fd = fds[i]};
+		result = epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, fds[i], &event) == 0 ? 0 : -errno;
+	}
+	return result;
+}
+
+static int open_buffers(struct handshaker *h)
+{
+	h->messages = calloc(HANDSHAKER_MESSAGES, sizeof *h->messages);
+	h->buffers = malloc((size_t)HANDSHAKER_MESSAGES * UDP_MESSAGE_MAX);
+	if (h->messages == NULL || h->buffers == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < HANDSHAKER_MESSAGES; i++)
+		h->messages[i].data = h->buffers + i * UDP_MESSAGE_MAX;
+	return 0;
+}
+
+struct handshaker *handshaker_new(const struct handshaker_params *params, struct error *error)
+{
+	struct handshaker *h = aligned_alloc(CACHE_LINE, sizeof *h);
+	if (h == NULL) {
+		error_set(error, -ENOMEM, "handshake thread: out of memory");
+		return NULL;
+	}
+	memset(h, 0, sizeof *h);
+	h->params = *params;
+	h->epoll_fd = h->waker.fd = -1;
+	h->now = clock_monotonic(params->clock);
+	h->cookies.rate = token_rate_make(HANDSHAKER_COOKIE_RATE, HANDSHAKER_COOKIE_RATE / 10);
+	stage_recorder_init(&h->stages, params->stage_sampling, params->ticks_per_second);
+	int result = rate_limiter_init(&h->sources, HANDSHAKER_SOURCES,
+				       token_rate_make(HANDSHAKER_SOURCE_RATE, HANDSHAKER_SOURCE_BURST));
+	if (result == 0)
+		result = open_buffers(h);
+	if (result == 0)
+		result = open_poll(h);
+	if (result != 0) {
+		error_set(error, result, "handshake thread: %s", strerror(-result));
+		handshaker_free(h);
+		return NULL;
+	}
+	return h;
+}
+
+void handshaker_free(struct handshaker *h)
+{
+	if (h == NULL)
+		return;
+	waker_deinit(&h->waker);
+	if (h->epoll_fd >= 0)
+		close(h->epoll_fd);
+	free(h->buffers);
+	free(h->messages);
+	rate_limiter_deinit(&h->sources);
+	free(h);
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A handshake thread of the gateway: answers HELLO, so that public-key work never delays a data packet and a flood of
+ * HELLOs fills no queue but its own.
+ *
+ * It checks in the order of core/PROTOCOL.md, has the registry find the session, and hands its keys together with the
+ * finished WELCOME to the worker that owns the session: that one installs the keys first and then sends. Only COOKIEs
+ * leave from here. It runs at lower priority than the workers and, where it shares their CPUs, keeps to a budget of
+ * time; while it cannot follow, senders have to prove their addresses by a cookie. */
+#pragma once
+
+#include "core/handshake.h"
+#include "core/registry.h"
+#include "core/reset.h"
+#include "crypto/rate_limit.h"
+#include "perf/record/stage.h"
+#include "workers/handover.h"
+#include "workers/inbox.h"
+
+enum {
+	HANDSHAKER_SOURCE_RATE = 20,	/* HELLOs a second from one IPv4 address or IPv6 /64 ... */
+	HANDSHAKER_SOURCE_BURST = 50,	/* ... and at once */
+	HANDSHAKER_COOKIE_RATE = 10000, /* COOKIEs a second, to sources that nobody has proven */
+};
+
+/* What all handshake threads of a gateway have in common; constant. */
+struct handshaker_common {
+	struct registry *registry;
+	const struct handshake_identity *identity;
+	const struct cookie_jar *jar;
+	const struct reset_secret *reset_secret;
+	struct inbox *const *inboxes; /* of the workers, by number */
+	uint16_t mtu;
+	uint32_t rekey_interval;  /* s */
+	uint32_t session_timeout; /* s */
+	uint32_t suites;	  /* bit n: suite number n may be chosen */
+	bool always_cookie;	  /* demand one as if there were load: for tests */
+};
+
+struct handshaker_params {
+	const struct handshaker_common *common;
+	struct udp_socket *udp;	  /* the caller's */
+	struct aead_engine *aead; /* the caller's; used by this thread alone */
+	const struct clock *clock;
+	const struct handover *handover; /* the caller's */
+	struct copy_ring *copies;	 /* the caller's: HELLOs that others received */
+	uint64_t budget;		 /* ns of CPU time in each HANDSHAKER_WINDOW_NS; 0: all of it */
+	uint32_t stage_sampling;
+	uint64_t ticks_per_second;
+};
+
+#define HANDSHAKER_WINDOW_NS (100 * NS_PER_MS)
+
+struct handshaker {
+	struct handshaker_params params;
+	uint64_t now;
+	uint64_t load_until; /* under load until then, monotonic ns */
+	struct rate_limiter sources;
+	struct token_bucket cookies;
+	struct udp_message *messages;
+	uint8_t *buffers;
+	int epoll_fd;
+
+	/* written by the thread, read by others */
+	struct stats stats;
+	struct stage_recorder stages;
+
+	/* written by others */
+	struct waker waker;
+	_Atomic bool stop;
+};
+
+/* Start-up. NULL: `error`. Freed after the thread ended. */
+struct handshaker *handshaker_new(const struct handshaker_params *params, struct error *error);
+void handshaker_free(struct handshaker *handshaker);
+
+/* The thread, registered for RCU: turns and sleeps until handshaker_stop(). */
+void handshaker_run(struct handshaker *handshaker);
+
+/* Ends handshaker_run(). Any thread. */
+void handshaker_stop(struct handshaker *handshaker);
+
+/* One turn without sleeping; returns the number of messages it took. */
+size_t handshaker_turn(struct handshaker *handshaker);

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What other threads want of a worker: a lock-free queue (liburcu's wfcqueue: many writers, one reader) and the waker
+ * of the one who reads. Messages are on the heap: made by the writer, freed by the reader. */
+#pragma once
+
+#include <stdlib.h>
+#include <urcu/wfcqueue.h>
+
+#include "core/base/rcu.h"
+#include "core/base/waker.h"
+#include "core/session.h"
+
+enum inbox_kind {
+	INBOX_INSTALL, /* a handshake was answered: keys for a session, and the WELCOME to send once they are there */
+	INBOX_END,     /* say BYE to a session and end it */
+};
+
+struct inbox_message {
+	struct cds_wfcq_node node;
+	enum inbox_kind kind;
+	uint32_t session_id;
+	union {
+		struct {
+			struct session *made; /* put it into the table first; NULL: it is there */
+			struct transport_key *key;
+			uint32_t order;	  /* of the handshake: what a later one brought is not undone */
+			uint32_t cancels; /* session to be ended: its handshake is replaced by this one; 0: none */
+			uint16_t mtu;
+			struct endpoint from;
+			uint32_t welcome_length;
+			uint8_t welcome[WIRE_WELCOME_MAX];
+		} install;
+		struct {
+			enum wire_bye_reason reason;
+		} end;
+	};
+};
+
+struct inbox {
+	struct waker *waker; /* of the reader */
+	struct cds_wfcq_head head;
+	struct cds_wfcq_tail tail CACHE_ALIGNED;
+};
+
+static inline void inbox_init(struct inbox *inbox, struct waker *waker)
+{
+	inbox->waker = waker;
+	cds_wfcq_init(&inbox->head, &inbox->tail);
+}
+
+/* Takes the message over. Any thread. */
+static inline void inbox_post(struct inbox *inbox, struct inbox_message *message)
+{
+	cds_wfcq_node_init(&message->node);
+	rcu_tsan_release();
+	(void)cds_wfcq_enqueue(&inbox->head, &inbox->tail, &message->node);
+	(void)waker_wake(inbox->waker);
+}
+
+/* The oldest message, now the caller's, or NULL. The reader. */
+static inline struct inbox_message *inbox_take(struct inbox *inbox)
+{
+	struct cds_wfcq_node *node = __cds_wfcq_dequeue_blocking(&inbox->head, &inbox->tail);
+	if (node == NULL)
+		return NULL;
+	rcu_tsan_acquire();
+	return caa_container_of(node, struct inbox_message, node);
+}
+
+static inline bool inbox_empty(struct inbox *inbox)
+{
+	return cds_wfcq_empty(&inbox->head, &inbox->tail);
+}
+
+/* After the last writer and reader. */
+static inline void inbox_deinit(struct inbox *inbox)
+{
+	cds_wfcq_destroy(&inbox->head, &inbox->tail);
+}
