@@ -308,18 +308,23 @@ static int add_peer(struct registry *registry, struct peer *peer, const struct r
 	return result;
 }
 
+static int make_peer(struct registry *registry, const struct registry_peer *from, struct error *error)
+{
+	struct peer *peer = peer_new(&registry->peers);
+	if (peer == NULL)
+		return error_set(error, -ENOMEM, "peer: out of memory");
+	memcpy(peer->public_key, from->public_key, KEY_SIZE);
+	memcpy(peer->preshared_key, from->preshared_key, KEY_SIZE);
+	int result = add_peer(registry, peer, from, error);
+	if (result != 0)
+		peer_discard(&registry->peers, peer);
+	return result;
+}
+
 int registry_add_peer(struct registry *registry, const struct registry_peer *from, struct error *error)
 {
 	lock(registry);
-	struct peer *peer = peer_new(&registry->peers);
-	int result = peer != NULL ? 0 : error_set(error, -ENOMEM, "peer: out of memory");
-	if (result == 0) {
-		memcpy(peer->public_key, from->public_key, KEY_SIZE);
-		memcpy(peer->preshared_key, from->preshared_key, KEY_SIZE);
-		result = add_peer(registry, peer, from, error);
-		if (result != 0)
-			peer_discard(&registry->peers, peer);
-	}
+	int result = make_peer(registry, from, error);
 	unlock(registry);
 	return result;
 }

@@ -2,6 +2,7 @@
 #include "core/app/gateway.h"
 
 #include <sodium.h>
+#include <sys/resource.h>
 
 #include "core/app/gateway_threads.h"
 #include "core/app/identity.h"
@@ -77,6 +78,16 @@ static void unload(struct gateway *gateway)
 {
 	registry_deinit(&gateway->registry);
 	secret_free(gateway->identity);
+}
+
+/* Each thread has a socket, a queue of the TUN, an epoll and a waker: 250 workers need a thousand descriptors. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit); /* what is missing shows when something is opened */
 }
 
 static void plan_threads(struct gateway *gateway)
@@ -274,6 +285,7 @@ static int open_and_serve(struct gateway *gateway, struct error *error)
 int gateway_run(const struct gateway_config *config, struct error *error)
 {
 	tunnel_block_signals();
+	raise_descriptor_limit();
 	struct gateway *gateway = gateway_new(config, error);
 	if (gateway == NULL)
 		return -EINVAL;
