@@ -13,6 +13,7 @@
 
 #define RCU_QSBR
 #define URCU_INLINE_SMALL_FUNCTIONS
+#include <signal.h>
 #include <stdatomic.h>
 #include <urcu-qsbr.h>
 /* after the flavour */
@@ -94,8 +95,12 @@ static inline void rcu_after_readers_barrier(void)
 }
 
 /* Makes liburcu's thread for deferred calls, so that it inherits the mask of CPUs that holds now. Before any thread is
- * pinned. */
+ * pinned. Signals are not for it, whether the caller blocks them already or not. */
 static inline void rcu_start(void)
 {
+	sigset_t all, before;
+	sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	(void)get_default_call_rcu_data();
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
