@@ -212,7 +212,8 @@ static enum drop_reason gateway_handshake(struct worker *worker, const struct da
 {
 	if (wire_type(datagram->data) != WIRE_HELLO || worker->handover == NULL)
 		return DROP_TYPE;
-	return handover_pass(worker->handover, datagram->from, datagram->ecn, datagram->data, datagram->length);
+	return handover_pass(worker->handover, datagram->from, datagram->ecn, datagram->data, datagram->length,
+			     &worker->stats);
 }
 
 /* Tells a client whose session we do not know, after a crash of ours for instance, so that it need not wait for

@@ -26,7 +26,7 @@ static enum drop_reason check(const struct handover *handover, const uint8_t *da
 }
 
 enum drop_reason handover_pass(const struct handover *handover, const struct endpoint *from, uint8_t ecn,
-			       const uint8_t *data, uint32_t length)
+			       const uint8_t *data, uint32_t length, struct stats *stats)
 {
 	enum drop_reason reason = check(handover, data, length);
 	if (reason != DROP_NONE)
@@ -34,6 +34,7 @@ enum drop_reason handover_pass(const struct handover *handover, const struct end
 	const struct handover_target *target = &handover->targets[steering_thread(&handover->steering, data, length)];
 	if (!copy_ring_push(target->ring, from, ecn, data, length))
 		return DROP_HANDOVER;
+	stats_add(stats, handed_over, 1);
 	(void)waker_wake(target->waker);
 	return DROP_NONE;
 }

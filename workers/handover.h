@@ -20,7 +20,7 @@ struct handover {
 	struct handover_target *targets; /* workers, then handshake threads: as in the reuseport group */
 };
 
-/* Hands the datagram to the thread it belongs to. DROP_NONE: it is that one's to count from here. Any registered
- * thread of the group. */
+/* Hands the datagram to the thread it belongs to, and counts that in the caller's `stats`. DROP_NONE: what becomes of
+ * it is that one's to count from here. Any registered thread of the group. */
 enum drop_reason handover_pass(const struct handover *handover, const struct endpoint *from, uint8_t ecn,
-			       const uint8_t *data, uint32_t length);
+			       const uint8_t *data, uint32_t length, struct stats *stats);

@@ -222,7 +222,7 @@ static void take_datagram(struct handshaker *h, const struct udp_message *train,
 	else if (length < WIRE_SMALLEST)
 		reason = DROP_RUNT;
 	else if (wire_type(data) != WIRE_HELLO)
-		reason = handover_pass(h->params.handover, &train->endpoint, train->ecn, data, length);
+		reason = handover_pass(h->params.handover, &train->endpoint, train->ecn, data, length, &h->stats);
 	else if (wire_high(data) != WIRE_VERSION)
 		reason = DROP_VERSION;
 	else

@@ -252,7 +252,8 @@ static enum drop_reason uplink_transport(struct worker *worker, const struct udp
 		uplink_open(worker);
 		opening->session = NULL;
 		if (unlikely(foreign(worker, message)))
-			return handover_pass(worker->handover, &train->endpoint, train->ecn, message, length);
+			return handover_pass(worker->handover, &train->endpoint, train->ecn, message, length,
+					     &worker->stats);
 		session = find_session(worker, message, &key);
 		if (unlikely(session == NULL)) {
 			enum wire_type type = (enum wire_type)wire_type(message);
