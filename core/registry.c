@@ -348,10 +348,13 @@ bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KE
 /* --- what the data path sees -----------------------------------------------------------------------------------------
  */
 
-/* The routes may have gone with a peer that was removed, so they are looked up anew. */
+/* The routes may have gone with a peer that was removed, so they are looked up anew; and another peer may have these
+ * networks by then. */
 void registry_attach(struct registry *registry, const struct session *session)
 {
 	(void)pool_activate(&registry->pool, session->pool_index, session->id, session->replaces);
+	if (atomic_load_explicit(&session->peer->removed, memory_order_acquire))
+		return;
 	for (uint32_t i = 0; i < session->peer->network_count; i++) {
 		struct network_route *route = networks_exact(&registry->networks, &session->peer->networks[i]);
 		if (route != NULL)
