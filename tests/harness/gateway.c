@@ -23,6 +23,11 @@ struct worker *harness_gateway_worker(struct harness *h, unsigned index)
 	return worker_node(&h->gateway, index)->worker;
 }
 
+struct worker *harness_owner(struct harness *h, uint32_t session_id)
+{
+	return harness_gateway_worker(h, session_shard(&h->gateway.registry.table.sharding, session_id));
+}
+
 /* --- links and ciphers: once ----------------------------------------------------------------------------------------
  */
 
@@ -79,13 +84,40 @@ static void start_registry(struct harness *h)
 					 .workers = options->workers,
 					 .expected_peers = options->listed};
 	must(registry_init(&h->gateway.registry, &params, NULL) == 0, "registry");
-	for (size_t i = 0; i < options->listed; i++) {
-		uint8_t psk[KEY_SIZE];
-		harness_psk(psk, (uint32_t)i);
-		struct registry_peer peer = {.public_key = h->clients[i].identity.keys.public_key,
-					     .preshared_key = psk};
-		must(registry_add_peer(&h->gateway.registry, &peer, NULL) == 0, "peer");
+}
+
+int harness_add_peer(struct harness *h, size_t client)
+{
+	const struct harness_options *options = &h->options;
+	const char *const *texts = options->networks[client];
+	struct ip_prefix networks[ARRAY_SIZE(options->networks[0])];
+	uint8_t psk[KEY_SIZE];
+	harness_psk(psk, (uint32_t)client);
+	struct registry_peer peer = {
+		.public_key = h->clients[client].identity.keys.public_key, .preshared_key = psk, .networks = networks};
+	if (options->fixed[client] != NULL)
+		must(ip_address_parse(options->fixed[client], &peer.address), "address");
+	for (; peer.network_count < ARRAY_SIZE(networks) && texts[peer.network_count] != NULL; peer.network_count++)
+		must(ip_prefix_parse(texts[peer.network_count], &networks[peer.network_count]), "network");
+	return registry_add_peer(&h->gateway.registry, &peer, NULL);
+}
+
+bool harness_remove_peer(struct harness *h, size_t client)
+{
+	uint32_t ids[2];
+	if (!registry_remove_peer(&h->gateway.registry, h->clients[client].identity.keys.public_key, ids))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		if (ids[i] == 0)
+			continue;
+		struct inbox_message *message = calloc(1, sizeof *message);
+		must(message != NULL, "message");
+		message->kind = INBOX_END;
+		message->session_id = ids[i];
+		message->end.reason = WIRE_BYE_REMOVED;
+		inbox_post(&harness_owner(h, ids[i])->inbox, message);
 	}
+	return true;
 }
 
 static void start_worker(struct harness *h, unsigned i)
@@ -173,6 +205,8 @@ void harness_start_gateway(struct harness *h)
 	struct gateway_node *gateway = &h->gateway;
 	const struct harness_options *options = &h->options;
 	start_registry(h);
+	for (size_t i = 0; i < options->listed; i++)
+		must(harness_add_peer(h, i) == 0, "peer");
 	gateway->handover = (struct handover){
 		.steering = {.workers = options->workers,
 			     .handshakers = options->handshakers,
@@ -221,16 +255,22 @@ void harness_stop_gateway(struct harness *h, bool orderly)
 /* --- running ---------------------------------------------------------------------------------------------------------
  */
 
+static bool held(const struct gateway_node *gateway, unsigned number)
+{
+	return (gateway->held & 1u << number) != 0;
+}
+
 bool gateway_turn(struct harness *h, bool *blocked)
 {
 	struct gateway_node *gateway = &h->gateway;
 	bool moved = false;
 	if (gateway->node.worker == NULL)
 		return false;
-	for (unsigned i = 1; i < h->options.workers; i++)
-		moved |= node_turn(&gateway->others[i - 1], blocked);
+	for (unsigned i = 0; i < h->options.workers; i++)
+		moved |= !held(gateway, i) && node_turn(worker_node(gateway, i), blocked);
 	for (unsigned i = 0; i < h->options.handshakers; i++)
-		moved |= handshaker_turn(gateway->handshakes[i].handshaker) > 0;
+		moved |= !held(gateway, h->options.workers + i) &&
+			 handshaker_turn(gateway->handshakes[i].handshaker) > 0;
 	if (gateway->reader != NULL)
 		moved |= tun_reader_turn(gateway->reader) > 0;
 	(void)registry_collect(&gateway->registry);

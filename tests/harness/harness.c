@@ -315,8 +315,7 @@ void harness_pump(struct harness *h)
 	bool moved, blocked;
 	do {
 		blocked = false;
-		moved = node_turn(&h->gateway.node, &blocked);
-		moved |= gateway_turn(h, &blocked);
+		moved = gateway_turn(h, &blocked);
 		for (size_t i = 0; i < h->options.clients; i++) {
 			moved |= node_turn(&h->clients[i].node, &blocked);
 			if (h->clients[i].node.worker != NULL)

@@ -55,6 +55,8 @@ struct harness_options {
 	uint8_t client_suites[WIRE_SUITES_MAX];	  /* in their order; both, AES first where it is there */
 	uint32_t persistent_keepalive;		  /* s */
 	bool client_to_client;
+	const char *fixed[HARNESS_CLIENTS];	  /* a client's own inner address; NULL: from the pool */
+	const char *networks[HARNESS_CLIENTS][2]; /* behind a client */
 	bool reset;
 	bool no_offloads;	   /* of both TUNs */
 	bool ipv6_outside;	   /* outer addresses are IPv6 */
@@ -106,6 +108,7 @@ struct gateway_node {
 	struct tun_reader *reader;
 	pthread_t reader_thread;
 	struct link *group[HARNESS_WORKERS + HARNESS_HANDSHAKERS];
+	uint32_t held; /* threads that harness_pump() passes over: bit by their number in the group */
 	struct link_group links;
 	struct handover handover;
 	struct handover_target targets[HARNESS_WORKERS + HARNESS_HANDSHAKERS];
@@ -185,8 +188,14 @@ void harness_join_gateway(struct harness *harness);
 void harness_spawn_client(struct harness *harness, size_t client);
 void harness_join_client(struct harness *harness, size_t client);
 
-/* The gateway's worker of this number. */
+/* The gateway's worker of this number; that of a session. */
 struct worker *harness_gateway_worker(struct harness *harness, unsigned index);
+struct worker *harness_owner(struct harness *harness, uint32_t session_id);
+
+/* The operator lists a client (again), or takes it off the list, as core/app does: its sessions are asked to end. 0 or
+ * what the registry says. */
+int harness_add_peer(struct harness *harness, size_t client);
+bool harness_remove_peer(struct harness *harness, size_t client);
 
 /* --- packets ---------------------------------------------------------------------------------------------------------
  */
