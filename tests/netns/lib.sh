@@ -30,6 +30,7 @@ tests_dir=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 BUILD=$(realpath "${BUILD:-$tests_dir/../../build/gcc}")
 dir=                        # temporary: logs, keys, configuration
 declare -A started=()       # name -> pid
+namespaces=()               # what was made, to be removed
 tests=0
 failures=0
 finished=
@@ -180,7 +181,7 @@ cleanup() {
 		kill -TERM "${started[$name]}" 2>/dev/null || true
 	done
 	wait_for 3 nothing_runs || true
-	for namespace in client gateway host; do
+	for namespace in "${namespaces[@]}"; do
 		# The namespaces are ours alone, so what is left in them is too, daemons that nobody remembered included.
 		for pid in $(ip netns pids "st-$$-$namespace" 2>/dev/null); do
 			kill -KILL "$pid" 2>/dev/null || true
@@ -190,6 +191,14 @@ cleanup() {
 	[[ -z $dir ]] || rm -rf "$dir"
 	[[ $status -ne 0 || $failures -eq 0 ]] || status=1
 	exit "$status"
+}
+
+namespace_up() { # NAMESPACE
+	namespaces+=("$1")
+	ip netns add "st-$$-$1"
+	# Before the links come, which inherit it: addresses are to be ready at once.
+	ns "$1" sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+	ns "$1" ip link set lo up
 }
 
 link_up() { # NAMESPACE INTERFACE IPV4 IPV6
@@ -211,10 +220,7 @@ topology_up() {
 
 	local namespace
 	for namespace in client gateway host; do
-		ip netns add "st-$$-$namespace"
-		# Before the links come, which inherit it: addresses are to be ready at once.
-		ns "$namespace" sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
-		ns "$namespace" ip link set lo up
+		namespace_up "$namespace"
 	done
 	ns gateway sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 	ip link add eth0 netns "st-$$-client" type veth peer name eth0 netns "st-$$-gateway"
@@ -230,6 +236,17 @@ topology_up() {
 	wait_for 5 pings client 2001:db8:1::1
 	wait_for 5 pings gateway 198.51.100.2
 	wait_for 5 pings gateway 2001:db8:2::2
+}
+
+# A namespace more, "second", for another client: 203.0.113.2 and 2001:db8:3::2, with the gateway as its router.
+second_up() {
+	namespace_up second
+	ip link add eth2 netns "st-$$-gateway" type veth peer name eth0 netns "st-$$-second"
+	link_up gateway eth2 203.0.113.1/24 2001:db8:3::1/64
+	link_up second eth0 203.0.113.2/24 2001:db8:3::2/64
+	ns second ip route add 192.0.2.0/24 via 203.0.113.1
+	ns client ip route add 203.0.113.0/24 via 192.0.2.1
+	wait_for 5 pings second 192.0.2.2
 }
 
 pings() { # NAMESPACE ADDRESS [PING ARGUMENTS...]
@@ -320,24 +337,31 @@ gateway_config() { # OPTION...
 
 # Writes $dir/client.conf. OPTIONs go into [Client]; $endpoint is the gateway's address and port.
 client_config() { # OPTION...
-	local option
-	public_key client >/dev/null
-	preshared_key client
+	other_client_config client client "${endpoint:-192.0.2.1:5555}" \
+		"10.8.0.0/16, fd00:8::/64, 198.51.100.0/24, 2001:db8:2::/64" "$@"
+}
+
+# The same for any client, as $dir/NAME.conf, with the keys of the peer KEY.
+other_client_config() { # NAME KEY ENDPOINT ALLOWED_IPS OPTION...
+	local name=$1 key=$2 to=$3 allowed=$4 option
+	shift 4
+	public_key "$key" >/dev/null
+	preshared_key "$key"
 	{
 		echo "[Client]"
-		echo "PrivateKeyFile = client.key"
+		echo "PrivateKeyFile = $key.key"
 		echo "Interface = shardtun0"
-		echo "ControlSocket = client.sock"
+		echo "ControlSocket = $name.sock"
 		for option in "$@"; do
 			echo "$option"
 		done
 		echo
 		echo "[Gateway]"
 		echo "PublicKey = $(public_key gateway)"
-		echo "PresharedKeyFile = client.psk"
-		echo "Endpoint = ${endpoint:-192.0.2.1:5555}"
-		echo "AllowedIPs = 10.8.0.0/16, fd00:8::/64, 198.51.100.0/24, 2001:db8:2::/64"
-	} >"$dir/client.conf"
+		echo "PresharedKeyFile = $key.psk"
+		echo "Endpoint = $to"
+		echo "AllowedIPs = $allowed"
+	} >"$dir/$name.conf"
 }
 
 gateway_start() {
@@ -346,8 +370,13 @@ gateway_start() {
 }
 
 client_start() {
-	start client client "$BUILD/shardtun" run "$dir/client.conf"
-	wait_for 15 pings client 10.8.0.1
+	other_client_start client client
+}
+
+# The configuration is in $dir/NAME.conf.
+other_client_start() { # NAME NAMESPACE
+	start "$1" "$2" "$BUILD/shardtun" run "$dir/$1.conf"
+	wait_for 15 pings "$2" 10.8.0.1
 }
 
 # Ends both and checks how. (Not by check: in its subshell they are nobody's children.)
