@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A NAT whose mappings change on command: UDP between clients and their gateway.
+
+    relay.py run SOCKET LEG=PORT/PLACE... PLACE=SOURCE/GATEWAY...     until SIGTERM
+    relay.py tell SOCKET COMMAND...
+
+A client sends to its leg's port. What it sends leaves from the place that the leg holds, an address and port of its own;
+what comes to a place goes to the leg that holds it. Commands, each answered with a line of JSON:
+
+    move LEG PLACE ...    so many pairs at once, so that two legs can change places
+    hold LEG / let LEG    nothing passes there / again
+    replay PLACE          sends the first HELLO that was ever relayed once more, from that place
+    count                 what came to places that nobody has held for a second: {place: datagrams}
+"""
+
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+
+BUFFER = 4 << 20
+SETTLED = 1.0  # seconds after which nothing should come to a place that was left
+HELLO = 0x11
+
+
+def read_address(text):
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def bound(address, to=None):
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    udp = socket.socket(family, socket.SOCK_DGRAM)
+    for option in (socket.SO_RCVBUF, 33):  # SO_RCVBUFFORCE
+        udp.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+    udp.bind(address)
+    if to:
+        udp.connect(to)
+    udp.setblocking(False)
+    return udp
+
+
+def send(udp, *arguments):
+    try:
+        udp.send(*arguments) if len(arguments) == 1 else udp.sendto(*arguments)
+    except OSError:
+        pass  # loss is the network's affair; a gateway that is not there as well
+
+
+class Leg:
+    def __init__(self, port, place):
+        self.udp = bound(("0.0.0.0", port))
+        self.place, self.client, self.held = place, None, False
+
+
+class Place:
+    def __init__(self, source, gateway):
+        self.udp = bound(source, gateway)
+        self.left, self.strays = 0.0, 0
+
+
+class Relay:
+    def __init__(self, path, words):
+        pairs = [word.partition("=")[::2] for word in words]
+        values = {name: value.split("/") for name, value in pairs}
+        self.places = {name: Place(read_address(first), read_address(second))
+                       for name, (first, second) in values.items() if ":" in first}
+        self.legs = {name: Leg(int(first), second) for name, (first, second) in values.items() if ":" not in first}
+        self.hello = None
+        self.control = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.control.bind(path)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.control, selectors.EVENT_READ, self.obey)
+        for leg in self.legs.values():
+            self.selector.register(leg.udp, selectors.EVENT_READ, lambda leg=leg: self.out(leg))
+        for name, place in self.places.items():
+            self.selector.register(place.udp, selectors.EVENT_READ, lambda name=name, place=place: self.back(name, place))
+
+    def out(self, leg):
+        data, leg.client = leg.udp.recvfrom(65535)
+        if self.hello is None and data[:1] == bytes([HELLO]):
+            self.hello = data
+        if not leg.held:
+            send(self.places[leg.place].udp, data)
+
+    def back(self, name, place):
+        data = place.udp.recv(65535)
+        for leg in self.legs.values():
+            if leg.place == name and leg.client:
+                if not leg.held:
+                    send(leg.udp, data, leg.client)
+                return
+        place.strays += time.monotonic() > place.left + SETTLED
+
+    def obey(self):
+        message, sender = self.control.recvfrom(4096)
+        verb, *words = message.decode().split()
+        answer = getattr(self, "do_" + verb)(*words)
+        self.control.sendto(json.dumps(answer).encode(), sender)
+
+    def do_move(self, *words):
+        for name, place in zip(words[::2], words[1::2]):
+            self.places[self.legs[name].place].left = time.monotonic()
+            self.legs[name].place = place
+
+    def do_hold(self, name):
+        self.legs[name].held = True
+
+    def do_let(self, name):
+        self.legs[name].held = False
+
+    def do_replay(self, name):
+        self.places[name].udp.send(self.hello)
+        return len(self.hello)
+
+    def do_count(self):
+        return {name: place.strays for name, place in self.places.items() if place.strays}
+
+    def run(self):
+        print("relays", flush=True)
+        while True:
+            for key, _ in self.selector.select():
+                for _ in range(64):
+                    try:
+                        key.data()
+                    except BlockingIOError:
+                        break
+                    except ConnectionRefusedError:
+                        continue
+                    if key.fileobj is self.control:
+                        break
+
+
+def tell(path, words):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as control:
+        control.bind(f"{path}.{os.getpid()}")
+        control.settimeout(10)
+        control.sendto(" ".join(words).encode(), path)
+        print(control.recv(4096).decode())
+        os.unlink(f"{path}.{os.getpid()}")
+
+
+def main(arguments):
+    if len(arguments) < 3 or arguments[0] not in ("run", "tell"):
+        sys.exit(__doc__)
+    if arguments[0] == "tell":
+        tell(arguments[1], arguments[2:])
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    Relay(arguments[1], arguments[2:]).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
