@@ -137,6 +137,7 @@ static struct gateway *gateway_new(const struct gateway_config *config, struct e
 	}
 	memset(gateway, 0, sizeof *gateway);
 	gateway->config = config;
+	tunnel_block_signals(); /* liburcu's thread inherits the mask, and would take a signal that it does not block */
 	rcu_start();
 	rcu_join();
 	if (load(gateway, error) == 0)
@@ -284,7 +285,6 @@ static int open_and_serve(struct gateway *gateway, struct error *error)
 
 int gateway_run(const struct gateway_config *config, struct error *error)
 {
-	tunnel_block_signals();
 	raise_descriptor_limit();
 	struct gateway *gateway = gateway_new(config, error);
 	if (gateway == NULL)
