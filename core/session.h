@@ -95,7 +95,7 @@ struct session {
 	struct endpoint next_from; /* where the HELLO behind `next` came from */
 	uint64_t next_born;	   /* when `next` was made */
 	uint16_t next_mtu;	   /* of the session once `next` is confirmed */
-	uint32_t order;		   /* of the handshake behind `next`: a later one is not undone by an earlier */
+	uint32_t order;		   /* of the last handshake that gave or took `next`: an earlier one changes nothing */
 	uint32_t keepalive;	   /* s, 0 = only when there is a reason */
 	struct cds_list_head node; /* in the owner's list of sessions */
 	struct cds_wfcq_node retired;

@@ -140,6 +140,12 @@ static void add_session(struct worker *worker, struct session *session)
 	bump(&gateway(worker)->pending, 1);
 }
 
+/* Whether this handshake was begun after the last one that was about the session. */
+static bool is_later(const struct inbox_message *message, const struct session *session)
+{
+	return (int32_t)(message->install.order - session->order) > 0;
+}
+
 /* The session that the handshake is about, if it may still have these keys: it, or the peer, may be gone meanwhile, a
  * later handshake may have been here first, or an earlier one been confirmed. */
 static struct session *session_for(struct worker *worker, const struct inbox_message *message)
@@ -153,20 +159,28 @@ static struct session *session_for(struct worker *worker, const struct inbox_mes
 		end_with_bye(worker, session, WIRE_BYE_REMOVED);
 		return NULL;
 	}
+	if (!is_later(message, session))
+		return NULL;
+	const struct session *old = find(worker, session_is_active(session) ? 0 : session->replaces);
+	if (old != NULL && !is_later(message, old)) {
+		end_session(worker, session, ""); /* a rekey of the old one took its place before it came */
+		return NULL;
+	}
 	unsigned epoch = wire_next_epoch(atomic_load_explicit(&session->view.epoch, memory_order_relaxed));
-	bool in_order = (int32_t)(message->install.order - session->order) > 0;
-	return in_order && message->install.key->epoch == epoch ? session : NULL;
+	return message->install.key->epoch == epoch ? session : NULL;
 }
 
 /* A peer has at most one handshake that waits: for new keys of its session, or for a new session. */
-static void forget_other_handshake(struct worker *worker, struct session *session, uint32_t cancels)
+static void forget_other_handshake(struct worker *worker, struct session *session, const struct inbox_message *message)
 {
-	struct session *pending = find(worker, cancels);
+	struct session *pending = find(worker, message->install.cancels);
 	if (pending != NULL && !session_is_active(pending))
 		end_session(worker, pending, "");
 	struct session *active = find(worker, session_is_active(session) ? 0 : session->replaces);
-	if (active != NULL)
-		session_set_next(active, NULL, worker->now);
+	if (active == NULL)
+		return;
+	session_set_next(active, NULL, worker->now);
+	active->order = message->install.order; /* what is forgotten does not come back */
 }
 
 static void install(struct worker *worker, struct inbox_message *message)
@@ -177,7 +191,7 @@ static void install(struct worker *worker, struct inbox_message *message)
 		stats_add(&worker->stats, handshakes_late, 1);
 		return;
 	}
-	forget_other_handshake(worker, session, message->install.cancels);
+	forget_other_handshake(worker, session, message);
 	session_set_next(session, message->install.key, worker->now);
 	session->order = message->install.order;
 	session->next_from = message->install.from;
