@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+/* COOKIE and the limits for each source at the gateway: who has to prove an address, and who pays for whom. */
+#include "tests/unit/hello_by_hand.h"
+
+TestSuite(gateway_cookie, .timeout = 60);
+
+static const char here[] = "198.51.100.1", elsewhere[] = "198.51.100.200";
+
+/* The same bytes as so many datagrams of one train, from any address. */
+static void arrive(struct harness *h, const char *address, uint16_t port, const uint8_t *hello, unsigned count)
+{
+	static uint8_t bytes[50 * WIRE_HELLO_SIZE];
+	cr_assert_leq(count, 50);
+	for (unsigned i = 0; i < count; i++)
+		memcpy(bytes + i * WIRE_HELLO_SIZE, hello, WIRE_HELLO_SIZE);
+	struct udp_message message = {
+		.data = bytes,
+		.length = count * WIRE_HELLO_SIZE,
+		.segment_size = WIRE_HELLO_SIZE,
+		.endpoint = {.remote = network_address(address, port), .local = h->gateway_address.sin6_addr},
+	};
+	cr_assert(link_inject(&h->gateway.node.link, &message));
+	harness_pump(h);
+}
+
+/* The cookie that the gateway would give to an address now. */
+static const uint8_t *cookie_of(const struct harness *h, const char *address, uint16_t port)
+{
+	static uint8_t cookie[COOKIE_SIZE];
+	struct sockaddr_in6 source = network_address(address, port);
+	cookie_make(&h->gateway.jar, source.sin6_addr.s6_addr, source.sin6_port, h->clock.monotonic, cookie);
+	return cookie;
+}
+
+static uint64_t drops(const struct harness *h, enum drop_reason reason)
+{
+	return node_drops(&h->gateway.node, reason);
+}
+
+/* --- who gets one ----------------------------------------------------------------------------------------------------
+ */
+
+Test(gateway_cookie, costs_a_client_one_message_more)
+{
+	for (unsigned v6 = 0; v6 < 2; v6++) {
+		struct harness *h = START(.always_cookie = true, .ipv6_outside = v6 != 0);
+		uint64_t start = h->clock.monotonic;
+		harness_connect(h, 0);
+		harness_pump(h);
+		cr_assert_eq(h->clients[0].role.state, CLIENT_UP);
+		cr_assert_eq(h->clock.monotonic, start, "no timer was needed");
+		cr_assert_eq(client_count(h, STATS_tx_hello), 2);
+		cr_assert_eq(client_count(h, STATS_rx_cookie), 1);
+		cr_assert_eq(gateway_count(h, STATS_tx_cookie), 1);
+		cr_assert_eq(gateway_count(h, STATS_rx_hello), 1);
+		cr_assert_eq(drops(h, DROP_COOKIE), 1);
+		cr_assert(pings(h));
+		finish(h);
+	}
+}
+
+Test(gateway_cookie, rekeys_go_on_under_it)
+{
+	struct harness *h = START_UP(.always_cookie = true);
+	for (unsigned second = 0; second < 800; second++) {
+		cr_assert(pings(h), "%u s", second);
+		harness_advance(h, NS_PER_S);
+	}
+	uint64_t rekeys = gateway_count(h, STATS_rekeys);
+	cr_assert_geq(rekeys, 4);
+	cr_assert_leq(gateway_count(h, STATS_tx_cookie), rekeys + 1, "at most one for each handshake");
+	finish(h);
+}
+
+Test(gateway_cookie, of_no_use_is_answered_by_another)
+{
+	struct harness *h = START(.clients = 2, .always_cookie = true);
+	struct cookie_jar other;
+	struct sockaddr_in6 source = network_address(here, 7);
+	uint8_t cookie[COOKIE_SIZE] = {1};
+	struct by_hand by;
+	cookie_jar_init(&other);
+
+	write_hello(h, &by, 0, 0, cookie);
+	arrive(h, here, 7, by.hello, 1);
+	cr_assert_eq(drops(h, DROP_COOKIE), 1, "made up");
+	cookie_make(&other, source.sin6_addr.s6_addr, source.sin6_port, h->clock.monotonic, cookie);
+	write_hello(h, &by, 0, 0, cookie);
+	arrive(h, here, 7, by.hello, 1);
+	cr_assert_eq(drops(h, DROP_COOKIE), 2, "another gateway's");
+	cookie_make(&h->gateway.jar, source.sin6_addr.s6_addr, source.sin6_port,
+		    h->clock.monotonic - 2 * COOKIE_ROTATION_NS, cookie);
+	write_hello(h, &by, 0, 0, cookie);
+	arrive(h, here, 7, by.hello, 1);
+	cr_assert_eq(drops(h, DROP_COOKIE), 3, "of two periods ago");
+	write_hello(h, &by, 0, 0, cookie_of(h, here, 7));
+	by.hello[WIRE_HELLO_MAC2] ^= 1;
+	arrive(h, here, 7, by.hello, 1);
+	cr_assert_eq(drops(h, DROP_COOKIE), 4, "mac2 is wrong");
+	by.hello[WIRE_HELLO_MAC2] ^= 1;
+	arrive(h, elsewhere, 7, by.hello, 1);
+	cr_assert_eq(drops(h, DROP_COOKIE), 5, "of another address");
+	arrive(h, here, 8, by.hello, 1);
+	cr_assert_eq(drops(h, DROP_COOKIE), 6, "of another port");
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), 6);
+	cr_assert_eq(gateway_count(h, STATS_rx_hello), 0);
+	cr_assert_eq(h->gateway.registry.orders, 0);
+
+	arrive(h, here, 7, by.hello, 1);
+	cr_assert_eq(gateway_count(h, STATS_rx_hello), 1);
+	cookie_make(&h->gateway.jar, source.sin6_addr.s6_addr, source.sin6_port,
+		    h->clock.monotonic - COOKIE_ROTATION_NS, cookie);
+	write_hello(h, &by, 0, 0, cookie);
+	arrive(h, here, 7, by.hello, 1);
+	cr_assert_eq(gateway_count(h, STATS_rx_hello), 2, "of the period before");
+	finish(h);
+}
+
+Test(gateway_cookie, is_for_those_who_know_the_gateway)
+{
+	struct harness *h = START(.always_cookie = true);
+	struct by_hand by;
+	write_hello(h, &by, 0, 0, NULL);
+	by.hello[WIRE_HELLO_MAC1] ^= 1;
+	arrive(h, here, 7, by.hello, 1);
+	cr_assert_eq(drops(h, DROP_MAC1), 1);
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), 0);
+	finish(h);
+}
+
+Test(gateway_cookie, has_a_budget)
+{
+	enum { BURST = HANDSHAKER_COOKIE_RATE / 10 };
+	struct harness *h = START(.always_cookie = true);
+	struct by_hand by;
+	write_hello(h, &by, 0, 0, NULL);
+	for (unsigned i = 0; i < 1500; i += 50)
+		arrive(h, here, 7, by.hello, 50);
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), BURST);
+	cr_assert_eq(drops(h, DROP_COOKIE), 1500, "each HELLO is counted, answered or not");
+	h->clock.monotonic += 10 * NS_PER_MS;
+	for (unsigned i = 0; i < 200; i += 50)
+		arrive(h, here, 7, by.hello, 50);
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), BURST + HANDSHAKER_COOKIE_RATE / 100);
+	finish(h);
+}
+
+/* --- the rate of a source --------------------------------------------------------------------------------------------
+ */
+
+/* HELLOs of somebody who is not listed: they pass the source's rate and go no further. */
+static void strangers(struct harness *h, const char *address, const uint8_t *cookie, unsigned count)
+{
+	struct by_hand by;
+	write_hello(h, &by, 1, 0, cookie);
+	for (; count > 0; count -= count < 50 ? count : 50)
+		arrive(h, address, 7, by.hello, count < 50 ? count : 50);
+}
+
+Test(gateway_cookie, only_who_is_proven_is_charged)
+{
+	struct harness *h = START(.clients = 2, .listed = 1);
+	strangers(h, here, NULL, 300);
+	strangers(h, here, cookie_of(h, elsewhere, 7), 300);
+	cr_assert_eq(drops(h, DROP_UNKNOWN_PEER), 600, "whoever only claims an address takes nothing from its owner");
+	strangers(h, here, cookie_of(h, here, 7), HANDSHAKER_SOURCE_BURST);
+	cr_assert_eq(drops(h, DROP_UNKNOWN_PEER), 600 + HANDSHAKER_SOURCE_BURST);
+	cr_assert_eq(drops(h, DROP_HELLO_RATE), 0);
+	strangers(h, here, cookie_of(h, here, 7), 10);
+	cr_assert_eq(drops(h, DROP_HELLO_RATE), 10);
+	strangers(h, elsewhere, cookie_of(h, elsewhere, 7), 10);
+	cr_assert_eq(drops(h, DROP_HELLO_RATE), 10, "the neighbour has a bucket of its own");
+	h->clock.monotonic += NS_PER_S;
+	strangers(h, here, cookie_of(h, here, 7), 30);
+	cr_assert_eq(drops(h, DROP_HELLO_RATE), 10 + 30 - HANDSHAKER_SOURCE_RATE, "it is filled again");
+	finish(h);
+}
+
+Test(gateway_cookie, an_ipv6_network_of_64_bits_is_one_source)
+{
+	static const char *const same[] = {"2001:db8:5::1", "2001:db8:5::ffff:1:2", "2001:db8:5:0:8000::"};
+	struct harness *h = START(.clients = 2, .listed = 1, .ipv6_outside = true);
+	for (size_t i = 0; i < 30; i++)
+		strangers(h, same[i % 3], cookie_of(h, same[i % 3], 7), 2);
+	cr_assert_eq(drops(h, DROP_HELLO_RATE), 60 - HANDSHAKER_SOURCE_BURST);
+	strangers(h, "2001:db8:5:1::1", cookie_of(h, "2001:db8:5:1::1", 7), 20);
+	cr_assert_eq(drops(h, DROP_HELLO_RATE), 60 - HANDSHAKER_SOURCE_BURST);
+	finish(h);
+}
+
+/* --- load ------------------------------------------------------------------------------------------------------------
+ */
+
+/* A socket that brings one HELLO so many times at once. */
+struct flood {
+	struct udp_socket base;
+	const uint8_t *hello;
+	struct endpoint from;
+	size_t left;
+	unsigned sent;
+};
+
+static int flood_receive(struct udp_socket *socket, struct udp_message *messages, size_t count)
+{
+	struct flood *flood = (struct flood *)socket;
+	size_t n = 0;
+	for (; n < count && flood->left > 0; n++, flood->left--) {
+		memcpy(messages[n].data, flood->hello, WIRE_HELLO_SIZE);
+		messages[n].length = WIRE_HELLO_SIZE;
+		messages[n].segment_size = 0;
+		messages[n].truncated = false;
+		messages[n].endpoint = flood->from;
+	}
+	return (int)n;
+}
+
+static int flood_send(struct udp_socket *socket, const struct udp_message *messages, size_t count)
+{
+	(void)messages;
+	((struct flood *)socket)->sent += (unsigned)count;
+	return (int)count;
+}
+
+static const struct udp_ops flood_ops = {.receive = flood_receive, .send = flood_send};
+
+/* So many at once as a turn takes, or one less. */
+static void overwhelm(struct harness *h, size_t count)
+{
+	struct by_hand by;
+	struct flood flood = {.base.ops = &flood_ops, .hello = by.hello, .left = count};
+	struct handshaker *handshaker = h->gateway.handshakes[0].handshaker;
+	struct udp_socket *real = handshaker->params.udp;
+	flood.from = (struct endpoint){.remote = network_address(elsewhere, 9), .local = h->gateway_address.sin6_addr};
+	write_hello(h, &by, 1, 0, NULL);
+	handshaker->params.udp = &flood.base;
+	cr_assert_eq(handshaker_turn(handshaker), count);
+	handshaker->params.udp = real;
+}
+
+Test(gateway_cookie, is_demanded_after_a_full_batch_for_a_second)
+{
+	struct harness *h = START(.clients = 2, .listed = 1);
+	overwhelm(h, 15);
+	struct by_hand by;
+	write_hello(h, &by, 0, 0, NULL);
+	arrive(h, here, 7, by.hello, 1);
+	cr_assert_eq(gateway_count(h, STATS_rx_hello), 1, "15 are no load");
+
+	overwhelm(h, 16);
+	h->clock.wall += NS_PER_S;
+	h->clock.monotonic += NS_PER_S - 1;
+	write_hello(h, &by, 0, 0, NULL);
+	arrive(h, here, 7, by.hello, 1);
+	cr_assert_eq(drops(h, DROP_COOKIE), 1);
+	cr_assert_eq(gateway_count(h, STATS_rx_hello), 1);
+	h->clock.monotonic += 1;
+	arrive(h, here, 7, by.hello, 1);
+	cr_assert_eq(gateway_count(h, STATS_rx_hello), 2);
+	finish(h);
+}
+
+Test(gateway_cookie, under_load_clients_are_asked_to_rekey_later)
+{
+	struct harness *h = START(.clients = 2, .listed = 1);
+	overwhelm(h, 16);
+	harness_connect(h, 0);
+	harness_pump(h);
+	cr_assert_eq(h->clients[0].role.state, CLIENT_UP);
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), 1);
+	cr_assert_gt(h->clients[0].role.lease.back_off, 0);
+	finish(h);
+}
