@@ -78,7 +78,7 @@ kill_hard client
 client_start
 check "a restarted client gets the same addresses" lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 4
 check "in one round trip" figure_is client tx_hello 1
-check "the old session is replaced" grep -q 'info: session .* replaced: ' "$dir/gateway.log"
+check "the old session is replaced" grep -q 'info: session .* replaced by a newer session: ' "$dir/gateway.log"
 check "by one new one" figure_is gateway sessions_started $((before + 1))
 check "so that there is one" figure_is gateway sessions.active 1
 check "with one address" figure_is gateway pool.used 1
