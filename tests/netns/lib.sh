@@ -272,6 +272,25 @@ traffic() { # KIND ADDRESS ARGUMENTS...
 	ns client "$tests_dir/traffic.py" "$@"
 }
 
+# Starts a TCP connection of the client that is busy both ways, to where traffic_serve answers.
+stream_start() { # ADDRESS
+	start stream client "$tests_dir/stream.py" "$1"
+	wait_for 10 grep -q streams "$dir/stream.log"
+}
+
+silences() { # MORE THAN
+	[[ $(grep -c '^silence' "$dir/stream.log") -gt $1 ]]
+}
+
+# The stream's longest pause since it was last asked; fails when that is not below the limit.
+stream_paused_less() { # SECONDS
+	local before
+	before=$(grep -c '^silence' "$dir/stream.log" || true)
+	kill -USR1 "${started[stream]}"
+	wait_for 5 silences "$before"
+	awk -v limit="$1" '$1 == "silence" { last = $2 } END { print last; exit !(last < limit) }' "$dir/stream.log"
+}
+
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 # Prints what arrived, in Gbit/s, of an iperf3 run that is given ARGS (-t 5, -R, -P 8, -u ...).

@@ -16,19 +16,6 @@ relay() { # COMMAND...
 	"$tests_dir/relay.py" tell "$dir/relay.sock" "$@"
 }
 
-# The longest pause of the stream since it was last asked, against a limit.
-paused_less_than() { # SECONDS
-	local before
-	before=$(grep -c '^silence' "$dir/stream.log" || true)
-	kill -USR1 "${started[stream]}"
-	wait_for 5 test_lines "$before"
-	awk -v limit="$1" '$1 == "silence" { last = $2 } END { print last; exit !(last < limit) }' "$dir/stream.log"
-}
-
-test_lines() { # COUNT
-	[[ $(grep -c '^silence' "$dir/stream.log") -gt $1 ]]
-}
-
 gateway_config "Workers = 4" "TunReaders = 1" "Handshakers = 2" "RekeyInterval = 3600"
 add_peer second
 endpoint=192.0.2.2:6001
@@ -44,12 +31,11 @@ other_client_start second second
 check "the gateway sees the clients where the relay put them" \
 	grep -q "connected: peer $(public_key client) at 192.0.2.2:40001" "$dir/gateway.log"
 
-start stream client "$tests_dir/stream.py" 198.51.100.2
-wait_for 10 grep -q streams "$dir/stream.log"
+stream_start 198.51.100.2
 delivered=$(figure second tun_tx_packets)
 start pings second ping -n -i 0.05 10.8.0.1
 sleep 0.5
-check "a TCP connection that is busy both ways" paused_less_than 2
+check "a TCP connection that is busy both ways" stream_paused_less 2
 
 proven() { # ROAMS
 	figure_is gateway roams "$1" && figure_is gateway paths_proven "$1"
@@ -63,7 +49,7 @@ check_move() { # DESCRIPTION COUNT LEG PLACE...
 	relay move "$@" >/dev/null
 	check "$description: the gateway sees it and proves the new path" wait_for 3 proven "$moves"
 	sleep 2.2
-	check "$description: no pause of 2 s in the TCP connection" paused_less_than 2
+	check "$description: no pause of 2 s in the TCP connection" stream_paused_less 2
 }
 
 check_move "another port" 1 one port

@@ -249,7 +249,7 @@ class Probe:
         return {"ok": answers == 0 and self.alive(), "answers": answers}
 
     def bye(self):
-        """BYE ends the session: nothing passes any more."""
+        """BYE ends the session: nothing passes any more, and nothing but RESET answers."""
         self.ensure_up()
         keys = self.client.keys.current
         _, packet = self.request()
@@ -257,7 +257,7 @@ class Probe:
         self.flush()
         time.sleep(0.1)
         self.link.send(keys.seal(wire.DATA, packet))
-        answers = len(self.silence())
+        answers = sum(datagram[:1] != bytes([wire.VERSION << 4 | wire.RESET]) for datagram in self.silence())
         return {"ok": answers == 0, "answers": answers}
 
     # Badly behaved
@@ -395,6 +395,15 @@ class Probe:
         return {"ok": len(welcomes) == 1 and not again and self._still_served(), "welcomes": len(welcomes),
                 "welcomes_to_the_copy": len(again)}
 
+    def foreign_session(self):
+        """A handshake that names the session of --victim, somebody else's: a session of its own comes of it."""
+        self.client.session_id = self.options.victim
+        self.client.connect(time.time())
+        self.ensure_up()
+        welcome = self.client.welcome
+        return {"ok": welcome.session_id != self.options.victim and welcome.epoch == 1 and self.alive(),
+                "session_hex": f"{welcome.session_id:08x}", "epoch": welcome.epoch}
+
     def _greet(self, client, now):
         """Sends the HELLO of `client`, and the one after a COOKIE: (the last of them, the WELCOMEs for it)."""
         hello, welcomes = None, []
@@ -445,7 +454,7 @@ class Probe:
 
 ACTIONS = {name.replace("_", "-"): getattr(Probe, name) for name in (
     "connect", "ping", "rekey", "roam", "wrong_clock", "keepalive", "bye", "spoof", "replay", "reorder", "forge",
-    "wrong_version", "runts", "garbage", "stale_hello", "unknown_peer", "wrong_psk")}
+    "wrong_version", "runts", "garbage", "stale_hello", "foreign_session", "unknown_peer", "wrong_psk")}
 
 
 def run_probe(options):
@@ -468,6 +477,7 @@ def parse_probe(arguments):
     parser.add_argument("--gateway-key", required=True, type=read_key, metavar="BASE64")
     parser.add_argument("--wish4", type=ipaddress.IPv4Address, default=wire.NONE4, metavar="ADDRESS")
     parser.add_argument("--wish6", type=ipaddress.IPv6Address, default=wire.NONE6, metavar="ADDRESS")
+    parser.add_argument("--victim", type=lambda text: int(text, 16), default=0, metavar="HEX", help="somebody's session")
     parser.add_argument("--timeout", type=float, default=1.0, help="seconds to wait for an answer or for silence")
     parser.add_argument("--connect-timeout", type=float, default=20.0)
     parser.add_argument("actions", nargs="+", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))

@@ -1,0 +1,189 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Gateway and client are killed under load and come back; somebody repeats a HELLO that he recorded, or names a session that
+# is not his; two hosts have one key. Whoever is in the right keeps session, address and TCP connection.
+# shellcheck disable=SC2119 # the options are optional
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+pool=("Workers = 4" "TunReaders = 1" "Handshakers = 2" "RekeyInterval = 3600")
+topology_up
+second_up
+traffic_serve host
+
+relay() { # COMMAND...
+	"$tests_dir/relay.py" tell "$dir/relay.sock" "$@"
+}
+
+probe() { # ARGUMENT...
+	ns client "$tests_dir/../peer/probe.py" --endpoint 192.0.2.1:5555 --key "$dir/probe.key" \
+		--gateway-key "$(public_key gateway)" --psk "$dir/probe.psk" "$@"
+}
+
+counts() { # NAME FIGURE ATLEAST
+	[[ $(figure "$1" "$2") -ge $3 ]]
+}
+
+answered() { # NAME SINCE
+	awk -v since="$2" '/bytes from/ && substr($1, 2) + 0 > since { found = 1 } END { exit !found }' "$dir/pings-$1.log"
+}
+
+# Pings follow each other every 50 ms: the first answer to one of NAME after a moment, against a limit.
+back_within() { # NAME SECONDS SINCE
+	wait_for "$2" answered "$1" "$3" || true
+	awk -v since="$3" -v limit="$2" '
+		/bytes from/ && substr($1, 2) + 0 > since && !took { took = substr($1, 2) - since }
+		END { print "took " took " s"; exit !(took > 0 && took < limit) }' "$dir/pings-$1.log"
+}
+
+pings_start() { # NAME
+	start "pings-$1" "$1" ping -D -O -n -i 0.05 10.8.0.1
+}
+
+session_of() { # PEER
+	grep "connected: peer $(public_key "$1") " "$dir/gateway.log" | tail -n 1 | sed 's/.*session \([0-9a-f]*\) .*/\1/'
+}
+
+lines() { # LOG PATTERN COUNT
+	[[ $(grep -c "$2" "$dir/$1.log") -eq $3 ]]
+}
+
+# --- the gateway is killed under load ---
+gateway_config "${pool[@]}"
+for name in second probe; do
+	add_peer "$name"
+done
+endpoint=192.0.2.2:6001
+client_config
+other_client_config second second 203.0.113.1:5555 "10.8.0.1/32"
+start relay client "$tests_dir/relay.py" run "$dir/relay.sock" one=6001/first \
+	first=192.0.2.2:40001/192.0.2.1:5555 elsewhere=192.0.2.2:40002/192.0.2.1:5555
+wait_for 10 grep -q relays "$dir/relay.log"
+gateway_start
+client_start
+other_client_start second second
+stream_start 198.51.100.2
+pings_start client
+pings_start second
+sleep 1
+kill_hard gateway
+sleep 0.5
+since=$EPOCHREALTIME
+gateway_start
+check "the client is back within 2 s after the gateway was killed" back_within client 2 "$since"
+check "so is the second one" back_within second 2 "$since"
+check "by RESET" test "$(figure client rx_reset) $(figure second rx_reset)" = "1 1"
+check "and one handshake" test "$(figure client tx_hello) $(figure second tx_hello)" = "2 2"
+check "with the addresses from before" lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 2
+check "the TCP connection goes on soon" stream_paused_less 5
+
+# --- the client is killed under load ---
+hellos=$(figure gateway rx_hello)
+welcomes=$(figure gateway tx_welcome)
+old=$(session_of client)
+since=$EPOCHREALTIME
+kill_hard client
+client_start
+check "a client that was killed is back at once" back_within client 2 "$since"
+check "with one HELLO and one WELCOME" test "$(figure client tx_hello) $(figure client rx_welcome) $(($(figure gateway rx_hello) -
+	hellos)) $(($(figure gateway tx_welcome) - welcomes))" = "1 1 1 1"
+check "with the address from before" lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 3
+check "its old session is replaced" grep -q "info: session $old replaced by a newer session: " "$dir/gateway.log"
+check "so that there are two, one of each client" figure_is gateway sessions.active 2
+sleep 1
+check "the TCP connection goes on" stream_paused_less 5
+
+# --- a HELLO is recorded and repeated ---
+undisturbed() { # what is there since untouched_from
+	check "$1: the client keeps its session" test "$(session_of client) $(figure client tx_hello)" = "$session $hellos"
+	check "$1: no session was made for it" figure_is gateway pool.used 2
+	check "$1: the TCP connection does not pause" stream_paused_less 2
+}
+
+session=$(session_of client)
+hellos=$(figure client tx_hello)
+stale=$(figure gateway stale)
+stream_paused_less 9 >/dev/null
+relay replay first >/dev/null
+relay replay elsewhere >/dev/null
+check "a HELLO that comes again is stale, wherever it comes from" wait_for 2 figure_is gateway stale $((stale + 2))
+undisturbed "a HELLO that comes again"
+
+kill_hard gateway
+relay hold one >/dev/null
+gateway_start
+relay replay first >/dev/null
+check "a restarted gateway cannot know: it answers" wait_for 2 figure_is gateway tx_welcome 2
+check "but has no session" wait_for 2 figure_is gateway sessions.active 1
+since=$EPOCHREALTIME
+relay let one >/dev/null
+check "then the client itself is back within 2 s" back_within client 2 "$since"
+check "by RESET" counts client rx_reset 1
+check "with its address" lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 4
+check "the TCP connection goes on soon" wait_for 5 stream_paused_less 2
+
+session=$(session_of client)
+hellos=$(figure client tx_hello)
+relay replay first >/dev/null
+relay replay elsewhere >/dev/null
+check "now it is stale there too" wait_for 2 figure_is gateway stale 2
+undisturbed "after the restart"
+
+# --- somebody names a session that is not his ---
+check "who names somebody else's session gets his own" probe --victim "$session" foreign-session ping bye
+wait_for 5 figure_is gateway pool.used 2 || true
+undisturbed "somebody named the session"
+
+# --- without RESET ---
+stop pings-second || true
+status=0
+stop second || status=$?
+check "the second client ends with status 0" test "$status" -eq 0
+gateway_config "${pool[@]}" "Reset = no"
+# Not the address that the client wants back.
+add_peer twin "Address = 10.8.0.9"
+kill_hard gateway
+since=$EPOCHREALTIME
+gateway_start
+
+# --- meanwhile, two hosts with one key ---
+other_client_config twin-second twin 203.0.113.1:5555 "10.8.0.1/32"
+other_client_config twin-host twin 198.51.100.1:5555 "10.8.0.1/32"
+evictions=()
+twin=$(public_key twin)
+watch_twins() { # SECONDS
+	local seen=0 now end=$((SECONDS + $1))
+	while ((SECONDS < end)); do
+		now=$(grep -c "replaced by a newer session: peer $twin " "$dir/gateway.log" || true)
+		if ((now > seen)); then
+			evictions+=("$EPOCHREALTIME")
+			seen=$now
+		fi
+		sleep 0.1
+	done
+}
+start twin-second second "$BUILD/shardtun" run "$dir/twin-second.conf"
+wait_for 10 grep -q 'info: connected' "$dir/twin-second.log"
+start twin-host host "$BUILD/shardtun" run "$dir/twin-host.conf"
+watch_twins 34
+took=$(back_within client 20 "$since") && status=0 || status=$?
+check "without RESET the client is back within 20 s ($took)" test "$status" -eq 0
+check "because nothing answered it for 15 s" counts client tx_hello $((hellos + 1))
+check "no RESET was sent" figure_is gateway tx_reset 0
+printf '%s\n' "${evictions[@]}" | awk 'NR > 1 { printf "%.1f ", $1 - last } { last = $1 } END { print "s between evictions" }' | diagnose
+check "two hosts with one key replace each other" test "${#evictions[@]}" -ge 2
+rarely() {
+	printf '%s\n' "${evictions[@]}" | awk 'NR > 1 && $1 - last < 11.5 { fast = 1 } { last = $1 } END { exit fast }'
+}
+check "but not more often than every 16 s, less a quarter at random" rarely
+check "and one session is theirs" figure_is gateway sessions.active 2
+
+status=0
+stop stream || status=$?
+check "the TCP connection lived through all of it" test "$status" -eq 0
+check "every datagram is accounted for" "$tests_dir/status.py" conserved <(status_json gateway)
+stop twin-second
+stop twin-host
+both_stop
+
+done_testing
