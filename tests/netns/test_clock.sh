@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A client connects whatever its clock says, and goes on when the clock is put; and UDP that goes one way only, for longer
+# than any timer of silence, makes no handshake.
+# shellcheck disable=SC2119 # the options are optional
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+pool=("Workers = 4" "TunReaders = 1" "Handshakers = 2")
+topology_up
+second_up
+
+# --- wrong clocks ---
+"${CC:-cc}" -shared -fPIC -o "$dir/wall_clock.so" "$tests_dir/wall_clock.c"
+
+# The client's clock, in seconds since 1970, from now on.
+clock_is() { # SECONDS
+	echo $(($1 - $(date +%s))) >"$dir/wall_clock.new"
+	mv "$dir/wall_clock.new" "$dir/wall_clock"
+}
+
+# A HELLO that is older than the last one costs a COOKIE and a second HELLO.
+connects() { # DESCRIPTION SECONDS HELLOS COOKIES
+	local status=0
+	clock_is "$2"
+	start client client env LD_PRELOAD="$dir/wall_clock.so" WALL_CLOCK_FILE="$dir/wall_clock" \
+		"$BUILD/shardtun" run "$dir/client.conf"
+	check "$1: the client connects" wait_for 5 pings client 10.8.0.1
+	check "$1: with $3 HELLO and $4 COOKIE" test "$(figure client tx_hello) $(figure client rx_cookie)" = "$3 $4"
+}
+
+leaves() {
+	local status=0
+	stop client || status=$?
+	check "it leaves" test "$status" -eq 0
+}
+
+gateway_config "${pool[@]}" "RekeyInterval = 10"
+client_config
+gateway_start
+connects "1970" 10 1 0
+leaves
+connects "2106, past 32 bits" 4300000000 1 0
+leaves
+connects "the right time" "$(date +%s)" 2 1
+leaves
+connects "1970 again" 20 2 1
+leaves
+connects "the right time again" "$(date +%s)" 1 0
+clock_is 30
+start pings client ping -n -q -i 0.1 10.8.0.1
+check "the clock is put back while it runs: it renews its keys" wait_for 20 figure_is client rekeys 1
+check "without COOKIE, since its timestamps rise whatever the clock does" \
+	test "$(figure client tx_hello) $(figure client rx_cookie)" = "2 0"
+stop pings || true
+check "the gateway counts the old ones" test "$(figure gateway stale) $(figure gateway tx_cookie)" = "2 2"
+both_stop
+
+# --- one way ---
+gateway_config "${pool[@]}"
+add_peer second
+other_client_config second second 203.0.113.1:5555 "10.8.0.0/16, 198.51.100.0/24"
+gateway_start
+client_start
+other_client_start second second
+start sink-up host "$tests_dir/one_way.py" sink
+start sink-down second "$tests_dir/one_way.py" sink
+wait_for 5 grep -q ready "$dir/sink-up.log"
+wait_for 5 grep -q ready "$dir/sink-down.log"
+heard=$(figure client rx_keepalive)
+said=$(figure second tx_keepalive)
+start up client "$tests_dir/one_way.py" send 198.51.100.2 42
+start down host "$tests_dir/one_way.py" send 10.8.0.3 42
+wait_for 60 gone "${started[up]}"
+wait_for 10 gone "${started[down]}"
+stop sink-up || true
+stop sink-down || true
+
+arrived() { # up|down
+	local sent came
+	read -r sent _ < <(tail -n 1 "$dir/$1.log")
+	read -r came _ < <(tail -n 1 "$dir/sink-$1.log")
+	echo "$came of $sent"
+	[[ $sent -eq 2100 && $came -ge 2079 && $came -le $sent ]]
+}
+
+few() { # COUNT: one in each 10 s of 42
+	[[ $1 -ge 3 && $1 -le 5 ]]
+}
+
+check "42 s of UDP up: it arrives" arrived up
+check "42 s of UDP down: it arrives" arrived down
+check "the gateway says every 10 s that it hears the one who sends" few $(($(figure client rx_keepalive) - heard))
+check "the one who only receives says so every 10 s" few $(($(figure second tx_keepalive) - said))
+check "neither client made a handshake" test "$(figure client tx_hello) $(figure second tx_hello)" = "1 1"
+check "the gateway saw their first ones only" figure_is gateway rx_hello 2
+check "no line of a log says otherwise" test -z "$(grep -h warning "$dir/client.log" "$dir/second.log" || true)"
+check "every datagram is accounted for" "$tests_dir/status.py" conserved <(status_json gateway)
+stop second
+both_stop
+
+done_testing
