@@ -43,6 +43,7 @@ void session_show_endpoint(struct session *session)
 static void show_key(struct session *session)
 {
 	const struct transport_key *key = session->current;
+	atomic_store_explicit(&session->view.suite, key != NULL ? (uint8_t)key->aead->suite : 0, memory_order_relaxed);
 	atomic_store_explicit(&session->view.epoch, key != NULL ? key->epoch : 0, memory_order_relaxed);
 }
 

@@ -52,7 +52,7 @@ struct peer;
 /* What the owner lets others see: relaxed words, each true by itself. */
 struct session_view {
 	_Atomic uint8_t state, epoch; /* enum session_state; of the current key, 0: none */
-	_Atomic uint8_t suite;
+	_Atomic uint8_t suite;	      /* of the current key, 0: none */
 	_Atomic uint32_t rekeys, roams;
 	_Atomic uint64_t received;	       /* monotonic ns of the last authentic packet */
 	_Atomic uint64_t rx_packets, rx_bytes; /* inner packets from the client */

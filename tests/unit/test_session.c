@@ -45,6 +45,7 @@ Test(session, keys_move_from_next_to_current_to_previous)
 	session_set_next(session, key(2, 3), 3);
 	cr_assert(session_promote(session));
 	cr_assert(session->current->epoch == 2 && session->previous->epoch == 1 && session->next == NULL);
+	cr_assert(session->view.epoch == 2 && session->view.suite == AEAD_CHACHA20_POLY1305, "others see it");
 	cr_assert(session_key(session, 1) == session->previous);
 	cr_assert(session_key(session, 3) == NULL);
 	cr_assert(session_key(session, 0) == NULL);
