@@ -91,3 +91,21 @@ void checked_aead_deinit(struct checked_aead *checked)
 	free(checked->seen);
 	aead_engine_free(checked->real);
 }
+
+static bool has(const struct checked_aead *checked, const struct sealed *what)
+{
+	return checked->slots != 0 && !is_free(slot_for(checked, what));
+}
+
+size_t checked_aead_reused(const struct checked_aead *const engines[], size_t count)
+{
+	size_t reused = 0;
+	for (size_t i = 0; i < count; i++) {
+		reused += engines[i]->reused;
+		for (size_t at = 0; at < engines[i]->slots; at++) {
+			for (size_t k = 0; k < i && !is_free(&engines[i]->seen[at]); k++)
+				reused += has(engines[k], &engines[i]->seen[at]);
+		}
+	}
+	return reused;
+}

@@ -414,6 +414,24 @@ static bool node_problem(struct harness *h, const struct node *node, const char 
 	return true;
 }
 
+/* No two that seal may use the same nonce under one key, whichever threads they are. */
+static bool nonce_problem(struct harness *h)
+{
+	const struct checked_aead *engines[HARNESS_WORKERS + HARNESS_HANDSHAKERS + HARNESS_CLIENTS];
+	size_t count = 0;
+	engines[count++] = &h->gateway.node.checked;
+	for (size_t i = 1; i < h->options.workers; i++)
+		engines[count++] = &h->gateway.others[i - 1].checked;
+	for (size_t i = 0; i < h->options.handshakers; i++)
+		engines[count++] = &h->gateway.handshakes[i].node.checked;
+	for (size_t i = 0; i < h->options.clients; i++)
+		engines[count++] = &h->clients[i].node.checked;
+	size_t reused = checked_aead_reused(engines, count);
+	if (reused != 0)
+		snprintf(h->problem, sizeof h->problem, "%zu nonces were used again", reused);
+	return reused != 0;
+}
+
 const char *harness_problem(struct harness *h)
 {
 	char name[32];
@@ -424,5 +442,5 @@ const char *harness_problem(struct harness *h)
 		if (node_problem(h, &h->clients[i].node, name))
 			return h->problem;
 	}
-	return NULL;
+	return nonce_problem(h) ? h->problem : NULL;
 }
