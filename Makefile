@@ -60,7 +60,8 @@ UNIT_SRCS    := $(wildcard tests/unit/*.c)
 HARNESS_SRCS := $(wildcard tests/harness/*.c)
 STRESS_SRCS  := $(filter-out $(if $(SAN),tests/stress/hot_path.c),$(wildcard tests/stress/*.c))
 BENCH_SRCS   := $(wildcard perf/bench/*.c)
-ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS)
+SWARM_SRCS   := tests/netns/swarm.c
+ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS) $(SWARM_SRCS)
 
 LIB      := $(B)/libshardtun.a
 PROGRAMS := $(PROGRAM_SRCS:core/cmd/%.c=$(B)/%)
@@ -74,7 +75,7 @@ objects   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
 programs: $(PROGRAMS) ## Build the programs (the default)
 
-everything: $(PROGRAMS) $(B)/unit $(STRESS) $(BENCHES) ## Build tests and benchmarks too
+everything: $(PROGRAMS) $(B)/unit $(STRESS) $(BENCHES) $(B)/swarm ## Build tests and benchmarks too
 
 deps: ## Install the Debian packages that are missing (as root)
 	$(Q)config/install-packages build test
@@ -105,7 +106,7 @@ run-stress: $(STRESS)
 cli: programs ## Command line, configuration and error messages
 	$(Q)tests/cli/run $(B)
 
-netns: programs ## Real namespaces, devices and traffic (as root)
+netns: programs $(B)/swarm ## Real namespaces, devices and traffic (as root)
 	$(Q)tests/netns/run $(B)
 
 bench: programs $(BENCHES) ## Throughput and micro-benchmarks
@@ -150,11 +151,12 @@ $(LIB): $(call objects,$(LIB_SRCS)) $(B)/sources
 $(PROGRAMS): $(B)/%: $(B)/obj/core/cmd/%.o $(LIB)
 $(STRESS): $(B)/stress/%: $(B)/obj/tests/stress/%.o $(call objects,$(HARNESS_SRCS)) $(LIB)
 $(BENCHES): $(B)/bench/%: $(B)/obj/perf/bench/%.o $(LIB)
+$(B)/swarm: $(call objects,$(SWARM_SRCS) $(HARNESS_SRCS)) $(LIB)
 $(B)/unit: $(call objects,$(UNIT_SRCS) $(HARNESS_SRCS)) $(LIB)
 
 $(PROGRAMS) $(BENCHES): EXTRA_LIBS := $(MALLOC)
 $(B)/unit: EXTRA_LIBS := $(shell pkg-config --libs criterion 2>/dev/null)
-$(PROGRAMS) $(STRESS) $(BENCHES) $(B)/unit:
+$(PROGRAMS) $(STRESS) $(BENCHES) $(B)/unit $(B)/swarm:
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(EXTRA_LIBS)
