@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A flood of HELLOs that look right until the gateway does arithmetic for them: it demands cookies, and neither those who are
+# connected nor one who connects now suffer.
+# shellcheck disable=SC2119 # the options are optional
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+topology_up
+second_up
+traffic_serve host
+gateway_config "Workers = 4" "TunReaders = 1" "Handshakers = 2" "RekeyInterval = 3600"
+add_peer second
+client_config
+other_client_config second second 203.0.113.1:5555 "10.8.0.1/32"
+gateway_start
+client_start
+stream_start 198.51.100.2
+stream_paused_less 9 >/dev/null
+
+start flood host "$tests_dir/flood.py" 198.51.100.1:5555 "$(public_key gateway)" 20000 10
+start pings client ping -n -q -i 0.02 -c 400 -W 2 10.8.0.1
+sleep 2
+start second second "$BUILD/shardtun" run "$dir/second.conf"
+check "a client connects during the flood within 3 s" wait_for 3 grep -q 'info: connected' "$dir/second.log"
+check "by COOKIE" test "$(figure second rx_cookie)" -ge 1
+wait_for 30 gone "${started[pings]}"
+running flood && flooding=yes || flooding=no
+check "the flood was there all the time" test "$flooding" = yes
+lost_little() {
+	awk '/packets transmitted/ { print; sent = $1; came = $4 } END { exit !(sent == 400 && came > 396) }' "$dir/pings.log"
+}
+check "of the pings of one who was connected less than 1 % are lost" lost_little
+check "the TCP connection does not pause" stream_paused_less 2
+wait_for 20 gone "${started[flood]}"
+diagnose <"$dir/flood.log"
+
+sent=$(awk '/HELLOs/ { print $1 }' "$dir/flood.log")
+counts_in() { # FIGURE LEAST MOST
+	local value
+	value=$(figure gateway "$1")
+	echo "$1 is $value"
+	[[ $value -ge $2 && $value -le $3 ]]
+}
+check "most HELLOs are dropped for a cookie" counts_in cookie $((sent / 2)) $((sent * 9 / 10 + 10))
+check "some before there was load, by arithmetic" counts_in handshake_forged 1 $((sent / 2))
+check "those with a wrong mac1 before all else" counts_in mac1 1 $((sent / 10 + 1))
+check "and COOKIE is sent to whoever may be there" counts_in tx_cookie 1 "$sent"
+check "no one of them became a session" figure_is gateway sessions_started 2
+check "nor an address" figure_is gateway pool.used 2
+check "every datagram is accounted for" "$tests_dir/status.py" conserved <(status_json gateway)
+figure gateway udp.queue_overflows | sed 's/$/ overflows of queues/' | diagnose
+status=0
+stop stream || status=$?
+check "the TCP connection lived through it" test "$status" -eq 0
+stop second
+both_stop
+
+done_testing
