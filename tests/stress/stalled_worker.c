@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One of four workers stands still for two seconds while all get packets at a fixed rate: its own clients wait, those
+ * of the others notice nothing. */
+#include <stdlib.h>
+
+#include "tests/harness/harness.h"
+#include "tests/stress/tap.h"
+
+enum {
+	WORKERS = 4,
+	CLIENTS = 8, /* two of each worker */
+	STALLED = 1,
+	PAYLOAD = 300,
+	LOSS_PERCENT = 5,
+	PATIENCE_MS = 30000,
+	DRAIN_MS = 500,
+	BEFORE_MS = 500,
+	STALL_MS = 2000,
+	AFTER_MS = 500,
+};
+
+struct scene {
+	struct harness *h;
+	struct link *stalled_link;
+	uint32_t worker[CLIENTS]; /* of its session */
+	uint8_t *frames[CLIENTS];
+	size_t lengths[CLIENTS];
+	uint64_t offered[CLIENTS], delivered[CLIENTS]; /* in this part */
+	_Atomic bool hold;
+	_Atomic bool held; /* the worker really stands */
+};
+
+static void pause_ms(unsigned ms)
+{
+	const struct timespec time = {.tv_nsec = (long)ms * 1000000};
+	nanosleep(&time, NULL);
+}
+
+/* The worker's socket does not return. */
+static int stand_still(void *context, struct link *from, const struct udp_message *messages, size_t count)
+{
+	struct scene *scene = context;
+	(void)messages;
+	while (from == scene->stalled_link && atomic_load_explicit(&scene->hold, memory_order_acquire)) {
+		atomic_store_explicit(&scene->held, true, memory_order_release);
+		pause_ms(1);
+	}
+	return (int)count;
+}
+
+static void make_frame(struct scene *scene, size_t client)
+{
+	static const uint8_t payload[PAYLOAD];
+	struct packet_spec spec = harness_spec(scene->h, client, TO_CLIENT, 4, IPPROTO_UDP);
+	scene->frames[client] = calloc(1, 2 * PAYLOAD);
+	if (scene->frames[client] == NULL)
+		abort();
+	scene->lengths[client] = packet_build_frame(&spec, payload, sizeof payload, 0, scene->frames[client]);
+}
+
+static bool connect_client(struct scene *scene, size_t client)
+{
+	struct client_node *node = &scene->h->clients[client];
+	harness_connect(scene->h, client);
+	for (unsigned waited = 0; waited < PATIENCE_MS; waited++, pause_ms(1)) {
+		struct client_snapshot *snapshot = mailbox_take(&node->role.snapshots);
+		if (snapshot == NULL)
+			continue;
+		node->seen = *snapshot;
+		free(snapshot);
+		if (node->seen.state != CLIENT_UP)
+			continue;
+		scene->worker[client] = session_shard(&scene->h->gateway.registry.table.sharding,
+						      node->seen.lease.session_id);
+		make_frame(scene, client);
+		return true;
+	}
+	return false;
+}
+
+static void collect(struct scene *scene)
+{
+	static uint8_t frame[TUN_FRAME_MAX];
+	for (size_t i = 0; i < CLIENTS; i++) {
+		while (tun_pair_take(&scene->h->clients[i].node.tun, frame) > 0)
+			scene->delivered[i]++;
+	}
+}
+
+static uint64_t sum(const struct scene *scene, const uint64_t counts[CLIENTS], bool stalled)
+{
+	uint64_t total = 0;
+	for (size_t i = 0; i < CLIENTS; i++)
+		total += (scene->worker[i] == STALLED) == stalled ? counts[i] : 0;
+	return total;
+}
+
+/* A packet a millisecond for each client, for so long; then waits for what is under way to the clients of those that
+ * do not stand. */
+static void offer(struct scene *scene, unsigned ms)
+{
+	memset(scene->offered, 0, sizeof scene->offered);
+	memset(scene->delivered, 0, sizeof scene->delivered);
+	for (unsigned passed = 0; passed < ms; passed++, pause_ms(1)) {
+		for (size_t i = 0; i < CLIENTS; i++) {
+			if (tun_pair_put(&scene->h->gateway.node.tun, scene->frames[i], scene->lengths[i]) == 0)
+				scene->offered[i]++;
+		}
+		collect(scene);
+	}
+	for (unsigned waited = 0; waited < DRAIN_MS; waited++, pause_ms(1)) {
+		collect(scene);
+		if (sum(scene, scene->delivered, false) >= sum(scene, scene->offered, false))
+			break;
+	}
+}
+
+static bool few_lost(const struct scene *scene, bool stalled)
+{
+	uint64_t offered = sum(scene, scene->offered, stalled), delivered = sum(scene, scene->delivered, stalled);
+	printf("# %s: %lu of %lu delivered\n", stalled ? "the stalled worker" : "the others", delivered, offered);
+	return offered != 0 && delivered * 100 >= offered * (100 - LOSS_PERCENT);
+}
+
+static bool spread(const struct scene *scene)
+{
+	unsigned counts[WORKERS] = {0};
+	bool even = true;
+	for (size_t i = 0; i < CLIENTS; i++)
+		counts[scene->worker[i]]++;
+	for (size_t i = 0; i < WORKERS; i++)
+		even &= counts[i] == CLIENTS / WORKERS;
+	return even;
+}
+
+static void stall(struct scene *scene, struct tap *tap)
+{
+	atomic_store_explicit(&scene->hold, true, memory_order_release);
+	/* What comes next makes it send, and stand. */
+	offer(scene, 50);
+	tap_ok(tap, atomic_load_explicit(&scene->held, memory_order_acquire), "the worker stands");
+	offer(scene, STALL_MS);
+	tap_ok(tap, sum(scene, scene->delivered, true) == 0, "its clients get nothing meanwhile");
+	tap_ok(tap, few_lost(scene, false), "the others lose less than 5 % of theirs");
+	atomic_store_explicit(&scene->hold, false, memory_order_release);
+	pause_ms(DRAIN_MS);
+	collect(scene);
+}
+
+static void run(struct scene *scene, struct tap *tap)
+{
+	bool up = true;
+	for (size_t i = 0; i < CLIENTS; i++)
+		up = up && connect_client(scene, i);
+	tap_ok(tap, up && spread(scene), "each worker has as many clients");
+	if (!up)
+		return;
+	offer(scene, BEFORE_MS);
+	tap_ok(tap, few_lost(scene, false) && few_lost(scene, true), "before, all are served");
+	stall(scene, tap);
+	offer(scene, AFTER_MS);
+	pause_ms(DRAIN_MS);
+	collect(scene);
+	tap_ok(tap, few_lost(scene, false) && few_lost(scene, true), "afterwards, all are served again");
+}
+
+int main(void)
+{
+	struct tap tap = {0};
+	struct scene *scene = calloc(1, sizeof *scene);
+	if (scene == NULL)
+		return 1;
+	scene->h = harness_new(&(struct harness_options){
+		.clients = CLIENTS, .workers = WORKERS, .reader = true, .clock = &clock_system, .fast_aead = true});
+	scene->stalled_link = &scene->h->gateway.others[STALLED - 1].link;
+	scene->h->network.hooks = (struct link_hooks){.accept = stand_still, .context = scene};
+	harness_spawn_gateway(scene->h);
+	for (size_t i = 0; i < CLIENTS; i++)
+		harness_spawn_client(scene->h, i);
+	run(scene, &tap);
+	for (size_t i = 0; i < CLIENTS; i++)
+		harness_join_client(scene->h, i);
+	harness_join_gateway(scene->h);
+	for (size_t i = 0; i < CLIENTS; i++)
+		free(scene->frames[i]);
+	harness_pump(scene->h);
+	const char *problem = harness_problem(scene->h);
+	tap_ok(&tap, problem == NULL, problem != NULL ? problem : "everything is accounted for");
+	harness_free(scene->h);
+	free(scene);
+	return tap_done(&tap);
+}
