@@ -175,6 +175,7 @@ static bool take_welcome(struct worker *worker, const struct wire_welcome *welco
 		transport_key_free(key);
 		return false;
 	}
+	worker_wake_next(worker, session, key);
 	session_set_next(session, key, worker->now);
 	if (session_promote(session))
 		stats_add(&worker->stats, rekeys, 1);

@@ -192,6 +192,7 @@ static void install(struct worker *worker, struct inbox_message *message)
 		return;
 	}
 	forget_other_handshake(worker, session, message);
+	worker_wake_next(worker, session, message->install.key);
 	session_set_next(session, message->install.key, worker->now);
 	session->order = message->install.order;
 	session->next_from = message->install.from;

@@ -203,6 +203,14 @@ static inline void worker_set_timer_before(struct worker *worker, struct session
 		worker_set_timer(worker, session, due);
 }
 
+/* New keys for a session under whose old ones DATA moves wake at once: asleep, the first message under them would make
+ * late whatever it overtook. */
+static inline void worker_wake_next(struct worker *worker, const struct session *session, struct transport_key *next)
+{
+	if (session->current != NULL && transport_key_is_live(session->current))
+		(void)transport_key_wake(worker->aead, next);
+}
+
 /* Seals and queues a message without inner packet under the current key. False when there is no usable key or no room.
  */
 bool worker_send_control(struct worker *worker, struct session *session, enum wire_type type, const uint8_t *payload,
