@@ -160,17 +160,20 @@ static bool plausible(const struct session *session, uint32_t slot, uint32_t mas
 static void walk(struct crowd *crowd, uint32_t seen[CROWD_SLOTS])
 {
 	const struct session_table *table = &crowd->h->gateway.registry.table;
+	uint64_t orphans = 0;
 	for (uint32_t slot = 0; slot <= table->sharding.slot_mask; slot++) {
 		const struct session *session = rcu_read(&table->slots[slot]);
 		uint32_t id = session != NULL ? session->id : 0;
 		if (session != NULL && !plausible(session, slot, table->sharding.slot_mask))
 			atomic_fetch_add_explicit(&crowd->nonsense, 1, memory_order_relaxed);
+		orphans += session != NULL && atomic_load_explicit(&session->peer->removed, memory_order_relaxed);
 		if (id != seen[slot]) {
 			atomic_fetch_add_explicit(&crowd->appeared, id != 0, memory_order_relaxed);
 			atomic_fetch_add_explicit(&crowd->vanished, seen[slot] != 0, memory_order_relaxed);
 		}
 		seen[slot] = id;
 	}
+	atomic_store_explicit(&crowd->orphans, orphans, memory_order_relaxed);
 	atomic_fetch_add_explicit(&crowd->walks, 1, memory_order_relaxed);
 }
 

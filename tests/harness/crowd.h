@@ -23,6 +23,7 @@ struct crowd {
 	_Atomic uint64_t arrived[HARNESS_CLIENTS];   /* frames of each client that left the gateway's TUN */
 	_Atomic uint64_t walks;			     /* over the session table */
 	_Atomic uint64_t appeared, vanished;	     /* sessions between one walk and the next */
+	_Atomic uint64_t orphans;		     /* sessions of removed peers in the last walk */
 	_Atomic uint64_t nonsense;		     /* what a reader must never see */
 };
 

@@ -15,6 +15,7 @@ enum {
 	REKEYS = 2 * CLIENTS,
 	RESTARTS = 2 * CLIENTS,
 	REMOVALS = 6, /* of each kind */
+	CHURNS = 20,  /* of all peers */
 	DELAY_MS = 4,
 	HOLD_MS = 10000, /* a CLIENT_ACK waits no longer for the test */
 };
@@ -303,20 +304,33 @@ static bool remove_under_traffic(struct crowd *crowd, size_t client)
 	return add_peer(crowd->h, client) && good && crowd_wait_up(crowd, client);
 }
 
-/* Nobody waits for anybody: lookups, grants, keys and confirmations meet peers that go and come. */
+/* All peers go and come while a handshake thread is held with one's grant: what it sends then finds nobody. */
 static bool churn(struct crowd *crowd, unsigned times)
 {
 	const struct node *gateway = &crowd->h->gateway.node;
 	uint64_t started = node_counter(gateway, STATS_sessions_started);
+	uint64_t late = node_counter(gateway, STATS_handshakes_late);
 	bool good = true;
 	for (unsigned i = 0; good && i < times; i++) {
-		size_t client = crowd_random(CLIENTS);
-		remove_peer(crowd->h, client);
-		good = add_peer(crowd->h, client);
-		crowd_look(crowd);
-		pause_ms(1 + crowd_random(10));
+		good = crowd_wait(crowd, &slow_grants, slow_grants + 1);
+		for (size_t client = 0; good && client < CLIENTS; client++) {
+			remove_peer(crowd->h, client);
+			good = add_peer(crowd->h, client);
+		}
 	}
-	return good && crowd_wait_counter(crowd, gateway, STATS_sessions_started, started + REMOVALS);
+	return good && crowd_wait_counter(crowd, gateway, STATS_handshakes_late, late + 1) &&
+	       crowd_wait_counter(crowd, gateway, STATS_sessions_started, started + REMOVALS);
+}
+
+/* Soon after a peer went, its sessions did. */
+static bool no_orphans(struct crowd *crowd)
+{
+	bool walked = crowd_wait(crowd, &crowd->walks, crowd->walks + 2);
+	for (unsigned i = 0; crowd->orphans != 0 && i < HOLD_MS / 2; i++) {
+		crowd_look(crowd);
+		pause_ms(2);
+	}
+	return walked && crowd->orphans == 0;
 }
 
 static void peers(struct tap *tap)
@@ -335,7 +349,8 @@ static void peers(struct tap *tap)
 	tap_ok(tap, good, "peers go and come under traffic, and are refused meanwhile");
 	slow_handshakes = true;
 	uint64_t before = node_counter(gateway, STATS_tun_tx_packets), hellos = node_counter(gateway, STATS_rx_hello);
-	tap_ok(tap, churn(&crowd, 100), "peers go and come at random");
+	tap_ok(tap, churn(&crowd, CHURNS), "peers go and come between grant and keys");
+	tap_ok(tap, no_orphans(&crowd), "no session outlives its peer");
 	tap_ok(tap, crowd_wait_counter(&crowd, gateway, STATS_tun_tx_packets, before + PACKETS), "packets went on");
 	tap_ok(tap, node_counter(gateway, STATS_rx_hello) > hellos && crowd.vanished >= 2 * REMOVALS,
 	       "while handshake threads answered");
