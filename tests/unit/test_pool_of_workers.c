@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A TUN reader in front of seven workers: order, full rings, CoDel; and timers of sessions among others. */
+#include "tests/unit/hello_by_hand.h"
+
+TestSuite(pool_of_workers, .timeout = 60);
+
+enum { WORKERS = 7, CLIENTS = 14, RING = 1024 /* frames that a worker can be behind */ };
+
+static struct harness *start(void)
+{
+	return START_UP(.clients = CLIENTS, .workers = WORKERS, .reader = true, .no_offloads = true,
+			.rekey_interval = 10000, .session_timeout = 7200);
+}
+
+static void put(struct harness *h, size_t client, uint16_t sequence)
+{
+	uint8_t packet[1500];
+	node_put_packet(&h->gateway.node, packet, harness_echo(h, client, TO_CLIENT, 4, sequence, 1200, packet));
+}
+
+/* Takes what came out of a client's TUN: its sequence goes on from `first`. Returns how many. */
+static unsigned take(struct harness *h, size_t client, unsigned first)
+{
+	unsigned count = 0;
+	size_t length;
+	for (const uint8_t *packet; (packet = node_take_packet(&h->clients[client].node, &length)) != NULL; count++)
+		cr_assert_eq(load_be16(packet + 26), first + count, "client %zu", client);
+	return count;
+}
+
+static struct worker *owner(struct harness *h, size_t client)
+{
+	return harness_owner(h, harness_gateway_session(h, client)->id);
+}
+
+static uint64_t drops(const struct harness *h, enum drop_reason reason)
+{
+	return node_drops(&h->gateway.node, reason);
+}
+
+Test(pool_of_workers, frames_arrive_in_order_at_the_right_worker)
+{
+	struct harness *h = start();
+	struct random random = {.state = 1};
+	unsigned sent[CLIENTS] = {0}, got[CLIENTS] = {0};
+	uint64_t of_worker[WORKERS];
+	for (unsigned i = 0; i < WORKERS; i++)
+		of_worker[i] = harness_gateway_worker(h, i)->stats.counters[STATS_udp_tx_data];
+	for (unsigned round = 0; round < 100; round++) {
+		for (unsigned i = 0; i < 30; i++) {
+			size_t client = random_below(&random, CLIENTS);
+			put(h, client, (uint16_t)sent[client]++);
+			of_worker[owner(h, client)->index]++;
+		}
+		harness_pump(h);
+		for (size_t client = 0; client < CLIENTS; client++)
+			got[client] += take(h, client, got[client]);
+	}
+	for (size_t client = 0; client < CLIENTS; client++)
+		cr_assert_eq(got[client], sent[client]);
+	for (unsigned i = 0; i < WORKERS; i++)
+		cr_assert_eq(harness_gateway_worker(h, i)->stats.counters[STATS_udp_tx_data], of_worker[i]);
+	finish(h);
+}
+
+Test(pool_of_workers, a_full_ring_costs_the_others_nothing)
+{
+	struct harness *h = start();
+	size_t other = owner(h, 0) == owner(h, 1) ? 2 : 1;
+	h->gateway.held = 1u << owner(h, 0)->index;
+	for (unsigned i = 0; i < RING + 300; i++) {
+		put(h, 0, (uint16_t)i);
+		if (i % 20 == 0)
+			harness_pump(h);
+	}
+	harness_pump(h);
+	cr_assert_eq(drops(h, DROP_OUT_RING), 300);
+	for (unsigned i = 0; i < 50; i++)
+		put(h, other, (uint16_t)i), harness_pump(h);
+	cr_assert_eq(take(h, other, 0), 50);
+	h->gateway.held = 0;
+	harness_pump(h);
+	cr_assert_eq(take(h, 0, 0), RING, "the oldest, in order");
+	cr_assert_eq(drops(h, DROP_OUT_RING), 300);
+	finish(h);
+}
+
+Test(pool_of_workers, a_super_packet_to_nobody_counts_its_packets_once)
+{
+	static uint8_t payload[20000], frame[TUN_FRAME_MAX];
+	struct harness *h = START_UP(.clients = 2, .workers = 2, .reader = true);
+	struct packet_spec spec = harness_spec(h, 0, TO_CLIENT, 4, IPPROTO_TCP);
+	spec.destination[3] = 222;
+	uint64_t before = gateway_count(h, STATS_tun_rx_packets);
+	node_put_frame(&h->gateway.node, frame, packet_build_frame(&spec, payload, sizeof payload, 1000, frame));
+	harness_pump(h);
+	cr_assert_eq(drops(h, DROP_OUT_NO_SESSION), 20);
+	cr_assert_eq(gateway_count(h, STATS_tun_rx_packets), before + 20);
+	finish(h);
+}
+
+Test(pool_of_workers, frames_of_a_session_that_ended_are_dropped_by_the_worker)
+{
+	struct harness *h = start();
+	struct worker *worker = owner(h, 0);
+	h->gateway.held = 1u << worker->index;
+	for (unsigned i = 0; i < 10; i++)
+		put(h, 0, (uint16_t)i);
+	harness_pump(h);
+	cr_assert(harness_remove_peer(h, 0));
+	h->gateway.held = 0;
+	harness_pump(h);
+	cr_assert_eq(worker->stats.drops[DROP_OUT_NO_SESSION], 10);
+	finish(h);
+}
+
+Test(pool_of_workers, codel_drops_when_frames_waited_for_too_long)
+{
+	struct harness *h = start();
+	struct worker *worker = owner(h, 0);
+	h->gateway.held = 1u << worker->index;
+	for (unsigned i = 0; i < 1000; i++) {
+		put(h, 0, (uint16_t)i);
+		if (i % 20 == 0)
+			harness_pump(h);
+	}
+	harness_pump(h);
+	h->clock.monotonic += CODEL_TARGET_NS - 1;
+	(void)downlink_batch(worker);
+	worker->now = h->clock.monotonic;
+	(void)downlink_batch(worker);
+	cr_assert_eq(drops(h, DROP_OUT_QUEUE), 0, "less than 5 ms");
+	for (unsigned i = 0; i < 2; i++) {
+		worker->now = h->clock.monotonic += CODEL_INTERVAL_NS - 1;
+		(void)downlink_batch(worker);
+		cr_assert_eq(drops(h, DROP_OUT_QUEUE), i, "for less than 100 ms");
+		worker->now = h->clock.monotonic += 2;
+	}
+	worker->now = h->clock.monotonic += CODEL_INTERVAL_NS;
+	(void)downlink_batch(worker);
+	cr_assert_geq(drops(h, DROP_OUT_QUEUE), 2);
+	h->gateway.held = 0;
+	harness_pump(h);
+	cr_assert_lt(drops(h, DROP_OUT_QUEUE), 10, "a little, for senders to notice");
+	while (node_take(&h->clients[0].node) != NULL)
+		continue;
+	finish(h);
+}
+
+/* --- timers ----------------------------------------------------------------------------------------------------------
+ */
+
+Test(pool_of_workers, a_pending_session_ends_after_10_s_among_others)
+{
+	struct harness *h = start();
+	struct by_hand by[3];
+	for (size_t i = 0; i < 3; i++) {
+		send_hello(h, &by[i], i, 0);
+		harness_advance(h, NS_PER_S);
+	}
+	harness_advance(h, SESSION_PENDING_NS - 3 * NS_PER_S - WORKER_TICK_NS);
+	for (size_t i = 0; i < 3; i++) {
+		for (size_t k = 0; k < 3; k++)
+			cr_assert_eq(harness_pending_session(h, k) != NULL, k >= i);
+		harness_advance(h, i == 0 ? 3 * WORKER_TICK_NS : NS_PER_S);
+	}
+	for (size_t i = 0; i < CLIENTS; i++)
+		cr_assert(harness_ping(h, i, TO_CLIENT));
+	finish(h);
+}
+
+Test(pool_of_workers, each_key_dies_after_its_own_hour)
+{
+	struct harness *h = START(.clients = 4, .workers = 2, .reader = true, .session_timeout = 7200);
+	for (size_t i = 0; i < 4; i++) {
+		harness_connect(h, i);
+		harness_advance(h, 10 * NS_PER_S);
+	}
+	struct weather *weather = lose(h, 1 << WIRE_HELLO); /* they would ask for new ones */
+	uint64_t first = harness_gateway_session(h, 0)->current->born;
+	h->clock.monotonic = first + SESSION_KEY_MAX_AGE_NS - 5 * NS_PER_S;
+	for (size_t dead = 0; dead <= 4; dead++) {
+		harness_pump(h);
+		for (size_t i = 0; i < 4; i++)
+			cr_assert_eq(harness_gateway_session(h, i)->current == NULL, i < dead, "%zu of %zu", i, dead);
+		harness_advance(h, 10 * NS_PER_S);
+	}
+	weather_free(weather);
+	finish(h);
+}
+
+Test(pool_of_workers, each_session_times_out_by_itself)
+{
+	struct harness *h = START(.clients = 4, .workers = 2, .reader = true, .session_timeout = 100);
+	for (size_t i = 0; i < 4; i++) {
+		harness_connect(h, i);
+		harness_advance(h, 10 * NS_PER_S);
+	}
+	harness_advance(h, 55 * NS_PER_S);
+	for (size_t gone = 0; gone < 4; gone++) {
+		for (size_t i = 0; i < 4; i++)
+			cr_assert_eq(harness_gateway_session(h, i) == NULL, i < gone, "%zu of %zu", i, gone);
+		if (gone > 0)
+			cr_assert_eq(h->clients[gone - 1].seen.bye_reason, WIRE_BYE_TIMED_OUT);
+		struct weather *weather = lose(h, 1 << WIRE_HELLO); /* they would be back */
+		harness_advance(h, 10 * NS_PER_S);
+		weather_free(weather);
+	}
+	finish(h);
+}
+
+Test(pool_of_workers, keepalive_and_previous_key_have_their_10_s_among_others)
+{
+	struct harness *h = start();
+	h->clients[0].role.rekey_interval = 0;
+	harness_advance(h, NS_PER_S);
+	cr_assert(harness_ping(h, 0, TO_GATEWAY));
+	harness_advance(h, NS_PER_S);
+	h->clients[0].role.rekey_interval = 10000 * NS_PER_S;
+	struct session *session = harness_gateway_session(h, 0);
+	cr_assert_eq(session->current->epoch, 2);
+	uint64_t due = session->current->first_opened + SESSION_PREVIOUS_KEY_NS,
+		 sent = gateway_count(h, STATS_tx_keepalive);
+	cr_assert(harness_ping(h, 1, TO_GATEWAY));
+	uint64_t start = h->clock.monotonic;
+	for (; h->clock.monotonic < start + 12 * NS_PER_S; harness_advance(h, WORKER_TICK_NS)) {
+		uint64_t now = h->clock.monotonic, alive = gateway_count(h, STATS_tx_keepalive) - sent;
+		cr_assert(now >= due || session->previous != NULL);
+		cr_assert(now < due + WORKER_TICK_NS || session->previous == NULL);
+		cr_assert(now >= start + SESSION_KEEPALIVE_NS || alive == 0);
+		cr_assert(now < start + SESSION_KEEPALIVE_NS + WORKER_TICK_NS || alive == 1);
+	}
+	finish(h);
+}
