@@ -329,13 +329,29 @@ int registry_add_peer(struct registry *registry, const struct registry_peer *fro
 	return result;
 }
 
+static void session_ids(const struct peer *peer, uint32_t ids[2])
+{
+	ids[0] = peer->active != NULL ? peer->active->id : 0;
+	ids[1] = peer->pending != NULL ? peer->pending->id : 0;
+}
+
+bool registry_peer_sessions(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2])
+{
+	lock(registry);
+	collect_retired(registry);
+	const struct peer *peer = peers_find(&registry->peers, public_key);
+	if (peer != NULL)
+		session_ids(peer, ids);
+	unlock(registry);
+	return peer != NULL;
+}
+
 bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2])
 {
 	lock(registry);
 	struct peer *peer = peers_find(&registry->peers, public_key);
 	if (peer != NULL) {
-		ids[0] = peer->active != NULL ? peer->active->id : 0;
-		ids[1] = peer->pending != NULL ? peer->pending->id : 0;
+		session_ids(peer, ids);
 		if (peer->fixed_index != POOL_NONE)
 			pool_unhold(&registry->pool, peer->fixed_index);
 		remove_networks(registry, peer, peer->network_count);

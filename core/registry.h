@@ -67,6 +67,9 @@ int registry_add_peer(struct registry *registry, const struct registry_peer *fro
 /* Forgets the peer. `ids` gets the sessions that its workers have to end (0: none). False when it is not known. */
 bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2]);
 
+/* The peer's sessions (0: none), as far as the control plane knows. False when the peer is not known. */
+bool registry_peer_sessions(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2]);
+
 /* Takes back what workers retired. Anybody of the control plane, now and then. Returns how many. */
 size_t registry_collect(struct registry *registry);
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/app/gateway.h"
 
-#include <sodium.h>
 #include <sys/resource.h>
 
+#include "core/app/gateway_control.h"
 #include "core/app/gateway_threads.h"
 #include "core/app/identity.h"
 #include "core/app/tunnel.h"
@@ -20,59 +20,11 @@ struct gateway {
 	struct registry registry;
 	struct tunnel tunnel;
 	struct gateway_threads threads;
+	struct gateway_running running; /* for the control commands */
 };
 
 /* --- configuration ---------------------------------------------------------------------------------------------------
  */
-
-/* IPv4 and IPv6 address of a peer come from one index, so either names both. */
-static int peer_address(const struct gateway *gateway, const struct config_peer *from, struct ip_address *address,
-			struct error *error)
-{
-	const struct gateway_config *config = gateway->config;
-	uint32_t first = POOL_NONE;
-	*address = (struct ip_address){0};
-	for (size_t i = 0; i < from->addresses.count; i++) {
-		char text[IP_TEXT_MAX];
-		uint32_t index;
-		const struct ip_address *item = &from->addresses.items[i];
-		ip_address_format(item, text);
-		if (!pool_index(&gateway->registry.pool, item, &index))
-			return error_set(error, -EINVAL, "%s:%u: Address = %s: not one that the gateway can give out",
-					 config->file, from->addresses.lines[i], text);
-		if (first != POOL_NONE && first != index)
-			return error_set(error, -EINVAL,
-					 "%s:%u: Address = %s: IPv4 and IPv6 address must have the same host number; "
-					 "give one of them, the other follows",
-					 config->file, from->addresses.lines[i], text);
-		first = index;
-		*address = *item;
-	}
-	return 0;
-}
-
-static int load_peer(struct gateway *gateway, size_t i, struct error *error)
-{
-	const struct gateway_config *config = gateway->config;
-	const struct config_peer *from = &config->peers[i];
-	uint8_t public_key[KEY_SIZE], preshared_key[KEY_SIZE];
-	struct registry_peer peer = {.public_key = public_key,
-				     .preshared_key = preshared_key,
-				     .networks = from->allowed_ips.items,
-				     .network_count = from->allowed_ips.count};
-	int result = identity_load_remote(from->public_key, from->preshared_key_file, public_key, preshared_key, error);
-	if (result != 0)
-		return error_prefix(error, result, "%s:%u: ", config->file, from->line);
-	result = peer_address(gateway, from, &peer.address, error);
-	if (result == 0) {
-		result = registry_add_peer(&gateway->registry, &peer, error);
-		if (result != 0)
-			error_prefix(error, result, "%s:%u: ", config->file,
-				     from->addresses.count != 0 ? from->addresses.lines[0] : from->line);
-	}
-	sodium_memzero(preshared_key, sizeof preshared_key);
-	return result;
-}
 
 static void unload(struct gateway *gateway)
 {
@@ -120,8 +72,7 @@ static int load(struct gateway *gateway, struct error *error)
 		secret_free(gateway->identity);
 		return result;
 	}
-	for (size_t i = 0; result == 0 && i < config->peer_count; i++)
-		result = load_peer(gateway, i, error);
+	result = gateway_peers_load(&gateway->registry, config, error);
 	if (result != 0)
 		unload(gateway);
 	return result;
@@ -179,7 +130,14 @@ static uint32_t suite_mask(const struct gateway_config *config, const struct aea
 
 static struct gateway *gateway_of(struct tunnel *tunnel)
 {
-	return tunnel->params.context;
+	return caa_container_of(tunnel->params.context, struct gateway, running);
+}
+
+static void end_session(void *context, uint32_t session_id, enum wire_bye_reason reason)
+{
+	struct gateway *gateway = context;
+	if (gateway_threads_end_session(&gateway->threads, &gateway->registry, session_id, reason) != 0)
+		log_error("session %08x: out of memory: it is not ended", session_id);
 }
 
 static void refresh(struct tunnel *tunnel)
@@ -265,10 +223,17 @@ static int open_and_serve(struct gateway *gateway, struct error *error)
 		.sockets = plan->workers + plan->handshakers,
 		.tun_readers = plan->readers != 0 ? plan->readers : 1,
 		.tun_writers = plan->readers != 0 ? plan->workers : 0,
-		.context = gateway,
+		.commands = gateway_commands,
+		.command_count = ARRAY_SIZE(gateway_commands),
+		.context = &gateway->running,
 		.refresh = refresh,
 		.every_second = every_second,
+		.reload = gateway_control_reload,
 	};
+	gateway->running = (struct gateway_running){.config = config,
+						    .identity = gateway->identity,
+						    .registry = &gateway->registry,
+						    .ender = {.end = end_session, .context = gateway}};
 	if (config->listen_addresses.count != 0)
 		params.listen_address = config->listen_addresses.items[0];
 	int result = tunnel_open(&gateway->tunnel, &params, error);

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/app/gateway_reload.h"
+
+#include <sodium.h>
+
+#include "config/options.h"
+#include "core/app/identity.h"
+#include "core/base/log.h"
+
+/* --- what differs ---------------------------------------------------------------------------------------------------
+ */
+
+static bool bytes_differ(const void *a, const void *b, size_t size)
+{
+	return memcmp(a, b, size) != 0;
+}
+
+static bool names_differ(const void *a, const void *b, size_t size)
+{
+	return strncmp(a, b, size) != 0;
+}
+
+static bool texts_differ(const void *a, const void *b, size_t size)
+{
+	const char *one = *(const char *const *)a, *other = *(const char *const *)b;
+	(void)size;
+	return one == NULL || other == NULL ? one != other : strcmp(one, other) != 0;
+}
+
+static bool addresses_differ(const void *a, const void *b, size_t size)
+{
+	const struct config_addresses *one = a, *other = b;
+	(void)size;
+	return one->count != other->count ||
+	       (one->count != 0 && memcmp(one->items, other->items, one->count * sizeof *one->items) != 0);
+}
+
+static bool prefixes_differ(const void *a, const void *b, size_t size)
+{
+	const struct config_prefixes *one = a, *other = b;
+	(void)size;
+	return one->count != other->count ||
+	       (one->count != 0 && memcmp(one->items, other->items, one->count * sizeof *one->items) != 0);
+}
+
+#define DIFFERS(a, b) \
+	_Generic((a),                                                   \
+		char *const *: texts_differ,                            \
+		const char *const *: texts_differ,                      \
+		const char (*)[CONFIG_INTERFACE_SIZE]: names_differ,    \
+		const struct config_addresses *: addresses_differ,      \
+		const struct config_prefixes *: prefixes_differ,        \
+		default: bytes_differ)((a), (b), sizeof *(a))
+
+static void need_restart(struct gateway_reload_result *result, const char *option)
+{
+	if (result->restart_count < ARRAY_SIZE(result->restart))
+		result->restart[result->restart_count++] = option;
+}
+
+/* All options of [Gateway] but LogLevel. */
+static void compare(const struct gateway_config *running, const struct gateway_config *config, bool key_changed,
+		    struct gateway_reload_result *result)
+{
+	struct gateway_config other = *config;
+	other.common.log_level = running->common.log_level;
+	if (key_changed)
+		other.common.private_key_file = NULL; /* differs, wherever it is read from */
+	const struct gateway_config *file = &other;
+#define COMPARE(name, type, low, high, member, standard, form, help) \
+	if (DIFFERS(&running->member, &file->member))                \
+		need_restart(result, #name);
+	GATEWAY_OPTIONS(COMPARE)
+#undef COMPARE
+}
+
+static int compare_key(const struct gateway_running *running, const struct gateway_config *config, bool *changed,
+		       struct error *error)
+{
+	struct handshake_identity *identity = identity_load(config->common.private_key_file, error);
+	if (identity == NULL)
+		return -EINVAL;
+	*changed = sodium_memcmp(identity->keys.private_key, running->identity->keys.private_key, KEY_SIZE) != 0;
+	secret_free(identity);
+	return 0;
+}
+
+/* --- peers ----------------------------------------------------------------------------------------------------------
+ */
+
+/* A registry of the file's peers and the running gateway's addresses: what can be built there can be built here. */
+static int follow_peers(const struct gateway_running *running, const struct gateway_config *config,
+			struct gateway_peers_change *change, struct error *error)
+{
+	const struct config_prefixes *addresses = &running->config->addresses;
+	struct registry wanted;
+	struct registry_params made = {.addresses = addresses->items,
+				       .address_count = addresses->count,
+				       .max_sessions = 1,
+				       .workers = 1,
+				       .expected_peers = config->peer_count};
+	int result = registry_init(&wanted, &made, error);
+	if (result != 0)
+		return result;
+	result = gateway_peers_load(&wanted, config, error);
+	if (result == 0)
+		result = gateway_peers_follow(running->registry, &wanted, &running->ender, change, error);
+	registry_deinit(&wanted);
+	return result;
+}
+
+int gateway_reload(const struct gateway_running *running, struct gateway_reload_result *result, struct error *error)
+{
+	struct gateway_config *config;
+	bool key_changed = false;
+	*result = (struct gateway_reload_result){0};
+	rcu_offline(); /* reading takes its time */
+	int code = config_load_gateway(running->config->file, &config, error);
+	rcu_online();
+	if (code != 0)
+		return code;
+	code = compare_key(running, config, &key_changed, error);
+	if (code == 0) {
+		compare(running->config, config, key_changed, result);
+		code = follow_peers(running, config, &result->peers, error);
+	}
+	if (code == 0)
+		log_set_level(config->common.log_level);
+	config_free_gateway(config);
+	return code;
+}
