@@ -3,6 +3,8 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "core/base/error.h"
@@ -18,7 +20,23 @@ int ctl_find_socket(const char *directory, char path[CTL_PATH_MAX], struct error
  * -EREMOTEIO: the daemon said no, in its own words; anything else: it could not be asked. Blocks. */
 int ctl_request(const char *path, const char *request, json_t **result, struct error *error);
 
+/* Which sessions ctl_print_sessions() shows. */
+struct ctl_sessions {
+	const char *filters; /* as the request has them (" --state active"), or "" */
+	uint32_t from;	     /* first slot */
+	uint64_t count;	     /* at most so many */
+};
+
+/* Asks the gateway for one page of sessions after the other and prints each as it comes: a table, or one JSON object
+ * {"sessions": [...], "next": slot to go on from or null}. Errors as of ctl_request(); some may be printed then. */
+int ctl_print_sessions(FILE *out, const char *path, const struct ctl_sessions *wanted, bool json, struct error *error);
+
 /* Results of "status" and "stages" as text. A member that is missing, or one that is not known, does no harm: daemon
  * and tool may be of different versions. */
 void ctl_print_status(FILE *out, json_t *status);
 void ctl_print_stages(FILE *out, json_t *report);
+
+/* Results of "kick", "peer" and "reload", the same. */
+void ctl_print_kick(FILE *out, json_t *result);
+void ctl_print_peer(FILE *out, json_t *result);
+void ctl_print_reload(FILE *out, json_t *result);

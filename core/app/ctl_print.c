@@ -6,67 +6,7 @@
 #include <stdlib.h>
 
 #include "core/app/ctl.h"
-
-enum { NUMBER_TEXT_MAX = 32 };
-
-static uint64_t get_number(const json_t *object, const char *key)
-{
-	return (uint64_t)json_integer_value(json_object_get(object, key));
-}
-
-static const char *text_of(const json_t *value)
-{
-	return json_is_string(value) ? json_string_value(value) : "-";
-}
-
-static const char *get_text(const json_t *object, const char *key)
-{
-	return text_of(json_object_get(object, key));
-}
-
-static const char *scaled(char text[NUMBER_TEXT_MAX], double value, double step, const char *const *units)
-{
-	while (value >= step && units[1] != NULL) {
-		value /= step;
-		units++;
-	}
-	snprintf(text, NUMBER_TEXT_MAX, "%.*f%s", value < 10 ? 2 : value < 100 ? 1 : 0, value, *units);
-	return text;
-}
-
-/* Exact as long as that can be read at a glance. */
-static const char *count_text(char text[NUMBER_TEXT_MAX], uint64_t count)
-{
-	static const char *const units[] = {"", " k", " M", " G", " T", NULL};
-	if (count >= 1000000)
-		return scaled(text, (double)count, 1000, units);
-	snprintf(text, NUMBER_TEXT_MAX, "%" PRIu64, count);
-	return text;
-}
-
-static const char *bytes_text(char text[NUMBER_TEXT_MAX], uint64_t bytes)
-{
-	static const char *const units[] = {" B", " KiB", " MiB", " GiB", " TiB", NULL};
-	if (bytes >= 1024)
-		return scaled(text, (double)bytes, 1024, units);
-	snprintf(text, NUMBER_TEXT_MAX, "%" PRIu64 " B", bytes);
-	return text;
-}
-
-static const char *duration_text(char text[NUMBER_TEXT_MAX], uint64_t seconds)
-{
-	unsigned days = (unsigned)(seconds / 86400), hours = (unsigned)(seconds / 3600 % 24);
-	unsigned minutes = (unsigned)(seconds / 60 % 60);
-	if (days > 0)
-		snprintf(text, NUMBER_TEXT_MAX, "%u d %u h", days, hours);
-	else if (hours > 0)
-		snprintf(text, NUMBER_TEXT_MAX, "%u h %u min", hours, minutes);
-	else if (minutes > 0)
-		snprintf(text, NUMBER_TEXT_MAX, "%u min %u s", minutes, (unsigned)(seconds % 60));
-	else
-		snprintf(text, NUMBER_TEXT_MAX, "%u s", (unsigned)seconds);
-	return text;
-}
+#include "core/app/ctl_text.h"
 
 /* --- status ------------------------------------------------------------------------------------------------------- */
 
@@ -84,9 +24,9 @@ static void print_interface(FILE *out, const json_t *interface)
 {
 	size_t i;
 	json_t *address;
-	begin_field(out, "interface", "%s, MTU %" PRIu64, get_text(interface, "name"), get_number(interface, "mtu"));
+	begin_field(out, "interface", "%s, MTU %" PRIu64, ctl_text(interface, "name"), ctl_number(interface, "mtu"));
 	json_array_foreach (json_object_get(interface, "addresses"), i, address)
-		fprintf(out, ", %s", text_of(address));
+		fprintf(out, ", %s", ctl_text_of(address));
 	fputc('\n', out);
 }
 
@@ -95,28 +35,28 @@ static void print_listen(FILE *out, const json_t *listen)
 	size_t i;
 	json_t *address;
 	json_array_foreach (listen, i, address)
-		begin_field(out, i == 0 ? "listening" : "", "%s\n", text_of(address));
+		begin_field(out, i == 0 ? "listening" : "", "%s\n", ctl_text_of(address));
 }
 
 static void print_sessions(FILE *out, const json_t *status)
 {
 	const json_t *sessions = json_object_get(status, "sessions");
-	begin_field(out, "sessions", "%" PRIu64, get_number(sessions, "active"));
+	begin_field(out, "sessions", "%" PRIu64, ctl_number(sessions, "active"));
 	if (json_object_get(sessions, "max") != NULL)
-		fprintf(out, " of %" PRIu64, get_number(sessions, "max"));
+		fprintf(out, " of %" PRIu64, ctl_number(sessions, "max"));
 
 	static const char *const events[][2] = {
 		{"sessions_started", "started"}, {"sessions_ended", "ended"}, {"rekeys", "rekeys"}, {"roams", "roams"}};
-	char text[NUMBER_TEXT_MAX];
+	char text[CTL_NUMBER_MAX];
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
 		fprintf(out, "%s%s %s", i == 0 ? "; " : ", ",
-			count_text(text, get_number(json_object_get(status, "counters"), events[i][0])), events[i][1]);
+			ctl_count(text, ctl_number(json_object_get(status, "counters"), events[i][0])), events[i][1]);
 	fputc('\n', out);
 
 	const json_t *pool = json_object_get(status, "pool");
 	if (pool != NULL)
-		begin_field(out, "addresses", "%" PRIu64 " of %" PRIu64 " in use\n", get_number(pool, "used"),
-			    get_number(pool, "size"));
+		begin_field(out, "addresses", "%" PRIu64 " of %" PRIu64 " in use\n", ctl_number(pool, "used"),
+			    ctl_number(pool, "size"));
 }
 
 static void print_suites(FILE *out, json_t *suites)
@@ -124,7 +64,7 @@ static void print_suites(FILE *out, json_t *suites)
 	const char *name, *label = "ciphers";
 	json_t *backend;
 	json_object_foreach (suites, name, backend) {
-		begin_field(out, label, "%s (%s)\n", name, text_of(backend));
+		begin_field(out, label, "%s (%s)\n", name, ctl_text_of(backend));
 		label = "";
 	}
 }
@@ -153,16 +93,16 @@ static void print_offloads(FILE *out, json_t *offloads)
 
 static void print_udp(FILE *out, const json_t *udp)
 {
-	char text[NUMBER_TEXT_MAX];
-	uint64_t receive = get_number(udp, "receive_buffer"), sending = get_number(udp, "send_buffer");
-	uint64_t wanted = get_number(udp, "wanted_buffer"), lost = get_number(udp, "queue_overflows");
-	begin_field(out, "UDP buffers", "%s to receive", bytes_text(text, receive));
-	fprintf(out, ", %s to send", bytes_text(text, sending));
+	char text[CTL_NUMBER_MAX];
+	uint64_t receive = ctl_number(udp, "receive_buffer"), sending = ctl_number(udp, "send_buffer");
+	uint64_t wanted = ctl_number(udp, "wanted_buffer"), lost = ctl_number(udp, "queue_overflows");
+	begin_field(out, "UDP buffers", "%s to receive", ctl_bytes(text, receive));
+	fprintf(out, ", %s to send", ctl_bytes(text, sending));
 	if (receive < wanted || sending < wanted)
-		fprintf(out, " (wanted %s)", bytes_text(text, wanted));
+		fprintf(out, " (wanted %s)", ctl_bytes(text, wanted));
 	fputc('\n', out);
 	if (lost != 0)
-		begin_field(out, "", "%s datagrams lost because the receive queue was full\n", count_text(text, lost));
+		begin_field(out, "", "%s datagrams lost because the receive queue was full\n", ctl_count(text, lost));
 }
 
 /* What the daemon's side of the program added: an object of plain values for each label. */
@@ -183,7 +123,7 @@ static void print_additions(FILE *out, json_t *status)
 		begin_field(out, label, "%s", "");
 		json_object_foreach (object, key, value) {
 			char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-			fprintf(out, "%s%s %s", lead, key, json_is_string(value) ? text_of(value) : text);
+			fprintf(out, "%s%s %s", lead, key, json_is_string(value) ? ctl_text_of(value) : text);
 			free(text);
 			lead = ", ";
 		}
@@ -203,11 +143,11 @@ static void print_traffic(FILE *out, const json_t *counters)
 	};
 	fprintf(out, "\n%-14s %12s %12s %12s %12s\n", "traffic", "packets", "bytes", "system calls", "packets/call");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		char packets[NUMBER_TEXT_MAX], bytes[NUMBER_TEXT_MAX], calls[NUMBER_TEXT_MAX];
-		uint64_t packet_count = get_number(counters, rows[i].packets);
-		uint64_t call_count = get_number(counters, rows[i].calls);
-		fprintf(out, "  %-12s %12s %12s %12s", rows[i].label, count_text(packets, packet_count),
-			bytes_text(bytes, get_number(counters, rows[i].bytes)), count_text(calls, call_count));
+		char packets[CTL_NUMBER_MAX], bytes[CTL_NUMBER_MAX], calls[CTL_NUMBER_MAX];
+		uint64_t packet_count = ctl_number(counters, rows[i].packets);
+		uint64_t call_count = ctl_number(counters, rows[i].calls);
+		fprintf(out, "  %-12s %12s %12s %12s", rows[i].label, ctl_count(packets, packet_count),
+			ctl_bytes(bytes, ctl_number(counters, rows[i].bytes)), ctl_count(calls, call_count));
 		if (call_count != 0)
 			fprintf(out, " %12.1f\n", (double)packet_count / (double)call_count);
 		else
@@ -224,17 +164,17 @@ static void print_threads(FILE *out, const json_t *threads)
 	fprintf(out, "\n%-14s %4s %5s %10s %10s %10s %10s %10s %10s\n", "threads", "CPU", "load", "UDP recv",
 		"UDP sent", "TUN read", "TUN write", "sleeps", "dropped");
 	json_array_foreach (threads, i, thread) {
-		char text[NUMBER_TEXT_MAX] = "any";
+		char text[CTL_NUMBER_MAX] = "any";
 		const json_t *cpu = json_object_get(thread, "cpu");
 		if (json_is_integer(cpu))
-			snprintf(text, sizeof text, "%" PRIu64, get_number(thread, "cpu"));
-		fprintf(out, "  %-12s %4s %4.0f%%", get_text(thread, "name"), text,
+			snprintf(text, sizeof text, "%" PRIu64, ctl_number(thread, "cpu"));
+		fprintf(out, "  %-12s %4s %4.0f%%", ctl_text(thread, "name"), text,
 			100 * json_number_value(json_object_get(thread, "load")));
 		for (size_t j = 0; j < ARRAY_SIZE(columns); j++)
 			fprintf(out, " %10s",
-				count_text(text, get_number(json_object_get(thread, "counters"), columns[j])));
+				ctl_count(text, ctl_number(json_object_get(thread, "counters"), columns[j])));
 		fprintf(out, " %10s\n",
-			count_text(text, get_number(thread, "drops_uplink") + get_number(thread, "drops_downlink")));
+			ctl_count(text, ctl_number(thread, "drops_uplink") + ctl_number(thread, "drops_downlink")));
 	}
 }
 
@@ -244,14 +184,14 @@ static void print_drops(FILE *out, const json_t *drops)
 	json_t *drop;
 	bool any = false;
 	json_array_foreach (drops, i, drop) {
-		char text[NUMBER_TEXT_MAX];
-		if (get_number(drop, "count") == 0)
+		char text[CTL_NUMBER_MAX];
+		if (ctl_number(drop, "count") == 0)
 			continue;
 		if (!any)
 			fputs("\ndropped\n", out);
 		any = true;
-		fprintf(out, "  %-8s %-18s %10s  %s\n", get_text(drop, "direction"), get_text(drop, "reason"),
-			count_text(text, get_number(drop, "count")), get_text(drop, "text"));
+		fprintf(out, "  %-8s %-18s %10s  %s\n", ctl_text(drop, "direction"), ctl_text(drop, "reason"),
+			ctl_count(text, ctl_number(drop, "count")), ctl_text(drop, "text"));
 	}
 	if (!any)
 		fputs("\nnothing dropped\n", out);
@@ -259,9 +199,9 @@ static void print_drops(FILE *out, const json_t *drops)
 
 void ctl_print_status(FILE *out, json_t *status)
 {
-	char uptime[NUMBER_TEXT_MAX];
-	fprintf(out, "%s, shardtun %s, up %s\n", get_text(status, "role"), get_text(status, "version"),
-		duration_text(uptime, get_number(status, "uptime_seconds")));
+	char uptime[CTL_NUMBER_MAX];
+	fprintf(out, "%s, shardtun %s, up %s\n", ctl_text(status, "role"), ctl_text(status, "version"),
+		ctl_duration(uptime, ctl_number(status, "uptime_seconds")));
 	print_interface(out, json_object_get(status, "interface"));
 	print_listen(out, json_object_get(status, "listen"));
 	print_sessions(out, status);
@@ -279,16 +219,16 @@ void ctl_print_status(FILE *out, json_t *status)
 static void print_stage(FILE *out, const json_t *stage)
 {
 	static const char *const columns[] = {"p50", "p90", "p99", "p99.9", "max"};
-	char text[NUMBER_TEXT_MAX];
-	uint64_t count = get_number(stage, "count");
-	fprintf(out, "%-15s %-12s %9s", get_text(stage, "stage"), get_text(stage, "unit"), count_text(text, count));
+	char text[CTL_NUMBER_MAX];
+	uint64_t count = ctl_number(stage, "count");
+	fprintf(out, "%-15s %-12s %9s", ctl_text(stage, "stage"), ctl_text(stage, "unit"), ctl_count(text, count));
 	if (count == 0) {
 		fputc('\n', out);
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
 		fprintf(out, " %9.0f", json_number_value(json_object_get(json_object_get(stage, "ns"), columns[i])));
-	fprintf(out, " %9" PRIu64, get_number(json_object_get(stage, "cycles"), "p50"));
+	fprintf(out, " %9" PRIu64, ctl_number(json_object_get(stage, "cycles"), "p50"));
 	const json_t *share = json_object_get(stage, "share");
 	if (json_is_real(share))
 		fprintf(out, " %6.1f%%\n", json_real_value(share) * 100);
@@ -298,7 +238,7 @@ static void print_stage(FILE *out, const json_t *stage)
 
 void ctl_print_stages(FILE *out, json_t *report)
 {
-	uint64_t sampling = get_number(report, "sampling");
+	uint64_t sampling = ctl_number(report, "sampling");
 	if (sampling == 0) {
 		fputs("Stages are not timed: StageSampling is 0, or the daemon was built with PROFILE=0.\n", out);
 		return;

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/app/ctl_command.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/app/control.h"
+#include "core/app/ctl.h"
+
+const struct option ctl_long_options[] = {
+	{"from", required_argument, NULL, CTL_FROM},
+	{"count", required_argument, NULL, CTL_COUNT},
+	{"peer", required_argument, NULL, CTL_PEER},
+	{"address", required_argument, NULL, CTL_ADDRESS},
+	{"state", required_argument, NULL, CTL_STATE},
+	{"psk-file", required_argument, NULL, CTL_PSK_FILE},
+	{"allowed-ips", required_argument, NULL, CTL_ALLOWED_IPS},
+	{"socket", required_argument, NULL, 's'},
+	{"json", no_argument, NULL, 'j'},
+	{0},
+};
+
+#define BIT(option) (1u << ((option)-CTL_FROM))
+
+static const struct command {
+	const char *name;
+	int words;				  /* that follow */
+	const char *wanted;			  /* what they are */
+	unsigned options;			  /* that it takes */
+	void (*print)(FILE *out, json_t *result); /* NULL: sessions, which come in pages */
+} commands[] = {
+	{"status", 0, "", 0, ctl_print_status},
+	{"stages", 0, "", 0, ctl_print_stages},
+	{"sessions", 0, "", BIT(CTL_FROM) | BIT(CTL_COUNT) | BIT(CTL_PEER) | BIT(CTL_ADDRESS) | BIT(CTL_STATE), NULL},
+	{"kick", 1, "the ID of a session or the public key of a peer", 0, ctl_print_kick},
+	{"peer", 2, "add or del, and a public key", BIT(CTL_PSK_FILE) | BIT(CTL_ADDRESS) | BIT(CTL_ALLOWED_IPS),
+	 ctl_print_peer},
+	{"reload", 0, "", 0, ctl_print_reload},
+};
+
+/* --- the request ----------------------------------------------------------------------------------------------------
+ */
+
+struct request {
+	char text[CONTROL_REQUEST_MAX];
+	size_t length;
+};
+
+/* Words are printable ASCII, with spaces between them. */
+static bool add_word(struct request *request, const char *word)
+{
+	for (const char *c = word; *c != '\0'; c++) {
+		if (*c <= ' ' || *c > '~')
+			return false;
+	}
+	int length = snprintf(request->text + request->length, sizeof request->text - request->length, "%s%s",
+			      request->length != 0 ? " " : "", word);
+	request->length += (size_t)length;
+	return *word != '\0' && request->length < sizeof request->text - 1; /* and the newline */
+}
+
+static bool add_option(struct request *request, const struct ctl_options *options, size_t i)
+{
+	char name[32];
+	(void)snprintf(name, sizeof name, "--%s", ctl_long_options[i].name);
+	return add_word(request, name) && add_word(request, options->values[i]);
+}
+
+/* `skip`: options that are not the request's own. */
+static bool add_options(struct request *request, const struct ctl_options *options, unsigned skip)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(options->values); i++) {
+		if (options->values[i] != NULL && (skip & 1u << i) == 0 && !add_option(request, options, i))
+			return false;
+	}
+	return true;
+}
+
+static bool parse_number(const char *text, uint64_t most, uint64_t *value)
+{
+	char *end;
+	if (text == NULL)
+		return true;
+	errno = 0;
+	*value = strtoull(text, &end, 10);
+	return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' && *value <= most;
+}
+
+/* --- running --------------------------------------------------------------------------------------------------------
+ */
+
+/* The socket to ask, or NULL. `found` is room for it. */
+static const char *find_socket(const struct ctl_options *options, char found[CTL_PATH_MAX], struct error *error)
+{
+	if (options->socket != NULL)
+		return options->socket;
+	return ctl_find_socket(CTL_DIRECTORY, found, error) == 0 ? found : NULL;
+}
+
+static enum cli_status run_sessions(const struct cli_program *program, const struct ctl_options *options)
+{
+	struct error error;
+	char found[CTL_PATH_MAX];
+	struct request filters = {.text = ""};
+	uint64_t from = 0, count = UINT64_MAX;
+	if (!parse_number(options->values[CTL_FROM - CTL_FROM], UINT32_MAX, &from))
+		return cli_usage_error(program, "--from wants a number");
+	if (!parse_number(options->values[CTL_COUNT - CTL_FROM], UINT64_MAX, &count))
+		return cli_usage_error(program, "--count wants a number");
+	if (!add_options(&filters, options, BIT(CTL_FROM) | BIT(CTL_COUNT)))
+		return cli_usage_error(program, "a value has spaces or bytes that are not ASCII, or is too long");
+	char text[sizeof filters.text + 1];
+	(void)snprintf(text, sizeof text, "%s%s", filters.length != 0 ? " " : "", filters.text);
+	struct ctl_sessions wanted = {.filters = text, .from = (uint32_t)from, .count = count};
+	const char *path = find_socket(options, found, &error);
+	if (path == NULL || ctl_print_sessions(stdout, path, &wanted, options->json, &error) != 0)
+		return cli_fail(program, CLI_FAILED, &error);
+	return cli_finish(program, CLI_OK);
+}
+
+static enum cli_status run_plain(const struct cli_program *program, const struct ctl_options *options,
+				 const struct command *command, char *const *words)
+{
+	struct error error;
+	char found[CTL_PATH_MAX];
+	json_t *result;
+	struct request request = {.text = ""};
+	bool fits = add_word(&request, command->name);
+	for (int i = 0; i < command->words; i++)
+		fits = fits && add_word(&request, words[i]);
+	if (!fits || !add_options(&request, options, 0))
+		return cli_usage_error(program, "a value has spaces or bytes that are not ASCII, or is too long");
+	const char *path = find_socket(options, found, &error);
+	if (path == NULL || ctl_request(path, request.text, &result, &error) != 0)
+		return cli_fail(program, CLI_FAILED, &error);
+	if (options->json) {
+		json_dumpf(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10) | JSON_ENCODE_ANY);
+		putchar('\n');
+	} else {
+		command->print(stdout, result);
+	}
+	json_decref(result);
+	return cli_finish(program, CLI_OK);
+}
+
+/* --- the command line -----------------------------------------------------------------------------------------------
+ */
+
+enum cli_status ctl_run(const struct cli_program *program, const struct ctl_options *options, char *const *words,
+			int count)
+{
+	const struct command *command = NULL;
+	if (count == 0)
+		return cli_usage_error(program, "which command? status, stages, sessions, kick, peer or reload");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+		if (strcmp(words[0], commands[i].name) == 0)
+			command = &commands[i];
+	}
+	if (command == NULL)
+		return cli_usage_error(program, "unknown command \"%s\"", words[0]);
+	if (count - 1 > command->words)
+		return cli_usage_error(program, "\"%s\" is too much", words[command->words + 1]);
+	if (count - 1 < command->words)
+		return cli_usage_error(program, "%s wants %s", command->name, command->wanted);
+	for (size_t i = 0; i < ARRAY_SIZE(options->values); i++) {
+		if (options->values[i] != NULL && (command->options & 1u << i) == 0)
+			return cli_usage_error(program, "%s takes no --%s", command->name, ctl_long_options[i].name);
+	}
+	return command->print == NULL ? run_sessions(program, options)
+				      : run_plain(program, options, command, words + 1);
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The commands of shardtunctl: from words and options of the command line to the daemon's answer on standard output. */
+#pragma once
+
+#include <getopt.h>
+#include <stdbool.h>
+
+#include "core/app/cli.h"
+
+/* Options of single commands; their values go to the daemon as they are. */
+enum ctl_option {
+	CTL_FROM = 256,
+	CTL_COUNT,
+	CTL_PEER,
+	CTL_ADDRESS,
+	CTL_STATE,
+	CTL_PSK_FILE,
+	CTL_ALLOWED_IPS,
+	CTL_OPTIONS_END,
+};
+enum { CTL_OPTIONS = CTL_OPTIONS_END - CTL_FROM };
+
+/* For getopt_long(): these in their order, then 's' and 'j', which every command takes. */
+extern const struct option ctl_long_options[];
+
+struct ctl_options {
+	const char *socket; /* NULL: the only one */
+	bool json;
+	const char *values[CTL_OPTIONS]; /* NULL: not given */
+};
+
+/* Runs the command that the words say, and reports what is wrong on standard error. */
+enum cli_status ctl_run(const struct cli_program *program, const struct ctl_options *options, char *const *words,
+			int count);
