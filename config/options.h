@@ -45,8 +45,7 @@
 	X(ListenAddress, addresses, 0, CONFIG_LISTEN_ADDRESSES, listen_addresses, "", "ADDRESS",               \
 	  "outer address to listen on; unless given all")                                                      \
 	X(MTU, number, 576, 65000, mtu, "1420", "576..65000", "largest inner packet; at least 1280 with IPv6") \
-	X(MaxSessions, number, 1, 1 << 20, max_sessions, "65536", "1..1048576",                                \
-	  "most clients at once; rounded up to a power of two")                                                \
+	X(MaxSessions, number, 1, 1 << 20, max_sessions, "65536", "1..1048576", "most clients at once")        \
 	X(Workers, number_or_auto, 1, CPU_WORKERS_MAX, workers, "auto", "auto|1..250",                         \
 	  "threads that move packets, each for its share of the sessions")                                     \
 	X(TunReaders, count_or_auto, 0, CPU_READERS_MAX, tun_readers, "auto", "auto|0..16",                    \

@@ -25,7 +25,9 @@ int registry_init(struct registry *registry, const struct registry_params *param
 	result = peers_init(&registry->peers, params->expected_peers, error);
 	if (result != 0)
 		goto pool;
-	result = session_table_init(&registry->table, params->max_sessions, params->workers);
+	/* While one session takes another's place, both have an ID of the same worker. */
+	registry->max_sessions = params->max_sessions;
+	result = session_table_init(&registry->table, 2 * params->max_sessions, params->workers);
 	if (result != 0) {
 		error_set(error, result, "session table of %u: %s", params->max_sessions, strerror(-result));
 		goto peers;
@@ -85,7 +87,9 @@ static size_t collect_retired(struct registry *registry)
 {
 	size_t count = 0;
 	struct cds_wfcq_node *node;
-	while ((node = __cds_wfcq_dequeue_blocking(&registry->retired_head, &registry->retired_tail)) != NULL) {
+	/* One that is being put in at this moment comes out the next time. */
+	while ((node = __cds_wfcq_dequeue_nonblocking(&registry->retired_head, &registry->retired_tail)) != NULL &&
+	       node != CDS_WFCQ_WOULDBLOCK) {
 		rcu_tsan_acquire();
 		collect(registry, caa_container_of(node, struct session, retired));
 		count++;
@@ -165,6 +169,8 @@ static struct session *make_session(struct registry *registry, struct peer *peer
 				    const struct registry_request *request)
 {
 	const struct session *live = peer->active;
+	if (live == NULL && atomic_load_explicit(&registry->pool.used, memory_order_relaxed) >= registry->max_sessions)
+		return NULL;
 	uint32_t worker = live != NULL ? session_shard(&registry->table.sharding, live->id)
 				       : session_table_emptiest(&registry->table);
 	uint32_t id = worker < SESSION_WORKERS_MAX ? session_table_take(&registry->table, worker) : 0;
@@ -181,6 +187,7 @@ static struct session *make_session(struct registry *registry, struct peer *peer
 	session->peer = peer;
 	session->pool_index = index;
 	session->replaces = live != NULL ? live->id : 0;
+	session->order = registry->orders;
 	pool_addresses(&registry->pool, index, &session->inner4, &session->inner6);
 	peer_get(peer);
 	peer->pending = session;

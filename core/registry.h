@@ -32,6 +32,7 @@ struct registry {
 	struct pool pool;
 	struct networks networks;
 	struct session_table table;
+	uint32_t max_sessions;		   /* peers that have one, at most */
 	uint32_t orders;		   /* handshakes begun */
 	struct cds_wfcq_tail retired_tail; /* any worker */
 	struct cds_wfcq_head retired_head;
@@ -40,7 +41,7 @@ struct registry {
 struct registry_params {
 	const struct ip_prefix *addresses; /* the gateway's own: at most one of each family */
 	size_t address_count;
-	uint32_t max_sessions; /* rounded up to a power of two */
+	uint32_t max_sessions; /* clients at once */
 	uint32_t workers;
 	size_t expected_peers;
 };

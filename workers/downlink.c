@@ -182,6 +182,8 @@ static size_t take_from_reader(struct worker *worker, struct worker_source *sour
 			downlink_frame(worker, ref->session_id, &inner, ref->data, ref->length);
 		frame_ring_release(source->ring, 1);
 	}
+	if (frames != 0)
+		worker->fed = worker->now;
 	return frames;
 }
 

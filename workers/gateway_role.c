@@ -119,6 +119,7 @@ static void gateway_expire(struct worker *worker, struct session *session)
 	if (worker->now >= session_hibernation_due(session))
 		session_hibernate(session);
 	gateway_path_tick(worker, session);
+	session_show_endpoint(session); /* it may have gone back */
 	if (session->unreplied != 0 && worker->now - session->unreplied >= SESSION_KEEPALIVE_NS &&
 	    !worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0))
 		session->unreplied = worker->now; /* without a key or room: later */
@@ -146,6 +147,11 @@ static bool is_later(const struct inbox_message *message, const struct session *
 	return (int32_t)(message->install.order - session->order) > 0;
 }
 
+static bool comes_after(uint32_t order, uint32_t other)
+{
+	return (int32_t)(order - other) > 0;
+}
+
 /* The session that the handshake is about, if it may still have these keys: it, or the peer, may be gone meanwhile, a
  * later handshake may have been here first, or an earlier one been confirmed. */
 static struct session *session_for(struct worker *worker, const struct inbox_message *message)
@@ -166,8 +172,16 @@ static struct session *session_for(struct worker *worker, const struct inbox_mes
 		end_session(worker, session, ""); /* a rekey of the old one took its place before it came */
 		return NULL;
 	}
+	/* A new session and a rekey of the one that it replaces are handshakes of one peer. */
+	struct session *active = find(worker, session_is_active(session) ? 0 : session->replaces);
+	uint32_t order = message->install.order;
+	bool in_order = comes_after(order, session->order) && (active == NULL || comes_after(order, active->order));
 	unsigned epoch = wire_next_epoch(atomic_load_explicit(&session->view.epoch, memory_order_relaxed));
-	return message->install.key->epoch == epoch ? session : NULL;
+	if (in_order && message->install.key->epoch == epoch)
+		return session;
+	if (message->install.made != NULL)
+		end_session(worker, session, ""); /* nothing else would ever end it */
+	return NULL;
 }
 
 /* A peer has at most one handshake that waits: for new keys of its session, or for a new session. */

@@ -8,6 +8,7 @@
 enum {
 	HANDSHAKER_MESSAGES = 16, /* of a batch: trains or single datagrams */
 	HANDSHAKER_COPIES = 16,	  /* of a turn */
+	HANDSHAKER_LOADED = 16,	  /* so many datagrams in a turn are load */
 	HANDSHAKER_SOURCES = 16384,
 	HANDSHAKER_BACK_OFF_S = 60, /* later than they would, clients renew keys when we are short of time */
 };
@@ -231,7 +232,8 @@ static void take_datagram(struct handshaker *h, const struct udp_message *train,
 		stats_drop(&h->stats, reason, 1);
 }
 
-static void take_train(struct handshaker *h, const struct udp_message *train)
+/* Returns the number of datagrams. */
+static uint32_t take_train(struct handshaker *h, const struct udp_message *train)
 {
 	uint32_t step = train->segment_size != 0 ? train->segment_size : train->length;
 	uint32_t datagrams = 0, at = 0;
@@ -243,6 +245,7 @@ static void take_train(struct handshaker *h, const struct udp_message *train)
 	} while (at < train->length);
 	stats_add(&h->stats, udp_rx_packets, datagrams);
 	stats_add(&h->stats, udp_rx_bytes, train->length);
+	return datagrams;
 }
 
 static size_t take_copies(struct handshaker *h)
@@ -259,18 +262,16 @@ static size_t take_copies(struct handshaker *h)
 size_t handshaker_turn(struct handshaker *h)
 {
 	h->now = clock_monotonic(h->params.clock);
-	size_t work = take_copies(h);
+	size_t datagrams = take_copies(h);
 	int received = h->params.udp->ops->receive(h->params.udp, h->messages, HANDSHAKER_MESSAGES);
-	if (received > 0) {
+	if (received > 0)
 		stats_add(&h->stats, udp_rx_calls, 1);
-		for (int i = 0; i < received; i++)
-			take_train(h, &h->messages[i]);
-		work += (size_t)received;
-	}
-	if (received == HANDSHAKER_MESSAGES)
+	for (int i = 0; i < received; i++)
+		datagrams += take_train(h, &h->messages[i]);
+	if (datagrams >= HANDSHAKER_LOADED)
 		h->load_until = h->now + HANDSHAKER_LOAD_NS; /* they come faster than they are answered */
 	rcu_quiescent();
-	return work;
+	return datagrams;
 }
 
 /* --- the thread ------------------------------------------------------------------------------------------------------
@@ -370,7 +371,7 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 	h->params = *params;
 	h->epoll_fd = h->waker.fd = -1;
 	h->now = clock_monotonic(params->clock);
-	h->cookies.rate = token_rate_make(HANDSHAKER_COOKIE_RATE, HANDSHAKER_COOKIE_RATE / 10);
+	h->cookies.rate = token_rate_make(HANDSHAKER_COOKIE_RATE / params->common->share, HANDSHAKER_COOKIE_RATE / 10);
 	stage_recorder_init(&h->stages, params->stage_sampling, params->ticks_per_second);
 	int result = rate_limiter_init(&h->sources, HANDSHAKER_SOURCES,
 				       token_rate_make(HANDSHAKER_SOURCE_RATE, HANDSHAKER_SOURCE_BURST));

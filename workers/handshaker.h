@@ -17,8 +17,8 @@
 #include "workers/inbox.h"
 
 enum {
-	HANDSHAKER_SOURCE_RATE = 20,	/* HELLOs a second from one IPv4 address or IPv6 /64 ... */
-	HANDSHAKER_SOURCE_BURST = 50,	/* ... and at once */
+	HANDSHAKER_SOURCE_RATE = 100,	/* HELLOs a second from one IPv4 address or IPv6 /64 ... */
+	HANDSHAKER_SOURCE_BURST = 200,	/* ... and at once */
 	HANDSHAKER_COOKIE_RATE = 10000, /* COOKIEs a second, to sources that nobody has proven */
 };
 
@@ -29,6 +29,7 @@ struct handshaker_common {
 	const struct cookie_jar *jar;
 	const struct reset_secret *reset_secret;
 	struct inbox *const *inboxes; /* of the workers, by number */
+	unsigned share;		      /* threads there are: limits for the whole gateway are divided by it */
 	uint16_t mtu;
 	uint32_t rekey_interval;  /* s */
 	uint32_t session_timeout; /* s */

@@ -57,11 +57,12 @@ static inline void inbox_post(struct inbox *inbox, struct inbox_message *message
 	(void)waker_wake(inbox->waker);
 }
 
-/* The oldest message, now the caller's, or NULL. The reader. */
+/* The oldest message, now the caller's, or NULL; also while it is just being put in, then inbox_empty() is false
+ * already. The reader. */
 static inline struct inbox_message *inbox_take(struct inbox *inbox)
 {
-	struct cds_wfcq_node *node = __cds_wfcq_dequeue_blocking(&inbox->head, &inbox->tail);
-	if (node == NULL)
+	struct cds_wfcq_node *node = __cds_wfcq_dequeue_nonblocking(&inbox->head, &inbox->tail);
+	if (node == NULL || node == CDS_WFCQ_WOULDBLOCK)
 		return NULL;
 	rcu_tsan_acquire();
 	return caa_container_of(node, struct inbox_message, node);

@@ -7,6 +7,8 @@
 #include "workers/downlink.h"
 
 enum {
+	TUN_READER_BYTES = 1 << 19,   /* of a batch, about: half the least share of large frames, so that it is not used
+				       * up   before the worker sees any */
 	TUN_READER_FRAMES = 32,	      /* of a batch: published and woken for once */
 	TUN_READER_RING = 1024,	      /* frames that a worker can be behind */
 	TUN_READER_SLOTS_LEAST = 16,  /* large frames that a worker can be behind, of many workers ... */
@@ -47,10 +49,10 @@ static void publish(struct tun_reader *reader)
 
 size_t tun_reader_turn(struct tun_reader *reader)
 {
-	size_t frames = 0;
+	size_t frames = 0, bytes = 0;
 	uint64_t now = clock_monotonic(reader->params.clock);
 	stage_begin(&reader->stages);
-	for (; frames < TUN_READER_FRAMES; frames++) {
+	for (; frames < TUN_READER_FRAMES && bytes < TUN_READER_BYTES; frames++) {
 		uint8_t *frame = frame_pool_buffer(reader->pool);
 		struct iovec iov = {.iov_base = frame, .iov_len = TUN_FRAME_MAX};
 		int got = reader->params.tun->ops->read(reader->params.tun, &iov, 1);
@@ -61,6 +63,7 @@ size_t tun_reader_turn(struct tun_reader *reader)
 		}
 		stage_lap(&reader->stages, STAGE_TUN_READ);
 		uint32_t length = (uint32_t)iov.iov_len;
+		bytes += length;
 		enum drop_reason reason = hand_on(reader, frame, length, now);
 		if (unlikely(reason != DROP_NONE))
 			downlink_drop(&reader->stats, frame, length, reason);

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define WORKER_FED_NS	(10 * NS_PER_MS)  /* how long frames of a TUN reader are remembered */
 #define WORKER_DRAIN_NS (500 * NS_PER_MS) /* at the end, for data and BYEs to leave */
 
 enum {
@@ -239,8 +240,11 @@ static bool work_waiting(struct worker *worker)
 	       (!worker->send.blocked && !rings_empty(worker));
 }
 
+/* Those who get nothing from a busy reader sleep soundly all the same. */
 static bool readers_busy(const struct worker *worker)
 {
+	if (worker->now - worker->fed >= WORKER_FED_NS)
+		return false;
 	for (size_t i = 0; i < worker->source_count; i++) {
 		if (atomic_load_explicit(worker->sources[i].busy, memory_order_relaxed))
 			return true;
@@ -331,8 +335,11 @@ void worker_run(struct worker *worker)
 	/* In portions, so that each BYE finds room. */
 	bool more = true;
 	(void)worker_read_inbox(worker);
-	while (drain(worker, deadline) && (downlink_rest(worker) || more))
-		more = worker->role->stop(worker);
+	(void)uplink_copies(worker);
+	while (drain(worker, deadline) && more) {
+		if (!downlink_rest(worker))
+			more = worker->role->stop(worker);
+	}
 	send_queue_discard(&worker->send, &worker->stats);
 	retire_ended(worker);
 	rcu_quiescent();

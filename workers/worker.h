@@ -99,6 +99,7 @@ struct worker {
 	/* the thread's own */
 	uint64_t now; /* monotonic ns, read once a turn */
 	uint64_t next_tick;
+	uint64_t fed;	     /* when the last frame of a TUN reader came, monotonic ns */
 	uint64_t idle_since; /* 0: there was work in the last turn */
 	struct timer_wheel wheel;
 	struct cds_list_head sessions;

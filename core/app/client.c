@@ -288,6 +288,7 @@ static struct client *client_new(const struct client_config *config, struct erro
 	memset(client, 0, sizeof *client);
 	client->config = config;
 	client->role.snapshots.fd = client->role.targets.fd = -1;
+	client->network.retry_fd = -1;
 	if (load(client, error) == 0)
 		return client;
 	client_free(client);

@@ -145,7 +145,7 @@ static void refresh(struct tunnel *tunnel)
 	const struct gateway *gateway = gateway_of(tunnel);
 	const struct pool *pool = &gateway->registry.pool;
 	tunnel->sessions_active = gateway_threads_active(&gateway->threads);
-	tunnel->sessions_max = gateway->registry.table.sharding.slot_mask + 1;
+	tunnel->sessions_max = gateway->registry.max_sessions;
 	tunnel->pool_used = atomic_load_explicit(&pool->used, memory_order_relaxed);
 	tunnel->pool_size = pool->usable;
 }
@@ -195,6 +195,8 @@ static int serve(struct gateway *gateway, struct error *error)
 	struct tunnel *tunnel = &gateway->tunnel;
 	const struct cpu_plan *plan = &gateway->threads.plan;
 	int result = gateway_threads_start(&gateway->threads, tunnel, error);
+	if (result == 0 && plan->control_cpu != CPU_FLOATS)
+		(void)cpu_pin(plan->control_cpu);
 	if (result == 0) {
 		char bound[ENDPOINT_TEXT_MAX];
 		log_info(

@@ -137,6 +137,7 @@ int gateway_threads_open(struct gateway_threads *threads, const struct gateway_t
 {
 	const struct cpu_plan *plan = &threads->plan;
 	threads->common = *params->common;
+	threads->common.share = plan->handshakers;
 	threads->handover.table = &params->registry->table;
 	threads->handover.steering = (struct steering){.workers = plan->workers,
 						       .handshakers = plan->handshakers,

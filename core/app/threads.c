@@ -88,15 +88,23 @@ int threads_start(struct threads *threads, const struct thread_params *params, s
 	return 0;
 }
 
+/* Those of one kind end together: each may have something left to send. */
 void threads_stop(struct threads *threads)
 {
-	for (size_t i = threads->count; i-- > 0;) {
-		struct thread *thread = &threads->list[i];
-		if (!thread->running)
-			continue;
-		thread->params.stop(thread->params.object);
-		(void)pthread_join(thread->id, NULL);
-		thread->running = false;
+	for (size_t end = threads->count; end > 0;) {
+		size_t first = end;
+		while (first > 0 && threads->list[first - 1].params.run == threads->list[end - 1].params.run)
+			first--;
+		for (size_t i = first; i < end; i++) {
+			if (threads->list[i].running)
+				threads->list[i].params.stop(threads->list[i].params.object);
+		}
+		for (size_t i = first; i < end; i++) {
+			if (threads->list[i].running)
+				(void)pthread_join(threads->list[i].id, NULL);
+			threads->list[i].running = false;
+		}
+		end = first;
 	}
 }
 

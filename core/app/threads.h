@@ -46,7 +46,7 @@ void threads_deinit(struct threads *threads);
 /* Starts one more, registered for RCU. All signals are blocked by then. */
 int threads_start(struct threads *threads, const struct thread_params *params, struct error *error);
 
-/* Stops and joins them, the youngest first; the list stays for reports. */
+/* Stops and joins them, kind by kind (by `run`), the youngest first; the list stays for reports. */
 void threads_stop(struct threads *threads);
 
 /* Measures the load since the last time. Now and then. */

@@ -220,6 +220,7 @@ void harness_start_gateway(struct harness *h)
 		.jar = &gateway->jar,
 		.reset_secret = &gateway->reset_secret,
 		.inboxes = gateway->inboxes,
+		.share = options->handshakers,
 		.mtu = options->mtu,
 		.rekey_interval = options->rekey_interval,
 		.session_timeout = options->session_timeout,

@@ -193,17 +193,21 @@ Test(registry, a_full_table_refuses_and_leaks_nothing)
 	expect_empty();
 }
 
-/* Refused for want of an ID on the old session's worker; what is live stays as it is. */
-Test(registry, a_live_peer_is_refused_when_its_worker_is_full)
+/* Its new session needs an ID on the old one's worker while both are there. */
+Test(registry, a_live_peer_may_come_again_when_the_table_is_full)
 {
 	struct registry_grant grant;
 	start("10.8.0.1/24", 2, 2, 3);
-	struct session *mine = connected(0);
-	cr_assert_eq(begin(0, 0, &grant), DROP_NO_ADDRESS, "the other worker's slot is free, and no good");
-	cr_assert_eq(registry.pool.used, 1);
+	struct session *mine = connected(0), *other = connected(1);
+	cr_assert_eq(begin(2, 0, &grant), DROP_NO_ADDRESS);
+	cr_assert_eq(begin(0, 0, &grant), DROP_NONE);
+	cr_assert_eq(session_shard(&registry.table.sharding, grant.session_id),
+		     session_shard(&registry.table.sharding, mine->id));
+	cr_assert_eq(registry.pool.used, 2);
+	registry_abandon(&registry, &grant);
 	cr_assert_eq(routed(mine), mine->id);
-	cr_assert(find(0)->active == mine && find(0)->pending == NULL);
 	end(mine);
+	end(other);
 	expect_empty();
 }
 

@@ -321,19 +321,19 @@ Test(rekey, takes_the_place_of_a_pending_new_session)
 
 Test(rekey, a_hello_that_is_refused_leaves_a_pending_rekey_alone)
 {
-	struct harness *h = START_UP(.max_sessions = 1);
-	struct weather *weather = lose(h, 1 << WIRE_WELCOME | 1 << WIRE_DATA);
+	struct harness *h = START_UP(0);
+	struct weather *weather = lose(h, 1 << WIRE_WELCOME | 1 << WIRE_DATA | 1 << WIRE_COOKIE);
 	while (at_gateway(h)->next == NULL) {
 		(void)harness_ping(h, 0, TO_GATEWAY);
 		harness_advance(h, WORKER_TICK_NS);
 	}
-	/* The same client as a new process: it asks for a new session, and the table is full. */
+	/* The same client as a new process whose clock is behind: it asks for a new session. */
 	harness_stop_client(h, 0, false);
 	harness_start_client(h, 0);
-	h->clock.wall += NS_PER_S;
+	h->clock.wall -= 3600 * NS_PER_S;
 	harness_connect(h, 0);
 	harness_pump(h);
-	cr_assert_eq(node_drops(&h->gateway.node, DROP_NO_ADDRESS), 1);
+	cr_assert_eq(node_drops(&h->gateway.node, DROP_STALE), 1);
 	cr_assert_not_null(at_gateway(h)->next);
 	weather_free(weather);
 	finish(h);
