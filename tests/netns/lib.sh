@@ -246,7 +246,7 @@ second_up() {
 	link_up second eth0 203.0.113.2/24 2001:db8:3::2/64
 	ns second ip route add 192.0.2.0/24 via 203.0.113.1
 	ns client ip route add 203.0.113.0/24 via 192.0.2.1
-	wait_for 5 pings second 192.0.2.2
+	wait_for 15 pings second 192.0.2.2
 }
 
 pings() { # NAMESPACE ADDRESS [PING ARGUMENTS...]

@@ -20,6 +20,7 @@ static long offset(void)
 	return strtol(text, NULL, 10);
 }
 
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the C library's names are reserved
 int clock_gettime(clockid_t id, struct timespec *now)
 {
 	long result = syscall(SYS_clock_gettime, id, now);
