@@ -275,12 +275,14 @@ static int prepare(struct kernel_socket *k, const struct udp_params *params, str
 	return 0;
 }
 
-/* A socket with everything set but its address. */
-static int socket_new(const struct udp_params *params, struct kernel_socket **made, struct error *error)
+/* A socket with everything set but its address; NULL: `result`. */
+static struct kernel_socket *socket_new(const struct udp_params *params, int *result, struct error *error)
 {
 	struct kernel_socket *k = aligned_alloc(CACHE_LINE, sizeof *k);
-	if (k == NULL)
-		return error_set(error, -ENOMEM, "UDP socket: out of memory");
+	if (k == NULL) {
+		*result = error_set(error, -ENOMEM, "UDP socket: out of memory");
+		return NULL;
+	}
 	memset(k, 0, sizeof *k);
 
 	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -289,20 +291,17 @@ static int socket_new(const struct udp_params *params, struct kernel_socket **ma
 		fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	}
 	if (fd < 0) {
-		int result = error_set(error, -errno, "UDP socket: %s%s", strerror(errno),
-				       errno == EMFILE ? "; raise the limit of open files (LimitNOFILE in the unit)"
-						       : "");
+		*result = error_set(error, -errno, "UDP socket: %s%s", strerror(errno),
+				    errno == EMFILE ? "; raise the limit of open files (LimitNOFILE in the unit)" : "");
 		free(k);
-		return result;
+		return NULL;
 	}
 	k->base = (struct udp_socket){.ops = &kernel_ops, .fd = fd};
-
-	int result = prepare(k, params, error);
-	if (result != 0)
-		kernel_close(&k->base);
-	else
-		*made = k;
-	return result;
+	*result = prepare(k, params, error);
+	if (*result == 0)
+		return k;
+	kernel_close(&k->base);
+	return NULL;
 }
 
 static int bind_socket(struct kernel_socket *k, const struct udp_params *params, struct error *error)
@@ -357,9 +356,9 @@ static int bind_next(struct kernel_socket *k, const struct udp_params *params, s
 static int open_all(struct udp_params *params, size_t count, struct udp_socket **sockets, struct error *error)
 {
 	for (size_t i = 0; i < count; i++) {
-		struct kernel_socket *k = NULL;
-		int result = socket_new(params, &k, error);
-		if (result != 0)
+		int result;
+		struct kernel_socket *k = socket_new(params, &result, error);
+		if (k == NULL)
 			return result;
 		sockets[i] = &k->base;
 		result = i == 0 ? bind_first(k, params, count > 1, error) : bind_next(k, params, error);

@@ -97,15 +97,20 @@ static const char *find_socket(const struct ctl_options *options, char found[CTL
 	return ctl_find_socket(CTL_DIRECTORY, found, error) == 0 ? found : NULL;
 }
 
+static const char *value_of(const struct ctl_options *options, unsigned option)
+{
+	return options->values[option - CTL_FROM];
+}
+
 static enum cli_status run_sessions(const struct cli_program *program, const struct ctl_options *options)
 {
 	struct error error;
 	char found[CTL_PATH_MAX];
 	struct request filters = {.text = ""};
 	uint64_t from = 0, count = UINT64_MAX;
-	if (!parse_number(options->values[CTL_FROM - CTL_FROM], UINT32_MAX, &from))
+	if (!parse_number(value_of(options, CTL_FROM), UINT32_MAX, &from))
 		return cli_usage_error(program, "--from wants a number");
-	if (!parse_number(options->values[CTL_COUNT - CTL_FROM], UINT64_MAX, &count))
+	if (!parse_number(value_of(options, CTL_COUNT), UINT64_MAX, &count))
 		return cli_usage_error(program, "--count wants a number");
 	if (!add_options(&filters, options, BIT(CTL_FROM) | BIT(CTL_COUNT)))
 		return cli_usage_error(program, "a value has spaces or bytes that are not ASCII, or is too long");

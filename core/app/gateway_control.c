@@ -153,7 +153,7 @@ static int find_sessions(struct registry *registry, const char *text, uint32_t i
 static json_t *handle_kick(void *context, char *const *words, size_t count, struct error *error)
 {
 	const struct gateway_running *running = running_of(context);
-	uint32_t ids[2];
+	uint32_t ids[2] = {0};
 	if (count != 1) {
 		error_set(error, -EINVAL, "kick wants the ID of a session or the key of a peer");
 		return NULL;

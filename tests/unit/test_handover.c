@@ -294,9 +294,9 @@ Test(handover, what_does_not_look_right_stays_where_it_is)
 		struct harness *h = start(workers[round], 1);
 		size_t other = workers[round] > 1 ? neighbour(0) : 0;
 		for (unsigned hello = 0; hello < 2; hello++) {
-			for (uint8_t type = WIRE_CLIENT_ACK; type <= WIRE_KEEPALIVE; type++) {
+			for (unsigned type = WIRE_CLIENT_ACK; type <= WIRE_KEEPALIVE; type++) {
 				if (hello || type == WIRE_DATA)
-					expect(hello, 1200, 0x10 | type, unknown_id(other),
+					expect(hello, 1200, (uint8_t)(0x10 | type), unknown_id(other),
 					       hello || type == WIRE_DATA ? DROP_SESSION : DROP_OVERSIZED);
 			}
 			expect(hello, 1200, 0x14, unknown_id(0), DROP_SESSION);
@@ -369,8 +369,8 @@ Test(handover, a_full_ring_drops_and_counts_the_rest)
 		before = snapshot();
 		begin_train(100);
 		add_data(0, 0);
-		for (uint16_t i = 0; i < 3 * RING; i++)
-			add_data(other, i);
+		for (unsigned i = 0; i < 3 * RING; i++)
+			add_data(other, (uint16_t)i);
 		add_data(0, 1);
 		inject();
 		cr_assert_eq(take(next), 2, "the others go on");
