@@ -156,10 +156,10 @@ static void reload(size_t added, size_t removed, size_t changed, size_t unchange
 	struct error error = {0};
 	json_t *result = command("reload", &error);
 	cr_assert_not_null(result, "%s", error.text);
-	cr_assert_eq(json_integer_value(json_object_get(result, "added")), added);
-	cr_assert_eq(json_integer_value(json_object_get(result, "removed")), removed);
-	cr_assert_eq(json_integer_value(json_object_get(result, "changed")), changed);
-	cr_assert_eq(json_integer_value(json_object_get(result, "unchanged")), unchanged);
+	cr_assert_eq((size_t)json_integer_value(json_object_get(result, "added")), added);
+	cr_assert_eq((size_t)json_integer_value(json_object_get(result, "removed")), removed);
+	cr_assert_eq((size_t)json_integer_value(json_object_get(result, "changed")), changed);
+	cr_assert_eq((size_t)json_integer_value(json_object_get(result, "unchanged")), unchanged);
 	json_decref(result);
 }
 
