@@ -9,9 +9,9 @@ topology_up
 ns client ip address add 192.0.2.3/24 dev eth0
 ns client ip address add 2001:db8:1::3/64 dev eth0 nodad
 
-# MaxSessions is rounded up to 1024 slots.
+# Two IDs for each of 1000 sessions make 2048 slots.
 steered() { # WORKERS HANDSHAKERS ADDRESS SOURCE...
-	ns client "$tests_dir/steering.py" "${started[gateway]}" 5555 "$1" "$2" 1023 "${@:3}"
+	ns client "$tests_dir/steering.py" "${started[gateway]}" 5555 "$1" "$2" 2047 "${@:3}"
 }
 
 for workers in 1 3 6 7; do
