@@ -119,8 +119,8 @@ void registry_detach(struct registry *registry, const struct session *session);
 static inline uint32_t registry_network_session(const struct registry *registry, unsigned version,
 						const uint8_t *address)
 {
-	const struct network_route *route = networks_find(&registry->networks, version, address);
-	return route != NULL ? atomic_load_explicit(&route->session_id, memory_order_relaxed) : 0;
+	struct network_route *route = networks_find(&registry->networks, version, address);
+	return route != NULL ? route_session(route) : 0;
 }
 
 /* The session that a packet to this inner address (its bytes in the IP header) belongs to; 0: none. */

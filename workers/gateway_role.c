@@ -147,9 +147,10 @@ static bool is_later(const struct inbox_message *message, const struct session *
 	return (int32_t)(message->install.order - session->order) > 0;
 }
 
-static bool comes_after(uint32_t order, uint32_t other)
+/* The session whose place this one takes when it is confirmed, if it is still there. */
+static struct session *replaced(struct worker *worker, const struct session *session)
 {
-	return (int32_t)(order - other) > 0;
+	return find(worker, session_is_active(session) ? 0 : session->replaces);
 }
 
 /* The session that the handshake is about, if it may still have these keys: it, or the peer, may be gone meanwhile, a
@@ -165,21 +166,13 @@ static struct session *session_for(struct worker *worker, const struct inbox_mes
 		end_with_bye(worker, session, WIRE_BYE_REMOVED);
 		return NULL;
 	}
-	if (!is_later(message, session))
-		return NULL;
-	const struct session *old = find(worker, session_is_active(session) ? 0 : session->replaces);
-	if (old != NULL && !is_later(message, old)) {
-		end_session(worker, session, ""); /* a rekey of the old one took its place before it came */
-		return NULL;
-	}
 	/* A new session and a rekey of the one that it replaces are handshakes of one peer. */
-	struct session *active = find(worker, session_is_active(session) ? 0 : session->replaces);
-	uint32_t order = message->install.order;
-	bool in_order = comes_after(order, session->order) && (active == NULL || comes_after(order, active->order));
+	const struct session *old = replaced(worker, session);
+	bool overtaken = old != NULL && !is_later(message, old);
 	unsigned epoch = wire_next_epoch(atomic_load_explicit(&session->view.epoch, memory_order_relaxed));
-	if (in_order && message->install.key->epoch == epoch)
+	if (is_later(message, session) && !overtaken && message->install.key->epoch == epoch)
 		return session;
-	if (message->install.made != NULL)
+	if (overtaken || message->install.made != NULL)
 		end_session(worker, session, ""); /* nothing else would ever end it */
 	return NULL;
 }
@@ -190,7 +183,7 @@ static void forget_other_handshake(struct worker *worker, struct session *sessio
 	struct session *pending = find(worker, message->install.cancels);
 	if (pending != NULL && !session_is_active(pending))
 		end_session(worker, pending, "");
-	struct session *active = find(worker, session_is_active(session) ? 0 : session->replaces);
+	struct session *active = replaced(worker, session);
 	if (active == NULL)
 		return;
 	session_set_next(active, NULL, worker->now);
