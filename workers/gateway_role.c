@@ -166,11 +166,13 @@ static struct session *session_for(struct worker *worker, const struct inbox_mes
 		end_with_bye(worker, session, WIRE_BYE_REMOVED);
 		return NULL;
 	}
+	if (!is_later(message, session))
+		return NULL;
 	/* A new session and a rekey of the one that it replaces are handshakes of one peer. */
 	const struct session *old = replaced(worker, session);
 	bool overtaken = old != NULL && !is_later(message, old);
 	unsigned epoch = wire_next_epoch(atomic_load_explicit(&session->view.epoch, memory_order_relaxed));
-	if (is_later(message, session) && !overtaken && message->install.key->epoch == epoch)
+	if (!overtaken && message->install.key->epoch == epoch)
 		return session;
 	if (overtaken || message->install.made != NULL)
 		end_session(worker, session, ""); /* nothing else would ever end it */
