@@ -87,7 +87,7 @@ check "and no rule of the dead client is left" one_rule_each
 # --- the client ends ---
 ends_with client 0
 check "BYE frees the session" wait_for 5 figure_is gateway sessions.active 0
-check "and the address" figure_is gateway pool.used 0
+check "and, once the control thread collected it, the address" wait_for 5 figure_is gateway pool.used 0
 check "with a line" grep -q 'info: session .* going away: ' "$dir/gateway.log"
 ends_with gateway 0
 
