@@ -12,10 +12,15 @@ what comes to a place goes to the leg that holds it. Commands, each answered wit
     hold LEG / let LEG    nothing passes there / again
     replay PLACE          sends the first HELLO that was ever relayed once more, from that place
     count                 what came to places that nobody has held for a second: {place: datagrams}
+    weather LOSE REPEAT DELAY MS   per cent of the datagrams of both directions, each on its own: lost, sent twice, sent up
+                          to MS milliseconds later, so that others pass them; 0 0 0 0 is fair
+    carried               {"up": {kind: datagrams}, "down": ...}: DATA lost, and transport messages repeated
 """
 
+import heapq
 import json
 import os
+import random
 import selectors
 import signal
 import socket
@@ -25,6 +30,8 @@ import time
 BUFFER = 4 << 20
 SETTLED = 1.0  # seconds after which nothing should come to a place that was left
 HELLO = 0x11
+TRANSPORT, DATA = range(3, 7), 4
+SEED = 20
 
 
 def read_address(text):
@@ -71,6 +78,11 @@ class Relay:
                        for name, (first, second) in values.items() if ":" in first}
         self.legs = {name: Leg(int(first), second) for name, (first, second) in values.items() if ":" not in first}
         self.hello = None
+        self.weather = (0.0, 0.0, 0.0, 0.0)
+        self.random = random.Random(SEED)
+        self.late = []  # a heap of (when, order, arguments of send)
+        self.carried = {direction: {"lost_data": 0, "repeated": 0} for direction in ("up", "down")}
+        self.order = 0
         self.control = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.control.bind(path)
         self.selector = selectors.DefaultSelector()
@@ -85,14 +97,35 @@ class Relay:
         if self.hello is None and data[:1] == bytes([HELLO]):
             self.hello = data
         if not leg.held:
-            send(self.places[leg.place].udp, data)
+            self.pass_on("up", self.places[leg.place].udp, data)
+
+    def pass_on(self, direction, *arguments):
+        lose, repeat, delay, longest = self.weather
+        kind, carried = arguments[1][0] & 15, self.carried[direction]
+        if self.random.random() < lose:
+            carried["lost_data"] += kind == DATA
+            return
+        again = self.random.random() < repeat
+        carried["repeated"] += again and kind in TRANSPORT
+        for _ in range(1 + again):
+            if self.random.random() < delay:
+                self.order += 1
+                heapq.heappush(self.late, (time.monotonic() + self.random.random() * longest, self.order, arguments))
+            else:
+                send(*arguments)
+
+    def send_late(self):
+        """Sends what is due; returns the seconds until more is, or None."""
+        while self.late and self.late[0][0] <= time.monotonic():
+            send(*heapq.heappop(self.late)[2])
+        return max(0.0, self.late[0][0] - time.monotonic()) if self.late else None
 
     def back(self, name, place):
         data = place.udp.recv(65535)
         for leg in self.legs.values():
             if leg.place == name and leg.client:
                 if not leg.held:
-                    send(leg.udp, data, leg.client)
+                    self.pass_on("down", leg.udp, data, leg.client)
                 return
         place.strays += time.monotonic() > place.left + SETTLED
 
@@ -120,10 +153,16 @@ class Relay:
     def do_count(self):
         return {name: place.strays for name, place in self.places.items() if place.strays}
 
+    def do_weather(self, lose, repeat, delay, milliseconds):
+        self.weather = (float(lose) / 100, float(repeat) / 100, float(delay) / 100, float(milliseconds) / 1000)
+
+    def do_carried(self):
+        return self.carried
+
     def run(self):
         print("relays", flush=True)
         while True:
-            for key, _ in self.selector.select():
+            for key, _ in self.selector.select(self.send_late()):
                 for _ in range(64):
                     try:
                         key.data()

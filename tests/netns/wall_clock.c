@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/* To be preloaded: CLOCK_REALTIME is as many seconds off as the file says that WALL_CLOCK_FILE names. It is read at
- * each call, so that a test can put the clock while a program runs. All other clocks are the kernel's. */
+/* To be preloaded: clocks as a test wants them. All others are the kernel's.
+ *
+ *   WALL_CLOCK_FILE   CLOCK_REALTIME is as many seconds off as this file says. It is read at each call, so that a test can
+ *                     put the clock while a program runs.
+ *   CLOCK_SPEED       CLOCK_MONOTONIC and CLOCK_BOOTTIME run so many times as fast, and what waits for them does not. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-static long offset(void)
+static long offset(const char *path)
 {
-	const char *path = getenv("WALL_CLOCK_FILE");
-	FILE *file = path != NULL ? fopen(path, "re") : NULL;
+	FILE *file = fopen(path, "re");
 	char text[32] = "";
 	if (file == NULL)
 		abort();
@@ -20,11 +22,22 @@ static long offset(void)
 	return strtol(text, NULL, 10);
 }
 
+static void hasten(struct timespec *now, long speed)
+{
+	enum { NS = 1000000000 };
+	long ns = now->tv_nsec * speed;
+	now->tv_sec = now->tv_sec * speed + ns / NS;
+	now->tv_nsec = ns % NS;
+}
+
 // NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the C library's names are reserved
 int clock_gettime(clockid_t id, struct timespec *now)
 {
 	long result = syscall(SYS_clock_gettime, id, now);
-	if (result == 0 && id == CLOCK_REALTIME)
-		now->tv_sec += offset();
+	const char *path = getenv("WALL_CLOCK_FILE"), *speed = getenv("CLOCK_SPEED");
+	if (result == 0 && id == CLOCK_REALTIME && path != NULL)
+		now->tv_sec += offset(path);
+	if (result == 0 && (id == CLOCK_MONOTONIC || id == CLOCK_BOOTTIME) && speed != NULL)
+		hasten(now, strtol(speed, NULL, 10));
 	return (int)result;
 }
