@@ -180,8 +180,8 @@ static struct network_route *find_exactly(struct network_family *family, struct 
 	return route;
 }
 
-int networks_add(struct networks *table, const struct ip_prefix *prefix, struct network_route **route,
-		 struct error *error)
+int networks_add(struct networks *table, const struct ip_prefix *prefix, const void *owner,
+		 struct network_route **route, struct error *error)
 {
 	char text[IP_TEXT_MAX];
 	if (!prefix_valid(prefix))
@@ -199,6 +199,7 @@ int networks_add(struct networks *table, const struct ip_prefix *prefix, struct 
 		return error_set(error, -ENOMEM, "%s: out of memory", ip_prefix_format(&network, text));
 	}
 	memset(added, 0, sizeof *added);
+	added->owner = owner;
 	added->prefix = network;
 	added->key = key;
 	array_put(rcu_read(&family->array), added);

@@ -29,6 +29,7 @@ struct network_key {
 /* One network. The table owns it; its peer points to it as long as it is in the table. */
 struct network_route {
 	_Atomic uint32_t session_id; /* ACTIVE for the peer that owns the network; 0: the peer is not connected */
+	const void *owner;	     /* the peer; constant */
 	struct ip_prefix prefix;     /* without host bits; constant */
 	struct network_key key;	     /* the prefix's address; constant */
 	struct rcu_head rcu;
@@ -51,11 +52,11 @@ void networks_init(struct networks *table);
 /* Frees all networks that are in it; nobody else uses it any more. After rcu_after_readers_barrier(). */
 void networks_deinit(struct networks *table);
 
-/* Adds a network, host bits ignored, and sets `*route`, whose session is 0. -EEXIST when exactly that network is there
- * (one inside another is fine), -EINVAL for a length of 0 (the gateway's own default route) or no prefix at all,
- * -ENOMEM; each leaves the table as it was. Control plane. */
-int networks_add(struct networks *table, const struct ip_prefix *prefix, struct network_route **route,
-		 struct error *error);
+/* Adds a network of `owner`, host bits ignored, and sets `*route`, whose session is 0. -EEXIST when exactly that
+ * network is there (one inside another is fine), -EINVAL for a length of 0 (the gateway's own default route) or no
+ * prefix at all, -ENOMEM; each leaves the table as it was. Control plane. */
+int networks_add(struct networks *table, const struct ip_prefix *prefix, const void *owner,
+		 struct network_route **route, struct error *error);
 
 /* Takes out a network that is in the table, and frees it when all readers are past it. Before, the caller takes away
  * every other way to it, such as its peer's pointer. Cannot fail. Control plane. */

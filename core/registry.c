@@ -287,7 +287,7 @@ static int add_networks(struct registry *registry, struct peer *peer, const stru
 	for (size_t i = 0; i < from->network_count; i++) {
 		struct network_route *route;
 		peer->networks[i] = ip_prefix_network(&from->networks[i]);
-		int result = networks_add(&registry->networks, &peer->networks[i], &route, error);
+		int result = networks_add(&registry->networks, &peer->networks[i], peer, &route, error);
 		if (result != 0) {
 			remove_networks(registry, peer, i);
 			return result;
@@ -372,15 +372,13 @@ bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KE
  */
 
 /* The routes may have gone with a peer that was removed, so they are looked up anew; and another peer may have these
- * networks by then. */
+ * networks by then, which are not for this session. */
 void registry_attach(struct registry *registry, const struct session *session)
 {
 	(void)pool_activate(&registry->pool, session->pool_index, session->id, session->replaces);
-	if (atomic_load_explicit(&session->peer->removed, memory_order_acquire))
-		return;
 	for (uint32_t i = 0; i < session->peer->network_count; i++) {
 		struct network_route *route = networks_exact(&registry->networks, &session->peer->networks[i]);
-		if (route != NULL)
+		if (route != NULL && route->owner == session->peer)
 			route_activate(route, session->id);
 	}
 }

@@ -153,7 +153,7 @@ static void toggle(struct scene *scene, unsigned number)
 		networks_remove(&scene->table, watched->route);
 		watched->route = NULL;
 	} else {
-		if (networks_add(&scene->table, &watched->prefix, &watched->route, NULL) != 0)
+		if (networks_add(&scene->table, &watched->prefix, NULL, &watched->route, NULL) != 0)
 			abort();
 		route_activate(watched->route, SESSION(number));
 	}

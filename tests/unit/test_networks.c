@@ -35,7 +35,7 @@ static struct network_route *add(const char *text)
 	struct ip_prefix network = prefix(text);
 	struct network_route *route;
 	struct error error = {0};
-	cr_assert(networks_add(&table, &network, &route, &error) == 0, "%s", error.text);
+	cr_assert(networks_add(&table, &network, NULL, &route, &error) == 0, "%s", error.text);
 	return route;
 }
 
@@ -144,7 +144,8 @@ Test(networks, what_is_refused_changes_nothing)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct network_route *route = in4;
 		struct error error = {0};
-		cr_assert_eq(networks_add(&table, &cases[i].prefix, &route, &error), cases[i].code, "case %zu", i);
+		cr_assert_eq(networks_add(&table, &cases[i].prefix, NULL, &route, &error), cases[i].code, "case %zu",
+			     i);
 		cr_assert(error.text[0] != '\0' && route == in4, "case %zu", i);
 	}
 	cr_assert_str_eq(found("10.1.2.3"), "10.0.0.0/8");
@@ -198,17 +199,17 @@ static void check_boundary(const struct ip_prefix *network)
 	flip(&sibling.address, network->length - 1u);
 	around.length--;
 
-	cr_assert(networks_add(&table, network, &route, NULL) == 0, "%s", name);
+	cr_assert(networks_add(&table, network, NULL, &route, NULL) == 0, "%s", name);
 	cr_assert(find(&network->address) == route, "%s", name);
 	for (unsigned bit = 0; bit < bits; bit++) {
 		struct ip_address other = network->address;
 		flip(&other, bit);
 		cr_assert(find(&other) == (bit < network->length ? NULL : route), "%s, bit %u", name, bit);
 	}
-	cr_assert(networks_add(&table, &sibling, &sibling_route, NULL) == 0, "%s", name);
+	cr_assert(networks_add(&table, &sibling, NULL, &sibling_route, NULL) == 0, "%s", name);
 	cr_assert(find(&network->address) == route && find(&sibling.address) == sibling_route, "%s", name);
 	if (around.length > 0) {
-		cr_assert(networks_add(&table, &around, &around_route, NULL) == 0, "%s", name);
+		cr_assert(networks_add(&table, &around, NULL, &around_route, NULL) == 0, "%s", name);
 		networks_remove(&table, route);
 		cr_assert(find(&network->address) == around_route, "%s", name);
 		cr_assert(find(&sibling.address) == sibling_route, "%s", name);
@@ -328,7 +329,7 @@ static void model_add(struct model *model)
 		there |= model->routes[i]->prefix.length == network.length &&
 			 ip_address_equal(&model->routes[i]->prefix.address, &network.address);
 	struct network_route *route;
-	int code = networks_add(&table, &made, &route, NULL);
+	int code = networks_add(&table, &made, NULL, &route, NULL);
 	cr_assert_eq(code, there ? -EEXIST : 0);
 	model->refused += there;
 	if (!there)
@@ -384,7 +385,7 @@ Test(networks, many_come_and_go)
 	struct random random = {.state = 2};
 	for (unsigned i = 0; i < MANY; i++) {
 		struct ip_prefix network = numbered(i);
-		cr_assert(networks_add(&table, &network, &routes[i], NULL) == 0, "%u", i);
+		cr_assert(networks_add(&table, &network, NULL, &routes[i], NULL) == 0, "%u", i);
 		unsigned other = random_below(&random, i + 1);
 		order[i] = order[other];
 		order[other] = i;
