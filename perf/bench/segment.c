@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the packet arithmetic of tun/ costs: nanoseconds per operation, the median of many batches, hot in cache. */
+/* What the packet arithmetic of tun/ costs, hot in cache: checksum, segmentation, coalescing. */
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "core/base/bytes.h"
+#include "perf/bench/micro.h"
 #include "tun/checksum.h"
 #include "tun/coalesce.h"
 #include "tun/segment.h"
 
-enum { BATCHES = 501, SEGMENTS = 47, SEGMENT_PAYLOAD = 1368, HEADERS = 20 + 32, MTU = HEADERS + SEGMENT_PAYLOAD };
+enum { SEGMENTS = 47, SEGMENT_PAYLOAD = 1368, HEADERS = 20 + 32, MTU = HEADERS + SEGMENT_PAYLOAD };
 
 struct bench {
 	uint8_t original[TUN_FRAME_MAX]; /* the super-packet as the kernel yields it */
@@ -21,41 +21,12 @@ struct bench {
 	size_t length; /* of what checksum() sums */
 };
 
-static double now(void)
+static void checksum(void *context)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* Median over the batches of the time of one call. */
-static double measure(void (*operation)(struct bench *), struct bench *bench, int calls)
-{
-	static double times[BATCHES];
-
-	for (size_t batch = 0; batch < BATCHES; batch++) {
-		double start = now();
-		for (int i = 0; i < calls; i++)
-			operation(bench);
-		times[batch] = (now() - start) / calls;
-	}
-	qsort(times, BATCHES, sizeof *times, compare);
-	return times[BATCHES / 2];
-}
-
-static void checksum(struct bench *bench)
-{
+	const struct bench *bench = context;
 	uint64_t sum = checksum_add(bench->original + 9, bench->length, 0);
 
-	__asm__ volatile("" : : "r"(sum));
+	MICRO_KEEP(sum);
 }
 
 /* A TCP super-packet with timestamps, as one iperf3 stream makes them. */
@@ -93,15 +64,16 @@ static uint32_t segment_start_again(struct bench *bench, struct segmenter *segme
 	return segmenter->count;
 }
 
-static void segment(struct bench *bench)
+static void segment(void *context)
 {
+	struct bench *bench = context;
 	struct segmenter segmenter;
 	uint8_t *packet;
 	uint32_t length;
 
 	segment_start_again(bench, &segmenter);
 	while (segment_next(&segmenter, &packet, &length))
-		__asm__ volatile("" : : "r"(packet) : "memory");
+		MICRO_KEEP(packet);
 }
 
 static void make_packets(struct bench *bench)
@@ -116,8 +88,9 @@ static void make_packets(struct bench *bench)
 		memcpy(bench->packets[i] + 9, packet, length);
 }
 
-static void coalesce(struct bench *bench)
+static void coalesce(void *context)
 {
+	struct bench *bench = context;
 	uint8_t *head = bench->packets[0] + 9, headers[HEADERS];
 	size_t count;
 
@@ -148,14 +121,13 @@ int main(void)
 	make_packets(bench);
 
 	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		char name[32];
+		snprintf(name, sizeof name, "checksum, %zu bytes", lengths[i]);
 		bench->length = lengths[i];
-		printf("checksum %4zu bytes               %8.1f ns\n", lengths[i], measure(checksum, bench, 2000));
+		micro_report(name, checksum, bench, 2000, 1);
 	}
-	double per_frame = measure(segment, bench, 20);
-	printf("segment %dx%d bytes of TCP     %8.1f ns, %.1f a segment\n", SEGMENTS, SEGMENT_PAYLOAD, per_frame,
-	       per_frame / SEGMENTS);
-	per_frame = measure(coalesce, bench, 20);
-	printf("verify and coalesce the same       %8.1f ns, %.1f a packet\n", per_frame, per_frame / SEGMENTS);
+	micro_report("segment TCP, each of 47 of 1368 bytes", segment, bench, 20, SEGMENTS);
+	micro_report("verify and coalesce the same, each", coalesce, bench, 20, SEGMENTS);
 
 	coalescer_free(coalescer);
 	free(bench);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* To be preloaded: clocks as a test wants them. All others are the kernel's.
  *
- *   WALL_CLOCK_FILE   CLOCK_REALTIME is as many seconds off as this file says. It is read at each call, so that a test can
- *                     put the clock while a program runs.
- *   CLOCK_SPEED       CLOCK_MONOTONIC and CLOCK_BOOTTIME run so many times as fast, and what waits for them does not. */
+ *   WALL_CLOCK_FILE   CLOCK_REALTIME is as many seconds off as this file says. It is read at each call, so that a test
+ * can put the clock while a program runs. CLOCK_SPEED       CLOCK_MONOTONIC and CLOCK_BOOTTIME run so many times as
+ * fast, and what waits for them does not. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>

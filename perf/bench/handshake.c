@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a handshake costs, step by step, and what a handshake thread can therefore do in a second. */
+#include <sodium.h>
+#include <string.h>
+
+#include "core/handshake.h"
+#include "perf/bench/micro.h"
+
+struct bench {
+	struct handshake_identity client, gateway;
+	struct handshake_remote remote;
+	struct handshake_initiator initiator;
+	uint8_t preshared_key[KEY_SIZE], static_static[KEY_SIZE];
+	uint8_t hello[WIRE_HELLO_SIZE], welcome[WIRE_WELCOME_MAX];
+	size_t welcome_length;
+};
+
+static void must(bool success)
+{
+	if (!success)
+		abort();
+}
+
+static void dh(void *context)
+{
+	struct bench *bench = context;
+	must(noise_dh(bench->gateway.keys.private_key, bench->client.keys.public_key, bench->static_static));
+}
+
+static void write_hello(void *context)
+{
+	struct bench *bench = context;
+	struct wire_hello hello = {.mtu = 1420, .suites = {1}};
+	uint8_t random[HANDSHAKE_HELLO_RANDOM];
+	randombytes_buf(random, sizeof random);
+	must(handshake_write_hello(&bench->initiator, &bench->client, &bench->remote, 0, &hello, random, bench->hello));
+}
+
+static void check_mac1(void *context)
+{
+	struct bench *bench = context;
+	must(handshake_check_mac1(&bench->gateway, bench->hello));
+}
+
+static void answer(struct bench *bench)
+{
+	struct handshake_responder responder;
+	struct wire_hello hello;
+	struct noise_keys secrets;
+	uint8_t client_key[KEY_SIZE], ephemeral[KEY_SIZE];
+	struct wire_welcome welcome = {.session_id = 1, .suite = 1, .epoch = 1, .mtu = 1420};
+	welcome.address4.address = (struct ip_address){.family = 4, .bytes = {10, 8, 0, 2}};
+	must(handshake_check_mac1(&bench->gateway, bench->hello));
+	must(handshake_read_static(&responder, &bench->gateway, bench->hello, client_key));
+	must(handshake_read_payload(&responder, bench->static_static, bench->hello, &hello));
+	randombytes_buf(ephemeral, sizeof ephemeral);
+	bench->welcome_length = handshake_write_welcome(&responder, bench->preshared_key, &welcome, ephemeral,
+							bench->welcome, &secrets);
+	must(bench->welcome_length != 0);
+}
+
+static void read_static(void *context)
+{
+	struct bench *bench = context;
+	struct handshake_responder responder;
+	uint8_t client_key[KEY_SIZE];
+	must(handshake_read_static(&responder, &bench->gateway, bench->hello, client_key));
+}
+
+static void answer_known(void *context)
+{
+	answer(context);
+}
+
+static void answer_stranger(void *context)
+{
+	dh(context);
+	answer(context);
+}
+
+static void read_welcome(void *context)
+{
+	struct bench *bench = context;
+	struct handshake_initiator initiator = bench->initiator;
+	struct wire_welcome welcome;
+	struct noise_keys secrets;
+	must(handshake_read_welcome(&initiator, &bench->remote, bench->welcome, bench->welcome_length, &welcome,
+				    &secrets));
+}
+
+int main(void)
+{
+	static struct bench bench;
+	uint8_t private_key[KEY_SIZE];
+	must(sodium_init() >= 0);
+	randombytes_buf(private_key, sizeof private_key);
+	handshake_identity_init(&bench.client, private_key);
+	randombytes_buf(private_key, sizeof private_key);
+	handshake_identity_init(&bench.gateway, private_key);
+	must(handshake_remote_init(&bench.remote, &bench.client, bench.gateway.keys.public_key, bench.preshared_key));
+
+	micro_report("X25519", dh, &bench, 1, 1);
+	micro_report("client: write HELLO", write_hello, &bench, 1, 1);
+	micro_report("gateway: mac1", check_mac1, &bench, 10, 1);
+	micro_report("gateway: HELLO to static key", read_static, &bench, 1, 1);
+	micro_report("gateway: HELLO to WELCOME, known peer", answer_known, &bench, 1, 1);
+	micro_report("gateway: HELLO to WELCOME, first time", answer_stranger, &bench, 1, 1);
+	micro_report("client: read WELCOME", read_welcome, &bench, 1, 1);
+	return 0;
+}
