@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# make help lists the targets. Variables: CC, CFLAGS, V=1, WERROR=1, PROFILE=0|1, SAN=address|thread, DESTDIR, PREFIX.
+# make help lists the targets. Variables: CC, CFLAGS, V=1, WERROR=1, PROFILE=0|1, SAN=address|thread|fuzz,
+# FUZZ_SECONDS, DESTDIR, PREFIX.
 
 ifeq ($(origin CC),default)
 CC      := gcc
@@ -9,12 +10,13 @@ SAN     ?=
 V       ?= 0
 PREFIX  ?= /usr/local
 CFLAGS  ?= -O2 -g
+FUZZ_SECONDS ?= 10
 
 ifneq ($(filter-out 0 1,$(PROFILE)),)
 $(error PROFILE is 0 or 1, not "$(PROFILE)")
 endif
-ifneq ($(filter-out address thread,$(SAN)),)
-$(error SAN is "address" or "thread", not "$(SAN)")
+ifneq ($(filter-out address thread fuzz,$(SAN)),)
+$(error SAN is "address", "thread" or "fuzz", not "$(SAN)")
 endif
 
 VERSION := 0.1.0
@@ -45,7 +47,8 @@ DEFINES  += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 # Programs only, and not under the sanitizers: those bring an allocator of their own.
 MALLOC   := -ljemalloc
 else
-SANITIZE := $(if $(filter thread,$(SAN)),thread,address,undefined)
+comma    := ,
+SANITIZE := $(if $(filter thread,$(SAN)),thread,$(if $(filter fuzz,$(SAN)),fuzzer-no-link$(comma))address$(comma)undefined)
 COMPILE  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 # gcc does not instrument the copies that it inlines.
 COMPILE  += $(if $(filter thread,$(SAN)),$(addprefix -fno-builtin-,memcpy memmove memset memcmp))
@@ -60,16 +63,18 @@ UNIT_SRCS    := $(wildcard tests/unit/*.c)
 HARNESS_SRCS := $(wildcard tests/harness/*.c)
 STRESS_SRCS  := $(filter-out $(if $(SAN),tests/stress/hot_path.c),$(wildcard tests/stress/*.c))
 BENCH_SRCS   := $(wildcard perf/bench/*.c)
+FUZZ_SRCS    := $(if $(filter fuzz,$(SAN)),$(wildcard tests/fuzz/*.c))
 SWARM_SRCS   := tests/netns/swarm.c
-ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS) $(SWARM_SRCS)
+ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS) $(SWARM_SRCS) $(FUZZ_SRCS)
 
 LIB      := $(B)/libshardtun.a
 PROGRAMS := $(PROGRAM_SRCS:core/cmd/%.c=$(B)/%)
 STRESS   := $(STRESS_SRCS:tests/stress/%.c=$(B)/stress/%)
 BENCHES  := $(BENCH_SRCS:perf/bench/%.c=$(B)/bench/%)
+FUZZERS  := $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/fuzz/%)
 objects   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-.PHONY: programs everything deps demo test unit life-cycle run-stress stress cli netns bench lint format install clean help FORCE
+.PHONY: programs everything deps demo test unit life-cycle run-stress stress cli netns fuzz run-fuzz bench lint format install clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -108,6 +113,12 @@ cli: programs ## Command line, configuration and error messages
 
 netns: programs $(B)/swarm ## Real namespaces, devices and traffic (as root)
 	$(Q)tests/netns/run $(B)
+
+fuzz: ## Each parser and the whole tunnel against random input, FUZZ_SECONDS (10) each; needs clang
+	$(Q)$(MAKE) $(JOBS) CC=clang SAN=fuzz run-fuzz
+
+run-fuzz: $(FUZZERS)
+	$(Q)tests/fuzz/run $(FUZZ_SECONDS) $(FUZZERS)
 
 bench: programs $(BENCHES) ## Throughput and micro-benchmarks
 	$(Q)perf/bench/run $(B)
@@ -151,12 +162,14 @@ $(LIB): $(call objects,$(LIB_SRCS)) $(B)/sources
 $(PROGRAMS): $(B)/%: $(B)/obj/core/cmd/%.o $(LIB)
 $(STRESS): $(B)/stress/%: $(B)/obj/tests/stress/%.o $(call objects,$(HARNESS_SRCS)) $(LIB)
 $(BENCHES): $(B)/bench/%: $(B)/obj/perf/bench/%.o $(LIB)
+$(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call objects,$(HARNESS_SRCS)) $(LIB)
 $(B)/swarm: $(call objects,$(SWARM_SRCS) $(HARNESS_SRCS)) $(LIB)
 $(B)/unit: $(call objects,$(UNIT_SRCS) $(HARNESS_SRCS)) $(LIB)
 
 $(PROGRAMS) $(BENCHES): EXTRA_LIBS := $(MALLOC)
+$(FUZZERS): EXTRA_LIBS := -fsanitize=fuzzer
 $(B)/unit: EXTRA_LIBS := $(shell pkg-config --libs criterion 2>/dev/null)
-$(PROGRAMS) $(STRESS) $(BENCHES) $(B)/unit $(B)/swarm:
+$(PROGRAMS) $(STRESS) $(BENCHES) $(FUZZERS) $(B)/unit $(B)/swarm:
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(EXTRA_LIBS)
