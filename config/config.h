@@ -2,8 +2,8 @@
 /* The configuration files of gateway and client as plain structs: every option holds its value or its default.
  *
  * Strict: an unknown section or key, a key given twice, a missing one, a bad value or an overlap is -EINVAL with
- * "FILE:LINE: Key = offending text: what is wrong; what is right". The options themselves stand in config/options.h.
- * Keys are not decoded here and key files not read: that is for those who may use crypto/. */
+ * "FILE:LINE: Key = offending text: what is wrong; what is right"; secrets are not quoted. The options themselves stand
+ * in config/options.h. Keys are not decoded here and key files not read: that is for those who may use crypto/. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,6 +19,7 @@ enum {
 	CONFIG_KEY_TEXT_SIZE = 45,   /* 44 characters of base64 and the terminator */
 	CONFIG_INTERFACE_SIZE = 16,  /* IFNAMSIZ */
 	CONFIG_HOST_SIZE = 254,	     /* the longest DNS name and the terminator */
+	CONFIG_NAME_SIZE = 64,	     /* of a peer, with the terminator; as a file's name it leaves room for an ending */
 	CONFIG_LISTEN_ADDRESSES = 1, /* at most */
 	CONFIG_AUTO = -1,	     /* where 0 is a number that can be asked for */
 };
@@ -58,7 +59,8 @@ struct config_endpoint {
 
 /* Options that gateway and client share. Paths are ready for open(2). */
 struct config_common {
-	char *private_key_file;
+	char *private_key_file; /* NULL: private_key has it */
+	char *private_key;	/* base64, in memory that is wiped when it is freed; NULL: the file has it */
 	char interface[CONFIG_INTERFACE_SIZE];
 	enum config_cipher cipher;
 	const char *crypto_backend; /* as aead_engine_new() takes it; lives for ever */
@@ -71,13 +73,16 @@ struct config_common {
 
 struct config_peer {
 	char public_key[CONFIG_KEY_TEXT_SIZE];
-	char *preshared_key_file; /* NULL when there is none */
+	char *name;		  /* NULL when there is none; not unique */
+	char *preshared_key_file; /* NULL when there is none, or */
+	char *preshared_key;	  /* this is it, as config_common's private_key */
 	/* Up to one of each family, inside the gateway's networks, nobody else's. */
 	struct config_addresses addresses;
 	/* Behind the client: networks without host bits, sorted, each once, none of them another peer's or in touch
 	 * with the gateway's. One may lie in that of another peer, which has the rest of it then. */
 	struct config_prefixes allowed_ips;
-	unsigned line; /* of its PublicKey */
+	const char *file; /* where it stands; the configuration's */
+	unsigned line;	  /* of its PublicKey */
 };
 
 struct gateway_config {
@@ -96,8 +101,12 @@ struct gateway_config {
 	uint32_t session_timeout; /* seconds */
 	bool client_to_client;
 	bool reset;
-	struct config_peer *peers; /* in the file's order */
+	char *peers_file, *peers_directory;	/* NULL when there is none; `peers` has what is in them */
+	struct config_endpoint public_endpoint; /* port 0: not said */
+	struct config_peer *peers; /* in the files' order; first the configuration's own, PeersFile's next */
 	size_t peer_count;
+	char **peer_files; /* where peers stand, besides `file` */
+	size_t peer_file_count;
 };
 
 struct client_config {
@@ -108,7 +117,8 @@ struct client_config {
 	uint32_t route_table; /* 0 is off: leave routes alone */
 	struct {
 		char public_key[CONFIG_KEY_TEXT_SIZE];
-		char *preshared_key_file; /* NULL when there is none */
+		char *preshared_key_file; /* NULL when there is none, or */
+		char *preshared_key;	  /* this is it, as config_common's private_key */
 		struct config_endpoint endpoint;
 		struct config_prefixes allowed_ips; /* networks without host bits, sorted, each once */
 		uint32_t persistent_keepalive;	    /* seconds; 0 is off */
@@ -123,6 +133,10 @@ int config_load_client(const char *path, struct client_config **config, struct e
 /* Both take NULL. */
 void config_free_gateway(struct gateway_config *config);
 void config_free_client(struct client_config *config);
+
+/* Wipes and frees what a running gateway has in memory of its own: the private key, and the peers, of which a million
+ * are some hundred MB. */
+void config_forget_keys(struct gateway_config *config);
 
 enum config_section {
 	CONFIG_SECTION_GATEWAY, /* [Gateway] of the gateway's file */

@@ -1,217 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
+#include <unistd.h>
 
 #include "config/check.h"
-#include "config/options.h"
-#include "config/reader.h"
+#include "config/loader.h"
 
-struct loader;
-
-/* A section that a kind of file may have. */
-struct section_rule {
-	enum config_section section;
-	bool repeatable;
-	/* Yields the struct that the options' offsets count from; NULL when memory is short. */
-	void *(*begin)(struct loader *loader);
-	/* Called when the section is complete and right; may be NULL. */
-	void (*end)(struct loader *loader);
+/* How the structs of all kinds of files begin. */
+struct any_config {
+	char *file;
+	struct config_common common;
 };
 
-struct loader {
-	const char *path;
-	char *directory;
-	void *config; /* struct gateway_config or client_config */
-	struct error *error;
-	const struct section_rule *rules;
-	size_t rule_count;
-	unsigned header_lines[2]; /* per rule: where it stood first; 0 when it did not */
-	struct config_lines lines;
-	/* the section being read */
-	const struct section_rule *rule; /* NULL before the first */
-	void *target;
-	unsigned header_line;
-	unsigned set_on[OPTIONS_PER_SECTION]; /* per row; 0 when not set */
+#define BEGINS_LIKE_ANY(structure)                                                                 \
+	_Static_assert(offsetof(structure, file) == offsetof(struct any_config, file) &&           \
+			       offsetof(structure, common) == offsetof(struct any_config, common), \
+		       "the beginning of " #structure)
+BEGINS_LIKE_ANY(struct gateway_config);
+BEGINS_LIKE_ANY(struct client_config);
+
+struct file_kind {
+	size_t size; /* of the struct */
+	struct section_rule rules[SECTION_RULES_MAX];
+	/* What is left to do once the file itself is read. */
+	int (*finish)(void *config, const struct config_lines *lines, struct error *error);
+	void (*free)(void *config);
 };
 
-static const struct option_table *rule_table(const struct section_rule *rule)
+static int no_memory(const char *path, struct error *error)
 {
-	return &option_tables[rule->section];
-}
-
-/* Where the option stands in the section being read. */
-static unsigned option_line(const struct loader *loader, const char *name)
-{
-	const struct option_table *table = rule_table(loader->rule);
-	return loader->set_on[option_find(table, name) - table->rows];
-}
-
-static int option_parse(struct loader *loader, const struct option_row *row, const char *text, unsigned line)
-{
-	struct value_context context = {
-		.low = row->low, .high = row->high, .directory = loader->directory, .line = line};
-	int result = row->type->parse((char *)loader->target + row->offset, text, &context, loader->error);
-	if (result != 0)
-		return error_prefix(loader->error, result, "%s:%u: %s = %s: ", loader->path, line, row->name, text);
-	return 0;
-}
-
-static int option_parse_list(struct loader *loader, const struct option_row *row, const char *text, unsigned line)
-{
-	char *copy = strdup(text);
-	if (copy == NULL)
-		return error_set(loader->error, -ENOMEM, "%s: out of memory", loader->path);
-	int result = 0;
-	char *rest = copy;
-	for (char *item; result == 0 && (item = strsep(&rest, ",")) != NULL;) {
-		item += strspn(item, " \t");
-		size_t length = strlen(item);
-		while (length > 0 && strchr(" \t", item[length - 1]) != NULL)
-			item[--length] = '\0';
-		if (length == 0)
-			result = error_set(loader->error, -EINVAL,
-					   "%s:%u: %s = %s: nothing beside a comma; write one comma between two items",
-					   loader->path, line, row->name, text);
-		else
-			result = option_parse(loader, row, item, line);
-	}
-	free(copy);
-	return result;
-}
-
-static int option_set(struct loader *loader, const struct option_row *row, const char *text, unsigned line)
-{
-	return row->type->list ? option_parse_list(loader, row, text, line) : option_parse(loader, row, text, line);
-}
-
-/* Fills what the file left out. */
-static int section_finish(struct loader *loader)
-{
-	if (loader->rule == NULL)
-		return 0;
-	const struct option_table *table = rule_table(loader->rule);
-	for (size_t i = 0; i < table->count; i++) {
-		const struct option_row *row = &table->rows[i];
-		if (loader->set_on[i] != 0)
-			continue;
-		if (row->default_text == NULL)
-			return error_set(loader->error, -EINVAL, "%s:%u: [%s]: %s is missing; write %s = %s",
-					 loader->path, loader->header_line, table->section, row->name, row->name,
-					 row->form);
-		int result = row->default_text[0] == '\0' ? 0 : option_set(loader, row, row->default_text, 0);
-		if (result != 0)
-			return result;
-	}
-	if (loader->rule->end != NULL)
-		loader->rule->end(loader);
-	return 0;
-}
-
-/* "[Gateway] and [Peer]" */
-static const char *rules_format(const struct loader *loader, char *text, size_t size)
-{
-	snprintf(text, size, "[%s] and [%s]", rule_table(&loader->rules[0])->section,
-		 rule_table(&loader->rules[1])->section);
-	return text;
-}
-
-static int on_section(void *user, const char *name, unsigned line)
-{
-	struct loader *loader = user;
-	int result = section_finish(loader);
-	if (result != 0)
-		return result;
-
-	size_t i = 0;
-	while (i < loader->rule_count && strcasecmp(name, rule_table(&loader->rules[i])->section) != 0)
-		i++;
-	if (i == loader->rule_count) {
-		char known[64];
-		return error_set(loader->error, -EINVAL, "%s:%u: [%s]: unknown section; this file has %s", loader->path,
-				 line, name, rules_format(loader, known, sizeof known));
-	}
-	if (loader->header_lines[i] != 0 && !loader->rules[i].repeatable)
-		return error_set(loader->error, -EINVAL, "%s:%u: [%s]: a second one; put its keys under line %u's",
-				 loader->path, line, name, loader->header_lines[i]);
-	if (loader->header_lines[i] == 0)
-		loader->header_lines[i] = line;
-	loader->rule = &loader->rules[i];
-	loader->header_line = line;
-	memset(loader->set_on, 0, sizeof loader->set_on);
-	loader->target = loader->rule->begin(loader);
-	if (loader->target == NULL)
-		return error_set(loader->error, -ENOMEM, "%s: out of memory", loader->path);
-	return 0;
-}
-
-static int on_setting(void *user, const char *key, const char *value, unsigned line)
-{
-	struct loader *loader = user;
-	if (loader->rule == NULL) {
-		char known[64];
-		return error_set(loader->error, -EINVAL, "%s:%u: %s = %s: not in a section; this file has %s",
-				 loader->path, line, key, value, rules_format(loader, known, sizeof known));
-	}
-	const struct option_table *table = rule_table(loader->rule);
-	const struct option_row *row = option_find(table, key);
-	if (row == NULL)
-		return error_set(loader->error, -EINVAL, "%s:%u: %s = %s: unknown key in [%s]; --help lists them all",
-				 loader->path, line, key, value, table->section);
-	unsigned *set_on = &loader->set_on[row - table->rows];
-	if (*set_on != 0 && !row->type->list)
-		return error_set(loader->error, -EINVAL, "%s:%u: %s = %s: given on line %u already; write it once",
-				 loader->path, line, row->name, value, *set_on);
-	if (value[0] == '\0')
-		return error_set(loader->error, -EINVAL, "%s:%u: %s = : nothing given; write %s = %s", loader->path,
-				 line, row->name, row->name, row->form);
-	if (*set_on == 0)
-		*set_on = line;
-	return option_set(loader, row, value, line);
-}
-
-/* Reads the whole file to loader->config. */
-static int loader_run(struct loader *loader)
-{
-	static const struct reader_handlers handlers = {.section = on_section, .setting = on_setting};
-	const char *slash = strrchr(loader->path, '/');
-	loader->directory = strndup(loader->path, slash != NULL ? (size_t)(slash - loader->path) + 1 : 0);
-	if (loader->directory == NULL)
-		return error_set(loader->error, -ENOMEM, "%s: out of memory", loader->path);
-	int result = reader_run(loader->path, &handlers, loader, loader->error);
-	if (result == 0)
-		result = section_finish(loader);
-	for (size_t i = 0; i < loader->rule_count && result == 0; i++) {
-		if (loader->header_lines[i] == 0 && !loader->rules[i].repeatable) {
-			char known[64];
-			result = error_set(loader->error, -EINVAL, "%s: no [%s] section; this file has %s",
-					   loader->path, rule_table(&loader->rules[i])->section,
-					   rules_format(loader, known, sizeof known));
-		}
-	}
-	free(loader->directory);
-	return result;
-}
-
-/* The default depends on another option, so it is in no table. */
-static int default_control_socket(struct config_common *common, const char *path, struct error *error)
-{
-	if (common->control_socket == NULL &&
-	    asprintf(&common->control_socket, "/run/shardtun/%s.sock", common->interface) < 0) {
-		common->control_socket = NULL;
-		return error_set(error, -ENOMEM, "%s: out of memory", path);
-	}
-	return 0;
-}
-
-static void options_free(enum config_section section, void *target)
-{
-	const struct option_table *table = &option_tables[section];
-	for (size_t i = 0; i < table->count; i++) {
-		if (table->rows[i].type->free != NULL)
-			table->rows[i].type->free((char *)target + table->rows[i].offset);
-	}
+	return error_set(error, -ENOMEM, "%s: out of memory", path);
 }
 
 /* The begin of sections that stand once: their options are members of the whole. */
@@ -220,13 +40,47 @@ static void *config_begin(struct loader *loader)
 	return loader->config;
 }
 
-/* --- the gateway's file ------------------------------------------------------------------------------------------- */
-
-static void gateway_end(struct loader *loader)
+/* The default depends on another option, so it is in no table. */
+static int default_control_socket(struct any_config *config, struct error *error)
 {
-	loader->lines.mtu = option_line(loader, "MTU");
-	loader->lines.tun_readers = option_line(loader, "TunReaders");
+	struct config_common *common = &config->common;
+	if (common->control_socket == NULL &&
+	    asprintf(&common->control_socket, "/run/shardtun/%s.sock", common->interface) < 0) {
+		common->control_socket = NULL;
+		return no_memory(config->file, error);
+	}
+	return 0;
 }
+
+/* NULL on failure. */
+static void *load(const struct file_kind *kind, const char *path, int *result, struct error *error)
+{
+	struct any_config *config = calloc(1, kind->size);
+	if (config == NULL || (config->file = strdup(path)) == NULL) {
+		free(config);
+		*result = no_memory(path, error);
+		return NULL;
+	}
+	struct config_lines lines = {0};
+	struct loader loader = {.path = config->file,
+				.config = config,
+				.lines = &lines,
+				.error = error,
+				.rules = kind->rules,
+				.rule_count = SECTION_RULES_MAX};
+	*result = loader_run(&loader);
+	if (*result == 0)
+		*result = default_control_socket(config, error);
+	if (*result == 0)
+		*result = kind->finish(config, &lines, error);
+	if (*result == 0)
+		return config;
+	kind->free(config);
+	return NULL;
+}
+
+/* --- peers, in whichever file --------------------------------------------------------------------------------------
+ */
 
 static void *peer_begin(struct loader *loader)
 {
@@ -238,85 +92,188 @@ static void *peer_begin(struct loader *loader)
 			return NULL;
 		config->peers = peers;
 	}
-	config->peers[count] = (struct config_peer){0};
+	config->peers[count] = (struct config_peer){.file = loader->path};
 	return &config->peers[config->peer_count++];
 }
 
-static void peer_end(struct loader *loader)
+static int peer_end(struct loader *loader)
 {
 	struct config_peer *peer = loader->target;
-	peer->line = option_line(loader, "PublicKey");
+	peer->line = loader_line(loader, "PublicKey");
+	return loader_either(loader, "PresharedKeyFile", "PresharedKey", true);
 }
 
-int config_load_gateway(const char *path, struct gateway_config **result_config, struct error *error)
+/* Takes `path` over, also on failure. */
+static int load_peers(struct gateway_config *config, char *path, struct error *error)
 {
-	static const struct section_rule rules[] = {
-		{CONFIG_SECTION_GATEWAY, false, config_begin, gateway_end},
-		{CONFIG_SECTION_PEER, true, peer_begin, peer_end},
-	};
-	*result_config = NULL;
-	struct gateway_config *config = calloc(1, sizeof *config);
-	if (config == NULL || (config->file = strdup(path)) == NULL) {
-		config_free_gateway(config);
-		return error_set(error, -ENOMEM, "%s: out of memory", path);
+	static const struct section_rule rule = {CONFIG_SECTION_PEER, true, peer_begin, peer_end};
+	char **files = path == NULL ? NULL
+				    : reallocarray(config->peer_files, config->peer_file_count + 1,
+						   sizeof *config->peer_files);
+	if (files == NULL) {
+		free(path);
+		return no_memory(config->file, error);
 	}
-	struct loader loader = {
-		.path = path, .config = config, .error = error, .rules = rules, .rule_count = ARRAY_SIZE(rules)};
-	int result = loader_run(&loader);
-	if (result == 0)
-		result = default_control_socket(&config->common, path, error);
-	if (result == 0)
-		result = config_check_gateway(config, &loader.lines, error);
-	if (result != 0)
-		config_free_gateway(config);
-	else
-		*result_config = config;
+	config->peer_files = files;
+	files[config->peer_file_count++] = path;
+	struct loader loader = {.path = path, .config = config, .error = error, .rules = &rule, .rule_count = 1};
+	return loader_run(&loader);
+}
+
+static int cannot_open(const struct gateway_config *config, unsigned line, const char *key, const char *path,
+		       struct error *error)
+{
+	int code = -errno;
+	return error_set(error, code, "%s:%u: %s = %s: cannot be opened (%s)", config->file, line, key, path,
+			 strerror(-code));
+}
+
+static int load_peers_file(struct gateway_config *config, unsigned line, struct error *error)
+{
+	if (config->peers_file == NULL)
+		return 0;
+	if (access(config->peers_file, R_OK) != 0)
+		return cannot_open(config, line, "PeersFile", config->peers_file, error);
+	return load_peers(config, strdup(config->peers_file), error);
+}
+
+/* What editors and package managers leave beside a file has another ending, or a dot in front. */
+static int is_peers_file(const struct dirent *entry)
+{
+	static const char ending[] = ".conf";
+	size_t length = strlen(entry->d_name), ending_length = sizeof ending - 1;
+	return entry->d_name[0] != '.' && length > ending_length &&
+	       strcmp(entry->d_name + length - ending_length, ending) == 0;
+}
+
+/* By bytes, whatever the locale. */
+static int compare_names(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int load_peers_directory(struct gateway_config *config, unsigned line, struct error *error)
+{
+	if (config->peers_directory == NULL)
+		return 0;
+	struct dirent **entries;
+	int count = scandir(config->peers_directory, &entries, is_peers_file, compare_names);
+	if (count < 0)
+		return cannot_open(config, line, "PeersDirectory", config->peers_directory, error);
+	int result = 0;
+	for (int i = 0; i < count; i++) {
+		char *path;
+		if (result == 0) {
+			if (asprintf(&path, "%s/%s", config->peers_directory, entries[i]->d_name) < 0)
+				path = NULL;
+			result = load_peers(config, path, error);
+		}
+		free(entries[i]);
+	}
+	free(entries);
 	return result;
+}
+
+/* --- the gateway's file ------------------------------------------------------------------------------------------- */
+
+static int gateway_end(struct loader *loader)
+{
+	struct config_lines *lines = loader->lines;
+	lines->mtu = loader_line(loader, "MTU");
+	lines->tun_readers = loader_line(loader, "TunReaders");
+	lines->peers_file = loader_line(loader, "PeersFile");
+	lines->peers_directory = loader_line(loader, "PeersDirectory");
+	return loader_either(loader, "PrivateKeyFile", "PrivateKey", false);
+}
+
+static int gateway_finish(void *config, const struct config_lines *lines, struct error *error)
+{
+	int result = load_peers_file(config, lines->peers_file, error);
+	if (result == 0)
+		result = load_peers_directory(config, lines->peers_directory, error);
+	return result == 0 ? config_check_gateway(config, lines, error) : result;
+}
+
+static void gateway_free(void *config)
+{
+	config_free_gateway(config);
+}
+
+int config_load_gateway(const char *path, struct gateway_config **config, struct error *error)
+{
+	static const struct file_kind kind = {
+		.size = sizeof **config,
+		.rules = {{CONFIG_SECTION_GATEWAY, false, config_begin, gateway_end},
+			  {CONFIG_SECTION_PEER, true, peer_begin, peer_end}},
+		.finish = gateway_finish,
+		.free = gateway_free,
+	};
+	int result;
+	*config = load(&kind, path, &result, error);
+	return result;
+}
+
+void config_forget_keys(struct gateway_config *config)
+{
+	value_secret_key.free(&config->common.private_key);
+	for (size_t i = 0; i < config->peer_count; i++)
+		loader_free(CONFIG_SECTION_PEER, &config->peers[i]);
+	free(config->peers);
+	config->peers = NULL;
+	config->peer_count = 0;
+	for (size_t i = 0; i < config->peer_file_count; i++)
+		free(config->peer_files[i]);
+	free(config->peer_files);
+	config->peer_files = NULL;
+	config->peer_file_count = 0;
 }
 
 void config_free_gateway(struct gateway_config *config)
 {
 	if (config == NULL)
 		return;
-	for (size_t i = 0; i < config->peer_count; i++)
-		options_free(CONFIG_SECTION_PEER, &config->peers[i]);
-	options_free(CONFIG_SECTION_GATEWAY, config);
-	free(config->peers);
+	config_forget_keys(config);
+	loader_free(CONFIG_SECTION_GATEWAY, config);
 	free(config->file);
 	free(config);
 }
 
 /* --- the client's file -------------------------------------------------------------------------------------------- */
 
-static void client_end(struct loader *loader)
+static int client_end(struct loader *loader)
 {
-	loader->lines.mtu = option_line(loader, "MTU");
-	loader->lines.route_table = option_line(loader, "RouteTable");
+	struct config_lines *lines = loader->lines;
+	lines->mtu = loader_line(loader, "MTU");
+	lines->route_table = loader_line(loader, "RouteTable");
+	return loader_either(loader, "PrivateKeyFile", "PrivateKey", false);
 }
 
-int config_load_client(const char *path, struct client_config **result_config, struct error *error)
+static int remote_end(struct loader *loader)
 {
-	static const struct section_rule rules[] = {
-		{CONFIG_SECTION_CLIENT, false, config_begin, client_end},
-		{CONFIG_SECTION_REMOTE, false, config_begin, NULL},
+	return loader_either(loader, "PresharedKeyFile", "PresharedKey", true);
+}
+
+static int client_finish(void *config, const struct config_lines *lines, struct error *error)
+{
+	return config_check_client(config, lines, error);
+}
+
+static void client_free(void *config)
+{
+	config_free_client(config);
+}
+
+int config_load_client(const char *path, struct client_config **config, struct error *error)
+{
+	static const struct file_kind kind = {
+		.size = sizeof **config,
+		.rules = {{CONFIG_SECTION_CLIENT, false, config_begin, client_end},
+			  {CONFIG_SECTION_REMOTE, false, config_begin, remote_end}},
+		.finish = client_finish,
+		.free = client_free,
 	};
-	*result_config = NULL;
-	struct client_config *config = calloc(1, sizeof *config);
-	if (config == NULL || (config->file = strdup(path)) == NULL) {
-		config_free_client(config);
-		return error_set(error, -ENOMEM, "%s: out of memory", path);
-	}
-	struct loader loader = {
-		.path = path, .config = config, .error = error, .rules = rules, .rule_count = ARRAY_SIZE(rules)};
-	int result = loader_run(&loader);
-	if (result == 0)
-		result = default_control_socket(&config->common, path, error);
-	if (result == 0)
-		result = config_check_client(config, &loader.lines, error);
-	if (result != 0)
-		config_free_client(config);
-	else
-		*result_config = config;
+	int result;
+	*config = load(&kind, path, &result, error);
 	return result;
 }
 
@@ -324,8 +281,8 @@ void config_free_client(struct client_config *config)
 {
 	if (config == NULL)
 		return;
-	options_free(CONFIG_SECTION_CLIENT, config);
-	options_free(CONFIG_SECTION_REMOTE, config);
+	loader_free(CONFIG_SECTION_CLIENT, config);
+	loader_free(CONFIG_SECTION_REMOTE, config);
 	free(config->file);
 	free(config);
 }

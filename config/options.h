@@ -17,8 +17,10 @@
 
 /* Both sides: struct config_common */
 #define IDENTITY_OPTIONS(X)                                                                   \
-	X(PrivateKeyFile, path, 0, 4095, common.private_key_file, NULL, "PATH",               \
+	X(PrivateKeyFile, path, 0, 4095, common.private_key_file, "", "PATH",                 \
 	  "file with our private key, as 'shardtun genkey' prints it, unreadable for others") \
+	X(PrivateKey, secret_key, 0, 0, common.private_key, "", "KEY",                        \
+	  "the private key itself instead; then this file must be unreadable for others")     \
 	X(Interface, interface, 0, 0, common.interface, "shardtun0", "NAME", "name of the TUN interface to create")
 
 #define TUNING_OPTIONS(X)                                                                             \
@@ -59,13 +61,21 @@
 	X(Reset, yes_no, 0, 0, reset, "yes", "yes|no",                                                         \
 	  "tell clients whose session we do not know, so that they are back at once after a crash of ours")    \
 	X(ClientToClient, yes_no, 0, 0, client_to_client, "no", "yes|no", "let clients reach each other")      \
+	X(PeersFile, path, 0, 4095, peers_file, "", "PATH", "file with more [Peer] sections, nothing else")    \
+	X(PeersDirectory, path, 0, 4095, peers_directory, "", "PATH",                                          \
+	  "directory whose *.conf hold more [Peer] sections, read in the order of their names")                \
+	X(PublicEndpoint, endpoint, 0, 0, public_endpoint, "", "HOST:PORT",                                    \
+	  "where clients find us: for the files that 'shardtunctl peer add --new' makes")                      \
 	TUNING_OPTIONS(X)
 
 /* [Peer] of the gateway's file: struct config_peer */
 #define PEER_OPTIONS(X)                                                                               \
 	X(PublicKey, public_key, 0, 0, public_key, NULL, "KEY", "the client's public key: who it is") \
+	X(Name, name, 1, CONFIG_NAME_SIZE - 1, name, "", "NAME", "what we call it in lists and logs") \
 	X(PresharedKeyFile, path, 0, 4095, preshared_key_file, "", "PATH",                            \
 	  "file with a key that both sides share, as 'shardtun genpsk' prints it")                    \
+	X(PresharedKey, secret_key, 0, 0, preshared_key, "", "KEY",                                   \
+	  "that key itself instead; then this file must be unreadable for others")                    \
 	X(Address, addresses, 0, 2, addresses, "", "ADDRESS, ...",                                    \
 	  "inner address kept for this client, in each family; unless given any of the pool")         \
 	X(AllowedIPs, prefixes, 0, UINT32_MAX, allowed_ips, "", "NETWORK, ...",                       \
@@ -86,6 +96,8 @@
 	X(PublicKey, public_key, 0, 0, gateway.public_key, NULL, "KEY", "the gateway's public key")           \
 	X(PresharedKeyFile, path, 0, 4095, gateway.preshared_key_file, "", "PATH",                            \
 	  "file with the key that the gateway has for us")                                                    \
+	X(PresharedKey, secret_key, 0, 0, gateway.preshared_key, "", "KEY",                                   \
+	  "that key itself instead; then this file must be unreadable for others")                            \
 	X(Endpoint, endpoint, 0, 0, gateway.endpoint, NULL, "HOST:PORT", "where the gateway is; [IPV6]:PORT") \
 	X(AllowedIPs, prefixes, 0, UINT32_MAX, gateway.allowed_ips, NULL, "NETWORK, ...",                     \
 	  "networks to reach through the gateway; 0.0.0.0/0, ::/0: all")                                      \
@@ -109,7 +121,7 @@ struct option_table {
 	size_t count;
 };
 
-enum { OPTIONS_PER_SECTION = 32 /* at most; checked at compile time */ };
+enum { OPTIONS_PER_SECTION = 48 /* at most; checked at compile time */ };
 
 /* Indexed by enum config_section. */
 extern const struct option_table option_tables[];

@@ -12,6 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+enum {
+	BUFFER_SIZE = 65536,
+	KEY_LENGTH = 43, /* characters of base64 that 32 bytes have, without the '=' that is the 44th */
+};
 
 struct reader {
 	FILE *file;
@@ -25,9 +31,27 @@ struct reader {
 	int result;
 };
 
-static int refuse(const struct reader *reader, const char *text, const char *why)
+char *reader_hide_keys(char *text)
 {
-	return error_set(reader->error, -EINVAL, "%s:%u: %.150s: %s", reader->path, reader->line, text, why);
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	for (char *run = text; *(run += strcspn(run, alphabet)) != '\0';) {
+		static const char hidden[] = "(hidden)";
+		char *end = run + strspn(run, alphabet);
+		char *padding = end + strspn(end, " ");
+		if (end - run >= KEY_LENGTH && *padding == '=') {
+			memcpy(run, hidden, sizeof hidden - 1);
+			memmove(run + sizeof hidden - 1, padding + 1, strlen(padding + 1) + 1);
+			end = run + sizeof hidden - 1;
+		}
+		run = end;
+	}
+	return text;
+}
+
+static int refuse(const struct reader *reader, char *text, const char *why)
+{
+	return error_set(reader->error, -EINVAL, "%s:%u: %.150s: %s", reader->path, reader->line,
+			 reader_hide_keys(text), why);
 }
 
 /* Where the text begins in `line`, which loses its comment and the white space on its right. */
@@ -73,12 +97,13 @@ static int section_line(struct reader *reader, char *text)
 
 static int check_line(struct reader *reader, char *text, size_t size)
 {
-	if (strlen(text) >= size)
+	size_t length = strlen(text);
+	if (length >= size)
 		return error_set(
 			reader->error, -EINVAL,
 			"%s:%u: %.40s...: the line has %zu characters; at most %zu, but keys that take a list may "
 			"stand on several lines",
-			reader->path, reader->line, text, strlen(text), size - 1);
+			reader->path, reader->line, reader_hide_keys(text), length, size - 1);
 	if (text[0] == '[')
 		return section_line(reader, text);
 	size_t key = strcspn(text, "=:");
@@ -97,19 +122,21 @@ static char *next_line(char *line, int size, void *stream)
 			if (ferror(reader->file))
 				reader->result = error_set(reader->error, -errno, "%s: cannot be read (%s)",
 							   reader->path, strerror(errno));
-			return NULL;
+			break;
 		}
 		reader->line++;
 		bool zeros = strlen(reader->buffer) != (size_t)length;
 		char *text = strip(reader->buffer);
 		if (zeros || has_control_characters(text)) {
-			reader->result = refuse(reader, "control characters", "not a text file; write plain UTF-8");
+			char what[] = "control characters";
+			reader->result = refuse(reader, what, "not a text file; write plain UTF-8");
 		} else if (*text != '\0') {
 			reader->result = check_line(reader, text, (size_t)size);
 			if (reader->result == 0)
 				return memcpy(line, text, strlen(text) + 1);
 		}
 	}
+	explicit_bzero(line, (size_t)size); /* inih's own, which nobody else could */
 	return NULL;
 }
 
@@ -121,6 +148,13 @@ static int on_setting(void *user, const char *section, const char *key, const ch
 	return reader->result == 0;
 }
 
+static void wipe_and_free(void *memory, size_t size)
+{
+	if (memory != NULL)
+		explicit_bzero(memory, size);
+	free(memory);
+}
+
 int reader_run(const char *path, const struct reader_handlers *handlers, void *user, struct error *error)
 {
 	struct reader reader = {.path = path, .handlers = handlers, .user = user, .error = error};
@@ -129,9 +163,19 @@ int reader_run(const char *path, const struct reader_handlers *handlers, void *u
 		int code = -errno;
 		return error_set(error, code, "%s: cannot be opened (%s)", path, strerror(-code));
 	}
-	/* inih's own verdict is of no use: what it would refuse, next_line() has refused. */
-	(void)ini_parse_stream(next_line, &reader, on_setting, &reader);
-	free(reader.buffer);
+	struct stat status;
+	char *buffer = malloc(BUFFER_SIZE);
+	if (buffer != NULL && fstat(fileno(reader.file), &status) == 0) {
+		(void)setvbuf(reader.file, buffer, _IOFBF, BUFFER_SIZE); /* ours, to be wiped */
+		if (handlers->opened != NULL)
+			handlers->opened(user, status.st_mode & 07777);
+		/* inih's own verdict is of no use: what it would refuse, next_line() has refused. */
+		(void)ini_parse_stream(next_line, &reader, on_setting, &reader);
+	} else {
+		reader.result = error_set(error, -errno, "%s: cannot be read (%s)", path, strerror(errno));
+	}
 	fclose(reader.file);
+	wipe_and_free(reader.buffer, reader.capacity);
+	wipe_and_free(buffer, BUFFER_SIZE);
 	return reader.result;
 }

@@ -34,6 +34,21 @@ static int parse_path(void *target, const char *text, const struct value_context
 	return 0;
 }
 
+/* So that it is one word of a request, and a file can have it as its name. */
+static int parse_name(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	bool valid = strlen(text) <= context->high && text[0] != '.' && text[0] != '-';
+	for (const char *c = text; *c != '\0'; c++)
+		valid = valid && (isalnum((unsigned char)*c) || strchr("._@+-", *c) != NULL);
+	if (!valid)
+		return error_set(error, -EINVAL,
+				 "no name; 1 to %" PRIu64 " of A-Z, a-z, 0-9, '.', '_', '@', '+' and '-', the first no "
+				 "'.' and no '-'",
+				 context->high);
+	*(char **)target = strdup(text);
+	return *(char **)target != NULL ? 0 : no_memory(error);
+}
+
 /* The kernel's rule for names (dev_valid_name), and no '%', which would make it a template. */
 static int parse_interface(void *target, const char *text, const struct value_context *context, struct error *error)
 {
@@ -210,20 +225,45 @@ static int parse_log_level(void *target, const char *text, const struct value_co
 }
 
 /* 32 bytes are 42 characters of 6 bits, one with 4 bits and two zero bits (one of these sixteen), and a '='. Taking
- * just this form makes equal keys equal texts. */
-static int parse_public_key(void *target, const char *text, const struct value_context *context, struct error *error)
+ * just this form makes equal keys equal texts. `source` is the command that prints such a key. */
+static int check_key(const char *text, const char *source, struct error *error)
 {
 	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	static const char last[] = "AEIMQUYcgkosw048";
-	(void)context;
 	if (strlen(text) != CONFIG_KEY_TEXT_SIZE - 1)
-		return error_set(error, -EINVAL, "%zu characters are no key; a public key has %d, ending in '='",
-				 strlen(text), CONFIG_KEY_TEXT_SIZE - 1);
+		return error_set(error, -EINVAL, "%zu characters are no key; a key has %d, ending in '='", strlen(text),
+				 CONFIG_KEY_TEXT_SIZE - 1);
 	if (strspn(text, alphabet) != 43 || strchr(last, text[42]) == NULL || text[43] != '=')
-		return error_set(error, -EINVAL,
-				 "not the base64 of a key; copy the whole line that 'shardtun pubkey' prints");
-	memcpy(target, text, CONFIG_KEY_TEXT_SIZE);
+		return error_set(error, -EINVAL, "not the base64 of a key; copy the whole line that '%s' prints",
+				 source);
 	return 0;
+}
+
+static int parse_public_key(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	(void)context;
+	int result = check_key(text, "shardtun pubkey", error);
+	if (result == 0)
+		memcpy(target, text, CONFIG_KEY_TEXT_SIZE);
+	return result;
+}
+
+static int parse_secret_key(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	(void)context;
+	int result = check_key(text, "shardtun genkey' or 'shardtun genpsk", error);
+	if (result != 0)
+		return result;
+	*(char **)target = strdup(text);
+	return *(char **)target != NULL ? 0 : no_memory(error);
+}
+
+static void free_secret_key(void *target)
+{
+	char **text = target;
+	if (*text != NULL)
+		explicit_bzero(*text, strlen(*text));
+	free_text(target);
 }
 
 /* Splits "host:port" or "[v6]:port" in place of a copy; a bare IPv6 address is a trap of its own. */
@@ -332,6 +372,8 @@ static void free_prefixes(void *target)
 }
 
 const struct value_type value_path = {.parse = parse_path, .free = free_text};
+const struct value_type value_name = {.parse = parse_name, .free = free_text};
+const struct value_type value_secret_key = {.secret = true, .parse = parse_secret_key, .free = free_secret_key};
 const struct value_type value_interface = {.parse = parse_interface};
 const struct value_type value_number = {.parse = parse_number};
 const struct value_type value_number_or_auto = {.parse = parse_number_or_auto};

@@ -19,6 +19,8 @@ struct value_context {
 struct value_type {
 	/* Lists: called once per item, to append; the option may stand on several lines. */
 	bool list;
+	/* Never quoted in messages, and the file may not be readable for everybody. */
+	bool secret;
 	/* Reads `text`, which has no surrounding white space and is not empty, to the zeroed or earlier value at
 	 * `target`. 0, -EINVAL with "what is wrong; what is right" in `error`, or -ENOMEM. */
 	int (*parse)(void *target, const char *text, const struct value_context *context, struct error *error);
@@ -29,6 +31,8 @@ struct value_type {
 /* X(type, C type of the member, what low…high limits) */
 #define VALUE_TYPES(X)                                             \
 	X(path, char *, "longest path, bytes")                     \
+	X(name, char *, "longest name, bytes")                     \
+	X(secret_key, char *, "nothing")                           \
 	X(interface, char[CONFIG_INTERFACE_SIZE], "nothing")       \
 	X(number, uint32_t, "the number")                          \
 	X(number_or_auto, uint32_t, "the number; 'auto' gives 0")  \

@@ -88,8 +88,10 @@ static void arena_deinit(struct peer_arena *arena)
 	while (arena->chunks != NULL) {
 		struct peer_chunk *chunk = arena->chunks;
 		arena->chunks = chunk->next;
-		for (uint32_t i = 0; i < chunk->count; i++)
+		for (uint32_t i = 0; i < chunk->count; i++) {
 			free(chunk->peers[i].networks); /* NULL in free ones */
+			free(atomic_load_explicit(&chunk->peers[i].name, memory_order_relaxed));
+		}
 		secret_free(chunk);
 	}
 	pthread_mutex_destroy(&arena->mutex);
@@ -103,9 +105,32 @@ struct peer *peer_new(struct peers *peers)
 	return peer;
 }
 
+static void free_name(struct rcu_head *head)
+{
+	rcu_after_readers_begin();
+	free(caa_container_of(head, struct peer_name, rcu));
+}
+
+int peer_rename(struct peer *peer, const char *name)
+{
+	struct peer_name *old = atomic_load_explicit(&peer->name, memory_order_relaxed), *new = NULL;
+	if (name != NULL) {
+		size_t size = strlen(name) + 1;
+		new = malloc(sizeof *new + size);
+		if (new == NULL)
+			return -ENOMEM;
+		memcpy(new->text, name, size);
+	}
+	rcu_publish(&peer->name, new);
+	if (old != NULL)
+		rcu_after_readers(&old->rcu, free_name);
+	return 0;
+}
+
 void peer_discard(struct peers *peers, struct peer *peer)
 {
 	free(peer->networks);
+	free(atomic_load_explicit(&peer->name, memory_order_relaxed));
 	sodium_memzero(peer, sizeof *peer);
 	arena_give_back(&peers->arena, peer);
 }

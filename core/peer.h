@@ -27,6 +27,12 @@
 struct session;
 struct peers;
 
+/* What a peer is called. */
+struct peer_name {
+	struct rcu_head rcu; /* of one that another took the place of */
+	char text[];
+};
+
 struct peer {
 	/* set before it is added, then constant */
 	uint8_t public_key[KEY_SIZE];
@@ -34,6 +40,9 @@ struct peer {
 	struct ip_prefix *networks;	 /* behind it (AllowedIPs); from malloc(), the peer's own from then on */
 	uint32_t network_count;
 	uint32_t fixed_index; /* of its configured address; POOL_NONE: from the pool */
+
+	_Atomic(struct peer_name *)
+		name; /* NULL: none. Control plane; any thread that is online may read: peer_name() */
 
 	/* DH of the two static keys: peer_static_static() */
 	_Atomic uint32_t static_static_state;
@@ -88,6 +97,17 @@ struct peer *peer_new(struct peers *peers);
 
 /* Wipes a peer that was never added, and gives its memory and networks back at once. Control plane. */
 void peer_discard(struct peers *peers, struct peer *peer);
+
+/* Calls the peer something else; NULL: nothing. The old text is freed after readers. 0 or -ENOMEM. Control plane,
+ * online under RCU. */
+int peer_rename(struct peer *peer, const char *name);
+
+/* Or NULL. Online under RCU; it is good until the caller's next quiescent state. */
+static inline const char *peer_name(const struct peer *peer)
+{
+	const struct peer_name *name = rcu_read(&peer->name);
+	return name != NULL ? name->text : NULL;
+}
 
 /* 0, or -EEXIST when the key is there; the peer is then the caller's still. Control plane, online under RCU. */
 int peers_add(struct peers *peers, struct peer *peer);

@@ -322,7 +322,11 @@ static int make_peer(struct registry *registry, const struct registry_peer *from
 		return error_set(error, -ENOMEM, "peer: out of memory");
 	memcpy(peer->public_key, from->public_key, KEY_SIZE);
 	memcpy(peer->preshared_key, from->preshared_key, KEY_SIZE);
-	int result = add_peer(registry, peer, from, error);
+	int result = from->name != NULL ? peer_rename(peer, from->name) : 0;
+	if (result == 0)
+		result = add_peer(registry, peer, from, error);
+	else
+		error_set(error, result, "peer: out of memory");
 	if (result != 0)
 		peer_discard(&registry->peers, peer);
 	return result;
@@ -332,6 +336,17 @@ int registry_add_peer(struct registry *registry, const struct registry_peer *fro
 {
 	lock(registry);
 	int result = make_peer(registry, from, error);
+	unlock(registry);
+	return result;
+}
+
+int registry_rename_peer(struct registry *registry, struct peer *peer, const char *name)
+{
+	const char *old = peer_name(peer);
+	if (old == name || (old != NULL && name != NULL && strcmp(old, name) == 0))
+		return 0;
+	lock(registry);
+	int result = peer_rename(peer, name);
 	unlock(registry);
 	return result;
 }

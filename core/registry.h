@@ -56,6 +56,7 @@ void registry_deinit(struct registry *registry);
 /* What a peer is made of. */
 struct registry_peer {
 	const uint8_t *public_key, *preshared_key; /* KEY_SIZE each */
+	const char *name;			   /* what to call it; NULL: nothing */
 	struct ip_address address;		   /* kept for it; family 0: any */
 	const struct ip_prefix *networks;	   /* behind it */
 	size_t network_count;
@@ -64,6 +65,9 @@ struct registry_peer {
 /* -EEXIST: the key is there already; -EADDRINUSE: the address is another peer's; -EADDRNOTAVAIL: not one that can be
  * given out; what networks_add() says; -ENOMEM. */
 int registry_add_peer(struct registry *registry, const struct registry_peer *from, struct error *error);
+
+/* Calls a peer of this registry something else; NULL: nothing. 0 or -ENOMEM. */
+int registry_rename_peer(struct registry *registry, struct peer *peer, const char *name);
 
 /* Forgets the peer. `ids` gets the sessions that its workers have to end (0: none). False when it is not known. */
 bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2]);

@@ -154,7 +154,7 @@ static void state_changed(void *context)
 static int load(struct client *client, struct error *error)
 {
 	const struct client_config *config = client->config;
-	client->identity = identity_load(config->common.private_key_file, error);
+	client->identity = identity_load(&config->common, error);
 	if (client->identity == NULL)
 		return -EINVAL;
 	client->remote = secret_new(sizeof *client->remote);
@@ -162,8 +162,10 @@ static int load(struct client *client, struct error *error)
 		return error_set(error, -ENOMEM, "gateway's key: out of memory");
 
 	uint8_t public_key[KEY_SIZE], preshared_key[KEY_SIZE];
-	int result = identity_load_remote(config->gateway.public_key, config->gateway.preshared_key_file, public_key,
-					  preshared_key, error);
+	struct identity_remote remote = {.public_key = config->gateway.public_key,
+					 .preshared_key = config->gateway.preshared_key,
+					 .preshared_key_file = config->gateway.preshared_key_file};
+	int result = identity_load_remote(&remote, public_key, preshared_key, error);
 	if (result == 0 && !handshake_remote_init(client->remote, client->identity, public_key, preshared_key))
 		result = error_set(error, -EINVAL, "%s: PublicKey = %s: not a usable Curve25519 key", config->file,
 				   config->gateway.public_key);

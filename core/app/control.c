@@ -176,6 +176,7 @@ static void connection_run(struct control *control, struct connection *connectio
 	struct error error = {.text = "no memory for the answer"};
 	line[length] = '\0';
 	json_t *result = run_line(&control->params, line, length, &error);
+	explicit_bzero(connection->request, sizeof connection->request); /* there may have been a key */
 	connection_answer(control, connection,
 			  result != NULL ? format_answer(true, "result", result) : format_error(&error));
 }

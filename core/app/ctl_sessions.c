@@ -44,6 +44,7 @@ static const struct column {
 	bool right;
 } columns[] = {
 	{"session", "id", text_cell, false},
+	{"name", "name", text_cell, false},
 	{"peer", "peer", text_cell, false},
 	{"address", "addresses", address_cell, false},
 	{"endpoint", "endpoint", text_cell, false},

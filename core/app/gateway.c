@@ -12,7 +12,7 @@
 
 /* In locked memory: it holds keys. */
 struct gateway {
-	const struct gateway_config *config;
+	struct gateway_config *config;
 	struct handshake_identity *identity;
 	struct cookie_jar jar;
 	struct reset_secret reset_secret;
@@ -52,12 +52,12 @@ static void plan_threads(struct gateway *gateway)
 
 static int load(struct gateway *gateway, struct error *error)
 {
-	const struct gateway_config *config = gateway->config;
+	struct gateway_config *config = gateway->config;
 	int result = cpu_available(&gateway->cpus);
 	if (result != 0)
 		return error_set(error, result, "CPUs: %s", strerror(-result));
 	plan_threads(gateway);
-	gateway->identity = identity_load(config->common.private_key_file, error);
+	gateway->identity = identity_load(&config->common, error);
 	if (gateway->identity == NULL)
 		return -EINVAL;
 	reset_secret_init(&gateway->reset_secret, gateway->identity->keys.private_key);
@@ -75,11 +75,13 @@ static int load(struct gateway *gateway, struct error *error)
 	result = gateway_peers_load(&gateway->registry, config, error);
 	if (result != 0)
 		unload(gateway);
+	else
+		config_forget_keys(config);
 	return result;
 }
 
 /* The thread is registered for RCU from here to gateway_free(). */
-static struct gateway *gateway_new(const struct gateway_config *config, struct error *error)
+struct gateway *gateway_new(struct gateway_config *config, struct error *error)
 {
 	struct gateway *gateway = secret_new(sizeof *gateway);
 	if (gateway == NULL) {
@@ -98,20 +100,11 @@ static struct gateway *gateway_new(const struct gateway_config *config, struct e
 	return NULL;
 }
 
-static void gateway_free(struct gateway *gateway)
+void gateway_free(struct gateway *gateway)
 {
 	unload(gateway);
 	rcu_leave();
 	secret_free(gateway);
-}
-
-int gateway_check(const struct gateway_config *config, struct error *error)
-{
-	struct gateway *gateway = gateway_new(config, error);
-	if (gateway == NULL)
-		return -EINVAL;
-	gateway_free(gateway);
-	return 0;
 }
 
 /* --- running ---------------------------------------------------------------------------------------------------------
@@ -211,8 +204,9 @@ static int serve(struct gateway *gateway, struct error *error)
 	return result;
 }
 
-static int open_and_serve(struct gateway *gateway, struct error *error)
+int gateway_run(struct gateway *gateway, struct error *error)
 {
+	raise_descriptor_limit();
 	const struct gateway_config *config = gateway->config;
 	const struct cpu_plan *plan = &gateway->threads.plan;
 	struct tunnel_params params = {
@@ -247,16 +241,6 @@ static int open_and_serve(struct gateway *gateway, struct error *error)
 		gateway_threads_close(&gateway->threads);
 	}
 	tunnel_close(&gateway->tunnel);
-	return result;
-}
-
-int gateway_run(const struct gateway_config *config, struct error *error)
-{
-	raise_descriptor_limit();
-	struct gateway *gateway = gateway_new(config, error);
-	if (gateway == NULL)
-		return -EINVAL;
-	int result = open_and_serve(gateway, error);
-	gateway_free(gateway);
+	config_free_gateway(gateway->running.reread);
 	return result;
 }

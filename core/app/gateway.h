@@ -5,8 +5,13 @@
 #include "config/config.h"
 #include "core/base/error.h"
 
-/* Everything that can be checked without touching the system: keys, peers, addresses. 0 or a negative errno. */
-int gateway_check(const struct gateway_config *config, struct error *error);
+struct gateway;
 
-/* Runs until SIGTERM or SIGINT. 0, or a negative errno with `error` set and nothing left behind. Main thread. */
-int gateway_run(const struct gateway_config *config, struct error *error);
+/* Everything that can be done without touching the system: reads keys, takes peers over (config_forget_keys), checks
+ * addresses. The configuration is borrowed until gateway_free(). NULL with `error` set: it, or a file that it names, is
+ * wrong. One per process. Main thread. */
+struct gateway *gateway_new(struct gateway_config *config, struct error *error);
+void gateway_free(struct gateway *gateway);
+
+/* Runs until SIGTERM or SIGINT. 0, or a negative errno with `error` set and nothing left behind. The same thread. */
+int gateway_run(struct gateway *gateway, struct error *error);

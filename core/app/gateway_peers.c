@@ -9,8 +9,8 @@
  */
 
 /* IPv4 and IPv6 address of a peer come from one index, so either names both. */
-static int peer_address(const struct pool *pool, const struct gateway_config *config, const struct config_peer *from,
-			struct ip_address *address, struct error *error)
+static int peer_address(const struct pool *pool, const struct config_peer *from, struct ip_address *address,
+			struct error *error)
 {
 	uint32_t first = POOL_NONE;
 	*address = (struct ip_address){0};
@@ -21,34 +21,37 @@ static int peer_address(const struct pool *pool, const struct gateway_config *co
 		ip_address_format(item, text);
 		if (!pool_index(pool, item, &index))
 			return error_set(error, -EINVAL, "%s:%u: Address = %s: not one that the gateway can give out",
-					 config->file, from->addresses.lines[i], text);
+					 from->file, from->addresses.lines[i], text);
 		if (first != POOL_NONE && first != index)
 			return error_set(error, -EINVAL,
 					 "%s:%u: Address = %s: IPv4 and IPv6 address must have the same host number; "
 					 "give one of them, the other follows",
-					 config->file, from->addresses.lines[i], text);
+					 from->file, from->addresses.lines[i], text);
 		first = index;
 		*address = *item;
 	}
 	return 0;
 }
 
-static int load_peer(struct registry *registry, const struct gateway_config *config, const struct config_peer *from,
-		     struct error *error)
+static int load_peer(struct registry *registry, const struct config_peer *from, struct error *error)
 {
 	uint8_t public_key[KEY_SIZE], preshared_key[KEY_SIZE];
 	struct registry_peer peer = {.public_key = public_key,
 				     .preshared_key = preshared_key,
+				     .name = from->name,
 				     .networks = from->allowed_ips.items,
 				     .network_count = from->allowed_ips.count};
-	int result = identity_load_remote(from->public_key, from->preshared_key_file, public_key, preshared_key, error);
+	struct identity_remote remote = {.public_key = from->public_key,
+					 .preshared_key = from->preshared_key,
+					 .preshared_key_file = from->preshared_key_file};
+	int result = identity_load_remote(&remote, public_key, preshared_key, error);
 	if (result != 0)
-		return error_prefix(error, result, "%s:%u: ", config->file, from->line);
-	result = peer_address(&registry->pool, config, from, &peer.address, error);
+		return error_prefix(error, result, "%s:%u: ", from->file, from->line);
+	result = peer_address(&registry->pool, from, &peer.address, error);
 	if (result == 0) {
 		result = registry_add_peer(registry, &peer, error);
 		if (result != 0)
-			error_prefix(error, result, "%s:%u: ", config->file,
+			error_prefix(error, result, "%s:%u: ", from->file,
 				     from->addresses.count != 0 ? from->addresses.lines[0] : from->line);
 	}
 	sodium_memzero(preshared_key, sizeof preshared_key);
@@ -59,7 +62,7 @@ int gateway_peers_load(struct registry *registry, const struct gateway_config *c
 {
 	int result = 0;
 	for (size_t i = 0; result == 0 && i < config->peer_count; i++)
-		result = load_peer(registry, config, &config->peers[i], error);
+		result = load_peer(registry, &config->peers[i], error);
 	return result;
 }
 
@@ -130,6 +133,8 @@ static void remove_unless_wanted(struct peer *peer, void *context)
 	const struct peer *wanted = peers_find(&difference->wanted->peers, peer->public_key);
 	if (wanted != NULL && same_peer(peer, wanted)) {
 		change->unchanged++;
+		if (difference->result == 0 && registry_rename_peer(difference->registry, peer, peer_name(wanted)) != 0)
+			difference->result = error_set(difference->error, -ENOMEM, "peer: out of memory");
 		return;
 	}
 	if (wanted != NULL)
@@ -148,6 +153,7 @@ static void add_unless_there(struct peer *wanted, void *context)
 		return;
 	struct registry_peer peer = {.public_key = wanted->public_key,
 				     .preshared_key = wanted->preshared_key,
+				     .name = peer_name(wanted),
 				     .networks = wanted->networks,
 				     .network_count = wanted->network_count};
 	if (wanted->fixed_index != POOL_NONE) {

@@ -58,14 +58,19 @@ static void need_restart(struct gateway_reload_result *result, const char *optio
 		result->restart[result->restart_count++] = option;
 }
 
-/* All options of [Gateway] but LogLevel. */
+/* All options of [Gateway] but those that are followed. */
 static void compare(const struct gateway_config *running, const struct gateway_config *config, bool key_changed,
 		    struct gateway_reload_result *result)
 {
 	struct gateway_config other = *config;
 	other.common.log_level = running->common.log_level;
+	other.peers_file = running->peers_file;
+	other.peers_directory = running->peers_directory;
+	other.public_endpoint = running->public_endpoint;
+	other.common.private_key_file = running->common.private_key_file;
+	other.common.private_key = running->common.private_key;
 	if (key_changed)
-		other.common.private_key_file = NULL; /* differs, wherever it is read from */
+		need_restart(result, config->common.private_key != NULL ? "PrivateKey" : "PrivateKeyFile");
 	const struct gateway_config *file = &other;
 #define COMPARE(name, type, low, high, member, standard, form, help) \
 	if (DIFFERS(&running->member, &file->member))                \
@@ -77,7 +82,7 @@ static void compare(const struct gateway_config *running, const struct gateway_c
 static int compare_key(const struct gateway_running *running, const struct gateway_config *config, bool *changed,
 		       struct error *error)
 {
-	struct handshake_identity *identity = identity_load(config->common.private_key_file, error);
+	struct handshake_identity *identity = identity_load(&config->common, error);
 	if (identity == NULL)
 		return -EINVAL;
 	*changed = sodium_memcmp(identity->keys.private_key, running->identity->keys.private_key, KEY_SIZE) != 0;
@@ -109,7 +114,7 @@ static int follow_peers(const struct gateway_running *running, const struct gate
 	return result;
 }
 
-int gateway_reload(const struct gateway_running *running, struct gateway_reload_result *result, struct error *error)
+int gateway_reload(struct gateway_running *running, struct gateway_reload_result *result, struct error *error)
 {
 	struct gateway_config *config;
 	bool key_changed = false;
@@ -124,8 +129,13 @@ int gateway_reload(const struct gateway_running *running, struct gateway_reload_
 		compare(running->config, config, key_changed, result);
 		code = follow_peers(running, config, &result->peers, error);
 	}
-	if (code == 0)
-		log_set_level(config->common.log_level);
-	config_free_gateway(config);
-	return code;
+	if (code != 0) {
+		config_free_gateway(config);
+		return code;
+	}
+	log_set_level(config->common.log_level);
+	config_forget_keys(config);
+	config_free_gateway(running->reread);
+	running->reread = config;
+	return 0;
 }

@@ -54,11 +54,11 @@ static json_t *describe(const struct session_table *table, const struct session 
 	(void)snprintf(id, sizeof id, "%08x", session->id);
 	key_format(session->peer->public_key, key);
 	json_t *idle = received != 0 ? json_integer(seconds_since(received, now)) : json_null();
-	return json_pack("{s:s, s:s, s:o, s:o, s:s, s:i, s:i, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "id", id,
-			 "peer", key, "addresses", addresses(session), "endpoint", endpoint(view), "state",
-			 session_is_active(session) ? "active" : "pending", "epoch", (int)RELAXED(view->epoch),
-			 "worker", (int)session_shard(&table->sharding, session->id), "connected_seconds",
-			 seconds_since(session->born, now), "idle_seconds", idle, "rx_packets",
+	return json_pack("{s:s, s:s, s:s?, s:o, s:o, s:s, s:i, s:i, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "id", id,
+			 "peer", key, "name", peer_name(session->peer), "addresses", addresses(session), "endpoint",
+			 endpoint(view), "state", session_is_active(session) ? "active" : "pending", "epoch",
+			 (int)RELAXED(view->epoch), "worker", (int)session_shard(&table->sharding, session->id),
+			 "connected_seconds", seconds_since(session->born, now), "idle_seconds", idle, "rx_packets",
 			 (json_int_t)RELAXED(view->rx_packets), "rx_bytes", (json_int_t)RELAXED(view->rx_bytes),
 			 "tx_packets", (json_int_t)RELAXED(view->tx_packets), "tx_bytes",
 			 (json_int_t)RELAXED(view->tx_bytes), "roams", (json_int_t)RELAXED(view->roams), "rekeys",

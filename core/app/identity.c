@@ -3,7 +3,15 @@
 
 #include <sodium.h>
 
-struct handshake_identity *identity_load(const char *private_key_file, struct error *error)
+/* `file` unless there is a text. The configuration says of the text only that it looks like a key. */
+static int load_key(const char *option, const char *text, const char *file, uint8_t key[KEY_SIZE], struct error *error)
+{
+	if (text == NULL)
+		return key_read_file(file, key, error);
+	return key_parse(text, key) ? 0 : error_set(error, -EINVAL, "%s = (hidden): no base64 Curve25519 key", option);
+}
+
+struct handshake_identity *identity_load(const struct config_common *common, struct error *error)
 {
 	struct handshake_identity *identity = secret_new(sizeof *identity);
 	if (identity == NULL) {
@@ -11,7 +19,7 @@ struct handshake_identity *identity_load(const char *private_key_file, struct er
 		return NULL;
 	}
 	uint8_t private_key[KEY_SIZE];
-	int result = key_read_file(private_key_file, private_key, error);
+	int result = load_key("PrivateKey", common->private_key, common->private_key_file, private_key, error);
 	if (result == 0)
 		handshake_identity_init(identity, private_key);
 	sodium_memzero(private_key, sizeof private_key);
@@ -22,13 +30,15 @@ struct handshake_identity *identity_load(const char *private_key_file, struct er
 	return identity;
 }
 
-int identity_load_remote(const char *public_key_text, const char *preshared_key_file, uint8_t public_key[KEY_SIZE],
+int identity_load_remote(const struct identity_remote *remote, uint8_t public_key[KEY_SIZE],
 			 uint8_t preshared_key[KEY_SIZE], struct error *error)
 {
-	if (!key_parse(public_key_text, public_key))
-		return error_set(error, -EINVAL, "PublicKey = %s: no base64 Curve25519 key", public_key_text);
+	if (!key_parse(remote->public_key, public_key))
+		return error_set(error, -EINVAL, "PublicKey = %s: no base64 Curve25519 key", remote->public_key);
 	memset(preshared_key, 0, KEY_SIZE);
-	return preshared_key_file != NULL ? key_read_file(preshared_key_file, preshared_key, error) : 0;
+	if (remote->preshared_key == NULL && remote->preshared_key_file == NULL)
+		return 0;
+	return load_key("PresharedKey", remote->preshared_key, remote->preshared_key_file, preshared_key, error);
 }
 
 void identity_suites(enum config_cipher cipher, const struct aead_engine *engine, uint8_t suites[WIRE_SUITES_MAX])

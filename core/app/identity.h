@@ -8,11 +8,16 @@
 #include "core/peer.h"
 #include "crypto/aead.h"
 
-/* Reads the private key file. The caller gives it back with secret_free(). NULL with `error` set. */
-struct handshake_identity *identity_load(const char *private_key_file, struct error *error);
+/* Takes the private key from the configuration or its file. The caller gives it back with secret_free(). NULL with
+ * `error` set. */
+struct handshake_identity *identity_load(const struct config_common *common, struct error *error);
 
-/* Decodes a PublicKey and reads its PSK (`preshared_key_file` may be NULL: all zero). */
-int identity_load_remote(const char *public_key_text, const char *preshared_key_file, uint8_t public_key[KEY_SIZE],
+/* What the configuration has of the other side: a public key, and a pre-shared one as text, in a file, or not at all
+ * (both NULL: all zero). */
+struct identity_remote {
+	const char *public_key, *preshared_key, *preshared_key_file;
+};
+int identity_load_remote(const struct identity_remote *remote, uint8_t public_key[KEY_SIZE],
 			 uint8_t preshared_key[KEY_SIZE], struct error *error);
 
 /* The suites that a `Cipher` option leaves, most wanted first: what this engine runs fastest. Unused places are 0. */

@@ -35,12 +35,15 @@ static enum cli_status run(const char *path, bool check)
 	log_set_level(config->common.log_level);
 
 	enum cli_status status = CLI_OK;
-	if (gateway_check(config, &error) != 0)
+	struct gateway *gateway = gateway_new(config, &error);
+	if (gateway == NULL)
 		status = cli_fail(&program, CLI_CONFIG, &error);
 	else if (check)
 		printf("%s: right\n", path);
-	else if (gateway_run(config, &error) != 0)
+	else if (gateway_run(gateway, &error) != 0)
 		status = cli_fail(&program, CLI_FAILED, &error);
+	if (gateway != NULL)
+		gateway_free(gateway);
 	config_free_gateway(config);
 	return status;
 }

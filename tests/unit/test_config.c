@@ -338,7 +338,9 @@ static char *uncomment(const char *path)
 	while (getline(&line, &capacity, in) > 0) {
 		size_t word = strspn(line + (line[0] == '#' ? 2 : 0),
 				     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
-		bool option = strncmp(line, "# ", 2) == 0 && strncmp(line + 2 + word, " = ", 3) == 0;
+		bool option = strncmp(line, "# ", 2) == 0 && strncmp(line + 2 + word, " = ", 3) == 0 &&
+			      strncmp(line + 2, "Peers", 5) != 0 && /* they are no files here */
+			      strcmp(line + 2 + word, " = KEY\n") != 0;
 		fputs(option ? line + 2 : line, out);
 	}
 	free(line);

@@ -83,7 +83,7 @@ static void start(const char *peers)
 	cr_assert_eq(registry_init(&registry, &params, &error), 0);
 	cr_assert_eq(gateway_peers_load(&registry, config, &error), 0, "%s", error.text);
 	running = (struct gateway_running){.config = config,
-					   .identity = identity_load(private_key, &error),
+					   .identity = identity_load(&config->common, &error),
 					   .registry = &registry,
 					   .ender = {.end = note_end}};
 	tunnel.params.context = &running;
