@@ -39,6 +39,18 @@ int ctl_find_socket(const char *directory, char path[CTL_PATH_MAX], struct error
 	return code;
 }
 
+bool ctl_line_add(struct ctl_line *line, const char *word)
+{
+	for (const char *c = word; *c != '\0'; c++) {
+		if (*c <= ' ' || *c > '~')
+			return false;
+	}
+	int length = snprintf(line->text + line->length, sizeof line->text - line->length, "%s%s",
+			      line->length != 0 ? " " : "", word);
+	line->length += (size_t)length;
+	return *word != '\0' && line->length < sizeof line->text - 1; /* and the newline */
+}
+
 static int connect_to(const char *path, struct error *error)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -102,6 +114,7 @@ int ctl_request(const char *path, const char *request, json_t **result, struct e
 		return error_set(error, -ENOMEM, "no memory for the request");
 	int fd = connect_to(path, error);
 	if (fd < 0) {
+		explicit_bzero(line, (size_t)length);
 		free(line);
 		return fd;
 	}
@@ -109,6 +122,7 @@ int ctl_request(const char *path, const char *request, json_t **result, struct e
 	 * same reason a reset after a whole answer is no failure; to the parser it is an end. */
 	ssize_t sent = send(fd, line, (size_t)length, MSG_NOSIGNAL);
 	(void)sent;
+	explicit_bzero(line, (size_t)length);
 	free(line);
 	struct reader reader = {.fd = fd};
 	json_t *answer = json_load_callback(read_answer, &reader, 0, NULL);

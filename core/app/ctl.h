@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "core/app/control.h"
 #include "core/base/error.h"
 
 #define CTL_DIRECTORY "/run/shardtun"
@@ -15,6 +16,15 @@ enum { CTL_PATH_MAX = 256 };
 /* The path of the only *.sock in `directory`. -ENOENT when there is none, -ENOTUNIQ when there are several: the text
  * names them. */
 int ctl_find_socket(const char *directory, char path[CTL_PATH_MAX], struct error *error);
+
+/* A request, word by word. It may hold a key: who knows that wipes it. */
+struct ctl_line {
+	char text[CONTROL_REQUEST_MAX];
+	size_t length;
+};
+
+/* Adds a word of printable ASCII without spaces. False: it is none, or the request is full. */
+bool ctl_line_add(struct ctl_line *line, const char *word);
 
 /* Sends one request line (without its newline) and waits for the answer, 10 s at most. On 0 the caller owns *result.
  * -EREMOTEIO: the daemon said no, in its own words; anything else: it could not be asked. Blocks. */
@@ -31,12 +41,16 @@ struct ctl_sessions {
  * {"sessions": [...], "next": slot to go on from or null}. Errors as of ctl_request(); some may be printed then. */
 int ctl_print_sessions(FILE *out, const char *path, const struct ctl_sessions *wanted, bool json, struct error *error);
 
+/* Any result, for programs. */
+void ctl_print_json(FILE *out, const json_t *result);
+
 /* Results of "status" and "stages" as text. A member that is missing, or one that is not known, does no harm: daemon
  * and tool may be of different versions. */
 void ctl_print_status(FILE *out, json_t *status);
 void ctl_print_stages(FILE *out, json_t *report);
 
-/* Results of "kick", "peer" and "reload", the same. */
+/* Results of "identity", "kick", "peer" and "reload", the same. */
+void ctl_print_identity(FILE *out, json_t *identity);
 void ctl_print_kick(FILE *out, json_t *result);
 void ctl_print_peer(FILE *out, json_t *result);
 void ctl_print_reload(FILE *out, json_t *result);

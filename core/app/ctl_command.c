@@ -6,6 +6,7 @@
 
 #include "core/app/control.h"
 #include "core/app/ctl.h"
+#include "core/app/ctl_peer.h"
 
 const struct option ctl_long_options[] = {
 	{"from", required_argument, NULL, CTL_FROM},
@@ -15,6 +16,12 @@ const struct option ctl_long_options[] = {
 	{"state", required_argument, NULL, CTL_STATE},
 	{"psk-file", required_argument, NULL, CTL_PSK_FILE},
 	{"allowed-ips", required_argument, NULL, CTL_ALLOWED_IPS},
+	{"name", required_argument, NULL, CTL_NAME},
+	{"new", required_argument, NULL, CTL_NEW},
+	{"endpoint", required_argument, NULL, CTL_ENDPOINT},
+	{"routes", required_argument, NULL, CTL_ROUTES},
+	{"save", no_argument, NULL, CTL_SAVE},
+	{"qr", no_argument, NULL, CTL_QR},
 	{"socket", required_argument, NULL, 's'},
 	{"json", no_argument, NULL, 'j'},
 	{0},
@@ -22,52 +29,28 @@ const struct option ctl_long_options[] = {
 
 #define BIT(option) (1u << ((option)-CTL_FROM))
 
-static const struct command {
+struct command {
 	const char *name;
 	int words;				  /* that follow */
 	const char *wanted;			  /* what they are */
 	unsigned options;			  /* that it takes */
-	void (*print)(FILE *out, json_t *result); /* NULL: sessions, which come in pages */
-} commands[] = {
-	{"status", 0, "", 0, ctl_print_status},
-	{"stages", 0, "", 0, ctl_print_stages},
-	{"sessions", 0, "", BIT(CTL_FROM) | BIT(CTL_COUNT) | BIT(CTL_PEER) | BIT(CTL_ADDRESS) | BIT(CTL_STATE), NULL},
-	{"kick", 1, "the ID of a session or the public key of a peer", 0, ctl_print_kick},
-	{"peer", 2, "add or del, and a public key", BIT(CTL_PSK_FILE) | BIT(CTL_ADDRESS) | BIT(CTL_ALLOWED_IPS),
-	 ctl_print_peer},
-	{"reload", 0, "", 0, ctl_print_reload},
+	void (*print)(FILE *out, json_t *result); /* what the daemon answers; or else */
+	enum cli_status (*run)(const struct cli_program *program, const struct ctl_options *options, char *const *words,
+			       int count);
 };
 
 /* --- the request ----------------------------------------------------------------------------------------------------
  */
 
-struct request {
-	char text[CONTROL_REQUEST_MAX];
-	size_t length;
-};
-
-/* Words are printable ASCII, with spaces between them. */
-static bool add_word(struct request *request, const char *word)
-{
-	for (const char *c = word; *c != '\0'; c++) {
-		if (*c <= ' ' || *c > '~')
-			return false;
-	}
-	int length = snprintf(request->text + request->length, sizeof request->text - request->length, "%s%s",
-			      request->length != 0 ? " " : "", word);
-	request->length += (size_t)length;
-	return *word != '\0' && request->length < sizeof request->text - 1; /* and the newline */
-}
-
-static bool add_option(struct request *request, const struct ctl_options *options, size_t i)
+static bool add_option(struct ctl_line *request, const struct ctl_options *options, size_t i)
 {
 	char name[32];
 	(void)snprintf(name, sizeof name, "--%s", ctl_long_options[i].name);
-	return add_word(request, name) && add_word(request, options->values[i]);
+	return ctl_line_add(request, name) && ctl_line_add(request, options->values[i]);
 }
 
 /* `skip`: options that are not the request's own. */
-static bool add_options(struct request *request, const struct ctl_options *options, unsigned skip)
+static bool add_options(struct ctl_line *request, const struct ctl_options *options, unsigned skip)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(options->values); i++) {
 		if (options->values[i] != NULL && (skip & 1u << i) == 0 && !add_option(request, options, i))
@@ -86,38 +69,39 @@ static bool parse_number(const char *text, uint64_t most, uint64_t *value)
 	return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' && *value <= most;
 }
 
+enum cli_status ctl_refuse_words(const struct cli_program *program)
+{
+	return cli_usage_error(program, "a value has spaces or bytes that are not ASCII, or is too long");
+}
+
 /* --- running --------------------------------------------------------------------------------------------------------
  */
 
-/* The socket to ask, or NULL. `found` is room for it. */
-static const char *find_socket(const struct ctl_options *options, char found[CTL_PATH_MAX], struct error *error)
+const char *ctl_socket(const struct ctl_options *options, char found[CTL_PATH_MAX], struct error *error)
 {
 	if (options->socket != NULL)
 		return options->socket;
 	return ctl_find_socket(CTL_DIRECTORY, found, error) == 0 ? found : NULL;
 }
 
-static const char *value_of(const struct ctl_options *options, unsigned option)
+static enum cli_status run_sessions(const struct cli_program *program, const struct ctl_options *options,
+				    char *const *words, int word_count)
 {
-	return options->values[option - CTL_FROM];
-}
-
-static enum cli_status run_sessions(const struct cli_program *program, const struct ctl_options *options)
-{
+	(void)words, (void)word_count;
 	struct error error;
 	char found[CTL_PATH_MAX];
-	struct request filters = {.text = ""};
+	struct ctl_line filters = {.text = ""};
 	uint64_t from = 0, count = UINT64_MAX;
-	if (!parse_number(value_of(options, CTL_FROM), UINT32_MAX, &from))
+	if (!parse_number(ctl_value(options, CTL_FROM), UINT32_MAX, &from))
 		return cli_usage_error(program, "--from wants a number");
-	if (!parse_number(value_of(options, CTL_COUNT), UINT64_MAX, &count))
+	if (!parse_number(ctl_value(options, CTL_COUNT), UINT64_MAX, &count))
 		return cli_usage_error(program, "--count wants a number");
 	if (!add_options(&filters, options, BIT(CTL_FROM) | BIT(CTL_COUNT)))
-		return cli_usage_error(program, "a value has spaces or bytes that are not ASCII, or is too long");
+		return ctl_refuse_words(program);
 	char text[sizeof filters.text + 1];
 	(void)snprintf(text, sizeof text, "%s%s", filters.length != 0 ? " " : "", filters.text);
 	struct ctl_sessions wanted = {.filters = text, .from = (uint32_t)from, .count = count};
-	const char *path = find_socket(options, found, &error);
+	const char *path = ctl_socket(options, found, &error);
 	if (path == NULL || ctl_print_sessions(stdout, path, &wanted, options->json, &error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	return cli_finish(program, CLI_OK);
@@ -129,18 +113,17 @@ static enum cli_status run_plain(const struct cli_program *program, const struct
 	struct error error;
 	char found[CTL_PATH_MAX];
 	json_t *result;
-	struct request request = {.text = ""};
-	bool fits = add_word(&request, command->name);
+	struct ctl_line request = {.text = ""};
+	bool fits = ctl_line_add(&request, command->name);
 	for (int i = 0; i < command->words; i++)
-		fits = fits && add_word(&request, words[i]);
+		fits = fits && ctl_line_add(&request, words[i]);
 	if (!fits || !add_options(&request, options, 0))
-		return cli_usage_error(program, "a value has spaces or bytes that are not ASCII, or is too long");
-	const char *path = find_socket(options, found, &error);
+		return ctl_refuse_words(program);
+	const char *path = ctl_socket(options, found, &error);
 	if (path == NULL || ctl_request(path, request.text, &result, &error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	if (options->json) {
-		json_dumpf(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(10) | JSON_ENCODE_ANY);
-		putchar('\n');
+		ctl_print_json(stdout, result);
 	} else {
 		command->print(stdout, result);
 	}
@@ -151,26 +134,43 @@ static enum cli_status run_plain(const struct cli_program *program, const struct
 /* --- the command line -----------------------------------------------------------------------------------------------
  */
 
+static const struct command commands[] = {
+	{"status", 0, "", 0, ctl_print_status, NULL},
+	{"stages", 0, "", 0, ctl_print_stages, NULL},
+	{"sessions", 0, "", BIT(CTL_FROM) | BIT(CTL_COUNT) | BIT(CTL_PEER) | BIT(CTL_ADDRESS) | BIT(CTL_STATE), NULL,
+	 run_sessions},
+	{"identity", 0, "", 0, ctl_print_identity, NULL},
+	{"kick", 1, "the ID of a session or the public key of a peer", 0, ctl_print_kick, NULL},
+	{"peer", 2, "add or del, and a public key",
+	 BIT(CTL_PSK_FILE) | BIT(CTL_ADDRESS) | BIT(CTL_ALLOWED_IPS) | BIT(CTL_NAME) | BIT(CTL_NEW) |
+		 BIT(CTL_ENDPOINT) | BIT(CTL_ROUTES) | BIT(CTL_SAVE) | BIT(CTL_QR),
+	 NULL, ctl_peer},
+	{"reload", 0, "", 0, ctl_print_reload, NULL},
+};
+
 enum cli_status ctl_run(const struct cli_program *program, const struct ctl_options *options, char *const *words,
 			int count)
 {
 	const struct command *command = NULL;
 	if (count == 0)
-		return cli_usage_error(program, "which command? status, stages, sessions, kick, peer or reload");
+		return cli_usage_error(program,
+				       "which command? status, stages, sessions, identity, kick, peer or reload");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(words[0], commands[i].name) == 0)
 			command = &commands[i];
 	}
 	if (command == NULL)
 		return cli_usage_error(program, "unknown command \"%s\"", words[0]);
-	if (count - 1 > command->words)
-		return cli_usage_error(program, "\"%s\" is too much", words[command->words + 1]);
-	if (count - 1 < command->words)
-		return cli_usage_error(program, "%s wants %s", command->name, command->wanted);
 	for (size_t i = 0; i < ARRAY_SIZE(options->values); i++) {
 		if (options->values[i] != NULL && (command->options & 1u << i) == 0)
 			return cli_usage_error(program, "%s takes no --%s", command->name, ctl_long_options[i].name);
 	}
-	return command->print == NULL ? run_sessions(program, options)
-				      : run_plain(program, options, command, words + 1);
+	bool key_is_made = ctl_value(options, CTL_NEW) != NULL;
+	int wanted = command->words - (key_is_made ? 1 : 0);
+	if (count - 1 > wanted)
+		return cli_usage_error(program, "\"%s\" is too much", words[wanted + 1]);
+	if (count - 1 < wanted)
+		return cli_usage_error(program, "%s wants %s", command->name, command->wanted);
+	return command->run != NULL ? command->run(program, options, words + 1, count - 1)
+				    : run_plain(program, options, command, words + 1);
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "core/app/cli.h"
+#include "core/app/ctl.h"
 
 /* Options of single commands; their values go to the daemon as they are. */
 enum ctl_option {
@@ -16,6 +17,12 @@ enum ctl_option {
 	CTL_STATE,
 	CTL_PSK_FILE,
 	CTL_ALLOWED_IPS,
+	CTL_NAME,
+	CTL_NEW,
+	CTL_ENDPOINT,
+	CTL_ROUTES,
+	CTL_SAVE,
+	CTL_QR,
 	CTL_OPTIONS_END,
 };
 enum { CTL_OPTIONS = CTL_OPTIONS_END - CTL_FROM };
@@ -26,8 +33,19 @@ extern const struct option ctl_long_options[];
 struct ctl_options {
 	const char *socket; /* NULL: the only one */
 	bool json;
-	const char *values[CTL_OPTIONS]; /* NULL: not given */
+	const char *values[CTL_OPTIONS]; /* NULL: not given; of those without a value "" */
 };
+
+static inline const char *ctl_value(const struct ctl_options *options, enum ctl_option option)
+{
+	return options->values[option - CTL_FROM];
+}
+
+/* The socket to ask, or NULL with `error` set. `found` is room for it. */
+const char *ctl_socket(const struct ctl_options *options, char found[CTL_PATH_MAX], struct error *error);
+
+/* Says what is wrong with the values of options, which go into requests as they are. */
+enum cli_status ctl_refuse_words(const struct cli_program *program);
 
 /* Runs the command that the words say, and reports what is wrong on standard error. */
 enum cli_status ctl_run(const struct cli_program *program, const struct ctl_options *options, char *const *words,

@@ -8,6 +8,12 @@
 #include "core/app/ctl.h"
 #include "core/app/ctl_text.h"
 
+void ctl_print_json(FILE *out, const json_t *result)
+{
+	json_dumpf(result, out, JSON_INDENT(2) | JSON_REAL_PRECISION(10) | JSON_ENCODE_ANY);
+	fputc('\n', out);
+}
+
 /* --- status ------------------------------------------------------------------------------------------------------- */
 
 /* A labelled line, begun; the caller ends it. */

@@ -185,6 +185,17 @@ void ctl_print_kick(FILE *out, json_t *result)
 		fprintf(out, "session %s is ended\n", ctl_text_of(id));
 }
 
+void ctl_print_identity(FILE *out, json_t *identity)
+{
+	size_t i;
+	json_t *network;
+	fprintf(out, "public key  %s\nUDP port    %" PRIu64 "\nendpoint    %s\nnetworks    ",
+		ctl_text(identity, "public_key"), ctl_number(identity, "port"), ctl_text(identity, "endpoint"));
+	json_array_foreach (json_object_get(identity, "networks"), i, network)
+		fprintf(out, "%s%s", i != 0 ? ", " : "", ctl_text_of(network));
+	fprintf(out, "\npeers in    %s\n", ctl_text(identity, "peers_directory"));
+}
+
 void ctl_print_peer(FILE *out, json_t *result)
 {
 	const char *did;

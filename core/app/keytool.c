@@ -11,7 +11,7 @@
 #include "crypto/keys.h"
 #include "crypto/noise.h"
 
-static void warn_if_readable(const struct cli_program *program)
+void keytool_warn_if_readable(const struct cli_program *program)
 {
 	struct stat status;
 	if (fstat(STDOUT_FILENO, &status) == 0 && S_ISREG(status.st_mode) && (status.st_mode & S_IRWXO) != 0)
@@ -19,27 +19,54 @@ static void warn_if_readable(const struct cli_program *program)
 			program->name);
 }
 
-static int print_key(const uint8_t key[KEY_SIZE], struct error *error)
+int keytool_print(const char *text, struct error *error)
 {
-	char text[KEY_TEXT_SIZE];
-	key_format(key, text);
-	text[KEY_TEXT_SIZE - 1] = '\n';
-	int result = 0;
-	for (size_t done = 0; done < sizeof text && result == 0;) {
-		ssize_t written = write(STDOUT_FILENO, text + done, sizeof text - done);
+	size_t size = strlen(text);
+	for (size_t done = 0; done < size;) {
+		ssize_t written = write(STDOUT_FILENO, text + done, size - done);
 		if (written >= 0)
 			done += (size_t)written;
 		else if (errno != EINTR)
-			result = error_set(error, -errno, "standard output cannot be written (%s)", strerror(errno));
+			return error_set(error, -errno, "standard output cannot be written (%s)", strerror(errno));
 	}
+	return 0;
+}
+
+static int print_key(const uint8_t key[KEY_SIZE], struct error *error)
+{
+	char text[KEY_TEXT_SIZE + 1] = "";
+	key_format(key, text);
+	text[KEY_TEXT_SIZE - 1] = '\n';
+	int result = keytool_print(text, error);
 	sodium_memzero(text, sizeof text);
 	return result;
+}
+
+/* Clamped as RFC 7748, section 5, does before each use, so that every tool prints the same text for the key. */
+static void new_private_key(uint8_t key[KEY_SIZE])
+{
+	randombytes_buf(key, KEY_SIZE);
+	key[0] &= 248;
+	key[31] = (uint8_t)((key[31] & 127) | 64);
+}
+
+void keytool_generate(char private_key[KEY_TEXT_SIZE], char public_key[KEY_TEXT_SIZE],
+		      char preshared_key[KEY_TEXT_SIZE])
+{
+	uint8_t key[KEY_SIZE], other[KEY_SIZE];
+	new_private_key(key);
+	key_format(key, private_key);
+	noise_public_key(key, other);
+	key_format(other, public_key);
+	randombytes_buf(key, sizeof key);
+	key_format(key, preshared_key);
+	sodium_memzero(key, sizeof key);
 }
 
 static int genpsk(const struct cli_program *program, struct error *error)
 {
 	uint8_t key[KEY_SIZE];
-	warn_if_readable(program);
+	keytool_warn_if_readable(program);
 	randombytes_buf(key, sizeof key);
 	int result = print_key(key, error);
 	sodium_memzero(key, sizeof key);
@@ -49,11 +76,8 @@ static int genpsk(const struct cli_program *program, struct error *error)
 static int genkey(const struct cli_program *program, struct error *error)
 {
 	uint8_t key[KEY_SIZE];
-	warn_if_readable(program);
-	randombytes_buf(key, sizeof key);
-	/* Clamped as RFC 7748, section 5, does before each use, so that every tool prints the same text for the key. */
-	key[0] &= 248;
-	key[31] = (uint8_t)((key[31] & 127) | 64);
+	keytool_warn_if_readable(program);
+	new_private_key(key);
 	int result = print_key(key, error);
 	sodium_memzero(key, sizeof key);
 	return result;

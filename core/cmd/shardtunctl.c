@@ -7,8 +7,10 @@ static const char *const synopses[] = {"[--socket PATH] [--json] status | stages
 				       "[--socket PATH] [--json] sessions [--from SLOT] [--count N] [--peer KEY] "
 				       "[--address IP] [--state active|pending]",
 				       "[--socket PATH] [--json] kick ID|KEY",
-				       "[--socket PATH] [--json] peer add KEY [--psk-file PATH] [--address IP] "
-				       "[--allowed-ips NETWORK,...]",
+				       "[--socket PATH] [--json] peer add KEY [--name NAME [--save]] [--psk-file PATH] "
+				       "[--address IP] [--allowed-ips NETWORK,...]",
+				       "[--socket PATH] [--json] peer add --new NAME [--save] [--endpoint HOST[:PORT]] "
+				       "[--routes NETWORK,...|all] [--qr] [--address IP] [--allowed-ips NETWORK,...]",
 				       "[--socket PATH] [--json] peer del KEY",
 				       "[--socket PATH] [--json] reload",
 				       NULL};
@@ -23,7 +25,9 @@ static const struct cli_program program = {
 		   "Of a gateway:\n"
 		   "  sessions        who is connected\n"
 		   "  kick            end a session, by its ID or its peer's public key; the client may come back\n"
-		   "  peer add, del   let a client in or remove one, until the next reload: that follows the file\n"
+		   "  peer add, del   let a client in or remove one, until the next reload: that follows the files\n"
+		   "  peer add --new  let one in whose keys are made here: prints its file, for 'shardtun run'\n"
+		   "  identity        what clients' files need: public key, endpoint, networks\n"
 		   "  reload          read the configuration again; peers and LogLevel follow it\n"
 		   "\n"
 		   "  -s, --socket PATH   the control socket (default: the only *.sock in " CTL_DIRECTORY ")\n"
@@ -36,7 +40,15 @@ static const struct cli_program program = {
 		   "      --state STATE   sessions: active or pending only\n"
 		   "      --psk-file PATH peer add: pre-shared key; the daemon reads it: an absolute path\n"
 		   "      --allowed-ips NETWORK,...\n"
-		   "                      peer add: networks behind the peer\n",
+		   "                      peer add: networks behind the peer\n"
+		   "      --name NAME     peer add: what lists and logs call it\n"
+		   "      --save          peer add: also write PeersDirectory/NAME.conf, so that it stays\n"
+		   "      --new NAME      peer add: make private and pre-shared key, print the client's file\n"
+		   "      --endpoint HOST[:PORT]\n"
+		   "                      --new: where the client finds the gateway (default: PublicEndpoint)\n"
+		   "      --routes NETWORK,...|all\n"
+		   "                      --new: what the client reaches by us (default: the gateway's networks)\n"
+		   "      --qr            --new: its QR code as well, as always in a terminal\n",
 };
 
 int main(int argc, char **argv)
@@ -49,7 +61,7 @@ int main(int argc, char **argv)
 	int option;
 	while ((option = getopt_long(argc, argv, ":s:j", ctl_long_options, NULL)) != -1) {
 		if (option >= CTL_FROM)
-			options.values[option - CTL_FROM] = optarg;
+			options.values[option - CTL_FROM] = optarg != NULL ? optarg : "";
 		else if (option == 's')
 			options.socket = optarg;
 		else if (option == 'j')
