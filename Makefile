@@ -31,7 +31,8 @@ PKGS     := libsodium libmnl inih jansson liburcu-qsbr liburcu-cds libnftables l
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
             -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough
 DEFINES  := -I. -D_GNU_SOURCE -DSHARDTUN_VERSION='"$(VERSION)"' -DSHARDTUN_PROFILE=$(PROFILE)
-COMPILE  := -std=gnu17 -pthread -fno-strict-aliasing -fstack-protector-strong
+# What is installed does not say where it was built.
+COMPILE  := -std=gnu17 -pthread -fno-strict-aliasing -fstack-protector-strong -ffile-prefix-map=$(CURDIR)=.
 LINK     := -pthread -Wl,-z,relro,-z,now
 LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 # libsodium runs everywhere; intel-ipsec-mb is for x86-64 alone.
@@ -74,7 +75,7 @@ BENCHES  := $(BENCH_SRCS:perf/bench/%.c=$(B)/bench/%)
 FUZZERS  := $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/fuzz/%)
 objects   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-.PHONY: programs everything deps demo test unit life-cycle run-stress stress cli netns fuzz run-fuzz bench lint format install clean help FORCE
+.PHONY: programs everything deps demo test unit life-cycle run-stress stress cli netns fuzz run-fuzz bench lint format install uninstall reports clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -110,6 +111,7 @@ run-stress: $(STRESS)
 
 cli: programs ## Command line, configuration and error messages
 	$(Q)tests/cli/run $(B)
+	$(Q)tests/cli/install $(B)
 
 netns: programs $(B)/swarm ## Real namespaces, devices and traffic (as root)
 	$(Q)tests/netns/run $(B)
@@ -130,11 +132,13 @@ format: ## Rewrite the layout with clang-format
 	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 
 install: programs ## Install under $(DESTDIR)$(PREFIX)
-	$(Q)install -D -t $(DESTDIR)$(PREFIX)/sbin $(B)/shardtund
-	$(Q)install -D -t $(DESTDIR)$(PREFIX)/bin $(B)/shardtun $(B)/shardtunctl
-	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 config/man/*.8
-	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 config/man/*.1
-	$(Q)install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/shardtun README.md LICENSE config/examples/*.conf
+	$(Q)DESTDIR='$(DESTDIR)' config/packaging/install-files install $(B) '$(PREFIX)'
+
+uninstall: ## Remove what install put there
+	$(Q)DESTDIR='$(DESTDIR)' config/packaging/install-files uninstall $(B) '$(PREFIX)'
+
+reports: programs ## Have systemd-analyze judge the units, into config/systemd/SECURITY.txt
+	$(Q)config/systemd/judge $(B) >$(B)/report && mv $(B)/report config/systemd/SECURITY.txt
 
 clean: ## Remove everything that was built
 	$(Q)rm -rf build
