@@ -75,7 +75,8 @@ BENCHES  := $(BENCH_SRCS:perf/bench/%.c=$(B)/bench/%)
 FUZZERS  := $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/fuzz/%)
 objects   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-.PHONY: programs everything deps demo test unit life-cycle run-stress stress cli netns fuzz run-fuzz bench lint format install uninstall reports clean help FORCE
+.PHONY: programs everything deps demo test unit life-cycle run-stress stress cli netns fuzz run-fuzz bench lint format install \
+        uninstall deb reports clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -137,8 +138,12 @@ install: programs ## Install under $(DESTDIR)$(PREFIX)
 uninstall: ## Remove what install put there
 	$(Q)DESTDIR='$(DESTDIR)' config/packaging/install-files uninstall $(B) '$(PREFIX)'
 
-reports: programs ## Have systemd-analyze judge the units, into config/systemd/SECURITY.txt
+deb: ## Debian packages, in build/deb
+	$(Q)config/packaging/build-deb build/deb
+
+reports: programs deb ## Have systemd-analyze and lintian judge, into config/systemd/SECURITY.txt and config/packaging/LINTIAN.txt
 	$(Q)config/systemd/judge $(B) >$(B)/report && mv $(B)/report config/systemd/SECURITY.txt
+	$(Q)config/packaging/judge build/deb >$(B)/report && mv $(B)/report config/packaging/LINTIAN.txt
 
 clean: ## Remove everything that was built
 	$(Q)rm -rf build
