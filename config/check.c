@@ -148,6 +148,25 @@ int check_normalize_networks(struct config_prefixes *list)
 	return 0;
 }
 
+static int check_masquerade(const struct gateway_config *config, struct error *error)
+{
+	const struct config_interfaces *list = &config->masquerade;
+	for (size_t i = 0; i < list->count; i++) {
+		if (strcmp(list->items[i], config->common.interface) == 0)
+			return error_set(error, -EINVAL,
+					 "%s:%u: Masquerade = %s: the tunnel's own interface; write the one that leads "
+					 "out, as 'ip route' shows it",
+					 config->file, list->lines[i], list->items[i]);
+		for (size_t other = 0; other < i; other++) {
+			if (strcmp(list->items[i], list->items[other]) == 0)
+				return error_set(error, -EINVAL,
+						 "%s:%u: Masquerade = %s: given on line %u already; write it once",
+						 config->file, list->lines[i], list->items[i], list->lines[other]);
+		}
+	}
+	return 0;
+}
+
 int config_check_gateway(struct gateway_config *config, const struct config_lines *lines, struct error *error)
 {
 	int result = 0;
@@ -157,6 +176,8 @@ int config_check_gateway(struct gateway_config *config, const struct config_line
 		result = check_mtu(config->file, lines->mtu, config->mtu, &config->addresses, "Address", error);
 	if (result == 0)
 		result = check_threads(config, lines, error);
+	if (result == 0)
+		result = check_masquerade(config, error);
 	return result == 0 ? check_peers(config, lines, error) : result;
 }
 

@@ -21,6 +21,7 @@ enum {
 	CONFIG_HOST_SIZE = 254,	     /* the longest DNS name and the terminator */
 	CONFIG_NAME_SIZE = 64,	     /* of a peer, with the terminator; as a file's name it leaves room for an ending */
 	CONFIG_LISTEN_ADDRESSES = 1, /* at most */
+	CONFIG_MASQUERADE = 64,	     /* interfaces, at most */
 	CONFIG_AUTO = -1,	     /* where 0 is a number that can be asked for */
 };
 
@@ -49,6 +50,12 @@ struct config_addresses {
 struct config_prefixes {
 	struct ip_prefix *items; /* NULL when there are none */
 	unsigned *lines;	 /* where in the file each one stands */
+	size_t count;
+};
+
+struct config_interfaces {
+	char (*items)[CONFIG_INTERFACE_SIZE]; /* NULL when there are none */
+	unsigned *lines;		      /* where in the file each one stands */
 	size_t count;
 };
 
@@ -103,7 +110,9 @@ struct gateway_config {
 	bool reset;
 	char *peers_file, *peers_directory;	/* NULL when there is none; `peers` has what is in them */
 	struct config_endpoint public_endpoint; /* port 0: not said */
-	struct config_peer *peers; /* in the files' order; first the configuration's own, PeersFile's next */
+	bool forward;
+	struct config_interfaces masquerade; /* each once, none of them the tunnel's */
+	struct config_peer *peers;	     /* in the files' order; first the configuration's own, PeersFile's next */
 	size_t peer_count;
 	char **peer_files; /* where peers stand, besides `file` */
 	size_t peer_file_count;

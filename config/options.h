@@ -38,6 +38,12 @@
 	  "where shardtunctl finds us; unless given /run/shardtun/INTERFACE.sock")                    \
 	X(LogLevel, log_level, 0, 0, common.log_level, "info", "error|warning|info|debug", "the least that is logged")
 
+/* What the gateway changes of the machine that it runs on: struct gateway_config */
+#define ROUTER_OPTIONS(X)                                                                                            \
+	X(Forward, yes_no, 0, 0, forward, "no", "yes|no", "switch on the forwarding of packets beyond this machine") \
+	X(Masquerade, interfaces, 0, CONFIG_MASQUERADE, masquerade, "", "INTERFACE, ...",                            \
+	  "what leaves by these goes out under this machine's own address")
+
 /* [Gateway] of the gateway's file: struct gateway_config */
 #define GATEWAY_OPTIONS(X)                                                                                     \
 	IDENTITY_OPTIONS(X)                                                                                    \
@@ -66,6 +72,7 @@
 	  "directory whose *.conf hold more [Peer] sections, read in the order of their names")                \
 	X(PublicEndpoint, endpoint, 0, 0, public_endpoint, "", "HOST:PORT",                                    \
 	  "where clients find us: for the files that 'shardtunctl peer add --new' makes")                      \
+	ROUTER_OPTIONS(X)                                                                                      \
 	TUNING_OPTIONS(X)
 
 /* [Peer] of the gateway's file: struct config_peer */

@@ -371,6 +371,31 @@ static void free_prefixes(void *target)
 	*list = (struct config_prefixes){0};
 }
 
+static int parse_interfaces(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	struct config_interfaces *list = target;
+	char name[CONFIG_INTERFACE_SIZE];
+	int result = parse_interface(name, text, context, error);
+	if (result != 0)
+		return result;
+	if (list->count == context->high)
+		return error_set(error, -EINVAL, "one interface too many; at most %" PRIu64, context->high);
+	if (!array_grow(&list->items, list->count, sizeof *list->items) ||
+	    !array_grow(&list->lines, list->count, sizeof *list->lines))
+		return no_memory(error);
+	memcpy(list->items[list->count], name, sizeof name);
+	list->lines[list->count++] = context->line;
+	return 0;
+}
+
+static void free_interfaces(void *target)
+{
+	struct config_interfaces *list = target;
+	free(list->items);
+	free(list->lines);
+	*list = (struct config_interfaces){0};
+}
+
 const struct value_type value_path = {.parse = parse_path, .free = free_text};
 const struct value_type value_name = {.parse = parse_name, .free = free_text};
 const struct value_type value_secret_key = {.secret = true, .parse = parse_secret_key, .free = free_secret_key};
@@ -389,4 +414,5 @@ const struct value_type value_log_level = {.parse = parse_log_level};
 const struct value_type value_public_key = {.parse = parse_public_key};
 const struct value_type value_endpoint = {.parse = parse_endpoint};
 const struct value_type value_addresses = {.list = true, .parse = parse_addresses, .free = free_addresses};
+const struct value_type value_interfaces = {.list = true, .parse = parse_interfaces, .free = free_interfaces};
 const struct value_type value_prefixes = {.list = true, .parse = parse_prefixes, .free = free_prefixes};

@@ -48,6 +48,7 @@ struct value_type {
 	X(public_key, char[CONFIG_KEY_TEXT_SIZE], "nothing")       \
 	X(endpoint, struct config_endpoint, "nothing")             \
 	X(addresses, struct config_addresses, "most items")        \
+	X(interfaces, struct config_interfaces, "most items")      \
 	X(prefixes, struct config_prefixes, "most items")
 
 #define VALUE_DECLARE(type, c_type, limits)          \

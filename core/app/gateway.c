@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include "core/app/gateway_control.h"
+#include "core/app/gateway_network.h"
 #include "core/app/gateway_threads.h"
 #include "core/app/identity.h"
 #include "core/app/tunnel.h"
@@ -19,6 +20,7 @@ struct gateway {
 	struct cpu_list cpus;
 	struct registry registry;
 	struct tunnel tunnel;
+	struct gateway_network network;
 	struct gateway_threads threads;
 	struct gateway_running running; /* for the control commands */
 };
@@ -235,10 +237,14 @@ int gateway_run(struct gateway *gateway, struct error *error)
 	int result = tunnel_open(&gateway->tunnel, &params, error);
 	if (result != 0)
 		return result;
-	result = open_threads(gateway, error);
+	result = gateway_network_open(&gateway->network, config, error);
 	if (result == 0) {
-		result = serve(gateway, error);
-		gateway_threads_close(&gateway->threads);
+		result = open_threads(gateway, error);
+		if (result == 0) {
+			result = serve(gateway, error);
+			gateway_threads_close(&gateway->threads);
+		}
+		gateway_network_close(&gateway->network);
 	}
 	tunnel_close(&gateway->tunnel);
 	config_free_gateway(gateway->running.reread);

@@ -35,6 +35,19 @@ static bool addresses_differ(const void *a, const void *b, size_t size)
 	       (one->count != 0 && memcmp(one->items, other->items, one->count * sizeof *one->items) != 0);
 }
 
+static bool interfaces_differ(const void *a, const void *b, size_t size)
+{
+	const struct config_interfaces *one = a, *other = b;
+	(void)size;
+	if (one->count != other->count)
+		return true;
+	for (size_t i = 0; i < one->count; i++) {
+		if (strcmp(one->items[i], other->items[i]) != 0)
+			return true;
+	}
+	return false;
+}
+
 static bool prefixes_differ(const void *a, const void *b, size_t size)
 {
 	const struct config_prefixes *one = a, *other = b;
@@ -49,6 +62,7 @@ static bool prefixes_differ(const void *a, const void *b, size_t size)
 		const char *const *: texts_differ,                      \
 		const char (*)[CONFIG_INTERFACE_SIZE]: names_differ,    \
 		const struct config_addresses *: addresses_differ,      \
+		const struct config_interfaces *: interfaces_differ,    \
 		const struct config_prefixes *: prefixes_differ,        \
 		default: bytes_differ)((a), (b), sizeof *(a))
 

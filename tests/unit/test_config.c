@@ -27,6 +27,8 @@ Test(config, gateway_defaults)
 	cr_expect_eq(config->rekey_interval, 120);
 	cr_expect_eq(config->session_timeout, 7200);
 	cr_expect_not(config->client_to_client);
+	cr_expect_not(config->forward);
+	cr_expect_eq(config->masquerade.count, 0);
 	cr_expect_eq(config->peer_count, 0);
 	config_free_gateway(config);
 }
@@ -40,7 +42,7 @@ Test(config, gateway_values)
 		"SessionTimeout = 30\nClientToClient = yes\nCipher = chacha20-poly1305\n"
 		"CryptoBackend = ipsec-mb:avx2\nDisableOffloads = tun-uso,udp-gro\n"
 		"DisableOffloads = tun-checksum\nStageSampling = 0\nUdpBuffer = 64k\n"
-		"ControlSocket = run/c.sock\nLogLevel = debug\n" PEER(
+		"ControlSocket = run/c.sock\nLogLevel = debug\nForward = yes\nMasquerade = eth0, wan+\n" PEER(
 			KEY_A) "PresharedKeyFile = psk\n"
 			       "Address = 10.8.1.7\nAddress = fd00:8::107\n" PEER(KEY_B));
 	cr_expect_str_eq(config->common.private_key_file, "/etc/k");
@@ -59,6 +61,9 @@ Test(config, gateway_values)
 	cr_expect_eq(config->rekey_interval, 10);
 	cr_expect_eq(config->session_timeout, 30);
 	cr_expect(config->client_to_client);
+	cr_expect(config->forward);
+	cr_expect_eq(config->masquerade.count, 2);
+	cr_expect_str_eq(config->masquerade.items[1], "wan+");
 	cr_expect_eq(config->common.cipher, CONFIG_CIPHER_CHACHA20_POLY1305);
 	cr_expect_str_eq(config->common.crypto_backend, "ipsec-mb:avx2");
 	cr_expect_eq(config->common.disabled_offloads,
@@ -68,7 +73,7 @@ Test(config, gateway_values)
 	cr_expect_eq(config->common.log_level, LOG_LEVEL_DEBUG);
 	cr_assert_eq(config->peer_count, 2);
 	cr_expect_str_eq(config->peers[0].public_key, KEY_A);
-	cr_expect_eq(config->peers[0].line, 25);
+	cr_expect_eq(config->peers[0].line, 27);
 	cr_expect_eq(config->peers[0].addresses.count, 2);
 	cr_expect_str_eq(config->peers[1].public_key, KEY_B);
 	cr_expect_null(config->peers[1].preshared_key_file);
@@ -289,6 +294,10 @@ Test(config, refuses_bad_values)
 		{POOL "ListenAddress = example.net\n", ":4: ListenAddress = example.net: no IP address"},
 		{POOL "ListenAddress = 192.0.2.1\nListenAddress = ::1\n",
 		 ":5: ListenAddress = ::1: one address too many"},
+		{POOL "Masquerade = eth0/1\n", ":4: Masquerade = eth0/1: no interface name"},
+		{POOL "Masquerade = eth0\nMasquerade = eth1, eth0\n",
+		 ":5: Masquerade = eth0: given on line 4 already; write it once"},
+		{POOL "Masquerade = shardtun0\n", ":4: Masquerade = shardtun0: the tunnel's own interface; write"},
 		{POOL "[Peer]\nPublicKey = AAAA\n", ":5: PublicKey = AAAA: 4 characters are no key"},
 		{POOL "[Peer]\nPublicKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n", ":5: PublicKey = AAAA"},
 		{POOL "[Peer]\nPublicKey = AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB=\n", ":5: PublicKey = AAAA"},

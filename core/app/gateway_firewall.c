@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/app/gateway_firewall.h"
+
+#include <ctype.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "core/app/sysctl.h"
+
+enum { PORT_LAST = 65535 };
+
+void gateway_firewall_table(const char *interface, char name[64])
+{
+	size_t used = (size_t)sprintf(name, "shardtun-");
+	for (const char *c = interface; *c != '\0'; c++) {
+		bool plain = isalnum((unsigned char)*c) || *c == '-' || *c == '.';
+		used += (size_t)sprintf(name + used, plain ? "%c" : "_%02x", (unsigned char)*c);
+	}
+}
+
+/* In quotes, nft takes any name without these; '*' would be all that begin like it. */
+static int check_name(const char *option, const char *interface, struct error *error)
+{
+	if (strpbrk(interface, "\"\\*") == NULL)
+		return 0;
+	return error_set(error, -EINVAL,
+			 "%s = %s: nftables cannot take a name with '\"', '\\' or '*'; give the interface another one",
+			 option, interface);
+}
+
+static int check_names(const struct gateway_config *config, struct error *error)
+{
+	int result = check_name("Interface", config->common.interface, error);
+	for (size_t i = 0; i < config->masquerade.count && result == 0; i++)
+		result = check_name("Masquerade", config->masquerade.items[i], error);
+	return result;
+}
+
+static const char *family_word(const struct ip_address *address)
+{
+	return address->family == 4 ? "ip" : "ip6";
+}
+
+/* Nobody outside may speak to our inner address, or as one of the clients: a neighbour on the outer link could find out
+ * what goes on in the tunnel, and put in packets (CVE-2019-14899). Hosts behind us that talk to clients are routed as
+ * ever. */
+static void write_inner_addresses(FILE *out, const struct gateway_config *config)
+{
+	const char *tun = config->common.interface;
+	fprintf(out, "chain inner {\n\ttype filter hook prerouting priority raw; policy accept;\n");
+	for (size_t i = 0; i < config->addresses.count; i++) {
+		const struct ip_prefix *own = &config->addresses.items[i];
+		struct ip_prefix pool = ip_prefix_network(own);
+		const char *family = family_word(&own->address);
+		char address[IP_TEXT_MAX], network[IP_TEXT_MAX];
+		fprintf(out, "\tiifname != \"%s\" %s daddr %s fib saddr type != local drop\n", tun, family,
+			ip_address_format(&own->address, address));
+		fprintf(out, "\tiifname != { \"%s\", \"lo\" } %s saddr %s drop\n", tun, family,
+			ip_prefix_format(&pool, network));
+	}
+	fprintf(out, "}\n");
+}
+
+static void write_names(FILE *out, const struct config_interfaces *list)
+{
+	fprintf(out, "{ ");
+	for (size_t i = 0; i < list->count; i++)
+		fprintf(out, "%s\"%s\"", i == 0 ? "" : ", ", list->items[i]);
+	fprintf(out, " }");
+}
+
+static struct ip_address address_of(const struct sockaddr *from)
+{
+	struct ip_address address = {0};
+	if (from != NULL && from->sa_family == AF_INET) {
+		address.family = 4;
+		memcpy(address.bytes, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
+	} else if (from != NULL && from->sa_family == AF_INET6) {
+		address.family = 6;
+		memcpy(address.bytes, &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr, 16);
+	}
+	return address;
+}
+
+static uint8_t mask_length(const struct ip_address *mask)
+{
+	unsigned bits = 0;
+	for (size_t i = 0; i < sizeof mask->bytes; i++)
+		bits += (unsigned)__builtin_popcount(mask->bytes[i]);
+	return (uint8_t)bits;
+}
+
+/* The networks that are attached there may open connections to clients, as behind any router. */
+static void write_neighbours(FILE *out, const struct ifaddrs *list, const char *interface, const char *tun)
+{
+	for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next) {
+		struct ip_prefix network = {.address = address_of(i->ifa_addr)};
+		struct ip_address mask = address_of(i->ifa_netmask);
+		if (strcmp(i->ifa_name, interface) != 0 || network.address.family == 0 || mask.family == 0)
+			continue;
+		if (network.address.family == 6 && network.address.bytes[0] == 0xfe)
+			continue; /* link-local: never forwarded */
+		network.length = mask_length(&mask);
+		network = ip_prefix_network(&network);
+		char text[IP_TEXT_MAX];
+		fprintf(out, "\tiifname \"%s\" oifname \"%s\" %s saddr %s accept\n", interface, tun,
+			family_word(&network.address), ip_prefix_format(&network, text));
+	}
+}
+
+/* Beyond a masqueraded interface nobody sees the clients' addresses. A packet for one from far away that answers
+ * nothing is forged: it would be taken for the answer that a masqueraded connection waits for. */
+static int write_forward(FILE *out, const struct gateway_config *config, struct error *error)
+{
+	const struct config_interfaces *masquerade = &config->masquerade;
+	const char *tun = config->common.interface;
+	struct ifaddrs *list;
+	if (getifaddrs(&list) != 0)
+		return error_set(error, -errno, "Masquerade: list the machine's addresses: %s", strerror(errno));
+	fprintf(out,
+		"chain forward {\n\ttype filter hook forward priority filter; policy accept;\n\toifname != \"%s\" "
+		"accept\n"
+		"\tct state established,related accept\n",
+		tun);
+	for (size_t i = 0; i < masquerade->count; i++) {
+		write_neighbours(out, list, masquerade->items[i], tun);
+		fprintf(out, "\tiifname \"%s\" drop\n", masquerade->items[i]);
+	}
+	fprintf(out, "}\n");
+	freeifaddrs(list);
+	return 0;
+}
+
+/* The ports that the machine's own connections start from: nothing listens there. What is ours is left out. */
+static void choose_ports(uint16_t listen_port, unsigned *low, unsigned *high)
+{
+	*low = 32768, *high = 60999;
+	char range[SYSCTL_TEXT], *rest;
+	unsigned long first = strtoul(sysctl_read("net/ipv4/ip_local_port_range", range), &rest, 10);
+	unsigned long last = strtoul(rest, NULL, 10);
+	if (first > 0 && first < last && last <= PORT_LAST)
+		*low = (unsigned)first, *high = (unsigned)last;
+	if (listen_port < *low || listen_port > *high)
+		return;
+	if (listen_port - *low > *high - listen_port)
+		*high = listen_port - 1u;
+	else
+		*low = listen_port + 1u;
+}
+
+/* A client that sends from our own port, or from one where something of this machine listens, to another client's outer
+ * address would get that one's packets for us: the connection tracking takes them for answers (CVE-2021-3773, "port
+ * shadow"). So nothing leaves from such a port, whoever's rule masquerades. */
+static void write_masquerade(FILE *out, const struct gateway_config *config)
+{
+	const char *tun = config->common.interface;
+	unsigned low, high;
+	choose_ports(config->listen_port, &low, &high);
+	fprintf(out,
+		"chain shadow {\n\ttype filter hook postrouting priority srcnat + 10; policy accept;\n"
+		"\tiifname \"%s\" udp sport %u fib saddr type local drop\n}\n",
+		tun, config->listen_port);
+	if (config->masquerade.count == 0)
+		return;
+	fprintf(out,
+		"chain outgoing {\n\ttype nat hook postrouting priority srcnat; policy accept;\n"
+		"\tiifname != \"%s\" accept\n\toifname != ",
+		tun);
+	write_names(out, &config->masquerade);
+	fprintf(out, " accept\n");
+	for (size_t i = 0; i < config->addresses.count; i++) {
+		const char *family = config->addresses.items[i].address.family == 4 ? "ipv4" : "ipv6";
+		fprintf(out, "\tmeta nfproto %s meta l4proto { tcp, udp } masquerade to :%u-%u\n", family, low, high);
+		fprintf(out, "\tmeta nfproto %s masquerade\n", family);
+	}
+	fprintf(out, "}\n");
+}
+
+char *gateway_firewall_commands(const struct gateway_config *config, struct error *error)
+{
+	char table[64], *text = NULL;
+	size_t size;
+	if (check_names(config, error) != 0)
+		return NULL;
+	gateway_firewall_table(config->common.interface, table);
+	FILE *out = open_memstream(&text, &size);
+	if (out == NULL) {
+		error_set(error, -ENOMEM, "Masquerade: out of memory");
+		return NULL;
+	}
+	fprintf(out, "add table inet %s\ndelete table inet %s\ntable inet %s {\n", table, table, table);
+	write_inner_addresses(out, config);
+	int result = config->masquerade.count != 0 ? write_forward(out, config, error) : 0;
+	write_masquerade(out, config);
+	fprintf(out, "}\n");
+	if (fclose(out) != 0)
+		result = error_set(error, -ENOMEM, "Masquerade: out of memory");
+	if (result != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The nftables rules of a gateway that forwards or masquerades, as text for nft(8). */
+#pragma once
+
+#include "config/config.h"
+#include "core/base/error.h"
+
+/* The name of the table, from the interface's: what nft does not take in a name is written "_XX", in hexadecimal. */
+void gateway_firewall_table(const char *interface, char name[64]);
+
+/* The table with all its rules, made anew in one transaction, for the caller to free. NULL with `error` set: out of
+ * memory, or an interface's name that nft cannot take. What an interface of Masquerade is attached to is asked now. */
+char *gateway_firewall_commands(const struct gateway_config *config, struct error *error);

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a gateway changes of the machine's network beyond its own interface (Forward, Masquerade), and what it advises
+ * to change. Control thread only; needs CAP_NET_ADMIN.
+ *
+ * The rules stand in one nftables table, "inet shardtun-INTERFACE", which is ours alone. It goes when we end; one that
+ * a killed run left is replaced, or removed when it is not wanted any more. */
+#pragma once
+
+#include "config/config.h"
+#include "core/base/error.h"
+
+struct gateway_network {
+	char table[64]; /* "" when there is none */
+};
+
+/* Switches forwarding on and lays the rules, as far as the configuration wants them; warns of what would keep packets
+ * away. The interface is there already, and so it is nobody else's. On failure no rule is left. */
+int gateway_network_open(struct gateway_network *network, const struct gateway_config *config, struct error *error);
+
+/* Removes the rules. Forwarding stays on: nobody knows who else relies on it by now. */
+void gateway_network_close(struct gateway_network *network);

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The kernel's settings under /proc/sys. Names have slashes ("net/ipv4/ip_forward"). Any thread. */
+#pragma once
+
+#include <stddef.h>
+
+enum { SYSCTL_TEXT = 64 };
+
+/* The text of a setting, cut to SYSCTL_TEXT - 1 bytes; "" when it cannot be read. Returns `text`. */
+const char *sysctl_read(const char *name, char text[SYSCTL_TEXT]);
+
+/* The number that it starts with; -1: there is none. */
+long sysctl_number(const char *name);
+
+/* 0 or a negative errno. */
+int sysctl_write(const char *name, const char *text);
