@@ -148,6 +148,40 @@ int check_normalize_networks(struct config_prefixes *list)
 	return 0;
 }
 
+static bool is_unspecified(const struct ip_address *address)
+{
+	static const uint8_t zeros[16];
+	return memcmp(address->bytes, zeros, sizeof zeros) == 0;
+}
+
+/* A socket for all IPv6 addresses holds the port of those of IPv4 too. */
+static bool listens_on_all(const struct ip_address *all, const struct ip_address *other)
+{
+	return is_unspecified(all) && (all->family == 6 || other->family == 4);
+}
+
+static int check_listen_addresses(const struct gateway_config *config, struct error *error)
+{
+	const struct config_addresses *list = &config->listen_addresses;
+	for (size_t i = 0; i < list->count; i++) {
+		for (size_t other = 0; other < i; other++) {
+			const struct ip_address *a = &list->items[i], *b = &list->items[other];
+			const char *why = NULL;
+			if (ip_address_equal(a, b))
+				why = "given on line";
+			else if (listens_on_all(a, b) || listens_on_all(b, a))
+				why = "all addresses beside the one on line";
+			char text[IP_TEXT_MAX];
+			if (why != NULL)
+				return error_set(error, -EINVAL,
+						 "%s:%u: ListenAddress = %s: %s %u; write each once, or none for all",
+						 config->file, list->lines[i], ip_address_format(a, text), why,
+						 list->lines[other]);
+		}
+	}
+	return 0;
+}
+
 static int check_masquerade(const struct gateway_config *config, struct error *error)
 {
 	const struct config_interfaces *list = &config->masquerade;
@@ -176,6 +210,8 @@ int config_check_gateway(struct gateway_config *config, const struct config_line
 		result = check_mtu(config->file, lines->mtu, config->mtu, &config->addresses, "Address", error);
 	if (result == 0)
 		result = check_threads(config, lines, error);
+	if (result == 0)
+		result = check_listen_addresses(config, error);
 	if (result == 0)
 		result = check_masquerade(config, error);
 	return result == 0 ? check_peers(config, lines, error) : result;

@@ -16,13 +16,13 @@
 #include "core/base/log.h"
 
 enum {
-	CONFIG_KEY_TEXT_SIZE = 45,   /* 44 characters of base64 and the terminator */
-	CONFIG_INTERFACE_SIZE = 16,  /* IFNAMSIZ */
-	CONFIG_HOST_SIZE = 254,	     /* the longest DNS name and the terminator */
-	CONFIG_NAME_SIZE = 64,	     /* of a peer, with the terminator; as a file's name it leaves room for an ending */
-	CONFIG_LISTEN_ADDRESSES = 1, /* at most */
-	CONFIG_MASQUERADE = 64,	     /* interfaces, at most */
-	CONFIG_AUTO = -1,	     /* where 0 is a number that can be asked for */
+	CONFIG_KEY_TEXT_SIZE = 45,  /* 44 characters of base64 and the terminator */
+	CONFIG_INTERFACE_SIZE = 16, /* IFNAMSIZ */
+	CONFIG_HOST_SIZE = 254,	    /* the longest DNS name and the terminator */
+	CONFIG_NAME_SIZE = 64,	    /* of a peer, with the terminator; as a file's name it leaves room for an ending */
+	CONFIG_LISTEN_ADDRESSES = 16, /* at most */
+	CONFIG_MASQUERADE = 64,	      /* interfaces, at most */
+	CONFIG_AUTO = -1,	      /* where 0 is a number that can be asked for */
 };
 
 /* A set of suites; auto is all of them. */
@@ -95,7 +95,8 @@ struct config_peer {
 struct gateway_config {
 	char *file; /* as it was given, for messages */
 	struct config_common common;
-	struct config_addresses listen_addresses; /* none is all of the machine's */
+	/* None is all of the machine's; else none of them is twice, nor all addresses beside others. */
+	struct config_addresses listen_addresses;
 	uint16_t listen_port;
 	/* The gateway's own inner addresses, one of each family at most, host bits kept. */
 	struct config_prefixes addresses;

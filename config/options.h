@@ -50,8 +50,8 @@
 	X(Address, prefixes, 0, 2, addresses, NULL, "ADDRESS/LENGTH, ...",                                     \
 	  "our inner address in each family; the rest of its network is the clients' pool")                    \
 	X(ListenPort, port, 1, 65535, listen_port, "5555", "1..65535", "UDP port to listen on")                \
-	X(ListenAddress, addresses, 0, CONFIG_LISTEN_ADDRESSES, listen_addresses, "", "ADDRESS",               \
-	  "outer address to listen on; unless given all")                                                      \
+	X(ListenAddress, addresses, 0, CONFIG_LISTEN_ADDRESSES, listen_addresses, "", "ADDRESS, ...",          \
+	  "outer addresses to listen on; unless given all")                                                    \
 	X(MTU, number, 576, 65000, mtu, "1420", "576..65000", "largest inner packet; at least 1280 with IPv6") \
 	X(MaxSessions, number, 1, 1 << 20, max_sessions, "65536", "1..1048576", "most clients at once")        \
 	X(Workers, number_or_auto, 1, CPU_WORKERS_MAX, workers, "auto", "auto|1..250",                         \

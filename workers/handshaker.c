@@ -335,17 +335,23 @@ void handshaker_stop(struct handshaker *h)
 	(void)waker_wake(&h->waker);
 }
 
+static int watch(struct handshaker *h, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+	return epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
 static int open_poll(struct handshaker *h)
 {
 	h->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (h->epoll_fd < 0)
 		return -errno;
 	int result = waker_init(&h->waker);
-	int fds[] = {h->waker.fd, h->params.udp->fd};
-	for (size_t i = 0; result == 0 && i < ARRAY_SIZE(fds); i++) {
-		struct epoll_event event = {.events = EPOLLIN, .data.fd = fds[i]};
-		result = epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, fds[i], &event) == 0 ? 0 : -errno;
-	}
+	if (result == 0)
+		result = watch(h, h->waker.fd);
+	const struct udp_socket *member;
+	for (size_t i = 0; result == 0 && (member = udp_member(h->params.udp, i)) != NULL; i++)
+		result = watch(h, member->fd);
 	return result;
 }
 

@@ -110,9 +110,9 @@ static bool send_singly(struct send_queue *queue, struct udp_socket *socket, str
 }
 
 /* What was offered to the kernel is not changed any more. */
-static void block(struct send_queue *queue)
+static void block(struct send_queue *queue, struct udp_socket *socket)
 {
-	queue->blocked = true;
+	socket->full = queue->blocked = true;
 	queue->open_session = 0;
 }
 
@@ -128,7 +128,7 @@ void send_queue_flush(struct send_queue *queue, struct udp_socket *socket, struc
 	while (queue->sent < queue->count) {
 		if (queue->singly) {
 			if (!send_singly(queue, socket, stats))
-				return block(queue);
+				return block(queue, socket);
 			continue;
 		}
 		uint32_t first = queue->sent, left = queue->count - first;
@@ -141,7 +141,7 @@ void send_queue_flush(struct send_queue *queue, struct udp_socket *socket, struc
 			continue;
 		}
 		if (taken == -EAGAIN)
-			return block(queue);
+			return block(queue, socket);
 		/* Too long for the path as a train: EMSGSIZE, before Linux 6.14 EINVAL. No checksum offload there: EIO,
 		 * each time. */
 		bool refused = taken == -EMSGSIZE || taken == -EINVAL || taken == -EIO;

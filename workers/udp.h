@@ -19,6 +19,7 @@ enum {
 	UDP_MESSAGE_MAX = 65535, /* bytes a receive buffer must hold */
 	UDP_TRAIN_SEGMENTS = 64, /* datagrams in one train: UDP_MAX_SEGMENTS of every kernel with UDP_SEGMENT */
 	UDP_TRAIN_BYTES = 65000, /* and bytes: an IP packet less headers with options */
+	UDP_ADDRESSES_MAX = 16,	 /* that one socket of ours may listen on */
 };
 
 struct udp_message {
@@ -40,6 +41,8 @@ struct udp_ops {
 	 * negative errno of the first. Never blocks: -EAGAIN. */
 	int (*send)(struct udp_socket *socket, const struct udp_message *messages, size_t count);
 	void (*close)(struct udp_socket *socket);
+	/* The sockets with a descriptor that it is made of, from 0 on; NULL after the last. NULL: it has its own. */
+	struct udp_socket *(*member)(struct udp_socket *socket, size_t i);
 };
 
 struct udp_socket {
@@ -47,7 +50,16 @@ struct udp_socket {
 	int fd;
 	_Atomic bool gso; /* trains can be sent; the worker clears it when the device refuses them; anybody may read */
 	bool gro;	  /* trains may be received */
+	bool full;	  /* the last send was -EAGAIN: wait until `fd` is writable */
 };
+
+/* The sockets with a descriptor to wait for, from 0 on; NULL after the last. */
+static inline struct udp_socket *udp_member(struct udp_socket *socket, size_t i)
+{
+	if (socket->ops->member != NULL)
+		return socket->ops->member(socket, i);
+	return i == 0 ? socket : NULL;
+}
 
 struct udp_params {
 	struct ip_address address; /* to listen on; family 0: all addresses, both families */
@@ -68,6 +80,12 @@ struct udp_socket *udp_open(const struct udp_params *params, struct error *error
  *
  * While the group lives, none of them may be closed or connected: either moves the indexes of others. */
 int udp_open_group(const struct udp_params *params, size_t count, struct udp_socket **sockets, struct error *error);
+
+/* The same for several addresses, at most UDP_ADDRESSES_MAX, with a group for each, none of which overlap: socket i is
+ * made of member i of every group, and sends from the address that the endpoint names. `params` has no address; with
+ * none here all are meant. Each group has to be steered by itself. */
+int udp_open_groups(const struct udp_params *params, const struct ip_address *addresses, size_t address_count,
+		    size_t count, struct udp_socket **sockets, struct error *error);
 
 void udp_close(struct udp_socket *socket); /* NULL is allowed */
 

@@ -37,8 +37,9 @@ static int open_poll(struct worker *worker)
 	int result = waker_init(&worker->waker);
 	if (result == 0)
 		result = watch(worker, EPOLL_CTL_ADD, worker->waker.fd, EPOLLIN);
-	if (result == 0)
-		result = watch(worker, EPOLL_CTL_ADD, worker->udp->fd, EPOLLIN);
+	const struct udp_socket *member;
+	for (size_t i = 0; result == 0 && (member = udp_member(worker->udp, i)) != NULL; i++)
+		result = watch(worker, EPOLL_CTL_ADD, member->fd, EPOLLIN);
 	if (result == 0 && reads_tun(worker))
 		result = watch(worker, EPOLL_CTL_ADD, worker->tun->fd, EPOLLIN);
 	return result;
@@ -212,11 +213,15 @@ size_t worker_turn(struct worker *worker)
  * congestion. */
 static void choose_events(struct worker *worker)
 {
-	bool blocked = worker->send.blocked;
-	if (worker->polls_writable == blocked)
+	bool blocked = worker->send.blocked, changed = worker->polls_writable != blocked;
+	if (!blocked && !changed)
 		return;
 	worker->polls_writable = blocked;
-	(void)watch(worker, EPOLL_CTL_MOD, worker->udp->fd, EPOLLIN | (blocked ? EPOLLOUT : 0));
+	const struct udp_socket *member;
+	for (size_t i = 0; (member = udp_member(worker->udp, i)) != NULL; i++)
+		(void)watch(worker, EPOLL_CTL_MOD, member->fd, EPOLLIN | (blocked && member->full ? EPOLLOUT : 0));
+	if (!changed)
+		return;
 	/* Out of the set, not only without events: its errors would be reported all the same. */
 	if (reads_tun(worker))
 		(void)watch(worker, blocked ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, worker->tun->fd, EPOLLIN);
@@ -308,8 +313,14 @@ static bool drain(struct worker *worker, uint64_t deadline)
 		uint64_t now = clock_monotonic(worker->clock);
 		if (now >= deadline)
 			return false;
-		struct pollfd writable = {.fd = worker->udp->fd, .events = POLLOUT};
-		(void)poll(&writable, 1, (int)((deadline - now + NS_PER_MS - 1) / NS_PER_MS));
+		struct pollfd writable[UDP_ADDRESSES_MAX];
+		const struct udp_socket *member;
+		nfds_t count = 0;
+		for (size_t i = 0; (member = udp_member(worker->udp, i)) != NULL; i++) {
+			if (member->full)
+				writable[count++] = (struct pollfd){.fd = member->fd, .events = POLLOUT};
+		}
+		(void)poll(writable, count, (int)((deadline - now + NS_PER_MS - 1) / NS_PER_MS));
 		send_queue_flush(&worker->send, worker->udp, &worker->stats);
 	}
 	return true;

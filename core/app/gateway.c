@@ -193,7 +193,7 @@ static int serve(struct gateway *gateway, struct error *error)
 	if (result == 0 && plan->control_cpu != CPU_FLOATS)
 		(void)cpu_pin(plan->control_cpu);
 	if (result == 0) {
-		char bound[ENDPOINT_TEXT_MAX];
+		char bound[TUNNEL_BOUND_TEXT];
 		log_info(
 			"gateway on UDP %s, interface %s, %zu peers, %u addresses to give out; workers %u, TUN readers "
 			"%u, handshake threads %u on %zu CPUs",
@@ -206,6 +206,8 @@ static int serve(struct gateway *gateway, struct error *error)
 	return result;
 }
 
+_Static_assert((int)CONFIG_LISTEN_ADDRESSES <= (int)UDP_ADDRESSES_MAX, "sockets take what may be configured");
+
 int gateway_run(struct gateway *gateway, struct error *error)
 {
 	raise_descriptor_limit();
@@ -217,6 +219,8 @@ int gateway_run(struct gateway *gateway, struct error *error)
 		.mtu = config->mtu,
 		.addresses = config->addresses.items,
 		.address_count = config->addresses.count,
+		.listen_addresses = config->listen_addresses.items,
+		.listen_address_count = config->listen_addresses.count,
 		.listen_port = config->listen_port,
 		.sockets = plan->workers + plan->handshakers,
 		.tun_readers = plan->readers != 0 ? plan->readers : 1,
@@ -232,8 +236,6 @@ int gateway_run(struct gateway *gateway, struct error *error)
 						    .identity = gateway->identity,
 						    .registry = &gateway->registry,
 						    .ender = {.end = end_session, .context = gateway}};
-	if (config->listen_addresses.count != 0)
-		params.listen_address = config->listen_addresses.items[0];
 	int result = tunnel_open(&gateway->tunnel, &params, error);
 	if (result != 0)
 		return result;

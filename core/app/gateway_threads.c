@@ -152,8 +152,9 @@ int gateway_threads_open(struct gateway_threads *threads, const struct gateway_t
 		result = open_reader(threads, params, i, error);
 	for (unsigned i = 0; result == 0 && i < plan->handshakers; i++)
 		result = open_handshaker(threads, params, i, error);
-	if (result == 0)
-		result = steering_attach(params->tunnel->sockets[0]->fd, &threads->handover.steering, error);
+	const struct udp_socket *member; /* of each address's group */
+	for (size_t i = 0; result == 0 && (member = udp_member(params->tunnel->sockets[0], i)) != NULL; i++)
+		result = steering_attach(member->fd, &threads->handover.steering, error);
 	if (result != 0)
 		gateway_threads_close(threads);
 	return result;

@@ -25,17 +25,27 @@ static uint64_t socket_buffer(int fd, int name)
 	return getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? (uint64_t)value : 0;
 }
 
+static int64_t overflows(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS];
+	socklen_t length = sizeof info;
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &length) != 0 || length <= SK_MEMINFO_DROPS * sizeof info[0])
+		return -1;
+	return info[SK_MEMINFO_DROPS];
+}
+
 /* Of all sockets; -1: the kernel does not tell. */
 static int64_t queue_overflows(const struct tunnel *tunnel)
 {
 	int64_t sum = 0;
 	for (size_t i = 0; i < tunnel->params.sockets; i++) {
-		uint32_t info[SK_MEMINFO_VARS];
-		socklen_t length = sizeof info;
-		if (getsockopt(tunnel->sockets[i]->fd, SOL_SOCKET, SO_MEMINFO, info, &length) != 0 ||
-		    length <= SK_MEMINFO_DROPS * sizeof info[0])
-			return -1;
-		sum += info[SK_MEMINFO_DROPS];
+		const struct udp_socket *member;
+		for (size_t m = 0; (member = udp_member(tunnel->sockets[i], m)) != NULL; m++) {
+			int64_t lost = overflows(member->fd);
+			if (lost < 0)
+				return -1;
+			sum += lost;
+		}
 	}
 	return sum;
 }
@@ -49,21 +59,39 @@ static bool sends_trains(const struct tunnel *tunnel)
 	return all;
 }
 
-const char *tunnel_bound(const struct tunnel *tunnel, char text[ENDPOINT_TEXT_MAX])
+/* Address `i` in use; false after the last. */
+static bool bound_address(const struct tunnel *tunnel, size_t i, char text[ENDPOINT_TEXT_MAX])
 {
+	const struct udp_socket *member = udp_member(tunnel->sockets[0], i);
+	if (member == NULL)
+		return false;
 	struct sockaddr_in6 bound;
-	udp_address(tunnel->sockets[0], &bound);
-	return sockaddr_format(&bound, text);
+	udp_address(member, &bound);
+	sockaddr_format(&bound, text);
+	return true;
+}
+
+const char *tunnel_bound(const struct tunnel *tunnel, char text[TUNNEL_BOUND_TEXT])
+{
+	char one[ENDPOINT_TEXT_MAX];
+	char *at = text;
+	for (size_t i = 0; bound_address(tunnel, i, one); i++)
+		at += snprintf(at, sizeof one, "%s%s", i == 0 ? "" : ", ", one);
+	return text;
 }
 
 /* Fills the source and hands it to one of the reports; what it points to lives on this stack. */
 static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report_source *source))
 {
-	char address_text[ARRAY_SIZE(tunnel->shown_addresses)][IP_TEXT_MAX], listen[ENDPOINT_TEXT_MAX];
-	const char *addresses[ARRAY_SIZE(tunnel->shown_addresses)], *listens[1] = {listen};
+	char address_text[ARRAY_SIZE(tunnel->shown_addresses)][IP_TEXT_MAX];
+	char listen_text[UDP_ADDRESSES_MAX][ENDPOINT_TEXT_MAX];
+	const char *addresses[ARRAY_SIZE(tunnel->shown_addresses)], *listens[UDP_ADDRESSES_MAX];
 	for (size_t i = 0; i < tunnel->shown_address_count; i++)
 		addresses[i] = ip_prefix_format(&tunnel->shown_addresses[i], address_text[i]);
-	tunnel_bound(tunnel, listen);
+	size_t listen_count = 0;
+	for (; bound_address(tunnel, listen_count, listen_text[listen_count]); listen_count++)
+		listens[listen_count] = listen_text[listen_count];
+	int fd = udp_member(tunnel->sockets[0], 0)->fd;
 
 	struct report_suite suites[AEAD_SUITE_LAST];
 	size_t suite_count = 0;
@@ -101,7 +129,7 @@ static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report
 		.addresses = addresses,
 		.address_count = tunnel->shown_address_count,
 		.listen = listens,
-		.listen_count = 1,
+		.listen_count = listen_count,
 		.threads = threads,
 		.thread_count = tunnel->threads.count,
 		.offloads = offloads,
@@ -110,8 +138,8 @@ static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report
 		.suite_count = suite_count,
 		.sessions = {.active = tunnel->sessions_active, .max = tunnel->sessions_max},
 		.pool = {.used = tunnel->pool_used, .size = tunnel->pool_size},
-		.udp = {.receive_buffer = socket_buffer(tunnel->sockets[0]->fd, SO_RCVBUF),
-			.send_buffer = socket_buffer(tunnel->sockets[0]->fd, SO_SNDBUF),
+		.udp = {.receive_buffer = socket_buffer(fd, SO_RCVBUF),
+			.send_buffer = socket_buffer(fd, SO_SNDBUF),
 			.wanted_buffer = tunnel->params.common->udp_buffer,
 			.queue_overflows = queue_overflows(tunnel)},
 		.tsc = tunnel->tsc,
@@ -210,7 +238,6 @@ static int open_socket(struct tunnel *tunnel, struct error *error)
 	const struct tunnel_params *params = &tunnel->params;
 	uint32_t off = params->common->disabled_offloads;
 	struct udp_params udp = {
-		.address = params->listen_address,
 		.port = params->listen_port,
 		.mark = params->mark,
 		.buffer = params->common->udp_buffer,
@@ -220,7 +247,8 @@ static int open_socket(struct tunnel *tunnel, struct error *error)
 	tunnel->sockets = calloc(params->sockets, sizeof(struct udp_socket *));
 	if (tunnel->sockets == NULL)
 		return error_set(error, -ENOMEM, "sockets: out of memory");
-	return udp_open_group(&udp, params->sockets, tunnel->sockets, error);
+	return udp_open_groups(&udp, params->listen_addresses, params->listen_address_count, params->sockets,
+			       tunnel->sockets, error);
 }
 
 static int open_control(struct tunnel *tunnel, struct error *error)

@@ -24,7 +24,8 @@ struct tunnel_params {
 	unsigned mtu; /* of the interface at the start */
 	const struct ip_prefix *addresses;
 	size_t address_count;
-	struct ip_address listen_address; /* family 0: all */
+	const struct ip_address *listen_addresses; /* none: all */
+	size_t listen_address_count;
 	uint16_t listen_port;
 	uint32_t mark;
 	size_t sockets;				/* that share the port */
@@ -71,8 +72,9 @@ void tunnel_block_signals(void);
 /* Opens everything; on failure nothing is left behind. */
 int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struct error *error);
 
-/* The outer address and port in use, as text. */
-const char *tunnel_bound(const struct tunnel *tunnel, char text[ENDPOINT_TEXT_MAX]);
+/* The outer addresses and ports in use, as text: ", " between them. */
+enum { TUNNEL_BOUND_TEXT = UDP_ADDRESSES_MAX * ENDPOINT_TEXT_MAX };
+const char *tunnel_bound(const struct tunnel *tunnel, char text[TUNNEL_BOUND_TEXT]);
 
 /* Serves control requests and watches until SIGTERM or SIGINT (0), or until a thread gave up (-EIO, `error`). The
  * calling thread is registered for RCU, and offline while it waits. */

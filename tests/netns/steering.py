@@ -89,8 +89,10 @@ def main():
     pid, port, workers, handshakers, mask = (int(argument) for argument in sys.argv[1:6])
     address, sources = sys.argv[6], sys.argv[7:]
     gateway = Gateway(pid, port)
-    if len(gateway.inodes) != workers + handshakers:
-        sys.exit(f"{len(gateway.inodes)} sockets, not {workers} and {handshakers}")
+    size = workers + handshakers  # of the group that each address has
+    if not gateway.inodes or len(gateway.inodes) % size:
+        sys.exit(f"{len(gateway.inodes)} sockets, not {workers} and {handshakers} for each address")
+    groups = set()
     for source in sources:
         udp = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET, socket.SOCK_DGRAM)
         udp.bind((source, 0))
@@ -105,11 +107,14 @@ def main():
                     now = gateway.waiting()
                 grown = [index for index, count in enumerate(now) if count != before[index]]
                 expected = steered(message, workers, handshakers, mask)
-                if len(grown) != 1 or expected not in (None, grown[0]):
+                if len(grown) != 1 or expected not in (None, grown[0] % size):
                     sys.exit(f"from {source}: {message[:9].hex()}, {len(message)} bytes: socket {grown}, not {expected}")
+                groups.add(grown[0] // size)
                 before = now
         finally:
             gateway.go_on()
+    if len(groups) != 1:
+        sys.exit(f"sockets of the address: in the groups {groups}")
 
 
 main()

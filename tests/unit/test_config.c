@@ -37,7 +37,7 @@ Test(config, gateway_values)
 {
 	struct gateway_config *config = load_gateway(
 		"[Gateway]\nPrivateKeyFile = /etc/k\nAddress = 10.8.0.1/16\nAddress = fd00:8::1/64\n"
-		"ListenPort = 1\nListenAddress = 192.0.2.1\nInterface = vpn.5\nMTU = 65000\n"
+		"ListenPort = 1\nListenAddress = 192.0.2.1, ::1\nInterface = vpn.5\nMTU = 65000\n"
 		"MaxSessions = 1048576\nWorkers = 250\nTunReaders = 6\nHandshakers = 16\nRekeyInterval = 10\n"
 		"SessionTimeout = 30\nClientToClient = yes\nCipher = chacha20-poly1305\n"
 		"CryptoBackend = ipsec-mb:avx2\nDisableOffloads = tun-uso,udp-gro\n"
@@ -51,7 +51,7 @@ Test(config, gateway_values)
 	cr_expect_eq(config->addresses.items[0].length, 16);
 	cr_expect_eq(config->addresses.lines[1], 4);
 	cr_expect_eq(config->listen_port, 1);
-	cr_expect_eq(config->listen_addresses.count, 1);
+	cr_expect_eq(config->listen_addresses.count, 2);
 	cr_expect_str_eq(config->common.interface, "vpn.5");
 	cr_expect_eq(config->mtu, 65000);
 	cr_expect_eq(config->max_sessions, 1 << 20);
@@ -292,8 +292,10 @@ Test(config, refuses_bad_values)
 		{POOL "Interface = ..\n", ":4: Interface = ..: no interface name"},
 		{POOL "ControlSocket = /" REPEAT_10("0123456789") "1234567\n", ":4: ControlSocket = /0123456789"},
 		{POOL "ListenAddress = example.net\n", ":4: ListenAddress = example.net: no IP address"},
-		{POOL "ListenAddress = 192.0.2.1\nListenAddress = ::1\n",
-		 ":5: ListenAddress = ::1: one address too many"},
+		{POOL "ListenAddress = 192.0.2.1\nListenAddress = ::1, 192.0.2.1\n",
+		 ":5: ListenAddress = 192.0.2.1: given on line 4; write each once"},
+		{POOL "ListenAddress = 192.0.2.1, ::\n",
+		 ":4: ListenAddress = ::: all addresses beside the one on line 4"},
 		{POOL "Masquerade = eth0/1\n", ":4: Masquerade = eth0/1: no interface name"},
 		{POOL "Masquerade = eth0\nMasquerade = eth1, eth0\n",
 		 ":5: Masquerade = eth0: given on line 4 already; write it once"},
@@ -371,7 +373,7 @@ Test(config, examples_are_right_with_all_their_options)
 
 	char *text = uncomment("config/examples/gateway.conf");
 	gateway = load_gateway(text);
-	cr_expect_eq(gateway->listen_addresses.count, 1);
+	cr_expect_eq(gateway->listen_addresses.count, 2);
 	cr_expect_eq(gateway->peers[0].addresses.count, 2);
 	cr_expect_eq(gateway->peers[0].allowed_ips.count, 2);
 	config_free_gateway(gateway);
