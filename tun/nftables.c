@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tun/nftables.h"
 
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { COMMAND_MAX = 128 };
@@ -19,12 +21,18 @@ static const char *first_line(const char *message, char line[256])
 	return line;
 }
 
+/* What libnftables said, from the process that asked it. */
+struct answer {
+	int code; /* 0 or a negative errno */
+	char text[256];
+};
+
 static bool is_absent(int code)
 {
 	return code == -EOPNOTSUPP || code == -EPROTONOSUPPORT || code == -EAFNOSUPPORT;
 }
 
-/* libnftables ends the process when it gets no socket of this kind. */
+/* libnftables ends the process when it gets no socket of this kind, without a reason. */
 static int probe(void)
 {
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
@@ -34,37 +42,70 @@ static int probe(void)
 	return 0;
 }
 
-static int set_error(struct error *error, const char *subject, int code, const char *message)
+static void refuse(struct answer *answer, int code, const char *text)
 {
-	if (is_absent(code))
-		return error_set(error, code,
-				 "%s: this kernel has no nf_tables; load it (modprobe nf_tables), or do without %s",
-				 subject, subject);
-	if (code == -EPERM)
-		return error_set(error, code, "%s: nftables: %s; run as root or with CAP_NET_ADMIN", subject, message);
-	return error_set(error, code, "%s: nftables: %s", subject, message);
+	answer->code = code;
+	(void)snprintf(answer->text, sizeof answer->text, "%s", text);
 }
 
+static void run(const char *commands, struct answer *answer)
+{
+	answer->code = probe();
+	if (answer->code != 0)
+		return refuse(answer, answer->code, strerror(-answer->code));
+	struct nft_ctx *context = nft_ctx_new(NFT_CTX_DEFAULT);
+	if (context == NULL || nft_ctx_buffer_error(context) != 0)
+		return refuse(answer, -ENOMEM, "out of memory");
+	errno = 0;
+	if (nft_run_cmd_from_buffer(context, commands) != 0) {
+		char line[256];
+		int code = errno != 0 ? -errno : -EINVAL;
+		refuse(answer, code, first_line(nft_ctx_get_error_buffer(context), line));
+	}
+}
+
+static int fail(struct error *error, const char *subject, const struct answer *answer)
+{
+	if (is_absent(answer->code))
+		return error_set(error, answer->code,
+				 "%s: this kernel has no nf_tables; load it (modprobe nf_tables), or do without %s",
+				 subject, subject);
+	if (answer->code == -EPERM)
+		return error_set(error, answer->code, "%s: nftables: %s; run as root or with CAP_NET_ADMIN", subject,
+				 answer->text);
+	return error_set(error, answer->code, "%s: nftables: %s", subject, answer->text);
+}
+
+/* In a process of its own, because libnftables calls exit() when it is short of something. */
 int nftables_run(const char *subject, const char *commands, struct error *error)
 {
-	int result = probe();
-	if (result != 0)
-		return set_error(error, subject, result, strerror(-result));
-	struct nft_ctx *context = nft_ctx_new(NFT_CTX_DEFAULT);
-	if (context == NULL)
-		return error_set(error, -ENOMEM, "%s: nftables: out of memory", subject);
-	if (nft_ctx_buffer_error(context) != 0) {
-		result = error_set(error, -ENOMEM, "%s: nftables: out of memory", subject);
-	} else {
-		errno = 0;
-		if (nft_run_cmd_from_buffer(context, commands) != 0) {
-			int code = errno != 0 ? -errno : -EINVAL;
-			char line[256];
-			result = set_error(error, subject, code, first_line(nft_ctx_get_error_buffer(context), line));
-		}
+	struct answer answer = {0};
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		return error_set(error, -errno, "%s: nftables: pipe: %s", subject, strerror(errno));
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(STDERR_FILENO); /* it would write there what it ends for */
+		run(commands, &answer);
+		ssize_t written = write(ends[1], &answer, sizeof answer);
+		_exit(written == sizeof answer ? 0 : 1);
 	}
-	nft_ctx_free(context);
-	return result;
+	int failure = errno;
+	close(ends[1]);
+	ssize_t got = -1;
+	if (pid > 0) {
+		do
+			got = read(ends[0], &answer, sizeof answer); /* a pipe takes it in one piece */
+		while (got < 0 && errno == EINTR);
+		(void)waitpid(pid, NULL, 0);
+	}
+	close(ends[0]);
+	if (pid < 0)
+		return error_set(error, -failure, "%s: nftables: fork: %s", subject, strerror(failure));
+	if (got != sizeof answer)
+		return error_set(error, -ENOMEM, "%s: nftables: it ended early, short of memory or of sockets",
+				 subject);
+	return answer.code == 0 ? 0 : fail(error, subject, &answer);
 }
 
 int nftables_delete_table(const char *subject, const char *family, const char *name, struct error *error)

@@ -164,8 +164,9 @@ if strace -qq -f --seccomp-bpf -e trace=none true 2>/dev/null; then
 	sed -i 's/gateway.sock/injured.sock/' "$dir/gateway.conf"
 	touch "$dir/gateway-failures" "$dir/client-failures"
 	fail_all gateway host "${calls[@]}" &
+	gateway_fails=$!
 	fail_all client client "${calls[@]}"
-	wait $!
+	wait "$gateway_fails"
 	for side in gateway client; do
 		check "$side: each of $(cat "$dir/$side-count") system calls that failed was an error or no matter" \
 			empty "$dir/$side-failures"
