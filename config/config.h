@@ -111,6 +111,7 @@ struct gateway_config {
 	bool reset;
 	char *peers_file, *peers_directory;	/* NULL when there is none; `peers` has what is in them */
 	struct config_endpoint public_endpoint; /* port 0: not said */
+	bool hide_addresses;
 	bool forward;
 	struct config_interfaces masquerade; /* each once, none of them the tunnel's */
 	struct config_peer *peers;	     /* in the files' order; first the configuration's own, PeersFile's next */

@@ -42,7 +42,8 @@
 #define ROUTER_OPTIONS(X)                                                                                            \
 	X(Forward, yes_no, 0, 0, forward, "no", "yes|no", "switch on the forwarding of packets beyond this machine") \
 	X(Masquerade, interfaces, 0, CONFIG_MASQUERADE, masquerade, "", "INTERFACE, ...",                            \
-	  "what leaves by these goes out under this machine's own address")
+	  "what leaves by these goes out under this machine's own address")                                          \
+	X(HideAddresses, yes_no, 0, 0, hide_addresses, "no", "yes|no", "keep clients' outer addresses out of the log")
 
 /* [Gateway] of the gateway's file: struct gateway_config */
 #define GATEWAY_OPTIONS(X)                                                                                     \

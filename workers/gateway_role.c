@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/gateway_role.h"
 
-#include "core/base/log.h"
 #include "workers/gateway_path.h"
 
 enum {
 	GATEWAY_BYES_AT_ONCE = 64,
-	GATEWAY_LOG_PER_TICK = 25,     /* 100 lines a second */
 	GATEWAY_RESETS_PER_TICK = 500, /* 2000 a second */
 };
 
@@ -21,28 +19,59 @@ static void bump(_Atomic uint32_t *gauge, int by)
 	atomic_store_explicit(gauge, (uint32_t)((int)value + by), memory_order_relaxed);
 }
 
-/* A peer that connects without end fills neither disk nor time. */
-static bool may_log(struct gateway_role *role)
+static void tell_connect(struct worker *worker, const struct session *session)
 {
-	if (role->log_left == 0) {
-		role->log_missed++;
-		return false;
-	}
-	role->log_left--;
-	return true;
+	struct event_source *events = &gateway(worker)->events;
+	struct event *event = event_new_of(events, EVENT_CONNECT, session, worker->now);
+	if (event == NULL)
+		return;
+	event->suite = atomic_load_explicit(&session->view.suite, memory_order_relaxed);
+	event->mtu = session->mtu;
+	event_post(events, event);
 }
 
-static void log_session(struct gateway_role *role, const char *event, const struct session *session)
+static void tell_disconnect(struct worker *worker, const struct session *session, const char *why)
 {
-	if (!may_log(role))
+	struct event_source *events = &gateway(worker)->events;
+	const struct session_view *view = &session->view;
+	struct event *event = event_new_of(events, EVENT_DISCONNECT, session, worker->now);
+	if (event == NULL)
 		return;
+	event->reason = why;
+	event->duration = worker->now - session->born;
+	event->rx_packets = atomic_load_explicit(&view->rx_packets, memory_order_relaxed);
+	event->rx_bytes = atomic_load_explicit(&view->rx_bytes, memory_order_relaxed);
+	event->tx_packets = atomic_load_explicit(&view->tx_packets, memory_order_relaxed);
+	event->tx_bytes = atomic_load_explicit(&view->tx_bytes, memory_order_relaxed);
+	event_post(events, event);
+}
 
-	char name[KEY_TEXT_SIZE], from[ENDPOINT_TEXT_MAX], address4[IP_TEXT_MAX], address6[IP_TEXT_MAX];
-	key_format(session->peer->public_key, name);
-	log_info("session %08x %s: peer %s at %s, addresses %s %s", session->id, event, name,
-		 sockaddr_format(&session->endpoint.remote, from),
-		 ip_address_format(&session->inner4.address, address4),
-		 ip_address_format(&session->inner6.address, address6));
+/* If it is elsewhere than it was. `why`: a constant; NULL: it moved. */
+static void tell_roam(struct worker *worker, const struct session *session, const struct endpoint *previous,
+		      const char *why)
+{
+	struct event_source *events = &gateway(worker)->events;
+	if (endpoint_equal(&session->endpoint, previous))
+		return;
+	struct event *event = event_new_of(events, EVENT_ROAM, session, worker->now);
+	if (event == NULL)
+		return;
+	event->previous = previous->remote;
+	event->reason = why;
+	event_post(events, event);
+}
+
+/* A handshake that was answered and came to nothing: the client has another preshared key, or is not reached. */
+static void tell_unconfirmed(struct worker *worker, const struct session *session)
+{
+	struct event_source *events = &gateway(worker)->events;
+	enum event_kind kind = session_is_active(session) ? EVENT_REKEY_FAILED : EVENT_REFUSED;
+	struct event *event = event_new_of(events, kind, session, worker->now);
+	if (event == NULL)
+		return;
+	event->endpoint = session->next_from.remote;
+	event->reason = "not_confirmed";
+	event_post(events, event);
 }
 
 /* --- end of sessions -------------------------------------------------------------------------------------------------
@@ -59,7 +88,7 @@ static void end_session(struct worker *worker, struct session *session, const ch
 {
 	struct gateway_role *role = gateway(worker);
 	if (session_is_active(session)) {
-		log_session(role, why, session);
+		tell_disconnect(worker, session, why);
 		registry_detach(role->registry, session);
 		bump(&role->active, -1);
 		stats_add(&worker->stats, sessions_ended, 1);
@@ -104,7 +133,10 @@ static void set_timer(struct worker *worker, struct session *session)
 
 static void gateway_expire(struct worker *worker, struct session *session)
 {
+	bool pending = session->next != NULL;
 	session_expire_keys(session, worker->now);
+	if (pending && session->next == NULL)
+		tell_unconfirmed(worker, session);
 	if (!session_is_active(session)) {
 		if (session->next == NULL)
 			end_session(worker, session, "");
@@ -118,7 +150,9 @@ static void gateway_expire(struct worker *worker, struct session *session)
 	}
 	if (worker->now >= session_hibernation_due(session))
 		session_hibernate(session);
+	struct endpoint tried = session->endpoint;
 	gateway_path_tick(worker, session);
+	tell_roam(worker, session, &tried, "no answer from there");
 	session_show_endpoint(session); /* it may have gone back */
 	if (session->unreplied != 0 && worker->now - session->unreplied >= SESSION_KEEPALIVE_NS &&
 	    !worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0))
@@ -306,7 +340,7 @@ static void activate(struct worker *worker, struct session *session)
 		end_with_bye(worker, old, WIRE_BYE_REPLACED);
 	session_set_active(session);
 	stats_add(&worker->stats, sessions_started, 1);
-	log_session(role, "connected", session);
+	tell_connect(worker, session);
 }
 
 static void gateway_confirmed(struct worker *worker, struct session *session, const struct transport_key *key,
@@ -314,6 +348,7 @@ static void gateway_confirmed(struct worker *worker, struct session *session, co
 {
 	if (key != session->next)
 		return;
+	struct endpoint previous = session->endpoint;
 	(void)session_promote(session);
 	gateway_path_confirmed(worker, session, from, bytes);
 	session->mtu = session->next_mtu;
@@ -321,6 +356,7 @@ static void gateway_confirmed(struct worker *worker, struct session *session, co
 	if (session_is_active(session)) {
 		stats_add(&worker->stats, rekeys, 1);
 		session_count32(&session->view.rekeys, 1);
+		tell_roam(worker, session, &previous, NULL);
 	} else {
 		activate(worker, session);
 	}
@@ -330,8 +366,10 @@ static void gateway_confirmed(struct worker *worker, struct session *session, co
 
 static void gateway_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
 {
+	struct endpoint previous = session->endpoint;
 	gateway_path_moved(worker, session, from, bytes);
 	session_count32(&session->view.roams, 1);
+	tell_roam(worker, session, &previous, NULL);
 	session_show_endpoint(session);
 	set_timer(worker, session);
 }
@@ -365,12 +403,8 @@ static unsigned portion(unsigned whole, unsigned share)
 static void gateway_tick(struct worker *worker)
 {
 	struct gateway_role *role = gateway(worker);
-	role->log_left = portion(GATEWAY_LOG_PER_TICK, role->share);
 	role->resets_left = portion(GATEWAY_RESETS_PER_TICK, role->share);
 	role->reset_last = 0;
-	if (role->log_missed != 0)
-		log_info("%u lines about sessions left out", role->log_missed);
-	role->log_missed = 0;
 }
 
 static bool gateway_stop(struct worker *worker)

@@ -6,6 +6,7 @@
 
 #include "core/registry.h"
 #include "core/reset.h"
+#include "workers/event.h"
 #include "workers/worker.h"
 
 struct gateway_role {
@@ -13,11 +14,10 @@ struct gateway_role {
 	const struct reset_secret *reset_secret; /* NULL: packets of unknown sessions are not answered */
 	uint32_t session_timeout;		 /* s */
 	bool client_to_client;
-	unsigned share;		  /* workers there are: limits for the whole gateway are divided by it */
-	unsigned resets_left;	  /* RESETs that may still be sent before the next tick */
-	uint32_t reset_last;	  /* session ID of the last one in this tick */
-	unsigned log_left;	  /* lines that may still be logged before the next tick */
-	unsigned log_missed;	  /* lines that were not */
+	unsigned share;	      /* workers there are: limits for the whole gateway are divided by it */
+	unsigned resets_left; /* RESETs that may still be sent before the next tick */
+	uint32_t reset_last;  /* session ID of the last one in this tick */
+	struct event_source events;
 	_Atomic uint32_t active;  /* confirmed sessions; any thread may read */
 	_Atomic uint32_t pending; /* answered, not confirmed */
 };

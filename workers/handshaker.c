@@ -18,6 +18,7 @@ enum {
 struct hello {
 	const uint8_t *message;
 	const struct endpoint *from;
+	uint8_t client_key[KEY_SIZE];
 	struct handshake_responder responder; /* holds copies of our keys */
 	struct peer *peer;
 	struct wire_hello payload;
@@ -160,7 +161,7 @@ static enum drop_reason begin(struct handshaker *h, struct hello *hello)
 static enum drop_reason check(struct handshaker *h, struct hello *hello)
 {
 	const struct handshaker_common *common = h->params.common;
-	uint8_t client_key[KEY_SIZE], static_static[KEY_SIZE];
+	uint8_t static_static[KEY_SIZE];
 	if (!handshake_check_mac1(common->identity, hello->message))
 		return DROP_MAC1;
 	bool proven = source_proven(h, hello);
@@ -171,9 +172,9 @@ static enum drop_reason check(struct handshaker *h, struct hello *hello)
 	/* Whoever only claims an address takes nothing from its owner. */
 	if (proven && !rate_limiter_allow(&h->sources, hello->from->remote.sin6_addr.s6_addr, h->now))
 		return DROP_HELLO_RATE;
-	if (!handshake_read_static(&hello->responder, common->identity, hello->message, client_key))
+	if (!handshake_read_static(&hello->responder, common->identity, hello->message, hello->client_key))
 		return DROP_HANDSHAKE_FORGED;
-	hello->peer = peers_find(&common->registry->peers, client_key);
+	hello->peer = peers_find(&common->registry->peers, hello->client_key);
 	if (hello->peer == NULL)
 		return DROP_UNKNOWN_PEER;
 	bool opened = peer_static_static(hello->peer, common->identity->keys.private_key, static_static) &&
@@ -183,6 +184,25 @@ static enum drop_reason check(struct handshaker *h, struct hello *hello)
 		return DROP_HANDSHAKE_FORGED;
 	hello->suite = choose_suite(h, &hello->payload);
 	return hello->suite != 0 ? begin(h, hello) : DROP_NO_SUITE;
+}
+
+/* An operator wants to know whom the gateway turns away, as far as it is known who that is. */
+static void tell_refused(struct handshaker *h, const struct hello *hello, enum drop_reason reason)
+{
+	bool peer_known = hello->peer != NULL;
+	if (reason != DROP_UNKNOWN_PEER && reason != DROP_NO_SUITE && reason != DROP_NO_ADDRESS &&
+	    !(reason == DROP_HELLO_RATE && peer_known))
+		return;
+	uint32_t session_id = wire_session_id(hello->message);
+	enum event_kind kind = peer_known && session_id != 0 ? EVENT_REKEY_FAILED : EVENT_REFUSED;
+	struct event *event = event_new(&h->events, kind, h->now);
+	if (event == NULL)
+		return;
+	event->session_id = session_id;
+	event->endpoint = hello->from->remote;
+	event->reason = drop_infos[reason].label;
+	memcpy(event->peer, hello->client_key, sizeof event->peer);
+	event_post(&h->events, event);
 }
 
 static enum drop_reason answer(struct handshaker *h, struct hello *hello)
@@ -209,6 +229,8 @@ static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *
 	enum drop_reason reason = check(h, &hello);
 	if (reason == DROP_NONE)
 		reason = answer(h, &hello);
+	else
+		tell_refused(h, &hello, reason);
 	stage_lap(&h->stages, STAGE_HANDSHAKE);
 	sodium_memzero(&hello, sizeof hello);
 	return reason;
@@ -378,6 +400,7 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 	h->epoll_fd = h->waker.fd = -1;
 	h->now = clock_monotonic(params->clock);
 	h->cookies.rate = token_rate_make(HANDSHAKER_COOKIE_RATE / params->common->share, HANDSHAKER_COOKIE_RATE / 10);
+	event_source_init(&h->events, params->common->events, params->common->share);
 	stage_recorder_init(&h->stages, params->stage_sampling, params->ticks_per_second);
 	int result = rate_limiter_init(&h->sources, HANDSHAKER_SOURCES,
 				       token_rate_make(HANDSHAKER_SOURCE_RATE, HANDSHAKER_SOURCE_BURST));

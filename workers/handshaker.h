@@ -13,6 +13,7 @@
 #include "core/reset.h"
 #include "crypto/rate_limit.h"
 #include "perf/record/stage.h"
+#include "workers/event.h"
 #include "workers/handover.h"
 #include "workers/inbox.h"
 
@@ -31,10 +32,11 @@ struct handshaker_common {
 	struct inbox *const *inboxes; /* of the workers, by number */
 	unsigned share;		      /* threads there are: limits for the whole gateway are divided by it */
 	uint16_t mtu;
-	uint32_t rekey_interval;  /* s */
-	uint32_t session_timeout; /* s */
-	uint32_t suites;	  /* bit n: suite number n may be chosen */
-	bool always_cookie;	  /* demand one as if there were load: for tests */
+	uint32_t rekey_interval;    /* s */
+	uint32_t session_timeout;   /* s */
+	uint32_t suites;	    /* bit n: suite number n may be chosen */
+	struct event_queue *events; /* NULL: nobody listens */
+	bool always_cookie;	    /* demand one as if there were load: for tests */
 };
 
 struct handshaker_params {
@@ -57,6 +59,7 @@ struct handshaker {
 	uint64_t load_until; /* under load until then, monotonic ns */
 	struct rate_limiter sources;
 	struct token_bucket cookies;
+	struct event_source events;
 	struct udp_message *messages;
 	uint8_t *buffers;
 	int epoll_fd;

@@ -3,6 +3,7 @@
 
 #include <sys/resource.h>
 
+#include "core/app/events.h"
 #include "core/app/gateway_control.h"
 #include "core/app/gateway_network.h"
 #include "core/app/gateway_threads.h"
@@ -21,6 +22,7 @@ struct gateway {
 	struct registry registry;
 	struct tunnel tunnel;
 	struct gateway_network network;
+	struct events events;
 	struct gateway_threads threads;
 	struct gateway_running running; /* for the control commands */
 };
@@ -145,9 +147,25 @@ static void refresh(struct tunnel *tunnel)
 	tunnel->pool_size = pool->usable;
 }
 
+static void tell_suppressed(struct gateway *gateway, bool at_once)
+{
+	uint64_t sums[EVENT_KIND_COUNT];
+	for (size_t kind = 0; kind < EVENT_KIND_COUNT; kind++)
+		sums[kind] = gateway_threads_suppressed(&gateway->threads, (enum event_kind)kind);
+	events_write_suppressed(&gateway->events, sums, clock_monotonic(gateway->tunnel.clock), at_once);
+}
+
+static void events_came(void *context)
+{
+	struct gateway *gateway = context;
+	events_write(&gateway->events);
+}
+
 static void every_second(struct tunnel *tunnel)
 {
-	(void)registry_collect(&gateway_of(tunnel)->registry);
+	struct gateway *gateway = gateway_of(tunnel);
+	(void)registry_collect(&gateway->registry);
+	tell_suppressed(gateway, false);
 }
 
 static int open_threads(struct gateway *gateway, struct error *error)
@@ -172,6 +190,7 @@ static int open_threads(struct gateway *gateway, struct error *error)
 		.rekey_interval = config->rekey_interval,
 		.session_timeout = config->session_timeout,
 		.suites = suites,
+		.events = &gateway->events.queue,
 	};
 	uint32_t longest = config->mtu + WIRE_OVERHEAD;
 	struct gateway_threads_params params = {
@@ -200,9 +219,26 @@ static int serve(struct gateway *gateway, struct error *error)
 			tunnel_bound(tunnel, bound), tunnel->device.name, peers_count(&gateway->registry.peers),
 			gateway->registry.pool.usable, plan->workers, plan->readers, plan->handshakers,
 			gateway->cpus.count);
-		result = tunnel_loop(tunnel, NULL, 0, NULL, error);
+		struct tunnel_watch watch = {.fd = gateway->events.queue.waker.fd, .ready = events_came};
+		result = tunnel_loop(tunnel, &watch, 1, gateway, error);
 	}
 	tunnel_stop(tunnel);
+	events_write(&gateway->events);
+	tell_suppressed(gateway, true);
+	return result;
+}
+
+static int open_threads_and_serve(struct gateway *gateway, struct error *error)
+{
+	int result = events_open(&gateway->events, gateway->config->hide_addresses, error);
+	if (result != 0)
+		return result;
+	result = open_threads(gateway, error);
+	if (result == 0) {
+		result = serve(gateway, error);
+		gateway_threads_close(&gateway->threads);
+	}
+	events_close(&gateway->events);
 	return result;
 }
 
@@ -241,11 +277,7 @@ int gateway_run(struct gateway *gateway, struct error *error)
 		return result;
 	result = gateway_network_open(&gateway->network, config, error);
 	if (result == 0) {
-		result = open_threads(gateway, error);
-		if (result == 0) {
-			result = serve(gateway, error);
-			gateway_threads_close(&gateway->threads);
-		}
+		result = open_threads_and_serve(gateway, error);
 		gateway_network_close(&gateway->network);
 	}
 	tunnel_close(&gateway->tunnel);

@@ -61,6 +61,7 @@ static int open_worker(struct gateway_threads *threads, const struct gateway_thr
 	struct tunnel *tunnel = params->tunnel;
 	threads->roles[i] = *params->role;
 	threads->roles[i].share = threads->plan.workers;
+	event_source_init(&threads->roles[i].events, params->common->events, threads->plan.workers);
 	struct worker_params worker = {
 		.index = i,
 		.udp = tunnel->sockets[i],
@@ -288,5 +289,15 @@ uint32_t gateway_threads_active(const struct gateway_threads *threads)
 	uint32_t sum = 0;
 	for (unsigned i = 0; i < threads->plan.workers; i++)
 		sum += atomic_load_explicit(&threads->roles[i].active, memory_order_relaxed);
+	return sum;
+}
+
+uint64_t gateway_threads_suppressed(const struct gateway_threads *threads, enum event_kind kind)
+{
+	uint64_t sum = 0;
+	for (unsigned i = 0; i < threads->plan.workers; i++)
+		sum += atomic_load_explicit(&threads->roles[i].events.suppressed[kind], memory_order_relaxed);
+	for (unsigned i = 0; i < threads->plan.handshakers; i++)
+		sum += atomic_load_explicit(&threads->handshakers[i]->events.suppressed[kind], memory_order_relaxed);
 	return sum;
 }

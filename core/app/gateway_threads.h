@@ -50,3 +50,6 @@ int gateway_threads_end_session(struct gateway_threads *threads, const struct re
 
 /* Sums over the workers. */
 uint32_t gateway_threads_active(const struct gateway_threads *threads);
+
+/* Events of a kind that were left out so far. */
+uint64_t gateway_threads_suppressed(const struct gateway_threads *threads, enum event_kind kind);

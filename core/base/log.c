@@ -24,6 +24,11 @@ void log_set_level(enum log_level level)
 	atomic_store_explicit(&highest, level, memory_order_relaxed);
 }
 
+bool log_is_on(enum log_level level)
+{
+	return level <= atomic_load_explicit(&highest, memory_order_relaxed);
+}
+
 bool log_level_parse(const char *text, enum log_level *level)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
@@ -37,7 +42,7 @@ bool log_level_parse(const char *text, enum log_level *level)
 
 void log_write(enum log_level level, const char *format, ...)
 {
-	if (level > atomic_load_explicit(&highest, memory_order_relaxed))
+	if (!log_is_on(level))
 		return;
 
 	char line[1024];

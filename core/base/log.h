@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The logger: one line per event on standard error, "<level> message", with the syslog prefix "<N>" when standard error
  * goes to the journal (JOURNAL_STREAM is set). The project's only global mutable state. Never called per packet, and
- * never for anything that an unauthenticated sender can cause. */
+ * never for what an unauthenticated sender can cause but through the rates of workers/event.h. */
 #pragma once
 
 #include <stdbool.h>
@@ -12,6 +12,9 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 
 /* Sets the highest level that is printed (default: info). Any thread. */
 void log_set_level(enum log_level level);
+
+/* Whether lines of this level are printed. Any thread. */
+bool log_is_on(enum log_level level);
 
 /* Parses "error", "warning", "info" or "debug"; false when it is none of them. */
 bool log_level_parse(const char *text, enum log_level *level);

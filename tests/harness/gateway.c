@@ -131,6 +131,7 @@ static void start_worker(struct harness *h, unsigned i)
 		.client_to_client = h->options.client_to_client,
 		.share = h->options.workers,
 	};
+	event_source_init(&worker_role(gateway, i)->events, &gateway->events, h->options.workers);
 	gateway->copies[i] = copy_ring_new(COPIES, UDP_MESSAGE_MAX, NULL);
 	must(gateway->copies[i] != NULL, "copies");
 	struct worker_params params = {
@@ -226,7 +227,9 @@ void harness_start_gateway(struct harness *h)
 		.session_timeout = options->session_timeout,
 		.suites = options->suites,
 		.always_cookie = options->always_cookie,
+		.events = &gateway->events,
 	};
+	must(event_queue_init(&gateway->events) == 0, "events");
 	for (unsigned i = 0; i < options->workers; i++)
 		start_worker(h, i);
 	if (options->reader)
@@ -250,6 +253,7 @@ void harness_stop_gateway(struct harness *h, bool orderly)
 	}
 	tun_reader_free(gateway->reader);
 	gateway->reader = NULL;
+	event_queue_deinit(&gateway->events);
 	registry_deinit(&gateway->registry);
 }
 

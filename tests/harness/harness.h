@@ -115,6 +115,7 @@ struct gateway_node {
 	struct copy_ring *copies[HARNESS_WORKERS];
 	struct inbox *inboxes[HARNESS_WORKERS];
 	struct waker *wakers[HARNESS_WORKERS];
+	struct event_queue events; /* what nobody takes is freed at the end */
 	struct handshaker_common common;
 	struct cookie_jar jar;
 	struct reset_secret reset_secret;

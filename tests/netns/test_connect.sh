@@ -74,7 +74,7 @@ mtu=$(figure client interface.mtu)
 check "MTU 1420" test "$mtu" -eq 1420
 check "the client says that it is connected" grep -q 'info: connected: session .* 10.8.0.2 fd00:8::2, MTU 1420' "$dir/client.log"
 check "the gateway says that it is, and from where" \
-	grep -q "info: session .* connected: peer $(public_key client) at 192.0.2.2:" "$dir/gateway.log"
+	wait_for 5 grep -q "info: event=connect session=.* peer=$(public_key client) endpoint=192.0.2.2:" "$dir/gateway.log"
 check "the gateway counts one session" figure_is gateway sessions.active 1
 check "and one address" figure_is gateway pool.used 1
 check_pings "${everybody[@]}"
@@ -92,7 +92,7 @@ gateway_start
 client_start
 mtu=$(figure client interface.mtu)
 check "over IPv6, MTU $mtu: 1500 less 48 of IPv6 and UDP, less 25, or 1420" test "$mtu" -eq 1420
-check "the gateway is reached over IPv6" grep -q 'connected: peer .* at \[2001:db8:1::2\]:' "$dir/gateway.log"
+check "the gateway is reached over IPv6" wait_for 5 grep -q 'event=connect .* endpoint=\[2001:db8:1::2\]:' "$dir/gateway.log"
 check_pings 10.8.0.1 2001:db8:2::2
 check_udp
 check_tcp 3000000 fd00:8::1 198.51.100.2

@@ -41,7 +41,7 @@ pings_start() { # NAME
 }
 
 session_of() { # PEER
-	grep "connected: peer $(public_key "$1") " "$dir/gateway.log" | tail -n 1 | sed 's/.*session \([0-9a-f]*\) .*/\1/'
+	grep "event=connect .* peer=$(public_key "$1") " "$dir/gateway.log" | tail -n 1 | sed 's/.*session=\([0-9a-f]*\) .*/\1/'
 }
 
 lines() { # LOG PATTERN COUNT
@@ -88,7 +88,7 @@ check "a client that was killed is back at once" back_within client 2 "$since"
 check "with one HELLO and one WELCOME" test "$(figure client tx_hello) $(figure client rx_welcome) $(($(figure gateway rx_hello) -
 	hellos)) $(($(figure gateway tx_welcome) - welcomes))" = "1 1 1 1"
 check "with the address from before" lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 3
-check "its old session is replaced" grep -q "info: session $old replaced by a newer session: " "$dir/gateway.log"
+check "its old session is replaced" wait_for 5 grep -q "info: event=disconnect session=$old .* reason=\"replaced by a newer session\"" "$dir/gateway.log"
 check "so that there are two, one of each client" figure_is gateway sessions.active 2
 sleep 1
 check "the TCP connection goes on" stream_paused_less 5
@@ -154,7 +154,7 @@ twin=$(public_key twin)
 watch_twins() { # SECONDS
 	local seen=0 now end=$((SECONDS + $1))
 	while ((SECONDS < end)); do
-		now=$(grep -c "replaced by a newer session: peer $twin " "$dir/gateway.log" || true)
+		now=$(grep -c "event=disconnect .* peer=$twin .* reason=\"replaced by a newer session\"" "$dir/gateway.log" || true)
 		if ((now > seen)); then
 			evictions+=("$EPOCHREALTIME")
 			seen=$now

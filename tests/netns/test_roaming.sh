@@ -29,7 +29,7 @@ gateway_start
 client_start
 other_client_start second second
 check "the gateway sees the clients where the relay put them" \
-	grep -q "connected: peer $(public_key client) at 192.0.2.2:40001" "$dir/gateway.log"
+	wait_for 5 grep -q "event=connect session=.* peer=$(public_key client) endpoint=192.0.2.2:40001 " "$dir/gateway.log"
 
 stream_start 198.51.100.2
 delivered=$(figure second tun_tx_packets)

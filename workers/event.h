@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What an operator wants to know of a gateway's sessions, one line each: who came, went, moved, or was refused.
+ *
+ * Threads raise events; the control thread writes them down (core/app/events.h), so that no thread that moves packets
+ * formats or waits for a log. Each kind has a rate in each thread. What is above it is counted and said in one number,
+ * so nobody fills a disk; most kinds take a client that authenticated itself, EVENT_REFUSED only the gateway's public
+ * key. Never raised for a packet that is just bad. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <urcu/wfcqueue.h>
+
+#include "core/base/waker.h"
+#include "core/session.h"
+#include "crypto/keys.h"
+#include "crypto/rate_limit.h"
+
+/* X(name, text, a second, at once): the rate of the whole gateway. Many connect at once after a restart; for long, one
+ * peer may not come and go faster than a person can read. */
+#define EVENT_KINDS(X)                          \
+	X(CONNECT, "connect", 10, 10000)        \
+	X(DISCONNECT, "disconnect", 10, 10000)  \
+	X(ROAM, "roam", 5, 1000)                \
+	X(REKEY_FAILED, "rekey_failed", 1, 100) \
+	X(REFUSED, "refused", 1, 100)
+
+enum event_kind {
+#define X(name, text, rate, burst) EVENT_##name,
+	EVENT_KINDS(X)
+#undef X
+		EVENT_KIND_COUNT,
+};
+
+const char *event_kind_text(enum event_kind kind);
+
+struct event {
+	struct cds_wfcq_node node;
+	enum event_kind kind;
+	uint32_t session_id; /* 0: none */
+	uint8_t peer[KEY_SIZE];
+	struct sockaddr_in6 endpoint; /* where the client is */
+	struct sockaddr_in6 previous; /* ROAM: where it was */
+	const char *reason;	      /* a constant; NULL: none */
+	/* CONNECT */
+	struct ip_address address4, address6; /* inner ones; family 0: none */
+	uint8_t suite;
+	uint16_t mtu;
+	/* DISCONNECT: since the handshake, ns; inner packets from the client and to it */
+	uint64_t duration, rx_packets, rx_bytes, tx_packets, tx_bytes;
+};
+
+/* From all threads to one. */
+struct event_queue {
+	struct waker waker; /* of the reader, which always is as one that sleeps */
+	struct cds_wfcq_head head;
+	struct cds_wfcq_tail tail CACHE_ALIGNED;
+};
+
+/* A thread's side. */
+struct event_source {
+	struct event_queue *queue; /* NULL: nobody listens */
+	struct token_bucket buckets[EVENT_KIND_COUNT];
+	_Atomic uint64_t suppressed[EVENT_KIND_COUNT]; /* the thread writes, any may read */
+};
+
+/* 0 or a negative errno. */
+int event_queue_init(struct event_queue *queue);
+
+/* After all threads ended; frees what nobody took. */
+void event_queue_deinit(struct event_queue *queue);
+
+/* The oldest event, now the caller's to free, or NULL. The reader, when the waker's descriptor is readable and at the
+ * end; it is woken again for what comes after NULL. */
+struct event *event_take(struct event_queue *queue);
+
+/* `share`: how many threads raise events of these kinds; the rates are divided by it. Before the thread starts. */
+void event_source_init(struct event_source *source, struct event_queue *queue, unsigned share);
+
+/* A new event, zeroed but for its kind, to be filled and posted; NULL when there were too many lately (which is
+ * counted), nobody listens, or memory is short. The source's thread. */
+struct event *event_new(struct event_source *source, enum event_kind kind, uint64_t now);
+
+/* The same about a session, which lives: with its ID, peer, endpoint and addresses. */
+struct event *event_new_of(struct event_source *source, enum event_kind kind, const struct session *session,
+			   uint64_t now);
+
+/* Takes the event over. */
+void event_post(struct event_source *source, struct event *event);
