@@ -4,17 +4,19 @@
 
 #include "core/app/cli.h"
 #include "core/app/client.h"
+#include "core/app/client_check.h"
 #include "core/app/keytool.h"
 #include "core/base/log.h"
 #include "crypto/keys.h"
 
-static const char *const synopses[] = {"run FILE", "genkey | pubkey | genpsk", NULL};
+static const char *const synopses[] = {"run FILE", "check FILE", "genkey | pubkey | genpsk", NULL};
 static const enum config_section sections[] = {CONFIG_SECTION_CLIENT, CONFIG_SECTION_REMOTE};
 static const struct cli_program program = {
 	.name = "shardtun",
 	.summary = "VPN client, and the key tool",
 	.synopses = synopses,
 	.details = "  run FILE           connect as the file says, until SIGTERM or SIGINT\n"
+		   "  check FILE         say whether the file is right, and change nothing\n"
 		   "  genkey             print a new private key\n"
 		   "  pubkey             read a private key, print its public key\n"
 		   "  genpsk             print a new pre-shared key\n"
@@ -53,6 +55,8 @@ int main(int argc, char **argv)
 		return (int)cli_fail(&program, CLI_FAILED, &error);
 	if (keytool_knows(argv[1]))
 		return (int)cli_finish(&program, keytool_run(&program, argc - 1, argv + 1));
+	if (strcmp(argv[1], "check") == 0)
+		return (int)cli_finish(&program, client_check_file(&program, argc - 1, argv + 1));
 	if (strcmp(argv[1], "run") != 0)
 		return (int)cli_usage_error(&program, "unknown command %s", argv[1]);
 	if (argc != 3)

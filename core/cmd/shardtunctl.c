@@ -3,7 +3,7 @@
 #include "core/app/ctl.h"
 #include "core/app/ctl_command.h"
 
-static const char *const synopses[] = {"[--socket PATH] [--json] status | stages",
+static const char *const synopses[] = {"[--socket PATH] [--json] status | stages | identity",
 				       "[--socket PATH] [--json] sessions [--from SLOT] [--count N] [--peer KEY] "
 				       "[--address IP] [--state active|pending]",
 				       "[--socket PATH] [--json] kick ID|KEY",

@@ -158,6 +158,13 @@ check "reload: another address for one" grep -q \
 	"peers: 0 added, 0 removed, 1 changed, 2 as before; 1 sessions ended" <<<"$said"
 check "and options that need a restart" grep -qx "needs a restart: MTU, Workers" <<<"$said"
 check "that one is back soon, with it" wait_for 5 connected gone "addresses 10.8.0.51 "
+sed -i 's/^LogLevel = debug/LogLevel = error/' "$dir/gateway.conf"
+noted=$(grep -c "read again" "$dir/gateway.log")
+ctl reload >/dev/null
+check "LogLevel is followed: no more info" test "$(grep -c "read again" "$dir/gateway.log")" -eq "$noted"
+sed -i '/^LogLevel = error/d' "$dir/gateway.conf"
+ctl reload >/dev/null
+check "and followed back" test "$(grep -c "read again" "$dir/gateway.log")" -eq $((noted + 1))
 
 # --- kick ---
 id=$(sessions_say 's[0]["id"]' --peer "$(public_key new)")
