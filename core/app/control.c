@@ -22,7 +22,9 @@ enum {
 };
 
 struct connection {
-	int fd; /* -1: free */
+	int fd;		 /* -1: free */
+	uint32_t serial; /* of all that were in this place */
+	bool deferred;	 /* the answer comes later */
 	uint64_t deadline;
 	size_t request_length;
 	char *answer; /* NULL while the request is read */
@@ -39,10 +41,11 @@ struct control {
 	int epoll_fd;
 	int listen_fd;
 	int timer_fd;
-	bool listening;	    /* listen_fd is watched */
-	bool ticking;	    /* the timer runs */
-	bool out_of_memory; /* or descriptors: no accept before the next tick */
-	unsigned open;	    /* connections */
+	bool listening;		   /* listen_fd is watched */
+	bool ticking;		   /* the timer runs */
+	struct connection *asking; /* whose handler runs */
+	bool out_of_memory;	   /* or descriptors: no accept before the next tick */
+	unsigned open;		   /* connections */
 	struct connection connections[CONTROL_CONNECTIONS_MAX];
 };
 
@@ -175,10 +178,13 @@ static void connection_run(struct control *control, struct connection *connectio
 {
 	struct error error = {.text = "no memory for the answer"};
 	line[length] = '\0';
+	control->asking = connection;
 	json_t *result = run_line(&control->params, line, length, &error);
+	control->asking = NULL;
 	explicit_bzero(connection->request, sizeof connection->request); /* there may have been a key */
-	connection_answer(control, connection,
-			  result != NULL ? format_answer(true, "result", result) : format_error(&error));
+	if (!connection->deferred)
+		connection_answer(control, connection,
+				  result != NULL ? format_answer(true, "result", result) : format_error(&error));
 }
 
 static void connection_read(struct control *control, struct connection *connection)
@@ -200,6 +206,17 @@ static void connection_read(struct control *control, struct connection *connecti
 		connection_refuse(control, connection, "the request does not end with a newline");
 	else if (connection->request_length == sizeof connection->request)
 		connection_refuse(control, connection, "the request is too long");
+}
+
+struct control_ticket control_defer(struct control *control)
+{
+	struct connection *connection = control->asking;
+	/* Whether the client hangs up is all that is still of interest. */
+	struct epoll_event event = {.events = 0, .data.ptr = connection};
+	epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, connection->fd, &event);
+	connection->deferred = true;
+	connection->deadline = UINT64_MAX;
+	return (struct control_ticket){(uint32_t)(connection - control->connections), connection->serial};
 }
 
 static void control_expire(struct control *control)
@@ -242,6 +259,8 @@ static void control_accept(struct control *control)
 			return;
 		}
 		connection->fd = fd;
+		connection->serial++;
+		connection->deferred = false;
 		connection->request_length = 0;
 		connection->deadline = clock_monotonic(control->params.clock) + CONTROL_TIME_LIMIT;
 		control->open++;
@@ -267,6 +286,20 @@ static void control_rearm(struct control *control)
 	}
 }
 
+void control_answer(struct control *control, struct control_ticket ticket, json_t *result, struct error *error)
+{
+	struct connection *connection = &control->connections[ticket.index];
+	if (connection->fd < 0 || connection->serial != ticket.serial) {
+		json_decref(result);
+		return;
+	}
+	connection->deferred = false;
+	connection->deadline = clock_monotonic(control->params.clock) + CONTROL_TIME_LIMIT;
+	connection_answer(control, connection,
+			  result != NULL ? format_answer(true, "result", result) : format_error(error));
+	control_rearm(control);
+}
+
 int control_fd(const struct control *control)
 {
 	return control->epoll_fd;
@@ -288,6 +321,8 @@ void control_poll(struct control *control)
 			accepting = true;
 		} else if (connection->answer != NULL) {
 			connection_write(control, connection);
+		} else if (connection->deferred) {
+			connection_close(control, connection);
 		} else {
 			connection_read(control, connection);
 		}

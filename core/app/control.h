@@ -14,8 +14,9 @@
  * decided by the file's mode (0660) alone.
  *
  * All of it happens on the caller's thread, in control_poll(), and never blocks: connections, requests and their time
- * are bounded. A client that says nothing is told so and dropped after CONTROL_TIME_LIMIT; while
- * CONTROL_CONNECTIONS_MAX are open the next ones wait in the listen queue. */
+ * are bounded. A command that takes longer says so, and its answer follows when it is there. A client that says nothing
+ * is told so and dropped after CONTROL_TIME_LIMIT; while CONTROL_CONNECTIONS_MAX are open the next ones wait in the
+ * listen queue. */
 #pragma once
 
 #include <jansson.h>
@@ -36,6 +37,11 @@ struct control_command {
 	/* Returns the result, which the control socket owns from there, or NULL with `error` set. `arguments` are what
 	 * follows the command, alive during the call. Must not block. The caller's thread. */
 	json_t *(*handler)(void *context, char *const *arguments, size_t count, struct error *error);
+};
+
+/* Whom an answer is for that comes later. */
+struct control_ticket {
+	uint32_t index, serial;
 };
 
 /* Borrowed until control_free(). */
@@ -60,6 +66,13 @@ void control_free(struct control *control);
 /* One descriptor to poll for reading; call control_poll() when it is readable. It also becomes readable when a time
  * limit may have passed. */
 int control_fd(const struct control *control);
+
+/* From within a handler: its answer comes later, by control_answer(), and what it returns does not count. */
+struct control_ticket control_defer(struct control *control);
+
+/* Answers with `result`, which is the control socket's from there, or with `error` if that is NULL. A client that went
+ * away meanwhile is no error. The caller's thread, outside control_poll(). */
+void control_answer(struct control *control, struct control_ticket ticket, json_t *result, struct error *error);
 
 /* Accepts, reads, runs handlers, writes: a bounded amount of each, then returns. */
 void control_poll(struct control *control);

@@ -9,8 +9,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { TIME_LIMIT_SECONDS = 10 /* twice what a daemon gives those before us in its queue */ };
-
 int ctl_find_socket(const char *directory, char path[CTL_PATH_MAX], struct error *error)
 {
 	char pattern[CTL_PATH_MAX];
@@ -51,7 +49,7 @@ bool ctl_line_add(struct ctl_line *line, const char *word)
 	return *word != '\0' && line->length < sizeof line->text - 1; /* and the newline */
 }
 
-static int connect_to(const char *path, struct error *error)
+static int connect_to(const char *path, unsigned seconds, struct error *error)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	size_t length = strlen(path);
@@ -62,7 +60,7 @@ static int connect_to(const char *path, struct error *error)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_set(error, -errno, "%s: %s", path, strerror(errno));
-	struct timeval limit = {.tv_sec = TIME_LIMIT_SECONDS};
+	struct timeval limit = {.tv_sec = (time_t)seconds};
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0 &&
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
 	    connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
@@ -108,11 +106,16 @@ static int explain_silence(const char *path, const struct reader *reader, struct
 
 int ctl_request(const char *path, const char *request, json_t **result, struct error *error)
 {
+	return ctl_request_for(path, request, CTL_PATIENCE, result, error);
+}
+
+int ctl_request_for(const char *path, const char *request, unsigned seconds, json_t **result, struct error *error)
+{
 	char *line;
 	int length = asprintf(&line, "%s\n", request);
 	if (length < 0)
 		return error_set(error, -ENOMEM, "no memory for the request");
-	int fd = connect_to(path, error);
+	int fd = connect_to(path, seconds, error);
 	if (fd < 0) {
 		explicit_bzero(line, (size_t)length);
 		free(line);

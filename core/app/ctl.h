@@ -26,8 +26,16 @@ struct ctl_line {
 /* Adds a word of printable ASCII without spaces. False: it is none, or the request is full. */
 bool ctl_line_add(struct ctl_line *line, const char *word);
 
-/* Sends one request line (without its newline) and waits for the answer, 10 s at most. On 0 the caller owns *result.
- * -EREMOTEIO: the daemon said no, in its own words; anything else: it could not be asked. Blocks. */
+enum {
+	CTL_PATIENCE = 10,	   /* seconds: twice what a daemon gives those before us in its queue */
+	CTL_PATIENCE_RELOAD = 600, /* a million peers on a slow disk */
+};
+
+/* Sends one request line (without its newline) and waits for the answer, `seconds` at most. On 0 the caller owns
+ * *result. -EREMOTEIO: the daemon said no, in its own words; anything else: it could not be asked. Blocks. */
+int ctl_request_for(const char *path, const char *request, unsigned seconds, json_t **result, struct error *error);
+
+/* The same, with CTL_PATIENCE. */
 int ctl_request(const char *path, const char *request, json_t **result, struct error *error);
 
 /* Which sessions ctl_print_sessions() shows. */

@@ -119,8 +119,9 @@ static enum cli_status run_plain(const struct cli_program *program, const struct
 		fits = fits && ctl_line_add(&request, words[i]);
 	if (!fits || !add_options(&request, options, 0))
 		return ctl_refuse_words(program);
+	unsigned patience = command->print == ctl_print_reload ? CTL_PATIENCE_RELOAD : CTL_PATIENCE;
 	const char *path = ctl_socket(options, found, &error);
-	if (path == NULL || ctl_request(path, request.text, &result, &error) != 0)
+	if (path == NULL || ctl_request_for(path, request.text, patience, &result, &error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	if (options->json) {
 		ctl_print_json(stdout, result);

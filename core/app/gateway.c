@@ -8,6 +8,7 @@
 #include "core/app/gateway_network.h"
 #include "core/app/gateway_threads.h"
 #include "core/app/identity.h"
+#include "core/app/reloader.h"
 #include "core/app/tunnel.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
@@ -204,10 +205,19 @@ static int open_threads(struct gateway *gateway, struct error *error)
 	return gateway_threads_open(&gateway->threads, &params, error);
 }
 
+static void reloaded(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_control_reloaded(&gateway->tunnel);
+}
+
 static int serve(struct gateway *gateway, struct error *error)
 {
 	struct tunnel *tunnel = &gateway->tunnel;
 	const struct cpu_plan *plan = &gateway->threads.plan;
+	gateway->running.reloader = reloader_new(&gateway->running, error);
+	if (gateway->running.reloader == NULL)
+		return -EAGAIN;
 	int result = gateway_threads_start(&gateway->threads, tunnel, error);
 	if (result == 0 && plan->control_cpu != CPU_FLOATS)
 		(void)cpu_pin(plan->control_cpu);
@@ -219,10 +229,12 @@ static int serve(struct gateway *gateway, struct error *error)
 			tunnel_bound(tunnel, bound), tunnel->device.name, peers_count(&gateway->registry.peers),
 			gateway->registry.pool.usable, plan->workers, plan->readers, plan->handshakers,
 			gateway->cpus.count);
-		struct tunnel_watch watch = {.fd = gateway->events.queue.waker.fd, .ready = events_came};
-		result = tunnel_loop(tunnel, &watch, 1, gateway, error);
+		const struct tunnel_watch watches[] = {{gateway->events.queue.waker.fd, events_came},
+						       {reloader_fd(gateway->running.reloader), reloaded}};
+		result = tunnel_loop(tunnel, watches, ARRAY_SIZE(watches), gateway, error);
 	}
 	tunnel_stop(tunnel);
+	reloader_free(gateway->running.reloader);
 	events_write(&gateway->events);
 	tell_suppressed(gateway, true);
 	return result;

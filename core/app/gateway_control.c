@@ -8,6 +8,7 @@
 #include "core/app/control_words.h"
 #include "core/app/gateway_control_peer.h"
 #include "core/app/gateway_sessions.h"
+#include "core/app/reloader.h"
 #include "core/base/log.h"
 
 static struct gateway_running *running_of(const struct tunnel *tunnel)
@@ -119,41 +120,54 @@ static void log_reload(const struct gateway_running *running, const struct gatew
 		log_warning("%s needs a restart: %s", running->config->file, list);
 }
 
-static int reload(struct gateway_running *running, struct gateway_reload_result *result, struct error *error)
-{
-	int code = gateway_reload(running, result, error);
-	if (code == 0)
-		log_reload(running, result);
-	else
-		log_error("not read again: %s", error->text);
-	return code;
-}
-
 void gateway_control_reload(struct tunnel *tunnel)
 {
-	struct gateway_reload_result result;
-	struct error error;
-	(void)reload(running_of(tunnel), &result, &error);
+	reloader_ask(running_of(tunnel)->reloader, NULL);
 }
 
 static json_t *handle_reload(void *context, char *const *words, size_t count, struct error *error)
 {
-	struct gateway_reload_result result;
+	struct tunnel *tunnel = context;
 	if (count != 0) {
 		error_set(error, -EINVAL, "%.64s: unexpected here", words[0]);
 		return NULL;
 	}
-	if (reload(running_of(context), &result, error) != 0)
-		return NULL;
-	const struct gateway_peers_change *peers = &result.peers;
+	struct control_ticket ticket = control_defer(tunnel->control);
+	reloader_ask(running_of(tunnel)->reloader, &ticket);
+	return NULL;
+}
+
+json_t *gateway_control_reload_answer(const struct gateway_reload_result *result, struct error *error)
+{
+	const struct gateway_peers_change *peers = &result->peers;
 	json_t *restart = json_array();
-	for (size_t i = 0; i < result.restart_count; i++)
-		json_array_append_new(restart, json_string(result.restart[i]));
+	for (size_t i = 0; i < result->restart_count; i++)
+		json_array_append_new(restart, json_string(result->restart[i]));
 	return words_no_memory_unless(json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "added", (json_int_t)peers->added,
 						"removed", (json_int_t)peers->removed, "changed",
 						(json_int_t)peers->changed, "unchanged", (json_int_t)peers->unchanged,
 						"sessions_ended", (json_int_t)peers->ended, "needs_restart", restart),
 				      error);
+}
+
+void gateway_control_reloaded(struct tunnel *tunnel)
+{
+	const struct gateway_running *running = running_of(tunnel);
+	struct gateway_reload_result result;
+	struct reloader_waiting waiting;
+	struct error error;
+	int code;
+	if (!reloader_apply(running->reloader, &code, &result, &waiting, &error))
+		return;
+	if (code == 0)
+		log_reload(running, &result);
+	else
+		log_error("not read again: %s", error.text);
+	for (size_t i = 0; i < waiting.count; i++) {
+		struct error copy = error;
+		json_t *answer = code == 0 ? gateway_control_reload_answer(&result, &copy) : NULL;
+		control_answer(tunnel->control, waiting.tickets[i], answer, &copy);
+	}
 }
 
 const struct control_command gateway_commands[GATEWAY_COMMANDS] = {

@@ -9,5 +9,11 @@
 enum { GATEWAY_COMMANDS = 5 };
 extern const struct control_command gateway_commands[GATEWAY_COMMANDS];
 
-/* SIGHUP: reads the configuration again; what comes of it is logged. */
+/* SIGHUP: has the configuration read again; what comes of it is logged. */
 void gateway_control_reload(struct tunnel *tunnel);
+
+/* The reloader's descriptor is readable: follows what was read, and answers those who asked. */
+void gateway_control_reloaded(struct tunnel *tunnel);
+
+/* That answer. */
+json_t *gateway_control_reload_answer(const struct gateway_reload_result *result, struct error *error);

@@ -7,7 +7,7 @@
 
 #include "config/value.h"
 #include "core/app/control_words.h"
-#include "core/app/gateway_reload.h"
+#include "core/app/reloader.h"
 #include "core/app/tunnel.h"
 #include "core/base/log.h"
 
@@ -137,6 +137,10 @@ json_t *gateway_control_peer(void *context, char *const *words, size_t count, st
 	bool add = count >= 2 && strcmp(words[0], "add") == 0;
 	if (!add && !(count >= 2 && strcmp(words[0], "del") == 0)) {
 		error_set(error, -EINVAL, "peer wants add or del, and the peer's public key");
+		return NULL;
+	}
+	if (reloader_busy(running->reloader)) {
+		error_set(error, -EBUSY, "the configuration is being read again; ask once more in a moment");
 		return NULL;
 	}
 	int result = add ? add_peer(running, words + 1, count - 1, error)

@@ -2,8 +2,11 @@
 #include "core/app/gateway_peers.h"
 
 #include <sodium.h>
+#include <stdlib.h>
 
 #include "core/app/identity.h"
+
+enum { PEERS_BETWEEN_QUIET = 1024 };
 
 /* --- from the configuration -----------------------------------------------------------------------------------------
  */
@@ -61,8 +64,11 @@ static int load_peer(struct registry *registry, const struct config_peer *from, 
 int gateway_peers_load(struct registry *registry, const struct gateway_config *config, struct error *error)
 {
 	int result = 0;
-	for (size_t i = 0; result == 0 && i < config->peer_count; i++)
+	for (size_t i = 0; result == 0 && i < config->peer_count; i++) {
 		result = load_peer(registry, &config->peers[i], error);
+		if (i % PEERS_BETWEEN_QUIET == 0)
+			rcu_quiescent(); /* a million take a second */
+	}
 	return result;
 }
 
@@ -99,14 +105,6 @@ bool gateway_peers_remove(struct registry *registry, const uint8_t public_key[KE
 /* --- all of them ----------------------------------------------------------------------------------------------------
  */
 
-struct difference {
-	struct registry *registry, *wanted;
-	const struct session_ender *ender;
-	struct gateway_peers_change *change;
-	struct error *error;
-	int result;
-};
-
 static bool same_networks(const struct peer *a, const struct peer *b)
 {
 	if (a->network_count != b->network_count)
@@ -125,60 +123,139 @@ static bool same_peer(const struct peer *a, const struct peer *b)
 	       same_networks(a, b);
 }
 
-/* One that changed comes back soon: its client has to hear about the new address. */
-static void remove_unless_wanted(struct peer *peer, void *context)
+static bool same_name(const struct peer *a, const struct peer *b)
 {
-	struct difference *difference = context;
-	struct gateway_peers_change *change = difference->change;
-	const struct peer *wanted = peers_find(&difference->wanted->peers, peer->public_key);
-	if (wanted != NULL && same_peer(peer, wanted)) {
-		change->unchanged++;
-		if (difference->result == 0 && registry_rename_peer(difference->registry, peer, peer_name(wanted)) != 0)
-			difference->result = error_set(difference->error, -ENOMEM, "peer: out of memory");
-		return;
-	}
-	if (wanted != NULL)
-		change->changed++;
-	else
-		change->removed++;
-	(void)gateway_peers_remove(difference->registry, peer->public_key,
-				   wanted != NULL ? WIRE_BYE_RESTARTING : WIRE_BYE_REMOVED, difference->ender,
-				   &change->ended);
+	const char *one = peer_name(a), *other = peer_name(b);
+	return one == NULL || other == NULL ? one == other : strcmp(one, other) == 0;
 }
 
-static void add_unless_there(struct peer *wanted, void *context)
+static bool list_add(struct gateway_peer_list *list, const struct peer *peer)
 {
-	struct difference *difference = context;
-	if (difference->result != 0 || peers_find(&difference->registry->peers, wanted->public_key) != NULL)
-		return;
-	struct registry_peer peer = {.public_key = wanted->public_key,
-				     .preshared_key = wanted->preshared_key,
-				     .name = peer_name(wanted),
-				     .networks = wanted->networks,
-				     .network_count = wanted->network_count};
-	if (wanted->fixed_index != POOL_NONE) {
+	size_t count = list->count;
+	if ((count & (count - 1)) == 0) {
+		void *items = reallocarray(list->items, count == 0 ? 1 : 2 * count, sizeof *list->items);
+		if (items == NULL)
+			return false;
+		list->items = items;
+	}
+	list->items[list->count++] = peer;
+	return true;
+}
+
+struct comparison {
+	const struct registry *registry, *wanted;
+	struct gateway_peers_difference *difference;
+	bool out_of_memory;
+};
+
+static void compare_present(struct peer *peer, void *context)
+{
+	struct comparison *comparison = context;
+	struct gateway_peers_difference *difference = comparison->difference;
+	const struct peer *wanted = peers_find(&comparison->wanted->peers, peer->public_key);
+	bool listed = true;
+	if (wanted == NULL)
+		listed = list_add(&difference->removed, peer);
+	else if (!same_peer(peer, wanted))
+		listed = list_add(&difference->changed, wanted);
+	else if (!same_name(peer, wanted))
+		listed = list_add(&difference->renamed, wanted);
+	comparison->out_of_memory |= !listed;
+}
+
+static void compare_wanted(struct peer *wanted, void *context)
+{
+	struct comparison *comparison = context;
+	if (peers_find(&comparison->registry->peers, wanted->public_key) == NULL)
+		comparison->out_of_memory |= !list_add(&comparison->difference->added, wanted);
+}
+
+int gateway_peers_compare(struct registry *registry, struct registry *wanted,
+			  struct gateway_peers_difference *difference, struct error *error)
+{
+	*difference = (struct gateway_peers_difference){0};
+	struct comparison comparison = {.registry = registry, .wanted = wanted, .difference = difference};
+	peers_for_each(&registry->peers, compare_present, &comparison);
+	peers_for_each(&wanted->peers, compare_wanted, &comparison);
+	difference->unchanged = peers_count(&registry->peers) - difference->removed.count - difference->changed.count;
+	if (!comparison.out_of_memory)
+		return 0;
+	gateway_peers_difference_free(difference);
+	return error_set(error, -ENOMEM, "peers: out of memory");
+}
+
+void gateway_peers_difference_free(struct gateway_peers_difference *difference)
+{
+	free(difference->removed.items);
+	free(difference->changed.items);
+	free(difference->added.items);
+	free(difference->renamed.items);
+	*difference = (struct gateway_peers_difference){0};
+}
+
+static size_t remove_all(struct registry *registry, const struct gateway_peer_list *list, enum wire_bye_reason reason,
+			 const struct session_ender *ender)
+{
+	size_t ended = 0;
+	for (size_t i = 0; i < list->count; i++)
+		(void)gateway_peers_remove(registry, list->items[i]->public_key, reason, ender, &ended);
+	return ended;
+}
+
+static int add_wanted(struct registry *registry, const struct registry *wanted, const struct peer *from,
+		      const struct session_ender *ender, struct error *error)
+{
+	struct registry_peer peer = {.public_key = from->public_key,
+				     .preshared_key = from->preshared_key,
+				     .name = peer_name(from),
+				     .networks = from->networks,
+				     .network_count = from->network_count};
+	if (from->fixed_index != POOL_NONE) {
 		struct ip_prefix address4, address6;
-		pool_addresses(&difference->wanted->pool, wanted->fixed_index, &address4, &address6);
+		pool_addresses(&wanted->pool, from->fixed_index, &address4, &address6);
 		peer.address = address4.address.family != 0 ? address4.address : address6.address;
 	}
-	difference->result = gateway_peers_add(difference->registry, &peer, difference->ender, difference->error);
-	difference->change->added++;
+	return gateway_peers_add(registry, &peer, ender, error);
 }
 
-/* The control thread alone adds and removes peers, so it may go through them without the mutex. First all go and then
- * all come: one may get the address of another. */
-int gateway_peers_follow(struct registry *registry, struct registry *wanted, const struct session_ender *ender,
+static int add_all(struct registry *registry, const struct registry *wanted, const struct gateway_peer_list *list,
+		   const struct session_ender *ender, struct error *error)
+{
+	int result = 0;
+	for (size_t i = 0; i < list->count && result == 0; i++)
+		result = add_wanted(registry, wanted, list->items[i], ender, error);
+	return result;
+}
+
+static int rename_all(struct registry *registry, const struct gateway_peer_list *list, struct error *error)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct peer *peer = peers_find(&registry->peers, list->items[i]->public_key);
+		if (peer != NULL && registry_rename_peer(registry, peer, peer_name(list->items[i])) != 0)
+			return error_set(error, -ENOMEM, "peer: out of memory");
+	}
+	return 0;
+}
+
+/* First all go and then all come: one may get the address of another. One that changed comes back soon: its client has
+ * to hear about the new address. */
+int gateway_peers_follow(struct registry *registry, const struct registry *wanted,
+			 const struct gateway_peers_difference *difference, const struct session_ender *ender,
 			 struct gateway_peers_change *change, struct error *error)
 {
-	*change = (struct gateway_peers_change){0};
-	struct difference difference = {
-		.registry = registry, .wanted = wanted, .ender = ender, .change = change, .error = error};
-	peers_for_each(&registry->peers, remove_unless_wanted, &difference);
-	peers_for_each(&wanted->peers, add_unless_there, &difference);
-	if (difference.result != 0)
-		return error_prefix(error, difference.result,
-				    "%zu peers are removed, but not all could be added; reload again: ",
-				    change->removed + change->changed);
-	change->added -= change->changed;
-	return 0;
+	*change = (struct gateway_peers_change){.added = difference->added.count,
+						.removed = difference->removed.count,
+						.changed = difference->changed.count,
+						.unchanged = difference->unchanged};
+	change->ended = remove_all(registry, &difference->removed, WIRE_BYE_REMOVED, ender) +
+			remove_all(registry, &difference->changed, WIRE_BYE_RESTARTING, ender);
+	int result = add_all(registry, wanted, &difference->changed, ender, error);
+	if (result == 0)
+		result = add_all(registry, wanted, &difference->added, ender, error);
+	if (result == 0)
+		result = rename_all(registry, &difference->renamed, error);
+	if (result != 0)
+		error_prefix(error, result, "%zu peers are removed, but not all could be added; reload again: ",
+			     change->removed + change->changed);
+	return result;
 }

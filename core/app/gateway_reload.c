@@ -84,7 +84,7 @@ static void compare(const struct gateway_config *running, const struct gateway_c
 	other.common.private_key_file = running->common.private_key_file;
 	other.common.private_key = running->common.private_key;
 	if (key_changed)
-		need_restart(result, config->common.private_key != NULL ? "PrivateKey" : "PrivateKeyFile");
+		need_restart(result, config->common.private_key_file != NULL ? "PrivateKeyFile" : "PrivateKey");
 	const struct gateway_config *file = &other;
 #define COMPARE(name, type, low, high, member, standard, form, help) \
 	if (DIFFERS(&running->member, &file->member))                \
@@ -104,52 +104,70 @@ static int compare_key(const struct gateway_running *running, const struct gatew
 	return 0;
 }
 
-/* --- peers ----------------------------------------------------------------------------------------------------------
+/* --- in two steps ----------------------------------------------------------------------------------------------------
  */
 
 /* A registry of the file's peers and the running gateway's addresses: what can be built there can be built here. */
-static int follow_peers(const struct gateway_running *running, const struct gateway_config *config,
-			struct gateway_peers_change *change, struct error *error)
+static int build_wanted(const struct gateway_running *running, struct gateway_reload *reload, struct error *error)
 {
 	const struct config_prefixes *addresses = &running->config->addresses;
-	struct registry wanted;
 	struct registry_params made = {.addresses = addresses->items,
 				       .address_count = addresses->count,
 				       .max_sessions = 1,
 				       .workers = 1,
-				       .expected_peers = config->peer_count};
-	int result = registry_init(&wanted, &made, error);
+				       .expected_peers = reload->config->peer_count};
+	int result = registry_init(&reload->wanted, &made, error);
 	if (result != 0)
 		return result;
-	result = gateway_peers_load(&wanted, config, error);
-	if (result == 0)
-		result = gateway_peers_follow(running->registry, &wanted, &running->ender, change, error);
-	registry_deinit(&wanted);
-	return result;
+	reload->has_wanted = true;
+	result = gateway_peers_load(&reload->wanted, reload->config, error);
+	config_forget_keys(reload->config);
+	return result == 0 ? gateway_peers_compare(running->registry, &reload->wanted, &reload->difference, error)
+			   : result;
 }
 
-int gateway_reload(struct gateway_running *running, struct gateway_reload_result *result, struct error *error)
+static int read_all(const struct gateway_running *running, struct gateway_reload *reload, struct error *error)
 {
-	struct gateway_config *config;
-	bool key_changed = false;
-	*result = (struct gateway_reload_result){0};
 	rcu_offline(); /* reading takes its time */
-	int code = config_load_gateway(running->config->file, &config, error);
+	int code = config_load_gateway(running->config->file, &reload->config, error);
 	rcu_online();
 	if (code != 0)
 		return code;
-	code = compare_key(running, config, &key_changed, error);
-	if (code == 0) {
-		compare(running->config, config, key_changed, result);
-		code = follow_peers(running, config, &result->peers, error);
+	code = compare_key(running, reload->config, &reload->key_changed, error);
+	return code == 0 ? build_wanted(running, reload, error) : code;
+}
+
+void gateway_reload_read(const struct gateway_running *running, struct gateway_reload *reload)
+{
+	*reload = (struct gateway_reload){0};
+	reload->code = read_all(running, reload, &reload->error);
+}
+
+int gateway_reload_apply(struct gateway_running *running, struct gateway_reload *reload,
+			 struct gateway_reload_result *result, struct error *error)
+{
+	*result = (struct gateway_reload_result){0};
+	if (reload->code != 0) {
+		*error = reload->error;
+		return reload->code;
 	}
-	if (code != 0) {
-		config_free_gateway(config);
+	compare(running->config, reload->config, reload->key_changed, result);
+	int code = gateway_peers_follow(running->registry, &reload->wanted, &reload->difference, &running->ender,
+					&result->peers, error);
+	if (code != 0)
 		return code;
-	}
-	log_set_level(config->common.log_level);
-	config_forget_keys(config);
+	log_set_level(reload->config->common.log_level);
 	config_free_gateway(running->reread);
-	running->reread = config;
+	running->reread = reload->config;
+	reload->config = NULL;
 	return 0;
+}
+
+void gateway_reload_free(struct gateway_reload *reload)
+{
+	gateway_peers_difference_free(&reload->difference);
+	if (reload->has_wanted)
+		registry_deinit(&reload->wanted);
+	config_free_gateway(reload->config);
+	*reload = (struct gateway_reload){0};
 }

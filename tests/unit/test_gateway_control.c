@@ -95,6 +95,7 @@ static void stop(void)
 	registry_deinit(&registry);
 	rcu_leave();
 	secret_free((void *)running.identity);
+	config_free_gateway(running.reread);
 	config_free_gateway(config);
 	unlink(conf);
 	unlink(private_key);
@@ -129,8 +130,21 @@ static void disconnect(struct session *session)
 	registry_collect(&registry);
 }
 
+/* What the reloader's thread and the control thread do, one after the other. */
+static json_t *reload_now(struct error *error)
+{
+	struct gateway_reload reload;
+	struct gateway_reload_result result;
+	gateway_reload_read(&running, &reload);
+	int code = gateway_reload_apply(&running, &reload, &result, error);
+	gateway_reload_free(&reload);
+	return code == 0 ? gateway_control_reload_answer(&result, error) : NULL;
+}
+
 static json_t *command(const char *line, struct error *error)
 {
+	if (strcmp(line, "reload") == 0)
+		return reload_now(error);
 	char copy[1024], *words[16], *rest = NULL;
 	size_t count = 0;
 	snprintf(copy, sizeof copy, "%s", line);
