@@ -12,6 +12,8 @@ static void print_help(const struct cli_program *program)
 		printf("%s %s %s\n", i == 0 ? "\nUsage:" : "      ", program->name, program->synopses[i]);
 	if (program->details != NULL)
 		printf("\n%s", program->details);
+	if (program->print_options != NULL)
+		program->print_options(stdout);
 	printf("\n  -h, --help      this text\n  -V, --version   name and version\n");
 	printf("\nExit status: %d all well, %d failure while running, %d wrong command line, %d wrong configuration.\n",
 	       CLI_OK, CLI_FAILED, CLI_USAGE, CLI_CONFIG);

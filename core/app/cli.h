@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "config/config.h"
 #include "core/base/error.h"
@@ -18,9 +19,10 @@ enum cli_status {
 /* What --help says; constant data of each main. */
 struct cli_program {
 	const char *name;
-	const char *summary;	     /* one line */
-	const char *const *synopses; /* each without the program's name, NULL at the end */
-	const char *details;	     /* lines of text with their line ends, or NULL */
+	const char *summary;		  /* one line */
+	const char *const *synopses;	  /* each without the program's name, NULL at the end */
+	const char *details;		  /* lines of text with their line ends, or NULL */
+	void (*print_options)(FILE *out); /* what follows the details, or NULL */
 	/* Sections of the configuration file whose options follow. */
 	const enum config_section *sections;
 	size_t section_count;
