@@ -28,16 +28,17 @@ enum gun_phase {
 };
 
 /* X(name): what a thread counts. */
-#define GUN_COUNTERS(X)                                                                          \
-	X(up)	      /* sessions that came up since the order */                                \
-	X(hellos)     /* sent */                                                                 \
-	X(cookies)    /* taken */                                                                \
-	X(welcomes)   /* taken */                                                                \
-	X(sealed)     /* DATA of the order, sent but for those refused */                        \
-	X(refused)    /* by the socket */                                                        \
-	X(answers)    /* of the order's run */                                                   \
-	X(bytes)      /* of inner packets: of `sealed`, or with --direction down of `answers` */ \
-	X(ended)      /* sessions that the gateway ended, or does not know any more */           \
+#define GUN_COUNTERS(X)                                                                \
+	X(up)	      /* sessions that came up since the order */                      \
+	X(hellos)     /* sent */                                                       \
+	X(cookies)    /* taken */                                                      \
+	X(welcomes)   /* taken */                                                      \
+	X(sealed)     /* DATA of the order, sent but for those refused */              \
+	X(refused)    /* by the socket */                                              \
+	X(answers)    /* of the order's run */                                         \
+	X(sent_bytes) /* of inner packets: of `sealed` */                              \
+	X(bytes)      /* of inner packets: of `answers` */                             \
+	X(ended)      /* sessions that the gateway ended, or does not know any more */ \
 	X(unexpected) /* datagrams that were nothing of ours: late, forged or repeated */
 
 enum gun_counter {
@@ -127,7 +128,7 @@ struct gun {
 	/* What the first thread asks the reflector, and is told. */
 	_Atomic uint32_t question;
 	_Atomic uint32_t told; /* number of the question that was answered last; written after the rest */
-	_Atomic uint64_t told_packets, told_overflows;
+	_Atomic uint64_t told_packets, told_bytes, told_overflows;
 
 	/* What the first WELCOME said. */
 	_Atomic uint32_t mtu, suite;

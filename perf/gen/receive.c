@@ -20,6 +20,7 @@ static void take_told(struct gun_thread *thread, const struct gun_packet_stamp *
 {
 	struct gun *gun = thread->gun;
 	atomic_store_explicit(&gun->told_packets, load_be64(payload + PACKET_STAMP_SIZE), memory_order_relaxed);
+	atomic_store_explicit(&gun->told_bytes, load_be64(payload + PACKET_STAMP_SIZE + 8), memory_order_relaxed);
 	atomic_store_explicit(&gun->told_overflows, load_be64(payload + PACKET_STAMP_SIZE + 16), memory_order_relaxed);
 	atomic_store_explicit(&gun->told, stamp->session, memory_order_release);
 }
@@ -38,8 +39,7 @@ static void take_data(struct gun_thread *thread, uint8_t *packet, uint32_t lengt
 	} else if (stamp.kind == PACKET_ANSWER && stamp.run == thread->order.run) {
 		histogram_record(&thread->latency, thread->now > stamp.time ? thread->now - stamp.time : 0);
 		gun_count(thread, answers, 1);
-		if (thread->gun->options->direction == GUN_DOWN)
-			gun_count(thread, bytes, length);
+		gun_count(thread, bytes, length);
 	} else {
 		gun_count(thread, unexpected, 1);
 	}

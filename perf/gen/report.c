@@ -106,16 +106,16 @@ void report_round(json_t *report, const struct gun_round *round)
 void report_step(json_t *report, const struct gun_step *step)
 {
 	json_t *object = json_pack(
-		"{s:f, s:f, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:f, s:s, s:o, s:o}", "rate",
+		"{s:f, s:f, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:I, s:I, s:s, s:o, s:o}", "rate",
 		step->rate, "seconds", step->seconds, "offered", (json_int_t)step->offered, "sent",
 		(json_int_t)step->sent, "refused", (json_int_t)step->refused, "received",
 		step->known ? json_integer((json_int_t)step->received) : json_null(), "lost",
 		step->known ? json_integer((json_int_t)step->lost) : json_null(), "loss",
 		step->known ? json_real(gun_step_loss(step)) : json_null(), "arrived", (json_int_t)step->arrived,
-		"reflector_lost", (json_int_t)step->reflector_lost, "bytes", (json_int_t)step->bytes, "sessions_ended",
-		(json_int_t)step->ended, "unexpected", (json_int_t)step->unexpected, "bits_per_second",
-		per_second(step->bytes, step->seconds) * 8, "limit", limit_names[step->limit], "latency_ns",
-		latency(&step->latency), "samples", step->samples);
+		"reflector_lost", (json_int_t)step->reflector_lost, "sent_bytes", (json_int_t)step->sent_bytes,
+		"received_bytes", step->known ? json_integer((json_int_t)step->received_bytes) : json_null(),
+		"sessions_ended", (json_int_t)step->ended, "unexpected", (json_int_t)step->unexpected, "limit",
+		limit_names[step->limit], "latency_ns", latency(&step->latency), "samples", step->samples);
 	(void)json_array_append_new(json_object_get(report, "steps"), object);
 }
 
@@ -156,16 +156,18 @@ void report_print_round(FILE *out, const struct gun_options *options, const stru
 
 void report_print_step(FILE *out, const struct gun_options *options, const struct gun_step *step)
 {
-	fprintf(out, "%s: %.0f packets a second", gun_direction_names[options->direction],
+	fprintf(out, "%s: sent %.0f packets a second", gun_direction_names[options->direction],
 		per_second(step->sent, step->seconds));
 	if (step->rate != 0)
 		fprintf(out, " of %.0f", step->rate);
-	fprintf(out, ", %.3f Gbit/s", per_second(step->bytes, step->seconds) * 8e-9);
 	if (step->known)
-		fprintf(out, "; %lu sent, %lu received, %lu lost (%.3f %%)\n", step->sent, step->received, step->lost,
+		fprintf(out, ", received %.0f = %.3f Gbit/s inside\n  %lu sent, %lu received, %lu lost (%.3f %%)\n",
+			per_second(step->received, step->seconds),
+			per_second(step->received_bytes, step->seconds) * 8e-9, step->sent, step->received, step->lost,
 			100 * gun_step_loss(step));
 	else
-		fprintf(out, "; %lu sent\n", step->sent);
+		fprintf(out, " = %.3f Gbit/s inside\n  %lu sent\n", per_second(step->sent_bytes, step->seconds) * 8e-9,
+			step->sent);
 	print_latency(out, "round trip", &step->latency);
 	if (step->limit == LIMIT_GENERATOR && step->rate != 0)
 		fprintf(out, "  limit: the generator, which was to send %lu and did not\n", step->offered);

@@ -29,7 +29,8 @@ struct gun_step {
 	uint64_t received, lost;
 	uint64_t arrived;	 /* at the reflector, on the way up; 0 when it was not asked */
 	uint64_t reflector_lost; /* that its sockets lost */
-	uint64_t bytes;		 /* inner, of what was sent; down: of what was received */
+	uint64_t sent_bytes;	 /* of inner packets that we sent: down, of those that ask */
+	uint64_t received_bytes; /* of inner packets that were received */
 	uint64_t ended, unexpected;
 	enum gun_limit limit;
 	struct histogram_sum latency; /* ns of round trips */

@@ -280,6 +280,7 @@ static int fire(struct run *run, double rate, struct gun_step *step)
 	order.interval = rate > 0 ? 1e9 * options->threads * order.packets / rate : 0;
 	run->samples = json_array();
 	atomic_store_explicit(&run->gun.told_packets, 0, memory_order_relaxed);
+	atomic_store_explicit(&run->gun.told_bytes, 0, memory_order_relaxed);
 	give_order(run, &order);
 	while (!all_reached(run, true) && !*run->stop) {
 		nap();
@@ -309,7 +310,10 @@ static int fire(struct run *run, double rate, struct gun_step *step)
 	uint64_t overflows = atomic_load_explicit(&run->gun.told_overflows, memory_order_relaxed);
 	step->reflector_lost = overflows - run->told_before;
 	run->told_before = overflows;
-	step->bytes = total(run, GUN_COUNT_bytes);
+	step->sent_bytes = total(run, GUN_COUNT_sent_bytes);
+	step->received_bytes = options->direction == GUN_UP
+				       ? atomic_load_explicit(&run->gun.told_bytes, memory_order_relaxed)
+				       : total(run, GUN_COUNT_bytes);
 	step->ended = total(run, GUN_COUNT_ended);
 	step->unexpected = total(run, GUN_COUNT_unexpected);
 	step->samples = run->samples;

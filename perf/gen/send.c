@@ -78,8 +78,7 @@ static bool fire_unit(struct gun_thread *thread)
 		if (sample)
 			stamp.answers = 0;
 	gun_count(thread, sealed, sealed);
-	if (!down)
-		gun_count(thread, bytes, (uint64_t)sealed * own);
+	gun_count(thread, sent_bytes, (uint64_t)sealed * own);
 	thread->pacer.issued++;
 	return true;
 }

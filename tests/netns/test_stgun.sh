@@ -61,7 +61,7 @@ check "upwards at a rate" gun load --sessions 20 --rate 1000 --gso off --size im
 check "every packet is accounted for" accounted 2000
 check "by the reflector" report "s['arrived'] == s['received']"
 check "round trips are measured" report "s['latency_ns']['count'] > 10 and s['latency_ns']['max'] < 5e9"
-check "bytes are those of the mix" report "abs(s['bytes'] / s['sent'] - (7 * 64 + 4 * 576 + 1400) / 12) < 1"
+check "bytes are those of the mix" report "abs(s['sent_bytes'] / s['sent'] - (7 * 64 + 4 * 576 + 1400) / 12) < 1"
 came=$(($(figure gateway tun_tx_packets) - before))
 check "the gateway counts them too, and some questions" test "$came" -ge "$(report_figure received)" -a "$came" -lt 2200
 
@@ -72,7 +72,7 @@ check "every packet is accounted for" accounted 2000
 check "each has a round trip" report "s['latency_ns']['count'] == s['received']"
 check "downwards" gun load --sessions 20 --rate 6400 --gso 32 --size 1400 --duration 1 --direction down
 check "every packet is accounted for" accounted 6400
-check "the bytes are those that came" report "s['bytes'] == s['received'] * 1400"
+check "the bytes are those that came" report "s['received_bytes'] == s['received'] * 1400"
 check "IPv6 inside, to a port" gun load --sessions 3 --rate 1000 --gso 4 --size 100 --duration 1 --to "[fd00:8::1]:7000"
 check "every packet is accounted for" accounted 1000
 source=2001:db8:1::2/128 endpoint="[2001:db8:1::1]:5555" \
