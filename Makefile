@@ -27,7 +27,7 @@ Q       := $(if $(filter 1,$(V)),,@)
 JOBS     = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 MAKEFLAGS += --no-print-directory
 
-PKGS     := libsodium libmnl inih jansson liburcu-qsbr liburcu-cds libnftables libqrencode libsystemd
+PKGS     := libsodium libmnl inih jansson libmicrohttpd liburcu-qsbr liburcu-cds libnftables libqrencode libsystemd
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
             -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough
 DEFINES  := -I. -D_GNU_SOURCE -DSHARDTUN_VERSION='"$(VERSION)"' -DSHARDTUN_PROFILE=$(PROFILE)
@@ -163,6 +163,9 @@ $(B)/obj/%.o: %.c Makefile $(B)/flags
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $<
+
+# It embeds the page, which the compiler's dependencies do not say.
+$(B)/obj/perf/export/page.o: perf/export/page.html
 
 $(LIB): $(call objects,$(LIB_SRCS)) $(B)/sources
 	@echo "  AR    $@"

@@ -64,6 +64,13 @@ struct config_endpoint {
 	uint16_t port;		     /* host order, never 0 */
 };
 
+/* Where a server of ours listens: `path` or `address`, or neither: nowhere. */
+struct config_listener {
+	char *path; /* of a Unix socket; fits sun_path */
+	struct ip_address address;
+	uint16_t port; /* host order, never 0 */
+};
+
 /* Options that gateway and client share. Paths are ready for open(2). */
 struct config_common {
 	char *private_key_file; /* NULL: private_key has it */
@@ -74,6 +81,7 @@ struct config_common {
 	uint32_t disabled_offloads; /* enum config_offload */
 	uint32_t stage_sampling;    /* one batch in so many is timed; 0 is none */
 	char *control_socket;	    /* fits sun_path */
+	struct config_listener metrics_listen;
 	enum log_level log_level;
 	uint32_t udp_buffer; /* bytes, each way */
 };

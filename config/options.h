@@ -45,6 +45,10 @@
 	  "what leaves by these goes out under this machine's own address")                                          \
 	X(HideAddresses, yes_no, 0, 0, hide_addresses, "no", "yes|no", "keep clients' outer addresses out of the log")
 
+#define METRICS_OPTION(X, standard)                                                                       \
+	X(MetricsListen, listener, 0, 107, common.metrics_listen, standard, "off|ADDRESS:PORT|unix:PATH", \
+	  "where /metrics and the status page are, over HTTP")
+
 /* [Gateway] of the gateway's file: struct gateway_config */
 #define GATEWAY_OPTIONS(X)                                                                                     \
 	IDENTITY_OPTIONS(X)                                                                                    \
@@ -74,6 +78,7 @@
 	X(PublicEndpoint, endpoint, 0, 0, public_endpoint, "", "HOST:PORT",                                    \
 	  "where clients find us: for the files that 'shardtunctl peer add --new' makes")                      \
 	ROUTER_OPTIONS(X)                                                                                      \
+	METRICS_OPTION(X, "127.0.0.1:9586")                                                                    \
 	TUNING_OPTIONS(X)
 
 /* [Peer] of the gateway's file: struct config_peer */
@@ -97,6 +102,7 @@
 	  "largest inner packet; auto: what fits the route to the gateway")                          \
 	X(RouteTable, number_or_off, 1, UINT32_MAX, route_table, "21845", "off|1..4294967295",       \
 	  "routing table for AllowedIPs; off: leave routes alone")                                   \
+	METRICS_OPTION(X, "off")                                                                     \
 	TUNING_OPTIONS(X)
 
 /* [Gateway] of the client's file: struct client_config */

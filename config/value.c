@@ -309,6 +309,45 @@ static int parse_endpoint(void *target, const char *text, const struct value_con
 	return 0;
 }
 
+/* "127.0.0.1:9586" or "[::1]:9586": an address, not a name, since it has to be ours. */
+static bool address_port_parse(const char *text, struct config_listener *listener)
+{
+	const char *colon = strrchr(text, ':');
+	size_t length = colon != NULL ? (size_t)(colon - text) : 0;
+	bool brackets = length > 1 && text[0] == '[' && text[length - 1] == ']';
+	char address[IP_TEXT_MAX] = "";
+	uint64_t port;
+	if (length == 0 || length >= sizeof address || !digits_parse(colon + 1, strlen(colon + 1), &port) || port < 1 ||
+	    port > UINT16_MAX)
+		return false;
+	memcpy(address, text + brackets, length - 2 * brackets);
+	listener->port = (uint16_t)port;
+	return ip_address_parse(address, &listener->address) && (listener->address.family == 6) == brackets;
+}
+
+static int parse_listener(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	static const char scheme[] = "unix:";
+	struct config_listener listener = {0};
+	if (strncasecmp(text, scheme, strlen(scheme)) == 0 && text[strlen(scheme)] != '\0') {
+		int result = parse_path(&listener.path, text + strlen(scheme), context, error);
+		if (result != 0)
+			return result;
+	} else if (strcasecmp(text, "off") != 0 && !address_port_parse(text, &listener)) {
+		return error_set(error, -EINVAL,
+				 "neither 'off' nor a place to listen; for example 127.0.0.1:9586, [::1]:9586 or "
+				 "unix:/run/shardtun/metrics.sock");
+	}
+	*(struct config_listener *)target = listener;
+	return 0;
+}
+
+static void free_listener(void *target)
+{
+	struct config_listener *listener = target;
+	free_text(&listener->path);
+}
+
 /* Makes room for one more of `size` bytes where `count` are; grows by doubling, so only at powers of two. */
 static bool array_grow(void *items_pointer, size_t count, size_t size)
 {
@@ -413,6 +452,7 @@ const struct value_type value_offloads = {.list = true, .parse = parse_offloads}
 const struct value_type value_log_level = {.parse = parse_log_level};
 const struct value_type value_public_key = {.parse = parse_public_key};
 const struct value_type value_endpoint = {.parse = parse_endpoint};
+const struct value_type value_listener = {.parse = parse_listener, .free = free_listener};
 const struct value_type value_addresses = {.list = true, .parse = parse_addresses, .free = free_addresses};
 const struct value_type value_interfaces = {.list = true, .parse = parse_interfaces, .free = free_interfaces};
 const struct value_type value_prefixes = {.list = true, .parse = parse_prefixes, .free = free_prefixes};

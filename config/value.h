@@ -47,6 +47,7 @@ struct value_type {
 	X(log_level, enum log_level, "nothing")                    \
 	X(public_key, char[CONFIG_KEY_TEXT_SIZE], "nothing")       \
 	X(endpoint, struct config_endpoint, "nothing")             \
+	X(listener, struct config_listener, "longest path, bytes") \
 	X(addresses, struct config_addresses, "most items")        \
 	X(interfaces, struct config_interfaces, "most items")      \
 	X(prefixes, struct config_prefixes, "most items")

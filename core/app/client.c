@@ -89,12 +89,7 @@ static void apply_lease(struct client *client, const struct wire_welcome *lease)
 	client_network_apply(&client->network, lease);
 	const struct wire_welcome *applied = &client->network.applied;
 	const struct ip_prefix *leased[] = {&applied->address4, &applied->address6};
-	client->tunnel.mtu = applied->mtu;
-	client->tunnel.shown_address_count = 0;
-	for (size_t i = 0; i < ARRAY_SIZE(leased); i++) {
-		if (leased[i]->address.family != 0)
-			client->tunnel.shown_addresses[client->tunnel.shown_address_count++] = *leased[i];
-	}
+	tunnel_show(&client->tunnel, applied->mtu, leased, ARRAY_SIZE(leased));
 }
 
 static void log_connected(const struct wire_welcome *lease)
@@ -259,6 +254,8 @@ static int serve(struct client *client, struct error *error)
 	if (result != 0)
 		return result;
 	result = start_worker(client, error);
+	if (result == 0)
+		result = metrics_start(client->tunnel.metrics, error);
 	if (result == 0) {
 		log_info("client on interface %s", client->tunnel.device.name);
 		look_up(client);
@@ -273,10 +270,10 @@ static int serve(struct client *client, struct error *error)
 	return result;
 }
 
-static void refresh(struct tunnel *tunnel)
+static void refresh(const struct tunnel *tunnel, struct tunnel_figures *figures)
 {
 	const struct client *client = tunnel->params.context;
-	tunnel->sessions_active = atomic_load_explicit(&client->worker->session_count, memory_order_relaxed);
+	figures->sessions_active = atomic_load_explicit(&client->worker->session_count, memory_order_relaxed);
 }
 
 /* In locked memory: it holds keys. */

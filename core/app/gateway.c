@@ -126,7 +126,7 @@ static uint32_t suite_mask(const struct gateway_config *config, const struct aea
 	return mask;
 }
 
-static struct gateway *gateway_of(struct tunnel *tunnel)
+static struct gateway *gateway_of(const struct tunnel *tunnel)
 {
 	return caa_container_of(tunnel->params.context, struct gateway, running);
 }
@@ -138,14 +138,16 @@ static void end_session(void *context, uint32_t session_id, enum wire_bye_reason
 		log_error("session %08x: out of memory: it is not ended", session_id);
 }
 
-static void refresh(struct tunnel *tunnel)
+static void refresh(const struct tunnel *tunnel, struct tunnel_figures *figures)
 {
 	const struct gateway *gateway = gateway_of(tunnel);
 	const struct pool *pool = &gateway->registry.pool;
-	tunnel->sessions_active = gateway_threads_active(&gateway->threads);
-	tunnel->sessions_max = gateway->registry.max_sessions;
-	tunnel->pool_used = atomic_load_explicit(&pool->used, memory_order_relaxed);
-	tunnel->pool_size = pool->usable;
+	*figures = (struct tunnel_figures){
+		.sessions_active = gateway_threads_active(&gateway->threads),
+		.sessions_max = gateway->registry.max_sessions,
+		.pool_used = atomic_load_explicit(&pool->used, memory_order_relaxed),
+		.pool_size = pool->usable,
+	};
 }
 
 static void tell_suppressed(struct gateway *gateway, bool at_once)
@@ -221,6 +223,8 @@ static int serve(struct gateway *gateway, struct error *error)
 	int result = gateway_threads_start(&gateway->threads, tunnel, error);
 	if (result == 0 && plan->control_cpu != CPU_FLOATS)
 		(void)cpu_pin(plan->control_cpu);
+	if (result == 0)
+		result = metrics_start(tunnel->metrics, error);
 	if (result == 0) {
 		char bound[TUNNEL_BOUND_TEXT];
 		log_info(

@@ -56,11 +56,19 @@ static bool prefixes_differ(const void *a, const void *b, size_t size)
 	       (one->count != 0 && memcmp(one->items, other->items, one->count * sizeof *one->items) != 0);
 }
 
+static bool listeners_differ(const void *a, const void *b, size_t size)
+{
+	const struct config_listener *one = a, *other = b;
+	return texts_differ(&one->path, &other->path, size) || !ip_address_equal(&one->address, &other->address) ||
+	       one->port != other->port;
+}
+
 #define DIFFERS(a, b) \
 	_Generic((a),                                                   \
 		char *const *: texts_differ,                            \
 		const char *const *: texts_differ,                      \
 		const char (*)[CONFIG_INTERFACE_SIZE]: names_differ,    \
+		const struct config_listener *: listeners_differ,       \
 		const struct config_addresses *: addresses_differ,      \
 		const struct config_interfaces *: interfaces_differ,    \
 		const struct config_prefixes *: prefixes_differ,        \

@@ -125,8 +125,9 @@ void threads_measure(struct threads *threads, uint64_t now)
 	for (size_t i = 0; i < threads->count; i++) {
 		struct thread *thread = &threads->list[i];
 		uint64_t spent = cpu_time(thread);
-		thread->load = (double)(spent - thread->cpu_time) / (double)passed;
-		thread->cpu_time = spent;
+		double load = (double)(spent - thread->cpu_time) / (double)passed;
+		atomic_store_explicit(&thread->load, load, memory_order_relaxed);
+		atomic_store_explicit(&thread->cpu_time, spent, memory_order_relaxed);
 	}
 	threads->measured = now;
 }

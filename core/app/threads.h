@@ -4,6 +4,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,8 +30,9 @@ struct thread {
 	int exit_fd; /* of the list */
 	pthread_t id;
 	bool running;
-	uint64_t cpu_time; /* ns, when the load was last measured */
-	double load;	   /* part of a CPU in the last second */
+	/* written by the control thread, read by the metrics thread too: relaxed */
+	_Atomic uint64_t cpu_time; /* ns, when the load was last measured */
+	_Atomic double load;	   /* part of a CPU in the last second */
 };
 
 struct threads {

@@ -80,14 +80,35 @@ const char *tunnel_bound(const struct tunnel *tunnel, char text[TUNNEL_BOUND_TEX
 	return text;
 }
 
-/* Fills the source and hands it to one of the reports; what it points to lives on this stack. */
-static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report_source *source))
+static void read_shown(struct tunnel *tunnel, struct tunnel_shown *shown)
 {
-	char address_text[ARRAY_SIZE(tunnel->shown_addresses)][IP_TEXT_MAX];
+	pthread_mutex_lock(&tunnel->shown_mutex);
+	*shown = tunnel->shown;
+	pthread_mutex_unlock(&tunnel->shown_mutex);
+}
+
+void tunnel_show(struct tunnel *tunnel, unsigned mtu, const struct ip_prefix *const *addresses, size_t count)
+{
+	pthread_mutex_lock(&tunnel->shown_mutex);
+	tunnel->shown = (struct tunnel_shown){.mtu = mtu};
+	for (size_t i = 0; i < count; i++) {
+		if (addresses[i]->address.family != 0)
+			tunnel->shown.addresses[tunnel->shown.address_count++] = *addresses[i];
+	}
+	pthread_mutex_unlock(&tunnel->shown_mutex);
+}
+
+/* What the source points to lives on this stack. */
+void tunnel_describe(struct tunnel *tunnel, void (*use)(void *context, const struct report_source *source),
+		     void *context)
+{
+	struct tunnel_shown shown;
+	char address_text[ARRAY_SIZE(shown.addresses)][IP_TEXT_MAX];
 	char listen_text[UDP_ADDRESSES_MAX][ENDPOINT_TEXT_MAX];
-	const char *addresses[ARRAY_SIZE(tunnel->shown_addresses)], *listens[UDP_ADDRESSES_MAX];
-	for (size_t i = 0; i < tunnel->shown_address_count; i++)
-		addresses[i] = ip_prefix_format(&tunnel->shown_addresses[i], address_text[i]);
+	const char *addresses[ARRAY_SIZE(shown.addresses)], *listens[UDP_ADDRESSES_MAX];
+	read_shown(tunnel, &shown);
+	for (size_t i = 0; i < shown.address_count; i++)
+		addresses[i] = ip_prefix_format(&shown.addresses[i], address_text[i]);
 	size_t listen_count = 0;
 	for (; bound_address(tunnel, listen_count, listen_text[listen_count]); listen_count++)
 		listens[listen_count] = listen_text[listen_count];
@@ -110,24 +131,27 @@ static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report
 	};
 	struct report_thread *threads = calloc(tunnel->threads.count + 1, sizeof *threads);
 	if (threads == NULL)
-		return NULL;
+		return;
 	for (size_t i = 0; i < tunnel->threads.count; i++) {
 		const struct thread *thread = &tunnel->threads.list[i];
-		threads[i] = (struct report_thread){.name = thread->params.name,
-						    .cpu = thread->params.cpu,
-						    .load = thread->load,
-						    .stats = thread->params.stats,
-						    .stages = thread->params.stages};
+		threads[i] = (struct report_thread){
+			.name = thread->params.name,
+			.cpu = thread->params.cpu,
+			.load = atomic_load_explicit(&thread->load, memory_order_relaxed),
+			.cpu_time = atomic_load_explicit(&thread->cpu_time, memory_order_relaxed),
+			.stats = thread->params.stats,
+			.stages = thread->params.stages};
 	}
-	tunnel->params.refresh(tunnel);
+	struct tunnel_figures figures = {0};
+	tunnel->params.refresh(tunnel, &figures);
 
 	const struct report_source source = {
 		.role = tunnel->params.role_name,
 		.uptime = clock_monotonic(tunnel->clock) - tunnel->started,
 		.interface = tunnel->device.name,
-		.mtu = tunnel->mtu,
+		.mtu = shown.mtu,
 		.addresses = addresses,
-		.address_count = tunnel->shown_address_count,
+		.address_count = shown.address_count,
 		.listen = listens,
 		.listen_count = listen_count,
 		.threads = threads,
@@ -136,8 +160,8 @@ static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report
 		.offload_count = ARRAY_SIZE(offloads),
 		.suites = suites,
 		.suite_count = suite_count,
-		.sessions = {.active = tunnel->sessions_active, .max = tunnel->sessions_max},
-		.pool = {.used = tunnel->pool_used, .size = tunnel->pool_size},
+		.sessions = {.active = figures.sessions_active, .max = figures.sessions_max},
+		.pool = {.used = figures.pool_used, .size = figures.pool_size},
 		.udp = {.receive_buffer = socket_buffer(fd, SO_RCVBUF),
 			.send_buffer = socket_buffer(fd, SO_SNDBUF),
 			.wanted_buffer = tunnel->params.common->udp_buffer,
@@ -145,9 +169,26 @@ static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report
 		.tsc = tunnel->tsc,
 		.stage_sampling = tunnel->params.common->stage_sampling,
 	};
-	json_t *result = make(&source);
+	use(context, &source);
 	free(threads);
-	return result;
+}
+
+struct report_request {
+	json_t *(*make)(const struct report_source *source);
+	json_t *result;
+};
+
+static void make_report(void *context, const struct report_source *source)
+{
+	struct report_request *request = context;
+	request->result = request->make(source);
+}
+
+static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report_source *source))
+{
+	struct report_request request = {.make = make};
+	tunnel_describe(tunnel, make_report, &request);
+	return request.result;
 }
 
 static json_t *no_memory_unless(json_t *result, struct error *error)
@@ -229,7 +270,6 @@ static int open_device(struct tunnel *tunnel, struct error *error)
 	};
 	int result = tun_device_open(&tunnel->device, &device, error);
 	tunnel->device_open = result == 0;
-	tunnel->mtu = params->mtu;
 	return result;
 }
 
@@ -275,10 +315,12 @@ int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struc
 				  .signal_fd = -1,
 				  .timer_fd = -1,
 				  .threads.exit_fd = -1,
+				  .shown_mutex = PTHREAD_MUTEX_INITIALIZER,
 				  .started = clock_monotonic(&clock_system)};
 	tunnel->tsc = tsc_calibrate();
-	for (size_t i = 0; i < params->address_count && i < ARRAY_SIZE(tunnel->shown_addresses); i++)
-		tunnel->shown_addresses[tunnel->shown_address_count++] = params->addresses[i];
+	tunnel->shown.mtu = params->mtu;
+	for (size_t i = 0; i < params->address_count && i < ARRAY_SIZE(tunnel->shown.addresses); i++)
+		tunnel->shown.addresses[tunnel->shown.address_count++] = params->addresses[i];
 
 	int result = open_signals(tunnel, error);
 	if (result == 0)
@@ -294,6 +336,8 @@ int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struc
 	if (result == 0)
 		result = open_control(tunnel, error);
 	if (result == 0)
+		result = metrics_open(&tunnel->metrics, tunnel, &params->common->metrics_listen, error);
+	if (result == 0)
 		result = open_device(tunnel, error);
 	if (result != 0)
 		tunnel_close(tunnel);
@@ -302,16 +346,19 @@ int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struc
 
 void tunnel_stop(struct tunnel *tunnel)
 {
+	metrics_drain(tunnel->metrics);
 	/* They may wait for us to be quiet. */
 	rcu_offline();
 	threads_stop(&tunnel->threads);
 	rcu_online();
+	metrics_stop(tunnel->metrics);
 }
 
 void tunnel_close(struct tunnel *tunnel)
 {
 	if (tunnel->device_open)
 		tun_device_close(&tunnel->device);
+	metrics_close(tunnel->metrics);
 	control_free(tunnel->control);
 	for (size_t i = tunnel->params.sockets; tunnel->sockets != NULL && i-- > 0;)
 		udp_close(tunnel->sockets[i]);

@@ -8,6 +8,7 @@
 
 #include "config/config.h"
 #include "core/app/control.h"
+#include "core/app/metrics_server.h"
 #include "core/app/threads.h"
 #include "core/base/clock.h"
 #include "crypto/aead.h"
@@ -17,6 +18,11 @@
 #include "workers/udp.h"
 
 struct tunnel;
+
+/* Zero where there is no such thing. */
+struct tunnel_figures {
+	uint32_t sessions_active, sessions_max, pool_used, pool_size;
+};
 
 struct tunnel_params {
 	const char *role_name; /* "gateway" or "client" */
@@ -32,8 +38,10 @@ struct tunnel_params {
 	unsigned tun_readers, tun_writers;	/* queues of the device */
 	const struct control_command *commands; /* besides status and stages */
 	size_t command_count;
-	void *context;				/* of these commands and callbacks, which run on the control thread */
-	void (*refresh)(struct tunnel *tunnel); /* fills what status shows */
+	void *context; /* of these commands and callbacks, which run on the control thread */
+	/* What status shows besides. On the control thread or the metrics thread, perhaps both at once: relaxed atomics
+	 * and what never changes. */
+	void (*refresh)(const struct tunnel *tunnel, struct tunnel_figures *figures);
 	void (*every_second)(struct tunnel *tunnel);
 	void (*reload)(struct tunnel *tunnel); /* SIGHUP */
 };
@@ -42,6 +50,13 @@ struct tunnel_params {
 struct tunnel_watch {
 	int fd;
 	void (*ready)(void *context);
+};
+
+/* Of the interface now. */
+struct tunnel_shown {
+	unsigned mtu;
+	struct ip_prefix addresses[2];
+	size_t address_count;
 };
 
 enum { TUNNEL_COMMANDS_MAX = 16 };
@@ -60,10 +75,10 @@ struct tunnel {
 	int signal_fd;
 	int timer_fd; /* every second */
 	bool device_open;
-	unsigned mtu;			     /* of the interface now */
-	struct ip_prefix shown_addresses[2]; /* for status */
-	size_t shown_address_count;
-	uint32_t sessions_active, sessions_max, pool_used, pool_size; /* for status; filled by `refresh` */
+	struct metrics_server *metrics; /* NULL: off */
+	/* changed by the control thread, under the mutex since the metrics thread reads it */
+	pthread_mutex_t shown_mutex;
+	struct tunnel_shown shown;
 };
 
 /* Before any thread exists, liburcu's included: all of them inherit the mask, and the control loop gets the signals. */
@@ -71,6 +86,15 @@ void tunnel_block_signals(void);
 
 /* Opens everything; on failure nothing is left behind. */
 int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struct error *error);
+
+/* Describes the tunnel to `use`; not called when there is no memory. Control thread and metrics thread, perhaps at
+ * once; all threads are started. */
+void tunnel_describe(struct tunnel *tunnel, void (*use)(void *context, const struct report_source *source),
+		     void *context);
+
+/* From now on the interface has this MTU and these addresses; those of family 0 are none. At most one of each family.
+ */
+void tunnel_show(struct tunnel *tunnel, unsigned mtu, const struct ip_prefix *const *addresses, size_t count);
 
 /* The outer addresses and ports in use, as text: ", " between them. */
 enum { TUNNEL_BOUND_TEXT = UDP_ADDRESSES_MAX * ENDPOINT_TEXT_MAX };

@@ -159,7 +159,7 @@ static bool is_work(enum stage stage)
 	return stage != STAGE_RING_WAIT && stage != STAGE_RESIDENCE_UP && stage != STAGE_RESIDENCE_DOWN;
 }
 
-static void merge_stage(const struct report_source *source, enum stage stage, struct histogram_sum *sum)
+void report_merge_stage(const struct report_source *source, enum stage stage, struct histogram_sum *sum)
 {
 	*sum = (struct histogram_sum){0};
 	for (size_t i = 0; i < source->thread_count; i++) {
@@ -203,7 +203,7 @@ json_t *report_stages(const struct report_source *source)
 	uint64_t sums[STAGE_COUNT], worked = 0;
 	for (unsigned i = 0; i < STAGE_COUNT; i++) {
 		struct histogram_sum sum;
-		merge_stage(source, (enum stage)i, &sum);
+		report_merge_stage(source, (enum stage)i, &sum);
 		stages[i] = stage_object(source, (enum stage)i, &sum);
 		sums[i] = sum.sum;
 		worked += is_work((enum stage)i) ? sum.sum : 0;

@@ -21,6 +21,7 @@ struct report_thread {
 	const char *name;		     /* "worker 0" */
 	int cpu;			     /* where it is pinned; -1: it floats */
 	double load;			     /* part of a CPU that it used in the last second */
+	uint64_t cpu_time;		     /* ns */
 	const struct stats *stats;	     /* NULL: it has none */
 	const struct stage_recorder *stages; /* NULL: it has none */
 };
@@ -85,3 +86,6 @@ json_t *report_status(const struct report_source *source);
  * working (waiting and whole residences have none: null). The caller owns the object; NULL: no memory. Any one thread.
  */
 json_t *report_stages(const struct report_source *source);
+
+/* One stage over all threads. Any one thread. */
+void report_merge_stage(const struct report_source *source, enum stage stage, struct histogram_sum *sum);

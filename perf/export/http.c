@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "perf/export/http.h"
+
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/base/cpu.h"
+
+enum { HTTP_NICE = 19 };
+
+struct http_server {
+	struct http_params params;
+	struct MHD_Daemon *daemon;
+	int daemon_fd; /* libmicrohttpd's epoll */
+	int stop_fd;
+	pthread_t thread;
+	/* the thread's own */
+	int connections[HTTP_CONNECTIONS_MAX]; /* sockets, oldest first */
+	size_t connection_count;
+};
+
+/* --- answers ------------------------------------------------------------------------------------------------------ */
+
+static struct http_answer text_answer(unsigned status, const char *text)
+{
+	return (struct http_answer){status, "text/plain; charset=utf-8", (char *)(uintptr_t)text, strlen(text), true};
+}
+
+static enum MHD_Result send_answer(const struct http_server *server, struct MHD_Connection *connection,
+				   const struct http_answer *answer)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(
+		answer->length, answer->body, answer->keep ? MHD_RESPMEM_PERSISTENT : MHD_RESPMEM_MUST_FREE);
+	if (response == NULL) {
+		if (!answer->keep)
+			free(answer->body);
+		return MHD_NO; /* closes the connection */
+	}
+	const char *const headers[][2] = {
+		{MHD_HTTP_HEADER_CONTENT_TYPE, answer->type},
+		{MHD_HTTP_HEADER_CACHE_CONTROL, "no-store"},
+		{"Content-Security-Policy", server->params.content_policy},
+		{"X-Content-Type-Options", "nosniff"},
+		{"Referrer-Policy", "no-referrer"},
+	};
+	enum MHD_Result result = MHD_YES;
+	for (size_t i = 0; i < ARRAY_SIZE(headers) && result == MHD_YES; i++)
+		result = MHD_add_response_header(response, headers[i][0], headers[i][1]);
+	if (result == MHD_YES && answer->status == MHD_HTTP_METHOD_NOT_ALLOWED)
+		result = MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+	if (result == MHD_YES)
+		result = MHD_queue_response(connection, answer->status, response);
+	MHD_destroy_response(response); /* the queue holds it */
+	return result;
+}
+
+/* Called when the headers are there; a body, which no request here has, is not waited for. */
+static enum MHD_Result take_request(void *context, struct MHD_Connection *connection, const char *path,
+				    const char *method, const char *version, const char *upload, size_t *upload_size,
+				    void **state)
+{
+	const struct http_server *server = context;
+	(void)version, (void)upload, (void)upload_size, (void)state;
+	struct http_answer answer = text_answer(MHD_HTTP_NOT_FOUND, "There is no such page.\n");
+	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
+		answer = text_answer(MHD_HTTP_METHOD_NOT_ALLOWED, "There is nothing but GET and HEAD.\n");
+		return send_answer(server, connection, &answer);
+	}
+	for (size_t i = 0; i < server->params.route_count; i++) {
+		const struct http_route *route = &server->params.routes[i];
+		if (strcmp(path, route->path) != 0)
+			continue;
+		answer = (struct http_answer){.status = MHD_HTTP_OK};
+		route->answer(server->params.context, &answer);
+		if (answer.body == NULL)
+			answer = text_answer(MHD_HTTP_SERVICE_UNAVAILABLE, "Out of memory.\n");
+		break;
+	}
+	return send_answer(server, connection, &answer);
+}
+
+/* --- connections -------------------------------------------------------------------------------------------------- */
+
+static void forget(struct http_server *server, int fd)
+{
+	size_t i = 0;
+	while (i < server->connection_count && server->connections[i] != fd)
+		i++;
+	if (i == server->connection_count)
+		return;
+	server->connection_count--;
+	memmove(&server->connections[i], &server->connections[i + 1],
+		(server->connection_count - i) * sizeof server->connections[0]);
+}
+
+/* Libmicrohttpd closes connections that are silent, and takes no more than it may have. One that says or takes a byte
+ * now and then it keeps for ever, and so a few of these would keep all others out. */
+static void follow_connection(void *context, struct MHD_Connection *connection, void **state,
+			      enum MHD_ConnectionNotificationCode code)
+{
+	struct http_server *server = context;
+	(void)state;
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	if (info == NULL)
+		return;
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+		forget(server, info->connect_fd);
+		return;
+	}
+	if (server->connection_count == HTTP_CONNECTIONS_FULL) {
+		/* Its end is noticed as if the client had closed it. */
+		(void)shutdown(server->connections[0], SHUT_RDWR);
+		forget(server, server->connections[0]);
+	}
+	server->connections[server->connection_count++] = info->connect_fd;
+}
+
+/* --- the thread --------------------------------------------------------------------------------------------------- */
+
+static void *serve(void *context)
+{
+	struct http_server *server = context;
+	struct pollfd polled[] = {{.fd = server->stop_fd, .events = POLLIN}, {.fd = server->daemon_fd, .events = POLLIN}};
+	thread_set_name("metrics");
+	(void)thread_set_nice(HTTP_NICE); /* of the data path's CPUs it gets what is left over */
+	while (polled[0].revents == 0) {
+		MHD_UNSIGNED_LONG_LONG wait;
+		bool timed = MHD_get_timeout(server->daemon, &wait) == MHD_YES;
+		(void)poll(polled, ARRAY_SIZE(polled), !timed ? -1 : wait < INT32_MAX ? (int)wait : INT32_MAX);
+		(void)MHD_run(server->daemon);
+	}
+	return NULL;
+}
+
+static void ignore_log(void *context, const char *format, va_list arguments)
+{
+	/* Clients cause these lines. */
+	(void)context, (void)format, (void)arguments;
+}
+
+static int start_daemon(struct http_server *server)
+{
+	/* The daemon closes its listening socket in the end: it gets one of its own. */
+	int listen_fd = fcntl(server->params.listen_fd, F_DUPFD_CLOEXEC, 0);
+	if (listen_fd < 0)
+		return -errno;
+	server->daemon =
+		MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, take_request, server,
+				 MHD_OPTION_EXTERNAL_LOGGER, ignore_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+				 listen_fd, MHD_OPTION_CONNECTION_LIMIT,
+				 (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_TIMEOUT,
+				 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_MEMORY,
+				 MHD_OPTION_NOTIFY_CONNECTION, follow_connection, server, MHD_OPTION_END);
+	if (server->daemon == NULL)
+		return errno != 0 ? -errno : -EIO;
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	server->daemon_fd = info->epoll_fd;
+	return 0;
+}
+
+struct http_server *http_start(const struct http_params *params, struct error *error)
+{
+	struct http_server *server = calloc(1, sizeof *server);
+	if (server == NULL) {
+		error_set(error, -ENOMEM, "metrics: out of memory");
+		return NULL;
+	}
+	server->params = *params;
+	server->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int result = server->stop_fd < 0 ? -errno : start_daemon(server);
+	if (result == 0) {
+		result = -pthread_create(&server->thread, NULL, serve, server);
+		if (result == 0)
+			return server;
+		MHD_stop_daemon(server->daemon);
+	}
+	error_set(error, result, "metrics: the HTTP server does not start (%s)", strerror(-result));
+	if (server->stop_fd >= 0)
+		close(server->stop_fd);
+	free(server);
+	return NULL;
+}
+
+void http_stop(struct http_server *server)
+{
+	if (server == NULL)
+		return;
+	uint64_t one = 1;
+	ssize_t written = write(server->stop_fd, &one, sizeof one);
+	(void)written;
+	(void)pthread_join(server->thread, NULL);
+	MHD_stop_daemon(server->daemon);
+	close(server->stop_fd);
+	free(server);
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A small HTTP server for things to look at (libmicrohttpd): GET and HEAD of fixed paths, on one thread of its own with
+ * the lowest priority.
+ *
+ * It never waits for a client: sockets do not block, a silent connection is closed after HTTP_TIMEOUT seconds, and when
+ * more than HTTP_CONNECTIONS_FULL are open the oldest is closed, so that nobody keeps others out by being slow. What it
+ * holds is bounded by the connections, each with HTTP_CONNECTION_MEMORY bytes and one answer. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/base/error.h"
+
+enum {
+	HTTP_CONNECTIONS_MAX = 32,
+	HTTP_CONNECTIONS_FULL = 24,
+	HTTP_CONNECTION_MEMORY = 8 * 1024, /* with the request's headers: longer ones are refused */
+	HTTP_TIMEOUT = 10,		   /* seconds */
+};
+
+/* What a route says. `body` is freed with free() unless `keep`; NULL: out of memory, which is status 503. */
+struct http_answer {
+	unsigned status;
+	const char *type; /* Content-Type */
+	char *body;
+	size_t length;
+	bool keep; /* the body lives for ever */
+};
+
+struct http_route {
+	const char *path;
+	void (*answer)(void *context, struct http_answer *answer); /* on the server's thread */
+};
+
+struct http_params {
+	int listen_fd; /* listening, not blocking; stays the caller's */
+	const struct http_route *routes;
+	size_t route_count;
+	void *context;
+	const char *content_policy; /* Content-Security-Policy of all answers */
+};
+
+struct http_server;
+
+/* Starts the thread, named "metrics". It inherits CPUs, privileges and blocked signals of the caller. What `params`
+ * points to outlives the server. NULL on failure, with `error` set. */
+struct http_server *http_start(const struct http_params *params, struct error *error);
+
+/* Ends the thread and closes all connections. Takes NULL. */
+void http_stop(struct http_server *server);
