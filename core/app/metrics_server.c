@@ -102,12 +102,17 @@ static void answer_readiness(void *context, struct http_answer *answer)
 static void answer_page(void *context, struct http_answer *answer)
 {
 	(void)context;
-	*answer = (struct http_answer){200, "text/html; charset=utf-8", (char *)(uintptr_t)page_html, page_length(), true};
+	*answer = (struct http_answer){200, "text/html; charset=utf-8", (char *)(uintptr_t)page_html, page_length(),
+				       true};
 }
 
 static const struct http_route routes[] = {
-	{"/", answer_page},		 {"/metrics", answer_metrics},	  {"/status.json", answer_status},
-	{"/stages.json", answer_stages}, {"/healthz", answer_health},	  {"/readyz", answer_readiness},
+	{"/", answer_page},
+	{"/metrics", answer_metrics},
+	{"/status.json", answer_status},
+	{"/stages.json", answer_stages},
+	{"/healthz", answer_health},
+	{"/readyz", answer_readiness},
 };
 
 /* --- where it listens --------------------------------------------------------------------------------------------- */

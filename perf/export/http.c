@@ -25,6 +25,7 @@ struct http_server {
 	/* the thread's own */
 	int connections[HTTP_CONNECTIONS_MAX]; /* sockets, oldest first */
 	size_t connection_count;
+	bool closed; /* a connection, in this run */
 };
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */
@@ -108,11 +109,11 @@ static void follow_connection(void *context, struct MHD_Connection *connection, 
 {
 	struct http_server *server = context;
 	(void)state;
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	if (info == NULL)
 		return;
 	if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+		server->closed = true;
 		forget(server, info->connect_fd);
 		return;
 	}
@@ -129,14 +130,19 @@ static void follow_connection(void *context, struct MHD_Connection *connection, 
 static void *serve(void *context)
 {
 	struct http_server *server = context;
-	struct pollfd polled[] = {{.fd = server->stop_fd, .events = POLLIN}, {.fd = server->daemon_fd, .events = POLLIN}};
+	struct pollfd polled[] = {{.fd = server->stop_fd, .events = POLLIN},
+				  {.fd = server->daemon_fd, .events = POLLIN}};
 	thread_set_name("metrics");
 	(void)thread_set_nice(HTTP_NICE); /* of the data path's CPUs it gets what is left over */
 	while (polled[0].revents == 0) {
 		MHD_UNSIGNED_LONG_LONG wait;
 		bool timed = MHD_get_timeout(server->daemon, &wait) == MHD_YES;
 		(void)poll(polled, ARRAY_SIZE(polled), !timed ? -1 : wait < INT32_MAX ? (int)wait : INT32_MAX);
-		(void)MHD_run(server->daemon);
+		do {
+			/* Full, it does not watch for new clients, and sees at the beginning of a run that it may. */
+			server->closed = false;
+			(void)MHD_run(server->daemon);
+		} while (server->closed);
 	}
 	return NULL;
 }
@@ -153,13 +159,12 @@ static int start_daemon(struct http_server *server)
 	int listen_fd = fcntl(server->params.listen_fd, F_DUPFD_CLOEXEC, 0);
 	if (listen_fd < 0)
 		return -errno;
-	server->daemon =
-		MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, take_request, server,
-				 MHD_OPTION_EXTERNAL_LOGGER, ignore_log, NULL, MHD_OPTION_LISTEN_SOCKET,
-				 listen_fd, MHD_OPTION_CONNECTION_LIMIT,
-				 (unsigned)HTTP_CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_TIMEOUT,
-				 MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_MEMORY,
-				 MHD_OPTION_NOTIFY_CONNECTION, follow_connection, server, MHD_OPTION_END);
+	server->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL, take_request, server,
+					  MHD_OPTION_EXTERNAL_LOGGER, ignore_log, NULL, MHD_OPTION_LISTEN_SOCKET,
+					  listen_fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
+					  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_TIMEOUT,
+					  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_MEMORY,
+					  MHD_OPTION_NOTIFY_CONNECTION, follow_connection, server, MHD_OPTION_END);
 	if (server->daemon == NULL)
 		return errno != 0 ? -errno : -EIO;
 	const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);

@@ -13,14 +13,9 @@ static const struct {
 	const char *outcome;
 	enum drop_reason reason;
 } refusals[] = {
-	{"mac1", DROP_MAC1},
-	{"forged", DROP_HANDSHAKE_FORGED},
-	{"unknown_peer", DROP_UNKNOWN_PEER},
-	{"stale", DROP_STALE},
-	{"no_suite", DROP_NO_SUITE},
-	{"no_address", DROP_NO_ADDRESS},
-	{"no_cookie", DROP_COOKIE},
-	{"rate", DROP_HELLO_RATE},
+	{"mac1", DROP_MAC1},	    {"forged", DROP_HANDSHAKE_FORGED}, {"unknown_peer", DROP_UNKNOWN_PEER},
+	{"stale", DROP_STALE},	    {"no_suite", DROP_NO_SUITE},       {"no_address", DROP_NO_ADDRESS},
+	{"no_cookie", DROP_COOKIE}, {"rate", DROP_HELLO_RATE},
 };
 
 static void describe(FILE *out, const char *name, const char *type, const char *help)
@@ -206,8 +201,8 @@ static void write_capacity(FILE *out, const struct report_source *source)
 	if (source->sessions.max != 0)
 		gauge(out, "shardtun_sessions_limit", "Most sessions at once", source->sessions.max);
 	if (source->pool.size != 0) {
-		gauge(out, "shardtun_pool_addresses_used", "Addresses of the pool that clients hold or may come back to",
-		      source->pool.used);
+		gauge(out, "shardtun_pool_addresses_used",
+		      "Addresses of the pool that clients hold or may come back to", source->pool.used);
 		gauge(out, "shardtun_pool_addresses_limit", "Addresses of the pool", source->pool.size);
 	}
 }
@@ -224,12 +219,11 @@ static void write_machine(FILE *out, const struct report_source *source)
 			source->suites[i].backend);
 	gauge(out, "shardtun_udp_receive_buffer_bytes", "What each UDP socket may queue, as the kernel granted it",
 	      source->udp.receive_buffer);
-	gauge(out, "shardtun_udp_send_buffer_bytes", "What each UDP socket may have under way, as the kernel granted it",
-	      source->udp.send_buffer);
+	gauge(out, "shardtun_udp_send_buffer_bytes",
+	      "What each UDP socket may have under way, as the kernel granted it", source->udp.send_buffer);
 	if (source->udp.queue_overflows >= 0)
 		single(out, "shardtun_udp_queue_overflows_total", "counter",
-		       "Datagrams lost because a socket's receive queue was full",
-		       (double)source->udp.queue_overflows);
+		       "Datagrams lost because a socket's receive queue was full", (double)source->udp.queue_overflows);
 }
 
 static void write_process(FILE *out, const struct process_figures *process)

@@ -9,8 +9,7 @@
 #include <unistd.h>
 
 /* jemalloc's, in the programs that link it. */
-extern int mallctl(const char *name, void *old, size_t *old_length, void *new, size_t new_length)
-	__attribute__((weak));
+extern int mallctl(const char *name, void *old, size_t *old_length, void *new, size_t new_length) __attribute__((weak));
 
 enum { STARTTIME_FIELD = 22 /* of /proc/self/stat, in clock ticks after boot; proc(5) */ };
 

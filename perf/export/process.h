@@ -16,9 +16,9 @@ struct process_probe {
 struct process_figures {
 	double start_time; /* seconds since 1970; 0: unknown */
 	double cpu_seconds;
-	uint64_t resident, virtual; /* bytes; 0: unknown */
-	uint64_t open_fds, max_fds; /* 0: unknown */
-	bool has_heap;		    /* jemalloc is linked: */
+	uint64_t resident, virtual;							 /* bytes; 0: unknown */
+	uint64_t open_fds, max_fds;							 /* 0: unknown */
+	bool has_heap;									 /* jemalloc is linked: */
 	uint64_t heap_allocated, heap_active, heap_resident, heap_mapped, heap_retained; /* bytes */
 };
 
