@@ -93,6 +93,7 @@ demo: deps ## As root: a client and a gateway move real traffic in network names
 	$(Q)tests/netns/demo $(B)
 
 test: deps ## All tests, one kind after the other (those in namespaces as root)
+	$(Q)[ "$$(id -u)" -ne 0 ] || config/install-packages monitor
 	$(Q)for kind in unit life-cycle stress cli netns; do echo "== $$kind" && $(MAKE) $(JOBS) $$kind || exit; done
 
 # Criterion notices a leak, which is found when the test is over, only if the process aborts. Its children outlive it

@@ -54,7 +54,7 @@ class Browser:
     def __init__(self, directory):
         program = shutil.which("chromium-headless-shell") or shutil.which("chromium")
         if program is None:
-            sys.exit("no Chromium here; config/install-packages browser installs it")
+            sys.exit("no Chromium here; config/install-packages monitor installs it")
         to_browser, self.write_end = os.pipe()
         self.read_end, from_browser = os.pipe()
 

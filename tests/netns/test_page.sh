@@ -9,7 +9,7 @@ browser_here() {
 	command -v chromium-headless-shell || command -v chromium
 }
 
-browser_here >/dev/null || skip_all "needs Chromium: config/install-packages browser"
+browser_here >/dev/null || skip_all "needs Chromium: config/install-packages monitor"
 
 topology_up
 gateway_config "Workers = 2" "Reset = no"
