@@ -4,7 +4,7 @@
 
     metrics.py get URL                      prints the answer; fails unless its status is 200
     metrics.py headers URL                  prints status and headers
-    metrics.py many URL COUNT               scrapes that often, without a pause; fails if one takes 5 s
+    metrics.py many URL COUNT               scrapes that often, without a pause, or until ^C; fails if one takes 5 s
     metrics.py slow HOST PORT COUNT         holds that many connections, until it is ended: they say half a request,
                                             a byte a second, or never read an answer; who is thrown out comes again
     metrics.py names SCRAPE FILE...         whether each metric that the files name is in the scrape
@@ -15,9 +15,11 @@
 """
 
 import bisect
+import http.client
 import json
 import re
 import select
+import signal
 import socket
 import sys
 import time
@@ -45,12 +47,24 @@ def headers(url):
 
 
 def many(url, count):
-    longest = 0.0
-    for _ in range(int(count)):
-        start = time.monotonic()
-        get(url)
-        longest = max(longest, time.monotonic() - start)
-    return f"the longest took {longest * 1000:.0f} ms"
+    place = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(place.netloc, timeout=PATIENCE)
+    longest, done, began = 0.0, 0, time.monotonic()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        while done < int(count):
+            start = time.monotonic()
+            connection.request("GET", place.path)
+            answer = connection.getresponse()
+            size = len(answer.read())
+            if answer.status != 200:
+                sys.exit(f"status {answer.status}")
+            longest = max(longest, time.monotonic() - start)
+            done += 1
+    except KeyboardInterrupt:
+        pass
+    each = (time.monotonic() - began) / max(done, 1)
+    return f"{done} scrapes of {size} bytes, one in {each * 1000:.1f} ms; the longest took {longest * 1000:.0f} ms"
 
 
 class Slow:
