@@ -199,26 +199,26 @@ static int listen_unix(struct metrics_server *server, const char *path, struct e
 
 /* --- life cycle --------------------------------------------------------------------------------------------------- */
 
-int metrics_open(struct metrics_server **result, struct tunnel *tunnel, const struct config_listener *listener,
+int metrics_open(struct metrics_server **server, struct tunnel *tunnel, const struct config_listener *listener,
 		 struct error *error)
 {
-	*result = NULL;
+	*server = NULL;
 	if (listener->path == NULL && listener->port == 0)
 		return 0;
-	struct metrics_server *server = calloc(1, sizeof *server);
-	if (server == NULL)
+	struct metrics_server *opened = calloc(1, sizeof *opened);
+	if (opened == NULL)
 		return error_set(error, -ENOMEM, "metrics: out of memory");
-	server->tunnel = tunnel;
-	server->listen_fd = -1;
-	page_policy(server->policy);
-	process_probe_open(&server->process);
-	int code = listener->path != NULL ? listen_unix(server, listener->path, error)
-					  : listen_tcp(server, listener, error);
-	if (code != 0)
-		metrics_close(server);
+	opened->tunnel = tunnel;
+	opened->listen_fd = -1;
+	page_policy(opened->policy);
+	process_probe_open(&opened->process);
+	int result = listener->path != NULL ? listen_unix(opened, listener->path, error)
+					    : listen_tcp(opened, listener, error);
+	if (result != 0)
+		metrics_close(opened);
 	else
-		*result = server;
-	return code;
+		*server = opened;
+	return result;
 }
 
 int metrics_start(struct metrics_server *server, struct error *error)

@@ -2,7 +2,7 @@
 #include "perf/export/process.h"
 
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -34,9 +34,9 @@ static double read_start_time(void)
 	const char *field = strrchr(text, ')');
 	for (unsigned i = 2; field != NULL && i < STARTTIME_FIELD; i++)
 		field = strchr(field + 1, ' ');
-	unsigned long long ticks;
-	if (field == NULL || sscanf(field, "%llu", &ticks) != 1)
+	if (field == NULL)
 		return 0;
+	unsigned long long ticks = strtoull(field, NULL, 10);
 	double age = seconds(CLOCK_BOOTTIME) - (double)ticks / (double)sysconf(_SC_CLK_TCK);
 	return seconds(CLOCK_REALTIME) - age;
 }
@@ -60,16 +60,14 @@ void process_probe_close(struct process_probe *probe)
 static void read_memory(const struct process_probe *probe, struct process_figures *figures)
 {
 	char text[128];
-	unsigned long long total, resident;
 	ssize_t length = probe->statm >= 0 ? pread(probe->statm, text, sizeof text - 1, 0) : -1;
 	if (length <= 0)
 		return;
 	text[length] = '\0';
-	if (sscanf(text, "%llu %llu", &total, &resident) != 2)
-		return;
+	char *rest;
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-	figures->virtual = total * page;
-	figures->resident = resident * page;
+	figures->virtual = strtoull(text, &rest, 10) * page;
+	figures->resident = strtoull(rest, NULL, 10) * page;
 }
 
 static void read_descriptors(struct process_probe *probe, struct process_figures *figures)

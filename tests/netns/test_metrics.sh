@@ -116,6 +116,7 @@ check_fails "no alert says that the gateway is down" prometheus_says 'ALERTS{ale
 # --- eager and slow scrapers -----------------------------------------------------------------------------------------
 
 check "two hundred scrapes in a row" metrics many "$url/metrics" 200
+heap=$(scraped shardtun_heap_allocated_bytes)
 resident=$(scraped process_resident_memory_bytes)
 descriptors=$(scraped process_open_fds)
 moved=$(scraped shardtun_tun_tx_bytes_total)
@@ -123,8 +124,12 @@ start slow gateway "$tests_dir/metrics.py" slow 127.0.0.1 9586 60
 check "the slow ones are there, and some had to go" wait_for 30 grep -q '^[1-9][0-9]* thrown out' "$dir/slow.log"
 check "two hundred scrapes in a row beside sixty slow ones" metrics many "$url/metrics" 200
 check "traffic goes on meanwhile" wait_for 20 carries_load $((moved + 50000000))
+# 32 connections with an answer each, and the answer that is made.
+grown=$((($(scraped shardtun_heap_allocated_bytes) - heap) / 1024))
+check "they take less than 8 MiB: $grown KiB" test "$grown" -lt 8192
+# With what the data path touches for the first time meanwhile.
 grown=$((($(scraped process_resident_memory_bytes) - resident) / 1024))
-check "memory did not grow by more than 16 MiB: $grown KiB" test "$grown" -lt 16384
+check "the process did not grow by more than 64 MiB: $grown KiB" test "$grown" -lt 65536
 more=$(($(scraped process_open_fds) - descriptors))
 check "nor are there more than 40 more descriptors: $more" test "$more" -le 40
 stop slow || true
