@@ -15,7 +15,7 @@
 #include "tun/segment.h"
 #include "workers/worker.h"
 
-enum { DOWNLINK_FRAMES = 64 /* of a batch: enough small ones to fill a train */ };
+enum { DOWNLINK_FRAMES = STAGE_KEPT_MAX /* of a batch: enough small ones to fill a train */ };
 
 static uint8_t *reserve(struct worker *worker, const struct session *session, uint8_t ecn, uint32_t length)
 {
@@ -115,6 +115,7 @@ static void downlink_frame(struct worker *worker, uint32_t session_id, struct in
 	downlink_count(&worker->stats, segmenter.count, segmenter.total_bytes);
 	send_queue_plan(&worker->send, worker->udp->gso, segmenter.count, WIRE_OVERHEAD + segmenter.packet_length);
 	stage_lap(&worker->stages, STAGE_ROUTE);
+	stage_keep(&worker->stages);
 
 	uint8_t *packet;
 	uint32_t packet_length, packets = 0, bytes = 0;
@@ -146,6 +147,7 @@ static size_t take_from_tun(struct worker *worker)
 				atomic_store_explicit(&worker->tun_error, got, memory_order_relaxed);
 			break;
 		}
+		stage_arrived(&worker->stages);
 		stage_lap(&worker->stages, STAGE_TUN_READ);
 		uint32_t length = (uint32_t)iov.iov_len;
 		struct inner inner;
@@ -162,7 +164,7 @@ static size_t take_from_tun(struct worker *worker)
 static bool waited_too_long(struct worker *worker, struct worker_source *source, const struct frame_ref *ref)
 {
 	uint64_t waited = codel_sojourn(ref->stamp, worker->now);
-	stage_note_ns(&worker->stages, STAGE_RING_WAIT, waited);
+	stage_arrived_at(&worker->stages, STAGE_RING_WAIT, ref->stamp);
 	return codel_drop(&source->codel, waited, worker->now, frame_ring_behind(source->ring, ref));
 }
 
@@ -205,6 +207,7 @@ size_t downlink_batch(struct worker *worker)
 		return 0; /* the turn's last flush tries again; what waits in the TUN keeps its order */
 
 	stage_begin(&worker->stages);
+	stage_tie(&worker->stages, worker->clock);
 	size_t frames = take_frames(worker);
 	if (frames == 0) {
 		stage_cancel(&worker->stages);
@@ -213,6 +216,6 @@ size_t downlink_batch(struct worker *worker)
 	stage_skip(&worker->stages);
 	send_queue_flush(&worker->send, worker->udp, &worker->stats);
 	stage_lap(&worker->stages, STAGE_UDP_SEND);
-	stage_end(&worker->stages, STAGE_RESIDENCE_DOWN);
+	stage_end_kept(&worker->stages, STAGE_RESIDENCE_DOWN);
 	return frames;
 }

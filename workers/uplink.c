@@ -330,7 +330,8 @@ size_t uplink_copies(struct worker *worker)
 	return count;
 }
 
-static void uplink_train(struct worker *worker, const struct udp_message *train)
+/* Returns how many datagrams it was. */
+static uint32_t uplink_train(struct worker *worker, const struct udp_message *train)
 {
 	uint32_t step = train->segment_size != 0 ? train->segment_size : train->length;
 	uint32_t datagrams = 0, at = 0;
@@ -346,6 +347,7 @@ static void uplink_train(struct worker *worker, const struct udp_message *train)
 	} while (at < train->length);
 	stats_add(&worker->stats, udp_rx_packets, datagrams);
 	stats_add(&worker->stats, udp_rx_bytes, train->length);
+	return datagrams;
 }
 
 size_t uplink_batch(struct worker *worker)
@@ -362,10 +364,11 @@ size_t uplink_batch(struct worker *worker)
 
 	uplink->opening.count = 0;
 	uplink->opening.session = NULL;
+	uint32_t datagrams = 0;
 	for (int i = 0; i < received; i++)
-		uplink_train(worker, &uplink->messages[i]);
+		datagrams += uplink_train(worker, &uplink->messages[i]);
 	uplink_open(worker);
 	write_frames(worker);
-	stage_end(&worker->stages, STAGE_RESIDENCE_UP);
+	stage_end(&worker->stages, STAGE_RESIDENCE_UP, datagrams);
 	return (size_t)received;
 }

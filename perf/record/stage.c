@@ -14,5 +14,6 @@ void stage_recorder_init(struct stage_recorder *recorder, uint32_t interval, uin
 	/* A countdown of 0 samples the first batch: a thread that sees little traffic shows something at once. */
 	memset(recorder, 0, sizeof *recorder);
 	recorder->interval = interval;
+	recorder->invariant = tsc_is_invariant();
 	recorder->ticks_per_ms = ticks_per_second / 1000;
 }

@@ -4,6 +4,9 @@
  *   stage_begin(recorder);                       once per batch: decides whether this one is sampled
  *   ... receive ...   stage_lap(recorder, STAGE_UDP_RECV);     everything since the last stamp
  *   ... look up ...   stage_lap(recorder, STAGE_LOOKUP);
+ *   stage_end(recorder, STAGE_RESIDENCE_UP, packets);          up to the last stamp
+ *
+ * Between stage_end() and the next stage_begin() nothing is recorded.
  *
  * Only the owning thread writes (relaxed atomics), anybody merges on demand. With PROFILE=0 both are empty: no time
  * stamp counter is read on the data path. */
@@ -22,23 +25,24 @@
 #endif
 
 /* X(name, label, unit, text): what one recorded value stands for. */
-#define STAGES(X)                                                                                         \
-	X(STAGE_UDP_RECV, "udp_recv", "batch", "one receive system call")                                 \
-	X(STAGE_LOOKUP, "lookup", "packet", "header checks, session and key")                             \
-	X(STAGE_OPEN, "open", "packet", "authenticate and decrypt")                                       \
-	X(STAGE_REPLAY, "replay", "packet", "replay window, endpoint, last-seen, inner checks")           \
-	X(STAGE_COALESCE, "coalesce", "packet", "verify checksum and merge")                              \
-	X(STAGE_TUN_WRITE, "tun_write", "super-packet", "one write system call")                          \
-	X(STAGE_TUN_READ, "tun_read", "super-packet", "one read system call")                             \
-	X(STAGE_DISPATCH, "dispatch", "super-packet", "TUN reader: destination to worker, into its ring") \
-	X(STAGE_RING_WAIT, "ring_wait", "super-packet", "waiting between TUN reader and worker")          \
-	X(STAGE_ROUTE, "route", "super-packet", "parse, destination to session, key")                     \
-	X(STAGE_SEGMENT, "segment", "packet", "header and checksum of one segment")                       \
-	X(STAGE_SEAL, "seal", "packet", "encrypt into the send buffer")                                   \
-	X(STAGE_UDP_SEND, "udp_send", "batch", "one send system call")                                    \
-	X(STAGE_HANDSHAKE, "handshake", "packet", "one HELLO answered")                                   \
-	X(STAGE_RESIDENCE_UP, "residence_up", "batch", "from receive to the last write of a batch")       \
-	X(STAGE_RESIDENCE_DOWN, "residence_down", "batch", "from TUN read to the send of a batch")
+#define STAGES(X)                                                                                                   \
+	X(STAGE_UDP_RECV, "udp_recv", "batch", "one receive system call")                                           \
+	X(STAGE_LOOKUP, "lookup", "packet", "header checks, session and key")                                       \
+	X(STAGE_OPEN, "open", "packet", "authenticate and decrypt")                                                 \
+	X(STAGE_REPLAY, "replay", "packet", "replay window, endpoint, last-seen, inner checks")                     \
+	X(STAGE_COALESCE, "coalesce", "packet", "verify checksum and merge")                                        \
+	X(STAGE_TUN_WRITE, "tun_write", "super-packet", "one write system call")                                    \
+	X(STAGE_TUN_READ, "tun_read", "super-packet", "one read system call")                                       \
+	X(STAGE_DISPATCH, "dispatch", "super-packet", "TUN reader: destination to worker, into its ring")           \
+	X(STAGE_RING_WAIT, "ring_wait", "super-packet", "from the TUN reader's read to the worker that takes it")   \
+	X(STAGE_ROUTE, "route", "super-packet", "parse, destination to session, key")                               \
+	X(STAGE_SEGMENT, "segment", "packet", "header and checksum of one segment")                                 \
+	X(STAGE_SEAL, "seal", "packet", "encrypt into the send buffer")                                             \
+	X(STAGE_UDP_SEND, "udp_send", "batch", "one send system call")                                              \
+	X(STAGE_HANDSHAKE, "handshake", "packet", "one HELLO answered")                                             \
+	X(STAGE_RESIDENCE_UP, "residence_up", "packet", "from the receive call to the last TUN write of its batch") \
+	X(STAGE_RESIDENCE_DOWN, "residence_down", "super-packet",                                                   \
+	  "from the TUN read, ring included, to the send of its batch")
 
 enum stage {
 #define X(name, label, unit, text) name,
@@ -54,107 +58,154 @@ struct stage_info {
 };
 extern const struct stage_info stage_infos[STAGE_COUNT];
 
+enum { STAGE_KEPT_MAX = 64 /* of a batch, whose residence is measured: as many as a downlink batch takes */ };
+
 struct stage_recorder {
 	/* owner only */
 	uint64_t last;	    /* stamp before */
 	uint64_t first;	    /* stamp at stage_begin */
+	uint64_t first_ns;  /* the monotonic clock then: stage_tie */
+	uint64_t arrived;   /* stamp: when what is in work now came in */
 	uint32_t countdown; /* batches until the next sampled one */
 	uint32_t interval;  /* one batch in this many is sampled; 0: none */
 	bool sampled;	    /* this batch is */
+	bool invariant;	    /* stamps are of the time stamp counter */
 	uint64_t ticks_per_ms;
+	uint32_t kept;
+	uint64_t arrivals[STAGE_KEPT_MAX]; /* of those kept */
 	/* written by the owner, read by anybody */
 	struct histogram histograms[STAGE_COUNT] CACHE_ALIGNED;
 };
 
-/* `interval`: 1 samples every batch, 64 is the default elsewhere, 0 none. `ticks_per_second`: of tsc_now(). Before the
+/* `interval`: 1 samples every batch, 64 is the default elsewhere, 0 none. `ticks_per_second`: as calibrated. Before the
  * owner starts. */
 void stage_recorder_init(struct stage_recorder *recorder, uint32_t interval, uint64_t ticks_per_second);
 
+#if SHARDTUN_PROFILE
+
+/* Ticks: of the counter, or ns of the clock that stands in for one that does not run at one rate. */
+static inline uint64_t stage_now(const struct stage_recorder *recorder)
+{
+	return likely(recorder->invariant) ? tsc_now() : clock_monotonic(&clock_system);
+}
+
+/* Begins a batch, and decides whether it is sampled. */
 static inline void stage_begin(struct stage_recorder *recorder)
 {
-#if SHARDTUN_PROFILE
 	recorder->sampled = false;
 	if (recorder->countdown > 1) {
 		recorder->countdown--;
 	} else if (recorder->interval != 0) {
 		recorder->countdown = recorder->interval;
 		recorder->sampled = true;
-		recorder->first = recorder->last = tsc_now();
+		recorder->kept = 0;
+		recorder->first = recorder->last = stage_now(recorder);
 	}
-#else
-	(void)recorder;
-#endif
+}
+
+/* Ties the batch to a clock, so that stamps of another thread can be compared with its own. Right after stage_begin().
+ */
+static inline void stage_tie(struct stage_recorder *recorder, const struct clock *clock)
+{
+	if (unlikely(recorder->sampled))
+		recorder->first_ns = clock_monotonic(clock);
+}
+
+/* A stage that handled `count` items at once ended: each counts with its even share. */
+static inline void stage_lap_many(struct stage_recorder *recorder, enum stage stage, uint32_t count)
+{
+	if (unlikely(recorder->sampled)) {
+		uint64_t now = stage_now(recorder);
+		histogram_record_many(&recorder->histograms[stage], (now - recorder->last) / count, count);
+		recorder->last = now;
+	}
 }
 
 static inline void stage_lap(struct stage_recorder *recorder, enum stage stage)
 {
-#if SHARDTUN_PROFILE
-	if (unlikely(recorder->sampled)) {
-		uint64_t now = tsc_now();
-		histogram_record(&recorder->histograms[stage], now - recorder->last);
-		recorder->last = now;
-	}
-#else
-	(void)recorder, (void)stage;
-#endif
-}
-
-/* The same for a stage that handled `count` items at once: each counts with its even share. */
-static inline void stage_lap_many(struct stage_recorder *recorder, enum stage stage, uint32_t count)
-{
-#if SHARDTUN_PROFILE
-	if (unlikely(recorder->sampled)) {
-		uint64_t now = tsc_now();
-		histogram_record_many(&recorder->histograms[stage], (now - recorder->last) / count, count);
-		recorder->last = now;
-	}
-#else
-	(void)recorder, (void)stage, (void)count;
-#endif
-}
-
-/* Records a time that was measured otherwise, in ns. */
-static inline void stage_note_ns(struct stage_recorder *recorder, enum stage stage, uint64_t ns)
-{
-#if SHARDTUN_PROFILE
-	if (unlikely(recorder->sampled))
-		histogram_record(&recorder->histograms[stage], ns * recorder->ticks_per_ms / 1000000);
-#else
-	(void)recorder, (void)stage, (void)ns;
-#endif
-}
-
-/* Ends a batch that turned out to be empty: the next one is sampled in its place. */
-static inline void stage_cancel(struct stage_recorder *recorder)
-{
-#if SHARDTUN_PROFILE
-	if (unlikely(recorder->sampled)) {
-		recorder->sampled = false;
-		recorder->countdown = 1;
-	}
-#else
-	(void)recorder;
-#endif
+	stage_lap_many(recorder, stage, 1);
 }
 
 /* Throws away the time since the last stamp: work that belongs to no stage. */
 static inline void stage_skip(struct stage_recorder *recorder)
 {
-#if SHARDTUN_PROFILE
 	if (unlikely(recorder->sampled))
-		recorder->last = tsc_now();
-#else
-	(void)recorder;
-#endif
+		recorder->last = stage_now(recorder);
 }
 
-/* Records the whole time since stage_begin(); the chain goes on. */
-static inline void stage_end(struct stage_recorder *recorder, enum stage residence)
+/* Ends a batch that turned out to be empty: the next one is sampled in its place. */
+static inline void stage_cancel(struct stage_recorder *recorder)
 {
-#if SHARDTUN_PROFILE
-	if (unlikely(recorder->sampled))
-		histogram_record(&recorder->histograms[residence], tsc_now() - recorder->first);
-#else
-	(void)recorder, (void)residence;
-#endif
+	if (unlikely(recorder->sampled)) {
+		recorder->sampled = false;
+		recorder->countdown = 1;
+	}
 }
+
+/* What is worked on from here came in with the stage that is going on. */
+static inline void stage_arrived(struct stage_recorder *recorder)
+{
+	if (unlikely(recorder->sampled))
+		recorder->arrived = recorder->last;
+}
+
+/* The same for what another thread stamped at `ns` and gave to us; `wait` gets the time from there to here. The batch
+ * is tied to the clock of that stamp. */
+static inline void stage_arrived_at(struct stage_recorder *recorder, enum stage wait, uint64_t ns)
+{
+	if (unlikely(recorder->sampled)) {
+		int64_t before = (int64_t)(recorder->first_ns - ns);
+		recorder->arrived = recorder->first - (uint64_t)(before * (int64_t)recorder->ticks_per_ms / 1000000);
+		if ((int64_t)(recorder->last - recorder->arrived) < 0)
+			recorder->arrived = recorder->last; /* the clocks' rounding */
+		histogram_record(&recorder->histograms[wait], recorder->last - recorder->arrived);
+	}
+}
+
+/* It goes on to the end of the batch: its residence counts. */
+static inline void stage_keep(struct stage_recorder *recorder)
+{
+	if (unlikely(recorder->sampled) && recorder->kept < STAGE_KEPT_MAX)
+		recorder->arrivals[recorder->kept++] = recorder->arrived;
+}
+
+/* Ends the batch; what was kept left with it. */
+static inline void stage_end_kept(struct stage_recorder *recorder, enum stage residence)
+{
+	if (unlikely(recorder->sampled)) {
+		for (uint32_t i = 0; i < recorder->kept; i++)
+			histogram_record(&recorder->histograms[residence], recorder->last - recorder->arrivals[i]);
+		recorder->sampled = false;
+	}
+}
+
+/* Ends the batch; `count` items were in it from beginning to end. */
+static inline void stage_end(struct stage_recorder *recorder, enum stage residence, uint32_t count)
+{
+	if (unlikely(recorder->sampled)) {
+		histogram_record_many(&recorder->histograms[residence], recorder->last - recorder->first, count);
+		recorder->sampled = false;
+	}
+}
+
+#else
+
+#define STAGE_NOTHING(name, ...)                                         \
+	static inline void name(struct stage_recorder *r, ##__VA_ARGS__) \
+	{                                                                \
+		(void)r;                                                 \
+	}
+STAGE_NOTHING(stage_begin)
+STAGE_NOTHING(stage_tie, const struct clock *clock __attribute__((unused)))
+STAGE_NOTHING(stage_lap_many, enum stage stage __attribute__((unused)), uint32_t count __attribute__((unused)))
+STAGE_NOTHING(stage_lap, enum stage stage __attribute__((unused)))
+STAGE_NOTHING(stage_skip)
+STAGE_NOTHING(stage_cancel)
+STAGE_NOTHING(stage_arrived)
+STAGE_NOTHING(stage_arrived_at, enum stage wait __attribute__((unused)), uint64_t ns __attribute__((unused)))
+STAGE_NOTHING(stage_keep)
+STAGE_NOTHING(stage_end_kept, enum stage residence __attribute__((unused)))
+STAGE_NOTHING(stage_end, enum stage residence __attribute__((unused)), uint32_t count __attribute__((unused)))
+#undef STAGE_NOTHING
+
+#endif

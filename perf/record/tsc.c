@@ -50,7 +50,7 @@ static int compare_doubles(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static bool is_invariant(void)
+bool tsc_is_invariant(void)
 {
 	unsigned eax, ebx, ecx, edx;
 	return __get_cpuid(LEAF_POWER, &eax, &ebx, &ecx, &edx) && (edx & EDX_INVARIANT_TSC) != 0;
@@ -59,6 +59,8 @@ static bool is_invariant(void)
 struct tsc_calibration tsc_calibrate(void)
 {
 	double hz[ROUNDS];
+	if (!tsc_is_invariant())
+		return (struct tsc_calibration){.hz = 1e9, .invariant = false};
 	for (int i = 0; i < ROUNDS; i++) {
 		struct pair start = read_pair();
 		nanosleep(&(struct timespec){.tv_nsec = ROUND_NS}, NULL);
@@ -66,14 +68,19 @@ struct tsc_calibration tsc_calibrate(void)
 		hz[i] = (double)(end.ticks - start.ticks) * 1e9 / (double)(end.ns - start.ns);
 	}
 	qsort(hz, ROUNDS, sizeof hz[0], compare_doubles);
-	return (struct tsc_calibration){.hz = hz[ROUNDS / 2], .invariant = is_invariant()};
+	return (struct tsc_calibration){.hz = hz[ROUNDS / 2], .invariant = true};
 }
 
 #else
 
+bool tsc_is_invariant(void)
+{
+	return false;
+}
+
 struct tsc_calibration tsc_calibrate(void)
 {
-	return (struct tsc_calibration){.hz = 1e9, .invariant = true};
+	return (struct tsc_calibration){.hz = 1e9, .invariant = false};
 }
 
 #endif

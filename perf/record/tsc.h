@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The time stamp counter: serialized reads, calibrated against the monotonic clock; the clock itself where there is
- * none. */
+/* The time stamp counter: serialized reads, calibrated against the monotonic clock; the clock itself, in ns, where
+ * there is no counter or where it does not run at one rate. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,6 +11,9 @@
 #if defined(__x86_64__)
 #include <x86intrin.h>
 #endif
+
+/* Whether the counter tells time: it runs at one rate, in all states of the CPU (CPUID 8000_0007h EDX[8]). */
+bool tsc_is_invariant(void);
 
 /* Current stamp in ticks. LFENCE before RDTSC: no earlier instruction is still running (Intel SDM vol. 2, RDTSC). */
 static inline uint64_t tsc_now(void)
@@ -25,10 +28,10 @@ static inline uint64_t tsc_now(void)
 
 struct tsc_calibration {
 	double hz;	/* ticks per second; 1e9 when the monotonic clock stands in */
-	bool invariant; /* CPUID 8000_0007h EDX[8], or the clock */
+	bool invariant; /* tsc_is_invariant() */
 };
 
-/* Measures the frequency over about 20 ms of sleep. Start-up, before data threads. */
+/* Measures the frequency over about 20 ms of sleep, if there is one to measure. Start-up, before data threads. */
 struct tsc_calibration tsc_calibrate(void);
 
 static inline double tsc_to_ns(const struct tsc_calibration *calibration, double ticks)

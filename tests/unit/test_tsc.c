@@ -72,6 +72,6 @@ Test(tsc, invariance_is_what_the_kernel_says)
 	fclose(file);
 	cr_assert_eq(tsc_calibrate().invariant, expected);
 #else
-	cr_assert(tsc_calibrate().invariant);
+	cr_assert_not(tsc_calibrate().invariant);
 #endif
 }
