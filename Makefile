@@ -181,6 +181,7 @@ $(B)/unit: $(call objects,$(UNIT_SRCS) $(HARNESS_SRCS)) $(LIB)
 
 $(PROGRAMS) $(BENCHES): EXTRA_LIBS := $(MALLOC)
 $(FUZZERS): EXTRA_LIBS := -fsanitize=fuzzer
+$(B)/shardtunctl: EXTRA_LIBS += $(shell pkg-config --libs ncursesw 2>/dev/null)
 $(B)/unit: EXTRA_LIBS := $(shell pkg-config --libs criterion 2>/dev/null)
 $(PROGRAMS) $(STRESS) $(BENCHES) $(FUZZERS) $(B)/unit $(B)/swarm:
 	@mkdir -p $(@D)

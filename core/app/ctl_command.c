@@ -7,6 +7,9 @@
 #include "core/app/control.h"
 #include "core/app/ctl.h"
 #include "core/app/ctl_peer.h"
+#include "core/app/ctl_record.h"
+#include "core/app/ctl_stages.h"
+#include "core/app/ctl_top.h"
 
 const struct option ctl_long_options[] = {
 	{"from", required_argument, NULL, CTL_FROM},
@@ -22,6 +25,13 @@ const struct option ctl_long_options[] = {
 	{"routes", required_argument, NULL, CTL_ROUTES},
 	{"save", no_argument, NULL, CTL_SAVE},
 	{"qr", no_argument, NULL, CTL_QR},
+	{"raw", no_argument, NULL, CTL_RAW},
+	{"diff", required_argument, NULL, CTL_DIFF},
+	{"sort", required_argument, NULL, CTL_SORT},
+	{"filter", required_argument, NULL, CTL_FILTER},
+	{"batch", no_argument, NULL, CTL_BATCH},
+	{"interval", required_argument, NULL, CTL_INTERVAL},
+	{"times", required_argument, NULL, CTL_TIMES},
 	{"socket", required_argument, NULL, 's'},
 	{"json", no_argument, NULL, 'j'},
 	{0},
@@ -137,9 +147,13 @@ static enum cli_status run_plain(const struct cli_program *program, const struct
 
 static const struct command commands[] = {
 	{"status", 0, "", 0, ctl_print_status, NULL},
-	{"stages", 0, "", 0, ctl_print_stages, NULL},
+	{"stages", 0, "", BIT(CTL_RAW) | BIT(CTL_DIFF), NULL, ctl_stages},
+	{"record", 0, "", BIT(CTL_INTERVAL) | BIT(CTL_TIMES), NULL, ctl_record},
 	{"sessions", 0, "", BIT(CTL_FROM) | BIT(CTL_COUNT) | BIT(CTL_PEER) | BIT(CTL_ADDRESS) | BIT(CTL_STATE), NULL,
 	 run_sessions},
+	{"top", 0, "",
+	 BIT(CTL_COUNT) | BIT(CTL_SORT) | BIT(CTL_FILTER) | BIT(CTL_BATCH) | BIT(CTL_INTERVAL) | BIT(CTL_TIMES), NULL,
+	 ctl_top},
 	{"identity", 0, "", 0, ctl_print_identity, NULL},
 	{"kick", 1, "the ID of a session or the public key of a peer", 0, ctl_print_kick, NULL},
 	{"peer", 2, "add or del, and a public key",
@@ -154,8 +168,8 @@ enum cli_status ctl_run(const struct cli_program *program, const struct ctl_opti
 {
 	const struct command *command = NULL;
 	if (count == 0)
-		return cli_usage_error(program,
-				       "which command? status, stages, sessions, identity, kick, peer or reload");
+		return cli_usage_error(program, "which command? status, stages, record, sessions, top, identity, kick, "
+						"peer or reload");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(words[0], commands[i].name) == 0)
 			command = &commands[i];
@@ -166,10 +180,11 @@ enum cli_status ctl_run(const struct cli_program *program, const struct ctl_opti
 		if (options->values[i] != NULL && (command->options & 1u << i) == 0)
 			return cli_usage_error(program, "%s takes no --%s", command->name, ctl_long_options[i].name);
 	}
-	bool key_is_made = ctl_value(options, CTL_NEW) != NULL;
-	int wanted = command->words - (key_is_made ? 1 : 0);
-	if (count - 1 > wanted)
-		return cli_usage_error(program, "\"%s\" is too much", words[wanted + 1]);
+	/* A key that is made here need not be said; a difference may be of two files. */
+	int wanted = command->words - (ctl_value(options, CTL_NEW) != NULL ? 1 : 0);
+	int most = wanted + (ctl_value(options, CTL_DIFF) != NULL ? 1 : 0);
+	if (count - 1 > most)
+		return cli_usage_error(program, "\"%s\" is too much", words[most + 1]);
 	if (count - 1 < wanted)
 		return cli_usage_error(program, "%s wants %s", command->name, command->wanted);
 	return command->run != NULL ? command->run(program, options, words + 1, count - 1)

@@ -8,7 +8,7 @@
 #include "core/app/cli.h"
 #include "core/app/ctl.h"
 
-/* Options of single commands; their values go to the daemon as they are. */
+/* Options of single commands; the values of those that are not the tool's own go to the daemon as they are. */
 enum ctl_option {
 	CTL_FROM = 256,
 	CTL_COUNT,
@@ -23,11 +23,19 @@ enum ctl_option {
 	CTL_ROUTES,
 	CTL_SAVE,
 	CTL_QR,
+	CTL_RAW,
+	CTL_DIFF,
+	CTL_SORT,
+	CTL_FILTER,
+	CTL_BATCH,
+	CTL_INTERVAL,
+	CTL_TIMES,
 	CTL_OPTIONS_END,
 };
 enum { CTL_OPTIONS = CTL_OPTIONS_END - CTL_FROM };
 
-/* For getopt_long(): these in their order, then 's' and 'j', which every command takes. */
+/* For getopt_long(): these in their order, then 's' and 'j', which every command takes. 'b' and 'n' are short for
+ * CTL_BATCH and CTL_TIMES. */
 extern const struct option ctl_long_options[];
 
 struct ctl_options {

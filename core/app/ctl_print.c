@@ -222,9 +222,11 @@ void ctl_print_status(FILE *out, json_t *status)
 
 /* --- stages ------------------------------------------------------------------------------------------------------- */
 
-static void print_stage(FILE *out, const json_t *stage)
+static const char *const stage_columns[] = {"p50", "p90", "p99", "p99.9", "max"};
+
+/* In `unit`: "ns" or "cycles". */
+static void print_stage(FILE *out, const json_t *stage, const char *unit)
 {
-	static const char *const columns[] = {"p50", "p90", "p99", "p99.9", "max"};
 	char text[CTL_NUMBER_MAX];
 	uint64_t count = ctl_number(stage, "count");
 	fprintf(out, "%-15s %-12s %9s", ctl_text(stage, "stage"), ctl_text(stage, "unit"), ctl_count(text, count));
@@ -232,9 +234,9 @@ static void print_stage(FILE *out, const json_t *stage)
 		fputc('\n', out);
 		return;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(columns); i++)
-		fprintf(out, " %9.0f", json_number_value(json_object_get(json_object_get(stage, "ns"), columns[i])));
-	fprintf(out, " %9" PRIu64, ctl_number(json_object_get(stage, "cycles"), "p50"));
+	for (size_t i = 0; i < ARRAY_SIZE(stage_columns); i++)
+		fprintf(out, " %9.0f",
+			json_number_value(json_object_get(json_object_get(stage, unit), stage_columns[i])));
 	const json_t *share = json_object_get(stage, "share");
 	if (json_is_real(share))
 		fprintf(out, " %6.1f%%\n", json_real_value(share) * 100);
@@ -242,26 +244,48 @@ static void print_stage(FILE *out, const json_t *stage)
 		fprintf(out, " %7s\n", "-");
 }
 
-void ctl_print_stages(FILE *out, json_t *report)
+static void print_stage_table(FILE *out, const json_t *stages, const char *unit, const char *short_unit)
+{
+	size_t i;
+	json_t *stage;
+	fprintf(out, "\n%-15s %-12s %9s", "stage", "unit", "count");
+	for (i = 0; i < ARRAY_SIZE(stage_columns); i++) {
+		char title[CTL_NUMBER_MAX];
+		(void)snprintf(title, sizeof title, "%s %s", stage_columns[i], short_unit);
+		fprintf(out, " %9s", title);
+	}
+	fprintf(out, " %7s\n", "share");
+	json_array_foreach (stages, i, stage)
+		print_stage(out, stage, unit);
+}
+
+static void print_stage_times(FILE *out, const json_t *report)
 {
 	uint64_t sampling = ctl_number(report, "sampling");
-	if (sampling == 0) {
-		fputs("Stages are not timed: StageSampling is 0, or the daemon was built with PROFILE=0.\n", out);
-		return;
-	}
+	const json_t *since = json_object_get(report, "since_seconds");
+	if (since != NULL)
+		fprintf(out, "Between %.1f and %.1f s of the daemon's life: ", json_number_value(since),
+			json_number_value(json_object_get(report, "uptime_seconds")));
 	if (sampling == 1)
 		fputs("Every batch is timed", out);
 	else
 		fprintf(out, "One batch in %" PRIu64 " is timed", sampling);
-	fprintf(out, "; the time stamp counter runs at %.1f MHz%s.\n\n",
-		json_number_value(json_object_get(report, "tsc_hz")) / 1e6,
-		json_is_true(json_object_get(report, "tsc_invariant"))
-			? ""
-			: " and is not invariant on this CPU: times are rough");
-	fprintf(out, "%-15s %-12s %9s %9s %9s %9s %9s %9s %9s %7s\n", "stage", "unit", "count", "p50 ns", "p90 ns",
-		"p99 ns", "p99.9 ns", "max ns", "p50 cyc", "share");
-	size_t i;
-	json_t *stage;
-	json_array_foreach (json_object_get(report, "stages"), i, stage)
-		print_stage(out, stage);
+	if (json_is_true(json_object_get(report, "tsc_invariant")))
+		fprintf(out, "; the time stamp counter runs at %.1f MHz.\n",
+			json_number_value(json_object_get(report, "tsc_hz")) / 1e6);
+	else
+		fputs("; by the clock, in ns for cycles: this CPU has no time stamp counter that runs at one rate.\n",
+		      out);
+}
+
+void ctl_print_stages(FILE *out, json_t *report)
+{
+	if (ctl_number(report, "sampling") == 0) {
+		fputs("Stages are not timed: StageSampling is 0, or the daemon was built with PROFILE=0.\n", out);
+		return;
+	}
+	print_stage_times(out, report);
+	const json_t *stages = json_object_get(report, "stages");
+	print_stage_table(out, stages, "ns", "ns");
+	print_stage_table(out, stages, "cycles", "cyc");
 }

@@ -7,6 +7,7 @@
 #include "core/app/gateway_control.h"
 #include "core/app/gateway_network.h"
 #include "core/app/gateway_threads.h"
+#include "core/app/gateway_top.h"
 #include "core/app/identity.h"
 #include "core/app/reloader.h"
 #include "core/app/tunnel.h"
@@ -171,6 +172,12 @@ static void every_second(struct tunnel *tunnel)
 	tell_suppressed(gateway, false);
 }
 
+static void top_is_due(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_top_step(gateway->running.top, clock_monotonic(gateway->tunnel.clock));
+}
+
 static int open_threads(struct gateway *gateway, struct error *error)
 {
 	const struct gateway_config *config = gateway->config;
@@ -234,7 +241,8 @@ static int serve(struct gateway *gateway, struct error *error)
 			gateway->registry.pool.usable, plan->workers, plan->readers, plan->handshakers,
 			gateway->cpus.count);
 		const struct tunnel_watch watches[] = {{gateway->events.queue.waker.fd, events_came},
-						       {reloader_fd(gateway->running.reloader), reloaded}};
+						       {reloader_fd(gateway->running.reloader), reloaded},
+						       {gateway_top_fd(gateway->running.top), top_is_due}};
 		result = tunnel_loop(tunnel, watches, ARRAY_SIZE(watches), gateway, error);
 	}
 	tunnel_stop(tunnel);
@@ -291,11 +299,13 @@ int gateway_run(struct gateway *gateway, struct error *error)
 	int result = tunnel_open(&gateway->tunnel, &params, error);
 	if (result != 0)
 		return result;
-	result = gateway_network_open(&gateway->network, config, error);
+	gateway->running.top = gateway_top_new(&gateway->registry.table, error);
+	result = gateway->running.top != NULL ? gateway_network_open(&gateway->network, config, error) : -ENOMEM;
 	if (result == 0) {
 		result = open_threads_and_serve(gateway, error);
 		gateway_network_close(&gateway->network);
 	}
+	gateway_top_free(gateway->running.top);
 	tunnel_close(&gateway->tunnel);
 	config_free_gateway(gateway->running.reread);
 	return result;

@@ -8,6 +8,7 @@
 #include "core/app/control_words.h"
 #include "core/app/gateway_control_peer.h"
 #include "core/app/gateway_sessions.h"
+#include "core/app/gateway_top.h"
 #include "core/app/reloader.h"
 #include "core/base/log.h"
 
@@ -48,6 +49,25 @@ static json_t *handle_sessions(void *context, char *const *words, size_t count, 
 	}
 	uint64_t now = clock_monotonic(tunnel->clock);
 	return words_no_memory_unless(gateway_sessions_page(&running_of(tunnel)->registry->table, &query, now), error);
+}
+
+static json_t *handle_top(void *context, char *const *words, size_t count, struct error *error)
+{
+	const struct tunnel *tunnel = context;
+	const char *most = NULL, *label = NULL;
+	const struct word_option options[] = {{"--count", &most}, {"--sort", &label}};
+	uint32_t sessions = TOP_SESSIONS;
+	enum top_order order = TOP_BITS;
+	if (words_options(words, count, options, ARRAY_SIZE(options), error) != 0 ||
+	    words_number("--count", most, &sessions, error) != 0)
+		return NULL;
+	if (label != NULL && !top_order_parse(label, &order)) {
+		error_set(error, -EINVAL, "--sort %.32s: none of bits, rx, tx, packets, bytes, seen, age, roams",
+			  label);
+		return NULL;
+	}
+	struct gateway_top *top = running_of(tunnel)->top;
+	return words_no_memory_unless(gateway_top_answer(top, order, sessions, clock_monotonic(tunnel->clock)), error);
 }
 
 /* --- kick -----------------------------------------------------------------------------------------------------------
@@ -173,6 +193,7 @@ void gateway_control_reloaded(struct tunnel *tunnel)
 const struct control_command gateway_commands[GATEWAY_COMMANDS] = {
 	{"sessions", "who is connected: [--from SLOT] [--count N] [--peer KEY] [--address IP] [--state active|pending]",
 	 handle_sessions},
+	{"top", "the busiest sessions: [--count N] [--sort bits|rx|tx|packets|bytes|seen|age|roams]", handle_top},
 	{"kick", "end a session: ID|KEY", handle_kick},
 	{"peer",
 	 "until the next reload: add KEY [--name NAME] [--psk KEY|--psk-file PATH] [--address IP] "

@@ -6,7 +6,7 @@
 #include "core/app/gateway_reload.h"
 #include "core/app/tunnel.h"
 
-enum { GATEWAY_COMMANDS = 5 };
+enum { GATEWAY_COMMANDS = 6 };
 extern const struct control_command gateway_commands[GATEWAY_COMMANDS];
 
 /* SIGHUP: has the configuration read again; what comes of it is logged. */

@@ -11,6 +11,8 @@ struct reloader;
 
 enum { GATEWAY_RELOAD_OPTIONS = 32 };
 
+struct gateway_top;
+
 /* What of a running gateway is looked at and changed. Borrowed, but for what is read again. */
 struct gateway_running {
 	const struct gateway_config *config; /* as it was read at the start; its `file` is read again */
@@ -19,6 +21,7 @@ struct gateway_running {
 	struct registry *registry;
 	struct session_ender ender;
 	struct reloader *reloader; /* NULL: there is no thread that reads (tests) */
+	struct gateway_top *top;   /* what "top" answers from */
 };
 
 struct gateway_reload_result {

@@ -46,7 +46,7 @@ static json_int_t seconds_since(uint64_t then, uint64_t now)
 	return now > then ? (json_int_t)((now - then) / NS_PER_S) : 0;
 }
 
-static json_t *describe(const struct session_table *table, const struct session *session, uint64_t now)
+json_t *gateway_session_describe(const struct session_table *table, const struct session *session, uint64_t now)
 {
 	char id[9], key[KEY_TEXT_SIZE];
 	const struct session_view *view = &session->view;
@@ -76,7 +76,7 @@ json_t *gateway_sessions_page(const struct session_table *table, const struct ga
 		const struct session *session = rcu_read(&table->slots[slot]);
 		if (session == NULL || !matches(session, query))
 			continue;
-		if (json_array_append_new(list, describe(table, session, now)) != 0) {
+		if (json_array_append_new(list, gateway_session_describe(table, session, now)) != 0) {
 			json_decref(list);
 			return NULL;
 		}

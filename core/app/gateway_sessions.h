@@ -25,3 +25,6 @@ struct gateway_sessions_query {
  * RCU. */
 json_t *gateway_sessions_page(const struct session_table *table, const struct gateway_sessions_query *query,
 			      uint64_t now);
+
+/* One of them, as it stands in a page. The same. */
+json_t *gateway_session_describe(const struct session_table *table, const struct session *session, uint64_t now);

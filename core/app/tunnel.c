@@ -206,13 +206,17 @@ static json_t *handle_status(void *context, char *const *arguments, size_t count
 
 static json_t *handle_stages(void *context, char *const *arguments, size_t count, struct error *error)
 {
-	(void)arguments, (void)count;
-	return no_memory_unless(report(context, report_stages), error);
+	bool raw = count == 1 && strcmp(arguments[0], "raw") == 0;
+	if (count != 0 && !raw) {
+		error_set(error, -EINVAL, "%.64s: unexpected here", arguments[count - 1]);
+		return NULL;
+	}
+	return no_memory_unless(report(context, raw ? report_stages_raw : report_stages), error);
 }
 
 static const struct control_command commands[] = {
 	{"status", "what runs here, counters and drop reasons", handle_status},
-	{"stages", "time in each stage of the data path", handle_stages},
+	{"stages", "time in each stage of the data path: [raw], with the histograms' buckets", handle_stages},
 };
 
 /* --- opening

@@ -3,7 +3,11 @@
 #include "core/app/ctl.h"
 #include "core/app/ctl_command.h"
 
-static const char *const synopses[] = {"[--socket PATH] [--json] status | stages | identity",
+static const char *const synopses[] = {"[--socket PATH] [--json] status | identity",
+				       "[--socket PATH] [--json] stages [--raw] [--diff SECONDS|BEFORE [AFTER]]",
+				       "[--socket PATH] record [--interval SECONDS] [-n TIMES]",
+				       "[--socket PATH] [--json] top [--sort ORDER] [--filter TEXT] "
+				       "[--interval SECONDS] [-b [-n TIMES] [--count N]]",
 				       "[--socket PATH] [--json] sessions [--from SLOT] [--count N] [--peer KEY] "
 				       "[--address IP] [--state active|pending]",
 				       "[--socket PATH] [--json] kick ID|KEY",
@@ -21,9 +25,11 @@ static const struct cli_program program = {
 	.synopses = synopses,
 	.details = "  status          who it is, sessions, traffic, workers, what was dropped and why\n"
 		   "  stages          how long each stage of the data path takes: quantiles in ns and cycles\n"
+		   "  record          status and stages now and then, a line of JSON each, for perf/report.py\n"
 		   "\n"
 		   "Of a gateway:\n"
 		   "  sessions        who is connected\n"
+		   "  top             threads and the busiest sessions, live; of a client its threads only\n"
 		   "  kick            end a session, by its ID or its peer's public key; the client may come back\n"
 		   "  peer add, del   let a client in or remove one, until the next reload: that follows the files\n"
 		   "  peer add --new  let one in whose keys are made here: prints its file, for 'shardtun run'\n"
@@ -33,8 +39,18 @@ static const struct cli_program program = {
 		   "  -s, --socket PATH   the control socket (default: the only *.sock in " CTL_DIRECTORY ")\n"
 		   "  -j, --json          the daemon's answer as it is, for scripts\n"
 		   "\n"
+		   "      --raw           stages: JSON with the histograms' buckets, to be compared later\n"
+		   "      --diff SECONDS  stages: only what comes in so many seconds from now\n"
+		   "      --diff BEFORE [AFTER]\n"
+		   "                      stages: only what came between two files of --raw; without AFTER until now\n"
+		   "      --interval SECONDS\n"
+		   "                      top, record: how often (default: 1)\n"
+		   "  -n, --times N       top, record: end after so many (default: never)\n"
+		   "  -b, --batch         top: plain text, one after the other; with --json a line of JSON each\n"
+		   "      --sort ORDER    top: bits, rx, tx, packets, bytes, seen, age or roams (default: bits)\n"
+		   "      --filter TEXT   top: only sessions with it in key, addresses, endpoint or ID\n"
 		   "      --from SLOT     sessions: go on from there, as the last list said\n"
-		   "      --count N       sessions: at most so many (default: all)\n"
+		   "      --count N       sessions, top: at most so many (default: all; top -b: 20)\n"
 		   "      --peer KEY      sessions: of this peer only\n"
 		   "      --address IP    sessions: with this inner address only; peer add: keep it for the peer\n"
 		   "      --state STATE   sessions: active or pending only\n"
@@ -59,9 +75,13 @@ int main(int argc, char **argv)
 
 	struct ctl_options options = {0};
 	int option;
-	while ((option = getopt_long(argc, argv, ":s:j", ctl_long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":s:jbn:", ctl_long_options, NULL)) != -1) {
 		if (option >= CTL_FROM)
 			options.values[option - CTL_FROM] = optarg != NULL ? optarg : "";
+		else if (option == 'b')
+			options.values[CTL_BATCH - CTL_FROM] = "";
+		else if (option == 'n')
+			options.values[CTL_TIMES - CTL_FROM] = optarg;
 		else if (option == 's')
 			options.socket = optarg;
 		else if (option == 'j')

@@ -3,28 +3,7 @@
 
 #include <math.h>
 
-/* Both take `value` over, and turn the whole into NULL when there is no memory; on NULL they only drop the value. So a
- * report is built straight down and ends as NULL whatever failed in it. */
-static void put(json_t **object, const char *key, json_t *value)
-{
-	if (json_object_set_new(*object, key, value) != 0) {
-		json_decref(*object);
-		*object = NULL;
-	}
-}
-
-static void append(json_t **array, json_t *value)
-{
-	if (json_array_append_new(*array, value) != 0) {
-		json_decref(*array);
-		*array = NULL;
-	}
-}
-
-static json_t *number(uint64_t value)
-{
-	return json_integer(value < INT64_MAX ? (json_int_t)value : INT64_MAX);
-}
+#include "perf/export/json.h"
 
 static json_t *text_list(const char *const *texts, size_t count)
 {
@@ -144,83 +123,4 @@ json_t *report_status(const struct report_source *source)
 	put(&status, "drops", drops_list(&sum));
 	put(&status, "threads", threads);
 	return status;
-}
-
-/* --- stages ------------------------------------------------------------------------------------------------------- */
-
-static const struct {
-	const char *name;
-	double fraction;
-} quantiles[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}};
-
-/* Spans that overlap the work of other stages: their time is not counted again. */
-static bool is_work(enum stage stage)
-{
-	return stage != STAGE_RING_WAIT && stage != STAGE_RESIDENCE_UP && stage != STAGE_RESIDENCE_DOWN;
-}
-
-void report_merge_stage(const struct report_source *source, enum stage stage, struct histogram_sum *sum)
-{
-	*sum = (struct histogram_sum){0};
-	for (size_t i = 0; i < source->thread_count; i++) {
-		if (source->threads[i].stages != NULL)
-			histogram_merge(sum, &source->threads[i].stages->histograms[stage]);
-	}
-}
-
-/* To a tenth of a nanosecond: beyond that is noise. */
-static json_t *nanoseconds(const struct report_source *source, uint64_t ticks)
-{
-	return json_real(round(tsc_to_ns(&source->tsc, (double)ticks) * 10) / 10);
-}
-
-static json_t *stage_object(const struct report_source *source, enum stage stage, const struct histogram_sum *sum)
-{
-	json_t *ns = json_object(), *cycles = json_object();
-	for (size_t i = 0; i < ARRAY_SIZE(quantiles); i++) {
-		uint64_t ticks = histogram_quantile(sum, quantiles[i].fraction);
-		put(&ns, quantiles[i].name, nanoseconds(source, ticks));
-		put(&cycles, quantiles[i].name, number(ticks));
-	}
-	put(&ns, "max", nanoseconds(source, sum->max));
-	put(&cycles, "max", number(sum->max));
-	put(&ns, "sum", nanoseconds(source, sum->sum));
-	put(&cycles, "sum", number(sum->sum));
-
-	json_t *object = json_object();
-	put(&object, "stage", json_string(stage_infos[stage].label));
-	put(&object, "unit", json_string(stage_infos[stage].unit));
-	put(&object, "text", json_string(stage_infos[stage].text));
-	put(&object, "count", number(sum->count));
-	put(&object, "ns", ns);
-	put(&object, "cycles", cycles);
-	return object;
-}
-
-json_t *report_stages(const struct report_source *source)
-{
-	json_t *stages[STAGE_COUNT];
-	uint64_t sums[STAGE_COUNT], worked = 0;
-	for (unsigned i = 0; i < STAGE_COUNT; i++) {
-		struct histogram_sum sum;
-		report_merge_stage(source, (enum stage)i, &sum);
-		stages[i] = stage_object(source, (enum stage)i, &sum);
-		sums[i] = sum.sum;
-		worked += is_work((enum stage)i) ? sum.sum : 0;
-	}
-
-	json_t *list = json_array();
-	for (unsigned i = 0; i < STAGE_COUNT; i++) {
-		/* Shares need the sum over all stages, hence the second pass. */
-		double share = worked != 0 ? (double)sums[i] / (double)worked : 0;
-		put(&stages[i], "share", is_work((enum stage)i) ? json_real(share) : json_null());
-		append(&list, stages[i]);
-	}
-
-	json_t *report = json_object();
-	put(&report, "tsc_hz", json_integer((json_int_t)llround(source->tsc.hz)));
-	put(&report, "tsc_invariant", json_boolean(source->tsc.invariant));
-	put(&report, "sampling", number(SHARDTUN_PROFILE ? source->stage_sampling : 0));
-	put(&report, "stages", list);
-	return report;
 }

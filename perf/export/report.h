@@ -83,9 +83,10 @@ struct report_source {
 json_t *report_status(const struct report_source *source);
 
 /* Per stage the quantiles over all threads in ns and ticks, and its share of the time that the sampled batches spent
- * working (waiting and whole residences have none: null). The caller owns the object; NULL: no memory. Any one thread.
- */
+ * working (waiting and whole residences have none: null); `raw`: the buckets as well, from which perf/export/stages.h
+ * makes the difference of two reports. The caller owns the object; NULL: no memory. Any one thread. */
 json_t *report_stages(const struct report_source *source);
+json_t *report_stages_raw(const struct report_source *source);
 
 /* One stage over all threads. Any one thread. */
 void report_merge_stage(const struct report_source *source, enum stage stage, struct histogram_sum *sum);

@@ -241,7 +241,10 @@ Test(report, stages_for_people_have_their_columns)
 		expect_in(text, "One batch in 64 is timed; the time stamp counter runs at 2000.0 MHz.\n");
 		expect_in(text,
 			  "lookup          packet             100        10        10        20        20        20 "
-			  "       20   50.0%\n");
+			  "  50.0%\n");
+		expect_in(text,
+			  "lookup          packet             100        20        20        40        40        40 "
+			  "  50.0%\n");
 		expect_in(text, "seal            packet               0\n");
 	}
 	free(text);
