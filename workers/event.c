@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/event.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/peer.h"
@@ -93,7 +94,9 @@ struct event *event_new_of(struct event_source *source, enum event_kind kind, co
 	if (event == NULL)
 		return NULL;
 	event->session_id = session->id;
+	const char *name = peer_name(session->peer);
 	memcpy(event->peer, session->peer->public_key, sizeof event->peer);
+	(void)snprintf(event->name, sizeof event->name, "%s", name != NULL ? name : "");
 	event->endpoint = session->endpoint.remote;
 	event->address4 = session->inner4.address;
 	event->address6 = session->inner6.address;

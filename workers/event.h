@@ -35,11 +35,14 @@ enum event_kind {
 
 const char *event_kind_text(enum event_kind kind);
 
+enum { EVENT_NAME_SIZE = 64 /* a name that is longer is cut */ };
+
 struct event {
 	struct cds_wfcq_node node;
 	enum event_kind kind;
 	uint32_t session_id; /* 0: none */
 	uint8_t peer[KEY_SIZE];
+	char name[EVENT_NAME_SIZE];   /* what the operator calls the peer, or "" */
 	struct sockaddr_in6 endpoint; /* where the client is */
 	struct sockaddr_in6 previous; /* ROAM: where it was */
 	const char *reason;	      /* a constant; NULL: none */

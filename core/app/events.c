@@ -81,6 +81,8 @@ static void describe(struct event_fields *fields, const struct event *event, boo
 		add(fields, "session", "%08x", event->session_id);
 	key_format(event->peer, key);
 	add(fields, "peer", "%s", key);
+	if (event->name[0] != '\0')
+		add(fields, "name", "%s", event->name);
 	add_endpoint(fields, "endpoint", &event->endpoint, hide);
 	if (event->kind == EVENT_ROAM)
 		add_endpoint(fields, "previous", &event->previous, hide);
