@@ -108,6 +108,7 @@ struct gun_thread {
 	struct gun_packet_form form;
 	uint32_t asked; /* number of the question that was sent last */
 	uint64_t sampled;
+	uint64_t answers, given_up, progress; /* of the window: packets, packets, ns */
 
 	struct stats stats;
 	struct histogram latency; /* ns: of answers, or of handshakes */

@@ -22,7 +22,7 @@ void gun_step_judge(struct gun_step *step, double bound)
 	step->limit = LIMIT_NONE;
 	if (step->rate != 0 && (double)step->sent < REACHED * (double)step->offered)
 		step->limit = LIMIT_GENERATOR;
-	else if (step->rate == 0 && step->known && (double)step->lost <= borne)
+	else if (step->rate == 0 && !step->windowed && step->known && (double)step->lost <= borne)
 		step->limit = LIMIT_GENERATOR; /* the other side took all there was */
 	else if (step->reflector_lost != 0 && (double)step->lost > borne &&
 		 (double)step->lost - (double)step->reflector_lost <= borne)

@@ -25,7 +25,8 @@ struct gun_step {
 	double rate;	/* packets per second; 0: as fast as it went */
 	double seconds; /* of sending */
 	uint64_t offered, sent, refused;
-	bool known; /* received and lost are */
+	bool windowed; /* never more than some trains were under way: nobody's limit, but the loop's */
+	bool known;    /* received and lost are */
 	uint64_t received, lost;
 	uint64_t arrived;	 /* at the reflector, on the way up; 0 when it was not asked */
 	uint64_t reflector_lost; /* that its sockets lost */

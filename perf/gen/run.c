@@ -200,6 +200,7 @@ static int dial(struct run *run, bool made, struct error *error)
 	merge_latency(run, &round->latency);
 	report_round(run->report, round);
 	report_print_round(stdout, options, round);
+	(void)fflush(stdout);
 	free(round);
 	return result;
 }
@@ -298,6 +299,7 @@ static int fire(struct run *run, double rate, struct gun_step *step)
 
 	memset(step, 0, sizeof *step);
 	step->rate = rate;
+	step->windowed = rate == 0 && options->direction != GUN_UP;
 	step->seconds = sending_time(run, &order);
 	step->sent = sent_packets(run);
 	for (unsigned i = 0; i < options->threads; i++)
@@ -369,8 +371,9 @@ static int work(struct run *run, struct error *error)
 		result = dial(run, options->command == GUN_CONNECT, error);
 	if (result != 0 || *run->stop || options->command == GUN_CONNECT)
 		return result;
-	json_object_set_new(run->report, "cipher",
-			    json_string(aead_suite_name(atomic_load_explicit(&run->gun.suite, memory_order_relaxed))));
+	uint32_t suite = atomic_load_explicit(&run->gun.suite, memory_order_relaxed);
+	json_object_set_new(run->report, "cipher", json_string(aead_suite_name(suite)));
+	json_object_set_new(run->report, "crypto", json_string(aead_engine_describe(run->gun.threads[0]->aead, suite)));
 	result = check_welcome(run, error);
 	if (result == 0 && !options->blind)
 		result = meet(run, error);
@@ -433,8 +436,11 @@ int gun_run(struct gun_options *options, int argc, char **argv, const volatile s
 	for (unsigned i = 0; i < run.running; i++)
 		(void)pthread_join(run.threads[i], NULL);
 	json_object_set_new(run.report, "interrupted", json_boolean(*stop != 0));
-	if (options->json != NULL && result == 0)
-		result = report_write(run.report, options->json, error);
+	/* Also when sessions did not come up: it says how far they came. What went wrong first is the error. */
+	struct error unwritten;
+	if (options->json != NULL && run.report != NULL && report_write(run.report, options->json, &unwritten) != 0 &&
+	    result == 0)
+		result = error_set(error, -EIO, "%s", unwritten.text);
 	json_decref(run.report);
 	for (unsigned i = 0; run.gun.threads != NULL && i < options->threads; i++)
 		gun_thread_free(run.gun.threads[i]);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "perf/gen/gun.h"
 
-#define SAMPLE_NS NS_PER_MS /* upwards: how often a round trip is measured, at most */
+enum { WINDOW = 32 };
+#define PATIENCE_NS (20 * NS_PER_MS)
+#define SAMPLE_NS   NS_PER_MS /* upwards: how often a round trip is measured, at most */
 
 static bool is_up(const struct gun_session *session)
 {
@@ -77,9 +79,32 @@ static bool fire_unit(struct gun_thread *thread)
 	for (; sealed < packets && seal_packet(thread, session, own, &stamp, 0); sealed++)
 		if (sample)
 			stamp.answers = 0;
+	if (sealed == 0)
+		return false; /* another socket's packets are still in the queue */
 	gun_count(thread, sealed, sealed);
 	gun_count(thread, sent_bytes, (uint64_t)sealed * own);
 	thread->pacer.issued++;
+	return true;
+}
+
+/* As fast as it goes, when answers count: no more than WINDOW units are under way, or all that came of it would be full
+ * queues. What is not answered in time is taken for lost. */
+static bool window_open(struct gun_thread *thread)
+{
+	if (thread->pacer.interval != 0 || thread->gun->options->direction == GUN_UP)
+		return true;
+	uint64_t answers = atomic_load_explicit(&thread->counters[GUN_COUNT_answers], memory_order_relaxed);
+	uint64_t asked = thread->pacer.issued * thread->order.packets;
+	if (answers != thread->answers) {
+		thread->answers = answers;
+		thread->progress = thread->now;
+	}
+	if (asked < answers + thread->given_up + WINDOW * thread->order.packets)
+		return true;
+	if (thread->now - thread->progress < PATIENCE_NS)
+		return false;
+	thread->given_up = asked - answers;
+	thread->progress = thread->now;
 	return true;
 }
 
@@ -87,7 +112,7 @@ bool gun_fire(struct gun_thread *thread)
 {
 	bool worked = false;
 	while (thread->queue.used < SEND_QUEUE_FLUSH_BYTES && thread->queue.count < UDP_BATCH) {
-		if (pacer_due(&thread->pacer, thread->now, 1) == 0 || !fire_unit(thread))
+		if (pacer_due(&thread->pacer, thread->now, 1) == 0 || !window_open(thread) || !fire_unit(thread))
 			break;
 		worked = true;
 	}

@@ -186,6 +186,8 @@ static void take_order(struct gun_thread *thread, uint64_t number)
 		return;
 	}
 	thread->next = 0;
+	thread->answers = thread->given_up = 0;
+	thread->progress = thread->now;
 	reset_counters(thread);
 	if (thread->order.phase == GUN_FIRE)
 		set_form(thread);

@@ -73,13 +73,17 @@ check "each has a round trip" report "s['latency_ns']['count'] == s['received']"
 check "downwards" gun load --sessions 20 --rate 6400 --gso 32 --size 1400 --duration 1 --direction down
 check "every packet is accounted for" accounted 6400
 check "the bytes are those that came" report "s['received_bytes'] == s['received'] * 1400"
+for direction in down both; do
+	check "$direction as fast as it goes" gun load --sessions 4 --duration 0.5 --direction "$direction"
+	check "is accounted for" report "0 < s['received'] <= s['sent'] == s['received'] + s['lost'] and s['limit'] == 'none'"
+done
 check "IPv6 inside, to a port" gun load --sessions 3 --rate 1000 --gso 4 --size 100 --duration 1 --to "[fd00:8::1]:7000"
 check "every packet is accounted for" accounted 1000
 source=2001:db8:1::2/128 endpoint="[2001:db8:1::1]:5555" \
 	check "IPv6 outside" gun load --sessions 3 --rate 1000 --gso 4 --duration 1 --direction both
 check "every packet is accounted for" accounted 1000
 check "ChaCha20-Poly1305" gun load --rate 1000 --duration 1 --direction both --cipher ChaCha20-Poly1305
-check "as it was asked for" report "r['cipher'] == 'ChaCha20-Poly1305' and s['received'] > 0"
+check "as it was asked for" report "r['cipher'] == 'ChaCha20-Poly1305' and r['crypto'] and s['received'] > 0"
 
 check "a rate that nothing reaches" gun load --sessions 5 --rate 1Gpps --size 64 --duration 1
 check "is the generator's limit" report "s['limit'] == 'generator' and s['sent'] < s['offered']"
@@ -112,6 +116,7 @@ check "clients that the gateway does not know" fails_with "the gateway does not 
 	--connect-timeout 1
 check "more clients than it knows" fails_with "only 10 of 20 sessions came up" connect --first 290 --sessions 20 \
 	--connect-timeout 3
+check "the report says how far it came" report "c['up'] == 10 and not r['steps']"
 check "a size above the MTU" fails_with "the gateway's MTU is 1420" load --mtu 9000 --size 8000 --duration 1
 
 # What is lost on the way is lost in the report.

@@ -183,6 +183,7 @@ Test(stgun, a_step_says_whose_limit_it_met)
 		/* As fast as it goes. */
 		{{.offered = 1000, .sent = 1000, .known = true, .received = 1000}, LIMIT_GENERATOR},
 		{{.offered = 1000, .sent = 1000, .known = true, .lost = 100}, LIMIT_NONE},
+		{{.offered = 1000, .sent = 1000, .windowed = true, .known = true, .received = 1000}, LIMIT_NONE},
 		{{.offered = 1000, .sent = 1000}, LIMIT_NONE},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
