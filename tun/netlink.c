@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tun/netlink.h"
+#include "tun/netlink_request.h"
 
 #include <libmnl/libmnl.h>
 #include <linux/fib_rules.h>
@@ -7,27 +7,13 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum {
-	REQUEST_MAX = 1024, /* the largest is a dumped rule that is sent back to be deleted */
-	ANSWER_MAX = 32768, /* what the kernel fills one dump message up to */
-	ATTRIBUTE_TYPES = 32,
 	PRIORITY_LOCAL = 0, /* offsets to the caller's priority: the order the two rules are asked in */
 	PRIORITY_TUNNEL = 1,
 };
-
-struct netlink {
-	struct mnl_socket *socket;
-	uint32_t sequence;
-	/* One request is under way at a time, so the socket's owner owns one pair of buffers too. */
-	alignas(struct nlmsghdr) char request[REQUEST_MAX];
-	alignas(struct nlmsghdr) char answer[ANSWER_MAX];
-};
-
-typedef void answer_fn(const struct nlmsghdr *message, void *data);
 
 struct netlink *netlink_open(struct error *error)
 {
@@ -61,7 +47,7 @@ void netlink_close(struct netlink *netlink)
 
 /* --- one request and its answer ----------------------------------------------------------------------------------- */
 
-static struct nlmsghdr *request_start(struct netlink *netlink, uint16_t type, unsigned flags)
+struct nlmsghdr *netlink_start(struct netlink *netlink, uint16_t type, unsigned flags)
 {
 	struct nlmsghdr *request = mnl_nlmsg_put_header(netlink->request);
 	request->nlmsg_type = type;
@@ -69,29 +55,32 @@ static struct nlmsghdr *request_start(struct netlink *netlink, uint16_t type, un
 	return request;
 }
 
-/* A message's attributes by type; the ones asked for here all have small numbers. */
-struct attributes {
-	const struct nlattr *by_type[ATTRIBUTE_TYPES];
-};
-
 static int attribute_collect(const struct nlattr *attribute, void *data)
 {
-	struct attributes *attributes = data;
+	struct netlink_attributes *attributes = data;
 	uint16_t type = mnl_attr_get_type(attribute);
 
-	if (type < ATTRIBUTE_TYPES)
+	if (type < NETLINK_ATTRIBUTE_TYPES)
 		attributes->by_type[type] = attribute;
 	return MNL_CB_OK;
 }
 
-static struct attributes attributes_of(const struct nlmsghdr *message, size_t header_size)
+struct netlink_attributes netlink_attributes(const struct nlmsghdr *message, size_t header_size)
 {
-	struct attributes attributes = {0};
+	struct netlink_attributes attributes = {0};
 	mnl_attr_parse(message, (unsigned)header_size, attribute_collect, &attributes);
 	return attributes;
 }
 
-static uint32_t attribute_u32(const struct attributes *attributes, uint16_t type, uint32_t otherwise)
+struct netlink_attributes netlink_nested_attributes(const struct nlattr *nest)
+{
+	struct netlink_attributes attributes = {0};
+	if (nest != NULL)
+		mnl_attr_parse_nested(nest, attribute_collect, &attributes);
+	return attributes;
+}
+
+uint32_t netlink_attribute_u32(const struct netlink_attributes *attributes, uint16_t type, uint32_t otherwise)
 {
 	return attributes->by_type[type] != NULL ? mnl_attr_get_u32(attributes->by_type[type]) : otherwise;
 }
@@ -105,7 +94,7 @@ static const char *extended_text(const struct nlmsghdr *ack)
 		return NULL;
 	if (!(ack->nlmsg_flags & NLM_F_CAPPED))
 		offset += NLMSG_ALIGN(body->msg.nlmsg_len - sizeof body->msg);
-	const struct nlattr *text = attributes_of(ack, offset).by_type[NLMSGERR_ATTR_MSG];
+	const struct nlattr *text = netlink_attributes(ack, offset).by_type[NLMSGERR_ATTR_MSG];
 	return text != NULL && mnl_attr_validate(text, MNL_TYPE_NUL_STRING) == 0 ? mnl_attr_get_str(text) : NULL;
 }
 
@@ -121,10 +110,8 @@ static int acknowledged(const struct nlmsghdr *ack, struct error *error)
 	return error_set(error, code, "%s", strerror(-code));
 }
 
-/* Sends the request and hands every message of the answer to `answer` until the kernel has acknowledged or refused it,
- * or its dump is complete. On failure `error` holds only the reason: the caller puts in front what was tried. */
-static int transact(struct netlink *netlink, struct nlmsghdr *request, answer_fn *answer, void *data,
-		    struct error *error)
+int netlink_transact(struct netlink *netlink, struct nlmsghdr *request, netlink_answer_fn *answer, void *data,
+		     struct error *error)
 {
 	bool dump = (request->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
 
@@ -157,18 +144,17 @@ static int transact(struct netlink *netlink, struct nlmsghdr *request, answer_fn
 	}
 }
 
-static int kernel_family(uint8_t family)
+int netlink_family(uint8_t family)
 {
 	return family == 4 ? AF_INET : AF_INET6;
 }
 
-static void put_address(struct nlmsghdr *request, uint16_t type, const struct ip_address *address)
+void netlink_put_address(struct nlmsghdr *request, uint16_t type, const struct ip_address *address)
 {
 	mnl_attr_put(request, type, address->family == 4 ? 4 : 16, address->bytes);
 }
 
-/* The interface's name for an error text, or its number when it is gone. */
-static const char *link_name(unsigned ifindex, char name[IF_NAMESIZE])
+const char *netlink_link_name(unsigned ifindex, char name[])
 {
 	if (if_indextoname(ifindex, name) == NULL)
 		snprintf(name, IF_NAMESIZE, "#%u", ifindex);
@@ -179,7 +165,7 @@ static const char *link_name(unsigned ifindex, char name[IF_NAMESIZE])
 
 static struct nlmsghdr *link_request(struct netlink *netlink, unsigned ifindex, unsigned change, unsigned flags)
 {
-	struct nlmsghdr *request = request_start(netlink, RTM_NEWLINK, 0);
+	struct nlmsghdr *request = netlink_start(netlink, RTM_NEWLINK, 0);
 	struct ifinfomsg *link = mnl_nlmsg_put_extra_header(request, sizeof *link);
 	link->ifi_family = AF_UNSPEC;
 	link->ifi_index = (int)ifindex;
@@ -193,15 +179,15 @@ int netlink_link_set_mtu(struct netlink *netlink, unsigned ifindex, unsigned mtu
 	char name[IF_NAMESIZE];
 	struct nlmsghdr *request = link_request(netlink, ifindex, 0, 0);
 	mnl_attr_put_u32(request, IFLA_MTU, mtu);
-	int rc = transact(netlink, request, NULL, NULL, error);
-	return rc == 0 ? 0 : error_prefix(error, rc, "set MTU %u on %s: ", mtu, link_name(ifindex, name));
+	int rc = netlink_transact(netlink, request, NULL, NULL, error);
+	return rc == 0 ? 0 : error_prefix(error, rc, "set MTU %u on %s: ", mtu, netlink_link_name(ifindex, name));
 }
 
 int netlink_link_set_up(struct netlink *netlink, unsigned ifindex, struct error *error)
 {
 	char name[IF_NAMESIZE];
-	int rc = transact(netlink, link_request(netlink, ifindex, IFF_UP, IFF_UP), NULL, NULL, error);
-	return rc == 0 ? 0 : error_prefix(error, rc, "set %s up: ", link_name(ifindex, name));
+	int rc = netlink_transact(netlink, link_request(netlink, ifindex, IFF_UP, IFF_UP), NULL, NULL, error);
+	return rc == 0 ? 0 : error_prefix(error, rc, "set %s up: ", netlink_link_name(ifindex, name));
 }
 
 int netlink_link_no_link_local(struct netlink *netlink, unsigned ifindex, struct error *error)
@@ -213,27 +199,27 @@ int netlink_link_no_link_local(struct netlink *netlink, unsigned ifindex, struct
 	mnl_attr_put_u8(request, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
 	mnl_attr_nest_end(request, inet6);
 	mnl_attr_nest_end(request, families);
-	int rc = transact(netlink, request, NULL, NULL, error);
+	int rc = netlink_transact(netlink, request, NULL, NULL, error);
 	if (rc == 0 || rc == -EAFNOSUPPORT)
 		return 0;
-	return error_prefix(error, rc, "turn off link-local addresses on %s: ", link_name(ifindex, name));
+	return error_prefix(error, rc, "turn off link-local addresses on %s: ", netlink_link_name(ifindex, name));
 }
 
-/* --- addresses and routes ----------------------------------------------------------------------------------------- */
+/* --- addresses -------------------------------------------------------------------------------------------------- */
 
 static int address_request(struct netlink *netlink, uint16_t type, uint16_t flags, unsigned ifindex,
 			   const struct ip_prefix *address, struct error *error)
 {
-	struct nlmsghdr *request = request_start(netlink, type, flags);
+	struct nlmsghdr *request = netlink_start(netlink, type, flags);
 	struct ifaddrmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
-	body->ifa_family = (uint8_t)kernel_family(address->address.family);
+	body->ifa_family = (uint8_t)netlink_family(address->address.family);
 	body->ifa_prefixlen = address->length;
 	body->ifa_flags = address->address.family == 6 ? IFA_F_NODAD : 0;
 	body->ifa_scope = RT_SCOPE_UNIVERSE;
 	body->ifa_index = ifindex;
-	put_address(request, IFA_LOCAL, &address->address);
-	put_address(request, IFA_ADDRESS, &address->address);
-	return transact(netlink, request, NULL, NULL, error);
+	netlink_put_address(request, IFA_LOCAL, &address->address);
+	netlink_put_address(request, IFA_ADDRESS, &address->address);
+	return netlink_transact(netlink, request, NULL, NULL, error);
 }
 
 int netlink_address_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *address, struct error *error)
@@ -243,7 +229,7 @@ int netlink_address_add(struct netlink *netlink, unsigned ifindex, const struct 
 	if (rc == 0 || rc == -EEXIST)
 		return 0;
 	return error_prefix(error, rc, "add address %s to %s: ", ip_prefix_format(address, text),
-			    link_name(ifindex, name));
+			    netlink_link_name(ifindex, name));
 }
 
 int netlink_address_delete(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *address,
@@ -254,29 +240,7 @@ int netlink_address_delete(struct netlink *netlink, unsigned ifindex, const stru
 	if (rc == 0 || rc == -EADDRNOTAVAIL)
 		return 0;
 	return error_prefix(error, rc, "remove address %s from %s: ", ip_prefix_format(address, text),
-			    link_name(ifindex, name));
-}
-
-int netlink_route_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *network, uint32_t table,
-		      struct error *error)
-{
-	char name[IF_NAMESIZE], text[IP_TEXT_MAX];
-	struct ip_prefix destination = ip_prefix_network(network); /* the kernel refuses host bits */
-	struct nlmsghdr *request = request_start(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
-	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
-	body->rtm_family = (uint8_t)kernel_family(destination.address.family);
-	body->rtm_dst_len = destination.length;
-	body->rtm_table = RT_TABLE_UNSPEC; /* RTA_TABLE says it: 8 bits are too few */
-	body->rtm_protocol = RTPROT_STATIC;
-	body->rtm_scope = destination.address.family == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
-	body->rtm_type = RTN_UNICAST;
-	put_address(request, RTA_DST, &destination.address);
-	mnl_attr_put_u32(request, RTA_OIF, ifindex);
-	mnl_attr_put_u32(request, RTA_TABLE, table);
-	int rc = transact(netlink, request, NULL, NULL, error);
-	return rc == 0 ? 0
-		       : error_prefix(error, rc, "add route %s to %s: ", ip_prefix_format(&destination, text),
-				      link_name(ifindex, name));
+			    netlink_link_name(ifindex, name));
 }
 
 /* --- policy rules ------------------------------------------------------------------------------------------------- */
@@ -284,9 +248,9 @@ int netlink_route_add(struct netlink *netlink, unsigned ifindex, const struct ip
 static struct nlmsghdr *rule_request(struct netlink *netlink, uint8_t family, uint32_t flags, uint32_t table,
 				     uint32_t priority)
 {
-	struct nlmsghdr *request = request_start(netlink, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
+	struct nlmsghdr *request = netlink_start(netlink, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
 	struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(request, sizeof *rule);
-	rule->family = (uint8_t)kernel_family(family);
+	rule->family = (uint8_t)netlink_family(family);
 	rule->action = FR_ACT_TO_TBL;
 	rule->flags = flags;
 	mnl_attr_put_u32(request, FRA_TABLE, table);
@@ -304,7 +268,7 @@ int netlink_rules_add(struct netlink *netlink, uint8_t family, uint32_t mark, ui
 	if (keep_local) {
 		struct nlmsghdr *local = rule_request(netlink, family, 0, RT_TABLE_MAIN, priority + PRIORITY_LOCAL);
 		mnl_attr_put_u32(local, FRA_SUPPRESS_PREFIXLEN, 0);
-		rc = transact(netlink, local, NULL, NULL, error);
+		rc = netlink_transact(netlink, local, NULL, NULL, error);
 		if (rc < 0)
 			return error_prefix(error, rc, "add IPv%u rule %u for table main: ", family,
 					    priority + PRIORITY_LOCAL);
@@ -313,7 +277,7 @@ int netlink_rules_add(struct netlink *netlink, uint8_t family, uint32_t mark, ui
 	struct nlmsghdr *tunnel = rule_request(netlink, family, FIB_RULE_INVERT, table, priority + PRIORITY_TUNNEL);
 	mnl_attr_put_u32(tunnel, FRA_FWMARK, mark);
 	mnl_attr_put_u32(tunnel, FRA_FWMASK, UINT32_MAX);
-	rc = transact(netlink, tunnel, NULL, NULL, error);
+	rc = netlink_transact(netlink, tunnel, NULL, NULL, error);
 	if (rc < 0) {
 		netlink_rules_delete(netlink, family, table, priority, NULL);
 		return error_prefix(error, rc, "add IPv%u rule %u for table %u: ", family, priority + PRIORITY_TUNNEL,
@@ -326,7 +290,7 @@ struct rule_search {
 	uint32_t table, priority;
 	bool found;
 	/* The rule as the kernel told it, to be sent back for deletion. */
-	alignas(struct nlmsghdr) char rule[REQUEST_MAX];
+	alignas(struct nlmsghdr) char rule[NETLINK_REQUEST_MAX];
 };
 
 static void rule_match(const struct nlmsghdr *message, void *data)
@@ -336,10 +300,10 @@ static void rule_match(const struct nlmsghdr *message, void *data)
 
 	if (search->found || message->nlmsg_type != RTM_NEWRULE || message->nlmsg_len > sizeof search->rule)
 		return;
-	struct attributes attributes = attributes_of(message, sizeof *rule);
-	uint32_t table = attribute_u32(&attributes, FRA_TABLE, rule->table);
-	uint32_t priority = attribute_u32(&attributes, FRA_PRIORITY, 0);
-	uint32_t suppress = attribute_u32(&attributes, FRA_SUPPRESS_PREFIXLEN, UINT32_MAX);
+	struct netlink_attributes attributes = netlink_attributes(message, sizeof *rule);
+	uint32_t table = netlink_attribute_u32(&attributes, FRA_TABLE, rule->table);
+	uint32_t priority = netlink_attribute_u32(&attributes, FRA_PRIORITY, 0);
+	uint32_t suppress = netlink_attribute_u32(&attributes, FRA_SUPPRESS_PREFIXLEN, UINT32_MAX);
 	bool local = table == RT_TABLE_MAIN && suppress == 0 && priority == search->priority + PRIORITY_LOCAL;
 	if (rule->action == FR_ACT_TO_TBL && (table == search->table || local)) {
 		memcpy(search->rule, message, message->nlmsg_len);
@@ -353,10 +317,10 @@ int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table
 {
 	for (;;) {
 		struct rule_search search = {.table = table, .priority = priority};
-		struct nlmsghdr *request = request_start(netlink, RTM_GETRULE, NLM_F_DUMP);
+		struct nlmsghdr *request = netlink_start(netlink, RTM_GETRULE, NLM_F_DUMP);
 		struct fib_rule_hdr *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
-		body->family = (uint8_t)kernel_family(family);
-		int rc = transact(netlink, request, rule_match, &search, error);
+		body->family = (uint8_t)netlink_family(family);
+		int rc = netlink_transact(netlink, request, rule_match, &search, error);
 		if (rc == -EAFNOSUPPORT)
 			return 0;
 		if (rc < 0)
@@ -367,65 +331,8 @@ int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table
 		struct nlmsghdr *found = (struct nlmsghdr *)search.rule;
 		found->nlmsg_type = RTM_DELRULE;
 		found->nlmsg_flags = NLM_F_REQUEST;
-		rc = transact(netlink, found, NULL, NULL, error);
+		rc = netlink_transact(netlink, found, NULL, NULL, error);
 		if (rc < 0)
 			return error_prefix(error, rc, "delete IPv%u rule for table %u: ", family, table);
 	}
-}
-
-/* --- MTU of a route ----------------------------------------------------------------------------------------------- */
-
-struct route_answer {
-	uint32_t ifindex;
-	uint32_t mtu; /* the route's own, 0 without */
-	bool learned; /* that MTU came from ICMP and expires */
-};
-
-static void route_read(const struct nlmsghdr *message, void *data)
-{
-	struct route_answer *route = data;
-	struct attributes attributes = attributes_of(message, sizeof(struct rtmsg)), metrics = {0};
-	const struct nlattr *nest = attributes.by_type[RTA_METRICS], *cache = attributes.by_type[RTA_CACHEINFO];
-
-	if (nest != NULL)
-		mnl_attr_parse_nested(nest, attribute_collect, &metrics);
-	route->ifindex = attribute_u32(&attributes, RTA_OIF, 0);
-	route->mtu = attribute_u32(&metrics, RTAX_MTU, 0);
-	route->learned = cache != NULL && ((const struct rta_cacheinfo *)mnl_attr_get_payload(cache))->rta_expires != 0;
-}
-
-static void link_read(const struct nlmsghdr *message, void *data)
-{
-	unsigned *mtu = data;
-	struct attributes attributes = attributes_of(message, sizeof(struct ifinfomsg));
-
-	*mtu = attribute_u32(&attributes, IFLA_MTU, 0);
-}
-
-int netlink_route_mtu(struct netlink *netlink, const struct ip_address *destination, uint32_t mark, unsigned *mtu,
-		      struct error *error)
-{
-	char text[IP_TEXT_MAX];
-	struct route_answer route = {0};
-	struct nlmsghdr *request = request_start(netlink, RTM_GETROUTE, 0);
-	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
-	body->rtm_family = (uint8_t)kernel_family(destination->family);
-	body->rtm_dst_len = destination->family == 4 ? 32 : 128;
-	put_address(request, RTA_DST, destination);
-	mnl_attr_put_u32(request, RTA_MARK, mark);
-	int rc = transact(netlink, request, route_read, &route, error);
-	if (rc < 0)
-		return error_prefix(error, rc, "route to %s: ", ip_address_format(destination, text));
-
-	unsigned link_mtu = 0;
-	struct nlmsghdr *link = request_start(netlink, RTM_GETLINK, 0);
-	struct ifinfomsg *link_body = mnl_nlmsg_put_extra_header(link, sizeof *link_body);
-	link_body->ifi_index = (int)route.ifindex;
-	rc = transact(netlink, link, link_read, &link_mtu, error);
-	if (rc < 0)
-		return error_prefix(error, rc, "MTU of the link to %s: ", ip_address_format(destination, text));
-
-	bool own = route.mtu != 0 && route.mtu < link_mtu && !route.learned;
-	*mtu = own ? route.mtu : link_mtu;
-	return 0;
 }

@@ -4,6 +4,7 @@
  * permitted"). Control thread only; needs CAP_NET_ADMIN. */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,9 +31,21 @@ int netlink_address_add(struct netlink *netlink, unsigned ifindex, const struct 
 int netlink_address_delete(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *address,
 			   struct error *error);
 
-/* Adds (or replaces) a route to a network through the interface, in routing table `table`; RT_TABLE_MAIN is 254. */
+/* Adds (or replaces) a route to a network through the interface, in routing table `table`; RT_TABLE_MAIN is 254.
+ * Or, with one of these in place of an interface, one that ends the search in this table, so that the policy rules
+ * after it decide, and one that refuses. */
+enum { NETLINK_THROW = 0 };
+#define NETLINK_UNREACHABLE UINT_MAX
+
 int netlink_route_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *network, uint32_t table,
 		      struct error *error);
+
+/* Removes such a route; that it is not there is no error. */
+int netlink_route_delete(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *network, uint32_t table,
+			 struct error *error);
+
+/* Removes all routes of one family (4 or 6) from a table: those that lead nowhere do not go with an interface. */
+int netlink_table_flush(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error);
 
 /* The policy rules that send what is not the tunnel's own into `table`, for one family (4 or 6), as wg-quick lays them:
  *
@@ -53,3 +66,27 @@ int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table
  * kernel's errno for one that refuses (-EHOSTUNREACH, -EACCES, -EINVAL). */
 int netlink_route_mtu(struct netlink *netlink, const struct ip_address *destination, uint32_t mark, unsigned *mtu,
 		      struct error *error);
+
+/* How a packet would leave. */
+struct netlink_path {
+	unsigned ifindex;
+	struct ip_address source, gateway; /* family 0: the kernel does not say; there is none */
+	unsigned mtu;			   /* as netlink_route_mtu() has it */
+};
+
+/* The same question, and the whole answer. */
+int netlink_path_find(struct netlink *netlink, const struct ip_address *destination, uint32_t mark,
+		      struct netlink_path *path, struct error *error);
+
+/* A network that the machine is attached to. */
+struct netlink_attached {
+	struct ip_prefix network;
+	unsigned ifindex;
+	uint32_t metric;
+};
+
+/* Those of one family (4 or 6), in no order: routes of table main without a gateway that the kernel made from the
+ * machine's addresses, or that a router's advertisement said to be on the link. Returns how many of at most `most` were
+ * written to `list`, or a negative errno. */
+int netlink_attached(struct netlink *netlink, uint8_t family, struct netlink_attached *list, size_t most,
+		     struct error *error);

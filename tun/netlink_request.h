@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One rtnetlink request and its answer: what the files behind tun/netlink.h share, for nobody else. */
+#pragma once
+
+#include <libmnl/libmnl.h>
+#include <stdalign.h>
+
+#include "tun/netlink.h"
+
+enum {
+	NETLINK_REQUEST_MAX = 1024, /* the largest is a dumped rule that is sent back to be deleted */
+	NETLINK_ANSWER_MAX = 32768, /* what the kernel fills one dump message up to */
+	NETLINK_ATTRIBUTE_TYPES = 32,
+};
+
+struct netlink {
+	struct mnl_socket *socket;
+	uint32_t sequence;
+	/* One request is under way at a time, so the socket's owner owns one pair of buffers too. */
+	alignas(struct nlmsghdr) char request[NETLINK_REQUEST_MAX];
+	alignas(struct nlmsghdr) char answer[NETLINK_ANSWER_MAX];
+};
+
+typedef void netlink_answer_fn(const struct nlmsghdr *message, void *data);
+
+/* Begins the request; the caller adds the rest. */
+struct nlmsghdr *netlink_start(struct netlink *netlink, uint16_t type, unsigned flags);
+
+/* Sends the request and hands every message of the answer to `answer` until the kernel has acknowledged or refused it,
+ * or its dump is complete. On failure `error` holds only the reason: the caller puts in front what was tried. */
+int netlink_transact(struct netlink *netlink, struct nlmsghdr *request, netlink_answer_fn *answer, void *data,
+		     struct error *error);
+
+/* A message's attributes by type; the ones asked for here all have small numbers. */
+struct netlink_attributes {
+	const struct nlattr *by_type[NETLINK_ATTRIBUTE_TYPES];
+};
+
+struct netlink_attributes netlink_attributes(const struct nlmsghdr *message, size_t header_size);
+struct netlink_attributes netlink_nested_attributes(const struct nlattr *nest); /* none of NULL */
+uint32_t netlink_attribute_u32(const struct netlink_attributes *attributes, uint16_t type, uint32_t otherwise);
+
+/* AF_INET or AF_INET6 for 4 or 6. */
+int netlink_family(uint8_t family);
+void netlink_put_address(struct nlmsghdr *request, uint16_t type, const struct ip_address *address);
+
+/* The interface's name for an error text, or its number when it is gone. */
+const char *netlink_link_name(unsigned ifindex, char name[]);
