@@ -22,4 +22,11 @@ static uint64_t system_wall(const struct clock *clock)
 	return read_ns(CLOCK_REALTIME);
 }
 
-const struct clock clock_system = {.monotonic = system_monotonic, .wall = system_wall};
+static uint64_t system_slept(const struct clock *clock)
+{
+	(void)clock;
+	uint64_t awake = read_ns(CLOCK_MONOTONIC), all = read_ns(CLOCK_BOOTTIME);
+	return all > awake ? all - awake : 0;
+}
+
+const struct clock clock_system = {.monotonic = system_monotonic, .wall = system_wall, .slept = system_slept};

@@ -2,6 +2,7 @@
 /* Time is passed in: everything above reads it through one of these, so that tests can hold it in their hands. */
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define NS_PER_US 1000ull
@@ -13,6 +14,9 @@ struct clock {
 	uint64_t (*monotonic)(const struct clock *clock);
 	/* Nanoseconds since 1970 UTC (CLOCK_REALTIME); may be wrong and may jump. Any thread. */
 	uint64_t (*wall)(const struct clock *clock);
+	/* Nanoseconds of `monotonic` during which the machine slept; may be off by what passes between two calls. NULL:
+	 * it never sleeps. Any thread. */
+	uint64_t (*slept)(const struct clock *clock);
 };
 
 /* The kernel's clocks. */
@@ -26,4 +30,9 @@ static inline uint64_t clock_monotonic(const struct clock *clock)
 static inline uint64_t clock_wall(const struct clock *clock)
 {
 	return clock->wall(clock);
+}
+
+static inline uint64_t clock_slept(const struct clock *clock)
+{
+	return clock->slept != NULL ? clock->slept(clock) : 0;
 }

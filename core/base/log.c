@@ -5,9 +5,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <syslog.h>
 #include <unistd.h>
 
 static _Atomic enum log_level highest = LOG_LEVEL_INFO;
+static atomic_bool in_syslog;
 
 static const struct {
 	const char *name;
@@ -27,6 +29,12 @@ void log_set_level(enum log_level level)
 bool log_is_on(enum log_level level)
 {
 	return level <= atomic_load_explicit(&highest, memory_order_relaxed);
+}
+
+void log_to_syslog(const char *program)
+{
+	openlog(program, LOG_PID, LOG_DAEMON);
+	atomic_store_explicit(&in_syslog, true, memory_order_relaxed);
 }
 
 bool log_level_parse(const char *text, enum log_level *level)
@@ -57,6 +65,8 @@ void log_write(enum log_level level, const char *format, ...)
 	size_t length = (size_t)used + (size_t)text;
 	if (length > sizeof line - 2)
 		length = sizeof line - 2;
+	if (atomic_load_explicit(&in_syslog, memory_order_relaxed))
+		syslog(levels[level].syslog_priority, "%.*s", (int)(length - (size_t)used), line + used);
 	line[length++] = '\n';
 	ssize_t written = write(STDERR_FILENO, line, length);
 	(void)written; /* nobody to tell */

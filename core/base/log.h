@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The logger: one line per event on standard error, "<level> message", with the syslog prefix "<N>" when standard error
- * goes to the journal (JOURNAL_STREAM is set). The project's only global mutable state. Never called per packet, and
- * never for what an unauthenticated sender can cause but through the rates of workers/event.h. */
+ * goes to the journal (JOURNAL_STREAM is set), and in syslog as well for a process that nobody sees. The project's only
+ * global mutable state. Never called per packet, and never for what an unauthenticated sender can cause but through the
+ * rates of workers/event.h. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,6 +16,9 @@ void log_set_level(enum log_level level);
 
 /* Whether lines of this level are printed. Any thread. */
 bool log_is_on(enum log_level level);
+
+/* From now on each line goes to syslog(3) too, as `program`, which lives on. Before other threads exist. */
+void log_to_syslog(const char *program);
 
 /* Parses "error", "warning", "info" or "debug"; false when it is none of them. */
 bool log_level_parse(const char *text, enum log_level *level);
