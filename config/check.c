@@ -214,17 +214,27 @@ int config_check_gateway(struct gateway_config *config, const struct config_line
 		result = check_listen_addresses(config, error);
 	if (result == 0)
 		result = check_masquerade(config, error);
+	if (result == 0 && check_normalize_networks(&config->routes) != 0)
+		result = error_set(error, -ENOMEM, "%s: out of memory", config->file);
 	return result == 0 ? check_peers(config, lines, error) : result;
 }
 
 int config_check_client(struct client_config *config, const struct config_lines *lines, struct error *error)
 {
+	static const char rule_alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.";
 	enum { TABLE_DEFAULT = 253, TABLE_LOCAL = 255 }; /* linux/rtnetlink.h; main is between them */
 	if (config->route_table >= TABLE_DEFAULT && config->route_table <= TABLE_LOCAL)
 		return error_set(error, -EINVAL,
 				 "%s:%u: RouteTable = %u: the kernel's own; choose a number that nothing uses, or off",
 				 config->file, lines->route_table, config->route_table);
+	if (config->kill_switch && strspn(config->common.interface, rule_alphabet) != strlen(config->common.interface))
+		return error_set(error, -EINVAL,
+				 "%s: KillSwitch: Interface = %s: firewall rules cannot name it; letters, digits, '-', "
+				 "'_' and '.' are right",
+				 config->file, config->common.interface);
 	int result = check_normalize_networks(&config->gateway.allowed_ips);
+	if (result == 0)
+		result = check_normalize_networks(&config->networks);
 	if (result != 0)
 		return error_set(error, result, "%s: out of memory", config->file);
 	if (config->mtu == 0)

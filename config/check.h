@@ -13,7 +13,8 @@ struct config_lines {
 };
 
 /* Both want every member filled. 0, -EINVAL with "FILE:LINE: Key = offending text: ..." in `error`, or -ENOMEM.
- * Both also bring AllowedIPs, and config_check_gateway() the workers, into the form that config.h promises. */
+ * Both also bring AllowedIPs, Routes and Networks, and config_check_gateway() the workers, into the form that config.h
+ * promises. */
 int config_check_gateway(struct gateway_config *config, const struct config_lines *lines, struct error *error);
 int config_check_client(struct client_config *config, const struct config_lines *lines, struct error *error);
 

@@ -22,6 +22,9 @@ enum {
 	CONFIG_NAME_SIZE = 64,	    /* of a peer, with the terminator; as a file's name it leaves room for an ending */
 	CONFIG_LISTEN_ADDRESSES = 16, /* at most */
 	CONFIG_MASQUERADE = 64,	      /* interfaces, at most */
+	CONFIG_DNS_SERVERS = 8,	      /* at most: what a WELCOME has room for */
+	CONFIG_ROUTES = 48,	      /* the same */
+	CONFIG_COMMANDS = 64,	      /* at most, of each kind */
 	CONFIG_AUTO = -1,	      /* where 0 is a number that can be asked for */
 };
 
@@ -56,6 +59,19 @@ struct config_prefixes {
 struct config_interfaces {
 	char (*items)[CONFIG_INTERFACE_SIZE]; /* NULL when there are none */
 	unsigned *lines;		      /* where in the file each one stands */
+	size_t count;
+};
+
+/* Where the client's names are resolved. */
+struct config_dns {
+	bool automatic;			 /* by whom the gateway says */
+	bool off;			 /* as ever */
+	struct config_addresses servers; /* by these; none when one of the above is true */
+};
+
+/* Commands for the shell, in the file's order. */
+struct config_commands {
+	char **items; /* NULL when there are none */
 	size_t count;
 };
 
@@ -116,6 +132,8 @@ struct gateway_config {
 	uint32_t rekey_interval;  /* seconds */
 	uint32_t session_timeout; /* seconds */
 	bool client_to_client;
+	struct config_addresses dns;   /* to tell the clients of */
+	struct config_prefixes routes; /* the same; networks without host bits, sorted, each once */
 	bool reset;
 	char *peers_file, *peers_directory;	/* NULL when there is none; `peers` has what is in them */
 	struct config_endpoint public_endpoint; /* port 0: not said */
@@ -134,6 +152,11 @@ struct client_config {
 	uint16_t listen_port; /* 0 is any */
 	uint32_t mtu;	      /* 0 is auto: the route's less our overhead */
 	uint32_t route_table; /* 0 is off: leave routes alone */
+	bool local_networks;  /* attached networks are reached directly even if everything goes to the gateway */
+	bool kill_switch;     /* with an interface name that nft(8) takes */
+	struct config_dns dns;
+	struct config_prefixes networks; /* behind us; without host bits, sorted, each once */
+	struct config_commands post_up, post_down;
 	struct {
 		char public_key[CONFIG_KEY_TEXT_SIZE];
 		char *preshared_key_file; /* NULL when there is none, or */

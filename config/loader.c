@@ -80,7 +80,8 @@ int loader_either(const struct loader *loader, const char *one, const char *othe
 
 static int option_set(struct loader *loader, const struct option_row *row, const char *text, unsigned line)
 {
-	return row->type->list ? option_parse_list(loader, row, text, line) : option_parse(loader, row, text, line);
+	return row->type->list && !row->type->whole_lines ? option_parse_list(loader, row, text, line)
+							  : option_parse(loader, row, text, line);
 }
 
 /* Fills what the file left out. */

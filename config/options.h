@@ -78,6 +78,9 @@
 	X(PublicEndpoint, endpoint, 0, 0, public_endpoint, "", "HOST:PORT",                                    \
 	  "where clients find us: for the files that 'shardtunctl peer add --new' makes")                      \
 	ROUTER_OPTIONS(X)                                                                                      \
+	X(DNS, addresses, 0, CONFIG_DNS_SERVERS, dns, "", "ADDRESS, ...", "name servers for the clients")      \
+	X(Routes, prefixes, 0, CONFIG_ROUTES, routes, "", "NETWORK, ...",                                      \
+	  "networks that clients should reach through us, as far as their AllowedIPs let them")                \
 	METRICS_OPTION(X, "127.0.0.1:9586")                                                                    \
 	TUNING_OPTIONS(X)
 
@@ -102,6 +105,17 @@
 	  "largest inner packet; auto: what fits the route to the gateway")                          \
 	X(RouteTable, number_or_off, 1, UINT32_MAX, route_table, "21845", "off|1..4294967295",       \
 	  "routing table for AllowedIPs; off: leave routes alone")                                   \
+	X(LocalNetworks, yes_no, 0, 0, local_networks, "yes", "yes|no",                              \
+	  "reach attached networks directly although AllowedIPs has 0.0.0.0/0 or ::/0")              \
+	X(DNS, dns, 0, CONFIG_DNS_SERVERS, dns, "auto", "auto|off|ADDRESS, ...",                     \
+	  "name servers to use while connected; auto: the gateway's; off: leave them alone")         \
+	X(KillSwitch, yes_no, 0, 0, kill_switch, "no", "yes|no",                                     \
+	  "let nothing leave but through the tunnel, also while the gateway is silent")              \
+	X(Networks, prefixes, 0, UINT32_MAX, networks, "", "NETWORK, ...",                           \
+	  "networks behind us that others reach through the tunnel")                                 \
+	X(PostUp, commands, 0, CONFIG_COMMANDS, post_up, "", "COMMAND",                              \
+	  "for the shell, once connected; %i is the interface; repeatable")                          \
+	X(PostDown, commands, 0, CONFIG_COMMANDS, post_down, "", "COMMAND", "the same, at the end")  \
 	METRICS_OPTION(X, "off")                                                                     \
 	TUNING_OPTIONS(X)
 

@@ -435,6 +435,49 @@ static void free_interfaces(void *target)
 	*list = (struct config_interfaces){0};
 }
 
+static int parse_dns(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	struct config_dns *dns = target;
+	bool automatic = strcasecmp(text, "auto") == 0, off = strcasecmp(text, "off") == 0;
+	bool first = !dns->automatic && !dns->off && dns->servers.count == 0;
+	if (dns->automatic || dns->off || ((automatic || off) && !first))
+		return error_set(error, -EINVAL, "'auto' and 'off' stand alone; write one of them, or addresses");
+	dns->automatic = automatic;
+	dns->off = off;
+	struct ip_address address;
+	if (automatic || off)
+		return 0;
+	if (!ip_address_parse(text, &address))
+		return error_set(error, -EINVAL, "neither 'auto' nor 'off' nor an IP address; for example 10.8.0.1");
+	return parse_addresses(&dns->servers, text, context, error);
+}
+
+static void free_dns(void *target)
+{
+	free_addresses(&((struct config_dns *)target)->servers);
+}
+
+static int parse_commands(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	struct config_commands *list = target;
+	if (list->count == context->high)
+		return error_set(error, -EINVAL, "one command too many; at most %" PRIu64, context->high);
+	if (!array_grow(&list->items, list->count, sizeof *list->items) ||
+	    (list->items[list->count] = strdup(text)) == NULL)
+		return no_memory(error);
+	list->count++;
+	return 0;
+}
+
+static void free_commands(void *target)
+{
+	struct config_commands *list = target;
+	for (size_t i = 0; i < list->count; i++)
+		free(list->items[i]);
+	free(list->items);
+	*list = (struct config_commands){0};
+}
+
 const struct value_type value_path = {.parse = parse_path, .free = free_text};
 const struct value_type value_name = {.parse = parse_name, .free = free_text};
 const struct value_type value_secret_key = {.secret = true, .parse = parse_secret_key, .free = free_secret_key};
@@ -456,3 +499,6 @@ const struct value_type value_listener = {.parse = parse_listener, .free = free_
 const struct value_type value_addresses = {.list = true, .parse = parse_addresses, .free = free_addresses};
 const struct value_type value_interfaces = {.list = true, .parse = parse_interfaces, .free = free_interfaces};
 const struct value_type value_prefixes = {.list = true, .parse = parse_prefixes, .free = free_prefixes};
+const struct value_type value_dns = {.list = true, .parse = parse_dns, .free = free_dns};
+const struct value_type value_commands = {
+	.list = true, .whole_lines = true, .parse = parse_commands, .free = free_commands};

@@ -21,6 +21,8 @@ struct value_type {
 	bool list;
 	/* Never quoted in messages, and the file may not be readable for everybody. */
 	bool secret;
+	/* Of a list: a line is one item, commas and all. */
+	bool whole_lines;
 	/* Reads `text`, which has no surrounding white space and is not empty, to the zeroed or earlier value at
 	 * `target`. 0, -EINVAL with "what is wrong; what is right" in `error`, or -ENOMEM. */
 	int (*parse)(void *target, const char *text, const struct value_context *context, struct error *error);
@@ -50,7 +52,9 @@ struct value_type {
 	X(listener, struct config_listener, "longest path, bytes") \
 	X(addresses, struct config_addresses, "most items")        \
 	X(interfaces, struct config_interfaces, "most items")      \
-	X(prefixes, struct config_prefixes, "most items")
+	X(prefixes, struct config_prefixes, "most items")          \
+	X(dns, struct config_dns, "most servers")                  \
+	X(commands, struct config_commands, "most items")
 
 #define VALUE_DECLARE(type, c_type, limits)          \
 	extern const struct value_type value_##type; \

@@ -99,6 +99,10 @@ static void fill_welcome(const struct handshaker *h, const struct hello *hello, 
 		.gateway4 = common->registry->pool.gateway4.address,
 		.gateway6 = common->registry->pool.gateway6.address,
 	};
+	welcome->dns_count = common->dns_count;
+	memcpy(welcome->dns, common->dns, sizeof welcome->dns);
+	welcome->route_count = common->route_count;
+	memcpy(welcome->routes, common->routes, sizeof welcome->routes);
 	reset_token(common->reset_secret, welcome->session_id, welcome->reset_token);
 }
 

@@ -32,8 +32,11 @@ struct handshaker_common {
 	struct inbox *const *inboxes; /* of the workers, by number */
 	unsigned share;		      /* threads there are: limits for the whole gateway are divided by it */
 	uint16_t mtu;
-	uint32_t rekey_interval;    /* s */
-	uint32_t session_timeout;   /* s */
+	uint32_t rekey_interval;  /* s */
+	uint32_t session_timeout; /* s */
+	unsigned dns_count, route_count;
+	struct ip_address dns[WIRE_DNS_MAX]; /* what clients are told of */
+	struct ip_prefix routes[WIRE_ROUTES_MAX];
 	uint32_t suites;	    /* bit n: suite number n may be chosen */
 	struct event_queue *events; /* NULL: nobody listens */
 	bool always_cookie;	    /* demand one as if there were load: for tests */

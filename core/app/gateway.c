@@ -178,6 +178,17 @@ static void top_is_due(void *context)
 	gateway_top_step(gateway->running.top, clock_monotonic(gateway->tunnel.clock));
 }
 
+/* What clients are told besides their addresses; the configuration has no more than fits. */
+static void offer(const struct gateway_config *config, struct handshaker_common *common)
+{
+	_Static_assert((int)CONFIG_DNS_SERVERS == (int)WIRE_DNS_MAX && (int)CONFIG_ROUTES == (int)WIRE_ROUTES_MAX,
+		       "as many as a WELCOME takes");
+	for (size_t i = 0; i < config->dns.count; i++)
+		common->dns[common->dns_count++] = config->dns.items[i];
+	for (size_t i = 0; i < config->routes.count; i++)
+		common->routes[common->route_count++] = config->routes.items[i];
+}
+
 static int open_threads(struct gateway *gateway, struct error *error)
 {
 	const struct gateway_config *config = gateway->config;
@@ -202,6 +213,7 @@ static int open_threads(struct gateway *gateway, struct error *error)
 		.suites = suites,
 		.events = &gateway->events.queue,
 	};
+	offer(config, &common);
 	uint32_t longest = config->mtu + WIRE_OVERHEAD;
 	struct gateway_threads_params params = {
 		.tunnel = &gateway->tunnel,

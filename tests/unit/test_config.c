@@ -144,6 +144,47 @@ Test(config, client_values)
 	config_free_client(config);
 }
 
+Test(config, what_a_client_does_to_its_machine)
+{
+	struct client_config *config = load_client(CLIENT REMOTE);
+	cr_expect(config->local_networks && !config->kill_switch);
+	cr_expect(config->dns.automatic && !config->dns.off && config->dns.servers.count == 0);
+	cr_expect_eq(config->networks.count + config->post_up.count + config->post_down.count, 0);
+	config_free_client(config);
+
+	config = load_client(
+		CLIENT
+		"LocalNetworks = no\nKillSwitch = yes\nDNS = 10.8.0.1, fd00:8::1\nDNS = 10.8.0.2\n"
+		"Networks = 192.168.7.1/24\nPostUp = echo a, b\nPostUp = echo 'c;d' #e\nPostDown = f %i\n" REMOTE);
+	cr_expect(!config->local_networks && config->kill_switch);
+	cr_expect(!config->dns.automatic && !config->dns.off);
+	cr_expect_eq(config->dns.servers.count, 3);
+	cr_expect_eq(config->networks.items[0].address.bytes[3], 0, "a network has no host bits");
+	cr_assert_eq(config->post_up.count, 2);
+	cr_expect_str_eq(config->post_up.items[0], "echo a, b", "a comma separates no commands");
+	cr_expect_str_eq(config->post_up.items[1], "echo 'c;d'", "but a comment is one");
+	cr_assert_eq(config->post_down.count, 1);
+	cr_expect_str_eq(config->post_down.items[0], "f %i");
+	config_free_client(config);
+
+	config = load_client(CLIENT "DNS = off\n" REMOTE);
+	cr_expect(config->dns.off && !config->dns.automatic);
+	config_free_client(config);
+
+	static const struct refusal refusals[] = {
+		{CLIENT "DNS = none\n" REMOTE, ":3: DNS = none: neither 'auto' nor 'off' nor an IP address"},
+		{CLIENT "DNS = auto, 10.8.0.1\n" REMOTE, ":3: DNS = 10.8.0.1: 'auto' and 'off' stand alone"},
+		{CLIENT "DNS = 10.8.0.1\nDNS = off\n" REMOTE, ":4: DNS = off: 'auto' and 'off' stand alone"},
+		{CLIENT "DNS = 10.8.0.1/24\n" REMOTE, ":3: DNS = 10.8.0.1/24: neither 'auto'"},
+		{CLIENT "DNS = 1.1.1.1,1.1.1.2,1.1.1.3,1.1.1.4,1.1.1.5,1.1.1.6,1.1.1.7,1.1.1.8,1.1.1.9\n" REMOTE,
+		 ":3: DNS = 1.1.1.9: one address too many"},
+		{CLIENT "PostUp =\n" REMOTE, ":3: PostUp = : nothing given"},
+		{CLIENT "Interface = a\"b\nKillSwitch = yes\n" REMOTE,
+		 ": KillSwitch: Interface = a\"b: firewall rules"},
+	};
+	all_refused(false, refusals, ARRAY_SIZE(refusals));
+}
+
 Test(config, allowed_ips_are_sorted_networks_each_once)
 {
 	struct client_config *config = load_client(CLIENT "[Gateway]\nPublicKey = " KEY_A "\nEndpoint = h:1\n"

@@ -196,3 +196,17 @@ Test(config_gateway, a_hundred_thousand_peers)
 	refused(true, text, strlen(text), ":400006: AllowedIPs = 11.0.1.0/24: behind the peer on line 23 already");
 	free(text);
 }
+
+Test(config, what_a_gateway_tells_its_clients)
+{
+	struct gateway_config *config = load_gateway(POOL "DNS = 10.8.0.1, fd00:8::1\nRoutes = 192.168.1.5/16, ::/0\n");
+	cr_expect_eq(config->dns.count, 2);
+	cr_assert_eq(config->routes.count, 2);
+	cr_expect_eq(config->routes.items[0].address.bytes[2], 0, "a network has no host bits");
+	config_free_gateway(config);
+	static const struct refusal refusals[] = {
+		{POOL "DNS = auto\n", ":4: DNS = auto: no IP address"},
+		{POOL "Routes = 10.8.0.0/33\n", ":4: Routes = 10.8.0.0/33: no IP network"},
+	};
+	all_refused(true, refusals, ARRAY_SIZE(refusals));
+}
