@@ -45,6 +45,7 @@ static void publish(struct client_role *role, enum client_state state)
 					     .bye_reason = role->bye_reason,
 					     .forgotten = role->forgotten,
 					     .hellos = role->hellos,
+					     .welcomed = role->welcomed,
 					     .lease = role->lease};
 	free(mailbox_post(&role->snapshots, snapshot));
 }
@@ -189,6 +190,7 @@ static bool take_welcome(struct worker *worker, const struct wire_welcome *welco
 	session->unanswered = 0;
 
 	role->lease = *welcome;
+	role->welcomed = worker->now;
 	role->handshaking = false;
 	role->hellos = 0;
 	role->bye_reason = -1;
@@ -289,6 +291,15 @@ static bool allowed_source(struct client_role *role, const struct ip_address *so
 	return false;
 }
 
+static bool behind_us(const struct client_role *role, const struct ip_address *destination)
+{
+	for (size_t i = 0; i < role->network_count; i++) {
+		if (ip_prefix_contains(&role->networks[i], destination))
+			return true;
+	}
+	return false;
+}
+
 static enum drop_reason client_admit(struct worker *worker, const struct session *session, const struct inner *inner)
 {
 	struct ip_address source, destination;
@@ -297,7 +308,9 @@ static enum drop_reason client_admit(struct worker *worker, const struct session
 		return DROP_INNER_SOURCE;
 	inner_destination(inner, &destination);
 	const struct ip_prefix *own = inner->version == 4 ? &session->inner4 : &session->inner6;
-	return ip_address_equal(&destination, &own->address) ? DROP_NONE : DROP_INNER_DESTINATION;
+	if (ip_address_equal(&destination, &own->address))
+		return DROP_NONE;
+	return behind_us(client(worker), &destination) ? DROP_NONE : DROP_INNER_DESTINATION;
 }
 
 static void client_unknown_session(struct worker *worker, uint32_t session_id, const struct endpoint *from)
@@ -359,6 +372,22 @@ static enum drop_reason client_control(struct worker *worker, struct session *se
 /* --- timers ----------------------------------------------------------------------------------------------------------
  */
 
+/* A packet from where we are now tells the gateway; a handshake does too, and agrees on what fits the way there. */
+static void hurry(struct worker *worker, enum client_urge urge)
+{
+	struct client_role *role = client(worker);
+	if (urge == CLIENT_NO_HURRY)
+		return;
+	if (role->session != NULL)
+		(void)worker_send_control(worker, role->session, WIRE_KEEPALIVE, NULL, 0);
+	if (role->handshaking) {
+		role->hello_wait = HELLO_FIRST_NS;
+		role->hello_due = worker->now;
+	} else if (urge == CLIENT_AWAKE && role->session != NULL) {
+		start_handshake(worker, 0);
+	}
+}
+
 static void take_target(struct worker *worker)
 {
 	struct client_role *role = client(worker);
@@ -369,11 +398,14 @@ static void take_target(struct worker *worker)
 	if (!endpoint_equal(&role->gateway, &gateway))
 		role->cookie_end = 0; /* it came from elsewhere */
 	role->gateway = gateway;
+	bool resized = role->mtu != target->mtu;
 	role->mtu = target->mtu;
 	role->has_endpoint = true;
 	if (role->session != NULL)
 		role->session->endpoint = role->gateway;
+	enum client_urge urge = resized && target->urge == CLIENT_ROAMED ? CLIENT_AWAKE : target->urge;
 	free(target);
+	hurry(worker, urge);
 }
 
 static bool session_silent(const struct worker *worker, const struct session *session)

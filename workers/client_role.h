@@ -21,13 +21,22 @@ struct client_snapshot {
 	int bye_reason;		   /* of the BYE that ended the last session, -1: none */
 	bool forgotten;		   /* a RESET said that the session before was lost; until the one after it is UP */
 	uint32_t hellos;	   /* sent in vain since the last answer */
+	uint64_t welcomed;	   /* when the last WELCOME was accepted, monotonic ns */
 	struct wire_welcome lease; /* of the last session; session_id 0: there was none */
+};
+
+/* What the worker should do about a target besides using it. */
+enum client_urge {
+	CLIENT_NO_HURRY,
+	CLIENT_ROAMED, /* we may be somewhere else: let the gateway see where, at once */
+	CLIENT_AWAKE,  /* the machine has slept: handshake at once */
 };
 
 /* Where the gateway is, from the control thread; on the heap. */
 struct client_target {
 	struct sockaddr_in6 remote; /* v4-mapped for IPv4 */
 	uint16_t mtu;		    /* of the inner packets that fit on the way there */
+	enum client_urge urge;
 };
 
 struct client_role {
@@ -36,6 +45,8 @@ struct client_role {
 	const struct handshake_remote *remote;
 	const struct ip_prefix *allowed; /* networks that the gateway may send us packets from */
 	size_t allowed_count;
+	const struct ip_prefix *networks; /* behind us: packets from the gateway may be for them */
+	size_t network_count;
 	uint8_t suites[WIRE_SUITES_MAX];
 	uint16_t mtu;
 	uint32_t persistent_keepalive; /* s, 0 = the gateway's wish */
@@ -60,6 +71,7 @@ struct client_role {
 	uint64_t reset_due;	 /* from when on a RESET is followed again */
 	uint64_t reset_wait;	 /* until the one after it, ns */
 	uint64_t rekey_interval; /* ns, with its random part taken off */
+	uint64_t welcomed;
 	uint64_t last_timestamp; /* wall ns of the last HELLO */
 	int bye_reason;
 	bool forgotten;
