@@ -4,144 +4,10 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-#include "core/app/client_network.h"
+#include "core/app/client_context.h"
 #include "core/app/identity.h"
-#include "core/app/resolver.h"
-#include "core/app/tunnel.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
-#include "workers/client_role.h"
-#include "workers/worker.h"
-
-enum {
-	CLIENT_RESOLVE_AFTER = 3, /* HELLOs in vain before the name is looked up again */
-	CLIENT_MTU_DEFAULT = 1420,
-};
-
-struct client {
-	const struct client_config *config;
-	struct handshake_identity *identity;
-	struct handshake_remote *remote; /* in locked memory */
-	struct client_role role;
-	struct client_network network;
-	struct resolver *resolver;
-	struct tunnel tunnel;
-	struct session_table table; /* of one session */
-	struct aead_engine *engine; /* the worker's */
-	struct worker *worker;
-	struct resolver_result *resolved; /* newest answer; NULL before */
-	size_t tried;			  /* which of its addresses is in use */
-	struct client_snapshot shown;	  /* last state that was logged */
-};
-
-/* --- endpoint
- * ---------------------------------------------------------------------------------------------------------- */
-
-static void use_address(struct client *client)
-{
-	const struct sockaddr_in6 *address = &client->resolved->addresses[client->tried % client->resolved->count];
-	struct client_target *target = malloc(sizeof *target);
-	if (target == NULL)
-		return;
-	target->remote = *address;
-	target->mtu = client->config->mtu != 0 ? (uint16_t)client->config->mtu
-					       : client_network_mtu(&client->network, address, CLIENT_MTU_DEFAULT);
-	char text[ENDPOINT_TEXT_MAX];
-	log_info("handshake with %s", sockaddr_format(address, text));
-	free(mailbox_post(&client->role.targets, target));
-	worker_wake(client->worker);
-}
-
-static void resolved(void *context)
-{
-	struct client *client = context;
-	struct resolver_result *result = resolver_take(client->resolver);
-	if (result == NULL || result->count == 0) {
-		log_warning("Endpoint %s: %s; trying again", client->config->gateway.endpoint.host,
-			    result != NULL ? result->failure : "out of memory");
-		free(result);
-		client_network_retry_later(&client->network);
-		return;
-	}
-	free(client->resolved);
-	client->resolved = result;
-	use_address(client);
-}
-
-static void look_up(struct client *client)
-{
-	if (resolver_start(client->resolver) != 0)
-		client_network_retry_later(&client->network);
-}
-
-static void retry_resolution(void *context)
-{
-	struct client *client = context;
-	client_network_retry_done(&client->network);
-	look_up(client);
-}
-
-/* --- states
- * ------------------------------------------------------------------------------------------------------------ */
-
-static void apply_lease(struct client *client, const struct wire_welcome *lease)
-{
-	client_network_apply(&client->network, lease);
-	const struct wire_welcome *applied = &client->network.applied;
-	const struct ip_prefix *leased[] = {&applied->address4, &applied->address6};
-	tunnel_show(&client->tunnel, applied->mtu, leased, ARRAY_SIZE(leased));
-}
-
-static void log_connected(const struct wire_welcome *lease)
-{
-	char address4[IP_TEXT_MAX], address6[IP_TEXT_MAX];
-	log_info("connected: session %08x, %s, addresses %s %s, MTU %u", lease->session_id,
-		 aead_suite_name(lease->suite), ip_address_format(&lease->address4.address, address4),
-		 ip_address_format(&lease->address6.address, address6), lease->mtu);
-}
-
-/* One line for each change that a person wants to know of; a rekey is none. */
-static void log_state(struct client *client, const struct client_snapshot *now)
-{
-	const struct client_snapshot *before = &client->shown;
-	/* It may be over before we see anything but its end. */
-	if (now->forgotten && !before->forgotten)
-		log_warning("the gateway does not know our session any more; reconnecting");
-	bool same_session = now->lease.session_id == before->lease.session_id;
-	if (now->state == CLIENT_UP && (before->state != CLIENT_UP || !same_session)) {
-		log_connected(&now->lease);
-	} else if (now->state == CLIENT_HANDSHAKE && now->bye_reason >= 0 && before->state != CLIENT_HANDSHAKE) {
-		log_warning("the gateway ended the session: %s; reconnecting",
-			    wire_bye_text((unsigned)now->bye_reason));
-	} else if (now->state == CLIENT_RECONNECT && before->state != CLIENT_RECONNECT && !now->forgotten) {
-		log_warning("the gateway is silent; reconnecting");
-	} else if (now->hellos == CLIENT_RESOLVE_AFTER) {
-		log_warning("no answer to %u handshakes; is the gateway up, UDP port %u open, and our public key "
-			    "listed there?",
-			    now->hellos, client->config->gateway.endpoint.port);
-	}
-}
-
-static void state_changed(void *context)
-{
-	struct client *client = context;
-	struct client_snapshot *snapshot = mailbox_take(&client->role.snapshots);
-	if (snapshot == NULL)
-		return;
-	if (snapshot->state == CLIENT_CONFIRM || snapshot->state == CLIENT_UP)
-		apply_lease(client, &snapshot->lease);
-	log_state(client, snapshot);
-	if (snapshot->hellos != 0 && snapshot->hellos % CLIENT_RESOLVE_AFTER == 0) {
-		client->tried++;
-		look_up(client);
-	}
-	/* A rekey passes through CONFIRM: it is no news when UP follows. */
-	if (snapshot->state != CLIENT_CONFIRM)
-		client->shown = *snapshot;
-	if (snapshot->state == CLIENT_UP)
-		client->shown.forgotten = false;
-	free(snapshot);
-}
 
 /* --- life
  * --------------------------------------------------------------------------------------------------------------- */
@@ -172,6 +38,8 @@ static int load(struct client *client, struct error *error)
 	client->role.remote = client->remote;
 	client->role.allowed = config->gateway.allowed_ips.items;
 	client->role.allowed_count = config->gateway.allowed_ips.count;
+	client->role.networks = config->networks.items;
+	client->role.network_count = config->networks.count;
 	client->role.mtu = config->mtu != 0 ? (uint16_t)config->mtu : CLIENT_MTU_DEFAULT;
 	client->role.persistent_keepalive = config->gateway.persistent_keepalive;
 	result = client_role_init(&client->role);
@@ -248,9 +116,19 @@ static int start_worker(struct client *client, struct error *error)
 	return threads_start(&client->tunnel.threads, &params, error);
 }
 
+/* The rules are ours to take back from here on. */
+static int open_network(struct client *client, struct error *error)
+{
+	client->record.deeds.route_table = client->config->route_table;
+	int result = client_record_write(&client->record, error);
+	if (result != 0)
+		return result;
+	return client_network_open(&client->network, client->tunnel.device.ifindex, client->config, error);
+}
+
 static int serve(struct client *client, struct error *error)
 {
-	int result = client_network_open(&client->network, client->tunnel.device.ifindex, client->config, error);
+	int result = open_network(client, error);
 	if (result != 0)
 		return result;
 	result = start_worker(client, error);
@@ -258,15 +136,21 @@ static int serve(struct client *client, struct error *error)
 		result = metrics_start(client->tunnel.metrics, error);
 	if (result == 0) {
 		log_info("client on interface %s", client->tunnel.device.name);
-		look_up(client);
+		result = client_begin(client, error);
+	}
+	if (result == 0) {
 		const struct tunnel_watch watches[] = {
-			{client->role.snapshots.fd, state_changed},
-			{resolver_fd(client->resolver), resolved},
-			{client->network.retry_fd, retry_resolution},
+			{client->role.snapshots.fd, client_on_state},
+			{resolver_fd(client->resolver), client_on_resolved},
+			{client->network.retry_fd, client_on_retry},
+			{client->network.watch_fd, client_on_network},
+			{client->network.settle_fd, client_on_settled},
 		};
 		result = tunnel_loop(&client->tunnel, watches, ARRAY_SIZE(watches), client, error);
 	}
 	tunnel_stop(&client->tunnel);
+	if (result == 0 && client->failure.text[0] != '\0')
+		result = error_set(error, -EIO, "%s", client->failure.text);
 	return result;
 }
 
@@ -287,7 +171,8 @@ static struct client *client_new(const struct client_config *config, struct erro
 	memset(client, 0, sizeof *client);
 	client->config = config;
 	client->role.snapshots.fd = client->role.targets.fd = -1;
-	client->network.retry_fd = -1;
+	client->network.retry_fd = client->network.watch_fd = client->network.settle_fd = -1;
+	client->record.fd = -1;
 	if (load(client, error) == 0)
 		return client;
 	client_free(client);
@@ -303,6 +188,10 @@ int client_check(const struct client_config *config, struct error *error)
 	return 0;
 }
 
+static const struct control_command commands[] = {
+	{"client", "the connection: gateway, session, addresses, traffic", client_status},
+};
+
 static int open_and_serve(struct client *client, struct error *error)
 {
 	const struct client_config *config = client->config;
@@ -311,11 +200,14 @@ static int open_and_serve(struct client *client, struct error *error)
 		.common = &config->common,
 		.mtu = client->role.mtu,
 		.listen_port = config->listen_port,
-		.mark = config->route_table,
+		.mark = client_network_mark(config),
 		.sockets = 1,
 		.tun_readers = 1,
+		.commands = commands,
+		.command_count = ARRAY_SIZE(commands),
 		.context = client,
 		.refresh = refresh,
+		.every_second = client_every_second,
 	};
 	int result = tunnel_open(&client->tunnel, &params, error);
 	if (result != 0)
@@ -335,15 +227,49 @@ static int open_and_serve(struct client *client, struct error *error)
 	return result;
 }
 
-int client_run(const struct client_config *config, struct error *error)
+/* With what a run that was killed left taken back before, and what this one leaves after. */
+static int run(struct client *client, struct error *error)
+{
+	int result = client_record_open(&client->record, client->config, error);
+	if (result != 0)
+		return result;
+	/* A kill switch that is wanted again stays in force until the new one takes its place. */
+	client_record_undo(&client->record, client->config->kill_switch);
+	rcu_join();
+	result = open_and_serve(client, error);
+	rcu_leave();
+	bool keep = result != 0 && client->connected && client->record.deeds.kill_switch;
+	if (keep)
+		log_warning("the kill switch stays in force; 'shardtun down' removes it");
+	client_record_undo(&client->record, keep);
+	client_record_close(&client->record);
+	return result;
+}
+
+int client_run(const struct client_config *config, const struct client_start *start, struct error *error)
 {
 	tunnel_block_signals();
 	struct client *client = client_new(config, error);
 	if (client == NULL)
 		return -EINVAL;
-	rcu_join();
-	int result = open_and_serve(client, error);
-	rcu_leave();
+	client->start = start;
+	int result = run(client, error);
 	client_free(client);
 	return result;
+}
+
+int client_clean(const struct client_config *config, struct error *error)
+{
+	struct client_record record;
+	int result = client_record_open(&record, config, error);
+	if (result != 0)
+		return result;
+	bool found = !client_record_is_clean(&record);
+	(void)control_remove_stale(config->common.control_socket, NULL);
+	client_record_undo(&record, false);
+	bool left = !client_record_is_clean(&record);
+	client_record_close(&record);
+	if (left)
+		return error_set(error, -EIO, "%s: not all could be taken back; the warnings say what", config->file);
+	return found ? 0 : -ENOENT;
 }

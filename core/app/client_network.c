@@ -5,10 +5,14 @@
 #include <unistd.h>
 
 #include "core/base/log.h"
+#include "tun/netlink_watch.h"
 
 enum {
 	RULE_PRIORITY = 21845, /* before main (32766) */
+	MARK_WITHOUT_TABLE = 21845,
+	ATTACHED_MAX = 64, /* networks of the machine in one family */
 	RETRY_S = 5,
+	SETTLE_MS = 50, /* a change of networks comes as several messages */
 	UDP_HEADER = 8,
 	IPV4_HEADER = 20,
 	IPV6_HEADER = 40,
@@ -17,39 +21,72 @@ enum {
 
 static const uint8_t families[] = {4, 6};
 
-static bool has_family(const struct client_config *config, uint8_t family, bool only_default)
+static bool has_family(const struct client_config *config, uint8_t family)
 {
 	for (size_t i = 0; i < config->gateway.allowed_ips.count; i++) {
-		const struct ip_prefix *prefix = &config->gateway.allowed_ips.items[i];
-		if (prefix->address.family == family && (!only_default || prefix->length == 0))
+		if (config->gateway.allowed_ips.items[i].address.family == family)
 			return true;
 	}
 	return false;
 }
 
-static int delete_rules(struct client_network *network, struct error *error)
+uint32_t client_network_mark(const struct client_config *config)
+{
+	if (config->route_table != 0)
+		return config->route_table;
+	return config->kill_switch ? MARK_WITHOUT_TABLE : 0;
+}
+
+static int clean(struct netlink *netlink, uint32_t table, struct error *error)
 {
 	int result = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-		int one = netlink_rules_delete(network->netlink, families[i], network->config->route_table,
-					       RULE_PRIORITY, error);
+		int one = netlink_rules_delete(netlink, families[i], table, RULE_PRIORITY, error);
+		if (one == 0)
+			one = netlink_table_flush(netlink, families[i], table, error);
 		if (one != 0)
 			result = one;
 	}
 	return result;
 }
 
+int client_network_clean(uint32_t table, struct error *error)
+{
+	struct netlink *netlink = netlink_open(error);
+	if (netlink == NULL)
+		return -errno;
+	int result = clean(netlink, table, error);
+	netlink_close(netlink);
+	return result;
+}
+
+static int open_timer(int *fd, struct error *error)
+{
+	*fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	return *fd < 0 ? error_set(error, -errno, "timer: %s", strerror(errno)) : 0;
+}
+
 int client_network_open(struct client_network *network, unsigned ifindex, const struct client_config *config,
 			struct error *error)
 {
-	*network = (struct client_network){.config = config, .ifindex = ifindex, .retry_fd = -1};
+	*network = (struct client_network){.config = config,
+					   .ifindex = ifindex,
+					   .mark = client_network_mark(config),
+					   .retry_fd = -1,
+					   .watch_fd = -1,
+					   .settle_fd = -1};
 	network->netlink = netlink_open(error);
 	if (network->netlink == NULL)
 		return -errno;
-	network->retry_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	int result = network->retry_fd < 0 ? error_set(error, -errno, "timer: %s", strerror(errno)) : 0;
+	int result = open_timer(&network->retry_fd, error);
+	if (result == 0)
+		result = open_timer(&network->settle_fd, error);
+	if (result == 0) {
+		network->watch_fd = netlink_watch_open(error);
+		result = network->watch_fd < 0 ? network->watch_fd : 0;
+	}
 	if (result == 0 && config->route_table != 0)
-		result = delete_rules(network, error);
+		result = clean(network->netlink, config->route_table, error);
 	if (result != 0)
 		client_network_close(network);
 	return result;
@@ -57,21 +94,21 @@ int client_network_open(struct client_network *network, unsigned ifindex, const 
 
 void client_network_close(struct client_network *network)
 {
-	struct error error = {0};
-	if (network->netlink != NULL) {
-		/* Twice: a rule that stays outlives us, and the kernel may be short of memory for a moment only. */
-		if (network->config->route_table != 0 && delete_rules(network, &error) != 0 &&
-		    delete_rules(network, &error) != 0)
-			log_warning("%s", error.text);
-		netlink_close(network->netlink);
-	}
-	if (network->retry_fd >= 0)
-		close(network->retry_fd);
+	int *const descriptors[] = {&network->retry_fd, &network->settle_fd, &network->watch_fd};
+	netlink_close(network->netlink);
 	network->netlink = NULL;
-	network->retry_fd = -1;
+	for (size_t i = 0; i < ARRAY_SIZE(descriptors); i++) {
+		if (*descriptors[i] >= 0)
+			close(*descriptors[i]);
+		*descriptors[i] = -1;
+	}
 }
 
-static int route_family(struct client_network *network, uint8_t family, struct error *error)
+/* --- addresses and routes ----------------------------------------------------------------------------------------- */
+
+/* AllowedIPs to the interface; or, while the tunnel does not carry the family, to nowhere: they are not to leave
+ * otherwise. */
+static int route_family(struct client_network *network, uint8_t family, unsigned to, struct error *error)
 {
 	const struct client_config *config = network->config;
 	uint32_t table = config->route_table;
@@ -79,12 +116,11 @@ static int route_family(struct client_network *network, uint8_t family, struct e
 		const struct ip_prefix *prefix = &config->gateway.allowed_ips.items[i];
 		if (prefix->address.family != family)
 			continue;
-		int result = netlink_route_add(network->netlink, network->ifindex, prefix, table, error);
+		int result = netlink_route_add(network->netlink, to, prefix, table, error);
 		if (result != 0)
 			return result;
 	}
-	return netlink_rules_add(network->netlink, family, table, table, RULE_PRIORITY,
-				 has_family(config, family, true), error);
+	return netlink_rules_add(network->netlink, family, network->mark, table, RULE_PRIORITY, false, error);
 }
 
 /* Own address without its network: who is reachable through the tunnel is for AllowedIPs to say. */
@@ -120,13 +156,49 @@ static void apply_family(struct client_network *network, size_t family, struct i
 {
 	struct error error = {0};
 	int result = change_address(network, applied, leased, &error);
-	if (result == 0 && leased->address.family != 0 && !network->routed[family] &&
-	    network->config->route_table != 0 && has_family(network->config, families[family], false)) {
-		result = route_family(network, families[family], &error);
-		network->routed[family] = result == 0;
+	unsigned to = result == 0 && applied->address.family != 0 ? network->ifindex : NETLINK_UNREACHABLE;
+	if (network->routed[family] != to && network->config->route_table != 0 &&
+	    has_family(network->config, families[family])) {
+		int routes = route_family(network, families[family], to, &error);
+		network->routed[family] = routes == 0 ? to : 0;
+		result = routes != 0 ? routes : result;
 	}
 	if (result != 0)
 		log_warning("%s; going on without IPv%u in the tunnel", error.text, families[family]);
+}
+
+/* The routes besides AllowedIPs; failing costs a shorter way, so a line is all. */
+static void refresh_routes(struct client_network *network)
+{
+	struct netlink_attached attached[ATTACHED_MAX];
+	struct client_routes wanted = {0};
+	struct error error = {0};
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		if (network->routed[i] == 0)
+			continue;
+		int count = netlink_attached(network->netlink, families[i], attached, ATTACHED_MAX, &error);
+		const struct client_routes_wish wish = {.config = network->config,
+							.lease = &network->applied,
+							.ifindex = network->ifindex,
+							.attached = attached,
+							.attached_count = count > 0 ? (size_t)count : 0};
+		if (count < 0)
+			log_warning("%s", error.text);
+		client_routes_plan(&wanted, families[i], &wish);
+	}
+	if (client_routes_apply(&network->routes, &wanted, network->netlink, network->config->route_table, &error) != 0)
+		log_warning("%s", error.text);
+}
+
+/* What is only remembered. */
+static void keep_lists(struct wire_welcome *applied, const struct wire_welcome *lease)
+{
+	applied->gateway4 = lease->gateway4;
+	applied->gateway6 = lease->gateway6;
+	applied->dns_count = lease->dns_count;
+	memcpy(applied->dns, lease->dns, sizeof applied->dns);
+	applied->route_count = lease->route_count;
+	memcpy(applied->routes, lease->routes, sizeof applied->routes);
 }
 
 void client_network_apply(struct client_network *network, const struct wire_welcome *lease)
@@ -143,24 +215,58 @@ void client_network_apply(struct client_network *network, const struct wire_welc
 	/* The kernel has no IPv6 on a link that is narrower than IPv6 allows. */
 	static const struct ip_prefix none;
 	apply_family(network, 1, &applied->address6, lease->mtu >= IPV6_LEAST_MTU ? &lease->address6 : &none);
+	keep_lists(applied, lease);
+	refresh_routes(network);
 }
 
-uint16_t client_network_mtu(struct client_network *network, const struct sockaddr_in6 *remote, uint16_t most)
+/* --- the way to the gateway --------------------------------------------------------------------------------------- */
+
+int client_network_path(struct client_network *network, const struct sockaddr_in6 *remote, struct netlink_path *path,
+			struct error *error)
 {
 	struct ip_address address = {.family = 6};
-	unsigned overhead = IPV6_HEADER + UDP_HEADER + WIRE_OVERHEAD;
 	memcpy(address.bytes, &remote->sin6_addr, 16);
 	if (IN6_IS_ADDR_V4MAPPED(&remote->sin6_addr)) {
 		address = (struct ip_address){.family = 4};
 		memcpy(address.bytes, &remote->sin6_addr.s6_addr[12], 4);
-		overhead = IPV4_HEADER + UDP_HEADER + WIRE_OVERHEAD;
 	}
-	unsigned mtu;
-	struct error error = {0};
-	if (netlink_route_mtu(network->netlink, &address, network->config->route_table, &mtu, &error) != 0)
-		return most;
-	unsigned inner = mtu > overhead + WIRE_MTU_MIN ? mtu - overhead : WIRE_MTU_MIN;
+	int result = netlink_path_find(network->netlink, &address, network->mark, path, error);
+	if (result == 0 && path->ifindex == network->ifindex) {
+		char text[IP_TEXT_MAX];
+		result = error_set(error, -ELOOP,
+				   "route to %s: table main leads into the tunnel itself; remove that route",
+				   ip_address_format(&address, text));
+	}
+	return result;
+}
+
+uint16_t client_network_mtu(const struct netlink_path *path, const struct sockaddr_in6 *remote, uint16_t most)
+{
+	unsigned ip_header = IN6_IS_ADDR_V4MAPPED(&remote->sin6_addr) ? IPV4_HEADER : IPV6_HEADER;
+	unsigned overhead = ip_header + UDP_HEADER + WIRE_OVERHEAD;
+	unsigned inner = path->mtu > overhead + WIRE_MTU_MIN ? path->mtu - overhead : WIRE_MTU_MIN;
 	return inner < most ? (uint16_t)inner : most;
+}
+
+void client_network_changed(struct client_network *network)
+{
+	static const struct itimerspec when = {.it_value.tv_nsec = SETTLE_MS * 1000000};
+	if (netlink_watch_read(network->watch_fd, network->ifindex, network->config->route_table))
+		(void)timerfd_settime(network->settle_fd, 0, &when, NULL);
+}
+
+static void drain(int timer_fd)
+{
+	uint64_t count;
+	ssize_t got = read(timer_fd, &count, sizeof count);
+	(void)got;
+}
+
+void client_network_settled(struct client_network *network)
+{
+	drain(network->settle_fd);
+	if (network->routed[0] != 0 || network->routed[1] != 0)
+		refresh_routes(network);
 }
 
 void client_network_retry_later(struct client_network *network)
@@ -171,7 +277,5 @@ void client_network_retry_later(struct client_network *network)
 
 void client_network_retry_done(struct client_network *network)
 {
-	uint64_t count;
-	ssize_t got = read(network->retry_fd, &count, sizeof count);
-	(void)got;
+	drain(network->retry_fd);
 }

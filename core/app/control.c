@@ -336,7 +336,7 @@ void control_poll(struct control *control)
 
 /* --- life cycle --------------------------------------------------------------------------------------------------- */
 
-static int make_directory(const char *path, struct error *error)
+int control_make_directory(const char *path, struct error *error)
 {
 	const char *slash = strrchr(path, '/');
 	if (slash == NULL || slash == path)
@@ -386,6 +386,16 @@ static int remove_stale(const struct sockaddr_un *address, struct error *error)
 		return error_set(error, -errno, "control socket %s: cannot remove the one left behind (%s)", path,
 				 strerror(errno));
 	return 0;
+}
+
+int control_remove_stale(const char *path, struct error *error)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	size_t length = strlen(path);
+	if (length >= sizeof address.sun_path)
+		return 0;
+	memcpy(address.sun_path, path, length);
+	return remove_stale(&address, error);
 }
 
 static int bind_and_listen(struct control *control, struct error *error)
@@ -455,7 +465,7 @@ struct control *control_new(const struct control_params *params, struct error *e
 		goto failed;
 	}
 	memcpy(control->address.sun_path, params->path, length);
-	if (make_directory(params->path, error) != 0 || remove_stale(&control->address, error) != 0 ||
+	if (control_make_directory(params->path, error) != 0 || remove_stale(&control->address, error) != 0 ||
 	    open_descriptors(control, error) != 0 || bind_and_listen(control, error) != 0)
 		goto failed;
 	control_rearm(control);

@@ -55,6 +55,13 @@ struct control_params {
 
 struct control;
 
+/* Removes the socket that a daemon left at `path` when it was killed. Errors as of control_new(); none there is none.
+ */
+int control_remove_stale(const char *path, struct error *error);
+
+/* Makes the directory of the socket at `path` (0755) when it is missing. */
+int control_make_directory(const char *path, struct error *error);
+
 /* Listens at the path; its directory is made (0755) when missing. The socket of a daemon that is gone is replaced; one
  * that somebody answers on is -EADDRINUSE, anything that is no socket -EEXIST. NULL with `error` set on failure, and
  * nothing left behind. Start-up only. */

@@ -445,5 +445,7 @@ int tunnel_loop(struct tunnel *tunnel, const struct tunnel_watch *watches, size_
 			if (polled[4 + i].revents != 0)
 				watches[i].ready(context);
 		}
+		if (tunnel->finish)
+			return 0;
 	}
 }

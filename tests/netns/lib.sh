@@ -462,7 +462,13 @@ figure_is() { # client|gateway NAME VALUE
 	}
 }
 
-# What a client or gateway made in its namespace, or $dir, is gone: interface, policy rules, routes, control socket.
+# Of our own; prints nothing where nftables is not to be had.
+nft_tables() { # NAMESPACE
+	ns "$1" nft list tables 2>/dev/null | grep shardtun || true
+}
+
+# What a client or gateway made in its namespace, or $dir, is gone: interface, policy rules, routes,
+# firewall, control socket and the note of all this.
 nothing_left() { # client|gateway
 	local left namespace=st-$$-$1
 	# ip's own way into a namespace is quicker than ns, and this is asked often.
@@ -472,7 +478,8 @@ nothing_left() { # client|gateway
 		ip -n "$namespace" -6 rule show | grep -w 21845
 		ip -n "$namespace" route show table 21845 2>/dev/null
 		ip -n "$namespace" -6 route show table 21845 2>/dev/null
-		ls "$dir/$1.sock" 2>/dev/null
+		ls "$dir/$1.sock" "$dir/$1.state" 2>/dev/null
+		nft_tables "$1"
 		true
 	)
 	[[ -z $left ]] || {

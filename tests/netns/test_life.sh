@@ -56,14 +56,14 @@ check "a restarted gateway is not kept by the old one's socket" figure_is gatewa
 # One packet, one RESET, one handshake: no 15 s of silence.
 check "the client is back after a killed gateway" wait_for 5 pings client 10.8.0.1
 check "because the gateway said that it forgot" figure_is client rx_reset 1
-check "and says why it had to" lines client 'warning: the gateway does not know our session any more; reconnecting' 1
+check "and says why it had to" lines client 'warning: reconnecting because the gateway does not know our session any more' 1
 check "with the same addresses" lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 2
 check "IPv6 is back as well" wait_for 10 pings client 2001:db8:2::2
 check "the TCP connection goes on" flow_lives
 
 # --- the gateway is restarted in order ---
 ends_with gateway 0
-check "the client hears it" wait_for 10 grep -q 'warning: the gateway ended the session: .*; reconnecting' "$dir/client.log"
+check "the client hears it" wait_for 10 grep -q 'warning: reconnecting because the gateway ended the session: ' "$dir/client.log"
 gateway_start
 check "it is back soon" wait_for 20 pings client 10.8.0.1
 check "again with the same addresses" lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 3

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A running client, as its parts see it: client.c makes and ends it, client_events.c is what it does while it runs,
+ * client_status.c tells of it. Control thread. */
+#pragma once
+
+#include "core/app/client.h"
+#include "core/app/client_dns.h"
+#include "core/app/client_network.h"
+#include "core/app/client_record.h"
+#include "core/app/resolver.h"
+#include "core/app/tunnel.h"
+#include "workers/client_role.h"
+#include "workers/worker.h"
+
+enum { CLIENT_MTU_DEFAULT = 1420 };
+
+/* In locked memory: it holds keys. */
+struct client {
+	const struct client_config *config;
+	const struct client_start *start;
+	struct handshake_identity *identity;
+	struct handshake_remote *remote; /* in locked memory */
+	struct client_role role;
+	struct client_network network;
+	struct resolver *resolver;
+	struct tunnel tunnel;
+	struct session_table table; /* of one session */
+	struct aead_engine *engine; /* the worker's */
+	struct worker *worker;
+
+	struct client_record record;	  /* what is to be taken back */
+	struct resolver_result *resolved; /* newest answer; NULL before */
+	size_t tried;			  /* which of its addresses is in use */
+	struct netlink_path path;	  /* the way there; ifindex 0: none */
+	uint64_t slept;			  /* clock_slept() when it was last asked */
+	struct client_snapshot shown;	  /* last state that was logged */
+	struct client_dns_wish dns;	  /* in force; its servers are those below */
+	struct ip_address dns_servers[WIRE_DNS_MAX];
+	bool kill_switch_set; /* by us */
+	bool connected;	      /* it was, once: what 'up' waits for is done */
+	struct error failure; /* why the control loop was left; empty: it was asked to end */
+};
+
+/* Starts: looks up the endpoint, or uses the one there is. 0, or a negative errno with `error` set. */
+int client_begin(struct client *client, struct error *error);
+
+/* Leaves the control loop; the text is what the client fails with. */
+void client_give_up(struct client *client, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* What tunnel_loop() calls, with the client as context. */
+void client_on_resolved(void *client);
+void client_on_retry(void *client);
+void client_on_state(void *client);
+void client_on_network(void *client);
+void client_on_settled(void *client);
+void client_every_second(struct tunnel *tunnel);
+
+/* The control socket's "client": what 'shardtun status' shows. */
+json_t *client_status(void *tunnel, char *const *arguments, size_t count, struct error *error);

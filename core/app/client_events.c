@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a running client does about answers, states and changes of the machine's networks. */
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "core/app/client_context.h"
+#include "core/app/client_killswitch.h"
+#include "core/app/command.h"
+#include "core/base/log.h"
+#include "core/base/rcu.h"
+
+enum {
+	RESOLVE_AFTER = 3, /* HELLOs in vain before the name is looked up again */
+	SLEEP_S = 2,	   /* of sleep are worth a handshake */
+};
+
+void client_give_up(struct client *client, const char *format, ...)
+{
+	va_list arguments;
+	va_start(arguments, format);
+	if (client->failure.text[0] == '\0')
+		(void)vsnprintf(client->failure.text, sizeof client->failure.text, format, arguments);
+	va_end(arguments);
+	client->tunnel.finish = true;
+}
+
+/* Somebody waits for us to be connected. */
+static bool is_awaited(const struct client *client)
+{
+	return client->start != NULL && !client->connected;
+}
+
+/* --- endpoint ----------------------------------------------------------------------------------------------------- */
+
+static const struct sockaddr_in6 *current_address(const struct client *client)
+{
+	return &client->resolved->addresses[client->tried % client->resolved->count];
+}
+
+/* Tells the worker where the gateway is, if there is a way there. */
+static int use_address(struct client *client, enum client_urge urge, struct error *error)
+{
+	const struct sockaddr_in6 *address = current_address(client);
+	const struct client_config *config = client->config;
+	int result = client_network_path(&client->network, address, &client->path, error);
+	if (result != 0) {
+		client->path = (struct netlink_path){0};
+		return result;
+	}
+	struct client_target *target = malloc(sizeof *target);
+	if (target == NULL)
+		return error_set(error, -ENOMEM, "endpoint: out of memory");
+	uint16_t mtu = config->mtu != 0 ? (uint16_t)config->mtu
+					: client_network_mtu(&client->path, address, CLIENT_MTU_DEFAULT);
+	*target = (struct client_target){.remote = *address, .mtu = mtu, .urge = urge};
+	free(mailbox_post(&client->role.targets, target));
+	worker_wake(client->worker);
+	return 0;
+}
+
+/* Behind the kill switch no name can be looked up: the addresses are kept for a next run after a crash. */
+static int raise_kill_switch(struct client *client, struct error *error)
+{
+	struct client_deeds *deeds = &client->record.deeds;
+	if (!client->config->kill_switch)
+		return 0;
+	deeds->kill_switch = true;
+	deeds->endpoints = *client->resolved;
+	int result = client_record_write(&client->record, error);
+	if (result == 0 && !client->kill_switch_set)
+		result = client_killswitch_set(client->config->common.interface, client->network.mark, error);
+	client->kill_switch_set |= result == 0;
+	return result;
+}
+
+/* The first of the addresses, from the next to try, that there is a way to. */
+static void try_addresses(struct client *client)
+{
+	char text[ENDPOINT_TEXT_MAX];
+	struct error error = {0};
+	if (raise_kill_switch(client, &error) != 0) {
+		client_give_up(client, "%s", error.text);
+		return;
+	}
+	for (size_t i = 0; i < client->resolved->count; i++, client->tried++) {
+		if (use_address(client, CLIENT_NO_HURRY, &error) == 0) {
+			log_info("handshake with %s", sockaddr_format(current_address(client), text));
+			return;
+		}
+	}
+	if (is_awaited(client)) {
+		client_give_up(client, "%s", error.text);
+		return;
+	}
+	log_warning("%s; trying again", error.text);
+	client_network_retry_later(&client->network);
+}
+
+static void look_up(struct client *client)
+{
+	if (resolver_start(client->resolver) != 0)
+		client_network_retry_later(&client->network);
+}
+
+void client_on_resolved(void *context)
+{
+	struct client *client = context;
+	const char *host = client->config->gateway.endpoint.host;
+	struct resolver_result *result = resolver_take(client->resolver);
+	if (result != NULL && result->count != 0) {
+		free(client->resolved);
+		client->resolved = result;
+		try_addresses(client);
+		return;
+	}
+	const char *why = result != NULL ? result->failure : "out of memory";
+	if (client->resolved != NULL) {
+		log_info("Endpoint %s: %s; going on with the addresses known", host, why);
+		try_addresses(client);
+	} else if (is_awaited(client)) {
+		client_give_up(client, "Endpoint %s: %s", host, why);
+	} else {
+		log_warning("Endpoint %s: %s; trying again", host, why);
+		client_network_retry_later(&client->network);
+	}
+	free(result);
+}
+
+void client_on_retry(void *context)
+{
+	struct client *client = context;
+	client_network_retry_done(&client->network);
+	look_up(client);
+}
+
+int client_begin(struct client *client, struct error *error)
+{
+	const struct config_endpoint *endpoint = &client->config->gateway.endpoint;
+	const struct client_deeds *deeds = &client->record.deeds;
+	struct ip_address numeric;
+	client->slept = clock_slept(client->tunnel.clock);
+	if (deeds->kill_switch && deeds->endpoints.count != 0) {
+		/* Of the run before, whose kill switch is still in force. */
+		client->resolved = malloc(sizeof *client->resolved);
+		if (client->resolved == NULL)
+			return error_set(error, -ENOMEM, "endpoint: out of memory");
+		*client->resolved = deeds->endpoints;
+		try_addresses(client);
+		return 0;
+	}
+	if (!ip_address_parse(endpoint->host, &numeric))
+		log_info("resolving %s", endpoint->host);
+	look_up(client);
+	return 0;
+}
+
+/* --- name servers and commands ------------------------------------------------------------------------------------ */
+
+static bool is_allowed(const struct client_config *config, const struct ip_address *address)
+{
+	for (size_t i = 0; i < config->gateway.allowed_ips.count; i++) {
+		if (ip_prefix_contains(&config->gateway.allowed_ips.items[i], address))
+			return true;
+	}
+	return false;
+}
+
+/* Which servers are to be asked now. */
+static size_t wished_servers(const struct client *client, const struct wire_welcome *lease,
+			     struct ip_address servers[WIRE_DNS_MAX])
+{
+	const struct config_dns *dns = &client->config->dns;
+	size_t count = 0;
+	if (!dns->automatic) {
+		memcpy(servers, dns->servers.items, dns->servers.count * sizeof *servers);
+		return dns->servers.count;
+	}
+	for (size_t i = 0; i < lease->dns_count; i++) {
+		char text[IP_TEXT_MAX];
+		if (is_allowed(client->config, &lease->dns[i]))
+			servers[count++] = lease->dns[i];
+		else
+			log_warning("DNS: the gateway's server %s is not in AllowedIPs; going on without it",
+				    ip_address_format(&lease->dns[i], text));
+	}
+	return count;
+}
+
+static bool goes_through(const struct client_config *config)
+{
+	for (size_t i = 0; i < config->gateway.allowed_ips.count; i++) {
+		if (config->gateway.allowed_ips.items[i].length == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Puts `wish` in force, by the first way that works here. What is to be taken back is written down before. */
+static int set_dns(struct client *client, const struct client_dns_wish *wish, struct error *error)
+{
+	enum client_dns_way *way = &client->record.deeds.dns;
+	int result = -ENOENT;
+	enum client_dns_way first = *way != CLIENT_DNS_NONE ? *way : client_dns_choose();
+	for (int next = first; result != 0 && next <= CLIENT_DNS_FILE; next++) {
+		*way = (enum client_dns_way)next;
+		if (*way == CLIENT_DNS_RESOLVCONF && !command_exists("resolvconf"))
+			continue;
+		result = client_record_write(&client->record, error);
+		if (result == 0)
+			result = client_dns_set(*way, wish, error);
+		if (result != 0 && next < CLIENT_DNS_FILE)
+			log_warning("DNS: %s; trying another way", error->text);
+	}
+	return result;
+}
+
+static void drop_dns(struct client *client)
+{
+	struct error error = {0};
+	enum client_dns_way *way = &client->record.deeds.dns;
+	if (client_dns_restore(*way, client->config->common.interface, &error) != 0)
+		log_warning("DNS: %s", error.text);
+	*way = CLIENT_DNS_NONE;
+	client->dns.count = 0;
+	(void)client_record_write(&client->record, NULL);
+}
+
+static void apply_dns(struct client *client, const struct wire_welcome *lease)
+{
+	struct ip_address servers[WIRE_DNS_MAX] = {0};
+	struct error error = {0};
+	size_t count = wished_servers(client, lease, servers);
+	if (count == client->dns.count && memcmp(servers, client->dns_servers, sizeof servers) == 0)
+		return;
+	memcpy(client->dns_servers, servers, sizeof servers);
+	if (count == 0) {
+		drop_dns(client);
+		return;
+	}
+	client->dns = (struct client_dns_wish){.interface = client->config->common.interface,
+					       .servers = client->dns_servers,
+					       .count = count,
+					       .everything = goes_through(client->config)};
+	if (set_dns(client, &client->dns, &error) == 0)
+		return;
+	log_warning("DNS: %s; names are resolved as before", error.text);
+	drop_dns(client);
+}
+
+static int post_up(struct client *client, struct error *error)
+{
+	const struct client_config *config = client->config;
+	if (client->record.deeds.post_up || config->post_up.count + config->post_down.count == 0)
+		return 0;
+	client->record.deeds.post_up = true;
+	int result = client_record_write(&client->record, error);
+	for (size_t i = 0; result == 0 && i < config->post_up.count; i++) {
+		result = command_run_shell(config->post_up.items[i], config->common.interface, CLIENT_COMMAND_SECONDS,
+					   error);
+		if (result != 0)
+			(void)error_prefix(error, result, "PostUp = ");
+	}
+	return result;
+}
+
+/* --- states ------------------------------------------------------------------------------------------------------- */
+
+static void apply_lease(struct client *client, const struct wire_welcome *lease)
+{
+	client_network_apply(&client->network, lease);
+	const struct wire_welcome *applied = &client->network.applied;
+	const struct ip_prefix *leased[] = {&applied->address4, &applied->address6};
+	tunnel_show(&client->tunnel, applied->mtu, leased, ARRAY_SIZE(leased));
+}
+
+static void log_connected(const struct wire_welcome *lease)
+{
+	char address4[IP_TEXT_MAX], address6[IP_TEXT_MAX];
+	log_info("connected: session %08x, %s, addresses %s %s, MTU %u", lease->session_id,
+		 aead_suite_name(lease->suite), ip_address_format(&lease->address4.address, address4),
+		 ip_address_format(&lease->address6.address, address6), lease->mtu);
+}
+
+static void tell_no_answer(struct client *client, uint32_t hellos)
+{
+	log_warning("no answer to %u handshakes; is the gateway up, UDP port %u open, and our public key listed there?",
+		    hellos, client->config->gateway.endpoint.port);
+}
+
+/* One line for each change that a person wants to know of; a rekey is none. */
+static void log_state(struct client *client, const struct client_snapshot *now)
+{
+	const struct client_snapshot *before = &client->shown;
+	/* It may be over before we see anything but its end. */
+	if (now->forgotten && !before->forgotten)
+		log_warning("reconnecting because the gateway does not know our session any more");
+	bool same_session = now->lease.session_id == before->lease.session_id;
+	if (now->state == CLIENT_UP && (before->state != CLIENT_UP || !same_session)) {
+		log_connected(&now->lease);
+	} else if (now->state == CLIENT_HANDSHAKE && now->bye_reason >= 0 && before->state != CLIENT_HANDSHAKE) {
+		log_warning("reconnecting because the gateway ended the session: %s",
+			    wire_bye_text((unsigned)now->bye_reason));
+	} else if (now->state == CLIENT_RECONNECT && before->state != CLIENT_RECONNECT && !now->forgotten) {
+		log_warning("reconnecting because the gateway is silent");
+	} else if (now->hellos == RESOLVE_AFTER) {
+		tell_no_answer(client, now->hellos);
+	}
+}
+
+/* Whoever waits is told, and from now on nobody is there to read what we print. */
+static void tell_ready(struct client *client)
+{
+	static const char ready = 1;
+	client->connected = true;
+	if (client->start == NULL)
+		return;
+	(void)prctl(PR_SET_PDEATHSIG, 0);
+	ssize_t written = write(client->start->ready_fd, &ready, sizeof ready);
+	(void)written; /* nobody waits any more: we are wanted all the same */
+	close(client->start->ready_fd);
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (null < 0)
+		return;
+	(void)dup2(null, STDERR_FILENO);
+	close(null);
+}
+
+/* Programs are run meanwhile, for which nobody may wait who waits for readers. */
+static void be_connected(struct client *client, const struct wire_welcome *lease)
+{
+	struct error error = {0};
+	rcu_offline();
+	if (!client->config->dns.off)
+		apply_dns(client, lease);
+	int result = post_up(client, &error);
+	rcu_online();
+	if (result != 0)
+		client_give_up(client, "%s", error.text);
+}
+
+void client_on_state(void *context)
+{
+	struct client *client = context;
+	struct client_snapshot *snapshot = mailbox_take(&client->role.snapshots);
+	if (snapshot == NULL)
+		return;
+	if (snapshot->state == CLIENT_CONFIRM || snapshot->state == CLIENT_UP)
+		apply_lease(client, &snapshot->lease);
+	if (snapshot->state == CLIENT_UP)
+		be_connected(client, &snapshot->lease);
+	if (!client->tunnel.finish)
+		log_state(client, snapshot);
+	if (snapshot->state == CLIENT_UP && !client->connected && !client->tunnel.finish)
+		tell_ready(client);
+	if (snapshot->hellos != 0 && snapshot->hellos % RESOLVE_AFTER == 0) {
+		client->tried++;
+		look_up(client);
+	}
+	/* A rekey passes through CONFIRM: it is no news when UP follows. */
+	if (snapshot->state != CLIENT_CONFIRM)
+		client->shown = *snapshot;
+	if (snapshot->state == CLIENT_UP)
+		client->shown.forgotten = false;
+	free(snapshot);
+}
+
+/* --- changes of the machine --------------------------------------------------------------------------------------- */
+
+void client_on_network(void *context)
+{
+	client_network_changed(&((struct client *)context)->network);
+}
+
+static bool same_path(const struct netlink_path *a, const struct netlink_path *b)
+{
+	return a->ifindex == b->ifindex && a->mtu == b->mtu && ip_address_equal(&a->source, &b->source) &&
+	       ip_address_equal(&a->gateway, &b->gateway);
+}
+
+/* The way to the gateway may be another one now: then it learns of it at once, and not with our next packet. */
+static void follow_path(struct client *client, enum client_urge urge)
+{
+	struct netlink_path before = client->path;
+	struct error error = {0};
+	if (client->resolved == NULL)
+		return;
+	if (client_network_path(&client->network, current_address(client), &client->path, &error) != 0) {
+		client->path = (struct netlink_path){0};
+		if (before.ifindex != 0)
+			log_warning("%s; waiting for a network", error.text);
+		return;
+	}
+	if (same_path(&before, &client->path) && urge == CLIENT_ROAMED)
+		return;
+	char text[IP_TEXT_MAX];
+	if (urge == CLIENT_ROAMED)
+		log_info("the way to the gateway changed: now from %s", ip_address_format(&client->path.source, text));
+	if (use_address(client, urge, &error) != 0)
+		log_warning("%s", error.text);
+}
+
+void client_on_settled(void *context)
+{
+	struct client *client = context;
+	client_network_settled(&client->network);
+	follow_path(client, CLIENT_ROAMED);
+}
+
+static void notice_sleep(struct client *client)
+{
+	uint64_t slept = clock_slept(client->tunnel.clock);
+	if (slept > client->slept + SLEEP_S * NS_PER_S) {
+		log_info("the machine has slept; handshake");
+		follow_path(client, CLIENT_AWAKE);
+	}
+	client->slept = slept;
+}
+
+void client_every_second(struct tunnel *tunnel)
+{
+	struct client *client = tunnel->params.context;
+	uint64_t waited = clock_monotonic(tunnel->clock) - tunnel->started;
+	if (is_awaited(client) && waited >= client->start->limit * NS_PER_S) {
+		if (client->resolved == NULL)
+			client_give_up(client, "Endpoint %s: not resolved within %u s",
+				       client->config->gateway.endpoint.host, client->start->limit);
+		else
+			client_give_up(client,
+				       "no answer from %s within %u s; is the gateway up, UDP port %u open, and our "
+				       "public key listed there?",
+				       client->config->gateway.endpoint.host, client->start->limit,
+				       client->config->gateway.endpoint.port);
+	}
+	notice_sleep(client);
+}

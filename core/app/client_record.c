@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/app/client_record.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/app/client_killswitch.h"
+#include "core/app/client_network.h"
+#include "core/app/command.h"
+#include "core/app/control.h"
+#include "core/base/log.h"
+
+enum { FILE_MODE = 0644 };
+
+/* "X.sock" becomes "X.state". */
+static char *record_path(const struct client_config *config)
+{
+	const char *socket = config->common.control_socket;
+	size_t length = strlen(socket);
+	static const char suffix[] = ".sock";
+	if (length > sizeof suffix - 1 && strcmp(socket + length - (sizeof suffix - 1), suffix) == 0)
+		length -= sizeof suffix - 1;
+	char *path;
+	return asprintf(&path, "%.*s.state", (int)length, socket) < 0 ? NULL : path;
+}
+
+/* --- the file ----------------------------------------------------------------------------------------------------- */
+
+static json_t *endpoints_json(const struct resolver_result *endpoints)
+{
+	char text[INET6_ADDRSTRLEN];
+	json_t *list = json_array();
+	for (size_t i = 0; i < endpoints->count; i++) {
+		if (inet_ntop(AF_INET6, &endpoints->addresses[i].sin6_addr, text, sizeof text) != NULL)
+			json_array_append_new(list, json_string(text));
+	}
+	return list;
+}
+
+static void read_endpoints(const json_t *list, uint16_t port, struct resolver_result *endpoints)
+{
+	size_t i;
+	const json_t *item;
+	json_array_foreach (list, i, item) {
+		struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+		const char *text = json_string_value(item);
+		if (text != NULL && endpoints->count < RESOLVER_ADDRESSES_MAX &&
+		    inet_pton(AF_INET6, text, &address.sin6_addr) == 1)
+			endpoints->addresses[endpoints->count++] = address;
+	}
+}
+
+static json_t *read_json(int fd)
+{
+	json_t *json = lseek(fd, 0, SEEK_SET) == 0 ? json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
+	if (json_is_object(json))
+		return json;
+	json_decref(json);
+	return NULL;
+}
+
+/* What cannot be read is as good as nothing: a file is written whole, or was never written. */
+static void read_deeds(struct client_record *record)
+{
+	json_t *json = read_json(record->fd);
+	struct client_deeds *deeds = &record->deeds;
+	*deeds = (struct client_deeds){
+		.route_table = (uint32_t)json_integer_value(json_object_get(json, "route_table")),
+		.kill_switch = json_is_true(json_object_get(json, "kill_switch")),
+		.post_up = json_is_true(json_object_get(json, "post_up")),
+	};
+	const char *dns = json_string_value(json_object_get(json, "dns"));
+	for (int way = CLIENT_DNS_RESOLVED; dns != NULL && way <= CLIENT_DNS_FILE; way++) {
+		if (strcmp(dns, client_dns_way_text((enum client_dns_way)way)) == 0)
+			deeds->dns = (enum client_dns_way)way;
+	}
+	read_endpoints(json_object_get(json, "endpoints"), record->config->gateway.endpoint.port, &deeds->endpoints);
+	json_decref(json);
+}
+
+int client_record_write(struct client_record *record, struct error *error)
+{
+	const struct client_deeds *deeds = &record->deeds;
+	json_t *json = json_pack("{s:i, s:s, s:I, s:b, s:b, s:s?, s:o}", "pid", (int)getpid(), "interface",
+				 record->config->common.interface, "route_table", (json_int_t)deeds->route_table,
+				 "kill_switch", (int)deeds->kill_switch, "post_up", (int)deeds->post_up, "dns",
+				 client_dns_way_text(deeds->dns), "endpoints", endpoints_json(&deeds->endpoints));
+	char *text = json_dumps(json, JSON_COMPACT);
+	json_decref(json);
+	if (text == NULL)
+		return error_set(error, -ENOMEM, "%s: out of memory", record->path);
+	/* In one write to the same place: less than a page, so that whoever kills us gets all of it or none. What was
+	 * longer before is no matter to who reads one JSON document. */
+	size_t length = strlen(text);
+	ssize_t written = pwrite(record->fd, text, length, 0);
+	int failure = written < 0 ? errno : ENOSPC;
+	free(text);
+	if (written != (ssize_t)length)
+		return error_set(error, -failure, "%s: cannot be written (%s)", record->path, strerror(failure));
+	return 0;
+}
+
+/* --- the lock ----------------------------------------------------------------------------------------------------- */
+
+/* Whether the path still leads to the file that is open: its last owner may have removed it while we waited. */
+static bool is_current(int fd, const char *path)
+{
+	struct stat open_file, at_path;
+	return fstat(fd, &open_file) == 0 && lstat(path, &at_path) == 0 && open_file.st_dev == at_path.st_dev &&
+	       open_file.st_ino == at_path.st_ino;
+}
+
+static pid_t read_pid(int fd)
+{
+	json_t *json = read_json(fd);
+	pid_t pid = (pid_t)json_integer_value(json_object_get(json, "pid"));
+	json_decref(json);
+	return pid > 0 ? pid : 0;
+}
+
+static int open_locked(const char *path, int flags, struct error *error)
+{
+	for (;;) {
+		int fd = open(path, flags | O_RDWR | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
+		if (fd < 0)
+			return error_set(error, -errno, "%s: %s%s", path, strerror(errno),
+					 errno == EACCES ? "; run as root" : "");
+		if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+			int code = errno == EWOULDBLOCK ? -EBUSY : -errno;
+			pid_t pid = read_pid(fd);
+			close(fd);
+			if (code == -EBUSY)
+				return error_set(error, code,
+						 "%s: it is up already (process %d); 'shardtun down' ends it", path,
+						 (int)pid);
+			return error_set(error, code, "%s: cannot be locked (%s)", path, strerror(-code));
+		}
+		if (is_current(fd, path))
+			return fd;
+		close(fd);
+	}
+}
+
+int client_record_open(struct client_record *record, const struct client_config *config, struct error *error)
+{
+	*record = (struct client_record){.config = config, .fd = -1, .path = record_path(config)};
+	if (record->path == NULL)
+		return error_set(error, -ENOMEM, "%s: out of memory", config->file);
+	int result = control_make_directory(config->common.control_socket, error);
+	if (result == 0) {
+		record->fd = open_locked(record->path, O_CREAT, error);
+		result = record->fd < 0 ? record->fd : 0;
+	}
+	if (result != 0) {
+		client_record_close(record);
+		return result;
+	}
+	read_deeds(record);
+	result = client_record_write(record, error); /* who holds the lock */
+	if (result != 0)
+		client_record_close(record);
+	return result;
+}
+
+bool client_record_is_clean(const struct client_record *record)
+{
+	const struct client_deeds *deeds = &record->deeds;
+	return deeds->route_table == 0 && !deeds->kill_switch && !deeds->post_up && deeds->dns == CLIENT_DNS_NONE;
+}
+
+void client_record_close(struct client_record *record)
+{
+	if (record->fd >= 0) {
+		if (client_record_is_clean(record))
+			(void)unlink(record->path);
+		close(record->fd);
+	}
+	free(record->path);
+	*record = (struct client_record){.fd = -1};
+}
+
+pid_t client_record_holder(const struct client_config *config, struct error *error)
+{
+	char *path = record_path(config);
+	if (path == NULL)
+		return (pid_t)error_set(error, -ENOMEM, "%s: out of memory", config->file);
+	pid_t holder = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0)
+		holder = errno == EWOULDBLOCK ? read_pid(fd)
+					      : (pid_t)error_set(error, -errno, "%s: %s", path, strerror(errno));
+	else if (fd < 0 && errno != ENOENT)
+		holder = (pid_t)error_set(error, -errno, "%s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return holder;
+}
+
+/* --- taking back -------------------------------------------------------------------------------------------------- */
+
+static void undo_rules(struct client_record *record)
+{
+	struct error error = {0};
+	/* Twice: a rule that stays outlives us, and the kernel may be short of memory for a moment only. */
+	if (record->deeds.route_table == 0 || client_network_clean(record->deeds.route_table, &error) == 0 ||
+	    client_network_clean(record->deeds.route_table, &error) == 0)
+		record->deeds.route_table = 0;
+	else
+		log_warning("%s", error.text);
+}
+
+static void undo_dns(struct client_record *record)
+{
+	struct error error = {0};
+	bool forgotten = record->deeds.dns == CLIENT_DNS_RESOLVED &&
+			 if_nametoindex(record->config->common.interface) == 0;
+	if (!forgotten && client_dns_restore(record->deeds.dns, record->config->common.interface, &error) != 0)
+		log_warning("DNS: %s", error.text);
+	record->deeds.dns = CLIENT_DNS_NONE;
+}
+
+static void post_down(struct client_record *record)
+{
+	const struct client_config *config = record->config;
+	for (size_t i = 0; record->deeds.post_up && i < config->post_down.count; i++) {
+		struct error error = {0};
+		if (command_run_shell(config->post_down.items[i], config->common.interface, CLIENT_COMMAND_SECONDS,
+				      &error) != 0)
+			log_warning("PostDown = %s", error.text);
+	}
+	record->deeds.post_up = false;
+}
+
+static void undo_kill_switch(struct client_record *record)
+{
+	struct error error = {0};
+	if (!record->deeds.kill_switch || client_killswitch_clear(record->config->common.interface, &error) == 0)
+		record->deeds.kill_switch = false;
+	else
+		log_warning("%s", error.text);
+}
+
+void client_record_undo(struct client_record *record, bool keep_kill_switch)
+{
+	struct error error = {0};
+	undo_dns(record);
+	undo_rules(record);
+	if (!keep_kill_switch)
+		undo_kill_switch(record);
+	post_down(record);
+	if (client_record_write(record, &error) != 0)
+		log_warning("%s", error.text);
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a running client would leave behind if it were killed now, written down beside its control socket before it is
+ * done ("/run/shardtun/shardtun0.state"), so that 'down' and the next start find it and take it back. The file is
+ * locked while the client lives: there is one client for it at a time, and 'down' knows whom to end. Main thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config/config.h"
+#include "core/app/client_dns.h"
+#include "core/app/resolver.h"
+
+enum { CLIENT_COMMAND_SECONDS = 30 /* for each PostUp and PostDown */ };
+
+struct client_deeds {
+	uint32_t route_table; /* policy rules point to it; 0: there are none */
+	bool kill_switch;
+	bool post_up; /* PostUp was begun */
+	enum client_dns_way dns;
+	struct resolver_result endpoints; /* where the gateway was: behind a kill switch no name can be looked up */
+};
+
+struct client_record {
+	const struct client_config *config;
+	int fd; /* -1: not ours */
+	char *path;
+	struct client_deeds deeds;
+};
+
+/* Makes the file and locks it. record->deeds are those of a run that was killed; nothing when there was none, or it
+ * took everything back. -EBUSY: a client runs for it. On failure nothing is left behind. */
+int client_record_open(struct client_record *record, const struct client_config *config, struct error *error);
+
+/* Writes the deeds down: before they are done, and after they were taken back. */
+int client_record_write(struct client_record *record, struct error *error);
+
+/* Takes back what the deeds say, and runs PostDown last. What cannot be is logged. With
+ * `keep_kill_switch` that one stays in force and in the file. The kernel has no interface of the name any more, or
+ * nothing points to it. */
+void client_record_undo(struct client_record *record, bool keep_kill_switch);
+
+/* Whether there is nothing to take back. */
+bool client_record_is_clean(const struct client_record *record);
+
+/* Lets go of the file, and removes it when there is nothing left to take back. Also after a failed open. */
+void client_record_close(struct client_record *record);
+
+/* The process that holds the lock; 0: there is none, or the file is not there; or a negative errno. */
+pid_t client_record_holder(const struct client_config *config, struct error *error);

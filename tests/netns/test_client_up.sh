@@ -1,0 +1,194 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# shardtun up, status and down: what each says, when it returns and with which status, and that nothing is left after down,
+# after an up that could not, and after a client that was killed at any point of its start.
+# shellcheck disable=SC2119 # the options are optional
+# shellcheck source=tests/netns/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+topology_up
+gateway_config
+client_config "PostUp = echo up %i >>$dir/commands" "PostDown = echo down %i >>$dir/commands"
+
+# Runs shardtun in the client's namespace; leaves $status and $dir/said.
+tun() { # ARGUMENT...
+	status=0
+	timeout 60 ip netns exec "st-$$-client" "$BUILD/shardtun" "$@" >"$dir/said" 2>&1 </dev/null || status=$?
+	cp "$dir/said" "$dir/tun.log"
+}
+
+says() { # PATTERN
+	grep -qE "$1" "$dir/said" || {
+		cat "$dir/said"
+		return 1
+	}
+}
+
+fails() { # DESCRIPTION STATUS PATTERN ARGUMENT...
+	local description=$1 expected=$2 pattern=$3
+	shift 3
+	tun "$@"
+	check "$description: status $expected" test "$status" -eq "$expected"
+	check "$description: one line says why" test "$(grep -c '^shardtun: ' "$dir/said")" -eq 1
+	check "$description: $pattern" says "^shardtun: .*$pattern"
+	check "$description: nothing is left" nothing_left client
+}
+
+# Or waits for init to reap it.
+ended_process() { # PID
+	! readlink "/proc/$1/exe"
+}
+
+pid_of() {
+	sed 's/.*"pid":\([0-9]*\).*/\1/' "$dir/client.state"
+}
+
+commands_are() { # WORDS
+	[[ $(paste -sd' ' "$dir/commands") == "$1" ]] || {
+		cat "$dir/commands"
+		return 1
+	}
+}
+
+# --- what goes wrong ---
+fails "no such file" 3 "nothing.conf: cannot be opened" up "$dir/nothing.conf"
+fails "no such name" 3 "/etc/shardtun/no-such-name.conf: cannot be opened" up no-such-name
+fails "down of what is not up" 1 "it is not up" down "$dir/client.conf"
+fails "status of what is not up" 1 "client.sock: nobody can be asked" status "$dir/client.conf"
+fails "a gateway that is not there" 1 "no answer from 192.0.2.1 within 2 s; is the gateway up" up -t 2 "$dir/client.conf"
+cp "$dir/client.conf" "$dir/right.conf"
+sed -i 's/192.0.2.1:5555/nowhere.invalid:5555/' "$dir/client.conf"
+fails "a name that nobody has" 1 "Endpoint nowhere.invalid: " up "$dir/client.conf"
+sed 's/192.0.2.1:5555/203.0.113.1:5555/' "$dir/right.conf" >"$dir/client.conf"
+fails "no route" 1 "route to 203.0.113.1: Network is unreachable" up "$dir/client.conf"
+gateway_start
+sed "s|^PublicKey = .*|PublicKey = $(public_key client)|" "$dir/right.conf" >"$dir/client.conf"
+fails "a wrong key" 1 "our public key listed there" up --timeout=2 "$dir/client.conf"
+cp "$dir/right.conf" "$dir/client.conf"
+sed -i '/^Interface/a PostUp = echo no good >\&2; exit 3' "$dir/client.conf"
+fails "PostUp that fails" 1 "PostUp = echo no good .*: no good" up "$dir/client.conf"
+check "PostDown runs then" commands_are "down shardtun0"
+rm "$dir/commands"
+cp "$dir/right.conf" "$dir/client.conf"
+
+# --- up, status, down ---
+tun up "$dir/client.conf"
+check "up returns with status 0" test "$status" -eq 0
+check "and told what it did" says 'handshake with 192.0.2.1:5555'
+check "and that it is connected, with address and suite" says 'connected: session [0-9a-f]{8}, (AES|ChaCha).*, addresses 10\.8\.'
+check "the tunnel works at once" pings client 10.8.0.1
+check "PostUp has run" commands_are "up shardtun0"
+tun status "$dir/client.conf"
+check "status" test "$status" -eq 0
+check "status: state" says '^shardtun0: connected'
+check "status: gateway" says 'gateway +192.0.2.1 port 5555, at 192.0.2.1:5555'
+check "status: session, suite, MTU" says 'session +[0-9a-f]{8}, (AES|ChaCha).*, MTU 1420'
+check "status: addresses" says 'addresses +10\.8\.[0-9.]+/16, fd00:8::'
+check "status: times" says 'connected +for [0-9]+ s; handshake [0-9]+ s ago, heard [0-9]+ s ago'
+check "status: traffic" says 'received +[0-9.]+ .?B in [1-9]'
+tun status --json "$dir/client.conf"
+check "status as JSON" python3 -c '
+import json, sys
+status = json.load(open(sys.argv[1]))
+assert status["state"] == "connected" and status["endpoint"] == "192.0.2.1:5555", status
+assert status["rx_packets"] >= 1 and status["tx_bytes"] >= 84, status
+assert status["dns"] is None and status["kill_switch"] is False, status
+' "$dir/said"
+pid=$(pid_of)
+tun up "$dir/client.conf"
+check "a second up is refused" test "$status" -eq 1
+check "and says who is up" says "^shardtun: .*it is up already \\(process $pid\\)"
+check "the first one does not mind" pings client 10.8.0.1
+tun down "$dir/client.conf"
+check "down: status 0" test "$status" -eq 0
+check "down: when it returns all is gone" nothing_left client
+check "down: the process too" ended_process "$pid"
+check "PostDown has run" commands_are "up shardtun0 down shardtun0"
+check "the gateway heard it go" wait_for 5 figure_is gateway sessions.active 0
+rm "$dir/commands"
+
+# --- run and down ---
+start client client "$BUILD/shardtun" run "$dir/client.conf"
+wait_for 15 pings client 10.8.0.1
+tun down "$dir/client.conf"
+check "down ends one in the foreground too" test "$status" -eq 0
+check "and all of it" nothing_left client
+stop client || true
+
+# --- interrupted ---
+stop gateway || true
+start up client "$BUILD/shardtun" up "$dir/client.conf"
+wait_for 10 grep -q handshake "$dir/up.log"
+status=0
+kill -INT "${started[up]}"
+wait "${started[up]}" || status=$?
+unset "started[up]"
+check "^C while up waits: status 1" test "$status" -eq 1
+check "^C: it says so" grep -q '^shardtun: interrupted' "$dir/up.log"
+check "^C: nothing is left" nothing_left client
+start up client "$BUILD/shardtun" up "$dir/client.conf"
+wait_for 10 grep -q 'handshake.*' "$dir/up.log"
+wait_for 10 test -e "$dir/client.sock"
+kill_hard up
+check "up is killed while it waits: the client goes too" wait_for 10 nothing_left client
+gateway_start
+rm -f "$dir/commands"
+
+# --- killed ---
+tun up "$dir/client.conf"
+pid=$(pid_of)
+kill -KILL "$pid"
+wait_for 10 flock --nonblock "$dir/client.state" true
+check_fails "a client that is killed leaves something" nothing_left client
+tun down "$dir/client.conf"
+check "down takes it back" test "$status" -eq 0
+check "all of it" nothing_left client
+check "and runs PostDown" commands_are "up shardtun0 down shardtun0"
+rm "$dir/commands"
+tun up "$dir/client.conf"
+pid=$(pid_of)
+kill -KILL "$pid"
+wait_for 10 flock --nonblock "$dir/client.state" true
+tun up "$dir/client.conf"
+check "so does the next up" test "$status" -eq 0
+check "which ran PostDown of the one before" commands_are "up shardtun0 down shardtun0 up shardtun0"
+check "and works" pings client 10.8.0.1
+tun down "$dir/client.conf"
+check "and goes" nothing_left client
+
+# --- killed at each system call that may leave something ---
+injured() { # CALL N
+	local log=$dir/injured pid
+	timeout 30 ip netns exec "st-$$-client" strace -f -q -o "$dir/trace" -e "trace=$1" \
+		-e "inject=$1:signal=SIGKILL:when=$2" "$BUILD/shardtun" run "$dir/client.conf" >"$log" 2>&1 </dev/null &
+	pid=$!
+	wait_for 15 ended "$log" "$pid" || echo "$1 $2: neither up nor ended"
+	kill -TERM "$pid" 2>/dev/null || true
+	wait "$pid" 2>/dev/null || true
+	grep -q 'killed by SIGKILL' "$dir/trace" || return 9
+	tun down "$dir/client.conf"
+	# Nothing to take back is told as such.
+	[[ $status -eq 0 || $(<"$dir/said") =~ "it is not up" ]] || echo "$1 $2: down: $(<"$dir/said")"
+	nothing_left client || echo "... after $1 $2"
+}
+
+ended() { # LOG PID
+	gone "$2" || grep -q 'connected:' "$1"
+}
+
+if strace -qq -f -e trace=none true 2>/dev/null; then
+	count=0
+	for call in sendto pwrite64 ioctl bind; do
+		for ((n = 1; n <= 60; n++)); do
+			injured "$call" "$n" >>"$dir/failures" || break
+			count=$((count + 1))
+		done
+	done
+	check "killed at $count system calls: down took back what was left" test "$count" -gt 15 -a ! -s "$dir/failures"
+	[[ ! -s $dir/failures ]] || diagnose <"$dir/failures"
+else
+	skip "killed at each system call" "no strace that may trace"
+fi
+
+stop gateway || true
+done_testing

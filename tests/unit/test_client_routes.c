@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the client's table has besides AllowedIPs, without a kernel. */
+#include <criterion/criterion.h>
+
+#include "core/app/client_routes.h"
+#include "tests/unit/config_files.h"
+
+enum { TUNNEL = 7, ETHERNET = 2, WIFI = 3 };
+
+static struct ip_prefix prefix(const char *text)
+{
+	struct ip_prefix result;
+	cr_assert(ip_prefix_parse(text, &result), "%s", text);
+	return result;
+}
+
+static struct ip_address address(const char *text)
+{
+	return prefix(text).address;
+}
+
+struct plan {
+	struct client_config *config;
+	struct wire_welcome lease;
+	struct netlink_attached attached[8];
+	size_t attached_count;
+	struct client_routes wanted;
+};
+
+static void attach(struct plan *plan, const char *network, unsigned ifindex, uint32_t metric)
+{
+	plan->attached[plan->attached_count++] = (struct netlink_attached){prefix(network), ifindex, metric};
+}
+
+static void make(struct plan *plan)
+{
+	const struct client_routes_wish wish = {plan->config, &plan->lease, TUNNEL, plan->attached,
+						plan->attached_count};
+	plan->wanted.count = 0;
+	client_routes_plan(&plan->wanted, 4, &wish);
+	client_routes_plan(&plan->wanted, 6, &wish);
+	config_free_client(plan->config);
+}
+
+/* Where the table sends the network: -1 when it says nothing of it. */
+static int leads(const struct plan *plan, const char *network)
+{
+	struct ip_prefix wanted = prefix(network);
+	for (size_t i = 0; i < plan->wanted.count; i++) {
+		const struct client_route *route = &plan->wanted.list[i];
+		if (route->network.length == wanted.length &&
+		    ip_address_equal(&route->network.address, &wanted.address))
+			return (int)route->ifindex;
+	}
+	return -1;
+}
+
+#define ALLOWED(networks) "[Gateway]\nPublicKey = " KEY_A "\nEndpoint = h:1\nAllowedIPs = " networks "\n"
+
+Test(client_routes, attached_networks_are_nearer_than_everything)
+{
+	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/0, ::/0, 10.8.0.0/16, 192.168.5.0/24"))};
+	attach(&plan, "192.168.1.0/24", ETHERNET, 100);
+	attach(&plan, "192.168.1.0/24", WIFI, 600);
+	attach(&plan, "fd00:1::/64", WIFI, 600);
+	attach(&plan, "10.8.7.0/24", WIFI, 600);
+	attach(&plan, "192.168.5.0/24", WIFI, 600);
+	attach(&plan, "10.0.0.0/8", WIFI, 600);
+	attach(&plan, "128.0.0.0/1", WIFI, 600);
+	attach(&plan, "10.8.0.2/32", TUNNEL, 0);
+	make(&plan);
+	cr_expect_eq(leads(&plan, "192.168.1.0/24"), ETHERNET, "the link that the kernel prefers");
+	cr_expect_eq(leads(&plan, "fd00:1::/64"), WIFI);
+	cr_expect_eq(leads(&plan, "10.0.0.0/8"), WIFI, "wider than what is said to be behind the gateway");
+	cr_expect_eq(leads(&plan, "10.8.7.0/24"), -1, "inside it");
+	cr_expect_eq(leads(&plan, "192.168.5.0/24"), -1, "the same");
+	cr_expect_eq(leads(&plan, "128.0.0.0/1"), -1, "no link is that wide");
+	cr_expect_eq(plan.wanted.count, 3);
+}
+
+Test(client_routes, only_everything_gives_way)
+{
+	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/1, 128.0.0.0/1, fd00::/8"))};
+	attach(&plan, "192.168.1.0/24", ETHERNET, 0);
+	attach(&plan, "fd00:1::/64", ETHERNET, 0);
+	attach(&plan, "2001:db8::/64", ETHERNET, 0);
+	make(&plan);
+	cr_expect_eq(plan.wanted.count, 0);
+
+	plan = (struct plan){.config = load_client(CLIENT "LocalNetworks = no\n" ALLOWED("0.0.0.0/0"))};
+	attach(&plan, "192.168.1.0/24", ETHERNET, 0);
+	make(&plan);
+	cr_expect_eq(plan.wanted.count, 0);
+}
+
+Test(client_routes, what_the_gateway_gives_is_behind_it)
+{
+	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/0, fd00:8::/64"))};
+	plan.lease = (struct wire_welcome){
+		.gateway4 = address("10.8.0.1"),
+		.gateway6 = address("fd00:8::1"),
+		.dns_count = 3,
+		.dns = {address("10.8.0.53"), address("fd00:8::53"), address("fd00:9::53")},
+		.route_count = 4,
+		.routes = {prefix("192.168.1.7/24"), prefix("172.16.0.0/12"), prefix("fd00::/8"), prefix("0.0.0.0/0")}};
+	attach(&plan, "192.168.1.0/24", ETHERNET, 0);
+	attach(&plan, "172.16.5.0/24", ETHERNET, 0);
+	attach(&plan, "10.8.0.0/24", ETHERNET, 0);
+	make(&plan);
+	cr_expect_eq(leads(&plan, "10.8.0.1/32"), TUNNEL);
+	cr_expect_eq(leads(&plan, "fd00:8::1/128"), TUNNEL);
+	cr_expect_eq(leads(&plan, "10.8.0.53/32"), TUNNEL);
+	cr_expect_eq(leads(&plan, "fd00:8::53/128"), TUNNEL);
+	cr_expect_eq(leads(&plan, "fd00:9::53/128"), -1, "not in AllowedIPs");
+	cr_expect_eq(leads(&plan, "192.168.1.0/24"), TUNNEL, "the attached one gives way");
+	cr_expect_eq(leads(&plan, "172.16.0.0/12"), TUNNEL);
+	cr_expect_eq(leads(&plan, "172.16.5.0/24"), -1, "one inside it too");
+	cr_expect_eq(leads(&plan, "fd00::/8"), -1, "wider than AllowedIPs");
+	cr_expect_eq(leads(&plan, "0.0.0.0/0"), -1, "AllowedIPs' own");
+	cr_expect_eq(leads(&plan, "10.8.0.0/24"), ETHERNET, "but not the name server in it");
+}
+
+Test(client_routes, own_networks_are_for_table_main)
+{
+	struct plan plan = {
+		.config = load_client(CLIENT "LocalNetworks = no\nNetworks = 192.168.7.0/24\n" ALLOWED("0.0.0.0/0"))};
+	attach(&plan, "192.168.7.0/24", ETHERNET, 0);
+	make(&plan);
+	cr_expect_eq(leads(&plan, "192.168.7.0/24"), NETLINK_THROW);
+	cr_expect_eq(plan.wanted.count, 1);
+}
+
+Test(client_routes, no_more_than_there_is_room_for)
+{
+	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/0"))};
+	struct netlink_attached many[CLIENT_ROUTES_MAX + 1];
+	for (size_t i = 0; i < ARRAY_SIZE(many); i++) {
+		many[i] = (struct netlink_attached){prefix("10.0.0.0/24"), ETHERNET, 0};
+		many[i].network.address.bytes[1] = (uint8_t)(i >> 8);
+		many[i].network.address.bytes[2] = (uint8_t)i;
+	}
+	const struct client_routes_wish wish = {plan.config, &plan.lease, TUNNEL, many, ARRAY_SIZE(many)};
+	client_routes_plan(&plan.wanted, 4, &wish);
+	cr_expect_eq(plan.wanted.count, CLIENT_ROUTES_MAX);
+	config_free_client(plan.config);
+}
