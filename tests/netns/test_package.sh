@@ -111,10 +111,10 @@ on client sh -c 'echo "192.0.2.1 vpn.example.net" >>/etc/hosts'
 ### from package to connected client ###################################################################################
 
 before=$SECONDS
-check "the gateway is installed, starts and lets a client in" wait_for 20 type_block gateway Install 1
+check "the gateway is installed, starts and lets a client in" wait_for 60 type_block gateway Install 1
 check "it runs" service_is gateway shardtund active
 on gateway cat laptop.conf | on client sh -c 'cat >laptop.conf'
-check "the client is installed, connects, and pings the gateway" wait_for 20 type_block client Install 2
+check "the client is installed, connects, and pings the gateway" wait_for 60 type_block client Install 2
 check "from package to connected client in less than two minutes ($((SECONDS - before)) s)" \
 	test $((SECONDS - before)) -lt 120
 check "in IPv6 too" wait_for 5 connected
