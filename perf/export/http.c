@@ -10,11 +10,14 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
 #include "core/base/cpu.h"
 
 enum { HTTP_NICE = 19 };
+#define HTTP_PAUSE_MOST (100 * NS_PER_MS)
 
 struct http_server {
 	struct http_params params;
@@ -127,6 +130,29 @@ static void follow_connection(void *context, struct MHD_Connection *connection, 
 
 /* --- the thread --------------------------------------------------------------------------------------------------- */
 
+static uint64_t cpu_time(void)
+{
+	struct timespec spent = {0};
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+	return (uint64_t)spent.tv_sec * NS_PER_S + (uint64_t)spent.tv_nsec;
+}
+
+/* Answers who waits, and returns when to do so again: priority does not help against what the kernel does for a client
+ * that asks without a pause, so its next answer comes late. */
+static uint64_t run(struct http_server *server, uint64_t due)
+{
+	uint64_t before = cpu_time();
+	do {
+		/* Full, it does not watch for new clients, and sees at the beginning of a run that it may. */
+		server->closed = false;
+		(void)MHD_run(server->daemon);
+	} while (server->closed);
+	uint64_t now = clock_monotonic(&clock_system);
+	uint64_t pause = (cpu_time() - before) * HTTP_CPU_SHARE;
+	due = (due > now ? due : now) + pause;
+	return due < now + HTTP_PAUSE_MOST ? due : now + HTTP_PAUSE_MOST;
+}
+
 static void *serve(void *context)
 {
 	struct http_server *server = context;
@@ -134,15 +160,17 @@ static void *serve(void *context)
 				  {.fd = server->daemon_fd, .events = POLLIN}};
 	thread_set_name("metrics");
 	(void)thread_set_nice(HTTP_NICE); /* of the data path's CPUs it gets what is left over */
+	uint64_t due = 0;
 	while (polled[0].revents == 0) {
 		MHD_UNSIGNED_LONG_LONG wait;
+		uint64_t now = clock_monotonic(&clock_system);
+		if (due >= now + NS_PER_MS) {
+			(void)poll(polled, 1, (int)((due - now) / NS_PER_MS));
+			continue;
+		}
 		bool timed = MHD_get_timeout(server->daemon, &wait) == MHD_YES;
 		(void)poll(polled, ARRAY_SIZE(polled), !timed ? -1 : wait < INT32_MAX ? (int)wait : INT32_MAX);
-		do {
-			/* Full, it does not watch for new clients, and sees at the beginning of a run that it may. */
-			server->closed = false;
-			(void)MHD_run(server->daemon);
-		} while (server->closed);
+		due = run(server, due);
 	}
 	return NULL;
 }

@@ -3,8 +3,10 @@
  * the lowest priority.
  *
  * It never waits for a client: sockets do not block, a silent connection is closed after HTTP_TIMEOUT seconds, and when
- * more than HTTP_CONNECTIONS_FULL are open the oldest is closed, so that nobody keeps others out by being slow. What it
- * holds is bounded by the connections, each with HTTP_CONNECTION_MEMORY bytes and one answer. */
+ * more than HTTP_CONNECTIONS_FULL are open the oldest is closed, so that nobody keeps others out by being slow. Nor
+ * does anybody take the data path's CPUs by being eager: after each piece of work it rests for HTTP_CPU_SHARE times as
+ * long, but no longer than 100 ms. What it holds is bounded by the connections, each with HTTP_CONNECTION_MEMORY bytes
+ * and one answer. */
 #pragma once
 
 #include <stdbool.h>
@@ -17,6 +19,7 @@ enum {
 	HTTP_CONNECTIONS_FULL = 24,
 	HTTP_CONNECTION_MEMORY = 8 * 1024, /* with the request's headers: longer ones are refused */
 	HTTP_TIMEOUT = 10,		   /* seconds */
+	HTTP_CPU_SHARE = 50,		   /* it works for one part in so many of the time */
 };
 
 /* What a route says. `body` is freed with free() unless `keep`; NULL: out of memory, which is status 503. */
