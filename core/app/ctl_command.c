@@ -27,6 +27,7 @@ const struct option ctl_long_options[] = {
 	{"qr", no_argument, NULL, CTL_QR},
 	{"raw", no_argument, NULL, CTL_RAW},
 	{"diff", required_argument, NULL, CTL_DIFF},
+	{"sampling", required_argument, NULL, CTL_SAMPLING},
 	{"sort", required_argument, NULL, CTL_SORT},
 	{"filter", required_argument, NULL, CTL_FILTER},
 	{"batch", no_argument, NULL, CTL_BATCH},
@@ -147,7 +148,7 @@ static enum cli_status run_plain(const struct cli_program *program, const struct
 
 static const struct command commands[] = {
 	{"status", 0, "", 0, ctl_print_status, NULL},
-	{"stages", 0, "", BIT(CTL_RAW) | BIT(CTL_DIFF), NULL, ctl_stages},
+	{"stages", 0, "", BIT(CTL_RAW) | BIT(CTL_DIFF) | BIT(CTL_SAMPLING), NULL, ctl_stages},
 	{"record", 0, "", BIT(CTL_INTERVAL) | BIT(CTL_TIMES), NULL, ctl_record},
 	{"sessions", 0, "", BIT(CTL_FROM) | BIT(CTL_COUNT) | BIT(CTL_PEER) | BIT(CTL_ADDRESS) | BIT(CTL_STATE), NULL,
 	 run_sessions},

@@ -25,6 +25,7 @@ enum ctl_option {
 	CTL_QR,
 	CTL_RAW,
 	CTL_DIFF,
+	CTL_SAMPLING,
 	CTL_SORT,
 	CTL_FILTER,
 	CTL_BATCH,

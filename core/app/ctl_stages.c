@@ -69,6 +69,25 @@ static int load(struct stages *stages, const char *file, struct error *error)
 	return parse(stages, report, file, error);
 }
 
+/* From now on, if it is wanted. */
+static int choose_sampling(const struct ctl_options *options, struct error *error)
+{
+	char found[CTL_PATH_MAX], request[64];
+	uint64_t interval;
+	json_t *report;
+	const char *text = ctl_value(options, CTL_SAMPLING);
+	if (text == NULL)
+		return 0;
+	if (strcmp(text, "0") != 0 && !ctl_parse_count(text, &interval))
+		return error_set(error, -EINVAL, "--sampling %.32s: not a number", text);
+	const char *path = ctl_socket(options, found, error);
+	(void)snprintf(request, sizeof request, "stages sampling %.32s", text);
+	int code = path != NULL ? ctl_request(path, request, &report, error) : -ENOENT;
+	if (code == 0)
+		json_decref(report);
+	return code;
+}
+
 /* The two to compare: SECONDS, or BEFORE and AFTER, or BEFORE and now. */
 static int read_two(struct stages two[2], const struct ctl_options *options, const char *after, struct error *error)
 {
@@ -114,7 +133,10 @@ enum cli_status ctl_stages(const struct cli_program *program, const struct ctl_o
 	if (two == NULL)
 		return CLI_FAILED;
 	bool diff = ctl_value(options, CTL_DIFF) != NULL;
-	int code = diff ? read_two(two, options, count != 0 ? words[0] : NULL, &error) : ask(&two[1], options, &error);
+	int code = choose_sampling(options, &error);
+	if (code == 0)
+		code = diff ? read_two(two, options, count != 0 ? words[0] : NULL, &error)
+			    : ask(&two[1], options, &error);
 	if (code == 0 && diff)
 		code = stages_subtract(&two[1], &two[0], &error);
 	enum cli_status status = code == 0 ? show(program, options, &two[1]) : cli_fail(program, CLI_FAILED, &error);

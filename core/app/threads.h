@@ -21,7 +21,7 @@ struct thread_params {
 	void (*stop)(void *object); /* ends run(); any thread */
 	void *object;
 	const struct stats *stats;
-	const struct stage_recorder *stages;
+	struct stage_recorder *stages;
 	const _Atomic int *failure; /* why it ended by itself: negative errno; NULL: it does not */
 };
 

@@ -167,7 +167,7 @@ void tunnel_describe(struct tunnel *tunnel, void (*use)(void *context, const str
 			.wanted_buffer = tunnel->params.common->udp_buffer,
 			.queue_overflows = queue_overflows(tunnel)},
 		.tsc = tunnel->tsc,
-		.stage_sampling = tunnel->params.common->stage_sampling,
+		.stage_sampling = atomic_load_explicit(&tunnel->stage_sampling, memory_order_relaxed),
 	};
 	use(context, &source);
 	free(threads);
@@ -204,10 +204,28 @@ static json_t *handle_status(void *context, char *const *arguments, size_t count
 	return no_memory_unless(report(context, report_status), error);
 }
 
+/* What was timed before stays in the histograms. */
+static int sample_stages(struct tunnel *tunnel, const char *text, struct error *error)
+{
+	char *end;
+	unsigned long interval = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end != '\0' || interval > STAGE_SAMPLING_MAX)
+		return error_set(error, -EINVAL, "%.32s: not a number from 0 to %d", text, STAGE_SAMPLING_MAX);
+	for (size_t i = 0; i < tunnel->threads.count; i++) {
+		if (tunnel->threads.list[i].params.stages != NULL)
+			stage_recorder_sample(tunnel->threads.list[i].params.stages, (uint32_t)interval);
+	}
+	atomic_store_explicit(&tunnel->stage_sampling, (uint32_t)interval, memory_order_relaxed);
+	return 0;
+}
+
 static json_t *handle_stages(void *context, char *const *arguments, size_t count, struct error *error)
 {
 	bool raw = count == 1 && strcmp(arguments[0], "raw") == 0;
-	if (count != 0 && !raw) {
+	bool sampling = count == 2 && strcmp(arguments[0], "sampling") == 0;
+	if (sampling && sample_stages(context, arguments[1], error) != 0)
+		return NULL;
+	if (count != 0 && !raw && !sampling) {
 		error_set(error, -EINVAL, "%.64s: unexpected here", arguments[count - 1]);
 		return NULL;
 	}
@@ -216,7 +234,9 @@ static json_t *handle_stages(void *context, char *const *arguments, size_t count
 
 static const struct control_command commands[] = {
 	{"status", "what runs here, counters and drop reasons", handle_status},
-	{"stages", "time in each stage of the data path: [raw], with the histograms' buckets", handle_stages},
+	{"stages",
+	 "time in each stage of the data path: [raw], with the histograms' buckets; [sampling N]: time 1 in N",
+	 handle_stages},
 };
 
 /* --- opening
@@ -322,6 +342,7 @@ int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struc
 				  .shown_mutex = PTHREAD_MUTEX_INITIALIZER,
 				  .started = clock_monotonic(&clock_system)};
 	tunnel->tsc = tsc_calibrate();
+	atomic_store_explicit(&tunnel->stage_sampling, params->common->stage_sampling, memory_order_relaxed);
 	tunnel->shown.mtu = params->mtu;
 	for (size_t i = 0; i < params->address_count && i < ARRAY_SIZE(tunnel->shown.addresses); i++)
 		tunnel->shown.addresses[tunnel->shown.address_count++] = params->addresses[i];

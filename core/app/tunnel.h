@@ -80,6 +80,7 @@ struct tunnel {
 	/* changed by the control thread, under the mutex since the metrics thread reads it */
 	pthread_mutex_t shown_mutex;
 	struct tunnel_shown shown;
+	_Atomic uint32_t stage_sampling; /* as it is now; the metrics thread reads it */
 };
 
 /* Before any thread exists, liburcu's included: all of them inherit the mask, and the control loop gets the signals. */

@@ -3,21 +3,22 @@
 #include "core/app/ctl.h"
 #include "core/app/ctl_command.h"
 
-static const char *const synopses[] = {"[--socket PATH] [--json] status | identity",
-				       "[--socket PATH] [--json] stages [--raw] [--diff SECONDS|BEFORE [AFTER]]",
-				       "[--socket PATH] record [--interval SECONDS] [-n TIMES]",
-				       "[--socket PATH] [--json] top [--sort ORDER] [--filter TEXT] "
-				       "[--interval SECONDS] [-b [-n TIMES] [--count N]]",
-				       "[--socket PATH] [--json] sessions [--from SLOT] [--count N] [--peer KEY] "
-				       "[--address IP] [--state active|pending]",
-				       "[--socket PATH] [--json] kick ID|KEY",
-				       "[--socket PATH] [--json] peer add KEY [--name NAME [--save]] [--psk-file PATH] "
-				       "[--address IP] [--allowed-ips NETWORK,...]",
-				       "[--socket PATH] [--json] peer add --new NAME [--save] [--endpoint HOST[:PORT]] "
-				       "[--routes NETWORK,...|all] [--qr] [--address IP] [--allowed-ips NETWORK,...]",
-				       "[--socket PATH] [--json] peer del KEY",
-				       "[--socket PATH] [--json] reload",
-				       NULL};
+static const char *const synopses[] = {
+	"[--socket PATH] [--json] status | identity",
+	"[--socket PATH] [--json] stages [--sampling N] [--raw] [--diff SECONDS|BEFORE [AFTER]]",
+	"[--socket PATH] record [--interval SECONDS] [-n TIMES]",
+	"[--socket PATH] [--json] top [--sort ORDER] [--filter TEXT] "
+	"[--interval SECONDS] [-b [-n TIMES] [--count N]]",
+	"[--socket PATH] [--json] sessions [--from SLOT] [--count N] [--peer KEY] "
+	"[--address IP] [--state active|pending]",
+	"[--socket PATH] [--json] kick ID|KEY",
+	"[--socket PATH] [--json] peer add KEY [--name NAME [--save]] [--psk-file PATH] "
+	"[--address IP] [--allowed-ips NETWORK,...]",
+	"[--socket PATH] [--json] peer add --new NAME [--save] [--endpoint HOST[:PORT]] "
+	"[--routes NETWORK,...|all] [--qr] [--address IP] [--allowed-ips NETWORK,...]",
+	"[--socket PATH] [--json] peer del KEY",
+	"[--socket PATH] [--json] reload",
+	NULL};
 
 static const struct cli_program program = {
 	.name = "shardtunctl",
@@ -39,6 +40,7 @@ static const struct cli_program program = {
 		   "  -s, --socket PATH   the control socket (default: the only *.sock in " CTL_DIRECTORY ")\n"
 		   "  -j, --json          the daemon's answer as it is, for scripts\n"
 		   "\n"
+		   "      --sampling N    stages: from now on time one batch in N, 0: none, until the next start\n"
 		   "      --raw           stages: JSON with the histograms' buckets, to be compared later\n"
 		   "      --diff SECONDS  stages: only what comes in so many seconds from now\n"
 		   "      --diff BEFORE [AFTER]\n"

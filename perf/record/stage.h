@@ -60,6 +60,8 @@ extern const struct stage_info stage_infos[STAGE_COUNT];
 
 enum { STAGE_KEPT_MAX = 64 /* of a batch, whose residence is measured: as many as a downlink batch takes */ };
 
+enum { STAGE_SAMPLING_MAX = 1000000 };
+
 struct stage_recorder {
 	/* owner only */
 	uint64_t last;	    /* stamp before */
@@ -67,12 +69,13 @@ struct stage_recorder {
 	uint64_t first_ns;  /* the monotonic clock then: stage_tie */
 	uint64_t arrived;   /* stamp: when what is in work now came in */
 	uint32_t countdown; /* batches until the next sampled one */
-	uint32_t interval;  /* one batch in this many is sampled; 0: none */
 	bool sampled;	    /* this batch is */
 	bool invariant;	    /* stamps are of the time stamp counter */
 	uint64_t ticks_per_ms;
 	uint32_t kept;
 	uint64_t arrivals[STAGE_KEPT_MAX]; /* of those kept */
+	/* written by the control thread */
+	_Atomic uint32_t interval; /* one batch in this many is sampled; 0: none */
 	/* written by the owner, read by anybody */
 	struct histogram histograms[STAGE_COUNT] CACHE_ALIGNED;
 };
@@ -80,6 +83,9 @@ struct stage_recorder {
 /* `interval`: 1 samples every batch, 64 is the default elsewhere, 0 none. `ticks_per_second`: as calibrated. Before the
  * owner starts. */
 void stage_recorder_init(struct stage_recorder *recorder, uint32_t interval, uint64_t ticks_per_second);
+
+/* Samples one batch in `interval` from soon on, 0: none. Any thread, while the owner goes on. */
+void stage_recorder_sample(struct stage_recorder *recorder, uint32_t interval);
 
 #if SHARDTUN_PROFILE
 
@@ -95,8 +101,11 @@ static inline void stage_begin(struct stage_recorder *recorder)
 	recorder->sampled = false;
 	if (recorder->countdown > 1) {
 		recorder->countdown--;
-	} else if (recorder->interval != 0) {
-		recorder->countdown = recorder->interval;
+		return;
+	}
+	uint32_t interval = atomic_load_explicit(&recorder->interval, memory_order_relaxed);
+	if (interval != 0) {
+		recorder->countdown = interval;
 		recorder->sampled = true;
 		recorder->kept = 0;
 		recorder->first = recorder->last = stage_now(recorder);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shardtunctl top in a real terminal (tmux): who is busy and how much, sorting, filter, pause, another size of the terminal,
 # and the terminal as it was after q, ^C and SIGTERM. Also top --batch, stages --diff and record, against known traffic.
+# shellcheck disable=SC2119 # the options are optional
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -49,10 +50,11 @@ top_up() { # ARGUMENT...
 top_ended() { # STATUS
 	wait_for 10 runs_in_terminal bash || return 1
 	keys "echo ended \$?; stty -g >$dir/after" Enter
-	wait_for 10 shows "^ended $1\$" && wait_for 10 test -s "$dir/after" || {
+	wait_for 10 shows "^ended $1\$" || {
 		screen
 		return 1
 	}
+	wait_for 10 test -s "$dir/after" || return 1
 	cmp "$dir/before" "$dir/after" && [[ $(tmux_ display-message -p '#{alternate_on} #{cursor_flag}') == "0 1" ]]
 }
 
@@ -175,6 +177,17 @@ check "residence has all of it" stages_say 's["residence_down"]["ns"]["sum"] > s
 	and s["ring_wait"]["count"] == 25' --diff "$dir/a.json"
 check_fails "the wrong way round" ctl stages --diff "$dir/b.json" "$dir/gateway.conf"
 check "as a table" grep -qE "^Between [0-9.]+ and [0-9.]+ s of the daemon's life: Every batch" <(ctl stages --diff "$dir/a.json")
+
+# --- sampling at run time ---
+check "timing is switched off" ctl stages --sampling 0
+ctl stages --raw >"$dir/a.json"
+check "packets come through all the same" pings client 10.8.0.1 -c 10 -i 0.01
+check "and none is timed" stages_say "$sum_of == 0 and r['sampling'] == 0" --diff "$dir/a.json"
+check "and on again" ctl stages --sampling 1
+check "packets come through" pings client 10.8.0.1 -c 10 -i 0.01
+check "and all are timed" stages_say 's["seal"]["count"] == 10 and r["sampling"] == 1' --diff "$dir/a.json"
+check_fails "no such sampling" ctl stages --sampling 1000001
+check_fails "nor this" ctl stages --sampling often
 
 # --- record ---
 ctl record --interval 0.1 --times 3 >"$dir/record.jsonl"

@@ -157,6 +157,23 @@ Test(stage, cancelled_batch_is_sampled_again)
 	cr_assert_eq(stage_count(&recorder, STAGE_OPEN), SHARDTUN_PROFILE ? 1 : 0, "only the next one");
 }
 
+Test(stage, sampling_changes_while_batches_go_on)
+{
+	static struct stage_recorder recorder;
+	stage_recorder_init(&recorder, 0, NS_PER_S);
+	run_batches(&recorder, 10);
+	cr_assert_eq(stage_count(&recorder, STAGE_OPEN), 0);
+	stage_recorder_sample(&recorder, 1);
+	run_batches(&recorder, 10);
+	cr_assert_eq(stage_count(&recorder, STAGE_OPEN), SHARDTUN_PROFILE ? 10 : 0, "at once");
+	stage_recorder_sample(&recorder, 4);
+	run_batches(&recorder, 8);
+	cr_assert_eq(stage_count(&recorder, STAGE_OPEN), SHARDTUN_PROFILE ? 12 : 0);
+	stage_recorder_sample(&recorder, 0);
+	run_batches(&recorder, 10);
+	cr_assert_eq(stage_count(&recorder, STAGE_OPEN), SHARDTUN_PROFILE ? 12 : 0);
+}
+
 Test(stage, nothing_is_recorded_between_two_batches)
 {
 	static struct stage_recorder recorder;
