@@ -109,12 +109,14 @@ class Recording:
                 rates[reason] = [g / s for g, s in zip(growth, seconds)]
         return rates
 
-    def cycles_per_byte(self, stages, bytes_name):
+    def cycles_per_byte(self, stages, bytes_name, others_name):
+        """None where next to nothing but the other direction's acknowledgements moved: their cost is none for bytes."""
         result = []
         for before, after in self.steps():
             counters = [line["status"]["counters"] for line in (before, after)]
             moved = counters[1].get(bytes_name, 0) - counters[0].get(bytes_name, 0)
-            cycles, known = 0, moved > 0
+            other = counters[1].get(others_name, 0) - counters[0].get(others_name, 0)
+            cycles, known = 0, moved > 0 and moved >= other / 10
             for label, passed in stages.items():
                 old, new = (find_stage(line, label) for line in (before, after))
                 times = counters[1].get(passed, 0) - counters[0].get(passed, 0)
@@ -304,7 +306,7 @@ def draw_stages(path, recordings):
             found = Distribution(recording, stage["stage"])
             if found.total:
                 rows.append((stage, i, found))
-    left, right, top, row, width = 196, 96, 74, 30, 860
+    left, right, top, row, width = 226, 124, 74, 30, 900
     height = top + row * len(rows) + 34
     svg = Svg(width, height, "Stages of the data path")
     svg.text(16, 24, "How long the stages of the data path take", kind="title")
@@ -325,7 +327,7 @@ def draw_stages(path, recordings):
         svg.line(x_of(decade), top, x_of(decade), height - 26, "grid")
         svg.text(x_of(decade), height - 10, duration(decade), "middle")
         decade *= 10
-    bins = 120
+    bins = 100
     for number, (stage, i, found) in enumerate(rows):
         base = top + row * (number + 1) - 4
         colour = COLOURS[i % len(COLOURS)]
@@ -337,10 +339,11 @@ def draw_stages(path, recordings):
         for fraction, size, thickness in ((0.5, row - 10, 2.4), (0.9, 9, 1.4), (0.99, 7, 1.2), (0.999, 5, 1)):
             x = x_of(found.quantile(fraction))
             svg.line(x, base, x, base - size, "mark", thickness)
-        if i == 0:
+        if number == 0 or rows[number - 1][0] is not stage:
             svg.text(16, base - 4, stage["stage"])
             svg.text(left - 10, base - 4, "per " + stage["unit"], "end", "note")
-        svg.text(width - right + 8, base - 4, f"{duration(found.quantile(0.5))}, {duration(found.quantile(0.99))}", kind="note")
+        shown = f"{duration(found.quantile(0.5))}, {duration(found.quantile(0.99))}"
+        svg.text(width - right + 8, base - 4, shown, kind="note")
     svg.write(path)
 
 
@@ -388,8 +391,8 @@ def draw(recording, directory, prefix):
         "cycles",
         "Cycles for each byte",
         {
-            "uplink": recording.cycles_per_byte(UPLINK, "udp_rx_bytes"),
-            "downlink": recording.cycles_per_byte(DOWNLINK, "udp_tx_bytes"),
+            "uplink": recording.cycles_per_byte(UPLINK, "udp_rx_bytes", "udp_tx_bytes"),
+            "downlink": recording.cycles_per_byte(DOWNLINK, "udp_tx_bytes", "udp_rx_bytes"),
         },
         "cycles",
     )
