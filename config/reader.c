@@ -159,10 +159,8 @@ int reader_run(const char *path, const struct reader_handlers *handlers, void *u
 {
 	struct reader reader = {.path = path, .handlers = handlers, .user = user, .error = error};
 	reader.file = fopen(path, "re");
-	if (reader.file == NULL) {
-		int code = -errno;
-		return error_set(error, code, "%s: cannot be opened (%s)", path, strerror(-code));
-	}
+	if (reader.file == NULL)
+		return error_open(error, path, "cannot be opened");
 	struct stat status;
 	char *buffer = malloc(BUFFER_SIZE);
 	if (buffer != NULL && fstat(fileno(reader.file), &status) == 0) {

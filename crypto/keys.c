@@ -102,7 +102,7 @@ int key_read_file(const char *path, uint8_t key[KEY_SIZE], struct error *error)
 	/* Non-blocking, so that a FIFO in the file's place is refused instead of waited for. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
-		return error_set(error, -errno, "%s: cannot open (%s)", path, strerror(errno));
+		return error_open(error, path, "cannot open");
 	int rc = key_file_check(fd, path, error);
 	if (rc == 0)
 		rc = key_file_parse(fd, path, key, error);

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 int error_set(struct error *error, int code, const char *format, ...)
 {
@@ -28,4 +29,13 @@ int error_prefix(struct error *error, int code, const char *format, ...)
 			snprintf(error->text + used, sizeof error->text - (size_t)used, "%s", old);
 	}
 	return code;
+}
+
+int error_open(struct error *error, const char *path, const char *what)
+{
+	int code = errno;
+	if (code != EACCES)
+		return error_set(error, -code, "%s: %s (%s)", path, what, strerror(code));
+	return error_set(error, -code, "%s: %s (%s); user ID %u, as which we run, must be able to read it", path, what,
+			 strerror(code), (unsigned)geteuid());
 }

@@ -20,3 +20,8 @@ int error_set(struct error *error, int code, const char *format, ...) PRINTF_LIK
 
 /* Puts "prefix" in front of the text that is there, as a caller that knows the subject does. Returns `code`. */
 int error_prefix(struct error *error, int code, const char *format, ...) PRINTF_LIKE(3, 4);
+
+/* "path: what (why)" about a file that could not be opened for reading, from errno, which is still that of the failure.
+ * Started as root the gateway reads its files again as somebody else, so a lack of rights says who that is. Returns
+ * -errno. */
+int error_open(struct error *error, const char *path, const char *what);
