@@ -51,6 +51,7 @@ def many(url, count):
     connection = http.client.HTTPConnection(place.netloc, timeout=PATIENCE)
     longest, done, began = 0.0, 0, time.monotonic()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    print("scraping", flush=True)
     try:
         while done < int(count):
             start = time.monotonic()

@@ -115,7 +115,17 @@ check_fails "no alert says that the gateway is down" prometheus_says 'ALERTS{ale
 
 # --- eager and slow scrapers -----------------------------------------------------------------------------------------
 
+metrics_thread_time() { # ns of CPU time
+	local task
+	for task in /proc/"${started[gateway]}"/task/*; do
+		[[ $(<"$task/comm") != metrics ]] || cut -d ' ' -f 1 "$task/schedstat"
+	done
+}
+
+before=$(metrics_thread_time) since=${EPOCHREALTIME/[.,]/}
 check "fifty scrapes in a row" metrics many "$url/metrics" 50
+spent=$((($(metrics_thread_time) - before) / 1000)) took=$((${EPOCHREALTIME/[.,]/} - since))
+check "took the gateway's thread less than a twentieth of a CPU: $spent of $took us" test $((20 * spent)) -lt "$took"
 heap=$(scraped shardtun_heap_allocated_bytes)
 resident=$(scraped process_resident_memory_bytes)
 descriptors=$(scraped process_open_fds)
