@@ -7,7 +7,7 @@
 #include "core/peer.h"
 #include "perf/bench/micro.h"
 
-enum { STEPS_MOST = 100, PASSES = 21 };
+enum { STEPS_MOST = 100, PASSES = 21, MIDDLE = PASSES / 2 };
 
 struct bench {
 	struct session_table table;
@@ -70,8 +70,7 @@ static void time_passes(struct bench *bench, uint32_t count, const struct tsc_ca
 	qsort(longest, PASSES, sizeof *longest, micro_compare);
 	qsort(whole, PASSES, sizeof *whole, micro_compare);
 	printf("%7u sessions: longest step %8.0f us, all steps of a pass %8.0f us (medians of %d passes)\n", count,
-	       tsc_to_ns(tsc, (double)longest[PASSES / 2]) / 1e3, tsc_to_ns(tsc, (double)whole[PASSES / 2]) / 1e3,
-	       PASSES);
+	       tsc_to_ns(tsc, (double)longest[MIDDLE]) / 1e3, tsc_to_ns(tsc, (double)whole[MIDDLE]) / 1e3, PASSES);
 }
 
 static void time_answer(struct bench *bench, uint32_t wanted, const struct tsc_calibration *tsc)
@@ -83,8 +82,7 @@ static void time_answer(struct bench *bench, uint32_t wanted, const struct tsc_c
 		times[i] = tsc_now() - start;
 	}
 	qsort(times, PASSES, sizeof *times, micro_compare);
-	printf("                  an answer of %4u: %8.0f us\n", wanted,
-	       tsc_to_ns(tsc, (double)times[PASSES / 2]) / 1e3);
+	printf("                  an answer of %4u: %8.0f us\n", wanted, tsc_to_ns(tsc, (double)times[MIDDLE]) / 1e3);
 }
 
 int main(void)
