@@ -39,7 +39,8 @@ uint64_t pacer_offered(const struct pacer *pacer)
 {
 	if (pacer->interval == 0)
 		return UINT64_MAX;
-	return (uint64_t)ceil((double)(pacer->end - pacer->start) / pacer->interval);
+	double offered = ceil((double)(pacer->end - pacer->start) / pacer->interval);
+	return offered < 0x1p63 ? (uint64_t)offered : UINT64_MAX;
 }
 
 uint64_t pacer_due(const struct pacer *pacer, uint64_t now, uint64_t most)

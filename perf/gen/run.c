@@ -15,7 +15,8 @@
 #define DRAIN_NS    (5 * NS_PER_S)
 #define ANSWER_NS   (5 * NS_PER_S)    /* for the first answer of the reflector */
 #define QUESTION_NS (100 * NS_PER_MS) /* before it is asked again */
-#define LEAVE_NS    (10 * NS_PER_S)
+#define LEAVE_NS    (10 * NS_PER_S)   /* longer than the BYEs should take */
+#define LEAVE_RATE  20000.0	      /* BYEs a second: nobody answers them, and a gateway's queue holds 10,000 */
 
 struct run {
 	struct gun gun;
@@ -390,8 +391,13 @@ static int work(struct run *run, struct error *error)
 
 static void leave(struct run *run)
 {
-	give_order(run, &(struct gun_order){.phase = GUN_LEAVE});
-	while (!all_reached(run, true) && now_ns() - run->began < LEAVE_NS)
+	const struct gun_options *options = run->gun.options;
+	uint64_t patience = LEAVE_NS + (uint64_t)(1e9 * options->sessions / LEAVE_RATE);
+	give_order(run, &(struct gun_order){.phase = GUN_LEAVE,
+					    .start = now_ns(),
+					    .end = UINT64_MAX,
+					    .interval = 1e9 * options->threads / LEAVE_RATE});
+	while (!all_reached(run, true) && now_ns() - run->began < patience)
 		nap();
 }
 

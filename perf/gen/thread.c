@@ -199,7 +199,7 @@ static void take_order(struct gun_thread *thread, uint64_t number)
 		publish_offered(thread);
 }
 
-/* A BYE each; true when some are left. */
+/* A BYE each, at the order's rate; true when some are left. */
 static bool leave(struct gun_thread *thread)
 {
 	static const uint8_t reason[1 + AEAD_INPUT_SLACK] = {WIRE_BYE_LEAVING};
@@ -207,9 +207,12 @@ static bool leave(struct gun_thread *thread)
 		struct gun_session *session = &thread->sessions[thread->next];
 		if (session->key == NULL)
 			continue;
+		if (pacer_due(&thread->pacer, thread->now, 1) == 0)
+			return false;
 		if (!gun_send_control(thread, session, WIRE_BYE, reason, 1) && !transport_key_spent(session->key))
 			return true;
 		gun_forget(session);
+		thread->pacer.issued++;
 		sent++;
 	}
 	return thread->next < thread->count;

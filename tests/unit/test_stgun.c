@@ -87,6 +87,10 @@ Test(stgun, an_open_loop_sends_each_packet_at_its_time)
 	cr_assert(pacer_due(&pacer, 1u << 30, 64) == 9);
 	pacer.issued = 10;
 	cr_assert(pacer_due(&pacer, 1u << 30, 64) == 0);
+
+	struct pacer endless = {.start = 1000, .end = UINT64_MAX, .interval = 1e-4};
+	cr_assert(pacer_offered(&endless) == UINT64_MAX);
+	cr_assert(pacer_due(&endless, 2000, 64) == 64);
 }
 
 Test(stgun, the_rate_is_kept_over_a_long_time)
