@@ -92,12 +92,22 @@ check "a search" gun search --sessions 5 --rate 20k --gso off --duration 0.1 --l
 check "ends with a rate, in steps" report "r['search']['rate'] > 0 and r['search']['complete'] and len(r['steps']) > 1"
 
 start long client "$BUILD/stgun" load --gateway 192.0.2.1:5555 --gateway-key "$(public_key gateway)" --seed netns \
-	--psk-file "$dir/gun.psk" --rate 100 --gso off --duration 600 --json "$dir/report.json" --direction both
+	--psk-file "$dir/gun.psk" --source 10.64.0.0/16 --sessions 50 --ports 2 --rate 100 --gso off --duration 600 --json "$dir/report.json" --direction both
 answered() {
 	[[ $(figure gateway tun_rx_packets) -ge $((before + 20)) ]]
 }
 before=$(figure gateway tun_rx_packets)
 wait_for 10 answered
+# ADDRESSES PORTS: how many the sessions come from.
+sources_are() {
+	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" --json sessions | python3 -c '
+import json, sys
+ends = [s["endpoint"].rsplit(":", 1) for s in json.load(sys.stdin)["sessions"]]
+print(ends)
+found = [len({e[i] for e in ends}) for i in (0, 1)]
+sys.exit(found != [int(n) for n in sys.argv[1:]] or not all("10.64.0." in e[0] for e in ends))' "$@"
+}
+check "each session has an address of its own, and half of them a port" sources_are 50 2
 status=0
 stop long || status=$?
 check "SIGTERM ends it with status 0" test "$status" -eq 0
