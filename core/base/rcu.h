@@ -97,3 +97,7 @@ static inline void rcu_after_readers_barrier(void)
  * pinned. Signals are not for it, whether the caller blocks them already or not. When no thread can be made liburcu
  * says so on standard error, and the program ends with status 1: nothing else is open then. */
 void rcu_start(void);
+
+/* Calls `run(context)` on that thread and waits for the end of it. The caller is registered and holds nothing that RCU
+ * protects. */
+void rcu_run_on_thread(void (*run)(void *context), void *context);
