@@ -27,7 +27,7 @@ Q       := $(if $(filter 1,$(V)),,@)
 JOBS     = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 MAKEFLAGS += --no-print-directory
 
-PKGS     := libsodium libmnl inih jansson libmicrohttpd liburcu-qsbr liburcu-cds libnftables libqrencode libsystemd
+PKGS     := libsodium libmnl inih jansson libmicrohttpd liburcu-qsbr liburcu-cds libnftables libqrencode libsystemd libseccomp libcap-ng
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
             -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough
 DEFINES  := -I. -D_GNU_SOURCE -DSHARDTUN_VERSION='"$(VERSION)"' -DSHARDTUN_PROFILE=$(PROFILE)
@@ -48,6 +48,7 @@ DEFINES  += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 # Programs only, and not under the sanitizers: those bring an allocator of their own.
 MALLOC   := -ljemalloc
 else
+DEFINES  += -DSHARDTUN_SANITIZED
 comma    := ,
 SANITIZE := $(if $(filter thread,$(SAN)),thread,$(if $(filter fuzz,$(SAN)),fuzzer-no-link$(comma))address$(comma)undefined)
 COMPILE  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer

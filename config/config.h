@@ -20,6 +20,7 @@ enum {
 	CONFIG_INTERFACE_SIZE = 16, /* IFNAMSIZ */
 	CONFIG_HOST_SIZE = 254,	    /* the longest DNS name and the terminator */
 	CONFIG_NAME_SIZE = 64,	    /* of a peer, with the terminator; as a file's name it leaves room for an ending */
+	CONFIG_USER_SIZE = 33,	    /* the longest name that useradd(8) takes and the terminator */
 	CONFIG_LISTEN_ADDRESSES = 16, /* at most */
 	CONFIG_MASQUERADE = 64,	      /* interfaces, at most */
 	CONFIG_DNS_SERVERS = 8,	      /* at most: what a WELCOME has room for */
@@ -100,6 +101,7 @@ struct config_common {
 	struct config_listener metrics_listen;
 	enum log_level log_level;
 	uint32_t udp_buffer; /* bytes, each way */
+	bool seccomp;
 };
 
 struct config_peer {
@@ -135,6 +137,7 @@ struct gateway_config {
 	struct config_addresses dns;   /* to tell the clients of */
 	struct config_prefixes routes; /* the same; networks without host bits, sorted, each once */
 	bool reset;
+	char user[CONFIG_USER_SIZE];		/* "auto", or whose name it is: not looked up */
 	char *peers_file, *peers_directory;	/* NULL when there is none; `peers` has what is in them */
 	struct config_endpoint public_endpoint; /* port 0: not said */
 	bool hide_addresses;

@@ -36,6 +36,8 @@
 	  "bytes that the kernel may queue for the UDP socket, each way")                             \
 	X(ControlSocket, path, 0, 107, common.control_socket, "", "PATH",                             \
 	  "where shardtunctl finds us; unless given /run/shardtun/INTERFACE.sock")                    \
+	X(Seccomp, yes_no, 0, 0, common.seccomp, "yes", "yes|no",                                     \
+	  "end by system calls that are not needed once it runs")                                     \
 	X(LogLevel, log_level, 0, 0, common.log_level, "info", "error|warning|info|debug", "the least that is logged")
 
 /* What the gateway changes of the machine that it runs on: struct gateway_config */
@@ -77,6 +79,8 @@
 	  "directory whose *.conf hold more [Peer] sections, read in the order of their names")                \
 	X(PublicEndpoint, endpoint, 0, 0, public_endpoint, "", "HOST:PORT",                                    \
 	  "where clients find us: for the files that 'shardtunctl peer add --new' makes")                      \
+	X(User, user, 0, 0, user, "auto", "auto|NAME",                                                         \
+	  "whom to become after the start as root; auto: 'shardtun', if there is such a user")                 \
 	ROUTER_OPTIONS(X)                                                                                      \
 	X(DNS, addresses, 0, CONFIG_DNS_SERVERS, dns, "", "ADDRESS, ...", "name servers for the clients")      \
 	X(Routes, prefixes, 0, CONFIG_ROUTES, routes, "", "NETWORK, ...",                                      \

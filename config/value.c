@@ -65,6 +65,22 @@ static int parse_interface(void *target, const char *text, const struct value_co
 	return 0;
 }
 
+/* What can stand in /etc/passwd; whether it does is for the start to find out. */
+static int parse_user(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	(void)context;
+	size_t length = strlen(text);
+	bool valid = length < CONFIG_USER_SIZE && (isalpha((unsigned char)text[0]) || text[0] == '_');
+	for (const char *c = text; *c != '\0'; c++)
+		valid = valid && (isalnum((unsigned char)*c) || strchr("_-.", *c) != NULL);
+	if (!valid)
+		return error_set(error, -EINVAL,
+				 "no user's name; 'auto', or up to %d letters, digits, '_', '-' and '.'",
+				 CONFIG_USER_SIZE - 1);
+	memcpy(target, text, length + 1);
+	return 0;
+}
+
 /* Decimal digits up to `end`, and no more than 32 bits. */
 static bool digits_parse(const char *text, size_t length, uint64_t *number)
 {
@@ -482,6 +498,7 @@ const struct value_type value_path = {.parse = parse_path, .free = free_text};
 const struct value_type value_name = {.parse = parse_name, .free = free_text};
 const struct value_type value_secret_key = {.secret = true, .parse = parse_secret_key, .free = free_secret_key};
 const struct value_type value_interface = {.parse = parse_interface};
+const struct value_type value_user = {.parse = parse_user};
 const struct value_type value_number = {.parse = parse_number};
 const struct value_type value_number_or_auto = {.parse = parse_number_or_auto};
 const struct value_type value_count_or_auto = {.parse = parse_count_or_auto};

@@ -36,6 +36,7 @@ struct value_type {
 	X(name, char *, "longest name, bytes")                     \
 	X(secret_key, char *, "nothing")                           \
 	X(interface, char[CONFIG_INTERFACE_SIZE], "nothing")       \
+	X(user, char[CONFIG_USER_SIZE], "nothing")                 \
 	X(number, uint32_t, "the number")                          \
 	X(number_or_auto, uint32_t, "the number; 'auto' gives 0")  \
 	X(count_or_auto, int32_t, "the number; 'auto' gives -1")   \

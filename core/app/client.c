@@ -112,7 +112,8 @@ static int start_worker(struct client *client, struct error *error)
 				       .object = worker,
 				       .stats = &worker->stats,
 				       .stages = &worker->stages,
-				       .failure = &worker->tun_error};
+				       .failure = &worker->tun_error,
+				       .asleep = &worker->waker.asleep};
 	return threads_start(&client->tunnel.threads, &params, error);
 }
 
@@ -131,7 +132,9 @@ static int serve(struct client *client, struct error *error)
 	int result = open_network(client, error);
 	if (result != 0)
 		return result;
-	result = start_worker(client, error);
+	result = tunnel_prepare_filters(&client->tunnel, error);
+	if (result == 0)
+		result = start_worker(client, error);
 	if (result == 0)
 		result = metrics_start(client->tunnel.metrics, error);
 	if (result == 0) {

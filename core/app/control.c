@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/app/control.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,13 +12,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "core/base/log.h"
+
 enum {
 	SOCKET_MODE = 0660,
 	DIRECTORY_MODE = 0755,
-	TICK_SECONDS = 1,	    /* how late a time limit may be noticed */
-	ARGUMENTS_MAX = 64,	    /* words of a request */
-	FAREWELL_ROUNDS = 64,	    /* reads of what a client sent too much, so that it sees an end and no reset */
-	JSON_FORMAT = JSON_COMPACT, /* reals with ten digits: tenths of ns up to a second */
+	SHARED_DIRECTORY_MODE = 01775, /* as tmpfiles make it: each removes its own */
+	TICK_SECONDS = 1,	       /* how late a time limit may be noticed */
+	ARGUMENTS_MAX = 64,	       /* words of a request */
+	FAREWELL_ROUNDS = 64,	       /* reads of what a client sent too much, so that it sees an end and no reset */
+	JSON_FORMAT = JSON_COMPACT,    /* reals with ten digits: tenths of ns up to a second */
 	JSON_DIGITS = 10,
 };
 
@@ -41,6 +45,7 @@ struct control {
 	int epoll_fd;
 	int listen_fd;
 	int timer_fd;
+	bool made_directory;	   /* in which the socket is */
 	bool listening;		   /* listen_fd is watched */
 	bool ticking;		   /* the timer runs */
 	struct connection *asking; /* whose handler runs */
@@ -336,25 +341,40 @@ void control_poll(struct control *control)
 
 /* --- life cycle --------------------------------------------------------------------------------------------------- */
 
-int control_make_directory(const char *path, struct error *error)
+/* False when there is no directory to speak of. */
+static bool directory_of(const char *path, char directory[sizeof((struct sockaddr_un){0}).sun_path])
 {
 	const char *slash = strrchr(path, '/');
 	if (slash == NULL || slash == path)
-		return 0;
-	char directory[sizeof((struct sockaddr_un){0}).sun_path];
+		return false;
 	size_t length = (size_t)(slash - path);
 	memcpy(directory, path, length);
 	directory[length] = '\0';
+	return true;
+}
+
+static int make_directory(const char *path, bool *made, struct error *error)
+{
+	char directory[sizeof((struct sockaddr_un){0}).sun_path];
+	if (!directory_of(path, directory))
+		return 0;
 	if (mkdir(directory, DIRECTORY_MODE) != 0)
 		return errno == EEXIST
 			       ? 0
 			       : error_set(error, -errno, "control socket %s: cannot make the directory %s (%s)", path,
 					   directory, strerror(errno));
+	*made = true;
 	/* The mode asked for, whatever the umask of a start by hand: people look here for the socket. */
 	if (chmod(directory, DIRECTORY_MODE) != 0)
 		return error_set(error, -errno, "control socket %s: cannot set the mode of %s (%s)", path, directory,
 				 strerror(errno));
 	return 0;
+}
+
+int control_make_directory(const char *path, struct error *error)
+{
+	bool made;
+	return make_directory(path, &made, error);
 }
 
 /* Makes way for our socket if nobody lives there. */
@@ -465,8 +485,9 @@ struct control *control_new(const struct control_params *params, struct error *e
 		goto failed;
 	}
 	memcpy(control->address.sun_path, params->path, length);
-	if (control_make_directory(params->path, error) != 0 || remove_stale(&control->address, error) != 0 ||
-	    open_descriptors(control, error) != 0 || bind_and_listen(control, error) != 0)
+	if (make_directory(params->path, &control->made_directory, error) != 0 ||
+	    remove_stale(&control->address, error) != 0 || open_descriptors(control, error) != 0 ||
+	    bind_and_listen(control, error) != 0)
 		goto failed;
 	control_rearm(control);
 	return control;
@@ -474,6 +495,29 @@ struct control *control_new(const struct control_params *params, struct error *e
 failed:
 	control_close(control);
 	return NULL;
+}
+
+int control_give(struct control *control, uid_t user, gid_t group, struct error *error)
+{
+	const char *path = control->address.sun_path;
+	char directory[sizeof control->address.sun_path];
+	bool ours = directory_of(path, directory) &&
+		    (control->made_directory || strcmp(directory, CONTROL_DIRECTORY) == 0);
+	if (lchown(path, user, group) != 0 ||
+	    (ours && (lchown(directory, 0, group) != 0 || chmod(directory, SHARED_DIRECTORY_MODE) != 0)))
+		return error_set(error, -errno, "control socket %s: cannot be given to user ID %u (%s)", path,
+				 (unsigned)user, strerror(errno));
+	return 0;
+}
+
+void control_check_removable(const struct control *control)
+{
+	const char *path = control->address.sun_path;
+	char directory[sizeof control->address.sun_path];
+	if (directory_of(path, directory) && faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0)
+		log_warning("control socket %s: user ID %u cannot remove it at the end, for it may not write to %s; "
+			    "set ControlSocket",
+			    path, (unsigned)geteuid(), directory);
 }
 
 void control_free(struct control *control)

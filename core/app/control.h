@@ -53,6 +53,9 @@ struct control_params {
 	const struct clock *clock;
 };
 
+/* Where sockets are unless the configuration has them elsewhere. */
+#define CONTROL_DIRECTORY "/run/shardtun"
+
 struct control;
 
 /* Removes the socket that a daemon left at `path` when it was killed. Errors as of control_new(); none there is none.
@@ -66,6 +69,13 @@ int control_make_directory(const char *path, struct error *error);
  * that somebody answers on is -EADDRINUSE, anything that is no socket -EEXIST. NULL with `error` set on failure, and
  * nothing left behind. Start-up only. */
 struct control *control_new(const struct control_params *params, struct error *error);
+
+/* Before root becomes that user, who is to remove the socket at the end: the socket is its own then, and its group may
+ * write to the directory, if that is CONTROL_DIRECTORY or was made here. 0, or a negative errno with `error`. */
+int control_give(struct control *control, uid_t user, gid_t group, struct error *error);
+
+/* Afterwards: warns when it cannot be removed all the same, from a directory of somebody else. */
+void control_check_removable(const struct control *control);
 
 /* Drops all connections and removes the file, if it is still ours. NULL is allowed. */
 void control_free(struct control *control);

@@ -10,7 +10,7 @@
 #include "core/app/control.h"
 #include "core/base/error.h"
 
-#define CTL_DIRECTORY "/run/shardtun"
+#define CTL_DIRECTORY CONTROL_DIRECTORY
 enum { CTL_PATH_MAX = 256 };
 
 /* The path of the only *.sock in `directory`. -ENOENT when there is none, -ENOTUNIQ when there are several: the text

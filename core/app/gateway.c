@@ -20,6 +20,7 @@ struct gateway {
 	struct handshake_identity *identity;
 	struct cookie_jar jar;
 	struct reset_secret reset_secret;
+	struct privileges_user user; /* whom it becomes */
 	struct cpu_list cpus;
 	struct registry registry;
 	struct tunnel tunnel;
@@ -63,6 +64,9 @@ static int load(struct gateway *gateway, struct error *error)
 	if (result != 0)
 		return error_set(error, result, "CPUs: %s", strerror(-result));
 	plan_threads(gateway);
+	result = privileges_find_user(config->user, &gateway->user, error);
+	if (result != 0)
+		return error_prefix(error, result, "%s: ", config->file);
 	gateway->identity = identity_load(&config->common, error);
 	if (gateway->identity == NULL)
 		return -EINVAL;
@@ -170,6 +174,10 @@ static void every_second(struct tunnel *tunnel)
 	struct gateway *gateway = gateway_of(tunnel);
 	(void)registry_collect(&gateway->registry);
 	tell_suppressed(gateway, false);
+	struct tunnel_figures now;
+	refresh(tunnel, &now);
+	notify_status(&tunnel->notify, "%u clients connected; %u of %u addresses in use", now.sessions_active,
+		      now.pool_used, now.pool_size);
 }
 
 static void top_is_due(void *context)
@@ -232,18 +240,32 @@ static void reloaded(void *context)
 	gateway_control_reloaded(&gateway->tunnel);
 }
 
+/* Everything is open. Threads start when their maker has no rights left that they would inherit. */
+static int start_threads(struct gateway *gateway, struct error *error)
+{
+	struct tunnel *tunnel = &gateway->tunnel;
+	int control_cpu = gateway->threads.plan.control_cpu;
+	int result = tunnel_prepare_filters(tunnel, error);
+	if (result == 0)
+		result = tunnel_drop_privileges(tunnel, &gateway->user, error);
+	if (result != 0)
+		return result;
+	gateway->running.reloader = reloader_new(&gateway->running, tunnel->filters[SECCOMP_CONTROL], error);
+	if (gateway->running.reloader == NULL)
+		return -EAGAIN;
+	result = gateway_threads_start(&gateway->threads, tunnel, error);
+	if (result == 0 && control_cpu != CPU_FLOATS)
+		(void)cpu_pin(control_cpu);
+	if (result == 0)
+		result = metrics_start(tunnel->metrics, error);
+	return result == 0 ? tunnel_filter_calls(tunnel, error) : result;
+}
+
 static int serve(struct gateway *gateway, struct error *error)
 {
 	struct tunnel *tunnel = &gateway->tunnel;
 	const struct cpu_plan *plan = &gateway->threads.plan;
-	gateway->running.reloader = reloader_new(&gateway->running, error);
-	if (gateway->running.reloader == NULL)
-		return -EAGAIN;
-	int result = gateway_threads_start(&gateway->threads, tunnel, error);
-	if (result == 0 && plan->control_cpu != CPU_FLOATS)
-		(void)cpu_pin(plan->control_cpu);
-	if (result == 0)
-		result = metrics_start(tunnel->metrics, error);
+	int result = start_threads(gateway, error);
 	if (result == 0) {
 		char bound[TUNNEL_BOUND_TEXT];
 		log_info(

@@ -140,9 +140,15 @@ static void log_reload(const struct gateway_running *running, const struct gatew
 		log_warning("%s needs a restart: %s", running->config->file, list);
 }
 
+static void ask(struct tunnel *tunnel, const struct control_ticket *ticket)
+{
+	notify_reloading(&tunnel->notify);
+	reloader_ask(running_of(tunnel)->reloader, ticket);
+}
+
 void gateway_control_reload(struct tunnel *tunnel)
 {
-	reloader_ask(running_of(tunnel)->reloader, NULL);
+	ask(tunnel, NULL);
 }
 
 static json_t *handle_reload(void *context, char *const *words, size_t count, struct error *error)
@@ -153,7 +159,7 @@ static json_t *handle_reload(void *context, char *const *words, size_t count, st
 		return NULL;
 	}
 	struct control_ticket ticket = control_defer(tunnel->control);
-	reloader_ask(running_of(tunnel)->reloader, &ticket);
+	ask(tunnel, &ticket);
 	return NULL;
 }
 
@@ -183,6 +189,8 @@ void gateway_control_reloaded(struct tunnel *tunnel)
 		log_reload(running, &result);
 	else
 		log_error("not read again: %s", error.text);
+	if (!reloader_busy(running->reloader))
+		notify_ready(&tunnel->notify);
 	for (size_t i = 0; i < waiting.count; i++) {
 		struct error copy = error;
 		json_t *answer = code == 0 ? gateway_control_reload_answer(&result, &copy) : NULL;

@@ -240,7 +240,8 @@ int gateway_threads_start(struct gateway_threads *threads, struct tunnel *tunnel
 					       .object = worker,
 					       .stats = &worker->stats,
 					       .stages = &worker->stages,
-					       .failure = &worker->tun_error};
+					       .failure = &worker->tun_error,
+					       .asleep = &worker->waker.asleep};
 		result = start(tunnel, &params, "worker", i, error);
 	}
 	for (unsigned i = 0; result == 0 && i < plan->readers; i++) {
@@ -251,7 +252,8 @@ int gateway_threads_start(struct gateway_threads *threads, struct tunnel *tunnel
 					       .object = reader,
 					       .stats = &reader->stats,
 					       .stages = &reader->stages,
-					       .failure = &reader->error};
+					       .failure = &reader->error,
+					       .asleep = &reader->waker.asleep};
 		result = start(tunnel, &params, "reader", i, error);
 	}
 	for (unsigned i = 0; result == 0 && i < plan->handshakers; i++) {
@@ -262,7 +264,8 @@ int gateway_threads_start(struct gateway_threads *threads, struct tunnel *tunnel
 					       .stop = stop_handshaker,
 					       .object = handshaker,
 					       .stats = &handshaker->stats,
-					       .stages = &handshaker->stages};
+					       .stages = &handshaker->stages,
+					       .asleep = &handshaker->waker.asleep};
 		result = start(tunnel, &params, "handshake", i, error);
 	}
 	return result;

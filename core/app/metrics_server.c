@@ -221,6 +221,14 @@ int metrics_open(struct metrics_server **server, struct tunnel *tunnel, const st
 	return result;
 }
 
+int metrics_give(struct metrics_server *server, uid_t user, gid_t group, struct error *error)
+{
+	if (server == NULL || server->inode == 0 || lchown(server->path.sun_path, user, group) == 0)
+		return 0;
+	return error_set(error, -errno, "MetricsListen %s: cannot be given to user ID %u (%s)", server->path.sun_path,
+			 (unsigned)user, strerror(errno));
+}
+
 int metrics_start(struct metrics_server *server, struct error *error)
 {
 	if (server == NULL)
@@ -229,7 +237,8 @@ int metrics_start(struct metrics_server *server, struct error *error)
 					   .routes = routes,
 					   .route_count = ARRAY_SIZE(routes),
 					   .context = server,
-					   .content_policy = server->policy};
+					   .content_policy = server->policy,
+					   .filter = server->tunnel->filters[SECCOMP_METRICS]};
 	atomic_store_explicit(&server->ready, true, memory_order_relaxed);
 	server->http = http_start(&params, error);
 	return server->http != NULL ? 0 : -EIO;

@@ -16,6 +16,10 @@ struct metrics_server;
 int metrics_open(struct metrics_server **server, struct tunnel *tunnel, const struct config_listener *listener,
 		 struct error *error);
 
+/* Before root becomes that user, who is to remove the socket's file, if it has one. 0, or a negative errno with
+ * `error`. */
+int metrics_give(struct metrics_server *server, uid_t user, gid_t group, struct error *error);
+
 /* Starts the thread, which needs no privileges, and says that the tunnel is ready: the data-path threads run, and no
  * more are added until metrics_stop(). Takes NULL, as the others do. */
 int metrics_start(struct metrics_server *server, struct error *error);

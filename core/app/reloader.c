@@ -7,6 +7,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "core/app/launch.h"
+
 struct reloader {
 	struct gateway_running *running;
 	pthread_t thread;
@@ -46,7 +48,7 @@ static void *run(void *context)
 	return NULL;
 }
 
-struct reloader *reloader_new(struct gateway_running *running, struct error *error)
+struct reloader *reloader_new(struct gateway_running *running, const struct seccomp_filter *filter, struct error *error)
 {
 	struct reloader *reloader = calloc(1, sizeof *reloader);
 	if (reloader == NULL) {
@@ -57,12 +59,11 @@ struct reloader *reloader_new(struct gateway_running *running, struct error *err
 	(void)sem_init(&reloader->wanted, 0, 0); /* cannot fail with these arguments */
 	(void)sem_init(&reloader->applied, 0, 0);
 	reloader->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	int failure = reloader->fd >= 0 ? pthread_create(&reloader->thread, NULL, run, reloader) : errno;
-	if (failure == 0) {
-		(void)pthread_setname_np(reloader->thread, "reload");
+	struct launch launch = {.name = "reload", .filter = filter, .run = run, .context = reloader};
+	int result = reloader->fd >= 0 ? launch_thread(&launch, &reloader->thread, error)
+				       : error_set(error, -errno, "reload thread: %s", strerror(errno));
+	if (result == 0)
 		return reloader;
-	}
-	error_set(error, -failure, "reload thread: %s", strerror(failure));
 	if (reloader->fd >= 0)
 		close(reloader->fd);
 	free(reloader);

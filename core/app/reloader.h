@@ -12,11 +12,14 @@
 
 #include "core/app/control.h"
 #include "core/app/gateway_reload.h"
+#include "core/app/seccomp_filter.h"
 
 struct reloader;
 
-/* Before the caller is pinned: the thread has its CPUs. `running` is borrowed. NULL with `error` set. */
-struct reloader *reloader_new(struct gateway_running *running, struct error *error);
+/* Before the caller is pinned: the thread has its CPUs; it has no capabilities, and that filter of system calls unless
+ * it is NULL. `running` is borrowed. NULL with `error` set. */
+struct reloader *reloader_new(struct gateway_running *running, const struct seccomp_filter *filter,
+			      struct error *error);
 
 /* Waits for the thread, which may still read for a while. NULL is allowed. Before the registry is taken down. */
 void reloader_free(struct reloader *reloader);

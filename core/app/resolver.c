@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/app/privileges.h"
+#include "core/base/log.h"
 #include "core/base/mailbox.h"
 
 /* Shared by the control thread and, while a resolution is under way, its thread; the last one frees it. */
@@ -72,6 +74,9 @@ static struct resolver_result *resolve(const struct resolver *resolver)
 static void *thread_main(void *argument)
 {
 	struct resolver *resolver = argument;
+	/* It reads what anybody may have sent, by modules of libc's that nobody here knows. */
+	if (privileges_drop_thread() != 0)
+		log_warning("resolver: it keeps its capabilities: %s", strerror(errno));
 	struct resolver_result *result = resolve(resolver);
 	free(mailbox_post(&resolver->results, result));
 	atomic_store_explicit(&resolver->busy, false, memory_order_release);

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/app/launch.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
@@ -28,9 +29,9 @@ void threads_deinit(struct threads *threads)
 }
 
 /* A thread that cannot be placed runs all the same, only slower. */
-static void settle(const struct thread_params *params)
+static void settle(void *context)
 {
-	thread_set_name(params->name);
+	const struct thread_params *params = &((const struct thread *)context)->params;
 	int result = params->cpu != CPU_FLOATS ? cpu_pin(params->cpu) : 0;
 	if (result != 0)
 		log_warning("%s: cannot be pinned to CPU %d: %s", params->name, params->cpu, strerror(-result));
@@ -43,7 +44,6 @@ static void *thread_main(void *argument)
 	/* The list may move while we run: what is needed is copied. */
 	struct thread thread = *(struct thread *)argument;
 	free(argument);
-	settle(&thread.params);
 	rcu_join();
 	thread.params.run(thread.params.object);
 	rcu_leave();
@@ -78,10 +78,12 @@ int threads_start(struct threads *threads, const struct thread_params *params, s
 	}
 	*thread = (struct thread){.params = *params, .exit_fd = threads->exit_fd};
 	*copy = *thread;
-	int failure = pthread_create(&thread->id, NULL, thread_main, copy);
-	if (failure != 0) {
+	struct launch launch = {
+		.name = params->name, .filter = threads->filter, .settle = settle, .run = thread_main, .context = copy};
+	int result = launch_thread(&launch, &thread->id, error);
+	if (result != 0) {
 		free(copy);
-		return error_set(error, -failure, "thread '%s': %s", params->name, strerror(failure));
+		return result;
 	}
 	thread->running = true;
 	threads->count++;
@@ -130,6 +132,28 @@ void threads_measure(struct threads *threads, uint64_t now)
 		atomic_store_explicit(&thread->cpu_time, spent, memory_order_relaxed);
 	}
 	threads->measured = now;
+}
+
+/* Whoever neither counts nor sleeps is stuck, in a loop or in a system call. */
+static bool has_moved(const struct thread *thread, uint64_t counted)
+{
+	return !thread->running || counted != thread->seen ||
+	       atomic_load_explicit(thread->params.asleep, memory_order_relaxed);
+}
+
+bool threads_alive(struct threads *threads)
+{
+	bool all = true;
+	for (size_t i = 0; i < threads->count; i++) {
+		struct thread *thread = &threads->list[i];
+		uint64_t counted = stats_total(thread->params.stats);
+		thread->moved |= has_moved(thread, counted);
+		thread->seen = counted;
+		all &= thread->moved;
+	}
+	for (size_t i = 0; all && i < threads->count; i++)
+		threads->list[i].moved = false;
+	return all;
 }
 
 int threads_failure(const struct threads *threads)

@@ -332,6 +332,57 @@ static int open_control(struct tunnel *tunnel, struct error *error)
 	return tunnel->control != NULL ? 0 : -EIO;
 }
 
+/* --- privileges ------------------------------------------------------------------------------------------------------
+ */
+
+int tunnel_prepare_filters(struct tunnel *tunnel, struct error *error)
+{
+	bool wanted = SECCOMP_AVAILABLE && tunnel->params.common->seccomp;
+	for (int kind = 0; wanted && kind < SECCOMP_KINDS; kind++) {
+		tunnel->filters[kind] = seccomp_filter_new((enum seccomp_kind)kind, error);
+		if (tunnel->filters[kind] == NULL)
+			return -EIO;
+	}
+	tunnel->threads.filter = tunnel->filters[SECCOMP_DATA];
+	return 0;
+}
+
+int tunnel_drop_privileges(struct tunnel *tunnel, const struct privileges_user *user, struct error *error)
+{
+	int result = 0;
+	if (privileges_become(user))
+		result = control_give(tunnel->control, user->uid, user->gid, error);
+	if (result == 0 && privileges_become(user))
+		result = metrics_give(tunnel->metrics, user->uid, user->gid, error);
+	if (result == 0)
+		result = privileges_drop(user, error);
+	if (result == 0)
+		control_check_removable(tunnel->control);
+	return result;
+}
+
+struct load {
+	const struct seccomp_filter *filter;
+	int result;
+};
+
+static void load_filter(void *context)
+{
+	struct load *load = context;
+	load->result = seccomp_filter_load(load->filter);
+}
+
+int tunnel_filter_calls(struct tunnel *tunnel, struct error *error)
+{
+	if (tunnel->filters[SECCOMP_CONTROL] == NULL)
+		return 0;
+	struct load load = {.filter = tunnel->filters[SECCOMP_DATA]};
+	rcu_run_on_thread(load_filter, &load);
+	if (load.result == 0)
+		load.result = seccomp_filter_load(tunnel->filters[SECCOMP_CONTROL]);
+	return load.result == 0 ? 0 : error_set(error, load.result, "seccomp: %s", strerror(-load.result));
+}
+
 int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struct error *error)
 {
 	*tunnel = (struct tunnel){.params = *params,
@@ -343,6 +394,7 @@ int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struc
 				  .started = clock_monotonic(&clock_system)};
 	tunnel->tsc = tsc_calibrate();
 	atomic_store_explicit(&tunnel->stage_sampling, params->common->stage_sampling, memory_order_relaxed);
+	notify_open(&tunnel->notify);
 	tunnel->shown.mtu = params->mtu;
 	for (size_t i = 0; i < params->address_count && i < ARRAY_SIZE(tunnel->shown.addresses); i++)
 		tunnel->shown.addresses[tunnel->shown.address_count++] = params->addresses[i];
@@ -394,7 +446,10 @@ void tunnel_close(struct tunnel *tunnel)
 		close(tunnel->timer_fd);
 	if (tunnel->signal_fd >= 0)
 		close(tunnel->signal_fd);
-	*tunnel = (struct tunnel){.signal_fd = -1, .timer_fd = -1, .threads.exit_fd = -1};
+	for (size_t i = 0; i < SECCOMP_KINDS; i++)
+		seccomp_filter_free(tunnel->filters[i]);
+	notify_close(&tunnel->notify);
+	*tunnel = (struct tunnel){.signal_fd = -1, .timer_fd = -1, .threads.exit_fd = -1, .notify.fd = -1};
 }
 
 /* --- running
@@ -413,6 +468,7 @@ static bool take_signal(struct tunnel *tunnel)
 			log_warning("SIGHUP: the configuration is read at start only; restart to apply changes");
 		return false;
 	}
+	notify_stopping(&tunnel->notify);
 	log_info("%s: ending", strsignal((int)info.ssi_signo));
 	return true;
 }
@@ -422,7 +478,10 @@ static void second_passed(struct tunnel *tunnel)
 	uint64_t count;
 	if (read(tunnel->timer_fd, &count, sizeof count) != sizeof count)
 		return;
-	threads_measure(&tunnel->threads, clock_monotonic(tunnel->clock));
+	uint64_t now = clock_monotonic(tunnel->clock);
+	threads_measure(&tunnel->threads, now);
+	if (notify_watchdog_due(&tunnel->notify, now) && threads_alive(&tunnel->threads))
+		notify_watchdog(&tunnel->notify, now);
 	if (tunnel->params.every_second != NULL)
 		tunnel->params.every_second(tunnel);
 }
@@ -448,6 +507,7 @@ int tunnel_loop(struct tunnel *tunnel, const struct tunnel_watch *watches, size_
 	for (size_t i = 0; i < count; i++)
 		polled[4 + i] = (struct pollfd){.fd = watches[i].fd, .events = POLLIN};
 
+	notify_ready(&tunnel->notify);
 	for (;;) {
 		rcu_offline();
 		int ready = poll(polled, 4 + count, -1);

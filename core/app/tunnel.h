@@ -9,6 +9,8 @@
 #include "config/config.h"
 #include "core/app/control.h"
 #include "core/app/metrics_server.h"
+#include "core/app/notify.h"
+#include "core/app/privileges.h"
 #include "core/app/threads.h"
 #include "core/base/clock.h"
 #include "crypto/aead.h"
@@ -71,6 +73,8 @@ struct tunnel {
 	struct udp_socket **sockets;
 	struct threads threads;
 	struct control *control;
+	struct seccomp_filter *filters[SECCOMP_KINDS]; /* NULL: none, or not made yet */
+	struct notify notify;
 	struct control_command commands[TUNNEL_COMMANDS_MAX];
 	int signal_fd;
 	int timer_fd; /* every second */
@@ -101,6 +105,16 @@ void tunnel_show(struct tunnel *tunnel, unsigned mtu, const struct ip_prefix *co
 /* The outer addresses and ports in use, as text: ", " between them. */
 enum { TUNNEL_BOUND_TEXT = UDP_ADDRESSES_MAX * ENDPOINT_TEXT_MAX };
 const char *tunnel_bound(const struct tunnel *tunnel, char text[TUNNEL_BOUND_TEXT]);
+
+/* Before the first thread is started: makes the filters of system calls and gives the threads theirs. */
+int tunnel_prepare_filters(struct tunnel *tunnel, struct error *error);
+
+/* Becomes that user and gives up what the control thread does not need: before the first thread is started, when all
+ * is open. */
+int tunnel_drop_privileges(struct tunnel *tunnel, const struct privileges_user *user, struct error *error);
+
+/* When all threads run: filters the system calls of the control thread and of liburcu's, too. */
+int tunnel_filter_calls(struct tunnel *tunnel, struct error *error);
 
 /* Serves control requests and watches until SIGTERM or SIGINT (0), or until a thread gave up (-EIO, `error`). The
  * calling thread is registered for RCU, and offline while it waits. */

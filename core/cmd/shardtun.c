@@ -4,6 +4,7 @@
 #include "core/app/client_check.h"
 #include "core/app/client_command.h"
 #include "core/app/keytool.h"
+#include "core/app/privileges.h"
 #include "crypto/keys.h"
 
 static const char *const synopses[] = {"run FILE",
@@ -35,6 +36,7 @@ int main(int argc, char **argv)
 		return (int)cli_usage_error(&program, "no command");
 
 	struct error error = {0};
+	privileges_keep_memory(); /* before a key is read */
 	if (keys_init(&error) != 0)
 		return (int)cli_fail(&program, CLI_FAILED, &error);
 	if (keytool_knows(argv[1]))

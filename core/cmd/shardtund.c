@@ -5,6 +5,7 @@
 
 #include "core/app/cli.h"
 #include "core/app/gateway.h"
+#include "core/app/privileges.h"
 #include "core/base/log.h"
 #include "crypto/keys.h"
 
@@ -28,6 +29,7 @@ static enum cli_status run(const char *path, bool check)
 {
 	struct error error = {0};
 	struct gateway_config *config;
+	privileges_keep_memory(); /* before a key is read */
 	if (keys_init(&error) != 0)
 		return cli_fail(&program, CLI_FAILED, &error);
 	if (config_load_gateway(path, &config, &error) != 0)

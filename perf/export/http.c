@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/app/launch.h"
 #include "core/base/clock.h"
 #include "core/base/cpu.h"
 
@@ -153,13 +154,17 @@ static uint64_t run(struct http_server *server, uint64_t due)
 	return due < now + HTTP_PAUSE_MOST ? due : now + HTTP_PAUSE_MOST;
 }
 
+static void settle(void *context)
+{
+	(void)context;
+	(void)thread_set_nice(HTTP_NICE); /* of the data path's CPUs it gets what is left over */
+}
+
 static void *serve(void *context)
 {
 	struct http_server *server = context;
 	struct pollfd polled[] = {{.fd = server->stop_fd, .events = POLLIN},
 				  {.fd = server->daemon_fd, .events = POLLIN}};
-	thread_set_name("metrics");
-	(void)thread_set_nice(HTTP_NICE); /* of the data path's CPUs it gets what is left over */
 	uint64_t due = 0;
 	while (polled[0].revents == 0) {
 		MHD_UNSIGNED_LONG_LONG wait;
@@ -209,14 +214,16 @@ struct http_server *http_start(const struct http_params *params, struct error *e
 	}
 	server->params = *params;
 	server->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct launch launch = {
+		.name = "metrics", .filter = params->filter, .settle = settle, .run = serve, .context = server};
 	int result = server->stop_fd < 0 ? -errno : start_daemon(server);
-	if (result == 0) {
-		result = -pthread_create(&server->thread, NULL, serve, server);
-		if (result == 0)
+	if (result != 0) {
+		error_set(error, result, "metrics: the HTTP server does not start (%s)", strerror(-result));
+	} else {
+		if (launch_thread(&launch, &server->thread, error) == 0)
 			return server;
 		MHD_stop_daemon(server->daemon);
 	}
-	error_set(error, result, "metrics: the HTTP server does not start (%s)", strerror(-result));
 	if (server->stop_fd >= 0)
 		close(server->stop_fd);
 	free(server);

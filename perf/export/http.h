@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/app/seccomp_filter.h"
 #include "core/base/error.h"
 
 enum {
@@ -41,13 +42,14 @@ struct http_params {
 	const struct http_route *routes;
 	size_t route_count;
 	void *context;
-	const char *content_policy; /* Content-Security-Policy of all answers */
+	const char *content_policy;	     /* Content-Security-Policy of all answers */
+	const struct seccomp_filter *filter; /* of the thread's system calls; NULL: none */
 };
 
 struct http_server;
 
-/* Starts the thread, named "metrics". It inherits CPUs, privileges and blocked signals of the caller. What `params`
- * points to outlives the server. NULL on failure, with `error` set. */
+/* Starts the thread, named "metrics". It inherits CPUs and blocked signals of the caller, and has no capability. What
+ * `params` points to outlives the server. NULL on failure, with `error` set. */
 struct http_server *http_start(const struct http_params *params, struct error *error);
 
 /* Ends the thread and closes all connections. Takes NULL. */

@@ -30,3 +30,13 @@ uint64_t stats_drop_sum(const struct stats_snapshot *snapshot, enum drop_directi
 	}
 	return sum;
 }
+
+uint64_t stats_total(const struct stats *stats)
+{
+	uint64_t total = 0;
+	for (size_t i = 0; i < STATS_COUNTER_COUNT; i++)
+		total += atomic_load_explicit(&stats->counters[i], memory_order_relaxed);
+	for (size_t i = 0; i < DROP_COUNT; i++)
+		total += atomic_load_explicit(&stats->drops[i], memory_order_relaxed);
+	return total;
+}

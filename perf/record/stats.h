@@ -154,5 +154,8 @@ static inline void stats_drop(struct stats *stats, enum drop_reason reason, uint
 /* Adds a thread's figures to the snapshot. Any thread. */
 void stats_read(const struct stats *stats, struct stats_snapshot *sum);
 
+/* Sum of all its figures, which says nothing but whether one of them moved. Any thread. */
+uint64_t stats_total(const struct stats *stats);
+
 /* Sum of the drops of one direction. */
 uint64_t stats_drop_sum(const struct stats_snapshot *snapshot, enum drop_direction direction);

@@ -332,7 +332,8 @@ preshared_key() { # NAME
 	[[ -e $dir/$1.psk ]] || (umask 077 && "$BUILD/shardtun" genpsk >"$dir/$1.psk")
 }
 
-# Writes $dir/gateway.conf with the client as its peer. OPTIONs ("MTU = 1400") go into [Gateway].
+# Writes $dir/gateway.conf with the client as its peer. OPTIONs ("MTU = 1400") go into [Gateway]. Unless they say whom, the
+# gateway becomes nobody else: there are machines with a user "shardtun", and $dir is root's.
 gateway_config() { # OPTION...
 	local option
 	public_key gateway >/dev/null
@@ -347,6 +348,7 @@ gateway_config() { # OPTION...
 		for option in "$@"; do
 			echo "$option"
 		done
+		[[ $* == *"User ="* ]] || echo "User = root"
 		echo
 		echo "[Peer]"
 		echo "PublicKey = $(public_key client)"
@@ -385,7 +387,8 @@ other_client_config() { # NAME KEY ENDPOINT ALLOWED_IPS OPTION...
 
 gateway_start() {
 	start gateway gateway "$BUILD/shardtund" -c "$dir/gateway.conf"
-	wait_for 10 listens gateway udp 5555
+	# It listens before its threads run, and answers after.
+	wait_for 10 status_json gateway
 }
 
 client_start() {

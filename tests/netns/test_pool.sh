@@ -75,7 +75,7 @@ served() { # WHAT CPUS WORKERS READERS HANDSHAKERS SLACK
 	check "$what: fewer wake-ups than packets" pool wakes 0.75
 	stop swarm || status=$?
 	check "$what: the clients end with status 0" test "$status" -eq 0
-	check "$what: nobody is connected any more" figure_is gateway sessions.active 0
+	check "$what: nobody is connected any more" wait_for 10 figure_is gateway sessions.active 0
 	check "$what: all packets are accounted for at the end" pool sums
 	status=0
 	stop gateway || status=$?
