@@ -111,7 +111,7 @@ on client sh -c 'echo "192.0.2.1 vpn.example.net" >>/etc/hosts'
 ### from package to connected client ###################################################################################
 
 before=$SECONDS
-check "the gateway is installed, starts and lets a client in" wait_for 60 type_block gateway Install 1
+check "the gateway is installed, starts and lets a client in" type_block gateway Install 1
 check "it runs" service_is gateway shardtund active
 on gateway cat laptop.conf | on client sh -c 'cat >laptop.conf'
 check "the client is installed, connects, and pings the gateway" wait_for 60 type_block client Install 2
@@ -157,6 +157,17 @@ pid=$(main_pid gateway shardtund) || pid=none
 on gateway kill -KILL "$pid" || true
 check "who crashes is started again" wait_for 20 restarted gateway shardtund "$pid"
 check "the client is back after that too" wait_for 20 connected
+
+on gateway mkdir -p /run/systemd/system/shardtund.service.d
+on gateway sh -c 'printf "[Service]\nWatchdogSec=2\n" >/run/systemd/system/shardtund.service.d/quick.conf'
+on gateway systemctl daemon-reload
+on gateway systemctl restart shardtund
+pid=$(main_pid gateway shardtund) || pid=none
+on gateway kill -STOP "$pid" || true
+check "who hangs is started again" wait_for 30 restarted gateway shardtund "$pid"
+check "and that is told" eval 'journal gateway shardtund | grep -q "Watchdog timeout"'
+on gateway rm -r /run/systemd/system/shardtund.service.d
+on gateway systemctl daemon-reload
 
 on gateway sh -c 'echo "Nonsense = 1" >>/etc/shardtun/gateway.conf'
 on gateway systemctl restart shardtund || true
