@@ -398,7 +398,8 @@ static void follow_path(struct client *client, enum client_urge urge)
 		return;
 	char text[IP_TEXT_MAX];
 	if (urge == CLIENT_ROAMED)
-		log_info("the way to the gateway changed: now from %s", ip_address_format(&client->path.source, text));
+		log_info("the way to the gateway changed: now from %s, MTU %u",
+			 ip_address_format(&client->path.source, text), client->path.mtu);
 	if (use_address(client, urge, &error) != 0)
 		log_warning("%s", error.text);
 }

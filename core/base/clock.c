@@ -25,8 +25,13 @@ static uint64_t system_wall(const struct clock *clock)
 static uint64_t system_slept(const struct clock *clock)
 {
 	(void)clock;
-	uint64_t awake = read_ns(CLOCK_MONOTONIC), all = read_ns(CLOCK_BOOTTIME);
-	return all > awake ? all - awake : 0;
+	uint64_t before, all, after;
+	do { /* until nothing came between */
+		before = read_ns(CLOCK_MONOTONIC);
+		all = read_ns(CLOCK_BOOTTIME);
+		after = read_ns(CLOCK_MONOTONIC);
+	} while (after - before > NS_PER_MS);
+	return all > after ? all - after : 0;
 }
 
 const struct clock clock_system = {.monotonic = system_monotonic, .wall = system_wall, .slept = system_slept};

@@ -14,7 +14,7 @@ struct clock {
 	uint64_t (*monotonic)(const struct clock *clock);
 	/* Nanoseconds since 1970 UTC (CLOCK_REALTIME); may be wrong and may jump. Any thread. */
 	uint64_t (*wall)(const struct clock *clock);
-	/* Nanoseconds of `monotonic` during which the machine slept; may be off by what passes between two calls. NULL:
+	/* Nanoseconds of `monotonic` during which the machine slept; may be off by a millisecond. NULL:
 	 * it never sleeps. Any thread. */
 	uint64_t (*slept)(const struct clock *clock);
 };

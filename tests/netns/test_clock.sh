@@ -58,7 +58,7 @@ both_stop
 # --- one way: a hundred seconds, of which five pass in one ---
 fast=(env LD_PRELOAD="$dir/wall_clock.so" CLOCK_SPEED=5)
 seconds=20
-gateway_config "${pool[@]}"
+gateway_config "${pool[@]}" "RekeyInterval = 3600" # a renewal of keys is a handshake too
 add_peer second
 other_client_config second second 203.0.113.1:5555 "10.8.0.0/16, 198.51.100.0/24"
 start gateway gateway "${fast[@]}" "$BUILD/shardtund" -c "$dir/gateway.conf"

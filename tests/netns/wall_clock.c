@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* To be preloaded: clocks as a test wants them. All others are the kernel's.
  *
- *   WALL_CLOCK_FILE   CLOCK_REALTIME is as many seconds off as this file says. It is read at each call, so that a test
- * can put the clock while a program runs. CLOCK_SPEED       CLOCK_MONOTONIC and CLOCK_BOOTTIME run so many times as
- * fast, and what waits for them does not. */
+ * WALL_CLOCK_FILE: CLOCK_REALTIME is as many seconds off as this file says. It is read at each call, so that a test can
+ * put the clock while a program runs.
+ *
+ * SLEEP_FILE: CLOCK_BOOTTIME is as many seconds ahead as this file says, as if the machine had slept so long.
+ *
+ * CLOCK_SPEED: CLOCK_MONOTONIC and CLOCK_BOOTTIME run so many times as fast, and what waits for them does not. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -36,6 +39,9 @@ int clock_gettime(clockid_t id, struct timespec *now)
 	long result = syscall(SYS_clock_gettime, id, now);
 	const char *path = getenv("WALL_CLOCK_FILE"), *speed = getenv("CLOCK_SPEED");
 	if (result == 0 && id == CLOCK_REALTIME && path != NULL)
+		now->tv_sec += offset(path);
+	path = getenv("SLEEP_FILE");
+	if (result == 0 && id == CLOCK_BOOTTIME && path != NULL)
 		now->tv_sec += offset(path);
 	if (result == 0 && (id == CLOCK_MONOTONIC || id == CLOCK_BOOTTIME) && speed != NULL)
 		hasten(now, strtol(speed, NULL, 10));
