@@ -175,7 +175,7 @@ int netlink_path_find(struct netlink *netlink, const struct ip_address *destinat
 int netlink_route_mtu(struct netlink *netlink, const struct ip_address *destination, uint32_t mark, unsigned *mtu,
 		      struct error *error)
 {
-	struct netlink_path path;
+	struct netlink_path path = {0};
 	int rc = netlink_path_find(netlink, destination, mark, &path, error);
 	if (rc == 0)
 		*mtu = path.mtu;

@@ -42,7 +42,7 @@ static bool find_attribute(const struct nlmsghdr *message, size_t header, uint16
 
 static bool foreign(const struct nlmsghdr *message, unsigned ifindex, uint32_t table)
 {
-	uint32_t value;
+	uint32_t value = 0;
 	switch (message->nlmsg_type) {
 	case RTM_NEWLINK:
 	case RTM_DELLINK:

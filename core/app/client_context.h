@@ -48,12 +48,12 @@ int client_begin(struct client *client, struct error *error);
 void client_give_up(struct client *client, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* What tunnel_loop() calls, with the client as context. */
-void client_on_resolved(void *client);
-void client_on_retry(void *client);
-void client_on_state(void *client);
-void client_on_network(void *client);
-void client_on_settled(void *client);
+void client_on_resolved(void *context);
+void client_on_retry(void *context);
+void client_on_state(void *context);
+void client_on_network(void *context);
+void client_on_settled(void *context);
 void client_every_second(struct tunnel *tunnel);
 
 /* The control socket's "client": what 'shardtun status' shows. */
-json_t *client_status(void *tunnel, char *const *arguments, size_t count, struct error *error);
+json_t *client_status(void *context, char *const *arguments, size_t count, struct error *error);

@@ -15,8 +15,6 @@
 
 enum { SAID_MAX = 256, MS_PER_S = 1000 };
 
-extern char **environ;
-
 /* Files in memory: neither side ever waits for the other to read or write, and what a program that runs on in the
  * background writes later is no matter. */
 struct streams {
@@ -122,7 +120,7 @@ static int explain(const char *subject, int status, int output, struct error *er
 static int run(const char *subject, const char *const argv[], const char *input, unsigned seconds, struct error *error)
 {
 	struct streams streams;
-	pid_t pid;
+	pid_t pid = -1;
 	int status = 0;
 	int result = open_streams(&streams, input);
 	if (result != 0)
