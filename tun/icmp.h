@@ -27,7 +27,7 @@ enum {
  *
  * Returns 0, and has written nothing, when it does not fit into `capacity`, when `from` is not of the packet's IP
  * version, and when no error may be sent (RFC 1122, 3.2.2; RFC 4443, 2.4 (e)):
- *   - IPv4 without DF: only fragmenting would help, and there is no message for who does not do it;
+ *   - IPv4 without DF: it is fragmented (tun/fragment.h);
  *   - an ICMP error or redirect, or an ICMP type that is not known to be neither;
  *   - a fragment other than the first: what it is a part of cannot be known (the first one has its answer);
  *   - source or destination is not a single host's: unspecified, loopback, multicast, limited broadcast, class E. To an

@@ -2,7 +2,8 @@
 /* TUN -> UDP, one packet's way from top to bottom:
  *
  *   downlink_batch   takes frames while there are some, from the TUN or from its readers' rings, sends what they became
- *   downlink_frame   session -> key; a super-packet is cut into packets of the session's MTU
+ *   downlink_frame   session -> key; a super-packet is cut into packets of the session's MTU, and IPv4 that may be
+ *                    fragmented is
  *   downlink_packet  reserves room behind the datagram before and seals into it
  *
  * Headers are written in place in front of each payload and the packet is sealed out of place at once, so every byte is
@@ -10,6 +11,7 @@
 #include "workers/downlink.h"
 
 #include "tun/ecn.h"
+#include "tun/fragment.h"
 #include "tun/icmp.h"
 #include "tun/mss.h"
 #include "tun/segment.h"
@@ -82,11 +84,62 @@ static void answer_too_big(struct worker *worker, const struct inner *inner, uin
 		stats_add(&worker->stats, tun_tx_icmp, 1);
 }
 
+/* The longest packet that segmentation may leave. TCP is cut to fit, whether it may be fragmented or not. */
+static uint32_t longest_packet(const struct session *session, const struct inner *inner, const uint8_t *frame)
+{
+	if (likely(inner->length <= session->mtu) || !fragment_allowed(inner))
+		return session->mtu;
+	struct virtio_net_hdr header;
+	memcpy(&header, frame, sizeof header);
+	bool plain = header.gso_type == VIRTIO_NET_HDR_GSO_NONE || header.gso_type == VIRTIO_NET_HDR_GSO_UDP_L4;
+	return plain ? TUN_PACKET_MAX : session->mtu;
+}
+
+/* The frame as read: what its packets become is counted, fragments included. */
+static void count_frame(struct worker *worker, const struct segmenter *segmenter, uint16_t mtu)
+{
+	uint32_t count = segmenter->count, bytes = segmenter->total_bytes;
+	if (unlikely(segmenter->packet_length > mtu)) {
+		uint32_t header = segmenter->inner.ip_length, all_but_last = count - 1;
+		uint32_t last = bytes - all_but_last * segmenter->packet_length;
+		count = all_but_last * fragment_count(segmenter->packet_length, header, mtu) +
+			fragment_count(last, header, mtu);
+		bytes += (count - segmenter->count) * header;
+	}
+	downlink_count(&worker->stats, count, bytes);
+	uint32_t longest = segmenter->packet_length < mtu ? segmenter->packet_length : mtu;
+	send_queue_plan(&worker->send, worker->udp->gso, count, WIRE_OVERHEAD + longest);
+}
+
 static bool needs_checksum(const uint8_t *frame)
 {
 	struct virtio_net_hdr header;
 	memcpy(&header, frame, sizeof header);
 	return (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0;
+}
+
+/* What became of a frame. */
+struct sent {
+	uint32_t packets, bytes;
+};
+
+static inline void send_packet(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
+			       uint32_t length, struct sent *sent)
+{
+	enum drop_reason reason = downlink_packet(worker, session, ecn, packet, length);
+	if (unlikely(reason != DROP_NONE))
+		stats_drop(&worker->stats, reason, 1);
+	else
+		sent->packets++, sent->bytes += length;
+}
+
+static void send_fragments(struct worker *worker, struct session *session, uint8_t ecn, uint8_t *packet,
+			   uint32_t length, struct sent *sent)
+{
+	struct fragmenter fragmenter;
+	fragment_start(&fragmenter, packet, length, session->mtu);
+	while (fragment_next(&fragmenter, &packet, &length))
+		send_packet(worker, session, ecn, packet, length, sent);
 }
 
 static void downlink_frame(struct worker *worker, uint32_t session_id, struct inner *inner, uint8_t *frame,
@@ -105,29 +158,28 @@ static void downlink_frame(struct worker *worker, uint32_t session_id, struct in
 	(void)mss_clamp(inner, session->mtu, needs_checksum(frame));
 
 	struct segmenter segmenter;
-	enum segment_status status = segment_start(&segmenter, frame, length, session->mtu);
+	enum segment_status status = segment_start(&segmenter, frame, length, longest_packet(session, inner, frame));
 	if (status != SEGMENT_OK) {
 		if (status == SEGMENT_TOO_BIG)
 			answer_too_big(worker, inner, session->mtu);
 		drop_frame(worker, frame, length, status == SEGMENT_TOO_BIG ? DROP_OUT_TOO_BIG : DROP_OUT_MALFORMED);
 		return;
 	}
-	downlink_count(&worker->stats, segmenter.count, segmenter.total_bytes);
-	send_queue_plan(&worker->send, worker->udp->gso, segmenter.count, WIRE_OVERHEAD + segmenter.packet_length);
+	count_frame(worker, &segmenter, session->mtu);
 	stage_lap(&worker->stages, STAGE_ROUTE);
 	stage_keep(&worker->stages);
 
+	struct sent sent = {0};
 	uint8_t *packet;
-	uint32_t packet_length, packets = 0, bytes = 0;
+	uint32_t packet_length;
 	while (segment_next(&segmenter, &packet, &packet_length)) {
-		enum drop_reason reason = downlink_packet(worker, session, ecn, packet, packet_length);
-		if (unlikely(reason != DROP_NONE))
-			stats_drop(&worker->stats, reason, 1);
+		if (likely(packet_length <= session->mtu))
+			send_packet(worker, session, ecn, packet, packet_length, &sent);
 		else
-			packets++, bytes += packet_length;
+			send_fragments(worker, session, ecn, packet, packet_length, &sent);
 	}
-	if (packets != 0)
-		mark_sent(worker, session, packets, bytes);
+	if (sent.packets != 0)
+		mark_sent(worker, session, sent.packets, sent.bytes);
 }
 
 static bool room_for_more(const struct worker *worker)
