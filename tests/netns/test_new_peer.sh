@@ -92,7 +92,7 @@ connect_with alice client
 check "the client connects with the file as it is" wait_for 10 pings client 10.8.0.1
 check "IPv6 as well" pings client fd00:8::1
 check "the gateway knows its name" wait_for 5 names_are alice
-check "and says it in its log" grep -q "info: event=connect session=[0-9a-f]* peer=[A-Za-z0-9+/]*= name=alice endpoint=192.0.2.2:" "$dir/gateway.log"
+check "and says it in its log" wait_for 5 grep -q "info: event=connect session=[0-9a-f]* peer=[A-Za-z0-9+/]*= name=alice endpoint=192.0.2.2:" "$dir/gateway.log"
 
 # --- kept, and not kept ---
 check "peer add --new, not kept" add_new bob --routes 10.8.0.0/16 --endpoint 198.51.100.1
