@@ -205,7 +205,7 @@ static int set_dns(struct client *client, const struct client_dns_wish *wish, st
 	enum client_dns_way *way = &client->record.deeds.dns;
 	int result = -ENOENT;
 	enum client_dns_way first = *way != CLIENT_DNS_NONE ? *way : client_dns_choose();
-	for (int next = first; result != 0 && next <= CLIENT_DNS_FILE; next++) {
+	for (int next = (int)first; result != 0 && next <= CLIENT_DNS_FILE; next++) {
 		*way = (enum client_dns_way)next;
 		if (*way == CLIENT_DNS_RESOLVCONF && !command_exists("resolvconf"))
 			continue;

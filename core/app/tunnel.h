@@ -79,7 +79,7 @@ struct tunnel {
 	int signal_fd;
 	int timer_fd; /* every second */
 	bool device_open;
-	bool finish; /* set on the control thread: tunnel_loop() returns 0 */
+	bool finish;			/* set on the control thread: tunnel_loop() returns 0 */
 	struct metrics_server *metrics; /* NULL: off */
 	/* changed by the control thread, under the mutex since the metrics thread reads it */
 	pthread_mutex_t shown_mutex;
