@@ -35,7 +35,7 @@ leaves() {
 }
 
 gateway_config "${pool[@]}" "RekeyInterval = 10"
-client_config
+client_config "Seccomp = no" # the preloaded clock opens its file in every thread
 gateway_start
 connects "1970" 10 1 0
 leaves
