@@ -31,10 +31,11 @@ int netlink_address_add(struct netlink *netlink, unsigned ifindex, const struct 
 int netlink_address_delete(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *address,
 			   struct error *error);
 
-/* Adds (or replaces) a route to a network through the interface, in routing table `table`; RT_TABLE_MAIN is 254.
- * Or, with one of these in place of an interface, one that ends the search in this table, so that the policy rules
+/* Adds (or replaces) a route to a network through the interface, in routing table `table`. In RT_TABLE_MAIN (254),
+ * which is the whole machine's, with a metric that lets every other route to the same network win and never replaces
+ * one. Or, with one of these in place of an interface, one that ends the search in this table, so that the policy rules
  * after it decide, and one that refuses. */
-enum { NETLINK_THROW = 0 };
+enum { NETLINK_THROW = 0, NETLINK_MAIN_METRIC = 21845 };
 #define NETLINK_UNREACHABLE UINT_MAX
 
 int netlink_route_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *network, uint32_t table,

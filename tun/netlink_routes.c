@@ -35,6 +35,8 @@ static int route_request(struct netlink *netlink, uint16_t type, uint16_t flags,
 	if (link)
 		mnl_attr_put_u32(request, RTA_OIF, ifindex);
 	mnl_attr_put_u32(request, RTA_TABLE, table);
+	if (table == RT_TABLE_MAIN)
+		mnl_attr_put_u32(request, RTA_PRIORITY, NETLINK_MAIN_METRIC);
 	return netlink_transact(netlink, request, NULL, NULL, error);
 }
 

@@ -6,6 +6,7 @@
 #include "core/app/events.h"
 #include "core/app/gateway_control.h"
 #include "core/app/gateway_network.h"
+#include "core/app/gateway_routes.h"
 #include "core/app/gateway_threads.h"
 #include "core/app/gateway_top.h"
 #include "core/app/identity.h"
@@ -25,6 +26,7 @@ struct gateway {
 	struct registry registry;
 	struct tunnel tunnel;
 	struct gateway_network network;
+	struct gateway_routes routes;
 	struct events events;
 	struct gateway_threads threads;
 	struct gateway_running running; /* for the control commands */
@@ -300,6 +302,18 @@ static int open_threads_and_serve(struct gateway *gateway, struct error *error)
 	return result;
 }
 
+static int route_and_serve(struct gateway *gateway, struct error *error)
+{
+	int result = gateway_routes_open(&gateway->routes, gateway->tunnel.device.ifindex, error);
+	if (result != 0)
+		return result;
+	gateway->running.routes = &gateway->routes;
+	gateway_routes_follow(&gateway->routes, &gateway->registry);
+	result = open_threads_and_serve(gateway, error);
+	gateway_routes_close(&gateway->routes);
+	return result;
+}
+
 _Static_assert((int)CONFIG_LISTEN_ADDRESSES <= (int)UDP_ADDRESSES_MAX, "sockets take what may be configured");
 
 int gateway_run(struct gateway *gateway, struct error *error)
@@ -336,7 +350,7 @@ int gateway_run(struct gateway *gateway, struct error *error)
 	gateway->running.top = gateway_top_new(&gateway->registry.table, error);
 	result = gateway->running.top != NULL ? gateway_network_open(&gateway->network, config, error) : -ENOMEM;
 	if (result == 0) {
-		result = open_threads_and_serve(gateway, error);
+		result = route_and_serve(gateway, error);
 		gateway_network_close(&gateway->network);
 	}
 	gateway_top_free(gateway->running.top);

@@ -206,7 +206,9 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_c
 void gateway_network_close(struct gateway_network *network)
 {
 	struct error error;
-	if (network->table[0] != '\0' && nftables_delete_table("Masquerade", "inet", network->table, &error) != 0)
+	/* Twice: rules that stay outlive us, and the system may be short of something for a moment only. */
+	if (network->table[0] != '\0' && nftables_delete_table("Masquerade", "inet", network->table, &error) != 0 &&
+	    nftables_delete_table("Masquerade", "inet", network->table, &error) != 0)
 		log_warning("%s; 'nft delete table inet %s' removes what is left", error.text, network->table);
 	network->table[0] = '\0';
 }

@@ -119,7 +119,6 @@ stop gateway || true
 gateway_config
 sed -i '0,/^PresharedKeyFile = client.psk/s||&\nAllowedIPs = 192.168.7.0/24|' "$dir/gateway.conf"
 gateway_start
-ns gateway ip route add 192.168.7.0/24 dev shardtun0
 namespace_up lan
 ip link add eth1 netns "st-$$-client" type veth peer name eth0 netns "st-$$-lan"
 link_up client eth1 192.168.7.1/24 fd00:77::1/64

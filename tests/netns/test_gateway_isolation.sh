@@ -66,8 +66,6 @@ done
 
 what="not isolated"
 both_up "ClientToClient = yes"
-ns gateway ip route add 192.168.77.0/24 dev shardtun0
-ns gateway ip route add fd77::/64 dev shardtun0
 check "$what: IPv4" pings client 10.8.0.9 -W 5
 check "$what: IPv6" pings client fd00:8::9 -W 5
 check "$what: the other way round" pings second 10.8.0.2 -W 5

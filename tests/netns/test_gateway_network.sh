@@ -243,4 +243,36 @@ gateway_start
 check "a loose one is none" test "$(grep -c warning "$dir/gateway.log")" -eq 0
 stop gateway || true
 
+# --- the kernel's routes to networks behind peers ---
+routed() { # NETWORK...: what there is a route to by way of the tunnel, and nothing else
+	diff <(printf '%s\n' "$@" | sort) <({
+		ns gateway ip route show dev shardtun0 proto static
+		ns gateway ip -6 route show dev shardtun0 proto static
+	} | awk '{ print $1 }' | sort)
+}
+
+ctl() { # COMMAND...
+	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" "$@" >/dev/null
+}
+
+key=$("$BUILD/shardtun" genkey | "$BUILD/shardtun" pubkey)
+gateway_config
+sed -i '0,/^PresharedKeyFile = client.psk/s||&\nAllowedIPs = 192.168.7.0/24, fd77::/64, 192.168.9.0/24|' "$dir/gateway.conf"
+ns gateway ip route add 192.168.9.0/24 via 192.88.99.2 # the operator's own
+: >"$dir/gateway.log"
+gateway_start
+check "the kernel knows the networks behind peers" wait_for 5 routed 192.168.7.0/24 fd77::/64 192.168.9.0/24
+check "a route of somebody else's to the same network stays, and wins" \
+	grep -q "dev eth3" <(ns gateway ip route get 192.168.9.1)
+check "a peer is added with a network" ctl peer add "$key" --allowed-ips 192.168.8.0/24
+check "its route comes" routed 192.168.7.0/24 fd77::/64 192.168.9.0/24 192.168.8.0/24
+check "the peer goes" ctl peer del "$key"
+check "and its route" routed 192.168.7.0/24 fd77::/64 192.168.9.0/24
+sed -i 's|^AllowedIPs = .*|AllowedIPs = fd77::/64, 192.168.6.0/24|' "$dir/gateway.conf"
+check "a reload changes the networks" ctl reload
+check "and the routes" routed fd77::/64 192.168.6.0/24
+check "without a warning" test "$(grep -c warning "$dir/gateway.log")" -eq 0
+stop gateway || true
+check "they go with the interface" grep -q "via 192.88.99.2" <(ns gateway ip route show 192.168.9.0/24)
+
 done_testing
