@@ -107,6 +107,29 @@ check "PostDown has run" commands_are "up shardtun0 down shardtun0"
 check "the gateway heard it go" wait_for 5 figure_is gateway sessions.active 0
 rm "$dir/commands"
 
+# --- what it logs when nobody is there to read it ---
+mkdir -p "$dir/dev/net"
+touch "$dir/dev/null" "$dir/dev/urandom" "$dir/dev/random" "$dir/dev/zero" "$dir/dev/net/tun"
+start syslog client python3 -uc 'import socket, sys
+log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+log.bind(sys.argv[1])
+print("ready")
+while True:
+    print(log.recv(4096).decode())' "$dir/dev/log"
+wait_for 10 grep -q ready "$dir/syslog.log"
+# shellcheck disable=SC2016 # the inner shell's arguments
+ip netns exec "st-$$-client" sh -c 'for node in null urandom random zero net/tun; do mount --bind "/dev/$node" "$1/dev/$node"; done &&
+	mount --rbind "$1/dev" /dev && exec "$2" up "$1/client.conf"' sh "$dir" "$BUILD/shardtun" >"$dir/said" 2>&1 </dev/null ||
+	{ not_ok "up with a syslog"; diagnose <"$dir/said"; }
+check "syslog has what up printed" wait_for 10 grep -q '<30>.* shardtun\[[0-9]*\]: connected: session' "$dir/syslog.log"
+stop gateway || true
+check "and what happens after it" wait_for 10 grep -q '<28>.* shardtun\[[0-9]*\]: reconnecting because the gateway ended the session' "$dir/syslog.log"
+gateway_start
+tun down "$dir/client.conf"
+check "to the end" wait_for 10 grep -q 'shardtun\[[0-9]*\]: Terminated: ending' "$dir/syslog.log"
+stop syslog || true
+rm -f "$dir/commands"
+
 # --- run and down ---
 start client client "$BUILD/shardtun" run "$dir/client.conf"
 wait_for 15 pings client 10.8.0.1
