@@ -70,7 +70,11 @@ static const char *const metrics_calls[] = {
 	/* libmicrohttpd */
 	"accept", "accept4", "shutdown", "fcntl", "getsockname", "getpeername", "sendfile",
 	/* how the process does */
-	"pread64", "lseek", "getdents64", "getrusage", "prlimit64", "getrlimit", "sysinfo"};
+	"fstat", "newfstatat", "pread64", "lseek", "getdents64", "getrusage", "prlimit64", "getrlimit", "sysinfo"};
+
+static const struct condition metrics_conditions[] = {
+	{"openat", 2, O_ACCMODE | O_CREAT, O_RDONLY}, /* the time zone, for libc */
+};
 
 /* --- the control thread ----------------------------------------------------------------------------------------------
  */
@@ -78,8 +82,8 @@ static const char *const metrics_calls[] = {
 /* Besides those of metrics. */
 static const char *const control_calls[] = {
 	/* the files of a reload, sockets' files at the end */
-	"open", "openat", "fstat", "newfstatat", "stat", "lstat", "statx", "statfs", "fstatfs", "access", "faccessat",
-	"faccessat2", "readlink", "readlinkat", "getcwd", "unlink", "unlinkat", "dup", "pipe2",
+	"open", "openat", "stat", "lstat", "statx", "statfs", "fstatfs", "access", "faccessat", "faccessat2",
+	"readlink", "readlinkat", "getcwd", "unlink", "unlinkat", "dup", "pipe2",
 	/* netlink, the journal, libnftables in a process of its own */
 	"bind", "connect", "memfd_create", "select", "pselect6", "wait4",
 	/* the loop */
@@ -154,6 +158,8 @@ static int fill(scmp_filter_ctx context, enum seccomp_kind kind)
 		result = add_conditions(context, data_conditions, ARRAY_SIZE(data_conditions));
 	if (result == 0 && kind != SECCOMP_DATA)
 		result = add_calls(context, metrics_calls, ARRAY_SIZE(metrics_calls));
+	if (result == 0 && kind == SECCOMP_METRICS)
+		result = add_conditions(context, metrics_conditions, ARRAY_SIZE(metrics_conditions));
 	if (result == 0 && kind == SECCOMP_CONTROL)
 		result = add_calls(context, control_calls, ARRAY_SIZE(control_calls));
 	if (result == 0 && kind == SECCOMP_CONTROL)

@@ -3,7 +3,7 @@
  *
  * SECCOMP_DATA is for the threads that read what the network sends, and liburcu's: they move bytes between descriptors
  * that are open already, and can open, connect, execute or make nothing. SECCOMP_METRICS takes connections besides, and
- * asks how the process does. SECCOMP_CONTROL has what a reload, the control socket, the journal and the end need. All
+ * reads files. SECCOMP_CONTROL has what a reload, the control socket, the journal and the end need. All
  * threads share their memory, so a list is a fence around the whole program more than between its threads.
  *
  * Memory that is executable is refused in all of them. What a later libc may try first on a newer kernel (a call with a

@@ -172,13 +172,14 @@ if strace -qq -f --seccomp-bpf -e trace=none true 2>/dev/null; then
 	start manager host "$tests_dir/notify_listener.py" "$dir/notify"
 	wait_for 10 grep -q listening "$dir/manager.log"
 	gateway_start
+	# All in the background: a shell that starts hundreds forgets those that ended long ago.
 	NOTIFY_SOCKET=$dir/notify fail_all gateway host "${calls[@]:0:5}" &
-	some=$!
+	injured=($!)
 	NOTIFY_SOCKET=$dir/notify fail_all gateway spare "${calls[@]:5}" "${gateway_calls[@]}" &
-	others=$!
-	fail_all client client "${calls[@]}"
-	wait "$some"
-	wait "$others"
+	injured+=($!)
+	fail_all client client "${calls[@]}" &
+	injured+=($!)
+	wait "${injured[@]}"
 	for namespace in host spare client; do
 		check "$namespace: each of $(cat "$dir/$namespace-count") system calls that failed was an error or no matter" \
 			empty "$dir/$namespace-failures"
