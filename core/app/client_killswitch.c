@@ -5,11 +5,11 @@
 
 #include "tun/nftables.h"
 
-enum { RULES_MAX = 2048, NAME_MAX_SIZE = 32 };
+enum { RULES_MAX = 2048, TABLE_NAME_SIZE = 48 };
 
-static const char *table_name(const char *interface, char name[NAME_MAX_SIZE])
+static const char *table_name(const char *interface, char name[TABLE_NAME_SIZE])
 {
-	(void)snprintf(name, NAME_MAX_SIZE, "shardtun-%s", interface);
+	(void)snprintf(name, TABLE_NAME_SIZE, "shardtun-%s-kill-switch", interface);
 	return name;
 }
 
@@ -38,13 +38,13 @@ int client_killswitch_set(const char *interface, uint32_t mark, struct error *er
 		"		iifname \"%2$s\" accept\n"
 		"	}\n"
 		"}\n";
-	char rules[RULES_MAX], name[NAME_MAX_SIZE];
+	char rules[RULES_MAX], name[TABLE_NAME_SIZE];
 	(void)snprintf(rules, sizeof rules, format, table_name(interface, name), interface, mark);
 	return nftables_run("KillSwitch", rules, error);
 }
 
 int client_killswitch_clear(const char *interface, struct error *error)
 {
-	char name[NAME_MAX_SIZE];
+	char name[TABLE_NAME_SIZE];
 	return nftables_delete_table("KillSwitch", "inet", table_name(interface, name), error);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The kill switch: rules in an nftables table of our own, "inet shardtun-INTERFACE", by which nothing leaves the
- * machine but through the tunnel. They outlive the process: a client that crashes leaks nothing. Needs CAP_NET_ADMIN.
- * Control thread. */
+/* The kill switch: rules in an nftables table of our own, "inet shardtun-INTERFACE-kill-switch", by which nothing
+ * leaves the machine but through the tunnel. They outlive the process: a client that crashes leaks nothing. Needs
+ * CAP_NET_ADMIN. Control thread. */
 #pragma once
 
 #include <stdint.h>

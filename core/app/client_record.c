@@ -242,7 +242,9 @@ static void post_down(struct client_record *record)
 static void undo_kill_switch(struct client_record *record)
 {
 	struct error error = {0};
-	if (!record->deeds.kill_switch || client_killswitch_clear(record->config->common.interface, &error) == 0)
+	const char *interface = record->config->common.interface;
+	if (!record->deeds.kill_switch || client_killswitch_clear(interface, &error) == 0 ||
+	    client_killswitch_clear(interface, &error) == 0)
 		record->deeds.kill_switch = false;
 	else
 		log_warning("%s", error.text);
