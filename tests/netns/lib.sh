@@ -470,6 +470,12 @@ nft_tables() { # NAMESPACE
 	ns "$1" nft list tables 2>/dev/null | grep shardtun || true
 }
 
+# Every datagram and packet so far is accounted for. Counters of different threads are read one after the other: while
+# something moves it may take several looks.
+accounted_for() { # client|gateway
+	"$tests_dir/status.py" conserved <(status_json "$1")
+}
+
 # What a client or gateway made in its namespace, or $dir, is gone: interface, policy rules, routes,
 # firewall, control socket and the note of all this.
 nothing_left() { # client|gateway

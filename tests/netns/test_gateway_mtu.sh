@@ -72,7 +72,7 @@ for mtu in 1492 1280; do
 			elif [[ $mtu == 1280 ]]; then
 				check "$what: what is too long is fragmented outside" test "$after" -gt "$before"
 			fi
-			check "$what: every datagram is accounted for" wait_for 5 "$tests_dir/status.py" conserved <(status_json gateway)
+			check "$what: every datagram is accounted for" wait_for 5 accounted_for gateway
 			both_stop
 		done
 	done
