@@ -117,6 +117,19 @@ static bool is_current(int fd, const char *path)
 	       open_file.st_ino == at_path.st_ino;
 }
 
+/* The directory may be shared with a gateway that is nobody special: what somebody else puts there is not to say which
+ * process we end. */
+static int check_is_ours(int fd, const char *path, struct error *error)
+{
+	struct stat status;
+	if (fstat(fd, &status) != 0)
+		return error_set(error, -errno, "%s: %s", path, strerror(errno));
+	if (!S_ISREG(status.st_mode) || (status.st_uid != 0 && status.st_uid != geteuid()))
+		return error_set(error, -EPERM, "%s: no file of ours, but user ID %u's; remove it", path,
+				 (unsigned)status.st_uid);
+	return 0;
+}
+
 static pid_t read_pid(int fd)
 {
 	json_t *json = read_json(fd);
@@ -128,10 +141,15 @@ static pid_t read_pid(int fd)
 static int open_locked(const char *path, int flags, struct error *error)
 {
 	for (;;) {
-		int fd = open(path, flags | O_RDWR | O_CLOEXEC | O_NOFOLLOW, FILE_MODE);
+		int fd = open(path, flags | O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, FILE_MODE);
 		if (fd < 0)
 			return error_set(error, -errno, "%s: %s%s", path, strerror(errno),
 					 errno == EACCES ? "; run as root" : "");
+		int foreign = check_is_ours(fd, path, error);
+		if (foreign != 0) {
+			close(fd);
+			return foreign;
+		}
 		if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
 			int code = errno == EWOULDBLOCK ? -EBUSY : -errno;
 			pid_t pid = read_pid(fd);
@@ -192,8 +210,11 @@ pid_t client_record_holder(const struct client_config *config, struct error *err
 	if (path == NULL)
 		return (pid_t)error_set(error, -ENOMEM, "%s: out of memory", config->file);
 	pid_t holder = 0;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0)
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int foreign = fd >= 0 ? check_is_ours(fd, path, error) : 0;
+	if (foreign != 0)
+		holder = (pid_t)foreign;
+	else if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0)
 		holder = errno == EWOULDBLOCK ? read_pid(fd)
 					      : (pid_t)error_set(error, -errno, "%s: %s", path, strerror(errno));
 	else if (fd < 0 && errno != ENOENT)

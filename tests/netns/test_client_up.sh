@@ -213,5 +213,26 @@ else
 	skip "killed at each system call" "no strace that may trace"
 fi
 
+# --- somebody else, who may write to the directory, would like root to end a process for him ---
+start bystander client sleep 100
+echo "{\"pid\":${started[bystander]},\"interface\":\"shardtun0\"}" >"$dir/client.state"
+chown nobody "$dir/client.state"
+start holder client flock "$dir/client.state" sleep 100
+locked() {
+	! flock --nonblock "$dir/client.state" true
+}
+wait_for 10 locked
+fails_foreign() { # ARGUMENT...
+	tun "$@"
+	check "$1 does not believe a file of somebody else's" says "client.state: no file of ours, but user ID"
+	check "$1: status 1" test "$status" -eq 1
+}
+fails_foreign down "$dir/client.conf"
+fails_foreign up -t 2 "$dir/client.conf"
+check "nobody was ended" running bystander
+stop holder || true
+stop bystander || true
+rm -f "$dir/client.state"
+
 stop gateway || true
 done_testing
