@@ -67,24 +67,26 @@ static void read_letter(const struct letter *letter, struct findings *findings, 
 	last[letter->poster] = letter->number;
 }
 
-/* Sleeps in poll() as the control loop does; a wake-up that got lost would end it by the time-out. */
+/* Sleeps in poll() as the control loop does; a wake-up that got lost would end it by the time-out. Whether it is over is
+ * asked after the mailbox was found empty: taking swallows wake-ups, the last poster's among them. */
 static bool take_all(struct post_office *office, struct findings *findings)
 {
 	unsigned last[POSTERS] = {0};
+	bool over = false;
 	for (;;) {
-		bool over = atomic_load_explicit(&office->running, memory_order_acquire) == 0;
 		struct letter *letter = mailbox_take(&office->mailbox);
 		if (letter != NULL) {
 			read_letter(letter, findings, last);
 			atomic_fetch_add_explicit(&office->taken, 1, memory_order_relaxed);
 			free(letter);
-		} else if (over) {
-			return true;
-		} else {
-			struct pollfd polled = {.fd = office->mailbox.fd, .events = POLLIN};
-			if (poll(&polled, 1, 20000) == 0)
-				return false;
+			continue;
 		}
+		if (over)
+			return true;
+		over = atomic_load_explicit(&office->running, memory_order_acquire) == 0;
+		struct pollfd polled = {.fd = office->mailbox.fd, .events = POLLIN};
+		if (!over && poll(&polled, 1, 20000) == 0)
+			return false;
 	}
 }
 
