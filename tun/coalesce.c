@@ -185,6 +185,15 @@ static bool mergeable(const struct coalescer *coalescer, const struct inner *inn
 	       load16(upper + TCP_AT_CHECKSUM) != UINT16_MAX;
 }
 
+/* Both protocols' options are whole words, and mostly none or three: a call would cost more than to compare them. */
+static bool options_equal(const uint8_t *a, const uint8_t *b, uint32_t length)
+{
+	for (uint32_t at = 0; at < length; at += 4)
+		if (load32(a + at) != load32(b + at))
+			return false;
+	return true;
+}
+
 static bool ip_headers_fit(const struct entry *entry, const struct inner *inner)
 {
 	const uint8_t *head = entry->head.data, *ip = inner->data;
@@ -195,7 +204,7 @@ static bool ip_headers_fit(const struct entry *entry, const struct inner *inner)
 	/* Version, header length, TOS; flags and offset, TTL, protocol. */
 	return load16(head) == load16(ip) && load32(head + IPV4_AT_FRAGMENT) == load32(ip + IPV4_AT_FRAGMENT) &&
 	       load_be16(ip + IPV4_AT_ID) == entry->next_id &&
-	       !memcmp(head + IPV4_HEADER_MIN, ip + IPV4_HEADER_MIN, inner->ip_length - IPV4_HEADER_MIN);
+	       options_equal(head + IPV4_HEADER_MIN, ip + IPV4_HEADER_MIN, inner->ip_length - IPV4_HEADER_MIN);
 }
 
 static bool tcp_headers_fit(const struct entry *entry, const struct inner *inner)
@@ -207,7 +216,7 @@ static bool tcp_headers_fit(const struct entry *entry, const struct inner *inner
 	       head[TCP_AT_DATA_OFFSET] == tcp[TCP_AT_DATA_OFFSET] &&
 	       load16(head + TCP_AT_WINDOW) == load16(tcp + TCP_AT_WINDOW) &&
 	       load16(head + TCP_AT_URGENT) == load16(tcp + TCP_AT_URGENT) &&
-	       !memcmp(head + TCP_HEADER_MIN, tcp + TCP_HEADER_MIN, inner->upper_length - TCP_HEADER_MIN);
+	       options_equal(head + TCP_HEADER_MIN, tcp + TCP_HEADER_MIN, inner->upper_length - TCP_HEADER_MIN);
 }
 
 /* Whether a mergeable packet of the entry's flow continues it. */

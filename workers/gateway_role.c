@@ -296,12 +296,18 @@ static uint32_t gateway_route(struct worker *worker, const struct inner *inner)
 	return registry_route(gateway(worker)->registry, inner->version, inner_destination_bytes(inner));
 }
 
+static inline bool is_own(const struct ip_address *own, const uint8_t *source, size_t size)
+{
+	return own->family != 0 && memcmp(source, own->bytes, size) == 0;
+}
+
 /* The session's own address, or one in a network behind its peer. */
 static bool owns_source(const struct gateway_role *role, const struct session *session, const struct inner *inner)
 {
 	const uint8_t *source = inner_source_bytes(inner);
-	const struct ip_address *own = &(inner->version == 4 ? &session->inner4 : &session->inner6)->address;
-	if (likely(own->family != 0 && memcmp(source, own->bytes, inner->version == 4 ? 4 : 16) == 0))
+	bool own = inner->version == 4 ? is_own(&session->inner4.address, source, 4)
+				       : is_own(&session->inner6.address, source, 16);
+	if (likely(own))
 		return true;
 	return session->peer->network_count != 0 &&
 	       registry_network_session(role->registry, inner->version, source) == session->id;
