@@ -157,12 +157,19 @@ static bool wait_arrivals(struct crowd *crowd)
 	return good;
 }
 
-static uint64_t handed_over_by_handshakers(const struct harness *h)
+/* Handshake threads handed something on. */
+static bool wait_handshakers(struct crowd *crowd)
 {
-	uint64_t sum = 0;
-	for (size_t i = 0; i < h->options.handshakers; i++)
-		sum += h->gateway.handshakes[i].handshaker->stats.counters[STATS_handed_over];
-	return sum;
+	const struct harness *h = crowd->h;
+	for (unsigned waited = 0; waited < CROWD_PATIENCE_S * 1000; waited++, pause_ms(1)) {
+		for (size_t i = 0; i < h->options.handshakers; i++) {
+			const struct stats *stats = &h->gateway.handshakes[i].handshaker->stats;
+			if (atomic_load_explicit(&stats->counters[STATS_handed_over], memory_order_relaxed) != 0)
+				return true;
+		}
+		crowd_look(crowd);
+	}
+	return false;
 }
 
 static bool wait_rekeys(struct crowd *crowd)
@@ -182,13 +189,15 @@ static void play(struct tap *tap, struct mixer *mixer)
 	if (!up)
 		exit(tap_done(tap));
 	tap_ok(tap, wait_arrivals(crowd) && wait_rekeys(crowd), "packets arrive and keys are renewed");
-	tap_ok(tap, handed_over_by_handshakers(crowd->h) != 0 && mixer->behind_hello != 0,
+	tap_ok(tap, wait_handshakers(crowd) && crowd_wait(crowd, &mixer->behind_hello, 1),
 	       "handshake threads hand packets on that come behind a HELLO");
 	mixer->hello_first = false;
 	uint64_t hellos = mixer->hello_behind;
 	tap_ok(tap, wait_arrivals(crowd) && wait_rekeys(crowd), "they also do when HELLOs come behind packets");
-	tap_ok(tap, mixer->hello_behind > hellos, "which workers hand on");
-	tap_ok(tap, node_counter(gateway, STATS_handed_over) >= PACKETS && mixer->foreign >= PACKETS,
+	tap_ok(tap, crowd_wait(crowd, &mixer->hello_behind, hellos + 1), "which workers hand on");
+	tap_ok(tap,
+	       crowd_wait_counter(crowd, gateway, STATS_handed_over, PACKETS) &&
+		       crowd_wait(crowd, &mixer->foreign, PACKETS),
 	       "workers hand on what is each other's");
 	printf("# %lu foreign datagrams, %lu handed over, %lu lost to full rings; %lu moves\n", mixer->foreign,
 	       node_counter(gateway, STATS_handed_over), node_drops(gateway, DROP_HANDOVER),

@@ -224,12 +224,12 @@ static uint64_t moved(struct harness *h)
 	return least;
 }
 
-/* Waits until all of them delivered so many packets more; false after 60 s. */
+/* Waits until all of them delivered so many packets more; false after 100 s. */
 static bool wait_for(struct harness *h, uint64_t packets)
 {
 	const struct timespec pause = {.tv_nsec = 5000000};
 	uint64_t goal = moved(h) + packets;
-	for (unsigned i = 0; i < 12000; i++) {
+	for (unsigned i = 0; i < 20000; i++) {
 		if (moved(h) >= goal)
 			return true;
 		nanosleep(&pause, NULL);

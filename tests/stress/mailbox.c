@@ -69,8 +69,8 @@ static void read_letter(const struct letter *letter, struct findings *findings, 
 	last[letter->poster] = letter->number;
 }
 
-/* Sleeps in poll() as the control loop does; a wake-up that got lost would end it by the time-out. Whether it is over is
- * asked after the mailbox was found empty: taking swallows wake-ups, the last poster's among them. */
+/* Sleeps in poll() as the control loop does; a wake-up that got lost would end it by the time-out. Whether it is over
+ * is asked after the mailbox was found empty: taking swallows wake-ups, the last poster's among them. */
 static bool take_all(struct post_office *office, struct findings *findings)
 {
 	unsigned last[POSTERS] = {0};

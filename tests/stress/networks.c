@@ -15,7 +15,7 @@
 enum { READERS = 2, WATCHED_MAX = 128, LOOKUPS = 64 /* between quiescent states */ };
 
 #define SCENE_NS     NS_PER_S	     /* how long a scene takes at least */
-#define SCENE_MAX_NS (60 * NS_PER_S) /* how long it waits for threads to overlap on a busy machine */
+#define SCENE_MAX_NS (90 * NS_PER_S) /* how long it waits for threads to overlap on a busy machine */
 #define ENOUGH	     200	     /* times that they did */
 #define SESSION(w)   ((uint32_t)(w) + 1)
 

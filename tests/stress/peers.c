@@ -23,7 +23,7 @@ enum {
 	PAIRS = 100, /* of static keys */
 	DH_THREADS = 2,
 	MEETINGS = 5, /* in one DH, wanted */
-	PATIENCE_S = 30,
+	PATIENCE_S = 120,
 };
 
 struct fire {

@@ -13,7 +13,7 @@
 
 #include "tests/stress/tap.h"
 
-enum { WORKERS = 2, PEERS = 24, SESSIONS = 60000, PATIENCE_S = 30, INDEX_BITS = 8 };
+enum { WORKERS = 2, PEERS = 24, SESSIONS = 60000, PATIENCE_S = 120, INDEX_BITS = 8 };
 
 /* A session on its way: the control plane gives it to a worker, who gives it back. */
 enum ticket_state { TICKET_EMPTY, TICKET_GIVEN, TICKET_ENDED };

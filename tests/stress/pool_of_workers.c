@@ -17,7 +17,7 @@ enum {
 	REMOVALS = 6, /* of each kind */
 	CHURNS = 20,  /* of all peers */
 	DELAY_MS = 4,
-	HOLD_MS = 10000, /* a CLIENT_ACK waits no longer for the test */
+	HOLD_MS = 60000, /* a CLIENT_ACK waits no longer for the test */
 };
 
 /* --- delays and faults ----------------------------------------------------------------------------------------------
@@ -164,6 +164,18 @@ static void close_scene(struct tap *tap, struct crowd *crowd)
 /* --- scenes ----------------------------------------------------------------------------------------------------------
  */
 
+static bool wait_for_delays(struct crowd *crowd, struct trouble *trouble)
+{
+	return crowd_wait(crowd, &slow_grants, DELAYS) && crowd_wait(crowd, &trouble->slow_workers, DELAYS);
+}
+
+static bool wait_for_each_fault(struct crowd *crowd, struct trouble *trouble)
+{
+	return crowd_wait(crowd, &trouble->no_buffers, 1) && crowd_wait(crowd, &trouble->short_sends, 1) &&
+	       crowd_wait(crowd, &trouble->too_long, 1) && crowd_wait(crowd, &trouble->no_offload, 1) &&
+	       crowd_wait(crowd, &trouble->would_block, 1);
+}
+
 /* Keys arrive before packets, however slow either thread is. */
 static void rekeys(struct tap *tap)
 {
@@ -183,22 +195,26 @@ static void rekeys(struct tap *tap)
 	tap_ok(tap,
 	       crowd_wait_traffic(&crowd, PACKETS) && crowd_wait_counter(&crowd, gateway, STATS_rekeys, before + 1),
 	       "and traffic flows on");
-	tap_ok(tap, crowd.walks > walks, "while somebody walks over the session table");
-	tap_ok(tap, slow_grants >= DELAYS && trouble.slow_workers >= DELAYS,
+	tap_ok(tap, crowd_wait(&crowd, &crowd.walks, walks + 1), "while somebody walks over the session table");
+	tap_ok(tap, wait_for_delays(&crowd, &trouble),
 	       "handshake threads and workers were held between grant, keys and WELCOME");
+	tap_ok(tap, wait_for_each_fault(&crowd, &trouble), "each kind of failure was there");
 	tap_ok(tap, node_drops(gateway, DROP_SESSION) == 0 && node_drops(gateway, DROP_EPOCH) == 0,
 	       "no packet came before its session or key");
 	tap_ok(tap, node_counter(gateway, STATS_sessions_ended) == 0, "all sessions lived on");
-	tap_ok(tap,
-	       trouble.no_buffers != 0 && trouble.short_sends != 0 && trouble.too_long != 0 &&
-		       trouble.no_offload != 0 && trouble.would_block != 0,
-	       "each kind of failure was there");
 	printf("# %lu rekeys; held %lu handshakes, %lu workers; ENOBUFS %lu, EMSGSIZE %lu, EIO %lu, EAGAIN %lu, short "
 	       "%lu\n",
 	       node_counter(gateway, STATS_rekeys), slow_grants, trouble.slow_workers, trouble.no_buffers,
 	       trouble.too_long, trouble.no_offload, trouble.would_block, trouble.short_sends);
 	slow_handshakes = false;
 	close_scene(tap, &crowd);
+}
+
+/* Somebody walks over the whole session table. On a busy machine that takes a while, and what came and went meanwhile
+ * was not seen. */
+static bool walked(struct crowd *crowd)
+{
+	return crowd_wait(crowd, &crowd->walks, crowd->walks + 2);
 }
 
 /* One client leaves and comes back while frames for its address and for all others go on. */
@@ -214,7 +230,7 @@ static bool restart(struct crowd *crowd, size_t client)
 	good = good && crowd_wait_drops(crowd, gateway, DROP_OUT_NO_SESSION, lost + 1) &&
 	       crowd_wait_counter(crowd, gateway, STATS_tun_rx_packets, read + 1);
 	crowd_start_client(crowd, client);
-	return good && crowd_wait_up(crowd, client) && crowd->addresses[client] == address;
+	return good && crowd_wait_up(crowd, client) && crowd->addresses[client] == address && walked(crowd);
 }
 
 static void ends(struct tap *tap)
@@ -229,8 +245,10 @@ static void ends(struct tap *tap)
 	for (unsigned i = 0; good && i < RESTARTS; i++)
 		good = restart(&crowd, i % CLIENTS);
 	tap_ok(tap, good, "clients leave while frames for them are read, and get their addresses back");
-	tap_ok(tap, node_counter(gateway, STATS_tun_tx_packets) >= before + PACKETS, "packets of the others went on");
-	tap_ok(tap, crowd_wait(&crowd, &crowd.appeared, CLIENTS + RESTARTS) && crowd.vanished >= RESTARTS,
+	tap_ok(tap, crowd_wait_counter(&crowd, gateway, STATS_tun_tx_packets, before + PACKETS),
+	       "packets of the others went on");
+	tap_ok(tap,
+	       crowd_wait(&crowd, &crowd.appeared, CLIENTS + RESTARTS) && crowd_wait(&crowd, &crowd.vanished, RESTARTS),
 	       "who walks over the session table saw them come and go");
 
 	/* The end comes while handshakes are answered. */
@@ -288,7 +306,7 @@ static bool remove_between(struct crowd *crowd, struct trouble *trouble, size_t 
 	remove_peer(crowd->h, client);
 	good = add_peer(crowd->h, client) && good;
 	atomic_store_explicit(&trouble->release, true, memory_order_release);
-	return good && crowd_wait_up(crowd, client);
+	return good && crowd_wait_up(crowd, client) && walked(crowd);
 }
 
 static bool remove_under_traffic(struct crowd *crowd, size_t client)
@@ -301,7 +319,7 @@ static bool remove_under_traffic(struct crowd *crowd, size_t client)
 	uint64_t refused = node_drops(gateway, DROP_UNKNOWN_PEER);
 	good = good && crowd_wait_drops(crowd, gateway, DROP_UNKNOWN_PEER, refused + 1);
 	crowd->h->clients[client].seen.state = CLIENT_HANDSHAKE;
-	return add_peer(crowd->h, client) && good && crowd_wait_up(crowd, client);
+	return add_peer(crowd->h, client) && good && crowd_wait_up(crowd, client) && walked(crowd);
 }
 
 /* All peers go and come while a handshake thread is held with one's grant: what it sends then finds nobody. */
@@ -325,12 +343,12 @@ static bool churn(struct crowd *crowd, unsigned times)
 /* Soon after a peer went, its sessions did. */
 static bool no_orphans(struct crowd *crowd)
 {
-	bool walked = crowd_wait(crowd, &crowd->walks, crowd->walks + 2);
-	for (unsigned i = 0; crowd->orphans != 0 && i < HOLD_MS / 2; i++) {
+	bool good = walked(crowd);
+	for (unsigned i = 0; good && crowd->orphans != 0 && i < CROWD_PATIENCE_S * 500; i++) {
 		crowd_look(crowd);
 		pause_ms(2);
 	}
-	return walked && crowd->orphans == 0;
+	return good && crowd->orphans == 0;
 }
 
 static void peers(struct tap *tap)
@@ -352,7 +370,9 @@ static void peers(struct tap *tap)
 	tap_ok(tap, churn(&crowd, CHURNS), "peers go and come between grant and keys");
 	tap_ok(tap, no_orphans(&crowd), "no session outlives its peer");
 	tap_ok(tap, crowd_wait_counter(&crowd, gateway, STATS_tun_tx_packets, before + PACKETS), "packets went on");
-	tap_ok(tap, node_counter(gateway, STATS_rx_hello) > hellos && crowd.vanished >= 2 * REMOVALS,
+	tap_ok(tap,
+	       crowd_wait_counter(&crowd, gateway, STATS_rx_hello, hellos + 1) &&
+		       crowd_wait(&crowd, &crowd.vanished, 2 * REMOVALS),
 	       "while handshake threads answered");
 	printf("# %lu handshakes came too late for their peers\n", node_counter(gateway, STATS_handshakes_late));
 	close_scene(tap, &crowd);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* One of four workers stands still for two seconds while all get packets at a fixed rate: its own clients wait, those
- * of the others notice nothing. */
+/* One of four workers stands still for two seconds while all get packets: its own clients wait, those of the others
+ * notice nothing. However slow the machine is, since each client that is served gets its next packet when the last ones
+ * came. */
 #include <stdlib.h>
 
 #include "tests/harness/harness.h"
@@ -11,12 +12,15 @@ enum {
 	CLIENTS = 8, /* two of each worker */
 	STALLED = 1,
 	PAYLOAD = 300,
+	WINDOW = 2,	/* packets under way to a client that is served: too few for any queue to stand */
+	LOST_MS = 5000, /* one that did not come by then is lost */
 	LOSS_PERCENT = 5,
-	PATIENCE_MS = 30000,
-	DRAIN_MS = 500,
+	PATIENCE_MS = 60000,
+	QUIET_MS = 200,
 	BEFORE_MS = 500,
 	STALL_MS = 2000,
 	AFTER_MS = 500,
+	ROUNDS = 500, /* at least, in each of these; more than the stalled worker's share of slots has room for */
 };
 
 struct scene {
@@ -25,7 +29,8 @@ struct scene {
 	uint32_t worker[CLIENTS]; /* of its session */
 	uint8_t *frames[CLIENTS];
 	size_t lengths[CLIENTS];
-	uint64_t offered[CLIENTS], delivered[CLIENTS]; /* in this part */
+	uint64_t offered[CLIENTS], delivered[CLIENTS], lost[CLIENTS]; /* in this part */
+	uint8_t part;						      /* which fills the packets */
 	_Atomic bool hold;
 	_Atomic bool held; /* the worker really stands */
 };
@@ -50,11 +55,9 @@ static int stand_still(void *context, struct link *from, const struct udp_messag
 
 static void make_frame(struct scene *scene, size_t client)
 {
-	static const uint8_t payload[PAYLOAD];
+	uint8_t payload[PAYLOAD];
+	memset(payload, scene->part, sizeof payload);
 	struct packet_spec spec = harness_spec(scene->h, client, TO_CLIENT, 4, IPPROTO_UDP);
-	scene->frames[client] = calloc(1, 2 * PAYLOAD);
-	if (scene->frames[client] == NULL)
-		abort();
 	scene->lengths[client] = packet_build_frame(&spec, payload, sizeof payload, 0, scene->frames[client]);
 }
 
@@ -72,8 +75,8 @@ static bool connect_client(struct scene *scene, size_t client)
 			continue;
 		scene->worker[client] = session_shard(&scene->h->gateway.registry.table.sharding,
 						      node->seen.lease.session_id);
-		make_frame(scene, client);
-		return true;
+		scene->frames[client] = calloc(1, 2 * PAYLOAD);
+		return scene->frames[client] != NULL;
 	}
 	return false;
 }
@@ -81,9 +84,10 @@ static bool connect_client(struct scene *scene, size_t client)
 static void collect(struct scene *scene)
 {
 	static uint8_t frame[TUN_FRAME_MAX];
+	size_t length;
 	for (size_t i = 0; i < CLIENTS; i++) {
-		while (tun_pair_take(&scene->h->clients[i].node.tun, frame) > 0)
-			scene->delivered[i]++;
+		while ((length = tun_pair_take(&scene->h->clients[i].node.tun, frame)) > 0)
+			scene->delivered[i] += frame[length - 1] == scene->part;
 	}
 }
 
@@ -95,24 +99,45 @@ static uint64_t sum(const struct scene *scene, const uint64_t counts[CLIENTS], b
 	return total;
 }
 
-/* A packet a millisecond for each client, for so long; then waits for what is under way to the clients of those that
- * do not stand. */
-static void offer(struct scene *scene, unsigned ms)
+/* Its worker does not stand. */
+static bool served(const struct scene *scene, size_t client)
+{
+	return scene->worker[client] != STALLED || !atomic_load_explicit(&scene->hold, memory_order_relaxed);
+}
+
+/* Waits until no client that is served has more packets under way. */
+static void wait_for_room(struct scene *scene, uint64_t most)
+{
+	for (size_t i = 0; i < CLIENTS; i++) {
+		for (unsigned waited = 0; served(scene, i); waited++, pause_ms(1)) {
+			collect(scene);
+			uint64_t under_way = scene->offered[i] - scene->delivered[i] - scene->lost[i];
+			if (under_way <= most)
+				break;
+			scene->lost[i] += waited >= LOST_MS ? under_way : 0;
+		}
+	}
+}
+
+/* A packet for each client in a round, until some time has passed and none is under way to those that are served. */
+static void offer(struct scene *scene, unsigned ms, unsigned rounds)
 {
 	memset(scene->offered, 0, sizeof scene->offered);
 	memset(scene->delivered, 0, sizeof scene->delivered);
-	for (unsigned passed = 0; passed < ms; passed++, pause_ms(1)) {
+	memset(scene->lost, 0, sizeof scene->lost);
+	scene->part++;
+	for (size_t i = 0; i < CLIENTS; i++)
+		make_frame(scene, i);
+	uint64_t end = clock_monotonic(&clock_system) + ms * NS_PER_MS;
+	for (unsigned round = 0; round < rounds || clock_monotonic(&clock_system) < end; round++) {
 		for (size_t i = 0; i < CLIENTS; i++) {
 			if (tun_pair_put(&scene->h->gateway.node.tun, scene->frames[i], scene->lengths[i]) == 0)
 				scene->offered[i]++;
 		}
-		collect(scene);
+		pause_ms(1);
+		wait_for_room(scene, WINDOW - 1);
 	}
-	for (unsigned waited = 0; waited < DRAIN_MS; waited++, pause_ms(1)) {
-		collect(scene);
-		if (sum(scene, scene->delivered, false) >= sum(scene, scene->offered, false))
-			break;
-	}
+	wait_for_room(scene, 0);
 }
 
 static bool few_lost(const struct scene *scene, bool stalled)
@@ -135,16 +160,27 @@ static bool spread(const struct scene *scene)
 
 static void stall(struct scene *scene, struct tap *tap)
 {
+	/* Nothing is under way, and what comes next makes it send, and stand. */
 	atomic_store_explicit(&scene->hold, true, memory_order_release);
-	/* What comes next makes it send, and stand. */
-	offer(scene, 50);
+	for (unsigned i = 0; i < PATIENCE_MS && !atomic_load_explicit(&scene->held, memory_order_acquire); i++)
+		offer(scene, 1, 1);
 	tap_ok(tap, atomic_load_explicit(&scene->held, memory_order_acquire), "the worker stands");
-	offer(scene, STALL_MS);
+	offer(scene, STALL_MS, ROUNDS);
 	tap_ok(tap, sum(scene, scene->delivered, true) == 0, "its clients get nothing meanwhile");
 	tap_ok(tap, few_lost(scene, false), "the others lose less than 5 % of theirs");
 	atomic_store_explicit(&scene->hold, false, memory_order_release);
-	pause_ms(DRAIN_MS);
-	collect(scene);
+}
+
+/* What the stalled worker still had for its clients comes. */
+static void wait_for_late(struct scene *scene)
+{
+	uint64_t before = 0, now = 0;
+	for (unsigned waited = 0; waited < PATIENCE_MS && (now == 0 || now != before); waited += QUIET_MS) {
+		before = now;
+		for (unsigned i = 0; i < QUIET_MS; i++, pause_ms(1))
+			collect(scene);
+		now = sum(scene, scene->delivered, true);
+	}
 }
 
 static void run(struct scene *scene, struct tap *tap)
@@ -155,12 +191,11 @@ static void run(struct scene *scene, struct tap *tap)
 	tap_ok(tap, up && spread(scene), "each worker has as many clients");
 	if (!up)
 		return;
-	offer(scene, BEFORE_MS);
+	offer(scene, BEFORE_MS, ROUNDS);
 	tap_ok(tap, few_lost(scene, false) && few_lost(scene, true), "before, all are served");
 	stall(scene, tap);
-	offer(scene, AFTER_MS);
-	pause_ms(DRAIN_MS);
-	collect(scene);
+	wait_for_late(scene);
+	offer(scene, AFTER_MS, ROUNDS);
 	tap_ok(tap, few_lost(scene, false) && few_lost(scene, true), "afterwards, all are served again");
 }
 
