@@ -115,6 +115,7 @@ run-stress: $(STRESS)
 cli: programs ## Command line, configuration and error messages
 	$(Q)tests/cli/run $(B)
 	$(Q)tests/cli/install $(B)
+	$(Q)tests/cli/run-tap
 
 netns: programs $(B)/swarm ## Real namespaces, devices and traffic (as root)
 	$(Q)tests/netns/run $(B)

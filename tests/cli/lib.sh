@@ -14,13 +14,13 @@ run() { # PROGRAM ARGUMENT...
 
 run_with_input() { # FILE PROGRAM ARGUMENT...
 	status=0
-	timeout 10 "$build/$2" "${@:3}" <"$1" >"$scratch/out" 2>"$scratch/err" || status=$?
+	timeout 60 "$build/$2" "${@:3}" <"$1" >"$scratch/out" 2>"$scratch/err" || status=$?
 }
 
 run_to_full_disk() { # PROGRAM ARGUMENT...
 	status=0
 	: >"$scratch/out"
-	timeout 10 "$build/$1" "${@:2}" </dev/null >/dev/full 2>"$scratch/err" || status=$?
+	timeout 60 "$build/$1" "${@:2}" </dev/null >/dev/full 2>"$scratch/err" || status=$?
 }
 
 # One test: the name, then a command that says whether it holds.
