@@ -448,7 +448,7 @@ static struct tun_device device;
  * Before that a packet to it is not for us. */
 static void await_local_route(const char *route)
 {
-	for (int tries = 0; tries < 2000; tries++) {
+	for (int tries = 0; tries < 20000; tries++) {
 		char line[256];
 		bool found = false;
 		FILE *routes = fopen("/proc/net/ipv6_route", "re");
@@ -508,7 +508,7 @@ static int learned(uint8_t version, const char *from)
 	struct inner inner;
 	do {
 		struct pollfd readable = {.fd = device.queues[0].fd, .events = POLLIN};
-		cr_assert_eq(poll(&readable, 1, 1000), 1);
+		cr_assert_eq(poll(&readable, 1, 20000), 1);
 		read = (struct iovec){packet, sizeof packet};
 		cr_assert_eq(device.queues[0].ops->read(&device.queues[0], &read, 1), 1);
 		cr_assert(inner_parse(&inner, packet + VNET, read.iov_len - VNET));

@@ -11,7 +11,7 @@
 
 #include "core/base/clock.h"
 
-TestSuite(notify, .timeout = 30);
+TestSuite(notify, .timeout = 60);
 
 /* A manager with an abstract name; leaves the environment that it would set. */
 static int manager(void)

@@ -18,8 +18,8 @@
 #include "core/app/seccomp_filter.h"
 #include "core/base/rcu.h"
 
-TestSuite(privileges, .timeout = 30);
-TestSuite(seccomp, .timeout = 30);
+TestSuite(privileges, .timeout = 60);
+TestSuite(seccomp, .timeout = 60);
 
 /* --- users -----------------------------------------------------------------------------------------------------------
  */
