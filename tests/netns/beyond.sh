@@ -13,7 +13,7 @@ beyond_up() {
 	ns client ip route add default via 192.0.2.1
 	ns client ip route add default via 2001:db8:1::1
 	start web host "$tests_dir/web.py" serve 198.51.100.2 2001:db8:2::2
-	wait_for 10 grep -qx ready "$dir/web.log"
+	wait_for 30 grep -qx ready "$dir/web.log"
 	echo "nameserver 198.51.100.2" >"$dir/resolv.conf.4"
 	echo "nameserver 2001:db8:2::2" >"$dir/resolv.conf.6"
 	for family in 4 6; do
@@ -40,7 +40,7 @@ capture_start() { # NAME
 	start "$1" client tcpdump -i eth0 -Q out --immediate-mode -l -n \
 		'(ip or ip6) and not (udp and dst port 5555) and not (icmp6 and ip6[40] >= 133 and ip6[40] <= 136) and
 		not (ip6 and ip6[6] = 0)'
-	wait_for 10 grep -q 'listening on' "$dir/$1.log"
+	wait_for 30 grep -q 'listening on' "$dir/$1.log"
 }
 
 # Prints the packets.

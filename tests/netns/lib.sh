@@ -110,12 +110,15 @@ skip_all() { # REASON
 
 # --- waiting ---------------------------------------------------------------------------------------------------------
 
-# Until the command succeeds; fails when it did not within that many seconds.
+# Until the command succeeds; fails when it did not within that many seconds, and shows what it said the last time.
 wait_for() { # SECONDS COMMAND...
 	local deadline=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
 	shift
 	until "$@" >/dev/null 2>&1; do
-		((${EPOCHREALTIME/[.,]/} < deadline)) || return 1
+		if ((${EPOCHREALTIME/[.,]/} >= deadline)); then
+			"$@"
+			return
+		fi
 		sleep 0.05
 	done
 }
@@ -153,12 +156,12 @@ nothing_runs() {
 	done
 }
 
-# Returns the exit status of what was stopped; 137 when it had to be killed after ten seconds.
+# Returns the exit status of what was stopped; 137 when it had to be killed after thirty seconds.
 stop() { # NAME
 	local pid=${started[$1]}
 	unset "started[$1]"
 	kill -TERM "$pid" 2>/dev/null || true
-	wait_for 10 gone "$pid" || kill -KILL "$pid"
+	wait_for 30 gone "$pid" || kill -KILL "$pid"
 	wait "$pid"
 }
 
@@ -232,10 +235,10 @@ topology_up() {
 	ns host ip route add 10.8.0.0/16 via 198.51.100.1
 	ns host ip route add fd00:8::/64 via 2001:db8:2::1
 
-	wait_for 5 pings client 192.0.2.1
-	wait_for 5 pings client 2001:db8:1::1
-	wait_for 5 pings gateway 198.51.100.2
-	wait_for 5 pings gateway 2001:db8:2::2
+	wait_for 30 pings client 192.0.2.1
+	wait_for 30 pings client 2001:db8:1::1
+	wait_for 30 pings gateway 198.51.100.2
+	wait_for 30 pings gateway 2001:db8:2::2
 }
 
 # A namespace more, "second", for another client: 203.0.113.2 and 2001:db8:3::2, with the gateway as its router.
@@ -246,13 +249,18 @@ second_up() {
 	link_up second eth0 203.0.113.2/24 2001:db8:3::2/64
 	ns second ip route add 192.0.2.0/24 via 203.0.113.1
 	ns client ip route add 203.0.113.0/24 via 192.0.2.1
-	wait_for 15 pings second 192.0.2.2
+	wait_for 30 pings second 192.0.2.2
 }
 
 pings() { # NAMESPACE ADDRESS [PING ARGUMENTS...]
 	local namespace=$1 address=$2
 	shift 2
 	ns "$namespace" ping -n -q -c 1 -W 1 "$@" "$address"
+}
+
+# One packet and its answer, which may take its time on a busy machine, but not a second packet.
+answers() { # NAMESPACE ADDRESS [PING ARGUMENTS...]
+	pings "$@" -W 20
 }
 
 listens() { # NAMESPACE tcp|udp PORT
@@ -264,7 +272,7 @@ listens() { # NAMESPACE tcp|udp PORT
 # Starts what answers traffic in that namespace.
 traffic_serve() { # NAMESPACE
 	start "traffic-$1" "$1" "$tests_dir/traffic.py" serve
-	wait_for 10 grep -qx ready "$dir/traffic-$1.log"
+	wait_for 30 grep -qx ready "$dir/traffic-$1.log"
 }
 
 # From the client; traffic.py says what there is.
@@ -275,7 +283,7 @@ traffic() { # KIND ADDRESS ARGUMENTS...
 # Starts a TCP connection of the client that is busy both ways, to where traffic_serve answers.
 stream_start() { # ADDRESS
 	start stream client "$tests_dir/stream.py" "$1"
-	wait_for 10 grep -q streams "$dir/stream.log"
+	wait_for 30 grep -q streams "$dir/stream.log"
 }
 
 silences() { # MORE THAN
@@ -287,7 +295,7 @@ stream_paused_less() { # SECONDS
 	local before
 	before=$(grep -c '^silence' "$dir/stream.log" || true)
 	kill -USR1 "${started[stream]}"
-	wait_for 5 silences "$before"
+	wait_for 30 silences "$before"
 	awk -v limit="$1" '$1 == "silence" { last = $2 } END { print last; exit !(last < limit) }' "$dir/stream.log"
 }
 
@@ -299,8 +307,8 @@ iperf() { # SERVER_NAMESPACE CLIENT_NAMESPACE ADDRESS ARGS...
 	shift 3
 	ip netns exec "st-$$-$server" iperf3 --server --one-off >/dev/null 2>&1 &
 	pid=$!
-	if wait_for 5 listens "$server" tcp 5201; then
-		result=$(ns "$client" iperf3 --client "$address" --json --connect-timeout 5000 "$@") || status=$?
+	if wait_for 30 listens "$server" tcp 5201; then
+		result=$(ns "$client" iperf3 --client "$address" --json --connect-timeout 30000 "$@") || status=$?
 	else
 		result='{"error": "the server does not listen"}'
 	fi
@@ -388,7 +396,7 @@ other_client_config() { # NAME KEY ENDPOINT ALLOWED_IPS OPTION...
 gateway_start() {
 	start gateway gateway "$BUILD/shardtund" -c "$dir/gateway.conf"
 	# It listens before its threads run, and answers after.
-	wait_for 10 status_json gateway
+	wait_for 30 status_json gateway
 }
 
 client_start() {
@@ -398,7 +406,7 @@ client_start() {
 # The configuration is in $dir/NAME.conf.
 other_client_start() { # NAME NAMESPACE
 	start "$1" "$2" "$BUILD/shardtun" run "$dir/$1.conf"
-	wait_for 15 pings "$2" 10.8.0.1
+	wait_for 30 pings "$2" 10.8.0.1
 }
 
 # Ends both and checks how. (Not by check: in its subshell they are nobody's children.)
@@ -454,6 +462,13 @@ figure() { # client|gateway NAME
 			}
 		}
 		END { exit !found }'
+}
+
+figure_at_least() { # client|gateway NAME VALUE
+	local value
+	value=$(figure "$1" "$2")
+	echo "$2 is $value"
+	[[ $value -ge $3 ]]
 }
 
 figure_is() { # client|gateway NAME VALUE

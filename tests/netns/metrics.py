@@ -4,7 +4,7 @@
 
     metrics.py get URL                      prints the answer; fails unless its status is 200
     metrics.py headers URL                  prints status and headers
-    metrics.py many URL COUNT               scrapes that often, without a pause, or until ^C; fails if one takes 5 s
+    metrics.py many URL COUNT               scrapes that often, without a pause, or until ^C; fails if one takes 20 s
     metrics.py slow HOST PORT COUNT         holds that many connections, until it is ended: they say half a request,
                                             a byte a second, or never read an answer; who is thrown out comes again
     metrics.py names SCRAPE FILE...         whether each metric that the files name is in the scrape
@@ -27,7 +27,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-PATIENCE = 5
+PATIENCE = 20
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 ERROR = 0.04  # of our own buckets, and of the bounds that Prometheus sees: 2 % each
 FEW = 200  # values, of which one more or less may move a quantile

@@ -56,7 +56,7 @@ kill_client() {
 	local pid
 	pid=$(sed 's/.*"pid":\([0-9]*\).*/\1/' "$dir/client.state")
 	kill -KILL "$pid"
-	wait_for 10 not_locked
+	wait_for 30 not_locked
 }
 
 not_locked() {
@@ -81,7 +81,7 @@ other_client_config full client 192.0.2.1:5555 "0.0.0.0/0, ::/0"
 sed -i 's/full.sock/client.sock/' "$dir/full.conf"
 rm "$dir/asked"
 tun up "$dir/full.conf"
-check "with 0.0.0.0/0 they are for all names" asked_among "resolvectl domain shardtun0 ~."
+check "with 0.0.0.0/0 they are for all names" wait_for 30 asked_among "resolvectl domain shardtun0 ~."
 tun status --json "$dir/full.conf"
 check "status says so" grep -q '"all_names": true' "$dir/said"
 tun down "$dir/full.conf"
@@ -94,7 +94,7 @@ tun up "$dir/full.conf"
 check "up with resolvconf" test "$status" -eq 0
 check "it gets the servers" asked "resolvectl status" "resolvconf -a tun.shardtun0 -m 0 -x" "nameserver 10.8.0.1" "nameserver fd00:8::1" "nameserver 192.0.2.53"
 tun down "$dir/full.conf"
-check "and is told to forget them" asked_among "resolvconf -d tun.shardtun0 -f"
+check "and is told to forget them" wait_for 30 asked_among "resolvconf -d tun.shardtun0 -f"
 tun up "$dir/full.conf"
 rm "$dir/asked"
 kill_client

@@ -28,8 +28,8 @@ check_pings() { # ADDRESS...
 		check_fails "ping $address: one byte more than the MTU is refused" \
 			pings client "$address" -s $((largest + 1)) -M 'do' -W 0.2
 		# The first answer may teach the host the tunnel's MTU.
-		check "ping $address with 4000 bytes, in fragments" wait_for 10 pings client "$address" -s 4000
-		check "ping $address, 200 one after the other" ns client ping -n -q -i 0.002 -c 200 -w 20 "$address"
+		check "ping $address with 4000 bytes, in fragments" wait_for 30 pings client "$address" -s 4000
+		check "ping $address, 200 one after the other" ns client ping -n -q -i 0.002 -c 200 -w 60 "$address"
 	done
 }
 
@@ -43,11 +43,15 @@ check_udp() {
 	done
 }
 
-check_udp_rate() { # ADDRESS SERVER_NAMESPACE ARGS...
+most_arrives() { # ADDRESS SERVER_NAMESPACE ARGS...
 	local rate
-	rate=$(iperf "$2" client "$1" -u -b 40M -t 1 "${@:3}")
-	check "UDP of iperf3 with $1 ${*:3}: most of it arrives (got $rate of 0.040 Gbit/s)" \
-		awk -v rate="$rate" 'BEGIN { exit !(rate > 0.02) }'
+	rate=$(iperf "$2" client "$1" -u -b 40M -t 1 "${@:3}") || return
+	echo "$rate of 0.040 Gbit/s"
+	awk -v rate="$rate" 'BEGIN { exit !(rate > 0.02) }'
+}
+
+check_udp_rate() { # ADDRESS SERVER_NAMESPACE ARGS...
+	check "UDP of iperf3 with $1 ${*:3}: most of it arrives" wait_for 60 most_arrives "$@"
 }
 
 check_tcp() { # BYTES ADDRESS...
@@ -72,18 +76,18 @@ gateway_start
 client_start
 mtu=$(figure client interface.mtu)
 check "MTU 1420" test "$mtu" -eq 1420
-check "the client says that it is connected" grep -q 'info: connected: session .* 10.8.0.2 fd00:8::2, MTU 1420' "$dir/client.log"
+check "the client says that it is connected" wait_for 30 grep -q 'info: connected: session .* 10.8.0.2 fd00:8::2, MTU 1420' "$dir/client.log"
 check "the gateway says that it is, and from where" \
-	wait_for 5 grep -q "info: event=connect session=.* peer=$(public_key client) endpoint=192.0.2.2:" "$dir/gateway.log"
-check "the gateway counts one session" figure_is gateway sessions.active 1
-check "and one address" figure_is gateway pool.used 1
+	wait_for 30 grep -q "info: event=connect session=.* peer=$(public_key client) endpoint=192.0.2.2:" "$dir/gateway.log"
+check "the gateway counts one session" wait_for 30 figure_is gateway sessions.active 1
+check "and one address" wait_for 30 figure_is gateway pool.used 1
 check_pings "${everybody[@]}"
 check_udp
 check_udp_rate 10.8.0.1 gateway
 check_udp_rate 2001:db8:2::2 host -R
 check_tcp 5000000 "${everybody[@]}"
 check_raw "${everybody[@]}"
-check "still the first session" figure_is gateway sessions_started 1
+check "still the first session" wait_for 30 figure_is gateway sessions_started 1
 both_stop
 
 # --- IPv6 outside ---
@@ -92,7 +96,7 @@ gateway_start
 client_start
 mtu=$(figure client interface.mtu)
 check "over IPv6, MTU $mtu: 1500 less 48 of IPv6 and UDP, less 25, or 1420" test "$mtu" -eq 1420
-check "the gateway is reached over IPv6" wait_for 5 grep -q 'event=connect .* endpoint=\[2001:db8:1::2\]:' "$dir/gateway.log"
+check "the gateway is reached over IPv6" wait_for 30 grep -q 'event=connect .* endpoint=\[2001:db8:1::2\]:' "$dir/gateway.log"
 check_pings 10.8.0.1 2001:db8:2::2
 check_udp
 check_tcp 3000000 fd00:8::1 198.51.100.2
@@ -116,8 +120,8 @@ told() { # NAMESPACE ADDRESS
 	ns "$1" ip route get "$2" | grep -w 'mtu 1327'
 }
 for address in 10.8.0.2 fd00:8::2; do
-	check "the gateway is told what is too long for $address" wait_for 10 told gateway "$address"
-	check "so is the host" wait_for 10 told host "$address"
+	check "the gateway is told what is too long for $address" wait_for 30 told gateway "$address"
+	check "so is the host" wait_for 30 told host "$address"
 done
 both_stop
 ns client ip link set eth0 mtu 1500
@@ -136,10 +140,10 @@ for suite in AES-256-GCM ChaCha20-Poly1305; do
 		gateway_config "Cipher = $suite" "CryptoBackend = $there"
 		gateway_start
 		client_start
-		check "$what: connects" grep -q "connected: .*, $suite," "$dir/client.log"
+		check "$what: connects" wait_for 30 grep -q "connected: .*, $suite," "$dir/client.log"
 		check "$what: the client's status tells" grep -q "^$here" <<<"$(figure client suites."$suite")"
 		check "$what: the gateway's too" grep -q "^$there" <<<"$(figure gateway suites."$suite")"
-		check "$what: pings" pings client fd00:8::1 -W 5
+		check "$what: pings" answers client fd00:8::1
 		check "$what: UDP" traffic udp 10.8.0.1 0-40 1392
 		check "$what: TCP" traffic tcp 198.51.100.2 1000000
 		stop client && stop gateway
@@ -150,13 +154,13 @@ gateway_config "Cipher = auto"
 : >"$dir/client.log"
 gateway_start
 client_start
-check "the client's choice counts too" grep -q "connected: .*, ChaCha20-Poly1305," "$dir/client.log"
+check "the client's choice counts too" wait_for 30 grep -q "connected: .*, ChaCha20-Poly1305," "$dir/client.log"
 both_stop
 gateway_config "Cipher = AES-256-GCM"
 gateway_start
 start client client "$BUILD/shardtun" run "$dir/client.conf"
-check "no suite in common: the gateway counts it" wait_for 10 figure_is gateway no_suite 2
-check "and the client has no session" figure_is client sessions.active 0
+check "no suite in common: the gateway counts it" wait_for 30 figure_at_least gateway no_suite 2
+check "and the client has no session" wait_for 30 figure_is client sessions.active 0
 both_stop
 
 done_testing

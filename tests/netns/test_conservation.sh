@@ -59,12 +59,12 @@ mixed() {
 check_conserved() { # DESCRIPTION
 	local side
 	for side in gateway client; do
-		check "$1: the $side comes to rest" wait_for 20 quiet "$side"
-		check "$1: $side" "$tests_dir/status.py" conserved <(status_json "$side")
+		check "$1: the $side comes to rest" wait_for 30 quiet "$side"
+		check "$1: $side" wait_for 30 accounted_for "$side"
 		check "$1: garbage was among it at the $side" test "$(figure "$side" type)" -gt 100
 	done
 	check "$1: so were packets without a session" test "$(figure gateway out_no_session)" -ge 3
-	check "$1: and a foreign source" figure_is gateway inner_source 3
+	check "$1: and a foreign source" wait_for 30 figure_is gateway inner_source 3
 }
 
 link_counter() { # client|gateway rx|tx
@@ -78,6 +78,24 @@ udp_counter() { # client|gateway InDatagrams|OutDatagrams|...: of IPv4
 		$1 == "Udp:" { print $column[name] }'
 }
 
+# Both are looked at again while something moves.
+read_what_the_kernel_gave() { # client|gateway
+	figure_is "$1" tun_rx_packets "$(link_counter "$1" tx)"
+}
+
+wrote_what_the_kernel_took() { # client|gateway
+	[[ $(link_counter "$1" rx) -eq $(($(figure "$1" tun_tx_packets) + $(figure "$1" tun_tx_icmp))) ]]
+}
+
+received_what_the_kernel_delivered() { # client|gateway
+	figure_is "$1" udp_rx_packets $(($(udp_counter "$1" InDatagrams) - in_before[$1]))
+}
+
+# Besides, the sender of garbage in the same namespace did 550 sends.
+sent_what_the_kernel_counts() { # client|gateway
+	figure_is "$1" udp_tx_packets $(($(udp_counter "$1" OutDatagrams) - out_before[$1] - 550))
+}
+
 # --- everything on ---
 gateway_config "RekeyInterval = 10"
 client_config
@@ -88,7 +106,7 @@ renewed() {
 	pings client 10.8.0.1
 	[[ $(figure gateway rekeys) -gt 0 ]]
 }
-check "and new keys" wait_for 20 renewed
+check "and new keys" wait_for 30 renewed
 check_conserved "offloads on"
 both_stop
 
@@ -106,16 +124,10 @@ client_start
 check "mixed traffic without offloads" mixed
 check_conserved "offloads off"
 for side in gateway client; do
-	check "$side: read from the TUN what the kernel gave" figure_is "$side" tun_rx_packets "$(link_counter "$side" tx)"
-	check "$side: wrote to the TUN what the kernel took" test "$(link_counter "$side" rx)" -eq \
-		$(($(figure "$side" tun_tx_packets) + $(figure "$side" tun_tx_icmp)))
-	check "$side: received what the kernel delivered" \
-		figure_is "$side" udp_rx_packets $(($(udp_counter "$side" InDatagrams) - in_before[$side]))
-done
-# Besides, the sender of garbage in the same namespace did 550 sends.
-for side in gateway client; do
-	check "$side: sent what the kernel counts" figure_is "$side" udp_tx_packets \
-		$(($(udp_counter "$side" OutDatagrams) - out_before[$side] - 550))
+	check "$side: read from the TUN what the kernel gave" wait_for 30 read_what_the_kernel_gave "$side"
+	check "$side: wrote to the TUN what the kernel took" wait_for 30 wrote_what_the_kernel_took "$side"
+	check "$side: received what the kernel delivered" wait_for 30 received_what_the_kernel_delivered "$side"
+	check "$side: sent what the kernel counts" wait_for 30 sent_what_the_kernel_counts "$side"
 done
 both_stop
 

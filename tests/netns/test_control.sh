@@ -99,7 +99,7 @@ check "reload before anybody is there changes nothing" reload_says \
 check "no sessions yet" grep -qx "no sessions" <(ctl sessions)
 client_start
 other_start gone
-check "a second client connects" wait_for 10 is_there gone
+check "a second client connects" wait_for 30 is_there gone
 
 # --- sessions ---
 check "sessions, as a table" aligned
@@ -117,15 +117,15 @@ check "packets are counted" sessions_say 's[0]["rx_packets"] > 0 and s[0]["tx_by
 check "no such state" ctl_refuses "neither active nor pending" sessions --state odd
 
 # --- reload ---
-start stream client ping -q -n -i 0.02 10.8.0.1
+start stream client ping -n -i 0.02 10.8.0.1
 steady=$(sessions_say 's[0]["id"]' --peer "$(public_key client)")
 cp "$dir/base.conf" "$dir/gateway.conf"
 add_peer new
 check "reload: one goes, one comes" reload_says "peers: 1 added, 1 removed, 0 changed, 1 as before; 1 sessions ended"
-check "the one that goes is told at once" wait_for 5 told gone "removed by the operator"
-check "and is gone" wait_for 2 not_there gone
+check "the one that goes is told at once" wait_for 30 told gone "removed by the operator"
+check "and is gone" wait_for 30 not_there gone
 other_start new
-check "the one that comes connects" wait_for 10 is_there new
+check "the one that comes connects" wait_for 30 is_there new
 
 cp "$dir/gateway.conf" "$dir/right.conf"
 cp "$dir/base.conf" "$dir/gateway.conf"
@@ -133,7 +133,7 @@ echo "Nonsense = 5" >>"$dir/gateway.conf"
 check "a file with an error" ctl_refuses "gateway.conf:$(wc -l <"$dir/gateway.conf"): Nonsense = 5: unknown key" reload
 check "changes nothing" is_there new
 kill -HUP "${started[gateway]}"
-check "nor does it with SIGHUP" wait_for 5 grep -q "error: not read again: .*gateway.conf:[0-9]*: Nonsense" "$dir/gateway.log"
+check "nor does it with SIGHUP" wait_for 30 grep -q "error: not read again: .*gateway.conf:[0-9]*: Nonsense" "$dir/gateway.log"
 check "which is survived" is_there new
 cp "$dir/right.conf" "$dir/gateway.conf"
 add_peer gone "Address = 10.8.99.300"
@@ -146,18 +146,18 @@ mv "$dir/moved.psk" "$dir/gone.psk"
 check "none of them changes anything" is_there new
 
 kill -HUP "${started[gateway]}"
-check "SIGHUP with the right file" wait_for 5 \
+check "SIGHUP with the right file" wait_for 30 \
 	grep -q "info: .*gateway.conf read again: peers: 1 added, 0 removed, 0 changed, 2 as before; 0 sessions ended" "$dir/gateway.log"
 stop gone || true
 other_start gone
-check "lets in whom it adds, with the address for it" wait_for 10 connected gone "addresses 10.8.0.50 "
+check "lets in whom it adds, with the address for it" wait_for 30 connected gone "addresses 10.8.0.50 "
 
 sed -i 's/10.8.0.50/10.8.0.51/; s/^\[Gateway\]/&\nMTU = 1400\nLogLevel = debug/; s/^Workers = 2/Workers = 3/' "$dir/gateway.conf"
 said=$(ctl reload)
 check "reload: another address for one" grep -q \
 	"peers: 0 added, 0 removed, 1 changed, 2 as before; 1 sessions ended" <<<"$said"
 check "and options that need a restart" grep -qx "needs a restart: MTU, Workers" <<<"$said"
-check "that one is back soon, with it" wait_for 5 connected gone "addresses 10.8.0.51 "
+check "that one is back soon, with it" wait_for 30 connected gone "addresses 10.8.0.51 "
 sed -i 's/^LogLevel = debug/LogLevel = error/' "$dir/gateway.conf"
 noted=$(grep -c "read again" "$dir/gateway.log")
 ctl reload >/dev/null
@@ -170,11 +170,11 @@ check "and followed back" test "$(grep -c "read again" "$dir/gateway.log")" -eq 
 id=$(sessions_say 's[0]["id"]' --peer "$(public_key new)")
 : >"$dir/new.log"
 check "kick by ID" grep -qx "session $id is ended" <(ctl kick "$id")
-check "ends the session" wait_for 5 not_there new
-check "and says so" told new "removed by the operator"
+check "ends the session" wait_for 30 not_there new
+check "and says so" wait_for 30 told new "removed by the operator"
 check "kick again: there is none" ctl_refuses "$id: there is no such session" kick "$id"
 check "kick by key" grep -q "is ended" <(ctl kick "$(public_key gone)")
-check "ends the session as well" wait_for 5 not_there gone
+check "ends the session as well" wait_for 30 not_there gone
 check "of a peer that is not connected" ctl_refuses "not connected" kick "$(public_key gone)"
 check "kick nobody" ctl_refuses "no such peer" kick "$(public_key guest)"
 check "kick nonsense" ctl_refuses "neither a session's ID nor a peer's public key" kick nonsense
@@ -188,9 +188,9 @@ check "peer add" grep -q "is added" <(ctl peer add "$(public_key guest)" --psk-f
 	--allowed-ips 192.168.77.0/24,fd77::/64)
 check "a second time" ctl_refuses "there already" peer add "$(public_key guest)" --address 10.8.0.98
 other_start guest
-check "the peer connects" wait_for 10 connected guest "addresses 10.8.0.99 "
+check "the peer connects" wait_for 30 connected guest "addresses 10.8.0.99 "
 check "peer del" grep -q "is deleted" <(ctl peer del "$(public_key guest)")
-check "ends its session" wait_for 5 told guest "removed by the operator"
+check "ends its session" wait_for 30 told guest "removed by the operator"
 check "peer del again: it is not there" ctl_refuses "no such peer" peer del "$(public_key guest)"
 check "peer add once more" ctl peer add "$(public_key guest)"
 check "peer del of one of the file's" ctl peer del "$(public_key gone)"
@@ -198,13 +198,15 @@ check "reload follows the file" reload_says "peers: 1 added, 1 removed, 0 change
 
 # --- the client that none of it was about ---
 check "the steady client has its session" sessions_say "s[0]['id'] == '$steady'" --peer "$(public_key client)"
-check "made by one handshake" figure_is client tx_hello 1
+check "made by one handshake" wait_for 30 figure_is client tx_hello 1
 kill -INT "${started[stream]}"
 wait "${started[stream]}" 2>/dev/null || true
 unset "started[stream]"
-# The last may have been on its way when ping was stopped.
-check "and lost no packet" awk 'BEGIN { lost = -1 } /packets transmitted/ { lost = $1 - $4 } END { exit lost != 0 && lost != 1 }' "$dir/stream.log"
-check "a kicked client comes back" wait_for 25 is_there new
+# But the last, whose answer may have been on its way.
+check "and lost no packet" awk -F 'icmp_seq=' '
+	NF > 1 { came++; last = $2 + 0 }
+	END { print came " of " last; exit !(came > 0 && came == last) }' "$dir/stream.log"
+check "a kicked client comes back" wait_for 30 is_there new
 
 for name in gone new guest; do
 	stop "$name" || true

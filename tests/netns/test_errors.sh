@@ -14,10 +14,10 @@ declare -A command=([gateway]="$BUILD/shardtund -c" [client]="$BUILD/shardtun ru
 refused() { # DESCRIPTION gateway|client STATUS PATTERN [WRAPPER]
 	local status=0
 	# shellcheck disable=SC2086 # the command is more than one word
-	timeout 20 ip netns exec "st-$$-$2" sh -c "${5:-exec \"\$@\"}" sh ${command[$2]} "$dir/$2.conf" \
+	timeout 60 ip netns exec "st-$$-$2" sh -c "${5:-exec \"\$@\"}" sh ${command[$2]} "$dir/$2.conf" \
 		>"$dir/out.log" 2>"$dir/failed.log" </dev/null || status=$?
 	check "$1: status $3" test "$status" -eq "$3"
-	check "$1: one line, and it tells" grep -qE "^shardtund?: .*$4" "$dir/failed.log"
+	check "$1: one line, and it tells" wait_for 30 grep -qE "^shardtund?: .*$4" "$dir/failed.log"
 	check "$1: no other" test "$(wc -l <"$dir/failed.log")" -eq 1 -a ! -s "$dir/out.log"
 	rm "$dir/failed.log"
 }
@@ -47,7 +47,7 @@ start holder gateway python3 -c 'import socket, time
 udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 udp.bind(("0.0.0.0", 5555))
 time.sleep(1000)'
-wait_for 10 listens gateway udp 5555
+wait_for 30 listens gateway udp 5555
 refused_clean "a port that another program has" gateway 1 "UDP port 5555: in use by another process"
 kill_hard holder
 
@@ -67,7 +67,7 @@ second 's/5555/5556/; s/shardtun0/shardtun1/; s/gateway.sock/client.key/'
 refused "a file in place of the control socket" gateway 1 "control socket .*client.key: something that is no socket"
 check "that file is still there" "$BUILD/shardtun" pubkey <"$dir/client.key"
 check "none of them left a socket or an interface" test ! -e "$dir/second.sock" -a -z "$(ns gateway ip -o link show dev shardtun1 2>/dev/null)"
-check "the first one does not mind" figure_is gateway sessions.active 0
+check "the first one does not mind" wait_for 30 figure_is gateway sessions.active 0
 status=0
 stop gateway || status=$?
 check "and ends well" test "$status" -eq 0
@@ -110,12 +110,12 @@ fails_once() { # gateway|client NAMESPACE CALL ERROR N
 	ip netns exec "st-$$-$2" strace -D -f --seccomp-bpf -qq -o "$trace" -e "trace=$3" -e "inject=$3:error=$4:when=$5" \
 		${command[$1]} "$dir/$2-injured.conf" </dev/null >"$log" 2>&1 &
 	pid=$!
-	if ! wait_for 15 ended "$log" "$pid"; then
-		echo "$3 $5 $4: neither up nor ended within 15 s"
+	if ! wait_for 30 ended "$log" "$pid"; then
+		echo "$3 $5 $4: neither up nor ended within 30 s"
 		kill -KILL "$pid"
 	elif ! gone "$pid"; then
 		kill -TERM "$pid"
-		wait_for 10 gone "$pid" || kill -KILL "$pid"
+		wait_for 30 gone "$pid" || kill -KILL "$pid"
 		wait "$pid" || status=$?
 		[[ $status -eq 0 ]] || echo "$3 $5 $4: it started, and ended with status $status"
 	else
@@ -170,7 +170,7 @@ if strace -qq -f --seccomp-bpf -e trace=none true 2>/dev/null; then
 	chmod 1771 "$dir"
 	namespace_up spare
 	start manager host "$tests_dir/notify_listener.py" "$dir/notify"
-	wait_for 10 grep -q listening "$dir/manager.log"
+	wait_for 30 grep -q listening "$dir/manager.log"
 	gateway_start
 	# All in the background: a shell that starts hundreds forgets those that ended long ago.
 	NOTIFY_SOCKET=$dir/notify fail_all gateway host "${calls[@]:0:5}" &

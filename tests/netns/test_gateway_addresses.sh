@@ -37,7 +37,7 @@ traffic_serve gateway
 # All that the client gets by the other way comes from the address that it asked.
 from_address_only() { # ADDRESS
 	local bad
-	bad=$(ns client timeout 1 tcpdump -n -r "$dir/capture" "src port 5555 and not src host $1" 2>/dev/null)
+	bad=$(ns client tcpdump -n -r "$dir/capture" "src port 5555 and not src host $1" 2>/dev/null)
 	[[ -z $bad && -n $(ns client tcpdump -n -r "$dir/capture" "src port 5555 and src host $1" 2>/dev/null) ]] || {
 		echo "$bad"
 		return 1
@@ -50,9 +50,9 @@ asks() { # ADDRESS ENDPOINT
 	client_config
 	: >"$dir/client.log"
 	start capture client tcpdump -n -U -i eth1 -w "$dir/capture" udp
-	wait_for 10 grep -q listening "$dir/capture.log"
+	wait_for 30 grep -q listening "$dir/capture.log"
 	start client client "$BUILD/shardtun" run "$dir/client.conf"
-	check "$what: a client that asks $address connects" wait_for 15 pings client 10.8.0.1
+	check "$what: a client that asks $address connects" wait_for 30 pings client 10.8.0.1
 	check "$what: packets get to it and back" traffic tcp 10.8.0.1 1000000
 	check "$what: small and large" traffic udp 10.8.0.1 1392 100
 	stop capture || true
@@ -82,7 +82,7 @@ gateway_config "Workers = 2" "Handshakers = 2" "MaxSessions = 1000" "ListenAddre
 add_peer second
 : >"$dir/gateway.log"
 gateway_start
-check "$what: it says which" grep -q 'gateway on UDP 192.0.2.77:5555, 203.0.113.1:5555, \[2001:db8:1::77\]:5555, ' "$dir/gateway.log"
+check "$what: it says which" wait_for 30 grep -q 'gateway on UDP 192.0.2.77:5555, 203.0.113.1:5555, \[2001:db8:1::77\]:5555, ' "$dir/gateway.log"
 listening() {
 	status_json gateway | python3 -c '
 import json, sys
@@ -92,11 +92,11 @@ check "$what: so does the status" listening
 other_client_config second second 203.0.113.1:5555 "10.8.0.1/32"
 other_client_start second second # all the time
 all_ask
-check "$what: another client is served besides" pings second 10.8.0.1 -W 5
+check "$what: another client is served besides" answers second 10.8.0.1
 status=0
 stop second || status=$?
 check "$what: until it goes" test "$status" -eq 0
-check "$what: every datagram is accounted for" "$tests_dir/status.py" conserved <(status_json gateway)
+check "$what: every datagram is accounted for" wait_for 30 accounted_for gateway
 for address in 192.0.2.77 2001:db8:1::77; do
 	source=192.0.2.2
 	[[ $address == 192.* ]] || source=2001:db8:1::2
@@ -112,7 +112,7 @@ check "$what: the gateway ends with status 0" test "$status" -eq 0
 
 gateway_refuses() { # TEXT
 	local status=0 said
-	said=$(ns gateway timeout 10 "$BUILD/shardtund" -c "$dir/gateway.conf" 2>&1) || status=$?
+	said=$(ns gateway timeout 60 "$BUILD/shardtund" -c "$dir/gateway.conf" 2>&1) || status=$?
 	[[ $status -eq 1 && $said == *"$1"* ]] || {
 		echo "status $status: $said"
 		return 1
@@ -124,7 +124,7 @@ s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("203.0.113.1", 5555))
 print("ready")
 time.sleep(100)'
-wait_for 10 grep -qx ready "$dir/other.log"
+wait_for 30 grep -qx ready "$dir/other.log"
 check "one of them in use: it says so" gateway_refuses "UDP port 5555: in use by another process"
 stop other || true
 gateway_config "ListenAddress = 192.0.2.77, 192.0.2.99"

@@ -21,7 +21,7 @@ for namespace in client gateway; do
 	ns "$namespace" nft add chain inet router in "{ type filter hook prerouting priority raw; }"
 	ns "$namespace" nft add chain inet router out "{ type filter hook postrouting priority 0; }"
 	start "receiver-$namespace" "$namespace" "$tests_dir/ecn.py" receive 7010
-	wait_for 10 grep -qx ready "$dir/receiver-$namespace.log"
+	wait_for 30 grep -qx ready "$dir/receiver-$namespace.log"
 done
 
 router_writes() { # NAMESPACE OUTER_FAMILY ECN
@@ -60,7 +60,7 @@ all_received() { # WHAT SENDER RECEIVER ADDRESS OUTER_FAMILY
 check_table() { # WHAT SENDER RECEIVER ADDRESS OUTER_FAMILY
 	local before after
 	before=$(figure "$3" ecn || echo 0)
-	check "$1: each pair becomes what the table says" wait_for 20 all_received "$@"
+	check "$1: each pair becomes what the table says" wait_for 60 all_received "$@"
 	[[ $(received "$1" "$3") == "$(expected "$1")" ]] || { diff <(expected "$1") <(received "$1" "$3") || true; } | diagnose
 	after=$(figure "$3" ecn || echo 0)
 	check "$1: congestion that the inner transport would not understand is a counted drop" test "$after" -gt "$before"
@@ -78,7 +78,7 @@ check_copied() { # WHAT SENDER ADDRESS OUTER_FAMILY
 			ns "$1" "$tests_dir/ecn.py" send "$2" 7010 "$3" "$(printf '%0600d' 0)"
 			ns "$1" nft list chain inet router out | grep -q "packets [1-9]"
 		}
-		check "$1: ${names[ecn]} goes out on the datagram" wait_for 5 copied "$2" "$3" "$ecn"
+		check "$1: ${names[ecn]} goes out on the datagram" wait_for 30 copied "$2" "$3" "$ecn"
 	done
 	ns "$2" nft flush chain inet router out
 }

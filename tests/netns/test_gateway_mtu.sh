@@ -72,7 +72,7 @@ for mtu in 1492 1280; do
 			elif [[ $mtu == 1280 ]]; then
 				check "$what: what is too long is fragmented outside" test "$after" -gt "$before"
 			fi
-			check "$what: every datagram is accounted for" wait_for 5 accounted_for gateway
+			check "$what: every datagram is accounted for" wait_for 30 accounted_for gateway
 			both_stop
 		done
 	done
@@ -90,7 +90,7 @@ s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 s.bind(("::", 5556))
 print("ready")
 time.sleep(1000)'
-wait_for 10 grep -qx ready "$dir/other.log"
+wait_for 30 grep -qx ready "$dir/other.log"
 for outer in IPv4 IPv6; do
 	what="forged too-big over $outer"
 	near=192.0.2.1 far=192.0.2.2 small=576
@@ -104,7 +104,7 @@ for outer in IPv4 IPv6; do
 	for port in 5555 5556; do
 		ns client "$tests_dir/forge_too_big.py" "$near" "$port" "$far" 6000 "$small"
 	done
-	check "$what: the kernel takes it" wait_for 5 believes "$far" "$small"
+	check "$what: the kernel takes it" wait_for 30 believes "$far" "$small"
 	before=$(fragments)
 	moves
 	check "$what: and the gateway sends as before" test "$(fragments)" -eq "$before"
@@ -121,13 +121,13 @@ client_start
 traffic_serve client
 what="session of MTU 1280"
 start syn client tcpdump -n -v -l -i shardtun0 'src 198.51.100.2 and tcp[tcpflags] & tcp-syn != 0'
-wait_for 10 grep -q listening "$dir/syn.log"
+wait_for 30 grep -q listening "$dir/syn.log"
 check "$what: TCP from the client" traffic tcp 198.51.100.2 1000000
 check "$what: TCP from the host" ns host "$tests_dir/traffic.py" tcp 10.8.0.2 1000000
 both_clamped() {
 	[[ $(grep -c "mss 1240" "$dir/syn.log") -ge 2 && $(grep -c "mss" "$dir/syn.log") -eq $(grep -c "mss 1240" "$dir/syn.log") ]]
 }
-check "$what: of the host's segments it is said what fits" wait_for 5 both_clamped
+check "$what: of the host's segments it is said what fits" wait_for 30 both_clamped
 stop syn || true
 told() { # MTU ADDRESS: the host, by a router's message
 	local said
@@ -135,8 +135,8 @@ told() { # MTU ADDRESS: the host, by a router's message
 	echo "$said"
 	grep -qiE "mtu ?= ?$1" <<<"$said"
 }
-check "$what: a host that forbids fragments is told, IPv4" told 1280 10.8.0.2
-check "$what: and IPv6" told 1280 fd00:8::2
+check "$what: a host that forbids fragments is told, IPv4" wait_for 30 told 1280 10.8.0.2
+check "$what: and IPv6" wait_for 30 told 1280 fd00:8::2
 unfragmented() { # Linux remembers what it was told for its other packets too
 	ns host ip route flush cache
 	ns host ping -n -c 1 -W 5 -M dont -s "$1" 10.8.0.2

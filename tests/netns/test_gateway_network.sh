@@ -17,8 +17,8 @@ link_up gateway eth3 192.88.99.1/24 2001:db8:4::1/64
 link_up beyond eth0 192.88.99.2/24 2001:db8:4::2/64
 ns beyond ip address add 192.88.98.9/32 dev lo # as a host far beyond it
 ns gateway ip route add 192.88.98.0/24 via 192.88.99.2
-wait_for 5 pings beyond 192.88.99.1
-wait_for 5 pings beyond 2001:db8:4::1
+wait_for 30 pings beyond 192.88.99.1
+wait_for 30 pings beyond 2001:db8:4::1
 
 table() {
 	ns gateway nft list table inet shardtun-shardtun0
@@ -54,7 +54,7 @@ s.bind(("0.0.0.0", int(sys.argv[1])))
 print("ready")
 while True:
     print(*s.recvfrom(2000)[1])' "$3"
-	wait_for 10 grep -qx ready "$dir/$1.log"
+	wait_for 30 grep -qx ready "$dir/$1.log"
 }
 
 received() { # NAME PATTERN
@@ -78,7 +78,7 @@ stop gateway || true
 
 gateway_config "Masquerade = eth3"
 gateway_start
-check "Masquerade on a machine that does not forward: a warning" grep -q "warning: Masquerade: .* write Forward = yes" "$dir/gateway.log"
+check "Masquerade on a machine that does not forward: a warning" wait_for 30 grep -q "warning: Masquerade: .* write Forward = yes" "$dir/gateway.log"
 stop gateway || true
 
 # A router's advertisement without options: it is the default route for half an hour.
@@ -91,15 +91,15 @@ s.sendto(struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0),
 advertised() {
 	ns gateway ip -6 route show default | grep -q "dev eth3 .*proto ra"
 }
-wait_for 5 advertised || not_ok "the gateway has a default route from a router"
+wait_for 30 advertised || not_ok "the gateway has a default route from a router"
 : >"$dir/gateway.log"
 gateway_config "Forward = yes" "Masquerade = eth3, eth9" "ClientToClient = no"
 gateway_start
 check "a default route from a router's advertisement stays" advertised
-check "which is said" grep -q "Forward: eth3 has its IPv6 default route from a router" "$dir/gateway.log"
+check "which is said" wait_for 30 grep -q "Forward: eth3 has its IPv6 default route from a router" "$dir/gateway.log"
 check "Forward switches IPv4 forwarding on" sysctl_is net.ipv4.ip_forward 1
 check "and IPv6 forwarding" sysctl_is net.ipv6.conf.all.forwarding 1
-check "an interface that is not there: a warning" grep -q "warning: Masquerade = eth9: there is no such interface" "$dir/gateway.log"
+check "an interface that is not there: a warning" wait_for 30 grep -q "warning: Masquerade = eth9: there is no such interface" "$dir/gateway.log"
 check "no other warning" test "$(grep -c warning "$dir/gateway.log")" -eq 1
 client_start
 for namespace in host beyond; do
@@ -109,22 +109,22 @@ done
 # --- beyond ---
 beyond_sees() { # FAMILY ADDRESS TO
 	start sniff beyond tcpdump -n -l -i eth0 -c 1 "$1 and src $2 and dst $3"
-	wait_for 10 grep -q listening "$dir/sniff.log"
+	wait_for 30 grep -q listening "$dir/sniff.log"
 	reaches "$3"
-	wait_for 10 gone "${started[sniff]}"
+	wait_for 30 gone "${started[sniff]}"
 }
 check "IPv4: a host without a way back is reached" reaches 192.88.99.2
-check "one further away too" pings client 192.88.98.9 -W 5
+check "one further away too" answers client 192.88.98.9
 check "IPv6: the same" reaches 2001:db8:4::2
 check "both see the gateway's address, IPv4" beyond_sees ip 192.88.99.1 192.88.99.2
 check "and IPv6" beyond_sees ip6 2001:db8:4::1 2001:db8:4::2
 check "what does not leave by that interface keeps its address" traffic udp 198.51.100.2 64 1000
 
 # --- hosts that know the way to the pool keep it ---
-check "a host behind the gateway reaches the client" pings host 10.8.0.2 -W 5
-check "over IPv6 too" pings host fd00:8::2 -W 5
+check "a host behind the gateway reaches the client" answers host 10.8.0.2
+check "over IPv6 too" answers host fd00:8::2
 ns beyond ip route add 10.8.0.0/16 via 192.88.99.1
-check "so does one that is attached to the masqueraded interface" pings beyond 10.8.0.2 -W 5
+check "so does one that is attached to the masqueraded interface" answers beyond 10.8.0.2
 
 # --- nobody outside speaks to the inner addresses ---
 check_fails "the gateway's inner address is not there for others" pings host 10.8.0.1
@@ -135,12 +135,12 @@ ns second ip route delete 10.8.0.1/32
 ns gateway sysctl -qw net.ipv4.conf.all.rp_filter=0
 receive inner client 7007
 datagram beyond 192.88.99.2 7100 10.8.0.2 7007
-check "a neighbour's datagram arrives" wait_for 5 received inner "^192.88.99.2 7100"
+check "a neighbour's datagram arrives" wait_for 30 received inner "^192.88.99.2 7100"
 datagram beyond 192.88.98.9 7101 10.8.0.2 7007
 datagram beyond 203.0.113.9 7101 10.8.0.2 7007 --claim
 datagram host 10.8.0.77 7101 10.8.0.2 7007 --claim
 datagram beyond 192.88.99.2 7102 10.8.0.2 7007
-check "so does the next" wait_for 5 received inner "^192.88.99.2 7102"
+check "so does the next" wait_for 30 received inner "^192.88.99.2 7102"
 check_fails "but none between them from far away that answers nothing, or as a client" received inner " 7101$"
 
 # --- port shadow: a client that sends from the gateway's own port to another client's outer address ---
@@ -153,9 +153,9 @@ other_client_config second second 203.0.113.1:5555 "10.8.0.1/32" "ListenPort = 6
 ns client ip route add 203.0.113.2/32 dev shardtun0 table 21845
 datagram client 10.8.0.2 5555 203.0.113.2 6001
 datagram client 10.8.0.2 5556 203.0.113.2 6000
-check "through somebody's own masquerading a datagram gets out" wait_for 5 received victim "^203.0.113.1 5556"
+check "through somebody's own masquerading a datagram gets out" wait_for 30 received victim "^203.0.113.1 5556"
 start second second "$BUILD/shardtun" run "$dir/second.conf"
-check "the one whom it wanted to shadow connects" wait_for 15 pings second 10.8.0.1
+check "the one whom it wanted to shadow connects" wait_for 30 pings second 10.8.0.1
 stop second || true
 receive far beyond 6002
 for port in 5555 22 6000; do
@@ -164,14 +164,14 @@ done
 arrived() {
 	[[ $(grep -c "^192.88.99.1" "$dir/far.log") -eq 3 ]]
 }
-check "masqueraded datagrams arrive from whatever port" wait_for 5 arrived
+check "masqueraded datagrams arrive from whatever port" wait_for 30 arrived
 check "none from where something may listen" awk '$1 == "192.88.99.1" && $2 < 32768 { bad = 1 } END { exit bad }' "$dir/far.log"
 
 # --- the end ---
 before=$(table)
 kill_hard gateway
 check "a killed gateway leaves its rules" test "$(table)" = "$before"
-wait_for 10 eval '! ns gateway ip link show shardtun0'
+wait_for 30 eval '! ns gateway ip link show shardtun0'
 gateway_start
 check "the next one replaces them" test "$(table)" = "$before"
 kill_hard gateway
@@ -190,7 +190,7 @@ check "forwarding stays on" sysctl_is net.ipv4.ip_forward 1
 gateway_fails() { # TEXT [COMMAND...]
 	local text=$1 status=0 said
 	shift
-	said=$(ns gateway timeout 10 "$@" "$BUILD/shardtund" -c "$dir/gateway.conf" 2>&1) || status=$?
+	said=$(ns gateway timeout 60 "$@" "$BUILD/shardtund" -c "$dir/gateway.conf" 2>&1) || status=$?
 	[[ $status -ne 0 && $status -ne 124 && $said == *"$text"* ]] || {
 		echo "status $status: $said"
 		return 1
@@ -218,7 +218,7 @@ check "a kernel without nf_tables: it says so" gateway_fails "Masquerade: this k
 cp "$dir/gateway.conf" "$dir/whole.conf"
 gateway_config
 start bare gateway python3 "$dir/without_netfilter.py" "$BUILD/shardtund" -c "$dir/gateway.conf"
-check "which does not matter to who needs none" wait_for 10 listens gateway udp 5555
+check "which does not matter to who needs none" wait_for 30 listens gateway udp 5555
 stop bare || true
 mv "$dir/whole.conf" "$dir/gateway.conf"
 ns gateway sysctl -qw net.ipv4.ip_forward=0
@@ -235,7 +235,7 @@ gateway_config "ListenAddress = 192.0.2.1"
 : >"$dir/gateway.log"
 gateway_start
 check "a strict reverse path filter in the way: one warning says what to do" \
-	grep -q "warning: ListenAddress on eth0: its rp_filter is strict .* sysctl -w net.ipv4.conf.all.rp_filter=2" "$dir/gateway.log"
+	wait_for 30 grep -q "warning: ListenAddress on eth0: its rp_filter is strict .* sysctl -w net.ipv4.conf.all.rp_filter=2" "$dir/gateway.log"
 stop gateway || true
 ns gateway sysctl -qw net.ipv4.conf.all.rp_filter=2
 : >"$dir/gateway.log"
@@ -261,7 +261,7 @@ sed -i '0,/^PresharedKeyFile = client.psk/s||&\nAllowedIPs = 192.168.7.0/24, fd7
 ns gateway ip route add 192.168.9.0/24 via 192.88.99.2 # the operator's own
 : >"$dir/gateway.log"
 gateway_start
-check "the kernel knows the networks behind peers" wait_for 5 routed 192.168.7.0/24 fd77::/64 192.168.9.0/24
+check "the kernel knows the networks behind peers" wait_for 30 routed 192.168.7.0/24 fd77::/64 192.168.9.0/24
 check "a route of somebody else's to the same network stays, and wins" \
 	grep -q "dev eth3" <(ns gateway ip route get 192.168.9.1)
 check "a peer is added with a network" ctl peer add "$key" --allowed-ips 192.168.8.0/24

@@ -60,8 +60,8 @@ for number in range(int(sys.argv[1])):
 before=$(figure gateway udp_rx_packets)
 reload
 check "peers by the hundred thousand are added" says "$many added, 1 removed, 0 changed, $((clients + 1)) as before; 1 sessions ended"
-check "the one that was removed is told at once" wait_for 5 grep -q "the gateway ended the session: removed by the operator" "$dir/leaves.log"
-check "and is not there any more" wait_for 5 figure_is gateway sessions.active $((clients + 1))
+check "the one that was removed is told at once" wait_for 30 grep -q "the gateway ended the session: removed by the operator" "$dir/leaves.log"
+check "and is not there any more" wait_for 30 figure_is gateway sessions.active $((clients + 1))
 check "packets move on" wait_for 30 moved "$before"
 check "nobody had to connect again" unchanged
 
@@ -71,11 +71,11 @@ reload
 check "and removed again" says "0 added, $many removed, 0 changed, $((clients + 1)) as before; 0 sessions ended"
 check "packets move on" wait_for 30 moved "$before"
 check "nobody had to connect again" unchanged
-check "all sessions are there" figure_is gateway sessions.active $((clients + 1))
+check "all sessions are there" wait_for 30 figure_is gateway sessions.active $((clients + 1))
 
 stop swarm || true
 stop leaves || true
-check "every datagram is accounted for" wait_for 5 accounted_for gateway
+check "every datagram is accounted for" wait_for 30 accounted_for gateway
 both_stop
 
 done_testing

@@ -35,9 +35,9 @@ check "the dashboard is JSON" python3 -m json.tool "$config/grafana/shardtun.jso
 
 gateway_config
 start other gateway python3 -m http.server --bind 127.0.0.1 9586
-wait_for 10 listens gateway tcp 9586
+wait_for 30 listens gateway tcp 9586
 start gateway gateway "$BUILD/shardtund" -c "$dir/gateway.conf"
-wait_for 10 gone "${started[gateway]}" || true
+wait_for 30 gone "${started[gateway]}" || true
 status=0
 stop gateway || status=$?
 check "a gateway whose port is taken ends with status 1" test "$status" -eq 1
@@ -52,10 +52,10 @@ gateway_config "Workers = 2" "StageSampling = 8"
 gateway_start
 client_config "MetricsListen = unix:client.metrics"
 client_start
-wait_for 10 listens gateway tcp 9586
+wait_for 30 listens gateway tcp 9586
 
 start server gateway iperf3 --server
-wait_for 5 listens gateway tcp 5201
+wait_for 30 listens gateway tcp 5201
 start load client iperf3 --client 10.8.0.1 --bidir --time 300 --connect-timeout 5000
 sed "s|scrape_interval: 15s|scrape_interval: 1s|; s|shardtun.rules.yml|$(realpath "$config/prometheus/shardtun.rules.yml")|" \
 	"$config/prometheus/prometheus.yml" >"$dir/prometheus.yml"
@@ -78,7 +78,7 @@ carries_load() {
 	[[ $(scraped shardtun_tun_tx_bytes_total) -gt $1 && $(scraped shardtun_tun_rx_bytes_total) -gt $1 ]]
 }
 
-check "there is load, and the metrics know" wait_for 20 carries_load 50000000
+check "there is load, and the metrics know" wait_for 30 carries_load 50000000
 check "a scrape" scrape first
 check "promtool has nothing to say about it" promtool_is_silent
 check "its type is that of Prometheus' text format" has_header /metrics "Content-Type: text/plain; version=0.0.4; charset=utf-8"
@@ -133,7 +133,7 @@ moved=$(scraped shardtun_tun_tx_bytes_total)
 start slow gateway "$tests_dir/metrics.py" slow 127.0.0.1 9586 60
 check "the slow ones are there, and some had to go" wait_for 30 grep -q '^[1-9][0-9]* thrown out' "$dir/slow.log"
 check "fifty scrapes in a row beside sixty slow ones" metrics many "$url/metrics" 50
-check "traffic goes on meanwhile" wait_for 20 carries_load $((moved + 50000000))
+check "traffic goes on meanwhile" wait_for 30 carries_load $((moved + 50000000))
 # 32 connections with an answer each, and the answer that is made.
 grown=$((($(scraped shardtun_heap_allocated_bytes) - heap) / 1024))
 check "they take less than 8 MiB: $grown KiB" test "$grown" -lt 8192

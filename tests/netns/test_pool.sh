@@ -31,7 +31,7 @@ gateway_up() { # CPUS WORKERS READERS HANDSHAKERS
 	gateway_config "Workers = $2" "TunReaders = $3" "Handshakers = $4" "LogLevel = warning"
 	"$BUILD/swarm" --peers "$clients" --seed pool >>"$dir/gateway.conf"
 	start gateway gateway taskset -c "$1" "$BUILD/shardtund" -c "$dir/gateway.conf"
-	wait_for 10 listens gateway udp 5555
+	wait_for 30 listens gateway udp 5555
 }
 
 swarm_start() { # OPTION...
@@ -60,7 +60,7 @@ served() { # WHAT CPUS WORKERS READERS HANDSHAKERS SLACK
 	# As many as the kernel's queues (500 for each TUN queue, 1000 for a CPU's backlog) hold, so none is lost there.
 	swarm_start --seconds 5 --window 4
 	check "$what: the status tells the load of each thread" load_is_told
-	check "$what: the clients have their result" wait_for 20 grep -q connected "$dir/swarm.log"
+	check "$what: the clients have their result" wait_for 30 grep -q connected "$dir/swarm.log"
 	check "$what: all clients are connected" swarm_is connected "$clients"
 	check "$what: nobody went without answers" swarm_is least '[1-9][0-9]*'
 	check "$what: nobody got another's packets" swarm_is foreign 0
@@ -75,7 +75,7 @@ served() { # WHAT CPUS WORKERS READERS HANDSHAKERS SLACK
 	check "$what: fewer wake-ups than packets" pool wakes 0.75
 	stop swarm || status=$?
 	check "$what: the clients end with status 0" test "$status" -eq 0
-	check "$what: nobody is connected any more" wait_for 10 figure_is gateway sessions.active 0
+	check "$what: nobody is connected any more" wait_for 30 figure_is gateway sessions.active 0
 	check "$what: all packets are accounted for at the end" pool sums
 	status=0
 	stop gateway || status=$?

@@ -30,7 +30,7 @@ in_etc() { # PASSWD VARIABLE=VALUE... COMMAND...
 gateway_start_in() { # PASSWD VARIABLE=VALUE...
 	in_etc "$@" "$BUILD/shardtund" -c "$dir/gateway.conf"
 	start gateway gateway "${in_etc[@]}"
-	wait_for 10 grep -q 'gateway on UDP' "$dir/gateway.log"
+	wait_for 30 grep -q 'gateway on UDP' "$dir/gateway.log"
 }
 
 # The values that a field of /proc/PID/status has on the control thread, or on all the others.
@@ -92,7 +92,7 @@ check "with his group" all_have gateway Gid "$id $id $id $id"
 check "and no others" all_have gateway Groups ""
 restricted "own user" gateway
 check "own user: the bounding set is empty" all_have gateway CapBnd $none
-check "own user: said so" grep -qx 'info: running as user shardtun' "$dir/gateway.log"
+check "own user: said so" wait_for 30 grep -qx 'info: running as user shardtun' "$dir/gateway.log"
 check "own user: the control socket is his" test "$(stat -c %u:%g "$dir/gateway.sock")" = "$id:$id"
 check "own user: handshakes are less urgent" test "$(niceness gateway 'handshake 0')" -eq 10
 check "own user: sockets have the buffers that only root gets" test "$(figure gateway udp.receive_buffer)" -eq $((64 << 20))
@@ -100,8 +100,8 @@ check "own user: sockets have the buffers that only root gets" test "$(figure ga
 check "own user: rules are laid" ns gateway nft list table inet shardtun-shardtun0
 
 client_start
-check "own user: packets pass" pings client 10.8.0.1
-check "own user: in IPv6, too" pings client fd00:8::1
+check "own user: packets pass" answers client 10.8.0.1
+check "own user: in IPv6, too" answers client fd00:8::1
 check "own user: shardtunctl reload" "$BUILD/shardtunctl" --socket "$dir/gateway.sock" reload
 check "the client's worker may nothing" others_have client CapEff $none
 check "the client's worker gets no privileges" others_have client NoNewPrivs 1
@@ -109,12 +109,12 @@ check "the client's worker has its calls filtered" others_have client Seccomp 2
 
 chmod 600 "$dir/client.psk"
 check_fails "a reload that may not read a key fails" "$BUILD/shardtunctl" --socket "$dir/gateway.sock" reload
-check "and says who may not" grep -q "client.psk: cannot open (Permission denied); user ID $id, as which we run, must be able to read it" "$dir/gateway.log"
+check "and says who may not" wait_for 30 grep -q "client.psk: cannot open (Permission denied); user ID $id, as which we run, must be able to read it" "$dir/gateway.log"
 chmod 640 "$dir/client.psk"
 chmod 600 "$dir/gateway.conf"
 check_fails "a reload that may not read the configuration fails" "$BUILD/shardtunctl" --socket "$dir/gateway.sock" reload
-check "and says who may not" grep -q "gateway.conf: cannot be opened (Permission denied); user ID $id, as which we run, must be able to read it" "$dir/gateway.log"
-check "and packets go on passing" pings client 10.8.0.1
+check "and says who may not" wait_for 30 grep -q "gateway.conf: cannot be opened (Permission denied); user ID $id, as which we run, must be able to read it" "$dir/gateway.log"
+check "and packets go on passing" answers client 10.8.0.1
 both_stop
 check "and no rules either" test -z "$(ns gateway nft list tables)"
 check "all of it with the system calls that it may use" test "$(grep -c seccomp "$dir/gateway.log")" -eq 0
@@ -123,7 +123,7 @@ check "all of it with the system calls that it may use" test "$(grep -c seccomp 
 : >"$dir/gateway.log"
 gateway_start_in passwd.without
 check "no user: root stays" all_have gateway Uid "0 0 0 0"
-check "no user: said so" grep -q "^info: User = auto: there is no user 'shardtun'" "$dir/gateway.log"
+check "no user: said so" wait_for 30 grep -q "^info: User = auto: there is no user 'shardtun'" "$dir/gateway.log"
 restricted "no user" gateway
 status=0
 stop gateway || status=$?
@@ -141,8 +141,8 @@ open_device=(sh -c 'mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 
 in_etc passwd "${open_device[@]}" setpriv --reuid $id --regid $id --clear-groups --inh-caps=+net_admin,+net_bind_service \
 	--ambient-caps=+net_admin,+net_bind_service "$BUILD/shardtund" -c "$dir/gateway.conf"
 start gateway gateway "${in_etc[@]}"
-check "ambient capabilities: it starts, on a port that needs one" wait_for 10 listens gateway udp 555
-wait_for 10 grep -q 'gateway on UDP' "$dir/gateway.log"
+check "ambient capabilities: it starts, on a port that needs one" wait_for 30 listens gateway udp 555
+wait_for 30 grep -q 'gateway on UDP' "$dir/gateway.log"
 restricted "ambient capabilities" gateway
 status=0
 stop gateway || status=$?
@@ -170,11 +170,11 @@ if strace -qq -f -e trace=none true 2>/dev/null; then
 		gateway_config "User = root"
 		: >"$dir/gateway.log"
 		gateway_start
-		wait_for 10 grep -q 'gateway on UDP' "$dir/gateway.log"
+		wait_for 30 grep -q 'gateway on UDP' "$dir/gateway.log"
 		pid=${started[gateway]}
 		start strace gateway strace -qq -p "$(task_of gateway "$thread")" -o "$dir/strace.out" \
 			-e trace=recvmmsg -e inject=recvmmsg:error=EAGAIN:syscall=getuid
-		check "$thread: a call that it never needs ends the gateway" wait_for 20 gone_by_datagrams "$pid"
+		check "$thread: a call that it never needs ends the gateway" wait_for 30 gone_by_datagrams "$pid"
 		status=0
 		stop gateway 2>/dev/null || status=$?
 		stop strace || true
@@ -195,29 +195,29 @@ gateway_config "User = auto"
 share
 : >"$dir/gateway.log"
 start manager gateway "$tests_dir/notify_listener.py" "$dir/notify"
-wait_for 10 heard listening
+wait_for 30 heard listening
 gateway_start_in passwd NOTIFY_SOCKET="$dir/notify" WATCHDOG_USEC=2000000
-check "the manager hears of the start" wait_for 10 heard 'READY=1'
-check "and for people how it goes" wait_for 10 heard 'STATUS=0 clients connected; 0 of [0-9]+ addresses in use'
+check "the manager hears of the start" wait_for 30 heard 'READY=1'
+check "and for people how it goes" wait_for 30 heard 'STATUS=0 clients connected; 0 of [0-9]+ addresses in use'
 client_start
-check "and when that changes" wait_for 10 heard 'STATUS=1 clients connected; 1 of'
+check "and when that changes" wait_for 30 heard 'STATUS=1 clients connected; 1 of'
 kill -HUP "${started[gateway]}"
-check "of a reload" wait_for 10 heard 'RELOADING=1'
+check "of a reload" wait_for 30 heard 'RELOADING=1'
 check "with its time" heard 'MONOTONIC_USEC=[0-9]+'
-check "and its end" wait_for 10 heard 'READY=1' 2
-check "it gets signs of life" wait_for 15 heard 'WATCHDOG=1' 3
+check "and its end" wait_for 30 heard 'READY=1' 2
+check "it gets signs of life" wait_for 30 heard 'WATCHDOG=1' 3
 if strace -qq -f -e trace=none true 2>/dev/null; then
 	task=$(task_of gateway "worker 0")
 	start strace gateway strace -qq -p "$task" -e trace=recvmmsg -e inject=recvmmsg:delay_enter=8000000:when=1 -o "$dir/strace.out"
-	wait_for 10 grep -q '^TracerPid:.*[1-9]' "/proc/${started[gateway]}/task/$task/status"
+	wait_for 30 grep -q '^TracerPid:.*[1-9]' "/proc/${started[gateway]}/task/$task/status"
 	pings client 10.8.0.1 >/dev/null || true
-	wait_for 5 grep -q recvmmsg "$dir/strace.out" || true
+	wait_for 30 grep -q recvmmsg "$dir/strace.out" || true
 	before=$(grep -c 'WATCHDOG=1' "$dir/manager.log")
 	sleep 4
 	after=$(grep -c 'WATCHDOG=1' "$dir/manager.log")
 	check "a stalled worker: no sign of life" test $((after - before)) -le 1
 	stop strace || true
-	check "and again once it is back" wait_for 20 heard 'WATCHDOG=1' $((after + 2))
+	check "and again once it is back" wait_for 30 heard 'WATCHDOG=1' $((after + 2))
 else
 	skip "a stalled worker: no sign of life" "no strace"
 fi
@@ -228,10 +228,10 @@ check "the manager hears of the end" heard 'STOPPING=1'
 : >"$dir/client.log"
 gateway_start
 start manager2 client "$tests_dir/notify_listener.py" "@st-$$-manager"
-wait_for 10 grep -q listening "$dir/manager2.log"
+wait_for 30 grep -q listening "$dir/manager2.log"
 start client client env NOTIFY_SOCKET="@st-$$-manager" WATCHDOG_USEC=2000000 "$BUILD/shardtun" run "$dir/client.conf"
-check "the client: READY by way of an abstract name" wait_for 15 grep -q 'READY=1' "$dir/manager2.log"
-check "the client: signs of life" wait_for 15 grep -q 'WATCHDOG=1' "$dir/manager2.log"
+check "the client: READY by way of an abstract name" wait_for 30 grep -q 'READY=1' "$dir/manager2.log"
+check "the client: signs of life" wait_for 30 grep -q 'WATCHDOG=1' "$dir/manager2.log"
 both_stop
 
 done_testing

@@ -19,16 +19,16 @@ gateway_config "Workers = 2" "TunReaders = 1" "Handshakers = 1" "RekeyInterval =
 endpoint=192.0.2.2:6001
 client_config
 start relay client "$tests_dir/relay.py" run "$dir/relay.sock" one=6001/first first=192.0.2.2:40001/192.0.2.1:5555
-wait_for 10 grep -q relays "$dir/relay.log"
+wait_for 30 grep -q relays "$dir/relay.log"
 start gateway gateway "${fast[@]}" "$BUILD/shardtund" -c "$dir/gateway.conf"
-wait_for 10 listens gateway udp 5555
+wait_for 30 listens gateway udp 5555
 start client client "${fast[@]}" "$BUILD/shardtun" run "$dir/client.conf"
-wait_for 15 pings client 10.8.0.1
+wait_for 30 pings client 10.8.0.1
 
 start sink-up host "$tests_dir/one_way.py" sink
 start sink-down client "$tests_dir/one_way.py" sink
-wait_for 15 grep -q ready "$dir/sink-up.log"
-wait_for 15 grep -q ready "$dir/sink-down.log"
+wait_for 30 grep -q ready "$dir/sink-up.log"
+wait_for 30 grep -q ready "$dir/sink-down.log"
 relay weather 5 5 20 40 >/dev/null
 start up client "$tests_dir/one_way.py" send 198.51.100.2 200 400
 start down host "$tests_dir/one_way.py" send 10.8.0.2 200 400
@@ -65,10 +65,10 @@ check "up, each packet arrives that the network did not lose" arrived up client
 check "down, likewise" arrived down gateway
 for side in client gateway; do
 	for reason in unknown_epoch unknown_session forged out_no_key; do
-		check "no drop at the $side: $reason" figure_is "$side" "$reason" 0
+		check "no drop at the $side: $reason" wait_for 30 figure_is "$side" "$reason" 0
 	done
 	check "what came twice was dropped once" test "$(figure "$side" replay)" -gt 100
-	check "every datagram is accounted for" "$tests_dir/status.py" conserved <(status_json "$side")
+	check "every datagram is accounted for" wait_for 30 accounted_for "$side"
 done
 check "it is the first session still" test "$(figure gateway sessions_started) $(figure client sessions_started)" = "1 1"
 both_stop

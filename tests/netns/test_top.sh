@@ -43,18 +43,18 @@ runs_in_terminal() { # COMMAND
 top_up() { # ARGUMENT...
 	rm -f "$dir/before" "$dir/after"
 	keys "clear; stty -g >$dir/before; $BUILD/shardtunctl --socket $dir/gateway.sock top $*" Enter
-	wait_for 10 shows "q quit"
+	wait_for 30 shows "q quit"
 }
 
 # Not on the same line as top: a shell that is at a terminal leaves that when ^C ended a part of it.
 top_ended() { # STATUS
-	wait_for 10 runs_in_terminal bash || return 1
+	wait_for 30 runs_in_terminal bash || return 1
 	keys "echo ended \$?; stty -g >$dir/after" Enter
-	wait_for 10 shows "^ended $1\$" || {
+	wait_for 30 shows "^ended $1\$" || {
 		screen
 		return 1
 	}
-	wait_for 10 test -s "$dir/after" || return 1
+	wait_for 30 test -s "$dir/after" || return 1
 	cmp "$dir/before" "$dir/after" && [[ $(tmux_ display-message -p '#{alternate_on} #{cursor_flag}') == "0 1" ]]
 }
 
@@ -110,7 +110,7 @@ start slow second ping -q -n -i 0.1 -s 1000 10.8.0.1
 
 # --- batch ---
 busy='s[0]["peer"] == "'$key'" and 3e5 < s[0]["rx_bits_per_second"] < 1.2e6 and 30 < s[0]["tx_packets_per_second"] < 150'
-check "the busiest session comes first, with its rates" wait_for 20 top_says "$busy and len(s) == 2"
+check "the busiest session comes first, with its rates" wait_for 30 top_says "$busy and len(s) == 2"
 check "sorted by age: who came first" top_says 's[0]["peer"] == "'"$key"'" and s[1]["peer"] == "'"$other"'"' --sort age
 check "as many as wanted" top_says 'len(s) == 1' --count 1
 check "plain text" grep -qE "$first_row.* 10\.8\.0\.[0-9]+ +192\.0\.2\.2:[0-9]+ " <(ctl top -b -n 1)
@@ -123,31 +123,31 @@ check_fails "no terminal" ctl top
 # A shell of its own, for its settings to be restored to; wide enough for all columns.
 tmux_ new-session -d -x 150 -y 24 "env PS1='$ ' TERM=screen-256color bash --norc"
 top_up
-check "top shows the session in a terminal" wait_for 10 shows "$first_row.* 10\.8\.0\.[0-9]+ +192\.0\.2\.2:[0-9]+ +[0-9.]+ k "
+check "top shows the session in a terminal" wait_for 30 shows "$first_row.* 10\.8\.0\.[0-9]+ +192\.0\.2\.2:[0-9]+ +[0-9.]+ k "
 check "with the other one below" test "$(screen | grep -E "$first_row|$last_row" | cut -c 1-20)" = "$first"$'\n'"$last"
-check "and the threads" shows "^worker 1 "
-check "and what it is sorted by" shows "by bits"
+check "and the threads" wait_for 30 shows "^worker 1 "
+check "and what it is sorted by" wait_for 30 shows "by bits"
 keys a
-check "a key sorts by age" wait_for 10 shows "by age"
+check "a key sorts by age" wait_for 30 shows "by age"
 keys /
 keys -l "203.0.113.2"
-check "a filter is typed" wait_for 10 shows "filter: 203\.0\.113\.2"
+check "a filter is typed" wait_for 30 shows "filter: 203\.0\.113\.2"
 keys Enter
-check "and holds" wait_for 10 shows_not "$first_row"
-check "for those it lets through" shows "$last_row"
+check "and holds" wait_for 30 shows_not "$first_row"
+check "for those it lets through" wait_for 30 shows "$last_row"
 keys / C-h C-h C-h C-h C-h C-h C-h C-h C-h C-h C-h Enter
-check "it is taken back" wait_for 10 shows "$first_row"
+check "it is taken back" wait_for 30 shows "$first_row"
 keys h
-check "there is help" wait_for 10 shows "Sessions are sorted by"
+check "there is help" wait_for 30 shows "Sessions are sorted by"
 keys h
 keys Space
-check "it pauses" wait_for 10 shows "PAUSED"
+check "it pauses" wait_for 30 shows "PAUSED"
 keys Space
 tmux_ resize-window -x 60 -y 12
-check "in a smaller terminal who and how much stays" wait_for 10 shows "${short_row}[^ ]* .* [0-9.]+ k "
+check "in a smaller terminal who and how much stays" wait_for 30 shows "${short_row}[^ ]* .* [0-9.]+ k "
 check "and no line is too long" test "$(screen | awk '{ if (length($0) > 60) bad++ } END { print bad + 0 }')" -eq 0
 tmux_ resize-window -x 150 -y 24
-check "and all comes back" wait_for 10 shows "192\.0\.2\.2:[0-9]+"
+check "and all comes back" wait_for 30 shows "192\.0\.2\.2:[0-9]+"
 keys q
 check "q ends it and gives the terminal back" top_ended 0
 top_up --interval 0.2
@@ -167,7 +167,7 @@ ctl stages --raw >"$dir/a.json"
 ctl stages --raw >"$dir/b.json"
 sum_of='sum(stage["count"] for stage in r["stages"] if stage["stage"] in ("open", "seal"))'
 check "nothing came between" stages_say "$sum_of == 0" --diff "$dir/a.json" "$dir/b.json"
-check "25 packets" pings client 10.8.0.1 -c 25 -i 0.01
+check "25 packets" answers client 10.8.0.1 -c 25 -i 0.01
 check "are 25 opened and sealed since, and 25 that came through" stages_say 's["open"]["count"] == 25
 	and s["seal"]["count"] == 25 and s["residence_up"]["count"] == 25 and s["residence_down"]["count"] == 25' \
 	--diff "$dir/a.json"
@@ -181,10 +181,10 @@ check "as a table" grep -qE "^Between [0-9.]+ and [0-9.]+ s of the daemon's life
 # --- sampling at run time ---
 check "timing is switched off" ctl stages --sampling 0
 ctl stages --raw >"$dir/a.json"
-check "packets come through all the same" pings client 10.8.0.1 -c 10 -i 0.01
+check "packets come through all the same" answers client 10.8.0.1 -c 10 -i 0.01
 check "and none is timed" stages_say "$sum_of == 0 and r['sampling'] == 0" --diff "$dir/a.json"
 check "and on again" ctl stages --sampling 1
-check "packets come through" pings client 10.8.0.1 -c 10 -i 0.01
+check "packets come through" answers client 10.8.0.1 -c 10 -i 0.01
 check "and all are timed" stages_say 's["seal"]["count"] == 10 and r["sampling"] == 1' --diff "$dir/a.json"
 check_fails "no such sampling" ctl stages --sampling 1000001
 check_fails "nor this" ctl stages --sampling often

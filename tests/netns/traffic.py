@@ -30,7 +30,7 @@ import zlib
 TCP_PORT, UDP_PORT, GSO_PORT, FLOW_PORT, PROTOCOL = 7001, 7002, 7003, 7004, 253
 UDP_SEGMENT = 103
 CHUNK = 1 << 16
-TRIES, PATIENCE = 6, 1.0  # of a datagram, and seconds for each
+TRIES, PATIENCE = 20, 1.0  # of a datagram, and seconds for each
 SEGMENT_HEADER = struct.Struct(">IHHI")  # train, index, count, CRC-32 of the rest
 ASK, ANSWER = b"?", b"!"  # a raw socket hears what its own side sends as well
 
@@ -43,7 +43,7 @@ def family_of(address):
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def connect(address, port, patience=15):
+def connect(address, port, patience=30):
     connection = socket.create_connection((address, port), patience)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
