@@ -295,7 +295,18 @@ static void sleep_until_due(struct worker *worker)
 	waker_done(&worker->waker, woken);
 }
 
-/* A short look around is cheaper than to be woken. */
+/* Whether the last turn moved data, either way. */
+static bool moved_data(struct worker *worker)
+{
+	const _Atomic uint64_t *counters = worker->stats.counters;
+	uint64_t before = worker->moved;
+	worker->moved = atomic_load_explicit(&counters[STATS_tun_tx_packets], memory_order_relaxed) +
+			atomic_load_explicit(&counters[STATS_udp_tx_data], memory_order_relaxed);
+	return worker->moved != before;
+}
+
+/* A short look around is cheaper than to be woken, for data, of which more is likely to come. Handshakes come at their
+ * own pace, and need the CPU more than we do. */
 static bool still_spinning(struct worker *worker)
 {
 	if (worker->spin == 0)
@@ -336,9 +347,10 @@ void worker_run(struct worker *worker)
 {
 	while (!atomic_load_explicit(&worker->stop, memory_order_acquire) &&
 	       atomic_load_explicit(&worker->tun_error, memory_order_relaxed) == 0) {
-		if (worker_turn(worker) != 0)
+		size_t work = worker_turn(worker);
+		if (moved_data(worker))
 			worker->idle_since = 0;
-		else if (!still_spinning(worker))
+		else if (work == 0 && !still_spinning(worker))
 			sleep_until_due(worker);
 	}
 	worker->now = clock_monotonic(worker->clock);

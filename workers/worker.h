@@ -100,7 +100,8 @@ struct worker {
 	uint64_t now; /* monotonic ns, read once a turn */
 	uint64_t next_tick;
 	uint64_t fed;	     /* when the last frame of a TUN reader came, monotonic ns */
-	uint64_t idle_since; /* 0: there was work in the last turn */
+	uint64_t idle_since; /* 0: data moved in the last turn */
+	uint64_t moved;	     /* packets of data so far, either way */
 	struct timer_wheel wheel;
 	struct cds_list_head sessions;
 	struct cds_list_head
