@@ -46,10 +46,22 @@ static void recall(struct gun_thread *thread, struct handshake_identity *own, co
 	memcpy(thread->remote.static_static, attempt->initiator.noise.static_static, NOISE_KEY_SIZE);
 }
 
+/* The address that it had, as a client does. */
+static void wish_address(const struct gun_session *session, struct wire_hello *hello)
+{
+	static const uint8_t none[16];
+	if (memcmp(session->address, none, sizeof none) == 0)
+		return;
+	struct ip_address *wish = session->version == 4 ? &hello->wish4 : &hello->wish6;
+	wish->family = session->version;
+	memcpy(wish->bytes, session->address, sizeof session->address);
+}
+
 static void write_hello(struct gun_thread *thread, struct gun_attempt *attempt, const struct handshake_identity *own)
 {
 	const struct gun_options *options = thread->gun->options;
 	struct wire_hello hello = {.mtu = options->mtu};
+	wish_address(&thread->sessions[attempt->index], &hello);
 	wire_timestamp(hello.timestamp, clock_wall(&clock_system));
 	size_t offered = 0;
 	for (unsigned suite = AEAD_SUITE_FIRST; suite <= AEAD_SUITE_LAST; suite++) {
@@ -171,6 +183,18 @@ bool gun_dial(struct gun_thread *thread)
 	return begun != 0;
 }
 
+void gun_redial(struct gun_thread *thread, struct gun_session *session)
+{
+	if (session->attempt != NULL)
+		return;
+	struct gun_attempt *attempt = make_attempt(thread, (uint32_t)(session - thread->sessions));
+	if (attempt == NULL)
+		return; /* no memory: in its next turn */
+	attempt->intended = thread->now;
+	send_hello(thread, attempt);
+	thread->under_way++;
+}
+
 /* --- receiving ------------------------------------------------------------------------------------------------------
  */
 
@@ -208,6 +232,7 @@ static void take_welcome(struct gun_thread *thread, struct gun_session *session,
 	session->key = key;
 	const struct ip_address *to = &thread->gun->options->to;
 	bool v6 = to->family == 6 || (to->family == 0 && welcome.gateway4.family == 0);
+	session->version = v6 ? 6 : 4;
 	memcpy(session->address, v6 ? welcome.address6.address.bytes : welcome.address4.address.bytes, v6 ? 16 : 4);
 	gun_index(thread, session, welcome.session_id);
 	note_gateway(thread->gun, &welcome);
@@ -242,7 +267,9 @@ void gun_take_handshake(struct gun_thread *thread, const uint8_t *message, uint3
 			return;
 		}
 		gun_count(thread, ended, 1);
+		gun_count(thread, resets, 1);
 		gun_forget(session);
+		gun_lost(thread, session);
 		return;
 	}
 	uint32_t index = wire_magic(message) & (GUN_SESSIONS_MAX - 1);

@@ -23,6 +23,7 @@ enum gun_phase {
 	GUN_PREPARE, /* compute the HELLOs of the next connect */
 	GUN_DIAL,    /* connect all sessions; done when all are up */
 	GUN_FIRE,    /* send until order.end; done then */
+	GUN_STAY,    /* as clients do; done at order.end */
 	GUN_LEAVE,   /* say BYE; done when all have */
 	GUN_QUIT,
 };
@@ -39,6 +40,8 @@ enum gun_phase {
 	X(sent_bytes) /* of inner packets: of `sealed` */                              \
 	X(bytes)      /* of inner packets: of `answers` */                             \
 	X(ended)      /* sessions that the gateway ended, or does not know any more */ \
+	X(resets)     /* of them those that it does not know: it said RESET */         \
+	X(silences)   /* sessions to which the gateway said nothing for too long */    \
 	X(unexpected) /* datagrams that were nothing of ours: late, forged or repeated */
 
 enum gun_counter {
@@ -51,9 +54,9 @@ enum gun_counter {
 struct gun_order {
 	enum gun_phase phase;
 	uint32_t run;	    /* FIRE */
-	uint64_t start;	    /* ns: FIRE, DIAL */
-	uint64_t end;	    /* ns: FIRE */
-	double interval;    /* ns between the units of one thread; 0: as fast as it goes. FIRE, DIAL */
+	uint64_t start;	    /* ns: FIRE, DIAL, STAY */
+	uint64_t end;	    /* ns: FIRE, STAY */
+	double interval;    /* ns between the units of one thread; 0: as fast as it goes. FIRE, DIAL, STAY */
 	uint32_t packets;   /* of a unit: a train up, or the answers to one packet. FIRE */
 	bool fresh_latency; /* forget what was recorded */
 };
@@ -76,7 +79,9 @@ struct gun_session {
 	struct gun_attempt *attempt; /* NULL: none */
 	uint32_t id;		     /* 0: none */
 	uint32_t number;	     /* of its next DATA */
-	uint8_t address[16];	     /* inner, of the family that we send in */
+	uint32_t unanswered;	     /* STAY: ms of the first DATA since anything came; 0: none */
+	uint8_t version;	     /* 4 or 6: the family that we send in */
+	uint8_t address[16];	     /* inner */
 };
 
 struct gun_thread {
@@ -103,6 +108,7 @@ struct gun_thread {
 	struct handshake_remote remote; /* static_static is that of the session at hand */
 	struct timer_wheel wheel;
 	uint32_t next;	    /* session to prepare, connect, send from or end */
+	uint64_t random;    /* state of the order of sessions */
 	uint32_t under_way; /* handshakes */
 	struct pacer pacer;
 	struct gun_packet_form form;
@@ -174,6 +180,9 @@ void gun_forget(struct gun_session *session);
 bool gun_prepare(struct gun_thread *thread);
 bool gun_dial(struct gun_thread *thread);
 
+/* Connects a session once more, unless that is under way. */
+void gun_redial(struct gun_thread *thread, struct gun_session *session);
+
 /* For the wheel: HELLO or CLIENT_ACK again. */
 timer_callback gun_attempt_due;
 
@@ -183,8 +192,27 @@ void gun_take_handshake(struct gun_thread *thread, const uint8_t *message, uint3
 /* Something opened under the session's key. */
 void gun_confirmed(struct gun_thread *thread, struct gun_session *session);
 
+/* --- stay.c ---------------------------------------------------------------------------------------------------------
+ */
+
+/* Works on GUN_STAY; true when it did something. */
+bool gun_stay(struct gun_thread *thread);
+
+/* Something authentic came: it is not silent. */
+static inline void gun_heard(struct gun_session *session)
+{
+	session->unanswered = 0;
+}
+
+/* The gateway does not know the session, or ended it: it comes back if it is to stay. */
+void gun_lost(struct gun_thread *thread, struct gun_session *session);
+
 /* --- send.c, receive.c ----------------------------------------------------------------------------------------------
  */
+
+/* Seals a packet of `size` bytes, with the stamp and `extra` bytes behind it, and queues it. False: no room. */
+bool gun_seal_packet(struct gun_thread *thread, struct gun_session *session, uint32_t size,
+		     struct gun_packet_stamp *stamp, size_t extra);
 
 /* Works on GUN_FIRE; true when it did something. */
 bool gun_fire(struct gun_thread *thread);

@@ -163,6 +163,8 @@ static int parse_pair(enum gun_option option, const char *text, struct gun_optio
 {
 	static const char *const suites[] = {"auto", "AES-256-GCM", "ChaCha20-Poly1305"}; /* by wire number */
 	static const char *const switches[] = {"off", "on"};
+	static const char *const orders[] = {"turn", "random"};
+	static const char *const words[] = {"keepalive", "data"};
 	unsigned choice = 0;
 	uint32_t number = 0;
 	int result = 0;
@@ -178,6 +180,14 @@ static int parse_pair(enum gun_option option, const char *text, struct gun_optio
 	case GUN_GRO:
 		result = parse_choice(text, switches, ARRAY_SIZE(switches), &choice, error);
 		o->gro = choice != 0;
+		return result;
+	case GUN_ORDER:
+		result = parse_choice(text, orders, ARRAY_SIZE(orders), &choice, error);
+		o->random = choice != 0;
+		return result;
+	case GUN_SAY:
+		result = parse_choice(text, words, ARRAY_SIZE(words), &choice, error);
+		o->say_data = choice != 0;
 		return result;
 	case GUN_MTU:
 		result = parse_number(text, WIRE_MTU_MIN, PACKET_SIZE_MAX, &number, error);
@@ -231,6 +241,10 @@ static int parse_value(enum gun_option option, const char *text, struct gun_opti
 		return parse_gso(text, &o->train, error);
 	case GUN_DURATION:
 		return parse_seconds(text, &o->duration, error);
+	case GUN_STAY_FOR:
+		return parse_seconds(text, &o->stay, error);
+	case GUN_EVERY:
+		return parse_seconds(text, &o->every, error);
 	case GUN_LOSS:
 		return parse_loss(text, &o->loss, error);
 	case GUN_LISTEN:

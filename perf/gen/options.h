@@ -28,34 +28,40 @@ enum {
 
 /* X(id, name, commands, default, form, help): every option, those of the same commands together; without a default it
  * is off, or mandatory. */
-#define GUN_OPTIONS(X)                                                                                              \
-	X(GATEWAY, "gateway", GUN_GENERATE, NULL, "IP:PORT", "where the gateway is (mandatory)")                    \
-	X(GATEWAY_KEY, "gateway-key", GUN_GENERATE, NULL, "KEY", "its public key (mandatory)")                      \
-	X(SESSIONS, "sessions", GUN_GENERATE, "1", "N", "clients, 1 to 1048576")                                    \
-	X(SOURCE, "source", GUN_GENERATE, NULL, "NETWORK", "outer addresses to send from, in turn; local ones")     \
-	X(PORTS, "ports", GUN_GENERATE, "1", "N", "source ports of each thread")                                    \
-	X(PARALLEL, "parallel", GUN_GENERATE, "64", "N", "handshakes under way at once, of each thread")            \
-	X(CONNECT_RATE, "connect-rate", GUN_GENERATE, "max", "RATE",                                                \
-	  "open loop: so many handshakes begin in a second")                                                        \
-	X(CONNECT_LIMIT, "connect-timeout", GUN_GENERATE, "60", "SECONDS",                                          \
-	  "give up when no more session came up for so long")                                                       \
-	X(CIPHER, "cipher", GUN_GENERATE, "auto", "NAME", "auto, AES-256-GCM or ChaCha20-Poly1305")                 \
-	X(MTU, "mtu", GUN_GENERATE, "1420", "BYTES", "inner MTU to ask for")                                        \
-	X(GRO, "gro", GUN_GENERATE, "on", "on|off", "receive trains whole")                                         \
-	X(JSON, "json", GUN_GENERATE, NULL, "FILE", "write a report there too; - is standard output")               \
-	X(THREADS, "threads", GUN_GENERATE | GUN_REFLECT, "1", "N", "threads that share the work")                  \
-	X(SEED, "seed", GUN_GENERATE | GUN_KEYS, "stgun", "TEXT", "what the clients' keys follow from")             \
-	X(FIRST, "first", GUN_GENERATE | GUN_KEYS, "0", "N", "number of the first client")                          \
-	X(PSK_FILE, "psk-file", GUN_GENERATE | GUN_KEYS, NULL, "PATH", "pre-shared key of all clients")             \
-	X(ROUNDS, "rounds", GUN_CONNECT, "1", "N", "connect all so many times, without good-bye in between")        \
-	X(TO, "to", GUN_SEND, NULL, "IP[:PORT]", "inner address to send to; unless given the gateway's, port 5556") \
-	X(DIRECTION, "direction", GUN_SEND, "up", "up|down|both", "which way the packets go that count")            \
-	X(RATE, "rate", GUN_SEND, "max", "RATE", "open loop: 250k or 1.5Mpps packets, 10Gbit, or max")              \
-	X(SIZE, "size", GUN_SEND, "1400", "SIZE|imix|SIZE:SHARE,...", "bytes of inner packets")                     \
-	X(GSO, "gso", GUN_SEND, "max", "N|max|off", "packets of one session that are sent as one train")            \
-	X(DURATION, "duration", GUN_SEND, "10", "SECONDS", "how long to send; search: in each step")                \
-	X(BLIND, "blind", GUN_LOAD, NULL, NULL, "nobody answers at the other end: do not ask what arrived")         \
-	X(LOSS, "loss", GUN_SEARCH, "1", "PERCENT", "loss that is borne")                                           \
+#define GUN_OPTIONS(X)                                                                                          \
+	X(GATEWAY, "gateway", GUN_GENERATE, NULL, "IP:PORT", "where the gateway is (mandatory)")                \
+	X(GATEWAY_KEY, "gateway-key", GUN_GENERATE, NULL, "KEY", "its public key (mandatory)")                  \
+	X(SESSIONS, "sessions", GUN_GENERATE, "1", "N", "clients, 1 to 1048576")                                \
+	X(SOURCE, "source", GUN_GENERATE, NULL, "NETWORK", "outer addresses to send from, in turn; local ones") \
+	X(PORTS, "ports", GUN_GENERATE, "1", "N", "source ports of each thread")                                \
+	X(PARALLEL, "parallel", GUN_GENERATE, "64", "N", "handshakes under way at once, of each thread")        \
+	X(CONNECT_RATE, "connect-rate", GUN_GENERATE, "max", "RATE",                                            \
+	  "open loop: so many handshakes begin in a second")                                                    \
+	X(CONNECT_LIMIT, "connect-timeout", GUN_GENERATE, "60", "SECONDS",                                      \
+	  "give up when no more session came up for so long")                                                   \
+	X(CIPHER, "cipher", GUN_GENERATE, "auto", "NAME", "auto, AES-256-GCM or ChaCha20-Poly1305")             \
+	X(MTU, "mtu", GUN_GENERATE, "1420", "BYTES", "inner MTU to ask for")                                    \
+	X(GRO, "gro", GUN_GENERATE, "on", "on|off", "receive trains whole")                                     \
+	X(JSON, "json", GUN_GENERATE, NULL, "FILE", "write a report there too; - is standard output")           \
+	X(THREADS, "threads", GUN_GENERATE | GUN_REFLECT, "1", "N", "threads that share the work")              \
+	X(SEED, "seed", GUN_GENERATE | GUN_KEYS, "stgun", "TEXT", "what the clients' keys follow from")         \
+	X(FIRST, "first", GUN_GENERATE | GUN_KEYS, "0", "N", "number of the first client")                      \
+	X(PSK_FILE, "psk-file", GUN_GENERATE | GUN_KEYS, NULL, "PATH", "pre-shared key of all clients")         \
+	X(TO, "to", GUN_GENERATE, NULL, "IP[:PORT]",                                                            \
+	  "inner address to send to; unless given the gateway's, port 5556")                                    \
+	X(ROUNDS, "rounds", GUN_CONNECT, "1", "N", "connect all so many times, without good-bye in between")    \
+	X(STAY_FOR, "stay", GUN_CONNECT | GUN_LOAD, NULL, "SECONDS",                                            \
+	  "then stay as clients do, and come back when the gateway forgot them")                                \
+	X(EVERY, "every", GUN_CONNECT | GUN_LOAD, "25", "SECONDS", "how often each says something meanwhile")   \
+	X(SAY, "say", GUN_CONNECT | GUN_LOAD, "keepalive", "keepalive|data", "what")                            \
+	X(DIRECTION, "direction", GUN_SEND, "up", "up|down|both", "which way the packets go that count")        \
+	X(RATE, "rate", GUN_SEND, "max", "RATE", "open loop: 250k or 1.5Mpps packets, 10Gbit, or max")          \
+	X(SIZE, "size", GUN_SEND, "1400", "SIZE|imix|SIZE:SHARE,...", "bytes of inner packets")                 \
+	X(ORDER, "order", GUN_SEND, "turn", "turn|random", "which session sends next")                          \
+	X(GSO, "gso", GUN_SEND, "max", "N|max|off", "packets of one session that are sent as one train")        \
+	X(DURATION, "duration", GUN_SEND, "10", "SECONDS", "how long to send; search: in each step")            \
+	X(BLIND, "blind", GUN_LOAD, NULL, NULL, "nobody answers at the other end: do not ask what arrived")     \
+	X(LOSS, "loss", GUN_SEARCH, "1", "PERCENT", "loss that is borne")                                       \
 	X(LISTEN, "listen", GUN_REFLECT, NULL, "IP[:PORT]", "inner address to answer at; unless given all, port 5556")
 
 enum gun_option {
@@ -84,7 +90,11 @@ struct gun_options {
 	struct mix mix;
 	uint32_t train; /* packets */
 	bool gro, blind;
+	bool random;	   /* order of sessions */
 	uint64_t duration; /* ns */
+	uint64_t stay;	   /* ns; 0: not at all */
+	uint64_t every;	   /* ns */
+	bool say_data;	   /* else KEEPALIVE */
 	double loss;	   /* 0…1 */
 	struct ip_address listen;
 	uint16_t listen_port;

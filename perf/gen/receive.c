@@ -55,11 +55,14 @@ static void take_opened(struct gun_thread *thread, struct gun_session *session, 
 	}
 	if (session->attempt != NULL && session->attempt->ack_end != 0)
 		gun_confirmed(thread, session);
+	gun_heard(session);
 	if (type == WIRE_DATA) {
 		take_data(thread, op->output, op->length);
 	} else if (type == WIRE_BYE) {
 		gun_count(thread, ended, 1);
 		gun_forget(session);
+		if (op->output[0] == WIRE_BYE_RESTARTING)
+			gun_lost(thread, session);
 	} else if (type == WIRE_KEEPALIVE && op->length == WIRE_PROBE_SIZE && op->output[0] == WIRE_PING) {
 		uint8_t pong[WIRE_PROBE_SIZE + AEAD_INPUT_SLACK] = {0};
 		memcpy(pong, op->output, WIRE_PROBE_SIZE);

@@ -119,6 +119,17 @@ void report_step(json_t *report, const struct gun_step *step)
 	(void)json_array_append_new(json_object_get(report, "steps"), object);
 }
 
+void report_stay(json_t *report, const struct gun_stay *stay)
+{
+	json_t *object = json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "seconds", stay->seconds,
+				   "ended", (json_int_t)stay->ended, "resets", (json_int_t)stay->resets, "silences",
+				   (json_int_t)stay->silences, "back", (json_int_t)stay->back, "hellos",
+				   (json_int_t)stay->hellos, "cookies", (json_int_t)stay->cookies, "unexpected",
+				   (json_int_t)stay->unexpected, "latency_ns", latency(&stay->latency), "samples",
+				   stay->samples);
+	(void)json_object_set_new(report, "stay", object);
+}
+
 int report_write(json_t *report, const char *path, struct error *error)
 {
 	bool standard = strcmp(path, "-") == 0;
@@ -152,6 +163,16 @@ void report_print_round(FILE *out, const struct gun_options *options, const stru
 		round->up, options->sessions, round->seconds, per_second(round->up, round->seconds), round->hellos,
 		round->cookies, round->welcomes);
 	print_latency(out, "handshake", &round->latency);
+}
+
+void report_print_stay(FILE *out, const struct gun_stay *stay)
+{
+	fprintf(out,
+		"stayed %.1f s: %lu sessions ended, %lu of them by RESET, %lu found silence, %lu came back; %lu "
+		"HELLOs, "
+		"%lu COOKIEs\n",
+		stay->seconds, stay->ended, stay->resets, stay->silences, stay->back, stay->hellos, stay->cookies);
+	print_latency(out, "back after", &stay->latency);
 }
 
 void report_print_step(FILE *out, const struct gun_options *options, const struct gun_step *step)

@@ -20,6 +20,17 @@ struct gun_round {
 	json_t *samples;
 };
 
+/* Sessions that stayed. */
+struct gun_stay {
+	double seconds;
+	uint64_t ended;		   /* sessions that the gateway ended or did not know */
+	uint64_t resets, silences; /* of them those that it did not know; those that it did not answer */
+	uint64_t back;		   /* that are connected again */
+	uint64_t hellos, cookies, unexpected;
+	struct histogram_sum latency; /* ns from when that was noticed until they were back */
+	json_t *samples;
+};
+
 /* Packets at one rate. */
 struct gun_step {
 	double rate;	/* packets per second; 0: as fast as it went */
@@ -50,9 +61,11 @@ json_t *report_new(const struct gun_options *options, int argc, char **argv);
 /* Appends; takes over the samples. */
 void report_round(json_t *report, const struct gun_round *round);
 void report_step(json_t *report, const struct gun_step *step);
+void report_stay(json_t *report, const struct gun_stay *stay);
 
 void report_print_round(FILE *out, const struct gun_options *options, const struct gun_round *round);
 void report_print_step(FILE *out, const struct gun_options *options, const struct gun_step *step);
+void report_print_stay(FILE *out, const struct gun_stay *stay);
 
 /* Writes to the file, "-" for standard output. */
 int report_write(json_t *report, const char *path, struct error *error);

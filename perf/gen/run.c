@@ -119,8 +119,9 @@ static void sample(struct run *run)
 					      (json_int_t)(sent - run->last_sent), dial ? "up" : "received",
 					      (json_int_t)(received - run->last_received), "p99_ns", (json_int_t)p99));
 	if (run->terminal && dial)
-		fprintf(stderr, "\r\033[K%5.0f s  %lu of %u sessions up, %.0f a second", at, received,
-			options->sessions, (double)(received - run->last_received) / seconds);
+		fprintf(stderr, "\r\033[K%5.0f s  %lu of %u sessions %s, %.0f a second", at, received,
+			options->sessions, run->gun.order.phase == GUN_STAY ? "came back" : "up",
+			(double)(received - run->last_received) / seconds);
 	else if (run->terminal)
 		fprintf(stderr, "\r\033[K%5.0f s  %.3f Mpps sent, %.3f received, p99 %.0f us", at,
 			(double)(sent - run->last_sent) / seconds / 1e6,
@@ -160,13 +161,11 @@ static int explain_silence(const struct run *run, uint64_t up, struct error *err
 			 up, run->gun.options->sessions, run->gun.options->connect_timeout);
 }
 
-/* `made`: the HELLOs are there already. */
-static int dial(struct run *run, bool made, struct error *error)
+static int dial(struct run *run, struct error *error)
 {
 	const struct gun_options *options = run->gun.options;
 	double rate = options->connect_rate.per_second;
-	if (made)
-		prepare(run);
+	prepare(run);
 	run->samples = json_array();
 	give_order(run, &(struct gun_order){.phase = GUN_DIAL,
 					    .end = UINT64_MAX,
@@ -348,6 +347,45 @@ static int search(struct run *run, struct gun_step *step)
 	return 0;
 }
 
+/* --- staying --------------------------------------------------------------------------------------------------------
+ */
+
+static int stay(struct run *run, struct error *error)
+{
+	const struct gun_options *options = run->gun.options;
+	uint64_t now = now_ns();
+	run->samples = json_array();
+	give_order(run, &(struct gun_order){.phase = GUN_STAY,
+					    .start = now,
+					    .end = now + options->stay,
+					    .interval = (double)options->every * options->threads / options->sessions,
+					    .packets = 1,
+					    .fresh_latency = true});
+	while (!all_reached(run, true) && !*run->stop) {
+		nap();
+		sample(run);
+	}
+	end_line(run);
+	struct gun_stay *stay = calloc(1, sizeof *stay);
+	if (stay == NULL)
+		return error_set(error, -ENOMEM, "no memory for the report");
+	stay->seconds = (double)(now_ns() - run->began) / 1e9;
+	stay->ended = total(run, GUN_COUNT_ended);
+	stay->resets = total(run, GUN_COUNT_resets);
+	stay->silences = total(run, GUN_COUNT_silences);
+	stay->back = total(run, GUN_COUNT_up);
+	stay->hellos = total(run, GUN_COUNT_hellos);
+	stay->cookies = total(run, GUN_COUNT_cookies);
+	stay->unexpected = total(run, GUN_COUNT_unexpected);
+	stay->samples = run->samples;
+	merge_latency(run, &stay->latency);
+	report_stay(run->report, stay);
+	report_print_stay(stdout, stay);
+	(void)fflush(stdout);
+	free(stay);
+	return 0;
+}
+
 /* --- the whole ------------------------------------------------------------------------------------------------------
  */
 
@@ -369,9 +407,11 @@ static int work(struct run *run, struct error *error)
 	const struct gun_options *options = run->gun.options;
 	int result = 0;
 	for (uint32_t i = 0; i < options->rounds && result == 0 && !*run->stop; i++)
-		result = dial(run, options->command == GUN_CONNECT, error);
-	if (result != 0 || *run->stop || options->command == GUN_CONNECT)
+		result = dial(run, error);
+	if (result != 0 || *run->stop)
 		return result;
+	if (options->command == GUN_CONNECT)
+		return options->stay != 0 ? stay(run, error) : 0;
 	uint32_t suite = atomic_load_explicit(&run->gun.suite, memory_order_relaxed);
 	json_object_set_new(run->report, "cipher", json_string(aead_suite_name(suite)));
 	json_object_set_new(run->report, "crypto", json_string(aead_engine_describe(run->gun.threads[0]->aead, suite)));
@@ -386,6 +426,8 @@ static int work(struct run *run, struct error *error)
 				 ? search(run, step)
 				 : fire(run, rate_packets(&options->rate, options->mix.mean), step);
 	free(step);
+	if (result == 0 && options->stay != 0 && !*run->stop)
+		result = stay(run, error);
 	return result;
 }
 

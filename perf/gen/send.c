@@ -10,9 +10,18 @@ static bool is_up(const struct gun_session *session)
 	return session->key != NULL && !transport_key_spent(session->key);
 }
 
-/* The next session in turn; NULL when none is up. */
+/* A linear congruential generator (D. E. Knuth's MMIX): which session is next need not be hard to guess. */
+static uint32_t random_below(struct gun_thread *thread, uint32_t bound)
+{
+	thread->random = thread->random * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)((thread->random >> 32) * bound >> 32);
+}
+
+/* The next session in turn, or any; NULL when none is up. */
 static struct gun_session *next_session(struct gun_thread *thread)
 {
+	if (thread->gun->options->random)
+		thread->next = random_below(thread, thread->count);
 	for (uint32_t tried = 0; tried < thread->count; tried++) {
 		struct gun_session *session = &thread->sessions[thread->next];
 		thread->next = thread->next + 1 < thread->count ? thread->next + 1 : 0;
@@ -31,8 +40,8 @@ static bool make_room(struct gun_thread *thread, uint32_t bytes)
 	return thread->queue.count == 0;
 }
 
-static bool seal_packet(struct gun_thread *thread, struct gun_session *session, uint32_t size,
-			struct gun_packet_stamp *stamp, size_t extra)
+bool gun_seal_packet(struct gun_thread *thread, struct gun_session *session, uint32_t size,
+		     struct gun_packet_stamp *stamp, size_t extra)
 {
 	uint8_t *room = gun_reserve(thread, session, session->id, size + WIRE_OVERHEAD);
 	if (room == NULL)
@@ -76,7 +85,7 @@ static bool fire_unit(struct gun_thread *thread)
 		stamp.size = (uint16_t)gun_packet_size_least(thread->form.version);
 	}
 	uint32_t sealed = 0;
-	for (; sealed < packets && seal_packet(thread, session, own, &stamp, 0); sealed++)
+	for (; sealed < packets && gun_seal_packet(thread, session, own, &stamp, 0); sealed++)
 		if (sample)
 			stamp.answers = 0;
 	if (sealed == 0)
@@ -133,7 +142,7 @@ void gun_ask(struct gun_thread *thread)
 	/* The question's number goes where the packet's would: by way of the session field, which an ASK does not use.
 	 */
 	stamp.session = question;
-	if (seal_packet(thread, session, (uint32_t)gun_packet_headers(thread->form.version) + PACKET_TOLD_SIZE, &stamp,
-			0))
+	if (gun_seal_packet(thread, session, (uint32_t)gun_packet_headers(thread->form.version) + PACKET_TOLD_SIZE,
+			    &stamp, 0))
 		thread->asked = question;
 }

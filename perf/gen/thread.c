@@ -189,7 +189,7 @@ static void take_order(struct gun_thread *thread, uint64_t number)
 	thread->answers = thread->given_up = 0;
 	thread->progress = thread->now;
 	reset_counters(thread);
-	if (thread->order.phase == GUN_FIRE)
+	if (thread->order.phase == GUN_FIRE || thread->order.phase == GUN_STAY)
 		set_form(thread);
 	/* The threads' units lie between each other. */
 	uint64_t shift = (uint64_t)(thread->order.interval * thread->number / thread->gun->options->threads);
@@ -247,6 +247,9 @@ static bool follow(struct gun_thread *thread, bool *worked)
 		if (thread->pacer.interval == 0)
 			publish_offered(thread);
 		return false;
+	case GUN_STAY:
+		*worked |= gun_stay(thread);
+		return thread->now >= thread->order.end;
 	case GUN_LEAVE:
 		*worked |= leave(thread);
 		return thread->next == thread->count && thread->queue.count == 0;
@@ -379,6 +382,7 @@ struct gun_thread *gun_thread_new(struct gun *gun, unsigned number, struct error
 	memset(thread, 0, sizeof *thread);
 	thread->gun = gun;
 	thread->number = number;
+	thread->random = number;
 	thread->epoll_fd = -1;
 	thread->first = (uint32_t)((uint64_t)options->sessions * number / options->threads);
 	thread->count = (uint32_t)((uint64_t)options->sessions * (number + 1) / options->threads) - thread->first;
