@@ -291,6 +291,7 @@ Test(stgun, options_have_their_defaults)
 	cr_assert(options.command == GUN_LOAD && options.sessions == 1 && options.threads == 1);
 	cr_assert(options.duration == 10 * NS_PER_S && options.rate.per_second == 0 && options.gro);
 	cr_assert(options.direction == GUN_UP && options.mix.most == 1400 && options.train == GUN_TRAIN_MAX);
+	cr_assert(options.stay == 0 && options.every == 25 * NS_PER_S && !options.say_data && !options.random);
 	cr_assert(options.to.family == 4 && options.to_port == PACKET_PORT);
 	cr_assert(ntohs(options.gateway.sin6_port) == 5555);
 }
