@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# make help lists the targets. Variables: CC, CFLAGS, V=1, WERROR=1, PROFILE=0|1, SAN=address|thread|fuzz,
+# make help lists the targets. Variables: CC, CFLAGS, V=1, WERROR=1, PROFILE=0|1, OWNERS=0|1, SAN=address|thread|fuzz,
 # FUZZ_SECONDS, DESTDIR, PREFIX.
 
 ifeq ($(origin CC),default)
@@ -7,6 +7,8 @@ CC      := gcc
 endif
 PROFILE ?= 1
 SAN     ?=
+# Each change of what belongs to one thread is checked (core/base/owner.h).
+OWNERS  ?= $(if $(SAN),1,0)
 V       ?= 0
 PREFIX  ?= /usr/local
 CFLAGS  ?= -O2 -g
@@ -15,13 +17,16 @@ FUZZ_SECONDS ?= 10
 ifneq ($(filter-out 0 1,$(PROFILE)),)
 $(error PROFILE is 0 or 1, not "$(PROFILE)")
 endif
+ifneq ($(filter-out 0 1,$(OWNERS)),)
+$(error OWNERS is 0 or 1, not "$(OWNERS)")
+endif
 ifneq ($(filter-out address thread fuzz,$(SAN)),)
 $(error SAN is "address", "thread" or "fuzz", not "$(SAN)")
 endif
 
 VERSION := 0.1.0
 # One directory for each way to build, so that none has to be cleaned for another.
-B       := build/$(subst $() $(),-,$(notdir $(CC)))$(if $(SAN),-$(SAN))$(if $(filter 0,$(PROFILE)),-noprofile)
+B       := build/$(subst $() $(),-,$(notdir $(CC)))$(if $(SAN),-$(SAN))$(if $(filter 0,$(PROFILE)),-noprofile)$(if $(SAN),,$(if $(filter 1,$(OWNERS)),-owners))
 Q       := $(if $(filter 1,$(V)),,@)
 # What runs other targets takes all CPUs, unless the user said how many.
 JOBS     = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -30,7 +35,7 @@ MAKEFLAGS += --no-print-directory
 PKGS     := libsodium libmnl inih jansson libmicrohttpd liburcu-qsbr liburcu-cds libnftables libqrencode libsystemd libseccomp libcap-ng
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
             -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough
-DEFINES  := -I. -D_GNU_SOURCE -DSHARDTUN_VERSION='"$(VERSION)"' -DSHARDTUN_PROFILE=$(PROFILE)
+DEFINES  := -I. -D_GNU_SOURCE -DSHARDTUN_VERSION='"$(VERSION)"' -DSHARDTUN_PROFILE=$(PROFILE) -DSHARDTUN_OWNERS=$(OWNERS)
 # What is installed does not say where it was built.
 COMPILE  := -std=gnu17 -pthread -fno-strict-aliasing -fstack-protector-strong -ffile-prefix-map=$(CURDIR)=.
 LINK     := -pthread -Wl,-z,relro,-z,now

@@ -28,11 +28,13 @@ void session_free(struct session *session)
 
 void session_set_active(struct session *session)
 {
+	owner_check(&session->owner, "session");
 	atomic_store_explicit(&session->view.state, SESSION_ACTIVE, memory_order_release);
 }
 
 void session_show_endpoint(struct session *session)
 {
+	owner_check(&session->owner, "session");
 	uint64_t words[2];
 	memcpy(words, &session->endpoint.remote.sin6_addr, sizeof words);
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
@@ -49,13 +51,17 @@ static void show_key(struct session *session)
 
 void session_set_next(struct session *session, struct transport_key *key, uint64_t now)
 {
+	owner_check(&session->owner, "session");
 	transport_key_free(session->next);
 	session->next = key;
+	if (key != NULL)
+		owner_follow(&key->owner, &session->owner);
 	session->next_born = now;
 }
 
 bool session_promote(struct session *session)
 {
+	owner_check(&session->owner, "session");
 	bool rekey = session->current != NULL;
 	/* A key under which nothing ever came was never confirmed: the other side may still use the one before it. */
 	if (rekey && session->current->first_opened != 0) {
@@ -78,6 +84,7 @@ static void drop(struct transport_key **key)
 
 void session_expire_keys(struct session *session, uint64_t now)
 {
+	owner_check(&session->owner, "session");
 	struct transport_key *current = session->current;
 	if (session->previous != NULL && current != NULL && current->first_opened != 0 &&
 	    now - current->first_opened >= SESSION_PREVIOUS_KEY_NS)
@@ -119,6 +126,7 @@ static bool awake(const struct transport_key *key)
 
 void session_hibernate(struct session *session)
 {
+	owner_check(&session->owner, "session");
 	struct transport_key *keys[] = {session->current, session->previous, session->next};
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		if (awake(keys[i]))

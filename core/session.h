@@ -16,6 +16,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/ip.h"
+#include "core/base/owner.h"
 #include "core/base/rcu.h"
 #include "core/base/timer_wheel.h"
 #include "core/transport.h"
@@ -100,6 +101,7 @@ struct session {
 	struct cds_list_head node; /* in the owner's list of sessions */
 	struct cds_wfcq_node retired;
 	struct rcu_head rcu;
+	struct owner owner; /* of all but what is constant */
 };
 
 /* Zeroed, pending, without keys. NULL: no memory. */
@@ -134,6 +136,7 @@ void session_show_endpoint(struct session *session);
 /* The live key of an epoch taken from the wire, or NULL. */
 static inline struct transport_key *session_key(const struct session *session, unsigned epoch)
 {
+	owner_check(&session->owner, "session");
 	if (likely(session->current != NULL && session->current->epoch == epoch))
 		return session->current;
 	if (session->next != NULL && session->next->epoch == epoch)
@@ -149,6 +152,7 @@ enum { SESSION_PATH_FACTOR = 3 /* bytes sent for each byte received, until the e
  * `spare` bytes are left then. */
 static inline bool session_may_send(struct session *session, uint32_t bytes, uint32_t spare)
 {
+	owner_check(&session->owner, "session");
 	if (likely(session->path_deadline == 0))
 		return true;
 	if (session->path_credit < (uint64_t)bytes + spare)

@@ -58,6 +58,7 @@ void transport_key_free(struct transport_key *key)
 
 void transport_key_hibernate(struct transport_key *key)
 {
+	owner_check(&key->owner, "key");
 	if (key->live == NULL)
 		return;
 	key->seen = key->live->replay.next;
@@ -67,6 +68,7 @@ void transport_key_hibernate(struct transport_key *key)
 
 bool transport_key_wake(const struct aead_engine *engine, struct transport_key *key)
 {
+	owner_check(&key->owner, "key");
 	if (key->live != NULL)
 		return true;
 	struct transport_state *live = aligned_alloc(CACHE_LINE, sizeof *live);
@@ -75,6 +77,7 @@ bool transport_key_wake(const struct aead_engine *engine, struct transport_key *
 	expand(engine, key->aead, &live->seal, &key->seal);
 	expand(engine, key->aead, &live->open, &key->open);
 	replay_resume(&live->replay, key->seen);
+	owner_follow(&live->replay.owner, &key->owner);
 	key->live = live;
 	return true;
 }

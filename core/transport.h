@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "core/base/bytes.h"
+#include "core/base/owner.h"
 #include "core/wire.h"
 #include "crypto/aead.h"
 #include "crypto/noise.h"
@@ -51,6 +52,7 @@ struct transport_key {
 	uint64_t first_opened;	      /* monotonic ns of the first packet opened; 0 before */
 	uint64_t seen;		      /* asleep: counters below it count as seen. Awake the window knows */
 	uint8_t epoch;
+	struct owner owner;
 
 	struct transport_secret seal, open;
 };
@@ -101,6 +103,7 @@ enum replay_verdict transport_accept_asleep(const struct aead_engine *engine, st
 static inline void transport_seal(struct aead_engine *engine, struct transport_key *key, uint32_t session_id,
 				  enum wire_type type, const uint8_t *plaintext, uint32_t length, uint8_t *message)
 {
+	owner_check(&key->owner, "key");
 	uint32_t counter = (uint32_t)key->send_counter++;
 	wire_transport_header(message, key->epoch, type, session_id, counter);
 	struct aead_op op = {
@@ -137,6 +140,7 @@ static inline void transport_open_op(struct aead_op *op, uint8_t *message, uint3
 static inline void transport_open(struct aead_engine *engine, const struct transport_key *key, struct aead_op *ops,
 				  size_t count)
 {
+	owner_check(&key->owner, "key");
 	if (transport_key_is_live(key))
 		key->aead->open(engine, &key->live->open, ops, count);
 	else
@@ -148,6 +152,7 @@ static inline void transport_open(struct aead_engine *engine, const struct trans
 static inline enum replay_verdict transport_accept(const struct aead_engine *engine, struct transport_key *key,
 						   const struct aead_op *op)
 {
+	owner_check(&key->owner, "key");
 	if (transport_key_is_live(key))
 		return replay_accept(&key->live->replay, op->counter);
 	return transport_accept_asleep(engine, key, op);

@@ -8,7 +8,7 @@
 enum { WORD_BITS = 64, WORDS = REPLAY_WINDOW / WORD_BITS + 1 };
 
 _Static_assert(REPLAY_WINDOW % WORD_BITS == 0, "a window of whole words");
-_Static_assert(sizeof(struct replay_window) == sizeof(uint64_t) * (WORDS + 1), "the ring covers the window");
+_Static_assert(sizeof((struct replay_window *)0)->bitmap == sizeof(uint64_t) * WORDS, "the ring covers the window");
 
 /* The words of the ring that `counter` enters still hold what was true WORDS words ago. */
 static void clear_entered(struct replay_window *window, uint32_t counter)
@@ -25,6 +25,7 @@ enum replay_verdict replay_accept(struct replay_window *window, uint32_t counter
 	uint64_t *word = &window->bitmap[counter / WORD_BITS % WORDS];
 	const uint64_t bit = 1ull << counter % WORD_BITS;
 
+	owner_check(&window->owner, "replay window");
 	if (likely(counter >= window->next)) {
 		clear_entered(window, counter);
 		*word |= bit;

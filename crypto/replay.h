@@ -7,11 +7,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/base/owner.h"
+
 enum { REPLAY_WINDOW = 8192 /* how far behind the highest accepted counter a late one may be */ };
 
 struct replay_window {
 	uint64_t next;				 /* highest counter accepted so far + 1; 0 when none */
 	uint64_t bitmap[REPLAY_WINDOW / 64 + 1]; /* one word more than the window: the word being entered is cleared */
+	struct owner owner;
 };
 
 enum replay_verdict {

@@ -62,6 +62,7 @@ struct coalescer {
 
 	struct iovec *iov;
 	struct tun_frame *frames;
+	struct owner owner;
 };
 
 struct coalescer *coalescer_new(size_t packets, struct tun_offloads offloads)
@@ -101,6 +102,11 @@ void coalescer_free(struct coalescer *coalescer)
 	free(coalescer->pieces);
 	free(coalescer->entries);
 	free(coalescer);
+}
+
+void coalescer_own(struct coalescer *coalescer, const struct owner *owner)
+{
+	owner_follow(&coalescer->owner, owner);
 }
 
 static uint16_t load16(const uint8_t *at)
@@ -263,6 +269,7 @@ static struct entry *start(struct coalescer *coalescer, const struct inner *inne
 
 bool coalescer_add(struct coalescer *coalescer, const struct inner *inner)
 {
+	owner_check(&coalescer->owner, "coalescer");
 	uint32_t payload = inner->length - inner->ip_length - inner->upper_length;
 	struct entry *entry;
 	struct flow flow;
@@ -338,6 +345,7 @@ static void finish_super(struct entry *entry)
 
 const struct tun_frame *coalescer_frames(struct coalescer *coalescer, size_t *count)
 {
+	owner_check(&coalescer->owner, "coalescer");
 	struct iovec *iov = coalescer->iov;
 
 	for (size_t i = 0; i < coalescer->entry_count; i++) {
@@ -360,6 +368,7 @@ const struct tun_frame *coalescer_frames(struct coalescer *coalescer, size_t *co
 
 void coalescer_reset(struct coalescer *coalescer)
 {
+	owner_check(&coalescer->owner, "coalescer");
 	if (coalescer->fenced)
 		memset(coalescer->fences, 0, sizeof coalescer->fences);
 	coalescer->fenced = false;

@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/owner.h"
 #include "tun/inner.h"
 #include "tun/tun.h"
 
@@ -32,6 +33,9 @@ struct coalescer; /* large: allocated once */
  * without `checksum` nothing is verified, marked or merged. NULL: no memory. */
 struct coalescer *coalescer_new(size_t packets, struct tun_offloads offloads);
 void coalescer_free(struct coalescer *coalescer);
+
+/* It belongs to whom `owner` belongs to. */
+void coalescer_own(struct coalescer *coalescer, const struct owner *owner);
 
 /* Adds a packet that inner_parse() accepted; `inner->data` is modified when it becomes the head of a super-packet.
  * False when the batch is full: take the frames first. */

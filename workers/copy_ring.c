@@ -19,6 +19,7 @@ struct copy_ring {
 
 	_Atomic uint64_t tail CACHE_ALIGNED; /* next position to claim; the producers' */
 	uint64_t head CACHE_ALIGNED;	     /* oldest position; the consumer's */
+	struct owner owner;		     /* the consumer */
 	struct copy_slot slots[];
 };
 
@@ -58,6 +59,7 @@ struct copy_ring *copy_ring_new(uint32_t entries, uint32_t datagram_max, struct 
 	ring->entries = entries;
 	ring->datagram_max = datagram_max;
 	ring->head = 0;
+	owner_clear(&ring->owner);
 	atomic_init(&ring->tail, 0);
 	for (uint32_t i = 0; i < entries; i++) {
 		atomic_init(&ring->slots[i].sequence, i);
@@ -72,6 +74,11 @@ void copy_ring_free(struct copy_ring *ring)
 		return;
 	free(ring->bytes);
 	free(ring);
+}
+
+void copy_ring_own(struct copy_ring *ring, const struct owner *owner)
+{
+	owner_follow(&ring->owner, owner);
 }
 
 /* The slot of a position that is now the caller's to fill, or NULL when the ring is full. */
@@ -113,6 +120,7 @@ bool copy_ring_push(struct copy_ring *ring, const struct endpoint *from, uint8_t
 
 const struct udp_message *copy_ring_peek(const struct copy_ring *ring, uint32_t ahead)
 {
+	owner_check(&ring->owner, "copy ring's consumer end");
 	uint64_t position = ring->head + ahead;
 	const struct copy_slot *slot = &ring->slots[position & (ring->entries - 1)];
 	uint64_t sequence = atomic_load_explicit(&slot->sequence, memory_order_acquire);
@@ -121,6 +129,7 @@ const struct udp_message *copy_ring_peek(const struct copy_ring *ring, uint32_t 
 
 void copy_ring_pop(struct copy_ring *ring, uint32_t count)
 {
+	owner_check(&ring->owner, "copy ring's consumer end");
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t position = ring->head++;
 		atomic_store_explicit(&slot_at(ring, position)->sequence, position + ring->entries,

@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "core/base/error.h"
+#include "core/base/owner.h"
 #include "workers/udp.h"
 
 struct copy_ring;
@@ -33,6 +34,9 @@ struct copy_ring;
  * with `error` set. Start-up; allocates, and nothing else here does. */
 struct copy_ring *copy_ring_new(uint32_t entries, uint32_t datagram_max, struct error *error);
 void copy_ring_free(struct copy_ring *ring); /* nobody uses it any more; NULL is allowed */
+
+/* The consumer's end belongs to whom `owner` belongs to. Start-up. */
+void copy_ring_own(struct copy_ring *ring, const struct owner *owner);
 
 /* Copies a datagram in. False when the ring is full or the datagram too long: the caller counts the drop. Any thread;
  * never blocks. */

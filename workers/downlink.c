@@ -49,6 +49,7 @@ static enum drop_reason downlink_packet(struct worker *worker, struct session *s
 
 static void mark_sent(struct worker *worker, struct session *session, uint32_t packets, uint32_t bytes)
 {
+	owner_check(&session->owner, "session");
 	session_count(&session->view.tx_packets, packets);
 	session_count(&session->view.tx_bytes, bytes);
 	session->sent = session->data_moved = worker->now;
@@ -255,6 +256,7 @@ static size_t take_frames(struct worker *worker)
 
 size_t downlink_batch(struct worker *worker)
 {
+	owner_check(&worker->owner, "frame buffer");
 	if (worker->send.blocked)
 		return 0; /* the turn's last flush tries again; what waits in the TUN keeps its order */
 

@@ -26,6 +26,7 @@ struct frame_ring {
 	const struct frame_ref *entries APART;
 	uint32_t mask;
 	uint32_t known_tail;
+	struct owner owner;
 	/* Written by the consumer, read by the producer: entries before it are released. */
 	_Atomic uint32_t head APART;
 	/* Written by the producer, read by the consumer: entries before it are published. */
@@ -55,6 +56,7 @@ struct frame_pool {
 	uint32_t share;
 	uint32_t workers;
 	struct lane *lanes;
+	struct owner owner;
 };
 
 /* In whole lines, so that the worker and the reader, who packs the next frame, never write to the same one. */
@@ -139,10 +141,21 @@ struct frame_ring *frame_pool_ring(struct frame_pool *pool, uint32_t worker)
 	return &pool->lanes[worker].ring;
 }
 
+void frame_pool_own(struct frame_pool *pool, const struct owner *owner)
+{
+	owner_follow(&pool->owner, owner);
+}
+
+void frame_ring_own(struct frame_ring *ring, const struct owner *owner)
+{
+	owner_follow(&ring->owner, owner);
+}
+
 /* --- the reader's thread ------------------------------------------------------------------------------------------ */
 
 uint8_t *frame_pool_buffer(const struct frame_pool *pool)
 {
+	owner_check(&pool->owner, "frame pool");
 	return slot_data(pool, pool->spare);
 }
 
@@ -188,6 +201,7 @@ static uint32_t hold_slot(struct frame_pool *pool, struct lane *lane, uint32_t l
 
 bool frame_pool_push(struct frame_pool *pool, uint32_t worker, uint32_t length, uint32_t session_id, uint64_t stamp)
 {
+	owner_check(&pool->owner, "frame pool");
 	struct lane *lane = &pool->lanes[worker];
 	bool joins = joins_open(lane, length);
 	if (!joins || ring_full(lane)) {
@@ -221,6 +235,7 @@ bool frame_pool_push(struct frame_pool *pool, uint32_t worker, uint32_t length, 
 
 bool frame_pool_publish(struct frame_pool *pool, uint32_t worker)
 {
+	owner_check(&pool->owner, "frame pool");
 	struct lane *lane = &pool->lanes[worker];
 	if (atomic_load_explicit(&lane->ring.tail, memory_order_relaxed) == lane->pushed)
 		return false;
@@ -235,6 +250,7 @@ uint32_t frame_pool_held(const struct frame_pool *pool, uint32_t worker)
 
 bool frame_pool_idle(struct frame_pool *pool)
 {
+	owner_check(&pool->owner, "frame pool");
 	for (uint32_t i = 0; i < pool->workers; i++)
 		take_back(pool, &pool->lanes[i]);
 	return pool->free_count == pool->workers * pool->share;
@@ -244,6 +260,7 @@ bool frame_pool_idle(struct frame_pool *pool)
 
 size_t frame_ring_peek(struct frame_ring *ring, const struct frame_ref **frames, size_t count)
 {
+	owner_check(&ring->owner, "frame ring's consumer end");
 	uint32_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
 	if (ring->known_tail - head < count)
 		ring->known_tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
@@ -263,6 +280,7 @@ uint64_t frame_ring_behind(const struct frame_ring *ring, const struct frame_ref
 
 void frame_ring_release(struct frame_ring *ring, size_t count)
 {
+	owner_check(&ring->owner, "frame ring's consumer end");
 	uint32_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
 	atomic_store_explicit(&ring->head, head + (uint32_t)count, memory_order_release);
 }

@@ -28,6 +28,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/owner.h"
+
 enum {
 	FRAME_SMALL_MAX = 2048, /* longer frames are not copied: a full packet of the usual MTUs still is */
 };
@@ -57,6 +59,11 @@ void frame_pool_free(struct frame_pool *pool);
 
 /* The ring of worker 0…workers-1, for its consumer. */
 struct frame_ring *frame_pool_ring(struct frame_pool *pool, uint32_t worker);
+
+/* The two ends belong to whom `owner` belongs to: the pool, with the producer's end of each ring, and the consumer's
+ * end of one. Start-up. */
+void frame_pool_own(struct frame_pool *pool, const struct owner *owner);
+void frame_ring_own(struct frame_ring *ring, const struct owner *owner);
 
 /* --- the reader's thread ------------------------------------------------------------------------------------------ */
 

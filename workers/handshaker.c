@@ -287,6 +287,7 @@ static size_t take_copies(struct handshaker *h)
 
 size_t handshaker_turn(struct handshaker *h)
 {
+	owner_check(&h->owner, "handshake thread");
 	h->now = clock_monotonic(h->params.clock);
 	size_t datagrams = take_copies(h);
 	int received = h->params.udp->ops->receive(h->params.udp, h->messages, HANDSHAKER_MESSAGES);
@@ -348,11 +349,13 @@ static void keep_to_budget(struct handshaker *h, uint64_t *window, uint64_t *spe
 void handshaker_run(struct handshaker *h)
 {
 	uint64_t window = clock_monotonic(h->params.clock), spent = cpu_time();
+	owner_set(&h->owner);
 	while (!atomic_load_explicit(&h->stop, memory_order_acquire)) {
 		if (handshaker_turn(h) == 0)
 			wait_for_events(h, -1);
 		keep_to_budget(h, &window, &spent);
 	}
+	owner_clear(&h->owner);
 }
 
 void handshaker_stop(struct handshaker *h)
@@ -417,6 +420,9 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 		handshaker_free(h);
 		return NULL;
 	}
+	owner_follow(&h->stats.owner, &h->owner);
+	owner_follow(&h->stages.owner, &h->owner);
+	copy_ring_own(h->params.copies, &h->owner);
 	return h;
 }
 

@@ -66,6 +66,7 @@ struct handshaker {
 	struct udp_message *messages;
 	uint8_t *buffers;
 	int epoll_fd;
+	struct owner owner;
 
 	/* written by the thread, read by others */
 	struct stats stats;

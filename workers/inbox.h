@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <urcu/wfcqueue.h>
 
+#include "core/base/owner.h"
 #include "core/base/rcu.h"
 #include "core/base/waker.h"
 #include "core/session.h"
@@ -38,6 +39,7 @@ struct inbox_message {
 
 struct inbox {
 	struct waker *waker; /* of the reader */
+	struct owner owner;  /* the reader */
 	struct cds_wfcq_head head;
 	struct cds_wfcq_tail tail CACHE_ALIGNED;
 };
@@ -45,6 +47,7 @@ struct inbox {
 static inline void inbox_init(struct inbox *inbox, struct waker *waker)
 {
 	inbox->waker = waker;
+	owner_clear(&inbox->owner);
 	cds_wfcq_init(&inbox->head, &inbox->tail);
 }
 
@@ -61,6 +64,7 @@ static inline void inbox_post(struct inbox *inbox, struct inbox_message *message
  * already. The reader. */
 static inline struct inbox_message *inbox_take(struct inbox *inbox)
 {
+	owner_check(&inbox->owner, "inbox");
 	struct cds_wfcq_node *node = __cds_wfcq_dequeue_nonblocking(&inbox->head, &inbox->tail);
 	if (node == NULL || node == CDS_WFCQ_WOULDBLOCK)
 		return NULL;

@@ -20,6 +20,7 @@ void send_queue_deinit(struct send_queue *queue)
 
 void send_queue_plan(struct send_queue *queue, bool gso, uint32_t count, uint32_t size)
 {
+	owner_check(&queue->owner, "send queue");
 	uint32_t limit = 1;
 	if (gso) {
 		uint32_t most = UDP_TRAIN_BYTES / size;
@@ -45,6 +46,7 @@ static bool fits_last(const struct send_queue *queue, uint32_t session_id, const
 uint8_t *send_queue_reserve(struct send_queue *queue, uint32_t session_id, const struct endpoint *to, uint8_t ecn,
 			    uint32_t length)
 {
+	owner_check(&queue->owner, "send queue");
 	if (queue->used + length > SEND_QUEUE_BYTES)
 		return NULL;
 	if (!fits_last(queue, session_id, to, ecn, length)) {
@@ -124,6 +126,7 @@ static void forget(struct send_queue *queue)
 
 void send_queue_flush(struct send_queue *queue, struct udp_socket *socket, struct stats *stats)
 {
+	owner_check(&queue->owner, "send queue");
 	queue->blocked = false;
 	while (queue->sent < queue->count) {
 		if (queue->singly) {
@@ -165,6 +168,7 @@ void send_queue_flush(struct send_queue *queue, struct udp_socket *socket, struc
 
 void send_queue_discard(struct send_queue *queue, struct stats *stats)
 {
+	owner_check(&queue->owner, "send queue");
 	for (; queue->sent < queue->count; queue->sent++) {
 		const struct udp_message *train = &queue->trains[queue->sent];
 		uint32_t gone = queue->singly ? queue->singly_at / train->segment_size : 0;

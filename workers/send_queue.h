@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/owner.h"
 #include "perf/record/stats.h"
 #include "workers/udp.h"
 
@@ -32,6 +33,7 @@ struct send_queue {
 	struct udp_message trains[SEND_QUEUE_TRAINS];
 	uint16_t datagrams[SEND_QUEUE_TRAINS];
 	bool data[SEND_QUEUE_TRAINS]; /* whether they carry inner packets: all of a train or none */
+	struct owner owner;
 };
 
 int send_queue_init(struct send_queue *queue); /* 0 or -ENOMEM */

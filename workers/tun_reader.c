@@ -50,6 +50,7 @@ static void publish(struct tun_reader *reader)
 size_t tun_reader_turn(struct tun_reader *reader)
 {
 	size_t frames = 0, bytes = 0;
+	owner_check(&reader->owner, "TUN reader");
 	uint64_t now = clock_monotonic(reader->params.clock);
 	stage_begin(&reader->stages);
 	for (; frames < TUN_READER_FRAMES && bytes < TUN_READER_BYTES; frames++) {
@@ -115,6 +116,7 @@ static void estimate_load(struct tun_reader *reader)
 
 void tun_reader_run(struct tun_reader *reader)
 {
+	owner_set(&reader->owner);
 	reader->window = clock_monotonic(reader->params.clock);
 	while (!atomic_load_explicit(&reader->stop, memory_order_acquire) &&
 	       atomic_load_explicit(&reader->error, memory_order_relaxed) == 0) {
@@ -123,6 +125,7 @@ void tun_reader_run(struct tun_reader *reader)
 		estimate_load(reader);
 	}
 	atomic_store_explicit(&reader->busy, false, memory_order_relaxed);
+	owner_clear(&reader->owner);
 }
 
 void tun_reader_stop(struct tun_reader *reader)
@@ -183,6 +186,9 @@ struct tun_reader *tun_reader_new(const struct tun_reader_params *params, struct
 		tun_reader_free(reader);
 		return NULL;
 	}
+	owner_follow(&reader->stats.owner, &reader->owner);
+	owner_follow(&reader->stages.owner, &reader->owner);
+	frame_pool_own(reader->pool, &reader->owner);
 	return reader;
 }
 

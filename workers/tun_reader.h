@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/base/clock.h"
+#include "core/base/owner.h"
 #include "core/base/waker.h"
 #include "core/registry.h"
 #include "perf/record/stage.h"
@@ -27,6 +28,7 @@ struct tun_reader {
 	uint64_t window;   /* of the estimate how busy we are: its start, monotonic ns */
 	uint64_t asleep;   /* ns of it that we slept */
 	int epoll_fd;
+	struct owner owner;
 
 	/* written by the thread, read by others */
 	struct stats stats;

@@ -155,6 +155,7 @@ static enum drop_reason uplink_deliver(struct worker *worker, const struct openi
 	struct session *session = opening->session;
 	struct transport_key *key = opening->key;
 	const struct aead_op *op = &opening->ops[i];
+	owner_check(&session->owner, "session");
 	if (unlikely(!op->authentic))
 		return DROP_FORGED;
 	enum replay_verdict verdict = transport_accept(worker->aead, key, op);
@@ -353,6 +354,7 @@ static uint32_t uplink_train(struct worker *worker, const struct udp_message *tr
 size_t uplink_batch(struct worker *worker)
 {
 	struct uplink *uplink = worker->uplink;
+	owner_check(&worker->owner, "receive buffers");
 	stage_begin(&worker->stages);
 	int received = worker->udp->ops->receive(worker->udp, uplink->messages, UPLINK_MESSAGES);
 	if (received <= 0) {

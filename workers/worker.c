@@ -74,6 +74,19 @@ static void set_params(struct worker *worker, const struct worker_params *params
 	worker->now = worker->next_tick = clock_monotonic(worker->clock);
 }
 
+/* Whoever runs the worker has all of it, and its sessions. */
+static void own(struct worker *worker)
+{
+	owner_follow(&worker->wheel.owner, &worker->owner);
+	owner_follow(&worker->send.owner, &worker->owner);
+	owner_follow(&worker->stats.owner, &worker->owner);
+	owner_follow(&worker->stages.owner, &worker->owner);
+	owner_follow(&worker->inbox.owner, &worker->owner);
+	coalescer_own(worker->coalescer, &worker->owner);
+	if (worker->copies != NULL)
+		copy_ring_own(worker->copies, &worker->owner);
+}
+
 struct worker *worker_new(const struct worker_params *params, struct error *error)
 {
 	struct worker *worker = aligned_alloc(CACHE_LINE, sizeof *worker);
@@ -104,12 +117,14 @@ struct worker *worker_new(const struct worker_params *params, struct error *erro
 		worker_free(worker);
 		return NULL;
 	}
+	own(worker);
 	return worker;
 }
 
 void worker_set_source(struct worker *worker, size_t index, struct frame_ring *ring, const _Atomic bool *busy)
 {
 	worker->sources[index] = (struct worker_source){.ring = ring, .busy = busy};
+	frame_ring_own(ring, &worker->owner);
 	codel_init(&worker->sources[index].codel, CODEL_TARGET_NS, CODEL_INTERVAL_NS, TUN_FRAME_MAX);
 }
 
@@ -119,6 +134,7 @@ static void retire_ended(struct worker *worker)
 	cds_list_for_each_entry_safe(session, following, &worker->ended, node)
 	{
 		cds_list_del(&session->node);
+		owner_clear(&session->owner);
 		worker->role->retire(worker, session);
 	}
 }
@@ -195,6 +211,7 @@ static void run_timers(struct worker *worker)
 
 size_t worker_turn(struct worker *worker)
 {
+	owner_check(&worker->owner, "worker");
 	worker->now = clock_monotonic(worker->clock);
 	/* Timers first: after a sleep of the machine no packet may meet a key that died meanwhile. */
 	run_timers(worker);
@@ -345,6 +362,7 @@ static bool downlink_rest(struct worker *worker)
 
 void worker_run(struct worker *worker)
 {
+	owner_set(&worker->owner);
 	while (!atomic_load_explicit(&worker->stop, memory_order_acquire) &&
 	       atomic_load_explicit(&worker->tun_error, memory_order_relaxed) == 0) {
 		size_t work = worker_turn(worker);
@@ -366,6 +384,7 @@ void worker_run(struct worker *worker)
 	send_queue_discard(&worker->send, &worker->stats);
 	retire_ended(worker);
 	rcu_quiescent();
+	owner_clear(&worker->owner);
 }
 
 static void count_sessions(struct worker *worker, int by)
@@ -376,6 +395,8 @@ static void count_sessions(struct worker *worker, int by)
 
 void worker_add_session(struct worker *worker, struct session *session)
 {
+	owner_check(&worker->owner, "list of sessions");
+	owner_follow(&session->owner, &worker->owner);
 	session_table_insert(worker->table, session);
 	cds_list_add_tail(&session->node, &worker->sessions);
 	count_sessions(worker, 1);
@@ -383,6 +404,7 @@ void worker_add_session(struct worker *worker, struct session *session)
 
 void worker_end_session(struct worker *worker, struct session *session)
 {
+	owner_check(&session->owner, "session");
 	timer_clear(&worker->wheel, &session->timer);
 	session_table_remove(worker->table, session);
 	cds_list_del(&session->node);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "core/base/clock.h"
+#include "core/base/owner.h"
 #include "core/base/timer_wheel.h"
 #include "core/base/waker.h"
 #include "core/session.h"
@@ -97,6 +98,7 @@ struct worker {
 	uint64_t nap;  /* ns to sleep at most while a TUN reader is busy */
 
 	/* the thread's own */
+	struct owner owner;
 	uint64_t now; /* monotonic ns, read once a turn */
 	uint64_t next_tick;
 	uint64_t fed;	     /* when the last frame of a TUN reader came, monotonic ns */

@@ -54,6 +54,7 @@ static void unfile(struct timer_wheel *wheel, struct timer *timer)
 
 void timer_set(struct timer_wheel *wheel, struct timer *timer, uint64_t due)
 {
+	owner_check(&wheel->owner, "timer wheel");
 	if (timer_armed(timer))
 		unfile(wheel, timer);
 	/* Never into the bucket that is firing, which so comes to an end. */
@@ -64,6 +65,7 @@ void timer_set(struct timer_wheel *wheel, struct timer *timer, uint64_t due)
 
 void timer_clear(struct timer_wheel *wheel, struct timer *timer)
 {
+	owner_check(&wheel->owner, "timer wheel");
 	if (timer_armed(timer))
 		unfile(wheel, timer);
 }
@@ -131,6 +133,7 @@ static bool step(struct timer_wheel *wheel)
 bool timer_wheel_advance(struct timer_wheel *wheel, uint64_t now, timer_callback *callback, void *context,
 			 uint32_t limit)
 {
+	owner_check(&wheel->owner, "timer wheel");
 	uint64_t tick = now >> TIMER_WHEEL_TICK_BITS;
 	uint64_t allowance = (uint64_t)limit * TIMER_WHEEL_SINKS;
 	if (tick > wheel->now)

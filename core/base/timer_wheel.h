@@ -19,6 +19,8 @@
 #include <stdint.h>
 #include <urcu/list.h>
 
+#include "core/base/owner.h"
+
 enum {
 	TIMER_WHEEL_TICK_BITS = 24,
 	TIMER_WHEEL_DIGIT_BITS = 6,
@@ -44,6 +46,7 @@ struct timer_wheel {
 	unsigned sinking;  /* level whose bucket at `position` is being emptied; 0: none */
 	uint64_t occupied[TIMER_WHEEL_LEVELS]; /* a bit for each bucket that holds a timer */
 	struct cds_list_head buckets[TIMER_WHEEL_LEVELS][TIMER_WHEEL_BUCKETS];
+	struct owner owner;
 };
 
 /* May set and clear any timer of the wheel, this one included, and free what embeds a timer that is not armed, as this

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "core/base/bytes.h"
+#include "core/base/owner.h"
 #include "perf/record/histogram.h"
 #include "perf/record/tsc.h"
 
@@ -78,6 +79,7 @@ struct stage_recorder {
 	_Atomic uint32_t interval; /* one batch in this many is sampled; 0: none */
 	/* written by the owner, read by anybody */
 	struct histogram histograms[STAGE_COUNT] CACHE_ALIGNED;
+	struct owner owner;
 };
 
 /* `interval`: 1 samples every batch, 64 is the default elsewhere, 0 none. `ticks_per_second`: as calibrated. Before the
@@ -98,6 +100,7 @@ static inline uint64_t stage_now(const struct stage_recorder *recorder)
 /* Begins a batch, and decides whether it is sampled. */
 static inline void stage_begin(struct stage_recorder *recorder)
 {
+	owner_check(&recorder->owner, "stage histograms");
 	recorder->sampled = false;
 	if (recorder->countdown > 1) {
 		recorder->countdown--;
@@ -116,6 +119,7 @@ static inline void stage_begin(struct stage_recorder *recorder)
  */
 static inline void stage_tie(struct stage_recorder *recorder, const struct clock *clock)
 {
+	owner_check(&recorder->owner, "stage histograms");
 	if (unlikely(recorder->sampled))
 		recorder->first_ns = clock_monotonic(clock);
 }
@@ -123,6 +127,7 @@ static inline void stage_tie(struct stage_recorder *recorder, const struct clock
 /* A stage that handled `count` items at once ended: each counts with its even share. */
 static inline void stage_lap_many(struct stage_recorder *recorder, enum stage stage, uint32_t count)
 {
+	owner_check(&recorder->owner, "stage histograms");
 	if (unlikely(recorder->sampled)) {
 		uint64_t now = stage_now(recorder);
 		histogram_record_many(&recorder->histograms[stage], (now - recorder->last) / count, count);
@@ -138,6 +143,7 @@ static inline void stage_lap(struct stage_recorder *recorder, enum stage stage)
 /* Throws away the time since the last stamp: work that belongs to no stage. */
 static inline void stage_skip(struct stage_recorder *recorder)
 {
+	owner_check(&recorder->owner, "stage histograms");
 	if (unlikely(recorder->sampled))
 		recorder->last = stage_now(recorder);
 }
@@ -145,6 +151,7 @@ static inline void stage_skip(struct stage_recorder *recorder)
 /* Ends a batch that turned out to be empty: the next one is sampled in its place. */
 static inline void stage_cancel(struct stage_recorder *recorder)
 {
+	owner_check(&recorder->owner, "stage histograms");
 	if (unlikely(recorder->sampled)) {
 		recorder->sampled = false;
 		recorder->countdown = 1;
@@ -154,6 +161,7 @@ static inline void stage_cancel(struct stage_recorder *recorder)
 /* What is worked on from here came in with the stage that is going on. */
 static inline void stage_arrived(struct stage_recorder *recorder)
 {
+	owner_check(&recorder->owner, "stage histograms");
 	if (unlikely(recorder->sampled))
 		recorder->arrived = recorder->last;
 }
@@ -162,6 +170,7 @@ static inline void stage_arrived(struct stage_recorder *recorder)
  * is tied to the clock of that stamp. */
 static inline void stage_arrived_at(struct stage_recorder *recorder, enum stage wait, uint64_t ns)
 {
+	owner_check(&recorder->owner, "stage histograms");
 	if (unlikely(recorder->sampled)) {
 		int64_t before = (int64_t)(recorder->first_ns - ns);
 		recorder->arrived = recorder->first - (uint64_t)(before * (int64_t)recorder->ticks_per_ms / 1000000);
@@ -174,6 +183,7 @@ static inline void stage_arrived_at(struct stage_recorder *recorder, enum stage 
 /* It goes on to the end of the batch: its residence counts. */
 static inline void stage_keep(struct stage_recorder *recorder)
 {
+	owner_check(&recorder->owner, "stage histograms");
 	if (unlikely(recorder->sampled) && recorder->kept < STAGE_KEPT_MAX)
 		recorder->arrivals[recorder->kept++] = recorder->arrived;
 }
@@ -181,6 +191,7 @@ static inline void stage_keep(struct stage_recorder *recorder)
 /* Ends the batch; what was kept left with it. */
 static inline void stage_end_kept(struct stage_recorder *recorder, enum stage residence)
 {
+	owner_check(&recorder->owner, "stage histograms");
 	if (unlikely(recorder->sampled)) {
 		for (uint32_t i = 0; i < recorder->kept; i++)
 			histogram_record(&recorder->histograms[residence], recorder->last - recorder->arrivals[i]);
@@ -191,6 +202,7 @@ static inline void stage_end_kept(struct stage_recorder *recorder, enum stage re
 /* Ends the batch; `count` items were in it from beginning to end. */
 static inline void stage_end(struct stage_recorder *recorder, enum stage residence, uint32_t count)
 {
+	owner_check(&recorder->owner, "stage histograms");
 	if (unlikely(recorder->sampled)) {
 		histogram_record_many(&recorder->histograms[residence], recorder->last - recorder->first, count);
 		recorder->sampled = false;

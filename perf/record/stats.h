@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "core/base/bytes.h"
+#include "core/base/owner.h"
 
 /* X(name, text): the name is also the Prometheus name with _total. */
 #define STATS_COUNTERS(X)                                                                              \
@@ -131,6 +132,7 @@ extern const struct counter_info counter_infos[STATS_COUNTER_COUNT];
 struct stats {
 	_Atomic uint64_t counters[STATS_COUNTER_COUNT] CACHE_ALIGNED;
 	_Atomic uint64_t drops[DROP_COUNT];
+	struct owner owner;
 } CACHE_ALIGNED;
 
 /* A copy of the sums for a reader. */
@@ -144,10 +146,17 @@ static inline void stats_bump(_Atomic uint64_t *word, uint64_t by)
 {
 	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + by, memory_order_relaxed);
 }
-#define stats_add(stats, name, by) stats_bump(&(stats)->counters[STATS_##name], (by))
+#define stats_add(stats, name, by) stats_count((stats), STATS_##name, (by))
+
+static inline void stats_count(struct stats *stats, enum stats_counter counter, uint64_t by)
+{
+	owner_check(&stats->owner, "counters");
+	stats_bump(&stats->counters[counter], by);
+}
 
 static inline void stats_drop(struct stats *stats, enum drop_reason reason, uint64_t packets)
 {
+	owner_check(&stats->owner, "counters");
 	stats_bump(&stats->drops[reason], packets);
 }
 

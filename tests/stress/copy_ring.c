@@ -28,6 +28,7 @@ enum {
 struct shared {
 	struct copy_ring *ring;
 	struct waker waker;
+	struct owner owner; /* of the consumer's end */
 	pthread_barrier_t start;
 	_Atomic unsigned popped;	     /* so that producers can see the consumer at work */
 	_Atomic unsigned pushed;	     /* one by one, wake-up included */
@@ -222,6 +223,8 @@ static void open_shared(struct tap *tap, struct shared *shared, unsigned produce
 {
 	*shared = (struct shared){.ring = copy_ring_new(ENTRIES, LONGEST, NULL)};
 	tap_ok(tap, shared->ring != NULL && waker_init(&shared->waker) == 0, "a ring and its waker");
+	copy_ring_own(shared->ring, &shared->owner);
+	owner_set(&shared->owner);
 	pthread_barrier_init(&shared->start, NULL, producers + 1);
 }
 

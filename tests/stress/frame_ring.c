@@ -34,6 +34,7 @@ enum {
 
 struct office {
 	struct frame_pool *pool; /* the reader's */
+	struct owner owner;	 /* of it: who reads */
 	pthread_barrier_t start;
 	uint8_t content[TUN_FRAME_MAX + SHIFTS];
 	_Atomic unsigned pushed; /* so that workers can see the reader at work */
@@ -44,6 +45,7 @@ struct office {
 struct consumer {
 	struct office *office;
 	struct waker waker;
+	struct owner owner; /* of its end of the ring */
 	pthread_t thread;
 	uint32_t index;
 	uint64_t random;
@@ -152,6 +154,8 @@ static void *work(void *argument)
 	struct office *office = consumer->office;
 	struct frame_ring *ring = frame_pool_ring(office->pool, consumer->index);
 	unsigned seen = 0;
+	frame_ring_own(ring, &consumer->owner);
+	owner_set(&consumer->owner);
 	pthread_barrier_wait(&office->start);
 	while (consumer->index == STALLED && !atomic_load_explicit(&office->released, memory_order_relaxed))
 		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
@@ -366,6 +370,8 @@ static void many_workers(struct tap *tap)
 								 .first_index = UINT32_MAX - 1000});
 	if (office.pool == NULL)
 		abort();
+	frame_pool_own(office.pool, &office.owner);
+	owner_set(&office.owner);
 	pthread_barrier_init(&office.start, NULL, WORKERS + 1);
 	for (uint32_t i = 0; i < WORKERS; i++) {
 		consumers[i].office = &office;
