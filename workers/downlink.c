@@ -196,6 +196,7 @@ static size_t take_from_tun(struct worker *worker)
 		struct iovec iov = {.iov_base = worker->frame, .iov_len = TUN_FRAME_MAX};
 		int got = worker->tun->ops->read(worker->tun, &iov, 1);
 		if (got <= 0) {
+			stats_add(&worker->stats, empty_calls, 1);
 			if (got < 0)
 				atomic_store_explicit(&worker->tun_error, got, memory_order_relaxed);
 			break;

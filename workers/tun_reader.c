@@ -58,6 +58,7 @@ size_t tun_reader_turn(struct tun_reader *reader)
 		struct iovec iov = {.iov_base = frame, .iov_len = TUN_FRAME_MAX};
 		int got = reader->params.tun->ops->read(reader->params.tun, &iov, 1);
 		if (got <= 0) {
+			stats_add(&reader->stats, empty_calls, 1);
 			if (got < 0)
 				atomic_store_explicit(&reader->error, got, memory_order_relaxed);
 			break;

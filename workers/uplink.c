@@ -358,6 +358,7 @@ size_t uplink_batch(struct worker *worker)
 	stage_begin(&worker->stages);
 	int received = worker->udp->ops->receive(worker->udp, uplink->messages, UPLINK_MESSAGES);
 	if (received <= 0) {
+		stats_add(&worker->stats, empty_calls, 1);
 		stage_cancel(&worker->stages);
 		return 0;
 	}

@@ -161,6 +161,16 @@ static void print_traffic(FILE *out, const json_t *counters)
 	}
 }
 
+/* What a packet costs in system calls: those for both its sides, for nothing, and for sleep. */
+static void print_calls(FILE *out, const json_t *status)
+{
+	char packets[CTL_NUMBER_MAX], calls[CTL_NUMBER_MAX];
+	uint64_t packet_count = ctl_number(status, "packets_carried"), call_count = ctl_number(status, "system_calls");
+	if (call_count != 0)
+		fprintf(out, "  %-12s %12s %12s %12s %12.1f\n", "carried", ctl_count(packets, packet_count), "",
+			ctl_count(calls, call_count), (double)packet_count / (double)call_count);
+}
+
 static void print_threads(FILE *out, const json_t *threads)
 {
 	static const char *const columns[] = {"udp_rx_packets", "udp_tx_packets", "tun_rx_packets", "tun_tx_packets",
@@ -216,6 +226,7 @@ void ctl_print_status(FILE *out, json_t *status)
 	print_offloads(out, json_object_get(status, "offloads"));
 	print_udp(out, json_object_get(status, "udp"));
 	print_traffic(out, json_object_get(status, "counters"));
+	print_calls(out, status);
 	print_threads(out, json_object_get(status, "threads"));
 	print_drops(out, json_object_get(status, "drops"));
 }

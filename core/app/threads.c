@@ -12,6 +12,9 @@
 #include "core/base/log.h"
 #include "core/base/rcu.h"
 
+/* jemalloc's, in the programs that link it. */
+extern int mallctl(const char *name, void *old, size_t *old_length, void *new, size_t new_length) __attribute__((weak));
+
 int threads_init(struct threads *threads, struct error *error)
 {
 	*threads = (struct threads){.exit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
@@ -28,10 +31,27 @@ void threads_deinit(struct threads *threads)
 	*threads = (struct threads){.exit_fd = -1};
 }
 
+/* Where the calling thread's allocations are counted. */
+static const uint64_t *find_allocator(void)
+{
+	uint64_t *counter = NULL;
+	size_t length = sizeof counter;
+	bool found = mallctl != NULL && mallctl("thread.allocatedp", &counter, &length, NULL, 0) == 0;
+	return found ? counter : NULL;
+}
+
+/* What a new thread is given, and frees. */
+struct starting {
+	struct thread thread;
+	struct thread *listed; /* does not move until the thread is settled */
+};
+
 /* A thread that cannot be placed runs all the same, only slower. */
 static void settle(void *context)
 {
-	const struct thread_params *params = &((const struct thread *)context)->params;
+	struct starting *starting = context;
+	const struct thread_params *params = &starting->thread.params;
+	starting->listed->allocator = find_allocator();
 	int result = params->cpu != CPU_FLOATS ? cpu_pin(params->cpu) : 0;
 	if (result != 0)
 		log_warning("%s: cannot be pinned to CPU %d: %s", params->name, params->cpu, strerror(-result));
@@ -42,7 +62,7 @@ static void settle(void *context)
 static void *thread_main(void *argument)
 {
 	/* The list may move while we run: what is needed is copied. */
-	struct thread thread = *(struct thread *)argument;
+	struct thread thread = ((struct starting *)argument)->thread;
 	free(argument);
 	rcu_join();
 	thread.params.run(thread.params.object);
@@ -71,18 +91,21 @@ static struct thread *add(struct threads *threads)
 int threads_start(struct threads *threads, const struct thread_params *params, struct error *error)
 {
 	struct thread *thread = add(threads);
-	struct thread *copy = malloc(sizeof *copy);
-	if (thread == NULL || copy == NULL) {
-		free(copy);
+	struct starting *starting = malloc(sizeof *starting);
+	if (thread == NULL || starting == NULL) {
+		free(starting);
 		return error_set(error, -ENOMEM, "%s: out of memory", params->name);
 	}
-	*thread = (struct thread){.params = *params, .exit_fd = threads->exit_fd};
-	*copy = *thread;
-	struct launch launch = {
-		.name = params->name, .filter = threads->filter, .settle = settle, .run = thread_main, .context = copy};
+	*thread = (struct thread){.params = *params, .exit_fd = threads->exit_fd, .allocated = -1};
+	*starting = (struct starting){.thread = *thread, .listed = thread};
+	struct launch launch = {.name = params->name,
+				.filter = threads->filter,
+				.settle = settle,
+				.run = thread_main,
+				.context = starting};
 	int result = launch_thread(&launch, &thread->id, error);
 	if (result != 0) {
-		free(copy);
+		free(starting);
 		return result;
 	}
 	thread->running = true;
@@ -119,6 +142,14 @@ static uint64_t cpu_time(const struct thread *thread)
 	return (uint64_t)spent.tv_sec * NS_PER_S + (uint64_t)spent.tv_nsec;
 }
 
+/* A word that its thread goes on writing; it is gone when that was joined. */
+static void measure_allocations(struct thread *thread)
+{
+	if (thread->running && thread->allocator != NULL)
+		atomic_store_explicit(&thread->allocated, (int64_t)__atomic_load_n(thread->allocator, __ATOMIC_RELAXED),
+				      memory_order_relaxed);
+}
+
 void threads_measure(struct threads *threads, uint64_t now)
 {
 	uint64_t passed = now - threads->measured;
@@ -130,6 +161,7 @@ void threads_measure(struct threads *threads, uint64_t now)
 		double load = (double)(spent - thread->cpu_time) / (double)passed;
 		atomic_store_explicit(&thread->load, load, memory_order_relaxed);
 		atomic_store_explicit(&thread->cpu_time, spent, memory_order_relaxed);
+		measure_allocations(thread);
 	}
 	threads->measured = now;
 }

@@ -35,6 +35,8 @@ struct thread {
 	/* written by the control thread, read by the metrics thread too: relaxed */
 	_Atomic uint64_t cpu_time; /* ns, when the load was last measured */
 	_Atomic double load;	   /* part of a CPU in the last second */
+	_Atomic int64_t allocated; /* bytes it ever asked jemalloc for, when last measured; -1: not known */
+	const uint64_t *allocator; /* where jemalloc counts them, while the thread runs; NULL: it is not linked */
 	/* the control thread's */
 	uint64_t seen; /* of its counters, when threads_alive() last looked */
 	bool moved;    /* on since that last said yes */
@@ -58,7 +60,7 @@ int threads_start(struct threads *threads, const struct thread_params *params, s
 /* Stops and joins them, kind by kind (by `run`), the youngest first; the list stays for reports. */
 void threads_stop(struct threads *threads);
 
-/* Measures the load since the last time. Now and then. */
+/* Measures the load since the last time, and what they allocated. Now and then. */
 void threads_measure(struct threads *threads, uint64_t now);
 
 /* Whether each of them has counted something, or slept, since this last said so. Now and then. */

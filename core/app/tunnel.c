@@ -139,6 +139,7 @@ void tunnel_describe(struct tunnel *tunnel, void (*use)(void *context, const str
 			.cpu = thread->params.cpu,
 			.load = atomic_load_explicit(&thread->load, memory_order_relaxed),
 			.cpu_time = atomic_load_explicit(&thread->cpu_time, memory_order_relaxed),
+			.allocated = atomic_load_explicit(&thread->allocated, memory_order_relaxed),
 			.stats = thread->params.stats,
 			.stages = thread->params.stages};
 	}

@@ -59,6 +59,9 @@ static json_t *threads_list(const struct report_source *source, struct stats_sna
 		put(&object, "name", json_string(thread->name));
 		put(&object, "cpu", thread->cpu >= 0 ? json_integer(thread->cpu) : json_null());
 		put(&object, "load", json_real(round(thread->load * 1000) / 1000));
+		put(&object, "cpu_seconds", json_real((double)thread->cpu_time / NS_PER_S));
+		put(&object, "allocated_bytes", thread->allocated >= 0 ? json_integer(thread->allocated) : json_null());
+		put(&object, "system_calls", number(stats_calls(&own)));
 		put(&object, "drops_uplink", number(stats_drop_sum(&own, UPLINK)));
 		put(&object, "drops_downlink", number(stats_drop_sum(&own, DOWNLINK)));
 		put(&object, "counters", counters_object(&own));
@@ -119,6 +122,8 @@ json_t *report_status(const struct report_source *source)
 	put(&status, "suites", suites);
 	put(&status, "offloads", offloads);
 	put(&status, "udp", udp_object(source));
+	put(&status, "packets_carried", number(stats_carried(&sum)));
+	put(&status, "system_calls", number(stats_calls(&sum)));
 	put(&status, "counters", counters_object(&sum));
 	put(&status, "drops", drops_list(&sum));
 	put(&status, "threads", threads);

@@ -22,6 +22,7 @@ struct report_thread {
 	int cpu;			     /* where it is pinned; -1: it floats */
 	double load;			     /* part of a CPU that it used in the last second */
 	uint64_t cpu_time;		     /* ns */
+	int64_t allocated;		     /* bytes that it ever asked the allocator for; -1: unknown */
 	const struct stats *stats;	     /* NULL: it has none */
 	const struct stage_recorder *stages; /* NULL: it has none */
 };

@@ -31,6 +31,19 @@ uint64_t stats_drop_sum(const struct stats_snapshot *snapshot, enum drop_directi
 	return sum;
 }
 
+uint64_t stats_calls(const struct stats_snapshot *snapshot)
+{
+	const uint64_t *counters = snapshot->counters;
+	return counters[STATS_udp_rx_calls] + counters[STATS_udp_tx_calls] + counters[STATS_tun_rx_frames] +
+	       counters[STATS_tun_tx_frames] + counters[STATS_tun_tx_icmp] + counters[STATS_empty_calls] +
+	       counters[STATS_sleeps] + 2 * counters[STATS_wakes];
+}
+
+uint64_t stats_carried(const struct stats_snapshot *snapshot)
+{
+	return snapshot->counters[STATS_tun_tx_packets] + snapshot->counters[STATS_udp_tx_data];
+}
+
 uint64_t stats_total(const struct stats *stats)
 {
 	uint64_t total = 0;

@@ -59,7 +59,8 @@
 	X(roams, "Moves of a session's endpoint")                                                      \
 	X(paths_proven, "New endpoints of sessions that answered a ping")                              \
 	X(paths_refused, "New endpoints that did not: the session went back")                          \
-	X(sleeps, "Times the loop went to sleep")
+	X(sleeps, "Times the loop went to sleep")                                                      \
+	X(empty_calls, "Receive and TUN read system calls that found nothing")
 
 /* X(name, direction, label, text): one reason for each way a packet can be lost; direction is UPLINK or DOWNLINK. */
 #define STATS_DROPS(X)                                                                                              \
@@ -165,6 +166,13 @@ void stats_read(const struct stats *stats, struct stats_snapshot *sum);
 
 /* Sum of all its figures, which says nothing but whether one of them moved. Any thread. */
 uint64_t stats_total(const struct stats *stats);
+
+/* System calls of the data path: receives, sends, TUN reads and writes, those that found nothing included, sleeps, and
+ * for each wake-up a write and a read. */
+uint64_t stats_calls(const struct stats_snapshot *snapshot);
+
+/* Packets that came through in either direction, super-packets counted by segment. */
+uint64_t stats_carried(const struct stats_snapshot *snapshot);
 
 /* Sum of the drops of one direction. */
 uint64_t stats_drop_sum(const struct stats_snapshot *snapshot, enum drop_direction direction);

@@ -11,8 +11,13 @@
 static struct stats stats[2];
 static struct stage_recorder recorders[2];
 static const struct report_thread threads[] = {
-	{.name = "worker 0", .cpu = 3, .stats = &stats[0], .stages = &recorders[0]},
-	{.name = "worker 1", .cpu = -1, .stats = &stats[1], .stages = &recorders[1]},
+	{.name = "worker 0",
+	 .cpu = 3,
+	 .cpu_time = 1500 * NS_PER_MS,
+	 .allocated = 4096,
+	 .stats = &stats[0],
+	 .stages = &recorders[0]},
+	{.name = "worker 1", .cpu = -1, .allocated = -1, .stats = &stats[1], .stages = &recorders[1]},
 	{.name = "reader 0", .cpu = 0},
 };
 static const char *const addresses[] = {"10.8.0.1/16", "fd00:8::1/64"};
@@ -71,6 +76,9 @@ Test(report, status_sums_the_threads_to_the_packet)
 	cr_assert_eq(at(json_array_get(workers, 0), "counters", "udp_rx_packets"), 10);
 	cr_assert_eq(json_integer_value(json_object_get(json_array_get(workers, 0), "cpu")), 3);
 	cr_assert(json_is_null(json_object_get(json_array_get(workers, 1), "cpu")));
+	cr_assert_eq(json_real_value(json_object_get(json_array_get(workers, 0), "cpu_seconds")), 1.5);
+	cr_assert_eq(json_integer_value(json_object_get(json_array_get(workers, 0), "allocated_bytes")), 4096);
+	cr_assert(json_is_null(json_object_get(json_array_get(workers, 1), "allocated_bytes")), "no jemalloc");
 	cr_assert_eq(json_integer_value(json_object_get(json_array_get(workers, 1), "drops_uplink")), 4);
 	cr_assert_eq(json_integer_value(json_object_get(json_array_get(workers, 1), "drops_downlink")), 1);
 
@@ -213,6 +221,7 @@ Test(report, status_for_people_names_only_reasons_that_occurred)
 	expect_in(text, "17 datagrams lost");
 	expect_in(text, "UDP received           44     1.50 KiB            8          5.5\n");
 	expect_in(text, "12.3 M");
+	expect_in(text, "carried            12.3 M                         8    1543209.8\n");
 	expect_in(text, "uplink   replay                      3  seen before");
 	cr_assert_eq(strstr(text, "forged"), NULL);
 	free(text);

@@ -64,6 +64,24 @@ Test(stats, reading_sums_over_threads)
 	cr_assert_eq(sum.drops[DROP_RUNT], 0);
 }
 
+Test(stats, calls_and_carried_packets)
+{
+	struct stats_snapshot snapshot = {0};
+	static const enum stats_counter calls[] = {
+		STATS_udp_rx_calls, STATS_udp_tx_calls, STATS_tun_rx_frames, STATS_tun_tx_frames,
+		STATS_tun_tx_icmp,  STATS_empty_calls,	STATS_sleeps,
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
+		snapshot.counters[calls[i]] = 1;
+	cr_assert_eq(stats_calls(&snapshot), ARRAY_SIZE(calls));
+	snapshot.counters[STATS_wakes] = 3;
+	cr_assert_eq(stats_calls(&snapshot), ARRAY_SIZE(calls) + 6, "one writes, the other reads");
+	snapshot.counters[STATS_tun_tx_packets] = 5;
+	snapshot.counters[STATS_udp_tx_data] = 7;
+	snapshot.counters[STATS_udp_tx_control] = snapshot.counters[STATS_udp_rx_packets] = 100;
+	cr_assert_eq(stats_carried(&snapshot), 12, "each packet once");
+}
+
 Test(stats, drop_sums_keep_the_directions_apart)
 {
 	struct stats stats = {0};
