@@ -121,6 +121,7 @@ cli: programs ## Command line, configuration and error messages
 	$(Q)tests/cli/run $(B)
 	$(Q)tests/cli/install $(B)
 	$(Q)tests/cli/run-tap
+	$(Q)tests/cli/figures
 
 netns: programs $(B)/swarm ## Real namespaces, devices and traffic (as root)
 	$(Q)tests/netns/run $(B)
