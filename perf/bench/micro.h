@@ -3,13 +3,20 @@
  * nanoseconds and in ticks of the time stamp counter. */
 #pragma once
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "perf/record/tsc.h"
 
-enum { MICRO_BATCHES = 501 };
+enum {
+	MICRO_BATCHES = 501,
+	MICRO_BATCHES_LEAST = 21, /* even when they take longer than ... */
+	MICRO_MS_MOST = 250,	  /* ... all of them together should */
+};
 
 static inline int micro_compare(const void *a, const void *b)
 {
@@ -21,26 +28,54 @@ static inline int micro_compare(const void *a, const void *b)
 static inline double micro_ticks(void (*operation)(void *context), void *context, unsigned calls)
 {
 	static uint64_t times[MICRO_BATCHES];
-	for (size_t batch = 0; batch < MICRO_BATCHES; batch++) {
+	uint64_t end = clock_monotonic(&clock_system) + MICRO_MS_MOST * NS_PER_MS;
+	size_t batches = 0;
+	while (batches < MICRO_BATCHES) {
 		uint64_t start = tsc_now();
 		for (unsigned i = 0; i < calls; i++)
 			operation(context);
-		times[batch] = tsc_now() - start;
+		times[batches++] = tsc_now() - start;
+		if (batches >= MICRO_BATCHES_LEAST && clock_monotonic(&clock_system) > end)
+			break;
 	}
-	qsort(times, MICRO_BATCHES, sizeof *times, micro_compare);
-	uint64_t median = times[MICRO_BATCHES / 2];
+	qsort(times, batches, sizeof *times, micro_compare);
+	uint64_t median = times[batches / 2];
 	return (double)median / calls;
 }
 
-/* Measures and prints a line; one call does the operation `items` times. */
-static inline void micro_report(const char *name, void (*operation)(void *context), void *context, unsigned calls,
-				unsigned items)
+/* The line of one result: all benchmarks print theirs like this. */
+static inline void micro_line(const char *name, double ns, double cycles)
+{
+	printf("%-52s %12.1f ns %12.1f cycles\n", name, ns, cycles);
+	fflush(stdout);
+}
+
+/* Measures and prints a line; one call does the operation `items` times. Returns the ns of one. */
+static inline double micro_report(const char *name, void (*operation)(void *context), void *context, unsigned calls,
+				  unsigned items)
 {
 	static struct tsc_calibration calibration;
 	if (calibration.hz == 0)
 		calibration = tsc_calibrate();
 	double ticks = micro_ticks(operation, context, calls) / items;
-	printf("%-52s %10.1f ns %10.1f cycles\n", name, tsc_to_ns(&calibration, ticks), ticks);
+	double ns = tsc_to_ns(&calibration, ticks);
+	micro_line(name, ns, ticks);
+	return ns;
+}
+
+/* Adds a line to the file of samples that the environment's BENCH_SAMPLES names, where it does: how perf/bench/run
+ * collects them. Figures have the names that perf/figures.py knows. */
+static inline void micro_sample(const char *figure, double value)
+{
+	const char *path = getenv("BENCH_SAMPLES");
+	if (path == NULL)
+		return;
+	FILE *file = fopen(path, "a");
+	bool written = file != NULL && fprintf(file, "shardtun %s %.3f\n", figure, value) > 0;
+	if (file == NULL || fclose(file) != 0 || !written) {
+		fprintf(stderr, "%s: the sample cannot be written (%s)\n", path, strerror(errno));
+		exit(1);
+	}
 }
 
 /* Keeps a value that nothing else uses from being optimized away. */
