@@ -81,7 +81,7 @@ BENCHES  := $(BENCH_SRCS:perf/bench/%.c=$(B)/bench/%)
 FUZZERS  := $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/fuzz/%)
 objects   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-.PHONY: programs everything deps demo test unit life-cycle run-stress stress cli netns fuzz run-fuzz bench lint format install \
+.PHONY: programs everything deps demo test unit life-cycle run-stress stress cli netns fuzz run-fuzz bench bench-quick lint format install \
         uninstall deb reports clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -123,7 +123,7 @@ cli: programs ## Command line, configuration and error messages
 	$(Q)tests/cli/run-tap
 	$(Q)tests/cli/figures
 
-netns: programs $(B)/swarm ## Real namespaces, devices and traffic (as root)
+netns: programs $(B)/swarm $(B)/bench/udp ## Real namespaces, devices and traffic (as root)
 	$(Q)tests/netns/run $(B)
 
 fuzz: ## Each parser and the whole tunnel against random input, FUZZ_SECONDS (10) each; needs clang
@@ -132,8 +132,11 @@ fuzz: ## Each parser and the whole tunnel against random input, FUZZ_SECONDS (10
 run-fuzz: $(FUZZERS)
 	$(Q)tests/fuzz/run $(FUZZ_SECONDS) $(FUZZERS)
 
-bench: programs $(BENCHES) ## Throughput and micro-benchmarks
+bench: programs $(BENCHES) ## As root: beside the other tunnels that are installed; then micro-benchmarks
 	$(Q)perf/bench/run $(B)
+
+bench-quick: programs $(B)/bench/udp ## The same in two minutes: fewer figures, one round, nothing to quote
+	$(Q)QUICK=yes perf/bench/run $(B)
 
 lint: ## Layers, layout, clang-tidy, shellcheck
 	$(Q)tests/lint $(ALL_CPPFLAGS) -std=gnu17
