@@ -40,6 +40,7 @@ enum replay_verdict replay_accept(struct replay_window *window, uint32_t counter
 
 void replay_resume(struct replay_window *window, uint64_t next)
 {
+	owner_clear(&window->owner);
 	window->next = next;
 	memset(window->bitmap, 0xff, sizeof window->bitmap);
 	/* The word that `next` lies in is entered already: nobody will clear what is still to come in it. */
