@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define WORKER_LOOK_NS	(5 * NS_PER_US)	  /* from one look at the descriptors to the next, before a sleep */
 #define WORKER_FED_NS	(10 * NS_PER_MS)  /* how long frames of a TUN reader are remembered */
 #define WORKER_DRAIN_NS (500 * NS_PER_MS) /* at the end, for data and BYEs to leave */
 
@@ -330,7 +331,13 @@ static bool still_spinning(struct worker *worker)
 		return false;
 	if (worker->idle_since == 0)
 		worker->idle_since = worker->now;
-	return worker->now - worker->idle_since < worker->spin;
+	if (worker->now - worker->idle_since >= worker->spin)
+		return false;
+	/* To ask the descriptors takes system calls, so they have their turn only now and then; what needs none is
+	 * looked at all the time. */
+	while (!work_waiting(worker) && clock_monotonic(worker->clock) - worker->now < WORKER_LOOK_NS)
+		caa_cpu_relax();
+	return true;
 }
 
 /* Waits until the socket took what is queued, for a bounded time. False when it did not. */
