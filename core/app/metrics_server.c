@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/app/metrics_server.h"
 
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,8 @@ struct metrics_server {
 	struct process_probe process;
 	struct http_server *http; /* NULL: not started */
 	char policy[PAGE_POLICY_MAX];
+	char own_name[HOST_NAME_MAX + 1];
+	bool private; /* it listens for this machine alone, by TCP */
 	atomic_bool ready;
 };
 
@@ -116,6 +119,13 @@ static const struct http_route routes[] = {
 };
 
 /* --- where it listens --------------------------------------------------------------------------------------------- */
+
+static bool is_loopback(const struct ip_address *address)
+{
+	static const struct ip_prefix loopback4 = {{.family = 4, .bytes = {127}}, 8};
+	static const struct ip_prefix loopback6 = {{.family = 6, .bytes = {[15] = 1}}, 128};
+	return ip_prefix_contains(&loopback4, address) || ip_prefix_contains(&loopback6, address);
+}
 
 static int listen_tcp(struct metrics_server *server, const struct config_listener *listener, struct error *error)
 {
@@ -212,6 +222,9 @@ int metrics_open(struct metrics_server **server, struct tunnel *tunnel, const st
 	opened->listen_fd = -1;
 	page_policy(opened->policy);
 	process_probe_open(&opened->process);
+	opened->private = listener->path == NULL && is_loopback(&listener->address);
+	if (gethostname(opened->own_name, sizeof opened->own_name - 1) != 0)
+		opened->own_name[0] = '\0';
 	int result = listener->path != NULL ? listen_unix(opened, listener->path, error)
 					    : listen_tcp(opened, listener, error);
 	if (result != 0)
@@ -238,6 +251,9 @@ int metrics_start(struct metrics_server *server, struct error *error)
 					   .route_count = ARRAY_SIZE(routes),
 					   .context = server,
 					   .content_policy = server->policy,
+					   /* Elsewhere Prometheus asks by whatever name the network has for us, and a
+					    * browser does not come to a Unix socket. */
+					   .own_name = server->private ? server->own_name : NULL,
 					   .filter = server->tunnel->filters[SECCOMP_METRICS]};
 	atomic_store_explicit(&server->ready, true, memory_order_relaxed);
 	server->http = http_start(&params, error);

@@ -16,6 +16,7 @@
 #include "core/app/launch.h"
 #include "core/base/clock.h"
 #include "core/base/cpu.h"
+#include "perf/export/http_host.h"
 
 enum { HTTP_NICE = 19 };
 #define HTTP_PAUSE_MOST (100 * NS_PER_MS)
@@ -67,6 +68,13 @@ static enum MHD_Result send_answer(const struct http_server *server, struct MHD_
 	return result;
 }
 
+/* Who sends no Host is no browser. */
+static bool is_for_us(const struct http_server *server, struct MHD_Connection *connection)
+{
+	const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+	return host == NULL || server->params.own_name == NULL || http_host_is_ours(host, server->params.own_name);
+}
+
 /* Called when the headers are there; a body, which no request here has, is not waited for. */
 static enum MHD_Result take_request(void *context, struct MHD_Connection *connection, const char *path,
 				    const char *method, const char *version, const char *upload, size_t *upload_size,
@@ -77,6 +85,11 @@ static enum MHD_Result take_request(void *context, struct MHD_Connection *connec
 	struct http_answer answer = text_answer(MHD_HTTP_NOT_FOUND, "There is no such page.\n");
 	if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
 		answer = text_answer(MHD_HTTP_METHOD_NOT_ALLOWED, "There is nothing but GET and HEAD.\n");
+		return send_answer(server, connection, &answer);
+	}
+	if (!is_for_us(server, connection)) {
+		answer = text_answer(MHD_HTTP_MISDIRECTED_REQUEST,
+				     "There is no host of that name here; ask by IP address or as localhost.\n");
 		return send_answer(server, connection, &answer);
 	}
 	for (size_t i = 0; i < server->params.route_count; i++) {

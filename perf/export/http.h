@@ -43,6 +43,7 @@ struct http_params {
 	size_t route_count;
 	void *context;
 	const char *content_policy;	     /* Content-Security-Policy of all answers */
+	const char *own_name;		     /* answer no other in Host (perf/export/http_host.h); NULL: whatever */
 	const struct seccomp_filter *filter; /* of the thread's system calls; NULL: none */
 };
 

@@ -86,6 +86,8 @@ check "the page has a policy" has_header / "Content-Security-Policy: default-src
 check "the gateway is alive" metrics get "$url/healthz"
 check "the gateway is ready" metrics get "$url/readyz"
 check "there is nothing else" has_header /other 404
+check "a name that somebody made lead here is not answered" grep -q "^HTTP/1.1 421" <(ns gateway bash -c \
+	'exec 3<>/dev/tcp/127.0.0.1/9586; printf "GET /metrics HTTP/1.1\r\nHost: evil.example:9586\r\nConnection: close\r\n\r\n" >&3; cat <&3')
 check "the dashboard names metrics that are there" metrics names "$dir/first" "$config/grafana/shardtun.json"
 check "so do the alerts" metrics names "$dir/first" "$config/prometheus/shardtun.rules.yml"
 check "the allocator's figures are there" test "$(metrics figure "$dir/first" shardtun_heap_allocated_bytes)" -gt 100000

@@ -14,6 +14,7 @@
 
 #include "core/app/metrics_server.h"
 #include "core/app/tunnel.h"
+#include "perf/export/http_host.h"
 
 enum { PATIENCE_MS = 20000, LARGE = 8 << 20 };
 
@@ -41,7 +42,7 @@ struct server {
 	struct http_server *http;
 };
 
-static struct server start(void)
+static struct server start_as(const char *own_name)
 {
 	struct error error = {0};
 	struct server server = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0),
@@ -54,10 +55,16 @@ static struct server start(void)
 					   .routes = routes,
 					   .route_count = ARRAY_SIZE(routes),
 					   .context = (void *)(uintptr_t) "hello",
-					   .content_policy = "default-src 'none'"};
+					   .content_policy = "default-src 'none'",
+					   .own_name = own_name};
 	server.http = http_start(&params, &error);
 	cr_assert_not_null(server.http, "%s", error.text);
 	return server;
+}
+
+static struct server start(void)
+{
+	return start_as(NULL);
 }
 
 static void finish(const struct server *server)
@@ -131,6 +138,61 @@ Test(http, answers_get_and_head_of_its_paths)
 	expect(request(&server, "GET /other"), "HTTP/1.1 404", "no such page");
 	expect(request(&server, "GET /nothing"), "HTTP/1.1 503", "Out of memory");
 	finish(&server);
+}
+
+static char *request_host(const struct server *server, const char *host)
+{
+	char text[200];
+	int fd = dial(server);
+	(void)snprintf(text, sizeof text, "GET / HTTP/1.1\r\n%s\r\nConnection: close\r\n\r\n", host);
+	put(fd, text);
+	return rest_of(fd);
+}
+
+Test(http, answers_no_name_but_its_own)
+{
+	struct server server = start_as("Gateway");
+	expect(request_host(&server, "Host: 127.0.0.1:9586"), "HTTP/1.1 200", "hello");
+	expect(request_host(&server, "Host: gateway:9586"), "HTTP/1.1 200", "hello");
+	const char *answer = request_host(&server, "Host: evil.example:9586");
+	expect(answer, "HTTP/1.1 421", "no host of that name");
+	cr_assert_null(strstr(answer, "hello"));
+	int fd = dial(&server);
+	put(fd, "GET / HTTP/1.0\r\n\r\n");
+	expect(rest_of(fd), "HTTP/1.", "hello");
+	finish(&server);
+}
+
+Test(http, knows_names_that_nobody_else_can_have)
+{
+	static const char *const ours[] = {"127.0.0.1",	     "127.0.0.1:9586",	   "192.0.2.7:1",
+					   "[::1]",	     "[2001:db8::1]:9586", "localhost",
+					   "LocalHost:9586", "gate.example.net",   "Gate.Example.Net:80"};
+	static const char *const not_ours[] = {"",
+					       ":9586",
+					       "evil.example",
+					       "localhost.evil.example",
+					       "evil.localhost",
+					       "127.0.0.1x",
+					       "127.0.0.1.evil.example",
+					       "127.0.0.1:evil",
+					       "localhost:1:2",
+					       "localhost:x",
+					       "::1",
+					       "[::1",
+					       "[::1]evil",
+					       "[127.0.0.1]",
+					       "[]",
+					       "gate",
+					       "gate.example.net.evil.example",
+					       "1",
+					       "2130706433"};
+	for (size_t i = 0; i < ARRAY_SIZE(ours); i++)
+		cr_assert(http_host_is_ours(ours[i], "gate.example.net"), "%s", ours[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(not_ours); i++)
+		cr_assert_not(http_host_is_ours(not_ours[i], "gate.example.net"), "%s", not_ours[i]);
+	cr_assert_not(http_host_is_ours("", ""));
+	cr_assert_not(http_host_is_ours(":1", ""));
 }
 
 Test(http, refuses_the_rest)
