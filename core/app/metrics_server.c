@@ -80,7 +80,7 @@ static void answer_status(void *context, struct http_answer *answer)
 static void answer_stages(void *context, struct http_answer *answer)
 {
 	struct metrics_server *server = context;
-	struct metrics_request request = {.answer = answer, .make = report_stages};
+	struct metrics_request request = {.answer = answer, .make = report_stages_raw};
 	tunnel_describe(server->tunnel, write_json, &request);
 }
 
