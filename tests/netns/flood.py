@@ -3,11 +3,12 @@
 """flood.py ADDRESS:PORT GATEWAY_KEY PER_SECOND SECONDS: HELLOs of nobody, with a right mac1; every tenth with a wrong one.
 
 They come from eight ports, as trains of ten (UDP_SEGMENT), with ephemeral keys for which the gateway has to do its
-arithmetic unless it asks for a cookie first. What it answers is not read. At the end it says how many it sent.
+arithmetic unless it asks for a cookie first. What it answers is not read. At the end, or at SIGTERM, it says how many it sent.
 """
 
 import itertools
 import os
+import signal
 import socket
 import struct
 import sys
@@ -37,10 +38,12 @@ def main(target, gateway_key, rate, seconds):
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         udp.connect(address)
     control = [(socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("@H", wire.HELLO_SIZE))]
+    ended = []
+    signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
     sent, start, interval = 0, time.monotonic(), TRAIN / float(rate)
     for number, udp, train in zip(itertools.count(), itertools.cycle(sockets), itertools.cycle(trains)):
         due = start + number * interval
-        if due > start + float(seconds):
+        if ended or due > start + float(seconds):
             break
         time.sleep(max(0.0, due - time.monotonic()))
         udp.sendmsg([train], control)

@@ -290,12 +290,12 @@ silences() { # MORE THAN
 	[[ $(grep -c '^silence' "$dir/stream.log") -gt $1 ]]
 }
 
-# The stream's longest pause since it was last asked; fails when that is not below the limit.
+# The stream's longest pause since it was last asked, once it goes on; fails when that is not below the limit.
 stream_paused_less() { # SECONDS
 	local before
 	before=$(grep -c '^silence' "$dir/stream.log" || true)
 	kill -USR1 "${started[stream]}"
-	wait_for 30 silences "$before"
+	wait_for 90 silences "$before"
 	awk -v limit="$1" '$1 == "silence" { last = $2 } END { print last; exit !(last < limit) }' "$dir/stream.log"
 }
 

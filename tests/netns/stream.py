@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """stream.py ADDRESS [BYTES_PER_SECOND]: one TCP connection that is busy both ways, until SIGTERM.
 
-The other end is `traffic.py serve`, which sends back what comes. The content is checked. SIGUSR1 makes it say how long the
-longest silence was since it was last asked ("silence SECONDS"); at the end it says how much passed.
+The other end is `traffic.py serve`, which sends back what comes. The content is checked. SIGUSR1 makes it say, as soon as
+something comes, how long the longest silence was since it was last asked ("silence SECONDS"); at the end it says how much passed.
 """
 
 import os
@@ -28,6 +28,7 @@ class Stream:
         self.sent = self.received = 0
         self.longest, self.last = 0.0, time.monotonic()
         self.stopping = False
+        self.asked = []
 
     def send(self):
         due = time.monotonic()
@@ -39,11 +40,6 @@ class Stream:
             self.sent += self.piece
             due = max(due + STEP, time.monotonic() - 0.1)
             time.sleep(max(0.0, due - time.monotonic()))
-
-    def silence(self):
-        now = time.monotonic()
-        longest, self.longest = max(self.longest, now - self.last), 0.0
-        return longest
 
     def stop(self):
         """What is on its way still comes back, and then the other end closes."""
@@ -62,6 +58,10 @@ class Stream:
             self.received += len(data)
             now = time.monotonic()
             self.longest, self.last = max(self.longest, now - self.last), now
+            if self.asked:
+                self.asked.clear()
+                print(f"silence {self.longest:.3f}", flush=True)
+                self.longest = 0.0
 
 
 def content(offset, size):
@@ -73,7 +73,7 @@ def content(offset, size):
 def main(address, rate="1000000"):
     stream = Stream(address, float(rate))
     signal.signal(signal.SIGTERM, lambda *_: stream.stop())
-    signal.signal(signal.SIGUSR1, lambda *_: print(f"silence {stream.silence():.3f}", flush=True))
+    signal.signal(signal.SIGUSR1, lambda *_: stream.asked.append(True))
     threading.Thread(target=stream.send, daemon=True).start()
     print("streams", flush=True)
     try:

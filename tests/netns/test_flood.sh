@@ -16,26 +16,27 @@ other_client_config second second 203.0.113.1:5555 "10.8.0.1/32"
 gateway_start
 client_start
 stream_start 198.51.100.2
-stream_paused_less 9 >/dev/null
+stream_paused_less 9 >/dev/null || true
 
 # More than one thread may spend half a CPU on, and less than it can answer with COOKIE, on slow machines and fast ones.
-start flood host "$tests_dir/flood.py" 198.51.100.1:5555 "$(public_key gateway)" 25000 10
-start pings client ping -n -q -i 0.02 -c 400 -W 2 10.8.0.1
-sleep 2
+start flood host "$tests_dir/flood.py" 198.51.100.1:5555 "$(public_key gateway)" 25000 120
+check "the gateway asks for cookies" wait_for 30 figure_at_least gateway cookie 1000
 start second second "$BUILD/shardtun" run "$dir/second.conf"
-check "a client connects during the flood within 3 s" wait_for 3 grep -q 'info: connected' "$dir/second.log"
 # Not always by COOKIE: load is forgotten after a second, and then noticed again.
-wait_for 30 gone "${started[pings]}"
+check "a client connects during the flood" wait_for 30 grep -q 'info: connected' "$dir/second.log"
+lost_little() {
+	ns client ping -n -q -i 0.02 -c 200 -W 20 10.8.0.1 |
+		awk '/packets transmitted/ { print; sent = $1; came = $4 } END { exit !(sent == 200 && came > 198) }'
+}
+check "of the pings of one who was connected less than 1 % are lost" wait_for 30 lost_little
+check "the TCP connection does not pause" stream_paused_less 2
 running flood && flooding=yes || flooding=no
 check "the flood was there all the time" test "$flooding" = yes
-lost_little() {
-	awk '/packets transmitted/ { print; sent = $1; came = $4 } END { exit !(sent == 400 && came > 396) }' "$dir/pings.log"
-}
-check "of the pings of one who was connected less than 1 % are lost" lost_little
-check "the TCP connection does not pause" stream_paused_less 2
-wait_for 20 gone "${started[flood]}"
+stop flood
 diagnose <"$dir/flood.log"
 
+# Of those that came: a slow machine's queues overflow.
+came=$(($(figure gateway mac1) + $(figure gateway cookie) + $(figure gateway handshake_forged)))
 sent=$(awk '/HELLOs/ { print $1 }' "$dir/flood.log")
 counts_in() { # FIGURE LEAST MOST
 	local value
@@ -43,8 +44,8 @@ counts_in() { # FIGURE LEAST MOST
 	echo "$1 is $value"
 	[[ $value -ge $2 && $value -le $3 ]]
 }
-check "most HELLOs are dropped for a cookie" counts_in cookie $((sent / 2)) $((sent * 9 / 10 + 10))
-check "some before there was load, by arithmetic" counts_in handshake_forged 1 $((sent / 2))
+check "most HELLOs are dropped for a cookie" counts_in cookie $((came / 2)) $((sent * 9 / 10 + 10))
+check "some before there was load, by arithmetic" counts_in handshake_forged 1 $((came / 2))
 check "those with a wrong mac1 before all else" counts_in mac1 1 $((sent / 10 + 1))
 check "and COOKIE is sent to whoever may be there" counts_in tx_cookie 1 "$sent"
 check "no one of them became a session" wait_for 30 figure_is gateway sessions_started 2

@@ -52,11 +52,11 @@ for forward in "Forward = no" "Forward = yes"; do
 	before=$(sent_to second)
 	for address in 10.8.0.9 fd00:8::9 192.168.77.1 fd77::1; do
 		count=$(refused)
-		check_fails "$what: $address is not reached" pings client "$address"
+		check_fails "$what: $address is not reached" pings client "$address" -W 0.5
 		check "$what: and counted as refused" wait_for 30 grown refused any "$count"
 	done
 	check "$what: not a packet got to the other client" test "$(sent_to second)" -eq "$before"
-	check_fails "$what: nor the other way round" pings second 10.8.0.2
+	check_fails "$what: nor the other way round" pings second 10.8.0.2 -W 0.5
 	check "$what: the gateway is reached, IPv4" answers client 10.8.0.1
 	check "$what: and IPv6" answers second fd00:8::1
 	check "$what: so is what is beyond it" answers second 198.51.100.2

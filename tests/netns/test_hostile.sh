@@ -113,12 +113,15 @@ both_stop
 start other-gateway gateway "$tests_dir/../peer/probe.py" gateway --listen 192.0.2.1:5555 --key "$dir/gateway.key" \
 	--client-key "$(public_key client)" --psk "$dir/client.psk" --rekey-interval 10
 wait_for 30 grep -q listening "$dir/other-gateway.log"
-client_start
+# Of the ten seconds, five pass in one.
+"${CC:-cc}" -shared -fPIC -o "$dir/wall_clock.so" "$tests_dir/wall_clock.c"
+start client client env LD_PRELOAD="$dir/wall_clock.so" CLOCK_SPEED=5 "$BUILD/shardtun" run "$dir/client.conf"
+wait_for 30 pings client 10.8.0.1
 check "its answers reach the client, IPv6" answers client fd00:8::1
 check "of up to the MTU" answers client 10.8.0.1 -s 1392
 renewed() {
 	pings client 10.8.0.1 -W 5
-	figure_is client rekeys 1
+	figure_at_least client rekeys 1
 }
 check "the client renews its keys when that gateway says" wait_for 30 renewed
 stop client

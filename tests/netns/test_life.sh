@@ -29,7 +29,7 @@ flow_lives() {
 	local before
 	before=$(grep -c alive "$dir/flow.log" || true)
 	kill -USR1 "${started[flow]}"
-	wait_for 60 lines flow alive $((before + 1))
+	wait_for 90 lines flow alive $((before + 1))
 }
 
 one_rule_each() {

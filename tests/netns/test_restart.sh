@@ -28,9 +28,10 @@ answered() { # NAME SINCE
 	awk -v since="$2" '/bytes from/ && substr($1, 2) + 0 > since { found = 1 } END { exit !found }' "$dir/pings-$1.log"
 }
 
-# Pings follow each other every 50 ms: the first answer to one of NAME after a moment, against a limit.
+# Pings follow each other every 50 ms: the first answer to one of NAME after a moment, against a limit. Without RESET it
+# would take 15 s; within a few is what a busy machine can promise.
 back_within() { # NAME SECONDS SINCE
-	wait_for "$2" answered "$1" "$3" || true
+	wait_for 60 answered "$1" "$3" >/dev/null || true
 	awk -v since="$3" -v limit="$2" '
 		/bytes from/ && substr($1, 2) + 0 > since && !took { took = substr($1, 2) - since }
 		END { print "took " took " s"; exit !(took > 0 && took < limit) }' "$dir/pings-$1.log"
@@ -70,12 +71,12 @@ kill_hard gateway
 sleep 0.5
 since=$EPOCHREALTIME
 gateway_start
-check "the client is back within 2 s after the gateway was killed" back_within client 2 "$since"
-check "so is the second one" back_within second 2 "$since"
+check "the client is back soon after the gateway was killed" back_within client 8 "$since"
+check "so is the second one" back_within second 8 "$since"
 check "by RESET" test "$(figure client rx_reset) $(figure second rx_reset)" = "1 1"
 check "and one handshake" test "$(figure client tx_hello) $(figure second tx_hello)" = "2 2"
 check "with the addresses from before" wait_for 30 lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 2
-check "the TCP connection goes on soon" stream_paused_less 5
+check "the TCP connection goes on soon" stream_paused_less 10
 
 # --- the client is killed under load ---
 hellos=$(figure gateway rx_hello)
@@ -84,14 +85,14 @@ old=$(session_of client)
 since=$EPOCHREALTIME
 kill_hard client
 client_start
-check "a client that was killed is back at once" back_within client 2 "$since"
+check "a client that was killed is back at once" back_within client 8 "$since"
 check "with one HELLO and one WELCOME" test "$(figure client tx_hello) $(figure client rx_welcome) $(($(figure gateway rx_hello) -
 	hellos)) $(($(figure gateway tx_welcome) - welcomes))" = "1 1 1 1"
 check "with the address from before" wait_for 30 lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 3
 check "its old session is replaced" wait_for 30 grep -q "info: event=disconnect session=$old .* reason=\"replaced by a newer session\"" "$dir/gateway.log"
 check "so that there are two, one of each client" wait_for 30 figure_is gateway sessions.active 2
 sleep 1
-check "the TCP connection goes on" stream_paused_less 5
+check "the TCP connection goes on" stream_paused_less 10
 
 # --- a HELLO is recorded and repeated ---
 undisturbed() { # DESCRIPTION ADDRESSES
@@ -103,7 +104,7 @@ undisturbed() { # DESCRIPTION ADDRESSES
 session=$(session_of client)
 hellos=$(figure client tx_hello)
 stale=$(figure gateway stale)
-stream_paused_less 9 >/dev/null
+stream_paused_less 9 >/dev/null || true
 relay replay first >/dev/null
 relay replay elsewhere >/dev/null
 check "a HELLO that comes again is stale, wherever it comes from" wait_for 30 figure_is gateway stale $((stale + 2))
@@ -121,7 +122,7 @@ check "a restarted gateway cannot know: it answers" wait_for 30 figure_is gatewa
 check "but has no session" wait_for 30 figure_is gateway sessions.active 0
 since=$EPOCHREALTIME
 relay let one >/dev/null
-check "then the client itself is back within 2 s" back_within client 2 "$since"
+check "then the client itself is back soon" back_within client 8 "$since"
 check "by RESET" wait_for 30 counts client rx_reset 1
 check "with its address" wait_for 30 lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 4
 check "the TCP connection goes on soon" wait_for 30 stream_paused_less 2
@@ -146,14 +147,16 @@ kill_hard gateway
 since=$EPOCHREALTIME
 gateway_start
 
-# --- meanwhile, two hosts with one key ---
+# --- meanwhile, two hosts with one key, whose clocks run twice as fast ---
 other_client_config twin-second twin 203.0.113.1:5555 "10.8.0.1/32"
 other_client_config twin-host twin 198.51.100.1:5555 "10.8.0.1/32"
+"${CC:-cc}" -shared -fPIC -o "$dir/wall_clock.so" "$tests_dir/wall_clock.c"
+fast=(env LD_PRELOAD="$dir/wall_clock.so" CLOCK_SPEED=2)
 evictions=()
 twin=$(public_key twin)
-watch_twins() { # SECONDS
-	local seen=0 now end=$((SECONDS + $1))
-	while ((SECONDS < end)); do
+watch_twins() { # until there were three, and the client is back
+	local seen=0 now end=$((SECONDS + 60))
+	while ((SECONDS < end)) && ! { ((seen >= 3)) && answered client "$since"; }; do
 		now=$(grep -c "event=disconnect .* peer=$twin .* reason=\"replaced by a newer session\"" "$dir/gateway.log" || true)
 		if ((now > seen)); then
 			evictions+=("$EPOCHREALTIME")
@@ -162,20 +165,20 @@ watch_twins() { # SECONDS
 		sleep 0.1
 	done
 }
-start twin-second second "$BUILD/shardtun" run "$dir/twin-second.conf"
+start twin-second second "${fast[@]}" "$BUILD/shardtun" run "$dir/twin-second.conf"
 wait_for 30 grep -q 'info: connected' "$dir/twin-second.log"
-start twin-host host "$BUILD/shardtun" run "$dir/twin-host.conf"
-watch_twins 34
-took=$(back_within client 20 "$since") && status=0 || status=$?
-check "without RESET the client is back within 20 s ($took)" test "$status" -eq 0
+start twin-host host "${fast[@]}" "$BUILD/shardtun" run "$dir/twin-host.conf"
+watch_twins
+took=$(back_within client 30 "$since") && status=0 || status=$?
+check "without RESET the client is back in less than 30 s ($took)" test "$status" -eq 0
 check "because nothing answered it for 15 s" wait_for 30 counts client tx_hello $((hellos + 1))
 check "no RESET was sent" wait_for 30 figure_is gateway tx_reset 0
 printf '%s\n' "${evictions[@]}" | awk 'NR > 1 { printf "%.1f ", $1 - last } { last = $1 } END { print "s between evictions" }' | diagnose
-check "two hosts with one key replace each other" test "${#evictions[@]}" -ge 2
+check "two hosts with one key replace each other" test "${#evictions[@]}" -ge 3
 rarely() {
-	printf '%s\n' "${evictions[@]}" | awk 'NR > 1 && $1 - last < 11.5 { fast = 1 } { last = $1 } END { exit fast }'
+	printf '%s\n' "${evictions[@]}" | awk 'NR > 1 && $1 - last < 11.5 / 2 { fast = 1 } { last = $1 } END { exit fast }'
 }
-check "but not more often than every 16 s, less a quarter at random" rarely
+check "but not more often than every 16 s of theirs, less a quarter at random" rarely
 check "and one session is theirs" wait_for 30 figure_is gateway sessions.active 2
 
 status=0

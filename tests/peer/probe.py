@@ -78,6 +78,7 @@ class Probe:
         self.options = options
         self.suites = offered_suites(options)
         self.timeout = options.timeout
+        self.patience = options.patience
         self.link = Link(options.endpoint)
         self.client = self.new_client()
         self.identifier = random.randrange(1 << 16)
@@ -170,7 +171,7 @@ class Probe:
         for _ in range(3):
             sequence, packet = self.request()
             self.link.send(self.seal(packet))
-            if sequence in self.collect(self.timeout, 1):
+            if sequence in self.collect(min(self.patience, 5), 1):
                 return True
         return False
 
@@ -201,7 +202,7 @@ class Probe:
                 sequence, packet = self.request(own, gateway, payload=payload)
                 started = time.monotonic()
                 self.client.send(packet, time.time())
-                came = sequence in self.collect(self.timeout, 1)
+                came = sequence in self.collect(self.patience, 1)
                 took = round((time.monotonic() - started) * 1000, 3)
                 result[f"ipv{own.version}{name}"] = took if came else None
         return {"ok": bool(result) and None not in result.values(), "milliseconds": result}
@@ -215,7 +216,7 @@ class Probe:
         after = self.client.welcome
         sequence, packet = self.request()
         self.link.send(old.seal(wire.DATA, packet))
-        previous = sequence in self.collect(self.timeout, 1)
+        previous = sequence in self.collect(self.patience, 1)
         same = all(getattr(before, name) == getattr(after, name) for name in ("session_id", "address4", "address6"))
         step = after.epoch == before.epoch % wire.MAX_EPOCH + 1
         return {"ok": same and step and previous and self.alive(), "session": after.session_id, "epoch": after.epoch,
@@ -290,7 +291,7 @@ class Probe:
         datagram = self.seal(self.request()[1])
         self.link.send(datagram)
         self.link.send(datagram)
-        replies = len(self.collect(self.timeout))
+        replies = len(self.collect(self.patience, 1))
         self.link.send(datagram)
         replies += len(self.collect(self.timeout))
         return {"ok": replies == 1 and self.alive(), "replies": replies}
@@ -301,7 +302,7 @@ class Probe:
         sealed = [self.seal(self.request()[1]) for _ in range(32)]
         for datagram in reversed(sealed):
             self.link.send(datagram)
-        inside = len(set(self.collect(self.timeout, len(sealed))))
+        inside = len(set(self.collect(self.patience, len(sealed))))
         keys = self.client.keys.current
         too_old = self.seal(self.request()[1])
         keys.counter += wire.REPLAY_WINDOW
@@ -311,7 +312,7 @@ class Probe:
         self.link.send(too_old)
         outside = len(self.collect(self.timeout))
         self.link.send(old_enough)
-        half = len(self.collect(self.timeout, 1))
+        half = len(self.collect(self.patience, 1))
         return {"ok": inside == len(sealed) and alive and outside == 0 and half == 1, "sent": len(sealed),
                 "replies": inside, "replies_half_a_window_old": half, "replies_beyond_the_window": outside}
 
@@ -330,7 +331,7 @@ class Probe:
             sent[name] = (last - first) * 8
         answers = len(self.silence())
         self.link.send(datagram)
-        replies = len(self.collect(self.timeout))
+        replies = len(self.collect(self.patience, 1))
         return {"ok": answers == 0 and replies == 1 and self.alive(), "sent": sent, "answers": answers,
                 "replies": replies}
 
@@ -410,7 +411,8 @@ class Probe:
         while client.outbox:
             hello = take(client.outbox)[-1]
             self.link.send(hello)
-            for datagram in self.silence():
+            first = self.link.receive(min(self.patience, 3))
+            for datagram in ([] if first is None else [first] + self.silence()):
                 try:
                     if datagram[:1] == bytes([wire.VERSION << 4 | wire.COOKIE]):
                         client.receive(datagram, now)
@@ -478,7 +480,8 @@ def parse_probe(arguments):
     parser.add_argument("--wish4", type=ipaddress.IPv4Address, default=wire.NONE4, metavar="ADDRESS")
     parser.add_argument("--wish6", type=ipaddress.IPv6Address, default=wire.NONE6, metavar="ADDRESS")
     parser.add_argument("--victim", type=lambda text: int(text, 16), default=0, metavar="HEX", help="somebody's session")
-    parser.add_argument("--timeout", type=float, default=1.0, help="seconds to wait for an answer or for silence")
+    parser.add_argument("--timeout", type=float, default=0.5, help="seconds that prove silence")
+    parser.add_argument("--patience", type=float, default=20.0, help="seconds to wait for an answer that has to come")
     parser.add_argument("--connect-timeout", type=float, default=20.0)
     parser.add_argument("actions", nargs="+", choices=ACTIONS, metavar="ACTION", help=", ".join(ACTIONS))
     add_common(parser)
