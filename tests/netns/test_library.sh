@@ -110,6 +110,7 @@ check "with a plan" grep -qx '1\.\.1' <<<"$output"
 check_fails "and nothing is left" left_over "$other" "$sleeper" "$other_dir"
 
 for signal in TERM INT; do
+	rm -f "$dir/other.out" # the other life of the signal before
 	NETNS_LIMITED='' "$0" die signal >"$dir/other.out" 2>&1 &
 	pid=$!
 	wait_for 30 grep -q . "$dir/other.out"
