@@ -12,6 +12,7 @@
 #include "core/app/identity.h"
 #include "core/app/reloader.h"
 #include "core/app/tunnel.h"
+#include "core/base/heap.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
 
@@ -175,6 +176,7 @@ static void every_second(struct tunnel *tunnel)
 {
 	struct gateway *gateway = gateway_of(tunnel);
 	(void)registry_collect(&gateway->registry);
+	heap_give_back();
 	tell_suppressed(gateway, false);
 	struct tunnel_figures now;
 	refresh(tunnel, &now);
