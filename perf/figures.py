@@ -57,6 +57,7 @@ FIGURES = {
     "tcp-1-up/wire/gbit": Figure("TCP, 1 stream up, no GSO outside", "Gbit/s", headline=True),
     "tcp-1-down/wire/gbit": Figure("TCP, 1 stream down, no GSO outside", "Gbit/s", headline=True),
     "cpu-per-gib/up/seconds": Figure("gateway's CPU time for 1 GiB up", "s", more_is_better=False, headline=True),
+    "cpu-per-gib/down/seconds": Figure("gateway's CPU time for 1 GiB down", "s", more_is_better=False),
     "loose-64/kpps": Figure("loose UDP of 64 bytes, 1 % loss", "kpps", headline=True),
     "loose-1200/kpps": Figure("loose UDP of 1200 bytes, 1 % loss", "kpps", headline=True),
     "rtt-idle-p50/us": Figure("round trip, idle, p50", "µs", more_is_better=False, headline=True),
@@ -66,11 +67,30 @@ FIGURES = {
     "tcp-beside-rtt/gbit": Figure("that TCP", "Gbit/s"),
     "connect/ms": Figure("from the client's start to the first answer", "ms", more_is_better=False, headline=True),
     "resident/mib": Figure("gateway's memory after load", "MiB", more_is_better=False),
-    "bulk-one-worker/gbit": Figure("one worker, bulk", "Gbit/s"),
-    "small-super/mpps": Figure("one worker, small packets in super-packets", "Mpps"),
-    "handshakes/per-second": Figure("handshakes of one handshake thread", "1/s"),
+    "bulk-one-worker/gbit": Figure("bulk up, for a second of a worker's CPU time", "Gbit/s"),
+    "bulk-one-worker-wall/gbit": Figure("bulk up, one worker, by the clock", "Gbit/s"),
+    "bulk-one-worker-down/gbit": Figure("bulk down, for a second of a worker's CPU time", "Gbit/s"),
+    "bulk-one-worker-down-wall/gbit": Figure("bulk down, one worker, by the clock", "Gbit/s"),
+    "small-super/mpps": Figure("64 bytes in trains up, for a second of a worker's CPU time", "Mpps"),
+    "small-super-wall/mpps": Figure("64 bytes in trains up, one worker, by the clock", "Mpps"),
+    "small-super-down/mpps": Figure("64 bytes in trains down, for a second of a worker's CPU time", "Mpps"),
+    "small-super-down-wall/mpps": Figure("64 bytes in trains down, one worker, by the clock", "Mpps"),
+    "small-loose-one-worker/mpps": Figure("64 bytes one by one up, for a second of a worker's CPU time", "Mpps"),
+    "small-loose-one-worker-wall/mpps": Figure("64 bytes one by one up, one worker, by the clock", "Mpps"),
+    "handshakes/per-second": Figure("handshakes, for a second of a handshake thread's CPU time", ""),
+    "handshakes-wall/per-second": Figure("handshakes in a second by the clock", ""),
+    "handshakes-first/per-second": Figure("first handshakes of peers, for a second of a handshake thread's CPU time", ""),
+    "handshakes-first-wall/per-second": Figure("first handshakes of peers in a second by the clock", ""),
     "sessions/count": Figure("sessions held", ""),
+    "sessions-up/per-second": Figure("sessions that came up in a second", ""),
+    "sessions-churn/per-second": Figure("sessions replaced in a second", ""),
+    "sessions-random/mpps": Figure("64 bytes of any of the sessions, for a second of the workers' CPU time", "Mpps"),
+    "sessions-tcp-kept/ratio": Figure("TCP beside the sessions, of what it moves without them", ""),
+    "sessions-churn-tcp-kept/ratio": Figure("TCP while they are replaced, of what it moves without them", ""),
     "session-idle/bytes": Figure("memory of an idle session", "bytes", more_is_better=False),
+    "session-active/bytes": Figure("memory of a session with traffic", "bytes", more_is_better=False),
+    "session-asleep/bytes": Figure("memory of a session that hibernates", "bytes", more_is_better=False),
+    "peer/bytes": Figure("memory of a peer", "bytes", more_is_better=False),
     "lookup-1m/ns": Figure("session look-up among a million, random", "ns", more_is_better=False),
 }
 
@@ -98,6 +118,7 @@ class Result:
                     sys.exit(f"{name}: {figure} of {subject} has samples that are no numbers")
                 if values:
                     self.samples.setdefault(figure, {})[subject] = values
+        self.limited = set(content.get("generator_limited", []))  # "FIGURE SUBJECT"
         stages = (content.get("stages") or {}).get("stages", [])
         self.stages = [stage for stage in stages if stage["count"]]
 
@@ -114,6 +135,13 @@ class Result:
     def median(self, figure, subject):
         values = self.samples[figure].get(subject)
         return statistics.median(values) if values else None
+
+    def star(self, figure, subject):
+        return "*" if f"{figure} {subject}" in self.limited else ""
+
+    def footnote(self, figures):
+        starred = any(self.star(figure, subject) for figure in figures for subject in self.samples[figure])
+        return " A * is the generator's limit: the subject was not at its own." if starred else ""
 
     def label(self, subject):
         version = self.content.get("versions", {}).get(subject)
@@ -178,33 +206,35 @@ def picture(what, charts, readme):
     return path.replace(os.sep, "/")
 
 
+def middle(result, figure, subject):
+    median = result.median(figure, subject)
+    return "–" if median is None else number(median) + result.star(figure, subject)
+
+
 def headline_block(result, charts, readme):
     figures = result.figures(lambda figure: figure.headline)
     subjects = result.subjects(figures)
     rows = [[""] + [result.label(subject) for subject in subjects] + ["times better than the best peer"]]
     for figure in figures:
-        medians = [result.median(figure, subject) for subject in subjects]
         ahead = result.ahead(figure)
         rows.append(
             [titled(figure)]
-            + ["–" if median is None else number(median) for median in medians]
+            + [middle(result, figure, subject) for subject in subjects]
             + [f"{number(ahead[0])} ({result.label(ahead[1])})" if ahead else "–"]
         )
     said = (
         f"{rounds(result)} in one run of `{result.content.get('command', 'make bench')}` on {machine(result)} that all ends "
         f"and the load shared; commit {result.content.get('commit', 'unknown')}; the samples are in `{result.name}`."
+        f"{result.footnote(figures)}"
     )
     image = f"![the same as bars]({picture('bench.svg', charts, readme)})\n"
     return "\n".join([table(rows), paragraph(said), image])
 
 
 def spread(result, figure, subject):
-    values = result.samples[figure].get(subject)
-    if not values:
-        return "–"
-    if len(values) == 1:
-        return number(values[0])
-    return f"{number(statistics.median(values))} ({number(min(values))}–{number(max(values))})"
+    values = result.samples[figure].get(subject, [])
+    around = f" ({number(min(values))}–{number(max(values))})" if len(values) > 1 else ""
+    return middle(result, figure, subject) + around
 
 
 def whole_block(result, *_):
@@ -226,7 +256,7 @@ def whole_block(result, *_):
     said += "".join(f"; {key}: {value}" for key, value in others.items())
     ours = content.get("versions", {}).get(OURS)
     said += f"; shardtun {ours}" if ours else ""
-    parts.append(paragraph(f"{said}. All samples: `{result.name}`."))
+    parts.append(paragraph(f"{said}. All samples: `{result.name}`.{result.footnote(result.figures())}"))
     return "\n".join(parts)
 
 
@@ -269,7 +299,7 @@ def draw_bars(result):
                 colour = SUBJECTS[subject].colour if subject in SUBJECTS else COLOURS[6]
                 svg.text(left + names - 8, y + 11, result.label(subject), "end", "note")
                 svg.rectangle(left + names, y + 1, max(1, across * median / most), row - 5, colour)
-                svg.text(left + names + max(1, across * median / most) + 6, y + 11, number(median))
+                svg.text(left + names + max(1, across * median / most) + 6, y + 11, number(median) + result.star(figure, subject))
         top += height
     return svg.render()
 
