@@ -10,11 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-	PRIORITY_LOCAL = 0, /* offsets to the caller's priority: the order the two rules are asked in */
-	PRIORITY_TUNNEL = 1,
-};
-
 struct netlink *netlink_open(struct error *error)
 {
 	struct netlink *netlink = calloc(1, sizeof *netlink);
@@ -245,49 +240,28 @@ int netlink_address_delete(struct netlink *netlink, unsigned ifindex, const stru
 
 /* --- policy rules ------------------------------------------------------------------------------------------------- */
 
-static struct nlmsghdr *rule_request(struct netlink *netlink, uint8_t family, uint32_t flags, uint32_t table,
-				     uint32_t priority)
+int netlink_rule_add(struct netlink *netlink, uint8_t family, uint32_t mark, uint32_t table, uint32_t priority,
+		     struct error *error)
 {
+	int rc = netlink_rules_delete(netlink, family, table, error);
+	if (rc < 0)
+		return rc;
+
 	struct nlmsghdr *request = netlink_start(netlink, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
 	struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(request, sizeof *rule);
 	rule->family = (uint8_t)netlink_family(family);
 	rule->action = FR_ACT_TO_TBL;
-	rule->flags = flags;
+	rule->flags = FIB_RULE_INVERT;
 	mnl_attr_put_u32(request, FRA_TABLE, table);
 	mnl_attr_put_u32(request, FRA_PRIORITY, priority);
-	return request;
-}
-
-int netlink_rules_add(struct netlink *netlink, uint8_t family, uint32_t mark, uint32_t table, uint32_t priority,
-		      bool keep_local, struct error *error)
-{
-	int rc = netlink_rules_delete(netlink, family, table, priority, error);
-	if (rc < 0)
-		return rc;
-
-	if (keep_local) {
-		struct nlmsghdr *local = rule_request(netlink, family, 0, RT_TABLE_MAIN, priority + PRIORITY_LOCAL);
-		mnl_attr_put_u32(local, FRA_SUPPRESS_PREFIXLEN, 0);
-		rc = netlink_transact(netlink, local, NULL, NULL, error);
-		if (rc < 0)
-			return error_prefix(error, rc, "add IPv%u rule %u for table main: ", family,
-					    priority + PRIORITY_LOCAL);
-	}
-
-	struct nlmsghdr *tunnel = rule_request(netlink, family, FIB_RULE_INVERT, table, priority + PRIORITY_TUNNEL);
-	mnl_attr_put_u32(tunnel, FRA_FWMARK, mark);
-	mnl_attr_put_u32(tunnel, FRA_FWMASK, UINT32_MAX);
-	rc = netlink_transact(netlink, tunnel, NULL, NULL, error);
-	if (rc < 0) {
-		netlink_rules_delete(netlink, family, table, priority, NULL);
-		return error_prefix(error, rc, "add IPv%u rule %u for table %u: ", family, priority + PRIORITY_TUNNEL,
-				    table);
-	}
-	return 0;
+	mnl_attr_put_u32(request, FRA_FWMARK, mark);
+	mnl_attr_put_u32(request, FRA_FWMASK, UINT32_MAX);
+	rc = netlink_transact(netlink, request, NULL, NULL, error);
+	return rc < 0 ? error_prefix(error, rc, "add IPv%u rule %u for table %u: ", family, priority, table) : 0;
 }
 
 struct rule_search {
-	uint32_t table, priority;
+	uint32_t table;
 	bool found;
 	/* The rule as the kernel told it, to be sent back for deletion. */
 	alignas(struct nlmsghdr) char rule[NETLINK_REQUEST_MAX];
@@ -302,21 +276,17 @@ static void rule_match(const struct nlmsghdr *message, void *data)
 		return;
 	struct netlink_attributes attributes = netlink_attributes(message, sizeof *rule);
 	uint32_t table = netlink_attribute_u32(&attributes, FRA_TABLE, rule->table);
-	uint32_t priority = netlink_attribute_u32(&attributes, FRA_PRIORITY, 0);
-	uint32_t suppress = netlink_attribute_u32(&attributes, FRA_SUPPRESS_PREFIXLEN, UINT32_MAX);
-	bool local = table == RT_TABLE_MAIN && suppress == 0 && priority == search->priority + PRIORITY_LOCAL;
-	if (rule->action == FR_ACT_TO_TBL && (table == search->table || local)) {
+	if (rule->action == FR_ACT_TO_TBL && table == search->table) {
 		memcpy(search->rule, message, message->nlmsg_len);
 		search->found = true;
 	}
 }
 
 /* One at a time, from a fresh list: a deletion during a dump makes the kernel skip others. */
-int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table, uint32_t priority,
-			 struct error *error)
+int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error)
 {
 	for (;;) {
-		struct rule_search search = {.table = table, .priority = priority};
+		struct rule_search search = {.table = table};
 		struct nlmsghdr *request = netlink_start(netlink, RTM_GETRULE, NLM_F_DUMP);
 		struct fib_rule_hdr *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
 		body->family = (uint8_t)netlink_family(family);

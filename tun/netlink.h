@@ -48,34 +48,27 @@ int netlink_route_delete(struct netlink *netlink, unsigned ifindex, const struct
 /* Removes all routes of one family (4 or 6) from a table: those that lead nowhere do not go with an interface. */
 int netlink_table_flush(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error);
 
-/* The policy rules that send what is not the tunnel's own into `table`, for one family (4 or 6), as wg-quick lays them:
+/* The policy rule that sends what is not the tunnel's own into `table`, for one family (4 or 6):
  *
- *   priority P:     lookup main suppress_prefixlength 0   (only when `keep_local`: main's more specific routes first)
- *   priority P + 1: not fwmark MARK lookup TABLE
+ *   priority P:     not fwmark MARK lookup TABLE
  *
- * netlink_rules_delete() removes all of this form, and every other rule that names `table`, as often as they are there:
- * a crashed run leaves nothing for good. No such rule, or a kernel without the family, is no error.
- * netlink_rules_add() does so first; when it fails it leaves none. `table` is the tunnel's own, never the kernel's
- * main. */
-int netlink_rules_add(struct netlink *netlink, uint8_t family, uint32_t mark, uint32_t table, uint32_t priority,
-		      bool keep_local, struct error *error);
-int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table, uint32_t priority,
-			 struct error *error);
-
-/* MTU of the link that a packet to `destination` with `mark` would leave by, or the route's own when that was
- * configured smaller; what ICMP made the kernel believe does not count. -ENETUNREACH when there is no route; the
- * kernel's errno for one that refuses (-EHOSTUNREACH, -EACCES, -EINVAL). */
-int netlink_route_mtu(struct netlink *netlink, const struct ip_address *destination, uint32_t mark, unsigned *mtu,
-		      struct error *error);
+ * netlink_rules_delete() removes every rule that names `table`, as often as it is there: a crashed run leaves nothing
+ * for good. No such rule, or a kernel without the family, is no error. netlink_rule_add() does so first. `table` is the
+ * tunnel's own, never the kernel's main. */
+int netlink_rule_add(struct netlink *netlink, uint8_t family, uint32_t mark, uint32_t table, uint32_t priority,
+		     struct error *error);
+int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error);
 
 /* How a packet would leave. */
 struct netlink_path {
 	unsigned ifindex;
 	struct ip_address source, gateway; /* family 0: the kernel does not say; there is none */
-	unsigned mtu;			   /* as netlink_route_mtu() has it */
+	unsigned mtu;			   /* of the link, or the route's own when that was configured smaller; what
+					    * ICMP made the kernel believe does not count */
 };
 
-/* The same question, and the whole answer. */
+/* How one to `destination` with `mark` would. -ENETUNREACH when there is no route; the kernel's errno for one that
+ * refuses (-EHOSTUNREACH, -EACCES, -EINVAL). */
 int netlink_path_find(struct netlink *netlink, const struct ip_address *destination, uint32_t mark,
 		      struct netlink_path *path, struct error *error);
 

@@ -174,16 +174,6 @@ int netlink_path_find(struct netlink *netlink, const struct ip_address *destinat
 	return 0;
 }
 
-int netlink_route_mtu(struct netlink *netlink, const struct ip_address *destination, uint32_t mark, unsigned *mtu,
-		      struct error *error)
-{
-	struct netlink_path path = {0};
-	int rc = netlink_path_find(netlink, destination, mark, &path, error);
-	if (rc == 0)
-		*mtu = path.mtu;
-	return rc;
-}
-
 struct attached_search {
 	struct netlink_attached *list;
 	size_t count, most;

@@ -41,7 +41,7 @@ static int clean(struct netlink *netlink, uint32_t table, struct error *error)
 {
 	int result = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-		int one = netlink_rules_delete(netlink, families[i], table, RULE_PRIORITY, error);
+		int one = netlink_rules_delete(netlink, families[i], table, error);
 		if (one == 0)
 			one = netlink_table_flush(netlink, families[i], table, error);
 		if (one != 0)
@@ -120,7 +120,7 @@ static int route_family(struct client_network *network, uint8_t family, unsigned
 		if (result != 0)
 			return result;
 	}
-	return netlink_rules_add(network->netlink, family, network->mark, table, RULE_PRIORITY, false, error);
+	return netlink_rule_add(network->netlink, family, network->mark, table, RULE_PRIORITY, error);
 }
 
 /* Own address without its network: who is reachable through the tunnel is for AllowedIPs to say. */

@@ -37,9 +37,6 @@ struct ctl_top_view {
 enum { CTL_TOP_HEADING = '\001' };
 void ctl_top_write(FILE *out, const struct ctl_top_view *view);
 
-/* How many sessions pass the filter. */
-unsigned ctl_top_matches(const struct ctl_top_view *view);
-
 /* --- asking ------------------------------------------------------------------------------------------------------- */
 
 struct ctl_top {

@@ -238,16 +238,6 @@ static bool passes(const struct ctl_top_view *view, const json_t *session)
 	return false;
 }
 
-unsigned ctl_top_matches(const struct ctl_top_view *view)
-{
-	size_t i;
-	json_t *session;
-	unsigned count = 0;
-	json_array_foreach (json_object_get(view->now.top, "sessions"), i, session)
-		count += passes(view, session) ? 1 : 0;
-	return count;
-}
-
 /* The client's is what can be cut without harm: a key is known by its beginning. */
 enum { CLIENT_LEAST = 10 };
 

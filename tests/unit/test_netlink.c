@@ -218,60 +218,46 @@ static size_t rules_count(int family)
 	return count;
 }
 
-static void rules_as_wg_quick(uint8_t family)
+static void one_rule(uint8_t family)
 {
-	assert_ok(netlink_rules_add(netlink, family, MARK, TABLE, PRIORITY, true, &error));
+	assert_ok(netlink_rule_add(netlink, family, MARK, TABLE, PRIORITY, &error));
+	assert_ok(netlink_rule_add(netlink, family, MARK, TABLE, PRIORITY, &error));
 	json_t *array = rules(family);
-	cr_assert_eq(json_array_size(array), 2);
-	const json_t *local = json_array_get(array, 0), *tunnel = json_array_get(array, 1);
-	cr_assert_eq(number_of(local, "priority"), PRIORITY);
-	cr_assert_eq(number_of(local, "table"), 254);
-	cr_assert_eq(number_of(local, "suppress_prefixlen"), 0);
-	cr_assert_not_null(json_object_get(local, "suppress_prefixlen"));
-	cr_assert_null(json_object_get(local, "not"));
-	cr_assert_eq(number_of(tunnel, "priority"), PRIORITY + 1);
+	cr_assert_eq(json_array_size(array), 1, "adding again replaces");
+	const json_t *tunnel = json_array_get(array, 0);
+	cr_assert_eq(number_of(tunnel, "priority"), PRIORITY);
 	cr_assert_eq(number_of(tunnel, "table"), TABLE);
 	cr_assert_eq(number_of(tunnel, "fwmark"), MARK);
 	cr_assert_not_null(json_object_get(tunnel, "not"));
 	json_decref(array);
 
-	assert_ok(netlink_rules_delete(netlink, family, TABLE, PRIORITY, &error));
+	assert_ok(netlink_rules_delete(netlink, family, TABLE, &error));
 	cr_assert_eq(rules_count(family), 0);
 }
 
-Test(netlink, rules_ipv4)
+Test(netlink, rule_ipv4)
 {
-	rules_as_wg_quick(4);
+	one_rule(4);
 }
 
-Test(netlink, rules_ipv6)
+Test(netlink, rule_ipv6)
 {
-	rules_as_wg_quick(6);
+	one_rule(6);
 }
 
-Test(netlink, rules_without_keep_local)
+Test(netlink, rule_steers_all_but_the_mark)
 {
-	assert_ok(netlink_rules_add(netlink, 4, MARK, TABLE, PRIORITY, false, &error));
-	cr_assert_eq(rules_count(4), 1);
-	assert_ok(netlink_rules_add(netlink, 4, MARK, TABLE, PRIORITY, true, &error));
-	cr_assert_eq(rules_count(4), 2, "adding again replaces");
-}
-
-Test(netlink, rules_steer_all_but_the_mark)
-{
-	const struct ip_prefix all = prefix("0.0.0.0/0"), lan = prefix("192.168.7.0/24");
+	const struct ip_prefix all = prefix("0.0.0.0/0");
 	link_add("lan0");
 	run("ip link set lan0 up && ip route add default dev lan0");
 	assert_ok(netlink_link_set_up(netlink, link0, &error));
 	assert_ok(netlink_route_add(netlink, link0, &all, TABLE, &error));
-	assert_ok(netlink_route_add(netlink, if_nametoindex("lan0"), &lan, 254, &error));
-	assert_ok(netlink_rules_add(netlink, 4, MARK, TABLE, PRIORITY, true, &error));
+	assert_ok(netlink_rule_add(netlink, 4, MARK, TABLE, PRIORITY, &error));
 	static const struct {
 		const char *get, *dev;
 	} cases[] = {
 		{"route get 203.0.113.9", "link0"},
 		{"route get 203.0.113.9 mark 0x5354", "lan0"},
-		{"route get 192.168.7.9", "lan0"},
 	};
 	run("ip addr add 192.0.2.9/32 dev lan0");
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -283,30 +269,30 @@ Test(netlink, rules_steer_all_but_the_mark)
 
 Test(netlink, rules_delete_takes_all_that_crashes_left_and_nothing_else)
 {
-	assert_ok(netlink_rules_add(netlink, 4, MARK, TABLE, PRIORITY, true, &error));
+	assert_ok(netlink_rule_add(netlink, 4, MARK, TABLE, PRIORITY, &error));
 	/* "restore" adds without asking whether an equal one is there: every rule is now there three times. */
 	run("d=$(mktemp) && ip rule save >$d && ip rule restore <$d && ip rule restore <$d && rm $d");
 	run("ip rule add to 10.0.0.0/8 iif lo priority 77 table 51820");
 	run("ip rule add uidrange 5-9 priority 78 table 51820");
 	run("ip rule add priority 79 table main suppress_prefixlength 0");
 	run("ip rule add priority 1000 fwmark 7 table 100");
-	cr_assert_geq(rules_count(4), 6 + 4);
+	cr_assert_geq(rules_count(4), 3 + 4);
 
-	assert_ok(netlink_rules_delete(netlink, 4, TABLE, PRIORITY, &error));
+	assert_ok(netlink_rules_delete(netlink, 4, TABLE, &error));
 	json_t *left = rules(4);
 	cr_assert_eq(json_array_size(left), 2);
-	cr_assert_eq(number_of(json_array_get(left, 0), "priority"), 79, "another's suppressing rule");
+	cr_assert_eq(number_of(json_array_get(left, 0), "priority"), 79, "another's rule for table main");
 	cr_assert_eq(number_of(json_array_get(left, 1), "table"), 100, "another's rule at the same priority");
 	json_decref(left);
-	assert_ok(netlink_rules_delete(netlink, 4, TABLE, PRIORITY, &error));
+	assert_ok(netlink_rules_delete(netlink, 4, TABLE, &error));
 }
 
 Test(netlink, rules_without_rights)
 {
 	drop_capabilities();
-	cr_assert_eq(netlink_rules_add(netlink, 4, MARK, TABLE, PRIORITY, true, &error), -EPERM);
-	cr_assert_str_eq(error.text, "add IPv4 rule 1000 for table main: Operation not permitted");
-	assert_ok(netlink_rules_delete(netlink, 4, TABLE, PRIORITY, &error));
+	cr_assert_eq(netlink_rule_add(netlink, 4, MARK, TABLE, PRIORITY, &error), -EPERM);
+	cr_assert_str_eq(error.text, "add IPv4 rule 1000 for table 51820: Operation not permitted");
+	assert_ok(netlink_rules_delete(netlink, 4, TABLE, &error));
 	cr_assert_eq(rules_count(4), 0);
 }
 
@@ -321,10 +307,10 @@ static uint16_t internet_checksum(const uint8_t *data, size_t length)
 static unsigned route_mtu(const char *text, uint32_t mark, int expected)
 {
 	struct ip_address address;
-	unsigned mtu = 0;
+	struct netlink_path path = {0};
 	cr_assert(ip_address_parse(text, &address));
-	cr_assert_eq(netlink_route_mtu(netlink, &address, mark, &mtu, &error), expected, "%s", error.text);
-	return mtu;
+	cr_assert_eq(netlink_path_find(netlink, &address, mark, &path, &error), expected, "%s", error.text);
+	return path.mtu;
 }
 
 Test(netlink, route_mtu_is_that_of_the_way_out)
