@@ -102,6 +102,12 @@ static void free_attempt(struct gun_thread *thread, struct gun_session *session)
 	session->attempt = NULL;
 }
 
+void gun_abandon(struct gun_thread *thread, struct gun_session *session)
+{
+	if (session->attempt != NULL)
+		free_attempt(thread, session);
+}
+
 /* --- sending --------------------------------------------------------------------------------------------------------
  */
 

@@ -183,6 +183,9 @@ bool gun_dial(struct gun_thread *thread);
 /* Connects a session once more, unless that is under way. */
 void gun_redial(struct gun_thread *thread, struct gun_session *session);
 
+/* Gives its handshake up, if there is one, for good: no more are to be begun. */
+void gun_abandon(struct gun_thread *thread, struct gun_session *session);
+
 /* For the wheel: HELLO or CLIENT_ACK again. */
 timer_callback gun_attempt_due;
 

@@ -206,6 +206,7 @@ static bool leave(struct gun_thread *thread)
 	static const uint8_t reason[1 + AEAD_INPUT_SLACK] = {WIRE_BYE_LEAVING};
 	for (uint32_t sent = 0; sent < LEAVE_TURN && thread->next < thread->count; thread->next++) {
 		struct gun_session *session = &thread->sessions[thread->next];
+		gun_abandon(thread, session); /* or it would come up after its BYE */
 		if (session->key == NULL)
 			continue;
 		if (pacer_due(&thread->pacer, thread->now, 1) == 0)
