@@ -122,6 +122,7 @@ cli: programs ## Command line, configuration and error messages
 	$(Q)tests/cli/install $(B)
 	$(Q)tests/cli/run-tap
 	$(Q)tests/cli/figures
+	$(Q)tests/cli/model
 
 netns: programs $(B)/swarm $(B)/bench/udp ## Real namespaces, devices and traffic (as root)
 	$(Q)tests/netns/run $(B)
