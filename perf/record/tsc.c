@@ -8,7 +8,7 @@
 
 enum {
 	ROUNDS = 5,		   /* intervals, of which the median counts: one that was disturbed does no harm */
-	ROUND_NS = 4 * NS_PER_MS,  /* a read that is 40 ns late is 10 ppm */
+	ROUND_NS = NS_PER_MS / 4,  /* a read that is 40 ns late is 160 ppm, of what is shown with 3 digits */
 	PAIR_TRIES = 8,		   /* reads of both clocks, of which the tightest counts */
 	LEAF_POWER = 0x80000007,   /* Advanced Power Management Information */
 	EDX_INVARIANT_TSC = 1 << 8 /* Intel SDM vol. 3, 18.17.1 */

@@ -31,7 +31,8 @@ struct tsc_calibration {
 	bool invariant; /* tsc_is_invariant() */
 };
 
-/* Measures the frequency over about 20 ms of sleep, if there is one to measure. Start-up, before data threads. */
+/* Measures the frequency in about 2 ms, if there is one to measure: clients wait for it when they connect. Start-up,
+ * before data threads. */
 struct tsc_calibration tsc_calibrate(void);
 
 static inline double tsc_to_ns(const struct tsc_calibration *calibration, double ticks)
