@@ -35,10 +35,11 @@ ASSUMPTIONS = [
     ("queue-kframes", 1000.0, "super-packets that one queue of the TUN takes, thousands a second: its lock is the senders'"),
     ("mutex-ns", 2000.0, "of a handshake under the registry's mutex"),
     ("sessions", 10000.0, "busy at once, alike: so evenly do they fall upon workers"),
-    ("handshake-cpus", 1.0, "CPUs that handshake threads have; by the gateway's own plan they share the control thread's"),
+    ("storm", 30.0, "seconds in which 3,000 clients for each core are to be back after a restart"),
 ]
 FEW_CPUS = 4  # as in core/base/cpu.c: more than these, and readers and the control thread have CPUs of their own
-READERS_MAX, WORKERS_MAX, QUEUES_MAX = 16, 250, 256
+READERS_MAX, HANDSHAKERS_MAX, WORKERS_MAX, QUEUES_MAX = 16, 16, 250, 256
+CLIENTS_PER_CORE = 3000
 SMALL = 64  # bytes of small packets, as perf/scale.sh sends them
 
 UP = ("udp_recv", "lookup", "open", "replay", "coalesce", "tun_write")
@@ -133,19 +134,21 @@ def imbalance(sessions, workers):
     return 1 + math.sqrt(2 * math.log(workers) * workers / max(sessions, workers))
 
 
-def first_limit(limits):
-    """The smallest of name -> packets a second, and its name."""
+def first_limit(own, shared):
+    """Of name -> packets a second: the smallest, its name, and the smallest of the gateway's own."""
+    limits = {**own, **shared}
     name = min(limits, key=limits.get)
-    return limits[name], name
+    return limits[name], name, min(own.values())
 
 
 class Machine:
-    """So many cores, of which `readers` threads have one each, and the workers what is left."""
+    """So many cores, as core/base/cpu.c deals them: the first handshake thread has control's, others and readers one each."""
 
-    def __init__(self, cores, readers, cost, assume):
-        self.cost, self.assume, self.readers = cost, assume, readers
+    def __init__(self, cores, readers, handshakers, cost, assume):
+        self.cost, self.assume, self.readers, self.handshakers = cost, assume, readers, handshakers
         control = 1 if cores > FEW_CPUS else 0
-        self.workers = max(1, min(cores - control - readers, WORKERS_MAX, QUEUES_MAX - readers))
+        others = control + readers + handshakers - 1
+        self.workers = max(1, min(cores - others, WORKERS_MAX, QUEUES_MAX - readers))
         self.speed = assume["clock"] * assume["cores_per_cpu"]
         per_core = assume["memory_gbyte"] or min(10.0 * cores, 300.0)
         self.memory = per_core * 1e9 / assume["passes"]  # bytes a second
@@ -161,7 +164,7 @@ class Machine:
         return even * 1e9 * self.speed / (ns + self.assume["driver_ns"])
 
     def up(self, name, size):
-        return first_limit({"workers": self.worked(self.cost[name]), **self.shared(size)})
+        return first_limit({"workers": self.worked(self.cost[name])}, self.shared(size))
 
     def down(self, name, reader, train, size):
         frames = 1e9 * self.speed / self.cost[reader]
@@ -170,20 +173,26 @@ class Machine:
             "TUN readers": self.readers * frames * self.cost[train],
             "TUN queues": self.readers * self.assume["queue_kframes"] * 1000 * self.cost[train],
         }
-        return first_limit({**limits, **self.shared(size)})
+        return first_limit(limits, self.shared(size))
 
     def handshakes(self):
-        threads = self.assume["handshake_cpus"] * 1e9 * self.speed / self.cost["handshake"]
-        return first_limit({"handshake CPUs": threads, "registry": 1e9 / self.assume["mutex_ns"]})
+        threads = self.handshakers * 1e9 * self.speed / self.cost["handshake"]
+        return first_limit({"handshake threads": threads}, {"registry": 1e9 / self.assume["mutex_ns"]})
 
 
-def best_readers(cores, cost, assume):
+def enough_handshakers(cores, cost, assume):
+    """So many that all clients are back in time, but never more than a quarter of the cores."""
+    wanted = CLIENTS_PER_CORE * cores / assume["storm"] * cost["handshake"] / 1e9 / assume["clock"] / assume["cores_per_cpu"]
+    return max(1, min(math.ceil(wanted), HANDSHAKERS_MAX, cores // 4))
+
+
+def best_readers(cores, handshakers, cost, assume):
     """How many readers bring most down, of bulk and of small packets, which count alike."""
 
     def gain(readers):
-        machine = Machine(cores, readers, cost, assume)
-        bulk, _ = machine.down("down", "reader", "train", cost["packet"])
-        small, _ = machine.down("small-down", "small-reader", "small-train", SMALL)
+        machine = Machine(cores, readers, handshakers, cost, assume)
+        bulk, *_ = machine.down("down", "reader", "train", cost["packet"])
+        small, *_ = machine.down("small-down", "small-reader", "small-train", SMALL)
         # Within a hundredth fewer readers are better: their CPUs are workers'.
         return round(100 * math.log(bulk * small)), -readers
 
@@ -192,7 +201,8 @@ def best_readers(cores, cost, assume):
 
 def predict(cores, cost, assume):
     size = cost["packet"]
-    machine = Machine(cores, best_readers(cores, cost, assume), cost, assume)
+    handshakers = enough_handshakers(cores, cost, assume)
+    machine = Machine(cores, best_readers(cores, handshakers, cost, assume), handshakers, cost, assume)
     bulk_up, bulk_down = machine.up("up", size), machine.down("down", "reader", "train", size)
     small_up = machine.up("small-up", SMALL)
     small_down = machine.down("small-down", "small-reader", "small-train", SMALL)
@@ -201,11 +211,13 @@ def predict(cores, cost, assume):
         "cores": cores,
         "workers": machine.workers,
         "tun_readers": machine.readers,
-        "handshakers": math.ceil(assume["handshake_cpus"]),
+        "handshakers": machine.handshakers,
         "up_gbit": bulk_up[0] * size * 8 / 1e9,
         "up_limit": bulk_up[1],
+        "up_threads_gbit": bulk_up[2] * size * 8 / 1e9,
         "down_gbit": bulk_down[0] * size * 8 / 1e9,
         "down_limit": bulk_down[1],
+        "down_threads_gbit": bulk_down[2] * size * 8 / 1e9,
         "small_up_mpps": small_up[0] / 1e6,
         "small_up_limit": small_up[1],
         "small_down_mpps": small_down[0] / 1e6,
@@ -216,6 +228,11 @@ def predict(cores, cost, assume):
 
 
 # --- for people -------------------------------------------------------------------------------------------------------
+
+
+def bulk(row, way):
+    threads = "" if row[f"{way}_limit"] not in ("NIC", "memory") else f"; threads {row[f'{way}_threads_gbit']:.0f}"
+    return f"{row[f'{way}_gbit']:.0f} ({row[f'{way}_limit']}{threads})"
 
 
 def markdown(result, cost, rows):
@@ -234,18 +251,18 @@ def markdown(result, cost, rows):
         + ", ".join(f"{name} {ns:,.0f}" for name, ns in parts)
         + ".",
         "",
-        "| cores | workers | TunReaders | Gbit/s up | Gbit/s down | Mpps of 64 B up | Mpps down | handshakes/s |",
-        "|---|---|---|---|---|---|---|---|",
+        "| cores | workers | TunReaders | Handshakers | Gbit/s up | Gbit/s down | Mpps of 64 B up | Mpps down | handshakes/s |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         lines.append(
-            f"| {row['cores']} | {row['workers']} | {row['tun_readers']}"
-            f" | {row['up_gbit']:.0f} ({row['up_limit']}) | {row['down_gbit']:.0f} ({row['down_limit']})"
+            f"| {row['cores']} | {row['workers']} | {row['tun_readers']} | {row['handshakers']}"
+            f" | {bulk(row, 'up')} | {bulk(row, 'down')}"
             f" | {row['small_up_mpps']:.1f} ({row['small_up_limit']})"
             f" | {row['small_down_mpps']:.1f} ({row['small_down_limit']})"
             f" | {row['handshakes_per_second']:,.0f} ({row['handshake_limit']}) |"
         )
-    lines += ["", "In brackets: what is used up first."]
+    lines += ["", "In brackets: what is used up first, and what the threads alone would do where that is something else."]
     return lines
 
 

@@ -249,9 +249,12 @@ void cpu_plan_make(struct cpu_plan *plan, const struct cpu_list *available, cons
 	if (workers > 0)
 		readers = smaller(readers, CPU_TUN_QUEUES_MAX - workers);
 
-	/* However many readers: one CPU stays for workers. */
+	unsigned handshakers = wanted->handshakers == 0 ? 1 : smaller(wanted->handshakers, CPU_HANDSHAKERS_MAX);
+
+	/* However many readers and handshake threads: one CPU stays for workers. */
 	unsigned reader_cpus = n > FEW_CPUS ? smaller(readers, n - control - 1) : 0;
-	unsigned worker_cpus = n - control - reader_cpus;
+	unsigned handshaker_cpus = n > FEW_CPUS ? smaller(handshakers - 1, n - control - reader_cpus - 1) : 0;
+	unsigned worker_cpus = n - control - reader_cpus - handshaker_cpus;
 	if (workers == 0)
 		workers = smaller(worker_cpus, smaller(CPU_WORKERS_MAX, CPU_TUN_QUEUES_MAX - readers));
 	if (workers == 1 && wanted->readers < 0)
@@ -260,13 +263,14 @@ void cpu_plan_make(struct cpu_plan *plan, const struct cpu_list *available, cons
 	*plan = (struct cpu_plan){
 		.workers = workers,
 		.readers = readers,
-		.handshakers = wanted->handshakers == 0 ? 1 : smaller(wanted->handshakers, CPU_HANDSHAKERS_MAX),
+		.handshakers = handshakers,
 		.spin = workers <= worker_cpus && n > 1,
 	};
 	deal(&plan->control_cpu, 1, available, 0, control);
-	deal(plan->handshaker_cpus, plan->handshakers, available, 0, control);
-	deal(plan->reader_cpus, readers, available, control, reader_cpus);
-	deal(plan->worker_cpus, workers, available, control + reader_cpus, worker_cpus);
+	unsigned first = control + handshaker_cpus;
+	deal(plan->handshaker_cpus, handshakers, available, 0, first);
+	deal(plan->reader_cpus, readers, available, first, reader_cpus);
+	deal(plan->worker_cpus, workers, available, first + reader_cpus, worker_cpus);
 }
 
 int cpu_float(const struct cpu_list *list)

@@ -53,9 +53,10 @@ struct cpu_plan {
 	int control_cpu; /* of all other threads: control, metrics, deferred frees */
 };
 
-/* With up to 4 CPUs workers are pinned to all of them and the others float. With more, control and handshake threads
- * share the first one, which is where the kernel's own chores tend to run, then each reader has one, the rest is the
- * workers'. Who wants more workers or readers than there are CPUs for them shares those, in turn. No system call: the
+/* With up to 4 CPUs workers are pinned to all of them and the others float. With more, control and the first handshake
+ * thread share the first one, which is where the kernel's own chores tend to run, then each further handshake thread
+ * has one, then each reader, the rest is the workers'. Who wants more threads than there are CPUs for them shares
+ * those, in turn; readers come before handshake threads, and one CPU stays for workers. No system call: the
  * same arguments give the same plan. `available` has at least one CPU. */
 void cpu_plan_make(struct cpu_plan *plan, const struct cpu_list *available, const struct cpu_wanted *wanted);
 

@@ -313,8 +313,15 @@ Test(cpu_plan, handshakers)
 	expect_cpus("handshaker", 4, plan.handshaker_cpus, 3, 0, 0);
 	plan = plan_for(16, 0, -1, 3);
 	cr_expect_eq(plan.handshakers, 3);
-	cr_expect_eq(plan.workers, 14, "they take no more CPUs than one");
-	expect_cpus("handshaker", 16, plan.handshaker_cpus, 3, 0, 1);
+	cr_expect_eq(plan.workers, 12, "each that was asked for has a CPU, the first shares control's");
+	expect_cpus("handshaker", 16, plan.handshaker_cpus, 3, 0, 3);
+	expect_cpus("reader", 16, plan.reader_cpus, 1, 3, 1);
+	expect_cpus("worker", 16, plan.worker_cpus, 12, 4, 12);
+	plan = plan_for(8, 0, 4, 16);
+	cr_expect_eq(plan.workers, 1, "readers come first, and a worker has one");
+	expect_cpus("handshaker", 8, plan.handshaker_cpus, 16, 0, 3);
+	expect_cpus("reader", 8, plan.reader_cpus, 4, 3, 4);
+	expect_cpus("worker", 8, plan.worker_cpus, 1, 7, 1);
 	cr_expect_eq(plan_for(16, 0, -1, 17).handshakers, CPU_HANDSHAKERS_MAX);
 }
 
@@ -324,7 +331,8 @@ Test(cpu_plan, promises)
 	for (size_t n = 1; n <= 300; n++) {
 		for (unsigned workers = 0; workers <= 260; workers += workers < 10 ? 1 : 50) {
 			for (int readers = -1; readers <= 17; readers++) {
-				struct cpu_plan plan = plan_for(n, workers, readers, 0);
+				unsigned handshakers = (unsigned)(n + workers) % 18;
+				struct cpu_plan plan = plan_for(n, workers, readers, handshakers);
 				bool own[2048] = {false}, each_its_own = true;
 				cr_assert(plan.workers >= 1 && plan.workers <= CPU_WORKERS_MAX);
 				cr_assert(plan.workers + plan.readers <= CPU_TUN_QUEUES_MAX);
@@ -340,6 +348,8 @@ Test(cpu_plan, promises)
 					cr_assert(plan.reader_cpus[i] < 0 || !own[plan.reader_cpus[i]]);
 				cr_assert(plan.control_cpu < 0 || !own[plan.control_cpu]);
 				cr_assert_eq(plan.handshaker_cpus[0], plan.control_cpu);
+				for (size_t i = 1; i < plan.handshakers; i++)
+					cr_assert(plan.handshaker_cpus[i] < 0 || !own[plan.handshaker_cpus[i]]);
 			}
 		}
 	}
