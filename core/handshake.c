@@ -130,7 +130,7 @@ bool handshake_read_payload(struct handshake_responder *responder, const uint8_t
 }
 
 size_t handshake_write_welcome(struct handshake_responder *responder, const uint8_t preshared_key[KEY_SIZE],
-			       const struct wire_welcome *welcome, const uint8_t ephemeral[KEY_SIZE],
+			       const struct wire_welcome *welcome, const struct noise_keypair *ephemeral,
 			       uint8_t message[WIRE_WELCOME_MAX], struct noise_keys *secrets)
 {
 	uint8_t payload[WIRE_WELCOME_PAYLOAD_MAX];

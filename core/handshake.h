@@ -96,7 +96,7 @@ bool handshake_read_payload(struct handshake_responder *responder, const uint8_t
 			    const uint8_t message[WIRE_HELLO_SIZE], struct wire_hello *hello);
 
 /* Writes a WELCOME to `message` (WIRE_WELCOME_MAX bytes) and yields the secrets. Returns its length, 0 when the payload
- * does not fit or a DH result is zero. `ephemeral`: 32 fresh random bytes. The responder is spent. */
+ * does not fit or a DH result is zero. `ephemeral`: used for nothing else. The responder is spent. */
 size_t handshake_write_welcome(struct handshake_responder *responder, const uint8_t preshared_key[KEY_SIZE],
-			       const struct wire_welcome *welcome, const uint8_t ephemeral[KEY_SIZE],
+			       const struct wire_welcome *welcome, const struct noise_keypair *ephemeral,
 			       uint8_t message[WIRE_WELCOME_MAX], struct noise_keys *secrets);

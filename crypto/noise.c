@@ -148,13 +148,6 @@ static bool commit(struct noise_handshake *state, struct noise_handshake *next, 
 	return valid;
 }
 
-static void take_ephemeral(struct noise_handshake *state, const uint8_t ephemeral_private[NOISE_KEY_SIZE])
-{
-	memcpy(state->ephemeral.private_key, ephemeral_private, NOISE_KEY_SIZE);
-	noise_public_key(ephemeral_private, state->ephemeral.public_key);
-	mix_ephemeral(state, state->ephemeral.public_key);
-}
-
 static void take_remote_ephemeral(struct noise_handshake *state, const uint8_t public_key[NOISE_KEY_SIZE])
 {
 	memcpy(state->remote_ephemeral, public_key, NOISE_KEY_SIZE);
@@ -205,7 +198,9 @@ bool noise_initiator_write(struct noise_handshake *state, const uint8_t ephemera
 {
 	struct noise_handshake next = *state;
 
-	take_ephemeral(&next, ephemeral_private);
+	memcpy(next.ephemeral.private_key, ephemeral_private, NOISE_KEY_SIZE);
+	noise_public_key(ephemeral_private, next.ephemeral.public_key);
+	mix_ephemeral(&next, next.ephemeral.public_key);
 	bool valid = mix_dh(&next, next.ephemeral.private_key, next.remote_static);
 	if (valid) {
 		memcpy(message, next.ephemeral.public_key, NOISE_KEY_SIZE);
@@ -245,13 +240,14 @@ bool noise_responder_read_payload(struct noise_handshake *state, const uint8_t s
 	return commit(state, &next, valid);
 }
 
-bool noise_responder_write(struct noise_handshake *state, const uint8_t ephemeral_private[NOISE_KEY_SIZE],
+bool noise_responder_write(struct noise_handshake *state, const struct noise_keypair *ephemeral,
 			   const uint8_t psk[NOISE_KEY_SIZE], const void *payload, size_t payload_length,
 			   uint8_t *message)
 {
 	struct noise_handshake next = *state;
 
-	take_ephemeral(&next, ephemeral_private);
+	next.ephemeral = *ephemeral;
+	mix_ephemeral(&next, next.ephemeral.public_key);
 	bool valid = mix_dh(&next, next.ephemeral.private_key, next.remote_ephemeral) &&
 		     mix_dh(&next, next.ephemeral.private_key, next.remote_static);
 	if (valid) {

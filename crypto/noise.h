@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Noise_IKpsk2_25519_ChaChaPoly_BLAKE2b over libsodium's primitives (The Noise Protocol Framework, revision 34).
  *
- * Pure: no socket, no clock, no random numbers (the caller passes the ephemeral private key), no allocation. The state
+ * Pure: no socket, no clock, no random numbers (the caller passes the ephemeral key), no allocation. The state
  * is a plain value that holds secrets: who drops one without noise_split() wipes it. Functions that read hostile input
  * return false and leave the state as it was, so the caller can go on with the next message; the payload buffer then
  * holds nothing of the message. All-zero DH results fail.
@@ -78,8 +78,9 @@ bool noise_responder_read_static(struct noise_handshake *state, const uint8_t *m
 bool noise_responder_read_payload(struct noise_handshake *state, const uint8_t static_static[NOISE_KEY_SIZE],
 				  const uint8_t *message, size_t message_length, uint8_t *payload);
 
-/* Writes message 2: NOISE_MESSAGE2_OVERHEAD + payload_length bytes. False when a DH result is zero. */
-bool noise_responder_write(struct noise_handshake *state, const uint8_t ephemeral_private[NOISE_KEY_SIZE],
+/* Writes message 2: NOISE_MESSAGE2_OVERHEAD + payload_length bytes. `ephemeral` is used for this message alone; its
+ * public half comes with it, so that it may be made ahead. False when a DH result is zero. */
+bool noise_responder_write(struct noise_handshake *state, const struct noise_keypair *ephemeral,
 			   const uint8_t psk[NOISE_KEY_SIZE], const void *payload, size_t payload_length,
 			   uint8_t *message);
 

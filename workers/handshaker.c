@@ -115,16 +115,16 @@ static struct inbox_message *make_install(struct handshaker *h, struct hello *he
 		return NULL;
 	struct wire_welcome welcome;
 	struct noise_keys secrets;
-	uint8_t ephemeral[KEY_SIZE];
+	struct noise_keypair ephemeral;
 	fill_welcome(h, hello, &welcome);
-	randombytes_buf(ephemeral, sizeof ephemeral);
-	size_t length = handshake_write_welcome(&hello->responder, hello->peer->preshared_key, &welcome, ephemeral,
+	ephemerals_take(&h->ephemerals, &ephemeral);
+	size_t length = handshake_write_welcome(&hello->responder, hello->peer->preshared_key, &welcome, &ephemeral,
 						message->install.welcome, &secrets);
 	struct transport_key *key = NULL;
 	if (length != 0)
 		key = transport_key_new(h->params.aead, hello->suite, welcome.epoch, &secrets, TRANSPORT_GATEWAY,
 					h->now);
-	sodium_memzero(ephemeral, sizeof ephemeral);
+	sodium_memzero(&ephemeral, sizeof ephemeral);
 	sodium_memzero(&secrets, sizeof secrets);
 	if (key == NULL) {
 		free(message);
@@ -351,7 +351,7 @@ void handshaker_run(struct handshaker *h)
 	uint64_t window = clock_monotonic(h->params.clock), spent = cpu_time();
 	owner_set(&h->owner);
 	while (!atomic_load_explicit(&h->stop, memory_order_acquire)) {
-		if (handshaker_turn(h) == 0)
+		if (handshaker_turn(h) == 0 && !ephemerals_prepare(&h->ephemerals))
 			wait_for_events(h, -1);
 		keep_to_budget(h, &window, &spent);
 	}
@@ -412,6 +412,8 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 	int result = rate_limiter_init(&h->sources, HANDSHAKER_SOURCES,
 				       token_rate_make(HANDSHAKER_SOURCE_RATE, HANDSHAKER_SOURCE_BURST));
 	if (result == 0)
+		result = ephemerals_init(&h->ephemerals, HANDSHAKER_EPHEMERALS);
+	if (result == 0)
 		result = open_buffers(h);
 	if (result == 0)
 		result = open_poll(h);
@@ -435,6 +437,7 @@ void handshaker_free(struct handshaker *h)
 		close(h->epoll_fd);
 	free(h->buffers);
 	free(h->messages);
+	ephemerals_deinit(&h->ephemerals);
 	rate_limiter_deinit(&h->sources);
 	free(h);
 }

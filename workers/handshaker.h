@@ -11,6 +11,7 @@
 #include "core/handshake.h"
 #include "core/registry.h"
 #include "core/reset.h"
+#include "crypto/ephemerals.h"
 #include "crypto/rate_limit.h"
 #include "perf/record/stage.h"
 #include "workers/event.h"
@@ -21,6 +22,7 @@ enum {
 	HANDSHAKER_SOURCE_RATE = 100,	/* HELLOs a second from one IPv4 address or IPv6 /64 ... */
 	HANDSHAKER_SOURCE_BURST = 200,	/* ... and at once */
 	HANDSHAKER_COOKIE_RATE = 10000, /* COOKIEs a second, to sources that nobody has proven */
+	HANDSHAKER_EPHEMERALS = 256,	/* key pairs made ahead */
 };
 
 /* What all handshake threads of a gateway have in common; constant. */
@@ -62,6 +64,7 @@ struct handshaker {
 	uint64_t load_until; /* under load until then, monotonic ns */
 	struct rate_limiter sources;
 	struct token_bucket cookies;
+	struct ephemerals ephemerals;
 	struct event_source events;
 	struct udp_message *messages;
 	uint8_t *buffers;

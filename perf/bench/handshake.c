@@ -12,6 +12,7 @@ struct bench {
 	struct handshake_remote remote;
 	struct handshake_initiator initiator;
 	uint8_t preshared_key[KEY_SIZE], static_static[KEY_SIZE];
+	struct noise_keypair ephemeral;
 	uint8_t hello[WIRE_HELLO_SIZE], welcome[WIRE_WELCOME_MAX];
 	size_t welcome_length;
 	struct cookie_jar jar;
@@ -69,19 +70,26 @@ static void check_mac2(void *context)
 			       HELLO_BEFORE_MAC2));
 }
 
-static void answer(struct bench *bench)
+static void make_ephemeral(void *context)
 {
+	struct bench *bench = context;
+	randombytes_buf(bench->ephemeral.private_key, sizeof bench->ephemeral.private_key);
+	noise_public_key(bench->ephemeral.private_key, bench->ephemeral.public_key);
+}
+
+static void answer_prepared(void *context)
+{
+	struct bench *bench = context;
 	struct handshake_responder responder;
 	struct wire_hello hello;
 	struct noise_keys secrets;
-	uint8_t client_key[KEY_SIZE], ephemeral[KEY_SIZE];
+	uint8_t client_key[KEY_SIZE];
 	struct wire_welcome welcome = {.session_id = 1, .suite = 1, .epoch = 1, .mtu = 1420};
 	welcome.address4.address = (struct ip_address){.family = 4, .bytes = {10, 8, 0, 2}};
 	must(handshake_check_mac1(&bench->gateway, bench->hello));
 	must(handshake_read_static(&responder, &bench->gateway, bench->hello, client_key));
 	must(handshake_read_payload(&responder, bench->static_static, bench->hello, &hello));
-	randombytes_buf(ephemeral, sizeof ephemeral);
-	bench->welcome_length = handshake_write_welcome(&responder, bench->preshared_key, &welcome, ephemeral,
+	bench->welcome_length = handshake_write_welcome(&responder, bench->preshared_key, &welcome, &bench->ephemeral,
 							bench->welcome, &secrets);
 	must(bench->welcome_length != 0);
 }
@@ -96,13 +104,14 @@ static void read_static(void *context)
 
 static void answer_known(void *context)
 {
-	answer(context);
+	make_ephemeral(context);
+	answer_prepared(context);
 }
 
 static void answer_stranger(void *context)
 {
 	dh(context);
-	answer(context);
+	answer_known(context);
 }
 
 static void read_welcome(void *context)
@@ -135,6 +144,9 @@ int main(void)
 	cookie_mac(bench.mac2, bench.cookie, bench.hello, HELLO_BEFORE_MAC2);
 	micro_report("gateway: mac2, with the cookie it needs", check_mac2, &bench, 10, 1);
 	micro_report("gateway: HELLO to static key", read_static, &bench, 1, 1);
+	make_ephemeral(&bench);
+	micro_report("gateway: ephemeral key pair", make_ephemeral, &bench, 1, 1);
+	micro_report("gateway: HELLO to WELCOME, ephemeral prepared", answer_prepared, &bench, 1, 1);
 	micro_report("gateway: HELLO to WELCOME, known peer", answer_known, &bench, 1, 1);
 	micro_report("gateway: HELLO to WELCOME, first time", answer_stranger, &bench, 1, 1);
 	micro_report("client: read WELCOME", read_welcome, &bench, 1, 1);

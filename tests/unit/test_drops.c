@@ -473,14 +473,16 @@ Test(drops, each_reason_at_the_client_counts_one)
 static uint32_t answer(struct harness *h, const uint8_t *hello_message, const struct wire_welcome *welcome)
 {
 	struct handshake_responder responder;
-	uint8_t client_key[KEY_SIZE], static_static[KEY_SIZE], ephemeral[KEY_SIZE];
+	uint8_t client_key[KEY_SIZE], static_static[KEY_SIZE];
+	struct noise_keypair ephemeral;
 	struct wire_hello payload;
 	struct noise_keys secrets;
 	cr_assert(handshake_read_static(&responder, &h->gateway.identity, hello_message, client_key));
 	cr_assert(noise_dh(h->gateway.identity.keys.private_key, client_key, static_static));
 	cr_assert(handshake_read_payload(&responder, static_static, hello_message, &payload));
-	randombytes_buf(ephemeral, sizeof ephemeral);
-	return (uint32_t)handshake_write_welcome(&responder, h->clients[0].remote.preshared_key, welcome, ephemeral,
+	randombytes_buf(ephemeral.private_key, sizeof ephemeral.private_key);
+	noise_public_key(ephemeral.private_key, ephemeral.public_key);
+	return (uint32_t)handshake_write_welcome(&responder, h->clients[0].remote.preshared_key, welcome, &ephemeral,
 						 message, &secrets);
 }
 

@@ -20,7 +20,8 @@ struct handshake {
 	struct bytes prologue, psk;
 	struct noise_keypair initiator, responder;
 	uint8_t static_static[NOISE_KEY_SIZE];
-	uint8_t initiator_ephemeral[NOISE_KEY_SIZE], responder_ephemeral[NOISE_KEY_SIZE];
+	uint8_t initiator_ephemeral[NOISE_KEY_SIZE];
+	struct noise_keypair responder_ephemeral;
 	struct noise_handshake initiator_state, responder_state;
 	struct bytes payload1, message1, payload2, message2;
 };
@@ -48,7 +49,8 @@ static void start(struct handshake *h)
 	key_from_hex(noise_vector.initiator_static, h->initiator.private_key);
 	key_from_hex(noise_vector.responder_static, h->responder.private_key);
 	key_from_hex(noise_vector.initiator_ephemeral, h->initiator_ephemeral);
-	key_from_hex(noise_vector.responder_ephemeral, h->responder_ephemeral);
+	key_from_hex(noise_vector.responder_ephemeral, h->responder_ephemeral.private_key);
+	noise_public_key(h->responder_ephemeral.private_key, h->responder_ephemeral.public_key);
 	noise_public_key(h->initiator.private_key, h->initiator.public_key);
 	noise_public_key(h->responder.private_key, h->responder.public_key);
 	cr_assert(noise_dh(h->initiator.private_key, h->responder.public_key, h->static_static));
@@ -73,7 +75,7 @@ static void answer(struct handshake *h)
 	cr_assert(noise_responder_read_payload(&h->responder_state, h->static_static, h->message1.data,
 					       h->message1.size, payload));
 	cr_assert_arr_eq(payload, h->payload1.data, h->payload1.size);
-	cr_assert(noise_responder_write(&h->responder_state, h->responder_ephemeral, h->psk.data, h->payload2.data,
+	cr_assert(noise_responder_write(&h->responder_state, &h->responder_ephemeral, h->psk.data, h->payload2.data,
 					h->payload2.size, h->message2.data));
 }
 
@@ -262,7 +264,7 @@ Test(noise, low_order_points_fail_everywhere)
 			memcpy(statics ? state.remote_static : state.remote_ephemeral, point, NOISE_KEY_SIZE);
 			before = state;
 			cr_assert_not(
-				noise_responder_write(&state, h.responder_ephemeral, h.psk.data, NULL, 0, message),
+				noise_responder_write(&state, &h.responder_ephemeral, h.psk.data, NULL, 0, message),
 				"point %zu", i);
 			cr_assert_arr_eq(&state, &before, sizeof before, "point %zu", i);
 		}
@@ -373,7 +375,7 @@ Test(noise, empty_payloads_and_prologue_make_a_handshake)
 	cr_assert(noise_responder_read_static(&h.responder_state, message, NOISE_MESSAGE1_OVERHEAD, remote_static));
 	cr_assert(noise_responder_read_payload(&h.responder_state, h.static_static, message, NOISE_MESSAGE1_OVERHEAD,
 					       NULL));
-	cr_assert(noise_responder_write(&h.responder_state, h.responder_ephemeral, h.psk.data, NULL, 0, message));
+	cr_assert(noise_responder_write(&h.responder_state, &h.responder_ephemeral, h.psk.data, NULL, 0, message));
 	cr_assert(noise_initiator_read(&h.initiator_state, h.psk.data, message, NOISE_MESSAGE2_OVERHEAD, NULL));
 	struct noise_keys initiator, responder;
 	noise_split(&h.initiator_state, &initiator);

@@ -167,8 +167,10 @@ Test(protocol_vector, welcome_and_secrets)
 	cr_assert_eq(welcome.keepalive, 25);
 
 	struct noise_keys made, read;
-	size_t length = handshake_write_welcome(&responder, get("psk")->bytes, &welcome,
-						get("gateway_ephemeral_private")->bytes, message, &made);
+	struct noise_keypair ephemeral;
+	memcpy(ephemeral.private_key, get("gateway_ephemeral_private")->bytes, KEY_SIZE);
+	noise_public_key(ephemeral.private_key, ephemeral.public_key);
+	size_t length = handshake_write_welcome(&responder, get("psk")->bytes, &welcome, &ephemeral, message, &made);
 	assert_value("welcome", message, length);
 	assert_value("k1", made.initiator_to_responder, NOISE_KEY_SIZE);
 	assert_value("k2", made.responder_to_initiator, NOISE_KEY_SIZE);
