@@ -7,6 +7,7 @@
 
 enum {
 	HANDSHAKER_MESSAGES = 16, /* of a batch: trains or single datagrams */
+	HANDSHAKER_ANSWERS = 16,  /* of a turn, at most; 1 while the socket has more */
 	HANDSHAKER_COPIES = 16,	  /* of a turn */
 	HANDSHAKER_LOADED = 16,	  /* so many datagrams in a turn are load */
 	HANDSHAKER_SOURCES = 16384,
@@ -29,17 +30,17 @@ struct hello {
 /* --- COOKIE ----------------------------------------------------------------------------------------------------------
  */
 
-static void send_cookie(struct handshaker *h, const struct hello *hello)
+static void send_cookie(struct handshaker *h, const struct endpoint *from, const uint8_t *hello)
 {
 	const struct handshaker_common *common = h->params.common;
-	const struct sockaddr_in6 *remote = &hello->from->remote;
+	const struct sockaddr_in6 *remote = &from->remote;
 	if (!token_bucket_take(&h->cookies, h->now))
 		return;
 	uint8_t cookie[COOKIE_SIZE], nonce[COOKIE_NONCE_SIZE], message[WIRE_COOKIE_SIZE];
 	cookie_make(common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now, cookie);
 	randombytes_buf(nonce, sizeof nonce);
-	handshake_write_cookie(common->identity, hello->message, cookie, nonce, message);
-	struct udp_message out = {.data = message, .length = sizeof message, .endpoint = *hello->from};
+	handshake_write_cookie(common->identity, hello, cookie, nonce, message);
+	struct udp_message out = {.data = message, .length = sizeof message, .endpoint = *from};
 	stats_add(&h->stats, udp_tx_calls, 1);
 	if (h->params.udp->ops->send(h->params.udp, &out, 1) != 1)
 		return; /* the next HELLO gets one */
@@ -49,11 +50,10 @@ static void send_cookie(struct handshaker *h, const struct hello *hello)
 	stats_add(&h->stats, udp_tx_control, 1);
 }
 
-static bool source_proven(const struct handshaker *h, const struct hello *hello)
+static bool source_proven(const struct handshaker *h, const struct endpoint *from, const uint8_t *hello)
 {
-	const struct sockaddr_in6 *remote = &hello->from->remote;
-	return handshake_check_mac2(h->params.common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now,
-				    hello->message);
+	const struct sockaddr_in6 *remote = &from->remote;
+	return handshake_check_mac2(h->params.common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now, hello);
 }
 
 static bool challenge_valid(const struct handshaker *h, const struct hello *hello)
@@ -154,28 +154,18 @@ static enum drop_reason begin(struct handshaker *h, struct hello *hello)
 		return reason;
 	/* A client whose clock is wrong: what it was sent just now proves that it is there now. */
 	if (!challenge_valid(h, hello)) {
-		send_cookie(h, hello);
+		send_cookie(h, hello->from, hello->message);
 		return DROP_STALE;
 	}
 	request.proven = true;
 	return registry_begin(h->params.common->registry, hello->peer, &request, &hello->grant);
 }
 
-/* From the cheapest check to the dearest, and nothing has an effect before the payload was authenticated. */
+/* The public-key work: nothing has an effect before the payload was authenticated. */
 static enum drop_reason check(struct handshaker *h, struct hello *hello)
 {
 	const struct handshaker_common *common = h->params.common;
 	uint8_t static_static[KEY_SIZE];
-	if (!handshake_check_mac1(common->identity, hello->message))
-		return DROP_MAC1;
-	bool proven = source_proven(h, hello);
-	if (under_load(h) && !proven) {
-		send_cookie(h, hello);
-		return DROP_COOKIE;
-	}
-	/* Whoever only claims an address takes nothing from its owner. */
-	if (proven && !rate_limiter_allow(&h->sources, hello->from->remote.sin6_addr.s6_addr, h->now))
-		return DROP_HELLO_RATE;
 	if (!handshake_read_static(&hello->responder, common->identity, hello->message, hello->client_key))
 		return DROP_HANDSHAKE_FORGED;
 	hello->peer = peers_find(&common->registry->peers, hello->client_key);
@@ -223,12 +213,9 @@ static enum drop_reason answer(struct handshaker *h, struct hello *hello)
 	return DROP_NONE;
 }
 
-static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *from, const uint8_t *data,
-				   uint32_t length)
+static void take_waiting(struct handshaker *h, const struct waiting_hello *waiting)
 {
-	if (length != WIRE_HELLO_SIZE)
-		return length < WIRE_HELLO_SIZE ? DROP_RUNT : DROP_OVERSIZED;
-	struct hello hello = {.message = data, .from = from};
+	struct hello hello = {.message = waiting->message, .from = &waiting->from};
 	stage_begin(&h->stages);
 	enum drop_reason reason = check(h, &hello);
 	if (reason == DROP_NONE)
@@ -237,7 +224,45 @@ static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *
 		tell_refused(h, &hello, reason);
 	stage_lap(&h->stages, STAGE_HANDSHAKE);
 	sodium_memzero(&hello, sizeof hello);
-	return reason;
+	if (reason != DROP_NONE)
+		stats_drop(&h->stats, reason, 1);
+}
+
+/* Takes up to `most` of those that wait: all in their order, or else the newest. Returns how many. */
+static size_t answer_waiting(struct handshaker *h, size_t most)
+{
+	bool all = h->waiting.count <= most;
+	const struct waiting_hello *waiting;
+	size_t count = 0;
+	for (; count < most; count++) {
+		waiting = all ? hello_queue_take_oldest(&h->waiting) : hello_queue_take_newest(&h->waiting);
+		if (waiting == NULL)
+			break;
+		take_waiting(h, waiting);
+	}
+	return count;
+}
+
+/* What costs no more than hashes, at once: so the socket is emptied far faster than HELLOs are answered. What is left
+ * waits for its turn. */
+static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *from, const uint8_t *data,
+				   uint32_t length)
+{
+	if (length != WIRE_HELLO_SIZE)
+		return length < WIRE_HELLO_SIZE ? DROP_RUNT : DROP_OVERSIZED;
+	if (!handshake_check_mac1(h->params.common->identity, data))
+		return DROP_MAC1;
+	bool proven = source_proven(h, from, data);
+	if (under_load(h) && !proven) {
+		send_cookie(h, from, data);
+		return DROP_COOKIE;
+	}
+	/* Whoever only claims an address takes nothing from its owner. */
+	if (proven && !rate_limiter_allow(&h->sources, from->remote.sin6_addr.s6_addr, h->now))
+		return DROP_HELLO_RATE;
+	if (!hello_queue_put(&h->waiting, from, data, h->now))
+		stats_drop(&h->stats, DROP_HELLO_LATE, 1); /* another, the oldest */
+	return DROP_NONE;
 }
 
 /* A batch that the kernel steered here by a HELLO may hold what belongs to others. */
@@ -295,10 +320,12 @@ size_t handshaker_turn(struct handshaker *h)
 		stats_add(&h->stats, udp_rx_calls, 1);
 	for (int i = 0; i < received; i++)
 		datagrams += take_train(h, &h->messages[i]);
-	if (datagrams >= HANDSHAKER_LOADED)
+	stats_drop(&h->stats, DROP_HELLO_LATE, hello_queue_expire(&h->waiting, h->now));
+	size_t answered = answer_waiting(h, received == HANDSHAKER_MESSAGES ? 1 : HANDSHAKER_ANSWERS);
+	if (datagrams >= HANDSHAKER_LOADED || h->waiting.count != 0)
 		h->load_until = h->now + HANDSHAKER_LOAD_NS; /* they come faster than they are answered */
 	rcu_quiescent();
-	return datagrams;
+	return datagrams + answered;
 }
 
 /* --- the thread ------------------------------------------------------------------------------------------------------
@@ -355,6 +382,7 @@ void handshaker_run(struct handshaker *h)
 			wait_for_events(h, -1);
 		keep_to_budget(h, &window, &spent);
 	}
+	stats_drop(&h->stats, DROP_HELLO_LATE, hello_queue_clear(&h->waiting));
 	owner_clear(&h->owner);
 }
 
@@ -406,11 +434,13 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 	h->params = *params;
 	h->epoll_fd = h->waker.fd = -1;
 	h->now = clock_monotonic(params->clock);
-	h->cookies.rate = token_rate_make(HANDSHAKER_COOKIE_RATE / params->common->share, HANDSHAKER_COOKIE_RATE / 10);
+	h->cookies.rate = token_rate_make(HANDSHAKER_COOKIE_RATE, HANDSHAKER_COOKIE_RATE / 10);
 	event_source_init(&h->events, params->common->events, params->common->share);
 	stage_recorder_init(&h->stages, params->stage_sampling, params->ticks_per_second);
 	int result = rate_limiter_init(&h->sources, HANDSHAKER_SOURCES,
 				       token_rate_make(HANDSHAKER_SOURCE_RATE, HANDSHAKER_SOURCE_BURST));
+	if (result == 0)
+		result = hello_queue_init(&h->waiting, HANDSHAKER_WAITING);
 	if (result == 0)
 		result = ephemerals_init(&h->ephemerals, HANDSHAKER_EPHEMERALS);
 	if (result == 0)
@@ -438,6 +468,7 @@ void handshaker_free(struct handshaker *h)
 	free(h->buffers);
 	free(h->messages);
 	ephemerals_deinit(&h->ephemerals);
+	hello_queue_deinit(&h->waiting);
 	rate_limiter_deinit(&h->sources);
 	free(h);
 }

@@ -5,7 +5,8 @@
  * It checks in the order of core/PROTOCOL.md, has the registry find the session, and hands its keys together with the
  * finished WELCOME to the worker that owns the session: that one installs the keys first and then sends. Only COOKIEs
  * leave from here. It runs at lower priority than the workers and, where it shares their CPUs, keeps to a budget of
- * time; while it cannot follow, senders have to prove their addresses by a cookie. */
+ * time; while it cannot follow, senders have to prove their addresses by a cookie, and the newest HELLOs are answered
+ * first (hello_queue.h). */
 #pragma once
 
 #include "core/handshake.h"
@@ -16,13 +17,16 @@
 #include "perf/record/stage.h"
 #include "workers/event.h"
 #include "workers/handover.h"
+#include "workers/hello_queue.h"
 #include "workers/inbox.h"
 
 enum {
 	HANDSHAKER_SOURCE_RATE = 100,	/* HELLOs a second from one IPv4 address or IPv6 /64 ... */
 	HANDSHAKER_SOURCE_BURST = 200,	/* ... and at once */
-	HANDSHAKER_COOKIE_RATE = 10000, /* COOKIEs a second, to sources that nobody has proven */
+	HANDSHAKER_COOKIE_RATE = 10000, /* COOKIEs a second of each thread, to sources that nobody has proven: more than
+					   it can answer of the HELLOs with which they come back */
 	HANDSHAKER_EPHEMERALS = 256,	/* key pairs made ahead */
+	HANDSHAKER_WAITING = 4096,	/* HELLOs: what it answers in half a second or more; a power of two */
 };
 
 /* What all handshake threads of a gateway have in common; constant. */
@@ -32,7 +36,7 @@ struct handshaker_common {
 	const struct cookie_jar *jar;
 	const struct reset_secret *reset_secret;
 	struct inbox *const *inboxes; /* of the workers, by number */
-	unsigned share;		      /* threads there are: limits for the whole gateway are divided by it */
+	unsigned share;		      /* threads there are: the limit of events is divided by it */
 	uint16_t mtu;
 	uint32_t rekey_interval;  /* s */
 	uint32_t session_timeout; /* s */
@@ -64,6 +68,7 @@ struct handshaker {
 	uint64_t load_until; /* under load until then, monotonic ns */
 	struct rate_limiter sources;
 	struct token_bucket cookies;
+	struct hello_queue waiting; /* with right macs, for the public-key work */
 	struct ephemerals ephemerals;
 	struct event_source events;
 	struct udp_message *messages;
@@ -90,5 +95,5 @@ void handshaker_run(struct handshaker *handshaker);
 /* Ends handshaker_run(). Any thread. */
 void handshaker_stop(struct handshaker *handshaker);
 
-/* One turn without sleeping; returns the number of messages it took. */
+/* One turn without sleeping; returns the number of datagrams it received and HELLOs it worked on. */
 size_t handshaker_turn(struct handshaker *handshaker);

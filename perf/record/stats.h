@@ -87,6 +87,8 @@
 	X(DROP_NO_SUITE, UPLINK, "no_suite", "HELLO without a suite that is offered here")                          \
 	X(DROP_NO_ADDRESS, UPLINK, "no_address", "HELLO, but the address pool or session table is full")            \
 	X(DROP_COOKIE, UPLINK, "cookie", "HELLO without proof of its source, while there is load")                  \
+	X(DROP_HELLO_LATE, UPLINK, "hello_late",                                                                    \
+	  "HELLO that waited for too long while there was load, or for which there was no room")                    \
 	X(DROP_HANDOVER, UPLINK, "handover", "received for another thread, whose ring is full")                     \
 	X(DROP_HELLO_RATE, UPLINK, "hello_rate", "HELLO above the rate of its source or peer")                      \
 	X(DROP_UNEXPECTED, UPLINK, "unexpected", "WELCOME, COOKIE or RESET that answers nothing of ours")           \

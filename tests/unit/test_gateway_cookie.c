@@ -233,7 +233,7 @@ static void overwhelm(struct harness *h, size_t count)
 	flood.from = (struct endpoint){.remote = network_address(elsewhere, 9), .local = h->gateway_address.sin6_addr};
 	write_hello(h, &by, 1, 0, NULL);
 	handshaker->params.udp = &flood.base;
-	cr_assert_eq(handshaker_turn(handshaker), count);
+	cr_assert_geq(handshaker_turn(handshaker), count);
 	handshaker->params.udp = real;
 }
 
