@@ -5,14 +5,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "tests/harness/harness.h"
+#include "tests/harness/feed.h"
 #include "tests/stress/tap.h"
 
 enum {
 	PACKETS = 20000, /* through each worker, at least, while it is counted */
-	CLIENTS = 2,	 /* at most; one for each of the gateway's workers */
-	THREADS = 2 * CLIENTS + 1,
-	FRAMES = 3,
 };
 
 static _Thread_local bool counted; /* this thread is a worker or a TUN reader */
@@ -142,173 +139,36 @@ static void prove_the_counter(struct tap *tap)
 /* --- traffic ---------------------------------------------------------------------------------------------------------
  */
 
-static void *run_worker(void *argument)
+static void begins(int worker)
 {
-	rcu_join();
+	(void)worker;
 	counted = true;
-	worker_run(argument);
+}
+
+static void ended(void)
+{
 	counted = false;
-	rcu_leave();
-	return NULL;
-}
-
-static void *run_reader(void *argument)
-{
-	rcu_join();
-	counted = true;
-	tun_reader_run(argument);
-	counted = false;
-	rcu_leave();
-	return NULL;
-}
-
-/* What goes into a TUN: for each client a small packet, a TCP super-packet, a UDP super-packet. */
-struct traffic {
-	struct node *node;
-	size_t clients;
-	uint8_t *frames[CLIENTS][FRAMES];
-	size_t lengths[CLIENTS][FRAMES];
-	_Atomic bool *stop;
-};
-
-/* The other end of a TUN: feeds and empties it. */
-static void *feed(void *argument)
-{
-	struct traffic *traffic = argument;
-	static _Thread_local uint8_t frame[TUN_FRAME_MAX];
-	for (unsigned i = 0; !atomic_load_explicit(traffic->stop, memory_order_relaxed); i++) {
-		unsigned which = i % 8 == 0 ? 1 : i % 8 == 4 ? 2 : 0;
-		for (size_t c = 0; c < traffic->clients; c++)
-			(void)tun_pair_put(&traffic->node->tun, traffic->frames[c][which], traffic->lengths[c][which]);
-		while (tun_pair_take(&traffic->node->tun, frame) > 0)
-			continue;
-		if (i % 64 == 63)
-			sched_yield();
-	}
-	return NULL;
-}
-
-static void make_frames(struct traffic *traffic, struct harness *h, size_t client, enum direction direction)
-{
-	static const uint8_t payload[30000];
-	struct packet_spec udp = harness_spec(h, client, direction, 6, IPPROTO_UDP);
-	struct packet_spec tcp = harness_spec(h, client, direction, 4, IPPROTO_TCP);
-	uint8_t **frames = traffic->frames[traffic->clients];
-	size_t *lengths = traffic->lengths[traffic->clients++];
-	for (unsigned i = 0; i < FRAMES; i++)
-		frames[i] = calloc(1, TUN_FRAME_MAX);
-	lengths[0] = packet_build_frame(&udp, payload, 200, 0, frames[0]);
-	lengths[1] = packet_build_frame(&tcp, payload, sizeof payload, 1380, frames[1]);
-	lengths[2] = packet_build_frame(&udp, payload, sizeof payload, 1300, frames[2]);
-}
-
-static void free_frames(struct traffic *traffic)
-{
-	for (size_t c = 0; c < traffic->clients; c++) {
-		for (unsigned i = 0; i < FRAMES; i++)
-			free(traffic->frames[c][i]);
-	}
-}
-
-/* What the slowest of all workers delivered. */
-static uint64_t moved(struct harness *h)
-{
-	uint64_t least = UINT64_MAX;
-	for (unsigned i = 0; i < h->options.workers + h->options.clients; i++) {
-		const struct worker *worker = i < h->options.workers ? harness_gateway_worker(h, i)
-								     : h->clients[i - h->options.workers].node.worker;
-		uint64_t packets = atomic_load_explicit(&worker->stats.counters[STATS_tun_tx_packets],
-							memory_order_relaxed);
-		least = packets < least ? packets : least;
-	}
-	return least;
-}
-
-/* Waits until all of them delivered so many packets more; false after 100 s. */
-static bool wait_for(struct harness *h, uint64_t packets)
-{
-	const struct timespec pause = {.tv_nsec = 5000000};
-	uint64_t goal = moved(h) + packets;
-	for (unsigned i = 0; i < 20000; i++) {
-		if (moved(h) >= goal)
-			return true;
-		nanosleep(&pause, NULL);
-	}
-	return false;
-}
-
-static void start(pthread_t *thread, void *(*run)(void *), void *argument)
-{
-	if (pthread_create(thread, NULL, run, argument) != 0)
-		abort();
-}
-
-/* The gateway's threads, then the clients'. */
-static size_t start_threads(struct harness *h, pthread_t threads[THREADS])
-{
-	size_t count = 0;
-	for (unsigned i = 0; i < h->options.workers; i++)
-		start(&threads[count++], run_worker, harness_gateway_worker(h, i));
-	if (h->gateway.reader != NULL)
-		start(&threads[count++], run_reader, h->gateway.reader);
-	for (size_t i = 0; i < h->options.clients; i++)
-		start(&threads[count++], run_worker, h->clients[i].node.worker);
-	return count;
-}
-
-static void stop_threads(struct harness *h, const pthread_t threads[THREADS], size_t count)
-{
-	if (h->gateway.reader != NULL)
-		tun_reader_stop(h->gateway.reader);
-	for (unsigned i = 0; i < h->options.workers; i++)
-		worker_stop(harness_gateway_worker(h, i));
-	for (size_t i = 0; i < h->options.clients; i++)
-		worker_stop(h->clients[i].node.worker);
-	for (size_t i = 0; i < count; i++)
-		pthread_join(threads[i], NULL);
 }
 
 static void measure(struct tap *tap, unsigned workers, bool reader)
 {
-	struct harness *h = harness_new(&(struct harness_options){.clients = workers,
-								  .workers = workers,
-								  .reader = reader,
-								  .fast_aead = true,
-								  .clock = &clock_system,
-								  .stage_sampling = 4});
-	tap_ok(tap, harness_up(h), reader ? "pool and TUN reader: the clients are up" : "the client is up");
-	_Atomic bool stop = false;
-	struct traffic traffic[CLIENTS + 1] = {0}; /* the gateway's first */
-	pthread_t threads[THREADS], feeders[CLIENTS + 1];
-	for (size_t i = 0; i <= workers; i++) {
-		traffic[i].node = i == 0 ? &h->gateway.node : &h->clients[i - 1].node;
-		traffic[i].stop = &stop;
-		for (size_t c = 0; c < workers; c++) {
-			if (i == 0 || i == c + 1)
-				make_frames(&traffic[i], h, c, i == 0 ? TO_CLIENT : TO_GATEWAY);
-		}
-	}
-	size_t count = start_threads(h, threads);
-	for (size_t i = 0; i <= workers; i++)
-		start(&feeders[i], feed, &traffic[i]);
-	bool warm = wait_for(h, 100);
-	uint64_t before = moved(h);
+	struct feed_options options = {.workers = workers, .reader = reader, .begins = begins, .ended = ended};
+	struct feed *feed = feed_start(&options);
+	tap_ok(tap, feed != NULL, reader ? "pool and TUN reader: the clients are up" : "the client is up");
+	if (feed == NULL)
+		return;
+	bool warm = feed_wait(feed, 100);
+	uint64_t before = feed_moved(feed);
 	allocations = locks = 0;
 	measuring = true;
-	bool flowed = warm && wait_for(h, PACKETS);
+	bool flowed = warm && feed_wait(feed, PACKETS);
 	measuring = false;
-	printf("# %lu packets through each worker, %u allocations, %u locks\n", moved(h) - before, allocations, locks);
+	printf("# %lu packets through each worker, %u allocations, %u locks\n", feed_moved(feed) - before, allocations,
+	       locks);
 	tap_ok(tap, flowed, "tens of thousands of packets flowed through each worker");
 	tap_ok(tap, allocations == 0, "no allocation");
 	tap_ok(tap, locks == 0, "no lock");
-
-	stop = true;
-	for (size_t i = 0; i <= workers; i++)
-		pthread_join(feeders[i], NULL);
-	stop_threads(h, threads, count);
-	for (size_t i = 0; i <= workers; i++)
-		free_frames(&traffic[i]);
-	harness_free(h);
+	feed_stop(feed);
 }
 
 int main(void)
@@ -317,6 +177,6 @@ int main(void)
 	*(void **)&real_spin_lock = dlsym(RTLD_NEXT, "pthread_spin_lock");
 	prove_the_counter(&tap);
 	measure(&tap, 1, false);
-	measure(&tap, CLIENTS, true);
+	measure(&tap, FEED_CLIENTS, true);
 	return tap_done(&tap);
 }
