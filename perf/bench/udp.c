@@ -6,7 +6,8 @@
  *   udp loose NAMESPACE ADDRESS PAYLOAD SECONDS LOSS
  *       The highest rate at which at most LOSS (0.01) is lost, by a search in steps of SECONDS. Each datagram is a send
  *       of its own (sendmmsg, no segmentation offload); a step that failed is tried once more before that is believed.
- *       Prints "KPPS tunnel", or "KPPS generator": no more was lost although it sent as fast as it goes.
+ *       Prints "KPPS tunnel", or "KPPS generator": no more was lost, but it fell behind what was next. Each step is
+ *       told on standard error.
  *   udp rtt NAMESPACE ADDRESS PAYLOAD SECONDS
  *       One request at a time, answered there. Prints "P50 P99 REQUESTS LOST", in microseconds; a lost one counts as
  *       long as it was waited for.
@@ -267,6 +268,8 @@ static struct step take_step(struct bench *bench, double rate, double seconds)
 		last = last > stopped ? last : stopped;
 	} while (received < sent && now() - last < SETTLED_NS);
 	received = received < sent ? received : sent;
+	fprintf(stderr, "asked %.0f: sent %.0f, arrived %.0f a second\n", rate, (double)sent / took,
+		(double)received / took);
 	return (struct step){.sent_rate = (double)sent / took,
 			     .received_rate = (double)received / took,
 			     .loss = sent == 0 ? 1 : 1 - (double)received / (double)sent};
@@ -289,15 +292,15 @@ static bool passes(struct bench *bench, double rate, double seconds, double loss
 static void search(struct bench *bench, double seconds, double loss)
 {
 	struct step step;
-	bool generator = passes(bench, 0, seconds, loss, &step);
-	double low = generator ? step.sent_rate : 0, high = generator ? low : 0;
-	double rate = step.received_rate > RATE_MIN ? step.received_rate : RATE_MIN;
-	for (int i = 0; i < STEPS_MAX && rate >= RATE_MIN && (low == 0 || high == 0 || high / low > PRECISION); i++) {
+	double low = passes(bench, 0, seconds, loss, &step) ? step.sent_rate : 0, high = 0;
+	double rate = low != 0 ? low * STEP_FACTOR : step.received_rate > RATE_MIN ? step.received_rate : RATE_MIN;
+	bool generator = false;
+	for (int i = 0;
+	     i < STEPS_MAX && rate >= RATE_MIN && !generator && (low == 0 || high == 0 || high / low > PRECISION);
+	     i++) {
 		if (passes(bench, rate, seconds, loss, &step)) {
 			low = step.sent_rate > low ? step.sent_rate : low;
 			generator = step.sent_rate < KEPT_UP * rate;
-			if (generator)
-				break;
 		} else {
 			high = rate;
 		}
