@@ -162,12 +162,14 @@ def print_ratios(samples, subjects, musts):
         rows.append([figure] + [f"{ours / base:.2f}" if base else "-" for base in bases] + [verdict_of(verdicts)])
         missed += [f"{figure}: {text_of(ours)}, must be {sentence}" for met, sentence in verdicts if met is False]
         unknown += [f"{figure}: must be {sentence}" for met, sentence in verdicts if met is None]
-    unknown += [f"{figure}: not measured" for figure in musts if median(samples, figure, OURS) is None]
+    absent = [figure for figure in musts if median(samples, figure, OURS) is None]
     print_columns(rows)
-    for title, sentences in (("MISSED", missed), ("cannot be said in this run", unknown)):
+    for title, sentences in (("MISSED", missed), ("cannot be said without that peer", unknown)):
         if sentences:
             print(f"\n{title}:")
             print("\n".join("  " + sentence for sentence in sentences))
+    if absent:
+        print(f"\nmust be reached, and not measured: {', '.join(absent)}")
 
 
 def main():

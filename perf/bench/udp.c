@@ -361,8 +361,8 @@ static void round_trips(struct bench *bench, double seconds)
 	if (lost == count)
 		die("none of %zu requests was answered", count);
 	qsort(samples, count, sizeof *samples, compare);
-	printf("%.1f %.1f %zu %zu\n", (double)samples[count / 2] / 1e3, (double)samples[count * 99 / 100] / 1e3, count,
-	       lost);
+	uint64_t median = samples[count / 2], high = samples[count * 99 / 100];
+	printf("%.1f %.1f %zu %zu\n", (double)median / 1e3, (double)high / 1e3, count, lost);
 	free(samples);
 }
 
