@@ -22,13 +22,13 @@ everything_in_vain() {
 }
 
 both_pages() { # DESCRIPTION
-	check "$1: the page in IPv4, from the gateway's address" page_is 4 198.51.100.1
-	check "$1: the page in IPv6, from the gateway's address" page_is 6 2001:db8:2::1
+	check "$1: the page in IPv4, from the gateway's address" wait_for 60 page_is 4 198.51.100.1
+	check "$1: the page in IPv6, from the gateway's address" wait_for 60 page_is 6 2001:db8:2::1
 }
 
 topology_up
 beyond_up
-check "there is a way around the tunnel" visit 4
+check "there is a way around the tunnel" wait_for 60 visit 4
 
 beyond_config
 gateway_start
@@ -40,7 +40,7 @@ check "nothing went around it" test -z "$(capture_stop quiet)"
 # What the capture has to be able to see.
 kill_hard client
 capture_start leaky
-check "without a kill switch, and the client gone, everything goes around" visit 4
+check "without a kill switch, and the client gone, everything goes around" wait_for 60 visit 4
 check "the capture shows it" test -n "$(capture_stop leaky)"
 
 beyond_config "KillSwitch = yes"
