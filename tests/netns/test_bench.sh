@@ -18,6 +18,11 @@ quick() { # NAME=VALUE...
 	env -u NETNS_LIMITED QUICK=yes LOOSE_SECONDS=0.1 RESULT="$dir/result.json" "$@" "$bench" "$BUILD" >"$dir/bench.log"
 }
 
+# Where a machine that is busy loses too much to measure anything, it says so and fails: it may try again.
+quick_at_last() { # NAME=VALUE...
+	quick "$@" || quick "$@" || quick "$@"
+}
+
 namespaces_left() { # PID
 	ip netns list | grep "^st-$1-"
 }
@@ -30,7 +35,7 @@ check "it says that a whole number of rounds is needed" \
 	bash -c '! ROUNDS=many "$1" "$2" 2>"$3/log" && grep -q "^bench: ROUNDS.*whole.*many" "$3/log"' - "$bench" "$BUILD" "$dir"
 
 check "the quick form runs" \
-	quick SUBJECTS="shardtun wireguard-go veth" WIREGUARD_GO="$dir/absent"
+	quick_at_last SUBJECTS="shardtun wireguard-go veth" WIREGUARD_GO="$dir/absent"
 check "it says that it is quick" grep -q "quick form" "$dir/bench.log"
 check "it says which peer is missing, and which package has it" \
 	grep -qx "wireguard-go: not installed, so not compared (Debian: wireguard-go .*)" "$dir/bench.log"
@@ -45,11 +50,11 @@ started[bench]=$!
 bench_pid() {
 	pgrep -P "${started[bench]}"
 }
-wait_for 20 grep -q tcp-1-up "$dir/stopped.log" || true
+wait_for 60 grep -q tcp-1-up "$dir/stopped.log" || true
 pid=$(bench_pid)
 check "it is under way" namespaces_left "$pid"
 kill -TERM "${started[bench]}"
-check "when it is stopped, no namespace is left" wait_for 15 no_namespace_left "$pid"
-check "and no process" wait_for 15 gone "$pid"
+check "when it is stopped, no namespace is left" wait_for 30 no_namespace_left "$pid"
+check "and no process" wait_for 30 gone "$pid"
 
 done_testing

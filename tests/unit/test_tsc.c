@@ -27,10 +27,10 @@ Test(tsc, stamps_never_go_back)
 
 Test(tsc, calibration_measures_an_independent_interval)
 {
-	struct tsc_calibration calibration = tsc_calibrate();
 	/* The best of some: a reader that is put to sleep between the two clocks proves nothing. */
 	double best = 1;
-	for (int i = 0; i < 5 && best > 0.0005; i++) {
+	for (int i = 0; i < 20 && best > 0.0005; i++) {
+		struct tsc_calibration calibration = tsc_calibrate();
 		double seconds = raw_seconds();
 		uint64_t ticks = tsc_now();
 		nanosleep(&(struct timespec){.tv_nsec = 20 * NS_PER_MS}, NULL);
@@ -46,7 +46,7 @@ Test(tsc, calibration_measures_an_independent_interval)
 Test(tsc, two_calibrations_agree)
 {
 	double a = 0, b = 0, best = 1;
-	for (int i = 0; i < 5 && best >= 0.001; i++) { /* as above */
+	for (int i = 0; i < 20 && best >= 0.001; i++) { /* as above */
 		a = tsc_calibrate().hz;
 		b = tsc_calibrate().hz;
 		cr_assert_gt(a, 1e6);
