@@ -3,12 +3,13 @@
 """Datagrams with an ECN field, and what became of it.
 
     ecn.py receive PORT                     prints "TEXT ECN" of each that comes, IPv4 and IPv6, until it is stopped
-    ecn.py send ADDRESS PORT ECN TEXT       sends one; ECN is a number from 0 to 3
+    ecn.py send ADDRESS PORT (ECN TEXT)...  sends some, each by itself; ECN is a number from 0 to 3
 """
 
 import selectors
 import socket
 import sys
+import time
 
 IPV6_RECVTCLASS, IPV6_TCLASS, IP_RECVTOS, IP_TOS = 66, 67, 13, 1
 
@@ -43,4 +44,6 @@ def send(address, port, ecn, text):
 if sys.argv[1] == "receive":
     receive(int(sys.argv[2]))
 else:
-    send(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+    for ecn, text in zip(sys.argv[4::2], sys.argv[5::2]):
+        send(sys.argv[2], int(sys.argv[3]), int(ecn), text)
+        time.sleep(0.01)

@@ -46,12 +46,14 @@ received() { # WHAT RECEIVER
 
 # That it may be lost on a busy machine is no matter: it is sent again.
 all_received() { # WHAT SENDER RECEIVER ADDRESS OUTER_FAMILY
-	local what=$1 sender=$2 receiver=$3 address=$4 family=$5 inner outer
+	local what=$1 sender=$2 receiver=$3 address=$4 family=$5 inner outer datagrams
 	for outer in 0 1 2 3; do
 		router_writes "$receiver" "$family" "$outer"
+		datagrams=()
 		for inner in 0 1 2 3; do
-			ns "$sender" "$tests_dir/ecn.py" send "$address" 7010 "$inner" "$what-$inner-$outer"
+			datagrams+=("$inner" "$what-$inner-$outer")
 		done
+		ns "$sender" "$tests_dir/ecn.py" send "$address" 7010 "${datagrams[@]}"
 		wait_for 2 grep -q "^$what-3-$outer " "$dir/receiver-$receiver.log" || true
 	done
 	[[ $(received "$what" "$receiver") == "$(expected "$what")" ]]
