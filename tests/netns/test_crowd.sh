@@ -29,12 +29,12 @@ active_are() { # NUMBER
 start crowd client "$BUILD/stgun" connect --gateway 192.0.2.1:5555 --gateway-key "$(public_key gateway)" --seed crowd \
 	--source 10.64.0.0/16 --sessions "$sessions" --threads 2 --to 10.99.0.1 --stay 600 --every 2 --say data \
 	--json "$dir/report.json"
-check "$sessions clients connect" wait_for 60 active_are "$sessions"
+check "$sessions clients connect" wait_for 120 active_are "$sessions"
 addresses >"$dir/before"
 
 kill_hard gateway
 gateway_start
-check "they come back to a gateway that took the place of theirs" wait_for 60 active_are "$sessions"
+check "they come back to a gateway that took the place of theirs" wait_for 120 active_are "$sessions"
 addresses >"$dir/after"
 check "each with the address that it had" diff "$dir/before" "$dir/after"
 check "because it said that it does not know them" test "$(figure gateway tx_reset)" -ge "$sessions"
@@ -42,7 +42,7 @@ check "because it said that it does not know them" test "$(figure gateway tx_res
 kill_hard gateway
 sed -i 's/^ListenPort/Reset = no\n&/' "$dir/gateway.conf"
 gateway_start
-check "they come back when it does not say so" wait_for 90 active_are "$sessions"
+check "they come back when it does not say so" wait_for 120 active_are "$sessions"
 addresses >"$dir/after"
 check "each with the address that it had" diff "$dir/before" "$dir/after"
 
@@ -54,8 +54,8 @@ import json, sys
 stay = json.load(open(sys.argv[1]))["stay"]
 print(stay)
 sys.exit(not (stay["resets"] >= 1000 and stay["silences"] >= 1000 and stay["back"] > 1000))' "$dir/report.json"
-check "good-bye leaves no session and no address" wait_for 20 active_are 0
-check "every datagram is accounted for" wait_for 10 accounted_for gateway
+check "good-bye leaves no session and no address" wait_for 120 active_are 0
+check "every datagram is accounted for" wait_for 30 accounted_for gateway
 status=0
 stop gateway || status=$?
 check "the gateway ends with status 0" test "$status" -eq 0

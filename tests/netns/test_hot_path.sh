@@ -9,11 +9,11 @@
 topology_up
 client_config
 start server gateway iperf3 --server
-wait_for 5 listens gateway tcp 5201
+wait_for 30 listens gateway tcp 5201
 
 # For as long as it is looked at: a machine may be slow.
 bulk_start() { # IPERF_ARGS...
-	start bulk client iperf3 --client 10.8.0.1 --connect-timeout 5000 --time 100 --parallel 4 "$@"
+	start bulk client iperf3 --client 10.8.0.1 --connect-timeout 30000 --time 100 --parallel 4 "$@"
 }
 
 # It ends with what was sent on its way still.
@@ -32,13 +32,13 @@ measured_since() { # FILE
 # What each thread allocated and used of a CPU, its control thread asks once a second: not before that did.
 figures_to() { # FILE
 	status_json gateway >"$dir/last"
-	wait_for 5 measured_since "$dir/last"
+	wait_for 30 measured_since "$dir/last"
 	status_json gateway >"$1"
 }
 
 # Waits until so many packets more have come through.
 flows() { # PACKETS
-	wait_for 20 carried_more_than $(($(figure gateway packets_carried) + $1))
+	wait_for 60 carried_more_than $(($(figure gateway packets_carried) + $1))
 }
 
 bulk() { # DESCRIPTION up|down IPERF_ARGS...
@@ -79,7 +79,7 @@ traced() { # THREAD...
 		tasks+=(-p "$task")
 	done
 	start strace gateway strace -qq -c -o "$dir/strace.out" "${tasks[@]}"
-	wait_for 10 is_traced "$task"
+	wait_for 30 is_traced "$task"
 	status_json gateway >"$dir/before"
 	bulk_start
 	check "under strace, up: packets flow" flows 50000
@@ -87,7 +87,7 @@ traced() { # THREAD...
 	bulk_start --reverse
 	check "under strace, down: packets flow" flows 50000
 	bulk_stop
-	wait_for 10 quiet
+	wait_for 30 quiet
 	status_json gateway >"$dir/after"
 	stop strace || true
 	check "the kernel saw the calls that were counted, and no futex" \

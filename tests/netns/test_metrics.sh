@@ -56,7 +56,7 @@ wait_for 30 listens gateway tcp 9586
 
 start server gateway iperf3 --server
 wait_for 30 listens gateway tcp 5201
-start load client iperf3 --client 10.8.0.1 --bidir --time 300 --connect-timeout 5000
+start load client iperf3 --client 10.8.0.1 --bidir --time 300 --connect-timeout 30000
 sed "s|scrape_interval: 15s|scrape_interval: 1s|; s|shardtun.rules.yml|$(realpath "$config/prometheus/shardtun.rules.yml")|" \
 	"$config/prometheus/prometheus.yml" >"$dir/prometheus.yml"
 start prometheus gateway prometheus --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/prometheus" \

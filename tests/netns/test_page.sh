@@ -21,7 +21,7 @@ ns client bash -c 'printf "\x14\xff\xff\xff\xff%032d" 0 >/dev/udp/192.0.2.1/5555
 
 start server gateway iperf3 --server
 wait_for 30 listens gateway tcp 5201
-start load client iperf3 --client 10.8.0.1 --bidir --time 300 --connect-timeout 5000
+start load client iperf3 --client 10.8.0.1 --bidir --time 300 --connect-timeout 30000
 wait_for 30 running load
 
 check "the page is right under load" ns gateway "$tests_dir/page.py" http://127.0.0.1:9586/ "$dir"
