@@ -267,6 +267,17 @@ listens() { # NAMESPACE tcp|udp PORT
 	[[ -n $(ns "$1" ss -Hln "--$2" "sport = :$3") ]]
 }
 
+# Another program that has this UDP port; "other" stops it.
+port_hold() { # NAMESPACE ADDRESS PORT
+	start other "$1" python3 -c '
+import ipaddress, socket, sys, time
+family = socket.AF_INET6 if ipaddress.ip_address(sys.argv[1]).version == 6 else socket.AF_INET
+udp = socket.socket(family, socket.SOCK_DGRAM)
+udp.bind((sys.argv[1], int(sys.argv[2])))
+time.sleep(1000)' "$2" "$3"
+	wait_for 30 listens "$1" udp "$3"
+}
+
 # --- traffic ---------------------------------------------------------------------------------------------------------
 
 # Starts what answers traffic in that namespace.
@@ -435,6 +446,34 @@ add_peer() { # NAME [OPTION...]
 	} >>"$dir/gateway.conf"
 }
 
+# --- what a gateway is told and asked over its control socket ---------------------------------------------------------
+
+ctl() { # ARGUMENT...
+	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" "$@"
+}
+
+# The answer is refused, with exit status 1, and this text.
+ctl_refuses() { # TEXT ARGUMENT...
+	local text=$1 status=0 said
+	shift
+	said=$(ctl "$@" 2>&1) || status=$?
+	[[ $status -eq 1 && $said == *"$text"* ]] || {
+		echo "status $status: $said"
+		return 1
+	}
+}
+
+reload_says() { # TEXT
+	local said
+	said=$(ctl reload 2>&1) || true
+	[[ $said == *"$1"* ]] || {
+		echo "$said"
+		return 1
+	}
+}
+
+# --- what it and its clients say ------------------------------------------------------------------------------------
+
 status_json() { # client|gateway
 	"$BUILD/shardtunctl" --socket "$dir/$1.sock" --json status
 }
@@ -471,6 +510,10 @@ figure_at_least() { # client|gateway NAME VALUE
 	[[ $value -ge $3 ]]
 }
 
+figure_is_at_least() { # client|gateway NAME VALUE
+	[[ $(figure "$1" "$2") -ge $3 ]]
+}
+
 figure_is() { # client|gateway NAME VALUE
 	local value
 	value=$(figure "$1" "$2")
@@ -478,6 +521,28 @@ figure_is() { # client|gateway NAME VALUE
 		echo "$2 is $value"
 		return 1
 	}
+}
+
+# In a log of what was started.
+logged() { # NAME PATTERN TIMES
+	[[ $(grep -c "$2" "$dir/$1.log") -eq $3 ]]
+}
+
+client_connected() { # NAME [PATTERN]
+	grep -q "info: connected: .*${2:-}" "$dir/$1.log"
+}
+
+# What the swarm (tests/netns/swarm.c) said at its end.
+swarm_is() { # NAME VALUE
+	grep -q "\"$1\": $2[,}]" "$dir/swarm.log" || {
+		cat "$dir/swarm.log"
+		return 1
+	}
+}
+
+# Of the client that runs in the background, by its note.
+pid_of_client() {
+	sed 's/.*"pid":\([0-9]*\).*/\1/' "$dir/client.state"
 }
 
 # Of our own; prints nothing where nftables is not to be had.

@@ -13,13 +13,6 @@ topology_up
 ns client ip route add local 10.64.0.0/16 dev lo
 ns gateway ip route add 10.64.0.0/16 via 192.0.2.2
 
-swarm_is() { # NAME VALUE
-	grep -q "\"$1\": $2[,}]" "$dir/swarm.log" || {
-		cat "$dir/swarm.log"
-		return 1
-	}
-}
-
 resident_kib() {
 	awk '/^VmRSS/ { print $2 }' "/proc/${started[gateway]}/status"
 }

@@ -22,10 +22,6 @@ tun() { # ARGUMENT...
 	cp "$dir/said" "$dir/tun.log"
 }
 
-pid_of() {
-	sed 's/.*"pid":\([0-9]*\).*/\1/' "$dir/client.state"
-}
-
 capture_start() {
 	start capture gateway tcpdump -i eth0 -n --immediate-mode -U -w "$dir/capture.pcap"
 	wait_for 30 grep -q listening "$dir/capture.log"
@@ -132,7 +128,7 @@ gateway_start
 check "the gateway is back: the tunnel too" wait_for 40 pings client 198.51.100.2
 
 # --- the client is killed ---
-pid=$(pid_of)
+pid=$(pid_of_client)
 kill -KILL "$pid"
 wait_for 30 flock --nonblock "$dir/client.state" true
 capture_start
@@ -154,7 +150,7 @@ check "and packets leave again" answers client 198.51.100.1
 cp "$dir/right.conf" "$dir/client.conf"
 
 tun "$BUILD/shardtun" up "$dir/client.conf"
-kill -KILL "$(pid_of)"
+kill -KILL "$(pid_of_client)"
 wait_for 30 flock --nonblock "$dir/client.state" true
 tun "$BUILD/shardtun" down "$dir/client.conf"
 check "down takes those of a killed one away" nothing_left client

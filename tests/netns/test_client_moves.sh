@@ -30,7 +30,7 @@ client_run() { # [VARIABLE=VALUE]
 }
 
 sessions() {
-	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" --json sessions
+	ctl --json sessions
 }
 
 gateway_sees() { # ADDRESS

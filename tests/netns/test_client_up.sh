@@ -39,10 +39,6 @@ ended_process() { # PID
 	! readlink "/proc/$1/exe"
 }
 
-pid_of() {
-	sed 's/.*"pid":\([0-9]*\).*/\1/' "$dir/client.state"
-}
-
 commands_are() { # WORDS
 	[[ $(paste -sd' ' "$dir/commands") == "$1" ]] || {
 		cat "$dir/commands"
@@ -94,7 +90,7 @@ assert status["state"] == "connected" and status["endpoint"] == "192.0.2.1:5555"
 assert status["rx_packets"] >= 1 and status["tx_bytes"] >= 84, status
 assert status["dns"] is None and status["kill_switch"] is False, status
 ' "$dir/said"
-pid=$(pid_of)
+pid=$(pid_of_client)
 tun up "$dir/client.conf"
 check "a second up is refused" test "$status" -eq 1
 check "and says who is up" says "^shardtun: .*it is up already \\(process $pid\\)"
@@ -159,7 +155,7 @@ rm -f "$dir/commands"
 
 # --- killed ---
 tun up "$dir/client.conf"
-pid=$(pid_of)
+pid=$(pid_of_client)
 kill -KILL "$pid"
 wait_for 30 flock --nonblock "$dir/client.state" true
 check_fails "a client that is killed leaves something" nothing_left client
@@ -169,7 +165,7 @@ check "all of it" nothing_left client
 check "and runs PostDown" commands_are "up shardtun0 down shardtun0"
 rm "$dir/commands"
 tun up "$dir/client.conf"
-pid=$(pid_of)
+pid=$(pid_of_client)
 kill -KILL "$pid"
 wait_for 30 flock --nonblock "$dir/client.state" true
 tun up "$dir/client.conf"

@@ -6,21 +6,6 @@
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-ctl() { # ARGUMENT...
-	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" "$@"
-}
-
-# The answer is refused, with exit status 1, and this text.
-ctl_refuses() { # TEXT ARGUMENT...
-	local text=$1 status=0 said
-	shift
-	said=$(ctl "$@" 2>&1) || status=$?
-	[[ $status -eq 1 && $said == *"$text"* ]] || {
-		echo "status $status: $said"
-		return 1
-	}
-}
-
 # Of `sessions --json` with these arguments: what the Python expression over s, the list, and next says.
 sessions_say() { # EXPRESSION [ARGUMENT...]
 	local expression=$1
@@ -54,10 +39,6 @@ other_start() { # NAME
 	start "$1" host "$BUILD/shardtun" run "$dir/$1.conf"
 }
 
-connected() { # NAME [PATTERN]
-	grep -q "info: connected: .*${2:-}" "$dir/$1.log"
-}
-
 told() { # NAME REASON
 	grep -q "the gateway ended the session: $2" "$dir/$1.log"
 }
@@ -68,15 +49,6 @@ is_there() { # NAME
 
 not_there() { # NAME
 	sessions_say 'len(s) == 0' --peer "$(public_key "$1")"
-}
-
-reload_says() { # TEXT
-	local said
-	said=$(ctl reload 2>&1) || true
-	[[ $said == *"$1"* ]] || {
-		echo "$said"
-		return 1
-	}
 }
 
 # All columns start, or end, where their titles do.
@@ -150,14 +122,14 @@ check "SIGHUP with the right file" wait_for 30 \
 	grep -q "info: .*gateway.conf read again: peers: 1 added, 0 removed, 0 changed, 2 as before; 0 sessions ended" "$dir/gateway.log"
 stop gone || true
 other_start gone
-check "lets in whom it adds, with the address for it" wait_for 30 connected gone "addresses 10.8.0.50 "
+check "lets in whom it adds, with the address for it" wait_for 30 client_connected gone "addresses 10.8.0.50 "
 
 sed -i 's/10.8.0.50/10.8.0.51/; s/^\[Gateway\]/&\nMTU = 1400\nLogLevel = debug/; s/^Workers = 2/Workers = 3/' "$dir/gateway.conf"
 said=$(ctl reload)
 check "reload: another address for one" grep -q \
 	"peers: 0 added, 0 removed, 1 changed, 2 as before; 1 sessions ended" <<<"$said"
 check "and options that need a restart" grep -qx "needs a restart: MTU, Workers" <<<"$said"
-check "that one is back soon, with it" wait_for 30 connected gone "addresses 10.8.0.51 "
+check "that one is back soon, with it" wait_for 30 client_connected gone "addresses 10.8.0.51 "
 sed -i 's/^LogLevel = debug/LogLevel = error/' "$dir/gateway.conf"
 noted=$(grep -c "read again" "$dir/gateway.log")
 ctl reload >/dev/null
@@ -188,7 +160,7 @@ check "peer add" grep -q "is added" <(ctl peer add "$(public_key guest)" --psk-f
 	--allowed-ips 192.168.77.0/24,fd77::/64)
 check "a second time" ctl_refuses "there already" peer add "$(public_key guest)" --address 10.8.0.98
 other_start guest
-check "the peer connects" wait_for 30 connected guest "addresses 10.8.0.99 "
+check "the peer connects" wait_for 30 client_connected guest "addresses 10.8.0.99 "
 check "peer del" grep -q "is deleted" <(ctl peer del "$(public_key guest)")
 check "ends its session" wait_for 30 told guest "removed by the operator"
 check "peer del again: it is not there" ctl_refuses "no such peer" peer del "$(public_key guest)"

@@ -17,7 +17,7 @@ gateway_config "Workers = 2" "Handshakers = 1" "LogLevel = warning"
 gateway_start
 
 addresses() {
-	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" --json sessions | python3 -c '
+	ctl --json sessions | python3 -c '
 import json, sys
 print(*sorted((s["peer"], s["addresses"]) for s in json.load(sys.stdin)["sessions"]), sep="\n")'
 }

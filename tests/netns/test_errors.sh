@@ -43,13 +43,9 @@ done
 gateway_config "ListenAddress = 192.0.2.99"
 refused_clean "ListenAddress of another machine" gateway 1 "ListenAddress 192.0.2.99: no interface of this machine has it"
 gateway_config
-start holder gateway python3 -c 'import socket, time
-udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-udp.bind(("0.0.0.0", 5555))
-time.sleep(1000)'
-wait_for 30 listens gateway udp 5555
+port_hold gateway 0.0.0.0 5555
 refused_clean "a port that another program has" gateway 1 "UDP port 5555: in use by another process"
-kill_hard holder
+kill_hard other
 
 # --- another shardtund: the same port, interface, control socket ---
 gateway_start

@@ -118,13 +118,7 @@ gateway_refuses() { # TEXT
 		return 1
 	}
 }
-start other gateway python3 -uc '
-import socket, time
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(("203.0.113.1", 5555))
-print("ready")
-time.sleep(100)'
-wait_for 30 grep -qx ready "$dir/other.log"
+port_hold gateway 203.0.113.1 5555
 check "one of them in use: it says so" gateway_refuses "UDP port 5555: in use by another process"
 stop other || true
 gateway_config "ListenAddress = 192.0.2.77, 192.0.2.99"

@@ -55,7 +55,7 @@ other_client_config second second 192.0.2.1:5555 10.8.0.1/32
 start second client env LD_PRELOAD="$dir/wall_clock.so" CLOCK_SPEED=5 "$BUILD/shardtun" run "$dir/second.conf"
 wait_for 30 grep -q 'info: connected' "$dir/second.log"
 gateway_config "Workers = 2"
-"$BUILD/shardtunctl" --socket "$dir/gateway.sock" reload >/dev/null
+ctl reload >/dev/null
 check "disconnect: removed by a reload" said \
 	"^info: event=disconnect .* peer=${gone//+/\\+} .* reason=\"removed by the operator\""
 check "and refused from then on" said "^warning: event=refused peer=${gone//+/\\+} .* reason=unknown_peer$"

@@ -9,10 +9,6 @@
 topology_up
 second_up
 
-ctl() { # ARGUMENT...
-	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" "$@"
-}
-
 # Inner packets that the gateway sent to a peer.
 sent_to() { # NAME
 	ctl --json sessions --peer "$(public_key "$1")" |

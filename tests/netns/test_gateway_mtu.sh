@@ -84,13 +84,7 @@ believes() { # ADDRESS MTU: the gateway's kernel
 	ns gateway ip route get "$1" | grep -q "mtu $2"
 }
 
-start other gateway python3 -uc '
-import socket, time
-s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-s.bind(("::", 5556))
-print("ready")
-time.sleep(1000)'
-wait_for 30 grep -qx ready "$dir/other.log"
+port_hold gateway :: 5556
 for outer in IPv4 IPv6; do
 	what="forged too-big over $outer"
 	near=192.0.2.1 far=192.0.2.2 small=576

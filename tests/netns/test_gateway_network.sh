@@ -149,7 +149,7 @@ ns gateway nft add table ip careless "{ chain out { type nat hook postrouting pr
 receive victim second 6000
 add_peer second
 other_client_config second second 203.0.113.1:5555 "10.8.0.1/32" "ListenPort = 6001"
-"$BUILD/shardtunctl" --socket "$dir/gateway.sock" reload >/dev/null
+ctl reload >/dev/null
 ns client ip route add 203.0.113.2/32 dev shardtun0 table 21845
 datagram client 10.8.0.2 5555 203.0.113.2 6001
 datagram client 10.8.0.2 5556 203.0.113.2 6000
@@ -249,10 +249,6 @@ routed() { # NETWORK...: what there is a route to by way of the tunnel, and noth
 		ns gateway ip route show dev shardtun0 proto static
 		ns gateway ip -6 route show dev shardtun0 proto static
 	} | awk '{ print $1 }' | sort)
-}
-
-ctl() { # COMMAND...
-	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" "$@" >/dev/null
 }
 
 key=$("$BUILD/shardtun" genkey | "$BUILD/shardtun" pubkey)

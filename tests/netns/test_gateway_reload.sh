@@ -35,7 +35,7 @@ unchanged() {
 
 # Sets $told to the answer.
 reload() {
-	told=$("$BUILD/shardtunctl" --socket "$dir/gateway.sock" reload 2>&1) || true
+	told=$(ctl reload 2>&1) || true
 }
 
 says() { # TEXT

@@ -16,20 +16,12 @@ ends_with() { # NAME STATUS
 	check "the $1 leaves nothing behind" nothing_left "$1"
 }
 
-counts() { # NAME FIGURE ATLEAST
-	[[ $(figure "$1" "$2") -ge $3 ]]
-}
-
-lines() { # LOG PATTERN COUNT
-	[[ $(grep -c "$2" "$dir/$1.log") -eq $3 ]]
-}
-
 # Within the minute that TCP may wait before it tries again.
 flow_lives() {
 	local before
 	before=$(grep -c alive "$dir/flow.log" || true)
 	kill -USR1 "${started[flow]}"
-	wait_for 90 lines flow alive $((before + 1))
+	wait_for 90 logged flow alive $((before + 1))
 }
 
 one_rule_each() {
@@ -40,11 +32,11 @@ one_rule_each() {
 gateway_config
 client_config
 start client client "$BUILD/shardtun" run "$dir/client.conf"
-check "the client waits for its gateway" wait_for 30 counts client tx_hello 2
+check "the client waits for its gateway" wait_for 30 figure_is_at_least client tx_hello 2
 check "and says so in time" wait_for 30 grep -q 'warning: no answer to 3 handshakes; is the gateway up, UDP port 5555 open' "$dir/client.log"
 gateway_start
 check "it connects once the gateway is there" wait_for 40 pings client 10.8.0.1
-check "with one line about it" wait_for 30 lines client 'info: connected: ' 1
+check "with one line about it" wait_for 30 logged client 'info: connected: ' 1
 start flow client "$tests_dir/traffic.py" flow 198.51.100.2
 check "a TCP connection through the tunnel" wait_for 30 grep -q flows "$dir/flow.log"
 
@@ -56,8 +48,8 @@ check "a restarted gateway is not kept by the old one's socket" status_json gate
 # One packet, one RESET, one handshake: no 15 s of silence.
 check "the client is back after a killed gateway" wait_for 30 pings client 10.8.0.1
 check "because the gateway said that it forgot" wait_for 30 figure_is client rx_reset 1
-check "and says why it had to" wait_for 30 lines client 'warning: reconnecting because the gateway does not know our session any more' 1
-check "with the same addresses" wait_for 30 lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 2
+check "and says why it had to" wait_for 30 logged client 'warning: reconnecting because the gateway does not know our session any more' 1
+check "with the same addresses" wait_for 30 logged client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 2
 check "IPv6 is back as well" wait_for 30 pings client 2001:db8:2::2
 check "the TCP connection goes on" flow_lives
 
@@ -66,7 +58,7 @@ ends_with gateway 0
 check "the client hears it" wait_for 30 grep -q 'warning: reconnecting because the gateway ended the session: ' "$dir/client.log"
 gateway_start
 check "it is back soon" wait_for 30 pings client 10.8.0.1
-check "again with the same addresses" wait_for 30 lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 3
+check "again with the same addresses" wait_for 30 logged client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 3
 check "the TCP connection goes on still" flow_lives
 status=0
 stop flow || status=$?
@@ -76,7 +68,7 @@ check "and nothing in it was changed" test "$status" -eq 0
 before=$(figure gateway sessions_started)
 kill_hard client
 client_start
-check "a restarted client gets the same addresses" wait_for 30 lines client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 4
+check "a restarted client gets the same addresses" wait_for 30 logged client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 4
 check "in one round trip" wait_for 30 figure_is client tx_hello 1
 check "the old session is replaced" wait_for 30 grep -q 'info: event=disconnect session=.* reason="replaced by a newer session"' "$dir/gateway.log"
 check "by one new one" wait_for 30 figure_is gateway sessions_started $((before + 1))
@@ -96,8 +88,8 @@ removed() { # NAME
 	ns "$1" ip link delete shardtun0
 	wait_for 30 gone "${started[$1]}" || true
 	ends_with "$1" 1
-	check "and says what happened" wait_for 30 lines "$1" '^shardtund\?: interface shardtun0: it was removed by somebody else' 1
-	check "and nothing else" wait_for 30 lines "$1" '^shardtund\?: ' 1
+	check "and says what happened" wait_for 30 logged "$1" '^shardtund\?: interface shardtun0: it was removed by somebody else' 1
+	check "and nothing else" wait_for 30 logged "$1" '^shardtund\?: ' 1
 }
 
 gateway_start
@@ -112,8 +104,8 @@ log_lines=$(wc -l <"$dir/gateway.log")
 : >"$dir/client.log"
 start client client "$BUILD/shardtun" run "$dir/client.conf"
 check "a stranger is told what may be wrong" wait_for 30 grep -q 'warning: no answer to 3 handshakes; .*our public key listed' "$dir/client.log"
-check "once" wait_for 30 lines client warning 1
-check "the gateway counts it" wait_for 30 counts gateway unknown_peer 3
+check "once" wait_for 30 logged client warning 1
+check "the gateway counts it" wait_for 30 figure_is_at_least gateway unknown_peer 3
 check "and holds nothing for it" wait_for 30 figure_is gateway sessions.active 0
 refusals_only() {
 	! tail -n +$((log_lines + 1)) "$dir/gateway.log" | grep -v "^warning: event=refused peer=.* reason=unknown_peer$"

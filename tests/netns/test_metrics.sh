@@ -152,7 +152,7 @@ stop load || true
 stop server || true
 
 agrees() {
-	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" --json stages >"$dir/stages.json"
+	ctl --json stages >"$dir/stages.json"
 	metrics agrees "$prometheus" "$dir/stages.json"
 }
 check "histogram_quantile gives what shardtunctl stages says, to a bucket" wait_for 60 agrees

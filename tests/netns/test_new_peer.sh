@@ -5,20 +5,6 @@
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-ctl() { # ARGUMENT...
-	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" "$@"
-}
-
-ctl_refuses() { # TEXT ARGUMENT...
-	local text=$1 status=0 said
-	shift
-	said=$(ctl "$@" 2>&1) || status=$?
-	[[ $status -eq 1 && $said == *"$text"* ]] || {
-		echo "status $status: $said"
-		return 1
-	}
-}
-
 # Runs peer add --new with the file to $dir/NAME.conf, and what is said to $dir/NAME.said. The rest goes to both.
 add_new() { # NAME ARGUMENT...
 	(umask 077 && ctl peer add --new "$@" >"$dir/$1.conf" 2>"$dir/$1.said")
@@ -30,24 +16,11 @@ connect_with() { # NAME NAMESPACE
 	start "$1" "$2" "$BUILD/shardtun" run "$dir/$1.conf"
 }
 
-connected() { # NAME [PATTERN]
-	grep -q "info: connected: .*${2:-}" "$dir/$1.log"
-}
-
 names_are() { # NAME...
 	local names
 	names=$(ctl --json sessions | sed -n 's/.*"name": "\([^"]*\)".*/\1/p' | sort | tr '\n' ' ')
 	[[ $names == "$* " ]] || {
 		echo "names: $names"
-		return 1
-	}
-}
-
-reload_says() { # TEXT
-	local said
-	said=$(ctl reload 2>&1) || true
-	[[ $said == *"$1"* ]] || {
-		echo "$said"
 		return 1
 	}
 }
@@ -99,7 +72,7 @@ check "peer add --new, not kept" add_new bob --routes 10.8.0.0/16 --endpoint 198
 check "which is said" grep -q "is added until the next reload; --save keeps it" "$dir/bob.said"
 check "its routes are those asked for" grep -qx "AllowedIPs = 10.8.0.0/16" "$dir/bob.conf"
 connect_with bob host off
-check "it connects" wait_for 30 connected bob
+check "it connects" wait_for 30 client_connected bob
 check "both are there" wait_for 30 names_are alice bob
 check "a reload removes one, and keeps the other" reload_says "1 removed, 0 changed, 2 as before; 1 sessions ended"
 check "who is still there" wait_for 30 names_are alice

@@ -19,14 +19,6 @@ pool() { # WHAT ARGUMENT...
 	status_json gateway | "$tests_dir/pool.py" "$@"
 }
 
-# The swarm's figure; it prints one line of JSON.
-swarm_is() { # NAME VALUE
-	grep -q "\"$1\": $2[,}]" "$dir/swarm.log" || {
-		cat "$dir/swarm.log"
-		return 1
-	}
-}
-
 gateway_up() { # CPUS WORKERS READERS HANDSHAKERS
 	gateway_config "Workers = $2" "TunReaders = $3" "Handshakers = $4" "LogLevel = warning"
 	"$BUILD/swarm" --peers "$clients" --seed pool >>"$dir/gateway.conf"

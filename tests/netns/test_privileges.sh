@@ -102,17 +102,17 @@ check "own user: rules are laid" ns gateway nft list table inet shardtun-shardtu
 client_start
 check "own user: packets pass" answers client 10.8.0.1
 check "own user: in IPv6, too" answers client fd00:8::1
-check "own user: shardtunctl reload" "$BUILD/shardtunctl" --socket "$dir/gateway.sock" reload
+check "own user: shardtunctl reload" ctl reload
 check "the client's worker may nothing" others_have client CapEff $none
 check "the client's worker gets no privileges" others_have client NoNewPrivs 1
 check "the client's worker has its calls filtered" others_have client Seccomp 2
 
 chmod 600 "$dir/client.psk"
-check_fails "a reload that may not read a key fails" "$BUILD/shardtunctl" --socket "$dir/gateway.sock" reload
+check_fails "a reload that may not read a key fails" ctl reload
 check "and says who may not" wait_for 30 grep -q "client.psk: cannot open (Permission denied); user ID $id, as which we run, must be able to read it" "$dir/gateway.log"
 chmod 640 "$dir/client.psk"
 chmod 600 "$dir/gateway.conf"
-check_fails "a reload that may not read the configuration fails" "$BUILD/shardtunctl" --socket "$dir/gateway.sock" reload
+check_fails "a reload that may not read the configuration fails" ctl reload
 check "and says who may not" wait_for 30 grep -q "gateway.conf: cannot be opened (Permission denied); user ID $id, as which we run, must be able to read it" "$dir/gateway.log"
 check "and packets go on passing" answers client 10.8.0.1
 both_stop

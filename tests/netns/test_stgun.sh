@@ -100,7 +100,7 @@ before=$(figure gateway tun_rx_packets)
 wait_for 30 answered
 # ADDRESSES PORTS: how many the sessions come from.
 sources_are() {
-	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" --json sessions | python3 -c '
+	ctl --json sessions | python3 -c '
 import json, sys
 ends = [s["endpoint"].rsplit(":", 1) for s in json.load(sys.stdin)["sessions"]]
 print(ends)

@@ -6,10 +6,6 @@
 # shellcheck source=tests/netns/lib.sh
 . "$(dirname "$0")/lib.sh"
 
-ctl() { # ARGUMENT...
-	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" "$@"
-}
-
 # --- the terminal ---
 
 tmux_() { # ARGUMENT...

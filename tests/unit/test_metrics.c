@@ -11,44 +11,7 @@
 #include <unistd.h>
 
 #include "perf/export/page.h"
-
-static struct stats stats[2];
-static struct stage_recorder recorders[2];
-static const struct report_thread threads[] = {
-	{.name = "worker 0",
-	 .cpu = 3,
-	 .load = 0.25,
-	 .cpu_time = 1500000000,
-	 .stats = &stats[0],
-	 .stages = &recorders[0]},
-	{.name = "worker 1", .cpu = -1, .stats = &stats[1], .stages = &recorders[1]},
-};
-static const char *const listens[] = {"[::]:5555"};
-static const struct report_offload offloads[] = {{"tun_tso", true}, {"tun_uso", false}};
-static const struct report_suite suites[] = {{"AES-256-GCM", "ipsec-mb/avx2"}};
-
-static struct report_source gateway(void)
-{
-	return (struct report_source){
-		.role = "gateway",
-		.uptime = 90 * NS_PER_S,
-		.interface = "a\"b\\c",
-		.mtu = 1420,
-		.listen = listens,
-		.listen_count = 1,
-		.threads = threads,
-		.thread_count = ARRAY_SIZE(threads),
-		.offloads = offloads,
-		.offload_count = ARRAY_SIZE(offloads),
-		.suites = suites,
-		.suite_count = ARRAY_SIZE(suites),
-		.sessions = {.active = 2, .max = 65536},
-		.pool = {.used = 5, .size = 65533},
-		.udp = {.receive_buffer = 8388608, .send_buffer = 8388608, .queue_overflows = 17},
-		.tsc = {.hz = 2e9, .invariant = true},
-		.stage_sampling = 64,
-	};
-}
+#include "tests/unit/report_gateway.h"
 
 static char *text_of(const struct report_source *source)
 {
@@ -83,6 +46,7 @@ Test(metrics, say_what_the_source_says)
 	stats_drop(&stats[1], DROP_UNKNOWN_PEER, 2);
 	stats_drop(&stats[1], DROP_OUT_SEND, 1);
 	struct report_source source = gateway();
+	source.interface = "a\"b\\c";
 	char *text = text_of(&source);
 
 	has(text, "# TYPE shardtun_udp_rx_packets_total counter");
