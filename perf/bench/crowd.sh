@@ -118,13 +118,15 @@ resident_kib() { # NAME
 	awk '/^VmRSS:/ { print $2 }' "/proc/${started[$1]}/status"
 }
 
-# ns of CPU time so far, of the threads whose name begins so: worker, handshake, reader, gun.
-threads_spent() { # NAME THREAD
-	local task sum=0 name spent
+# ns of CPU time so far, of the threads whose name begins so: worker, handshake, reader, gun. With "waited": that they were ready to run,
+# and others had the CPU.
+threads_spent() { # NAME THREAD [waited]
+	local task sum=0 name spent waited
 	for task in /proc/"${started[$1]}"/task/*; do
 		name=$(<"$task/comm") || continue
 		[[ $name == "$2"* ]] || continue
-		read -r spent _ <"$task/schedstat"
+		read -r spent waited _ <"$task/schedstat"
+		[[ ${3:-} != waited ]] || spent=$waited
 		sum=$((sum + spent))
 	done
 	echo "$sum"
