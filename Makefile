@@ -9,6 +9,8 @@ PROFILE ?= 1
 SAN     ?=
 # Each change of what belongs to one thread is checked (core/base/owner.h).
 OWNERS  ?= $(if $(SAN),1,0)
+# Who writes to which cache line is recorded (tests/lines).
+LINES   ?= 0
 V       ?= 0
 PREFIX  ?= /usr/local
 CFLAGS  ?= -O2 -g
@@ -26,7 +28,7 @@ endif
 
 VERSION := 0.1.0
 # One directory for each way to build, so that none has to be cleaned for another.
-B       := build/$(subst $() $(),-,$(notdir $(CC)))$(if $(SAN),-$(SAN))$(if $(filter 0,$(PROFILE)),-noprofile)$(if $(SAN),,$(if $(filter 1,$(OWNERS)),-owners))
+B       := build/$(subst $() $(),-,$(notdir $(CC)))$(if $(SAN),-$(SAN))$(if $(filter 0,$(PROFILE)),-noprofile)$(if $(SAN),,$(if $(filter 1,$(OWNERS)),-owners))$(if $(filter 1,$(LINES)),-lines)
 Q       := $(if $(filter 1,$(V)),,@)
 # What runs other targets takes all CPUs, unless the user said how many.
 JOBS     = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
@@ -69,10 +71,11 @@ PROGRAM_SRCS := $(wildcard core/cmd/*.c)
 UNIT_SRCS    := $(wildcard tests/unit/*.c)
 HARNESS_SRCS := $(wildcard tests/harness/*.c)
 STRESS_SRCS  := $(filter-out $(if $(SAN),tests/stress/hot_path.c),$(wildcard tests/stress/*.c))
+LINES_SRCS   := $(wildcard tests/lines/*.c)
 BENCH_SRCS   := $(wildcard perf/bench/*.c)
 FUZZ_SRCS    := $(if $(filter fuzz,$(SAN)),$(wildcard tests/fuzz/*.c))
 SWARM_SRCS   := tests/netns/swarm.c
-ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS) $(SWARM_SRCS) $(FUZZ_SRCS)
+ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS) $(SWARM_SRCS) $(FUZZ_SRCS) $(LINES_SRCS)
 
 LIB      := $(B)/libshardtun.a
 PROGRAMS := $(PROGRAM_SRCS:core/cmd/%.c=$(B)/%)
@@ -81,7 +84,7 @@ BENCHES  := $(BENCH_SRCS:perf/bench/%.c=$(B)/bench/%)
 FUZZERS  := $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/fuzz/%)
 objects   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-.PHONY: programs everything deps demo test unit life-cycle run-stress stress cli netns fuzz run-fuzz bench bench-quick lint format install \
+.PHONY: programs everything deps demo test unit life-cycle run-stress run-lines stress cli netns fuzz run-fuzz bench bench-quick lint format install \
         uninstall deb reports clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -111,11 +114,16 @@ life-cycle: ## Unit tests under ASan+UBSan; gateway and client in one process un
 	$(Q)$(MAKE) $(JOBS) SAN=address unit
 	$(Q)$(MAKE) $(JOBS) SAN=address run-stress
 	$(Q)$(MAKE) $(JOBS) SAN=thread run-stress
+	$(Q)$(MAKE) $(JOBS) CC=gcc LINES=1 run-lines
 
 stress: run-stress ## Gateway and client in one process, and concurrency tests, without sanitizers
 
 run-stress: $(STRESS)
 	$(Q)tests/run-tap $(STRESS)
+
+# Only as make LINES=1 run-lines does it record anything.
+run-lines: $(B)/cache_lines
+	$(Q)tests/run-tap $(B)/cache_lines
 
 cli: programs ## Command line, configuration and error messages
 	$(Q)tests/cli/run $(B)
@@ -191,11 +199,18 @@ $(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call objects,$(HARNESS_SRCS))
 $(B)/swarm: $(call objects,$(SWARM_SRCS) $(HARNESS_SRCS)) $(LIB)
 $(B)/unit: $(call objects,$(UNIT_SRCS) $(HARNESS_SRCS)) $(LIB)
 
-$(PROGRAMS) $(BENCHES): EXTRA_LIBS := $(MALLOC)
+$(B)/cache_lines: $(call objects,$(LINES_SRCS) $(HARNESS_SRCS)) $(LIB)
+
+# The library calls for each write, and tests/lines/recorder.c answers.
+ifeq ($(LINES),1)
+$(call objects,$(LIB_SRCS)): ALL_CFLAGS += -fsanitize=thread $(addprefix -fno-builtin-,memcpy memmove memset memcmp)
+endif
+
+$(PROGRAMS) $(BENCHES) $(B)/cache_lines: EXTRA_LIBS := $(MALLOC)
 $(FUZZERS): EXTRA_LIBS := -fsanitize=fuzzer
 $(B)/shardtunctl: EXTRA_LIBS += $(shell pkg-config --libs ncursesw 2>/dev/null)
 $(B)/unit: EXTRA_LIBS := $(shell pkg-config --libs criterion 2>/dev/null)
-$(PROGRAMS) $(STRESS) $(BENCHES) $(FUZZERS) $(B)/unit $(B)/swarm:
+$(PROGRAMS) $(STRESS) $(BENCHES) $(FUZZERS) $(B)/unit $(B)/swarm $(B)/cache_lines:
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(EXTRA_LIBS)

@@ -164,14 +164,11 @@ struct feed *feed_start(const struct feed_options *options)
 		free(feed);
 		return NULL;
 	}
+	if (options->made != NULL)
+		options->made(feed->h->gateway.reader);
 	start_runners(feed);
 	start_feeders(feed);
 	return feed;
-}
-
-struct tun_reader *feed_reader(struct feed *feed)
-{
-	return feed->h->gateway.reader;
 }
 
 void feed_stop(struct feed *feed)

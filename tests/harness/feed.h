@@ -14,6 +14,7 @@ struct feed_options {
 	 * or -1 for a TUN reader; and after it ended. */
 	void (*begins)(int worker);
 	void (*ended)(void);
+	void (*made)(struct tun_reader *reader); /* before any thread runs; NULL: nothing to do */
 };
 
 enum { FEED_CLIENTS = 2 };
@@ -26,9 +27,6 @@ bool feed_wait(struct feed *feed, uint64_t packets);
 
 /* What the one that delivered least has delivered. */
 uint64_t feed_moved(struct feed *feed);
-
-/* That of the gateway's TUN reader. */
-struct tun_reader *feed_reader(struct feed *feed);
 
 /* Stops everything and frees it. */
 void feed_stop(struct feed *feed);
