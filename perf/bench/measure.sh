@@ -104,16 +104,19 @@ measure_rtt_idle() {
 	progress_end
 }
 
-# Requests begin after the stream, and end before it.
+# Requests begin when the stream moves, and end before it.
 measure_rtt_loaded() {
 	local name median high rest gbit pid
 	progress_begin "rtt-loaded-p50, -p99/us, tcp/gbit"
 	for name in "${subjects[@]}"; do
 		tcp gateway "$(peer_inner "$name")" --time "$((seconds + 1))" >"$dir/beside" &
 		pid=$!
-		wait_for 10 connected_to 5201 || true
-		sleep 0.3
-		read -r median high rest < <(udp rtt "$name" 64 "$seconds") || median=
+		wait_for 10 stream_moves || true
+		read -r median high rest < <(udp rtt "$name" 64 "$seconds" 500) || median=
+		if gone "$pid"; then
+			echo "the stream of TCP ended before the requests" >"$dir/error"
+			median=
+		fi
 		wait "$pid" || median=
 		if [[ -n $median ]] && read -r gbit rest <"$dir/beside"; then
 			sample "$name" rtt-loaded-p50/us "$median"
@@ -126,8 +129,11 @@ measure_rtt_loaded() {
 	progress_end
 }
 
-connected_to() { # PORT
-	[[ -n $(ns client ss -Htn state established "dport = :$1") ]]
+# The client's, by more than a handshake and a first window.
+stream_moves() {
+	ns client ss -Htin state established "dport = :5201" |
+		awk 'match($0, /bytes_acked:[0-9]+/) && substr($0, RSTART + 12, RLENGTH - 12) > 1000000 { moves = 1 }
+			END { exit !moves }'
 }
 
 # --- the rest --------------------------------------------------------------------------------------------------------

@@ -8,12 +8,11 @@
  *       of its own (sendmmsg, no segmentation offload); a step that failed is tried once more before that is believed.
  *       Prints "KPPS tunnel", or "KPPS generator": no more was lost, but it fell behind what was next. Each step is
  *       told on standard error.
- *   udp rtt NAMESPACE ADDRESS PAYLOAD SECONDS
- *       One request at a time, answered there. Prints "P50 P99 REQUESTS LOST", in microseconds; a lost one counts as
- *       long as it was waited for.
- *   udp connect NAMESPACE ADDRESS COMMAND...
- *       Prints the milliseconds from the start of COMMAND, a tunnel's client, to the first answer to a request through
- *       it; then ends it by SIGTERM. */
+ *   udp rtt NAMESPACE ADDRESS PAYLOAD SECONDS [MICROSECONDS]
+ *       One request at a time, answered there, and no two within so many microseconds: else quiet moments, in which
+ * many can be asked, would count for more than busy ones. Prints "P50 P99 REQUESTS LOST", in microseconds; a lost one
+ * counts as long as it was waited for. udp connect NAMESPACE ADDRESS COMMAND... Prints the milliseconds from the start
+ * of COMMAND, a tunnel's client, to the first answer to a request through it; then ends it by SIGTERM. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -341,11 +340,12 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void round_trips(struct bench *bench, double seconds)
+static void round_trips(struct bench *bench, double seconds, double apart_us)
 {
 	uint64_t *samples = calloc(SAMPLES_MAX, sizeof *samples);
 	struct header header = {.run = (uint32_t)getpid()};
 	size_t count = 0, lost = 0;
+	uint64_t apart = (uint64_t)(apart_us * (double)NS_PER_US);
 	if (samples == NULL)
 		die("no memory");
 	set_timeout(bench->from, ANSWER_TIMEOUT_MS * NS_PER_MS);
@@ -354,9 +354,11 @@ static void round_trips(struct bench *bench, double seconds)
 	uint64_t start = now(), end = now() + (uint64_t)(seconds * (double)NS_PER_S);
 	while (count < SAMPLES_MAX && start < end) {
 		lost += !ask(bench, &header);
-		uint64_t answered = now();
+		uint64_t answered = now(), next = start + apart;
 		samples[count++] = answered - start;
-		start = answered;
+		if (answered < next)
+			sleep_until(next);
+		start = answered < next ? now() : answered;
 	}
 	if (lost == count)
 		die("none of %zu requests was answered", count);
@@ -429,11 +431,12 @@ static double number(const char *text, double least, double most)
 int main(int argc, char **argv)
 {
 	static struct bench bench;
-	bool loose = argc == 7 && strcmp(argv[1], "loose") == 0, rtt = argc == 6 && strcmp(argv[1], "rtt") == 0;
+	bool loose = argc == 7 && strcmp(argv[1], "loose") == 0,
+	     rtt = (argc == 6 || argc == 7) && strcmp(argv[1], "rtt") == 0;
 	bool connecting = argc >= 5 && strcmp(argv[1], "connect") == 0;
 	if (!loose && !rtt && !connecting) {
 		fputs("usage: udp loose NAMESPACE ADDRESS PAYLOAD SECONDS LOSS\n"
-		      "       udp rtt NAMESPACE ADDRESS PAYLOAD SECONDS\n"
+		      "       udp rtt NAMESPACE ADDRESS PAYLOAD SECONDS [MICROSECONDS]\n"
 		      "       udp connect NAMESPACE ADDRESS COMMAND...\n",
 		      stderr);
 		return 2;
@@ -448,7 +451,7 @@ int main(int argc, char **argv)
 		if (loose)
 			search(&bench, number(argv[5], 0.01, 60), number(argv[6], 0, 1));
 		else
-			round_trips(&bench, number(argv[5], 0.01, 60));
+			round_trips(&bench, number(argv[5], 0.01, 60), argc == 7 ? number(argv[6], 0, 1e6) : 0);
 	}
 	bench_close(&bench);
 	return 0;
