@@ -97,12 +97,13 @@ client_start
 removed gateway
 removed client
 
-# --- a client that the gateway does not know ---
+# --- a client that the gateway does not know; of the seconds between its handshakes, five pass in one ---
 gateway_start
 log_lines=$(wc -l <"$dir/gateway.log")
 "$BUILD/shardtun" genkey >"$dir/client.key"
 : >"$dir/client.log"
-start client client "$BUILD/shardtun" run "$dir/client.conf"
+"${CC:-cc}" -shared -fPIC -o "$dir/wall_clock.so" "$tests_dir/wall_clock.c"
+start client client env LD_PRELOAD="$dir/wall_clock.so" CLOCK_SPEED=5 "$BUILD/shardtun" run "$dir/client.conf"
 check "a stranger is told what may be wrong" wait_for 30 grep -q 'warning: no answer to 3 handshakes; .*our public key listed' "$dir/client.log"
 check "once" wait_for 30 logged client warning 1
 check "the gateway counts it" wait_for 30 figure_is_at_least gateway unknown_peer 3
