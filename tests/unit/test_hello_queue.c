@@ -21,15 +21,15 @@ static void close_queue(void)
 	hello_queue_deinit(&queue);
 }
 
-static bool put(uint8_t number, uint64_t now)
+static bool put(unsigned number, uint64_t now)
 {
 	uint8_t message[WIRE_HELLO_SIZE];
-	struct endpoint from = {.remote.sin6_port = number};
-	memset(message, number, sizeof message);
+	struct endpoint from = {.remote.sin6_port = (uint16_t)number};
+	memset(message, (int)number, sizeof message);
 	return hello_queue_put(&queue, &from, message, now);
 }
 
-static void assert_hello(const struct waiting_hello *hello, uint8_t number)
+static void assert_hello(const struct waiting_hello *hello, unsigned number)
 {
 	cr_assert_not_null(hello);
 	cr_assert_eq(hello->message[0], number);
@@ -42,7 +42,7 @@ Test(hello_queue, gives_from_both_ends, .init = open_queue, .fini = close_queue)
 	for (unsigned round = 0; round < 3 * SIZE; round++) {
 		cr_assert_null(hello_queue_take_oldest(&queue));
 		cr_assert_null(hello_queue_take_newest(&queue));
-		for (uint8_t i = 1; i <= 5; i++)
+		for (unsigned i = 1; i <= 5; i++)
 			cr_assert(put(i, 1));
 		assert_hello(hello_queue_take_oldest(&queue), 1);
 		assert_hello(hello_queue_take_newest(&queue), 5);
@@ -56,10 +56,10 @@ Test(hello_queue, gives_from_both_ends, .init = open_queue, .fini = close_queue)
 
 Test(hello_queue, makes_room_by_the_oldest, .init = open_queue, .fini = close_queue)
 {
-	for (uint8_t i = 0; i < 3 * SIZE; i++)
+	for (unsigned i = 0; i < 3 * SIZE; i++)
 		cr_assert_eq(put(i, 1), i < SIZE, "%u", i);
 	cr_assert_eq(queue.count, SIZE);
-	for (uint8_t i = 0; i < SIZE / 2; i++) {
+	for (unsigned i = 0; i < SIZE / 2; i++) {
 		assert_hello(hello_queue_take_newest(&queue), 3 * SIZE - 1 - i);
 		assert_hello(hello_queue_take_oldest(&queue), 2 * SIZE + i);
 	}
@@ -68,7 +68,7 @@ Test(hello_queue, makes_room_by_the_oldest, .init = open_queue, .fini = close_qu
 
 Test(hello_queue, forgets_what_waited_for_too_long, .init = open_queue, .fini = close_queue)
 {
-	for (uint8_t i = 1; i <= 4; i++)
+	for (unsigned i = 1; i <= 4; i++)
 		put(i, i);
 	cr_assert_eq(hello_queue_expire(&queue, 1 + HELLO_QUEUE_LIFE_NS), 0);
 	cr_assert_eq(hello_queue_expire(&queue, 3 + HELLO_QUEUE_LIFE_NS), 2);
@@ -84,7 +84,7 @@ Test(hello_queue, forgets_what_waited_for_too_long, .init = open_queue, .fini = 
 Test(hello_queue, that_is_never_full_stays_in_its_first_place, .init = open_queue, .fini = close_queue)
 {
 	const struct waiting_hello *first = NULL;
-	for (uint8_t i = 0; i < 3 * SIZE; i++) {
+	for (unsigned i = 0; i < 3 * SIZE; i++) {
 		put(i, 1);
 		const struct waiting_hello *hello = i % 2 == 0 ? hello_queue_take_oldest(&queue)
 							       : hello_queue_take_newest(&queue);
