@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Thirty-two rekeys, so that the epochs wrap twice, under traffic both ways through a network that loses, repeats, delays and
+# Forty rekeys, so that the epochs wrap twice, under traffic both ways through a network that loses, repeats, delays and
 # reorders: what it lets through is never lost for want of a key. Clocks run ten times as fast, which makes a rekey of every
 # second one of every ten.
 # shellcheck source=tests/netns/lib.sh
@@ -9,7 +9,7 @@
 topology_up
 "${CC:-cc}" -shared -fPIC -o "$dir/wall_clock.so" "$tests_dir/wall_clock.c"
 fast=(env LD_PRELOAD="$dir/wall_clock.so" CLOCK_SPEED=10)
-rekeys=32
+rekeys=40
 
 relay() { # COMMAND...
 	"$tests_dir/relay.py" tell "$dir/relay.sock" "$@"
