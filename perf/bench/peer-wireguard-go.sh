@@ -40,7 +40,7 @@ wireguard_go_interface() { # N client|gateway
 
 # A kernel with WireGuard of its own must not be measured by accident.
 wireguard_go_is_tun() { # N client|gateway
-	ns "$2" ip -details link show "$(wireguard_go_interface "$1" "$2")" | grep -qw "tun type tun"
+	ns "$2" ip -details link show "$(wireguard_go_interface "$1" "$2")" | grep -w "tun type tun" >/dev/null
 }
 
 wireguard_go_up() { # NAME FILE N

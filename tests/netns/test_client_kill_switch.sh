@@ -40,7 +40,7 @@ leaks() {
 }
 
 captured() { # TEXT FILTER
-	tcpdump -n -A -r "$dir/capture.pcap" "$2" 2>/dev/null | grep -q "$1"
+	tcpdump -n -A -r "$dir/capture.pcap" "$2" 2>/dev/null | grep "$1" >/dev/null
 }
 
 client_is() { # STATE

@@ -34,7 +34,7 @@ sessions() {
 }
 
 gateway_sees() { # ADDRESS
-	sessions | grep -q "\"endpoint\": \"$1:" || {
+	sessions | grep "\"endpoint\": \"$1:" >/dev/null || {
 		sessions
 		return 1
 	}

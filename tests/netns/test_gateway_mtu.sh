@@ -81,7 +81,7 @@ outer_mtu 1500
 
 # --- forged ICMP too-big ---
 believes() { # ADDRESS MTU: the gateway's kernel
-	ns gateway ip route get "$1" | grep -q "mtu $2"
+	ns gateway ip route get "$1" | grep "mtu $2" >/dev/null
 }
 
 port_hold gateway :: 5556

@@ -17,7 +17,7 @@ screen() {
 }
 
 shows() { # PATTERN
-	screen | grep -qE -- "$1" || {
+	screen | grep -E -- "$1" >/dev/null || {
 		screen
 		return 1
 	}
