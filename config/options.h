@@ -32,7 +32,7 @@
 	  "not to be used: tun-checksum, tun-tso, tun-uso, udp-gso, udp-gro")                         \
 	X(StageSampling, number, 0, 1000000, common.stage_sampling, "64", "0..1000000",               \
 	  "time the stages of one batch in so many; 0: of none")                                      \
-	X(UdpBuffer, size, 65536, 1 << 30, common.udp_buffer, "8M", "64K..1G",                        \
+	X(UdpBuffer, size, 65536, 1 << 30, common.udp_buffer, "3M", "64K..1G",                        \
 	  "bytes that the kernel may queue for the UDP socket, each way")                             \
 	X(ControlSocket, path, 0, 107, common.control_socket, "", "PATH",                             \
 	  "where shardtunctl finds us; unless given /run/shardtun/INTERFACE.sock")                    \
