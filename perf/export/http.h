@@ -20,7 +20,7 @@ enum {
 	HTTP_CONNECTIONS_FULL = 24,
 	HTTP_CONNECTION_MEMORY = 8 * 1024, /* with the request's headers: longer ones are refused */
 	HTTP_TIMEOUT = 10,		   /* seconds */
-	HTTP_CPU_SHARE = 50,		   /* it works for one part in so many of the time */
+	HTTP_CPU_SHARE = 200,		   /* it works for one part in so many of the time */
 };
 
 /* What a route says. `body` is freed with free() unless `keep`; NULL: out of memory, which is status 503. */
