@@ -16,7 +16,7 @@ Test(config, gateway_defaults)
 	cr_expect_eq(config->common.stage_sampling, 64);
 	cr_expect_str_eq(config->common.control_socket, "/run/shardtun/shardtun0.sock");
 	cr_expect_eq(config->common.log_level, LOG_LEVEL_INFO);
-	cr_expect_eq(config->common.udp_buffer, 8 << 20);
+	cr_expect_eq(config->common.udp_buffer, 3 << 20);
 	cr_expect_eq(config->listen_port, 5555);
 	cr_expect_eq(config->listen_addresses.count, 0);
 	cr_expect_eq(config->mtu, 1420);
