@@ -9,11 +9,9 @@
 
 #include "core/app/launch.h"
 #include "core/base/clock.h"
+#include "core/base/heap.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
-
-/* jemalloc's, in the programs that link it. */
-extern int mallctl(const char *name, void *old, size_t *old_length, void *new, size_t new_length) __attribute__((weak));
 
 int threads_init(struct threads *threads, struct error *error)
 {
@@ -31,15 +29,6 @@ void threads_deinit(struct threads *threads)
 	*threads = (struct threads){.exit_fd = -1};
 }
 
-/* Where the calling thread's allocations are counted. */
-static const uint64_t *find_allocator(void)
-{
-	uint64_t *counter = NULL;
-	size_t length = sizeof counter;
-	bool found = mallctl != NULL && mallctl("thread.allocatedp", &counter, &length, NULL, 0) == 0;
-	return found ? counter : NULL;
-}
-
 /* What a new thread is given, and frees. */
 struct starting {
 	struct thread thread;
@@ -51,7 +40,7 @@ static void settle(void *context)
 {
 	struct starting *starting = context;
 	const struct thread_params *params = &starting->thread.params;
-	starting->listed->allocator = find_allocator();
+	starting->listed->allocator = heap_thread_counter();
 	int result = params->cpu != CPU_FLOATS ? cpu_pin(params->cpu) : 0;
 	if (result != 0)
 		log_warning("%s: cannot be pinned to CPU %d: %s", params->name, params->cpu, strerror(-result));

@@ -242,12 +242,12 @@ static void write_process(FILE *out, const struct process_figures *process)
 		gauge(out, "process_max_fds", "Most descriptors that may be open", process->max_fds);
 	if (!process->has_heap)
 		return;
-	gauge(out, "shardtun_heap_allocated_bytes", "Memory that the program asked for", process->heap_allocated);
-	gauge(out, "shardtun_heap_active_bytes", "Memory in pages that jemalloc uses for it", process->heap_active);
-	gauge(out, "shardtun_heap_resident_bytes", "Memory that jemalloc keeps in RAM", process->heap_resident);
-	gauge(out, "shardtun_heap_mapped_bytes", "Address space that jemalloc uses", process->heap_mapped);
+	gauge(out, "shardtun_heap_allocated_bytes", "Memory that the program asked for", process->heap.allocated);
+	gauge(out, "shardtun_heap_active_bytes", "Memory in pages that jemalloc uses for it", process->heap.active);
+	gauge(out, "shardtun_heap_resident_bytes", "Memory that jemalloc keeps in RAM", process->heap.resident);
+	gauge(out, "shardtun_heap_mapped_bytes", "Address space that jemalloc uses", process->heap.mapped);
 	gauge(out, "shardtun_heap_retained_bytes", "Address space that jemalloc keeps for later",
-	      process->heap_retained);
+	      process->heap.retained);
 }
 
 char *metrics_text(const struct report_source *source, const struct process_figures *process, size_t *length)

@@ -8,9 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-/* jemalloc's, in the programs that link it. */
-extern int mallctl(const char *name, void *old, size_t *old_length, void *new, size_t new_length) __attribute__((weak));
-
 enum { STARTTIME_FIELD = 22 /* of /proc/self/stat, in clock ticks after boot; proc(5) */ };
 
 static double seconds(clockid_t clock)
@@ -82,34 +79,11 @@ static void read_descriptors(struct process_probe *probe, struct process_figures
 		figures->max_fds = limit.rlim_cur;
 }
 
-static uint64_t heap(const char *name)
-{
-	size_t value = 0, length = sizeof value;
-	return mallctl(name, &value, &length, NULL, 0) == 0 ? value : 0;
-}
-
-static void read_heap(struct process_figures *figures)
-{
-	if (mallctl == NULL)
-		return;
-	uint64_t epoch = 1;
-	size_t length = sizeof epoch;
-	/* The figures stand still until the epoch moves on. */
-	if (mallctl("epoch", &epoch, &length, &epoch, sizeof epoch) != 0)
-		return;
-	figures->heap_allocated = heap("stats.allocated");
-	figures->heap_active = heap("stats.active");
-	figures->heap_resident = heap("stats.resident");
-	figures->heap_mapped = heap("stats.mapped");
-	figures->heap_retained = heap("stats.retained");
-	figures->has_heap = true;
-}
-
 void process_probe_read(struct process_probe *probe, struct process_figures *figures)
 {
 	*figures = (struct process_figures){.start_time = probe->start_time,
 					    .cpu_seconds = seconds(CLOCK_PROCESS_CPUTIME_ID)};
 	read_memory(probe, figures);
 	read_descriptors(probe, figures);
-	read_heap(figures);
+	figures->has_heap = heap_read(&figures->heap);
 }

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/base/heap.h"
+
 /* Opened at start, while /proc can still be opened; read by one thread. */
 struct process_probe {
 	int statm;	   /* -1: there is none */
@@ -16,10 +18,10 @@ struct process_probe {
 struct process_figures {
 	double start_time; /* seconds since 1970; 0: unknown */
 	double cpu_seconds;
-	uint64_t resident, virtual;							 /* bytes; 0: unknown */
-	uint64_t open_fds, max_fds;							 /* 0: unknown */
-	bool has_heap;									 /* jemalloc is linked: */
-	uint64_t heap_allocated, heap_active, heap_resident, heap_mapped, heap_retained; /* bytes */
+	uint64_t resident, virtual; /* bytes; 0: unknown */
+	uint64_t open_fds, max_fds; /* 0: unknown */
+	bool has_heap;
+	struct heap_figures heap;
 };
 
 /* Never fails: what cannot be opened is unknown. */
