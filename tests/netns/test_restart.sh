@@ -68,7 +68,7 @@ check "so is the second one" back_within second 2 "$since"
 check "by RESET" test "$(figure client rx_reset) $(figure second rx_reset)" = "1 1"
 check "and one handshake" test "$(figure client tx_hello) $(figure second tx_hello)" = "2 2"
 check "with the addresses from before" wait_for 30 logged client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 2
-check "the TCP connection goes on soon" stream_paused_less 10
+check "the TCP connection goes on soon" stream_paused_less 5
 
 # --- the client is killed under load ---
 hellos=$(figure gateway rx_hello)
@@ -78,20 +78,14 @@ since=$EPOCHREALTIME
 kill_hard client
 client_start
 check "a client that was killed is back at once" back_within client 2 "$since"
-# On a busy machine the answer may take so long that it asks again.
-few_handshakes() {
-	local counted
-	counted="$(figure client tx_hello) $(($(figure gateway rx_hello) - hellos)) $(($(figure gateway tx_welcome) - welcomes))"
-	echo "HELLO, accepted, WELCOME: $counted"
-	[[ $counted =~ ^[12]\ [12]\ [12]$ ]]
-}
-check "with one HELLO and one WELCOME" few_handshakes
+check "with one HELLO and one WELCOME" test "$(figure client tx_hello) $(figure client rx_welcome) $(($(figure gateway rx_hello) -
+	hellos)) $(($(figure gateway tx_welcome) - welcomes))" = "1 1 1 1"
 check "and without COOKIE" figure_is client rx_cookie 0
 check "with the address from before" wait_for 30 logged client 'info: connected: .* addresses 10.8.0.2 fd00:8::2, ' 3
 check "its old session is replaced" wait_for 30 grep -q "info: event=disconnect session=$old .* reason=\"replaced by a newer session\"" "$dir/gateway.log"
 check "so that there are two, one of each client" wait_for 30 figure_is gateway sessions.active 2
 sleep 1
-check "the TCP connection goes on" stream_paused_less 10
+check "the TCP connection goes on" stream_paused_less 5
 
 # --- a HELLO is recorded and repeated ---
 undisturbed() { # DESCRIPTION ADDRESSES
@@ -168,8 +162,8 @@ start twin-second second "${fast[@]}" "$BUILD/shardtun" run "$dir/twin-second.co
 wait_for 30 grep -q 'info: connected' "$dir/twin-second.log"
 start twin-host host "${fast[@]}" "$BUILD/shardtun" run "$dir/twin-host.conf"
 watch_twins
-took=$(back_within client 30 "$since") && status=0 || status=$?
-check "without RESET the client is back in less than 30 s ($took)" test "$status" -eq 0
+took=$(back_within client 20 "$since") && status=0 || status=$?
+check "without RESET the client is back within 20 s ($took)" test "$status" -eq 0
 check "because nothing answered it for 15 s" wait_for 30 figure_is_at_least client tx_hello $((hellos + 1))
 check "no RESET was sent" wait_for 30 figure_is gateway tx_reset 0
 printf '%s\n' "${evictions[@]}" | awk 'NR > 1 { printf "%.1f ", $1 - last } { last = $1 } END { print "s between evictions" }' | diagnose
