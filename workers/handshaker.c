@@ -442,7 +442,7 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 	if (result == 0)
 		result = hello_queue_init(&h->waiting, HANDSHAKER_WAITING);
 	if (result == 0)
-		result = ephemerals_init(&h->ephemerals, HANDSHAKER_EPHEMERALS);
+		result = ephemerals_init(&h->ephemerals, params->ephemerals);
 	if (result == 0)
 		result = open_buffers(h);
 	if (result == 0)

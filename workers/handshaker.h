@@ -25,7 +25,7 @@ enum {
 	HANDSHAKER_SOURCE_BURST = 200,	/* ... and at once */
 	HANDSHAKER_COOKIE_RATE = 10000, /* COOKIEs a second of each thread, to sources that nobody has proven: more than
 					   it can answer of the HELLOs with which they come back */
-	HANDSHAKER_EPHEMERALS = 256,	/* key pairs made ahead */
+	HANDSHAKER_EPHEMERALS = 256,	/* key pairs made ahead: enough for a burst */
 	HANDSHAKER_WAITING = 4096,	/* HELLOs: what it answers in half a second or more; a power of two */
 };
 
@@ -56,6 +56,7 @@ struct handshaker_params {
 	const struct handover *handover; /* the caller's */
 	struct copy_ring *copies;	 /* the caller's: HELLOs that others received */
 	uint64_t budget;		 /* ns of CPU time in each HANDSHAKER_WINDOW_NS; 0: all of it */
+	uint32_t ephemerals;		 /* key pairs to make ahead; 0: each when it is needed */
 	uint32_t stage_sampling;
 	uint64_t ticks_per_second;
 };

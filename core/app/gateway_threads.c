@@ -121,6 +121,7 @@ static int open_handshaker(struct gateway_threads *threads, const struct gateway
 		.clock = tunnel->clock,
 		.handover = &threads->handover,
 		.copies = threads->copies[member],
+		.ephemerals = HANDSHAKER_EPHEMERALS,
 		.budget = params->cpus->count <= GATEWAY_FEW_CPUS ? GATEWAY_BUDGET_NS : 0,
 		.stage_sampling = tunnel->params.common->stage_sampling,
 		.ticks_per_second = (uint64_t)tunnel->tsc.hz,

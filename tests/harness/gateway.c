@@ -180,6 +180,7 @@ static void start_handshaker(struct harness *h, unsigned i)
 		.clock = handshake->node.clock,
 		.handover = &gateway->handover,
 		.copies = handshake->copies,
+		.ephemerals = h->options.late_ephemerals ? 0 : HANDSHAKER_EPHEMERALS,
 		.stage_sampling = handshake->node.stage_sampling,
 		.ticks_per_second = NS_PER_S,
 	};

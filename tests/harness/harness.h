@@ -49,6 +49,7 @@ struct harness_options {
 	unsigned handshakers;			  /* 1 */
 	bool reader;				  /* a TUN reader feeds them; several workers need it */
 	bool always_cookie;			  /* the gateway asks every HELLO for a cookie */
+	bool late_ephemerals;			  /* it makes no key pairs ahead */
 	uint16_t mtu;				  /* of both sides; HARNESS_MTU */
 	uint32_t rekey_interval, session_timeout; /* s */
 	uint32_t suites;			  /* the gateway's, bit by number; both */

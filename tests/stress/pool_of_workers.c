@@ -55,7 +55,8 @@ static uint64_t marking_wall(const struct clock *clock)
 /* Says which threads are handshake threads. */
 static const struct clock marking_clock = {.monotonic = marking_monotonic, .wall = marking_wall};
 
-/* A handshake thread draws its ephemeral key between the registry's grant and the message to the worker. */
+/* A handshake thread that makes no key pairs ahead draws its ephemeral key between the registry's grant and the message
+ * to the worker. */
 static void slow_random(void *const buffer, const size_t size)
 {
 	if (on_handshake_thread && atomic_load_explicit(&slow_handshakes, memory_order_relaxed) && size == KEY_SIZE &&
@@ -135,6 +136,7 @@ static void open_scene(struct crowd *crowd, struct trouble *trouble)
 					     .workers = 4,
 					     .handshakers = 2,
 					     .reset = true,
+					     .late_ephemerals = true, /* see slow_random() */
 					     .stage_sampling = 4,
 					     .max_sessions = 32,
 					     .rekey_interval = 10},
