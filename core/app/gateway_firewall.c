@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "core/app/sysctl.h"
+#include "core/base/sysctl.h"
 
 enum { PORT_LAST = 65535 };
 

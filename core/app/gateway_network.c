@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 
 #include "core/app/gateway_firewall.h"
-#include "core/app/sysctl.h"
 #include "core/base/log.h"
+#include "core/base/sysctl.h"
 #include "tun/nftables.h"
 
 enum { NAME_SIZE = 64, LINE_SIZE = 256, WORDS = 11, RP_FILTER_STRICT = 1 };

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/app/sysctl.h"
+#include "core/base/sysctl.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,4 +47,16 @@ int sysctl_write(const char *name, const char *text)
 	int result = write(fd, text, (size_t)length) == length ? 0 : -errno;
 	close(fd);
 	return result;
+}
+
+int sysctl_enable_ipv6(unsigned ifindex)
+{
+	char interface[IF_NAMESIZE], name[64];
+	if (if_indextoname(ifindex, interface) == NULL)
+		return -errno;
+	(void)snprintf(name, sizeof name, "net/ipv6/conf/%s/disable_ipv6", interface);
+	long off = sysctl_number(name);
+	if (off == 0)
+		return 0;
+	return off < 0 ? -EOPNOTSUPP : sysctl_write(name, "0");
 }
