@@ -7,7 +7,6 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,20 +14,52 @@
 #include "core/app/client_network.h"
 #include "core/app/command.h"
 #include "core/app/control.h"
+#include "core/app/ownership.h"
 #include "core/base/log.h"
 
-enum { FILE_MODE = 0644 };
+enum { FILE_MODE = 0600, DIRECTORY_MODE = 0700 };
+
+static bool is_in_control_directory(const char *socket)
+{
+	size_t length = sizeof CONTROL_DIRECTORY - 1;
+	return strncmp(socket, CONTROL_DIRECTORY "/", length + 1) == 0 && strchr(socket + length + 1, '/') == NULL;
+}
 
 /* "X.sock" becomes "X.state". */
 static char *record_path(const struct client_config *config)
 {
-	const char *socket = config->common.control_socket;
-	size_t length = strlen(socket);
+	const char *socket = config->common.control_socket, *directory = "";
 	static const char suffix[] = ".sock";
+	if (is_in_control_directory(socket)) {
+		directory = CLIENT_STATE_DIRECTORY;
+		socket += sizeof CONTROL_DIRECTORY - 1;
+	}
+	size_t length = strlen(socket);
 	if (length > sizeof suffix - 1 && strcmp(socket + length - (sizeof suffix - 1), suffix) == 0)
 		length -= sizeof suffix - 1;
 	char *path;
-	return asprintf(&path, "%.*s.state", (int)length, socket) < 0 ? NULL : path;
+	return asprintf(&path, "%s%.*s.state", directory, (int)length, socket) < 0 ? NULL : path;
+}
+
+/* Where nobody but us makes names, `path` is whose we think it is. */
+static int check_directory(const char *path, struct error *error)
+{
+	const char *slash = strrchr(path, '/');
+	char *directory = slash != NULL ? strndup(path, slash > path ? (size_t)(slash - path) : 1) : strdup(".");
+	int result = directory != NULL ? ownership_check(directory, error)
+				       : error_set(error, -ENOMEM, "%s: out of memory", path);
+	free(directory);
+	return result == -EPERM ? error_prefix(error, result, "%s: ", path) : result;
+}
+
+static int make_directory(const struct client_config *config, struct error *error)
+{
+	if (!is_in_control_directory(config->common.control_socket))
+		return control_make_directory(config->common.control_socket, error);
+	if (mkdir(CLIENT_STATE_DIRECTORY, DIRECTORY_MODE) == 0 || errno == EEXIST)
+		return 0;
+	return error_set(error, -errno, CLIENT_STATE_DIRECTORY ": cannot be made (%s)%s", strerror(errno),
+			 errno == EACCES ? "; run as root" : "");
 }
 
 /* --- the file ----------------------------------------------------------------------------------------------------- */
@@ -117,25 +148,41 @@ static bool is_current(int fd, const char *path)
 	       open_file.st_ino == at_path.st_ino;
 }
 
-/* The directory may be shared with a gateway that is nobody special: what somebody else puts there is not to say which
- * process we end. */
 static int check_is_ours(int fd, const char *path, struct error *error)
 {
 	struct stat status;
 	if (fstat(fd, &status) != 0)
 		return error_set(error, -errno, "%s: %s", path, strerror(errno));
-	if (!S_ISREG(status.st_mode) || (status.st_uid != 0 && status.st_uid != geteuid()))
+	if (!S_ISREG(status.st_mode) || !ownership_trusted(status.st_uid))
 		return error_set(error, -EPERM, "%s: no file of ours, but user ID %u's; remove it", path,
 				 (unsigned)status.st_uid);
 	return 0;
 }
 
-static pid_t read_pid(int fd)
+/* A lock of the process (POSIX): the kernel says whose it is, it does not pass to a child, and closing any descriptor
+ * of the file gives it up, so this is opened once. -EBUSY: somebody has it. */
+static int take_lock(int fd)
 {
-	json_t *json = read_json(fd);
-	pid_t pid = (pid_t)json_integer_value(json_object_get(json, "pid"));
-	json_decref(json);
-	return pid > 0 ? pid : 0;
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	if (fcntl(fd, F_SETLK, &lock) == 0)
+		return 0;
+	return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
+}
+
+/* Who keeps us from the lock; 0: nobody. */
+static pid_t find_holder(int fd, const char *path, struct error *error)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	if (fcntl(fd, F_GETLK, &lock) != 0)
+		return (pid_t)error_set(error, -errno, "%s: %s", path, strerror(errno));
+	if (lock.l_type == F_UNLCK)
+		return 0;
+	if (lock.l_pid > 0)
+		return lock.l_pid;
+	return (pid_t)error_set(error, -EBUSY,
+				"%s: locked by a process that cannot be seen from here; is it in another "
+				"container?",
+				path);
 }
 
 static int open_locked(const char *path, int flags, struct error *error)
@@ -150,19 +197,16 @@ static int open_locked(const char *path, int flags, struct error *error)
 			close(fd);
 			return foreign;
 		}
-		if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-			int code = errno == EWOULDBLOCK ? -EBUSY : -errno;
-			pid_t pid = read_pid(fd);
-			close(fd);
-			if (code == -EBUSY)
-				return error_set(error, code,
-						 "%s: it is up already (process %d); 'shardtun down' ends it", path,
-						 (int)pid);
-			return error_set(error, code, "%s: cannot be locked (%s)", path, strerror(-code));
-		}
-		if (is_current(fd, path))
+		int code = take_lock(fd);
+		if (code == 0 && is_current(fd, path) && fchmod(fd, FILE_MODE) == 0)
 			return fd;
+		pid_t pid = code == -EBUSY ? find_holder(fd, path, NULL) : 0;
 		close(fd);
+		if (code == -EBUSY)
+			return error_set(error, code, "%s: it is up already (process %d); 'shardtun down' ends it",
+					 path, (int)pid);
+		if (code != 0)
+			return error_set(error, code, "%s: cannot be locked (%s)", path, strerror(-code));
 	}
 }
 
@@ -171,7 +215,9 @@ int client_record_open(struct client_record *record, const struct client_config 
 	*record = (struct client_record){.config = config, .fd = -1, .path = record_path(config)};
 	if (record->path == NULL)
 		return error_set(error, -ENOMEM, "%s: out of memory", config->file);
-	int result = control_make_directory(config->common.control_socket, error);
+	int result = make_directory(config, error);
+	if (result == 0)
+		result = check_directory(record->path, error);
 	if (result == 0) {
 		record->fd = open_locked(record->path, O_CREAT, error);
 		result = record->fd < 0 ? record->fd : 0;
@@ -209,18 +255,17 @@ pid_t client_record_holder(const struct client_config *config, struct error *err
 	char *path = record_path(config);
 	if (path == NULL)
 		return (pid_t)error_set(error, -ENOMEM, "%s: out of memory", config->file);
-	pid_t holder = 0;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	int foreign = fd >= 0 ? check_is_ours(fd, path, error) : 0;
-	if (foreign != 0)
-		holder = (pid_t)foreign;
-	else if (fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0)
-		holder = errno == EWOULDBLOCK ? read_pid(fd)
-					      : (pid_t)error_set(error, -errno, "%s: %s", path, strerror(errno));
-	else if (fd < 0 && errno != ENOENT)
-		holder = (pid_t)error_set(error, -errno, "%s: %s", path, strerror(errno));
-	if (fd >= 0)
+	int result = check_directory(path, error);
+	int fd = result == 0 ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
+	pid_t holder = (pid_t)(result == -ENOENT ? 0 : result);
+	if (fd >= 0) {
+		result = check_is_ours(fd, path, error);
+		holder = result == 0 ? find_holder(fd, path, error) : (pid_t)result;
 		close(fd);
+	} else if (result == 0 && errno != ENOENT) {
+		holder = (pid_t)error_set(error, -errno, "%s: %s%s", path, strerror(errno),
+					  errno == EACCES ? "; run as root" : "");
+	}
 	free(path);
 	return holder;
 }

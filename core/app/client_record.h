@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a running client would leave behind if it were killed now, written down beside its control socket before it is
- * done ("/run/shardtun/shardtun0.state"), so that 'down' and the next start find it and take it back. The file is
- * locked while the client lives: there is one client for it at a time, and 'down' knows whom to end. Main thread. */
+/* What a running client would leave behind if it were killed now, written down before it is done
+ * ("/run/shardtun-client/shardtun0.state"), so that 'down' and the next start find it and take it back. The file is
+ * locked while the client lives: there is one client for it at a time, and the kernel tells 'down' whom to end.
+ *
+ * Whoever could write it would have root undo what it never did, and whoever could lock it would be ended in a client's
+ * place. So it is root's alone (0600), in a directory where only root makes names: that of the control sockets, which
+ * the gateway's user shares, is none. A ControlSocket elsewhere has it beside the socket, under the same condition.
+ * Main thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,6 +16,8 @@
 #include "config/config.h"
 #include "core/app/client_dns.h"
 #include "core/app/resolver.h"
+
+#define CLIENT_STATE_DIRECTORY "/run/shardtun-client"
 
 enum { CLIENT_COMMAND_SECONDS = 30 /* for each PostUp and PostDown */ };
 
@@ -47,5 +54,6 @@ bool client_record_is_clean(const struct client_record *record);
 /* Lets go of the file, and removes it when there is nothing left to take back. Also after a failed open. */
 void client_record_close(struct client_record *record);
 
-/* The process that holds the lock; 0: there is none, or the file is not there; or a negative errno. */
+/* The process that holds the lock, as the kernel knows it, whatever the file says; 0: there is none, or the file is not
+ * there; or a negative errno. */
 pid_t client_record_holder(const struct client_config *config, struct error *error);

@@ -545,6 +545,11 @@ pid_of_client() {
 	sed 's/.*"pid":\([0-9]*\).*/\1/' "$dir/client.state"
 }
 
+# Its lock is a record lock, which flock(1) does not see.
+nobody_has_state() {
+	python3 -c 'import fcntl, sys; fcntl.lockf(open(sys.argv[1], "r+"), fcntl.LOCK_EX | fcntl.LOCK_NB)' "$dir/client.state"
+}
+
 # Of our own; prints nothing where nftables is not to be had.
 nft_tables() { # NAMESPACE
 	ns "$1" nft list tables 2>/dev/null | grep shardtun || true

@@ -60,7 +60,7 @@ kill_client() {
 }
 
 not_locked() {
-	flock --nonblock "$dir/client.state" true
+	nobody_has_state
 }
 
 # --- resolvectl ---

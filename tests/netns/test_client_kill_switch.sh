@@ -130,7 +130,7 @@ check "the gateway is back: the tunnel too" wait_for 40 pings client 198.51.100.
 # --- the client is killed ---
 pid=$(pid_of_client)
 kill -KILL "$pid"
-wait_for 30 flock --nonblock "$dir/client.state" true
+wait_for 30 nobody_has_state
 capture_start
 chatter
 no_leaks "after the client was killed"
@@ -151,7 +151,7 @@ cp "$dir/right.conf" "$dir/client.conf"
 
 tun "$BUILD/shardtun" up "$dir/client.conf"
 kill -KILL "$(pid_of_client)"
-wait_for 30 flock --nonblock "$dir/client.state" true
+wait_for 30 nobody_has_state
 tun "$BUILD/shardtun" down "$dir/client.conf"
 check "down takes those of a killed one away" nothing_left client
 

@@ -76,6 +76,7 @@ check "the tunnel works at once" answers client 10.8.0.1
 check "PostUp has run" commands_are "up shardtun0"
 tun status "$dir/client.conf"
 check "status" test "$status" -eq 0
+check "the note of it is for root alone" test "$(stat -c '%a %u' "$dir/client.state")" = "600 0"
 check "status: state" says '^shardtun0: connected'
 check "status: gateway" says 'gateway +192.0.2.1 port 5555, at 192.0.2.1:5555'
 check "status: session, suite, MTU" says 'session +[0-9a-f]{8}, (AES|ChaCha).*, MTU 1420'
@@ -157,7 +158,7 @@ rm -f "$dir/commands"
 tun up "$dir/client.conf"
 pid=$(pid_of_client)
 kill -KILL "$pid"
-wait_for 30 flock --nonblock "$dir/client.state" true
+wait_for 30 nobody_has_state
 check_fails "a client that is killed leaves something" nothing_left client
 tun down "$dir/client.conf"
 check "down takes it back" test "$status" -eq 0
@@ -167,7 +168,7 @@ rm "$dir/commands"
 tun up "$dir/client.conf"
 pid=$(pid_of_client)
 kill -KILL "$pid"
-wait_for 30 flock --nonblock "$dir/client.state" true
+wait_for 30 nobody_has_state
 tun up "$dir/client.conf"
 check "so does the next up" test "$status" -eq 0
 check "which ran PostDown of the one before" commands_are "up shardtun0 down shardtun0 up shardtun0"
@@ -209,26 +210,52 @@ else
 	skip "killed at each system call" "no strace that may trace"
 fi
 
-# --- somebody else, who may write to the directory, would like root to end a process for him ---
+# --- somebody else would like root to end a process for him ---
 start bystander client sleep 100
+# shellcheck disable=SC2016 # Python's
+hold='import fcntl, sys, time
+file = open(sys.argv[1], "r+")
+fcntl.lockf(file, fcntl.LOCK_EX)
+time.sleep(100)'
+locked() {
+	! nobody_has_state
+}
+does_not_believe() { # WHAT TEXT
+	local command
+	for command in "down $dir/client.conf" "up -t 2 $dir/client.conf"; do
+		# shellcheck disable=SC2086 # two words and more
+		tun $command
+		check "$1: ${command%% *} does not believe it" says "$2"
+		check "$1: status 1" test "$status" -eq 1
+	done
+	check "$1: nobody was ended" running bystander
+}
+echo "{\"pid\":${started[bystander]},\"interface\":\"shardtun0\"}" >"$dir/client.state"
+tun down "$dir/client.conf"
+check "a process that the file names, and that has no lock, is none of ours" says "it is not up"
+check "and lives on" running bystander
+echo "{\"pid\":${started[bystander]},\"interface\":\"shardtun0\"}" >"$dir/client.state"
+start holder client python3 -c "$hold" "$dir/client.state"
+wait_for 30 locked
+tun down "$dir/client.conf"
+check "who has the lock is ended, whatever the file says" wait_for 30 gone "${started[holder]}"
+check "and not whom it names" running bystander
+stop holder || true
+
 echo "{\"pid\":${started[bystander]},\"interface\":\"shardtun0\"}" >"$dir/client.state"
 chown nobody "$dir/client.state"
-start holder client flock "$dir/client.state" sleep 100
-locked() {
-	! flock --nonblock "$dir/client.state" true
-}
-wait_for 30 locked
-fails_foreign() { # ARGUMENT...
-	tun "$@"
-	check "$1 does not believe a file of somebody else's" says "client.state: no file of ours, but user ID"
-	check "$1: status 1" test "$status" -eq 1
-}
-fails_foreign down "$dir/client.conf"
-fails_foreign up -t 2 "$dir/client.conf"
-check "nobody was ended" running bystander
-stop holder || true
-stop bystander || true
+does_not_believe "a file of somebody else's" "client.state: no file of ours, but user ID"
 rm -f "$dir/client.state"
+ln -s /etc/passwd "$dir/client.state"
+does_not_believe "a symbolic link" "client.state: Too many levels of symbolic links"
+rm -f "$dir/client.state"
+chmod 1777 "$dir"
+does_not_believe "a directory that others may write to" "$dir: others than root may write to it"
+chown nobody "$dir"
+chmod 755 "$dir"
+does_not_believe "a directory of somebody else's" "$dir: belongs to user ID"
+chown root "$dir"
+stop bystander || true
 
 stop gateway || true
 done_testing

@@ -85,6 +85,9 @@ restricted() { # DESCRIPTION NAME
 # --- started by root: another user ---
 gateway_config "Workers = 2" "TunReaders = 1" "User = auto" "UdpBuffer = 64M" "Forward = yes" "Masquerade = eth1"
 client_config
+# Its note of what is to be taken back is not for a directory that others may write to.
+mkdir "$dir/own"
+sed -i 's|^ControlSocket = client.sock|ControlSocket = own/client.sock|' "$dir/client.conf"
 share
 gateway_start_in passwd
 check "root becomes the package's user" all_have gateway Uid "$id $id $id $id"
