@@ -46,7 +46,7 @@ struct condition {
 static const char *const data_calls[] = {
 	/* packets, wake-ups */
 	"read", "readv", "write", "writev", "recvfrom", "recvmsg", "recvmmsg", "sendto", "sendmsg", "sendmmsg",
-	"epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "getsockopt", "setsockopt",
+	"epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll",
 	/* time, locks, RCU */
 	"clock_gettime", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "futex", "membarrier", "sched_yield",
 	"getcpu", "sched_getaffinity", "restart_syscall",
@@ -68,12 +68,22 @@ static const struct condition data_conditions[] = {
 
 static const char *const metrics_calls[] = {
 	/* libmicrohttpd */
-	"accept", "accept4", "shutdown", "fcntl", "getsockname", "getpeername", "sendfile",
+	"accept", "accept4", "shutdown", "getsockname", "getpeername", "getsockopt", "setsockopt",
 	/* how the process does */
-	"fstat", "newfstatat", "pread64", "lseek", "getdents64", "getrusage", "prlimit64", "getrlimit", "sysinfo"};
+	"fstat", "newfstatat", "pread64", "lseek", "getdents64", "getrusage", "getrlimit", "sysinfo"};
+
+/* What open(2) may be told by who only reads: no other flag, so that nothing is made, emptied or lengthened. O_RDONLY
+ * is 0, and the kernel empties a file for O_RDONLY | O_TRUNC as well. */
+#define READING_FLAGS (O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_DIRECTORY | O_LARGEFILE | KERNEL_LARGEFILE)
+enum { KERNEL_LARGEFILE = 0100000 }; /* what libc adds on 64 bits, where its O_LARGEFILE is 0 */
 
 static const struct condition metrics_conditions[] = {
-	{"openat", 2, O_ACCMODE | O_CREAT, O_RDONLY}, /* the time zone, for libc */
+	{"openat", 2, (uint32_t)~READING_FLAGS, 0}, /* the time zone, for libc */
+	{"prlimit64", 2, UINT64_MAX, 0},	    /* asks, and sets nothing */
+	{"fcntl", 1, UINT32_MAX, F_GETFD},
+	{"fcntl", 1, UINT32_MAX, F_SETFD},
+	{"fcntl", 1, UINT32_MAX, F_GETFL},
+	{"fcntl", 1, UINT32_MAX, F_SETFL},
 };
 
 /* --- the control thread ----------------------------------------------------------------------------------------------
@@ -82,8 +92,8 @@ static const struct condition metrics_conditions[] = {
 /* Besides those of metrics. */
 static const char *const control_calls[] = {
 	/* the files of a reload, sockets' files at the end */
-	"open", "openat", "stat", "lstat", "statx", "statfs", "fstatfs", "access", "faccessat", "faccessat2",
-	"readlink", "readlinkat", "getcwd", "unlink", "unlinkat", "dup", "pipe2",
+	"open", "openat", "fcntl", "prlimit64", "stat", "lstat", "statx", "statfs", "fstatfs", "access", "faccessat",
+	"faccessat2", "readlink", "readlinkat", "getcwd", "unlink", "unlinkat", "dup", "pipe2",
 	/* netlink, the journal, libnftables in a process of its own */
 	"bind", "connect", "memfd_create", "select", "pselect6", "wait4",
 	/* the loop */

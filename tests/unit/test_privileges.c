@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -213,6 +214,100 @@ static void what_threads_do(void)
 	ssize_t got = read(zero, &byte, 1);
 	free(memory);
 	_exit(got == 0 ? 0 : 1);
+}
+
+/* --- of the metrics thread ---------------------------------------------------------------------------------------- */
+
+static char victim[] = "/tmp/shardtun-seccomp-XXXXXX";
+static int flags;
+
+static void open_victim(void)
+{
+	int fd = openat(AT_FDCWD, victim, flags, 0600);
+	_exit(fd >= 0 ? 0 : 1);
+}
+
+static void set_a_limit(void)
+{
+	struct rlimit limit = {64, 64};
+	_exit(setrlimit(RLIMIT_NOFILE, &limit) == 0 ? 0 : 1);
+}
+
+static void ask_for_a_limit(void)
+{
+	struct rlimit limit;
+	_exit(getrlimit(RLIMIT_NOFILE, &limit) == 0 ? 0 : 1);
+}
+
+static void set_a_socket_option(void)
+{
+	int on = 1;
+	(void)setsockopt(STDERR_FILENO, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+}
+
+static void ask_for_signals(void)
+{
+	_exit(fcntl(STDERR_FILENO, F_SETOWN, 1) == 0 ? 0 : 1);
+}
+
+static void set_blocking(void)
+{
+	int old = fcntl(STDERR_FILENO, F_GETFL);
+	_exit(old >= 0 && fcntl(STDERR_FILENO, F_SETFL, old | O_NONBLOCK) == 0 ? 0 : 1);
+}
+
+Test(seccomp, the_metrics_thread_reads_files_and_changes_none)
+{
+	static const int reading[] = {O_RDONLY, O_RDONLY | O_CLOEXEC, O_RDONLY | O_NONBLOCK | O_NOFOLLOW};
+	static const int others[] = {O_WRONLY,
+				     O_RDWR,
+				     O_RDONLY | O_TRUNC,
+				     O_WRONLY | O_TRUNC,
+				     O_RDONLY | O_CREAT,
+				     O_WRONLY | O_APPEND,
+				     O_RDONLY | O_APPEND,
+				     O_ACCMODE,
+				     O_RDWR | O_TMPFILE,
+				     O_RDONLY | O_EXCL,
+				     O_RDONLY | O_CREAT | O_EXCL};
+	char said[512];
+	int fd = mkstemp(victim);
+	cr_assert(fd >= 0 && write(fd, "here", 4) == 4);
+	for (size_t i = 0; i < ARRAY_SIZE(reading); i++) {
+		flags = reading[i];
+		int status = filtered(SECCOMP_METRICS, open_victim, said);
+		cr_expect(ended_well(status), "%o: %x %s", (unsigned)flags, status, said);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		flags = others[i];
+		int status = filtered(SECCOMP_METRICS, open_victim, said);
+		cr_expect(ended_by_sigsys(status), "%o: %x %s", (unsigned)flags, status, said);
+		cr_expect_eq(lseek(fd, 0, SEEK_END), 4, "%o", (unsigned)flags);
+	}
+	close(fd);
+	(void)unlink(victim);
+}
+
+/* Each call is for the threads of one column; the others are ended by it. */
+Test(seccomp, a_thread_has_the_calls_of_its_kind_alone)
+{
+	static const struct {
+		void (*act)(void);
+		bool data, metrics;
+	} acts[] = {
+		{ask_for_a_limit, false, true},	 {set_a_limit, false, false}, {set_a_socket_option, false, true},
+		{ask_for_signals, false, false}, {set_blocking, false, true}, {execute, false, false},
+		{make_socket, false, false},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(acts); i++) {
+		char said[512];
+		int status = filtered(SECCOMP_DATA, acts[i].act, said);
+		cr_expect(acts[i].data ? ended_well(status) : ended_by_sigsys(status), "data %zu: %x %s", i, status,
+			  said);
+		status = filtered(SECCOMP_METRICS, acts[i].act, said);
+		cr_expect(acts[i].metrics ? ended_well(status) : ended_by_sigsys(status), "metrics %zu: %x %s", i,
+			  status, said);
+	}
 }
 
 static void use_a_call_of_tomorrow(void)
