@@ -278,39 +278,17 @@ static uint32_t client_route(struct worker *worker, const struct inner *inner)
 	return session != NULL ? session->id : 0;
 }
 
-static bool allowed_source(struct client_role *role, const struct ip_address *source)
-{
-	if (role->allowed_hit < role->allowed_count && ip_prefix_contains(&role->allowed[role->allowed_hit], source))
-		return true;
-	for (size_t i = 0; i < role->allowed_count; i++) {
-		if (ip_prefix_contains(&role->allowed[i], source)) {
-			role->allowed_hit = i;
-			return true;
-		}
-	}
-	return false;
-}
-
-static bool behind_us(const struct client_role *role, const struct ip_address *destination)
-{
-	for (size_t i = 0; i < role->network_count; i++) {
-		if (ip_prefix_contains(&role->networks[i], destination))
-			return true;
-	}
-	return false;
-}
-
 static enum drop_reason client_admit(struct worker *worker, const struct session *session, const struct inner *inner)
 {
 	struct ip_address source, destination;
 	inner_source(inner, &source);
-	if (!allowed_source(client(worker), &source))
+	if (!ip_set_contains(client(worker)->allowed, &source))
 		return DROP_INNER_SOURCE;
 	inner_destination(inner, &destination);
 	const struct ip_prefix *own = inner->version == 4 ? &session->inner4 : &session->inner6;
 	if (ip_address_equal(&destination, &own->address))
 		return DROP_NONE;
-	return behind_us(client(worker), &destination) ? DROP_NONE : DROP_INNER_DESTINATION;
+	return ip_set_contains(client(worker)->networks, &destination) ? DROP_NONE : DROP_INNER_DESTINATION;
 }
 
 static void client_unknown_session(struct worker *worker, uint32_t session_id, const struct endpoint *from)

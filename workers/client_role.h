@@ -3,6 +3,7 @@
  * the worker's thread; the control thread hands in endpoints and gets states through mailboxes. */
 #pragma once
 
+#include "core/base/ip_set.h"
 #include "core/base/mailbox.h"
 #include "core/handshake.h"
 #include "workers/worker.h"
@@ -43,10 +44,8 @@ struct client_role {
 	/* set before the worker starts */
 	const struct handshake_identity *identity;
 	const struct handshake_remote *remote;
-	const struct ip_prefix *allowed; /* networks that the gateway may send us packets from */
-	size_t allowed_count;
-	const struct ip_prefix *networks; /* behind us: packets from the gateway may be for them */
-	size_t network_count;
+	const struct ip_set *allowed;  /* where the gateway may send us packets from */
+	const struct ip_set *networks; /* behind us: packets from the gateway may be for them */
 	uint8_t suites[WIRE_SUITES_MAX];
 	uint16_t mtu;
 	uint32_t persistent_keepalive; /* s, 0 = the gateway's wish */
@@ -76,7 +75,6 @@ struct client_role {
 	int bye_reason;
 	bool forgotten;
 	struct wire_welcome lease;
-	size_t allowed_hit; /* where the last packet's source was found */
 };
 
 extern const struct worker_role client_worker_role;

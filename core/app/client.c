@@ -36,10 +36,13 @@ static int load(struct client *client, struct error *error)
 
 	client->role.identity = client->identity;
 	client->role.remote = client->remote;
-	client->role.allowed = config->gateway.allowed_ips.items;
-	client->role.allowed_count = config->gateway.allowed_ips.count;
-	client->role.networks = config->networks.items;
-	client->role.network_count = config->networks.count;
+	result = ip_set_init(&client->allowed, config->gateway.allowed_ips.items, config->gateway.allowed_ips.count);
+	if (result == 0)
+		result = ip_set_init(&client->networks, config->networks.items, config->networks.count);
+	if (result != 0)
+		return error_set(error, result, "networks: out of memory");
+	client->role.allowed = &client->allowed;
+	client->role.networks = &client->networks;
 	client->role.mtu = config->mtu != 0 ? (uint16_t)config->mtu : CLIENT_MTU_DEFAULT;
 	client->role.persistent_keepalive = config->gateway.persistent_keepalive;
 	result = client_role_init(&client->role);
@@ -54,6 +57,8 @@ static void client_free(struct client *client)
 	free(client->resolved);
 	resolver_free(client->resolver);
 	client_role_deinit(&client->role);
+	ip_set_deinit(&client->networks);
+	ip_set_deinit(&client->allowed);
 	secret_free(client->remote);
 	secret_free(client->identity);
 	secret_free(client);

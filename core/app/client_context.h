@@ -20,6 +20,7 @@ struct client {
 	const struct client_start *start;
 	struct handshake_identity *identity;
 	struct handshake_remote *remote; /* in locked memory */
+	struct ip_set allowed, networks; /* AllowedIPs and Networks */
 	struct client_role role;
 	struct client_network network;
 	struct resolver *resolver;

@@ -159,14 +159,25 @@ static uint32_t available_suites(struct node *node)
 	return mask;
 }
 
+void harness_allow(struct harness *h, size_t client, const char *const *networks, size_t count)
+{
+	enum { MOST = 8 };
+	struct ip_prefix prefixes[MOST];
+	must(count <= MOST, "AllowedIPs");
+	for (size_t i = 0; i < count; i++)
+		must(ip_prefix_parse(networks[i], &prefixes[i]), "AllowedIPs");
+	ip_set_deinit(&h->clients[client].allowed);
+	must(ip_set_init(&h->clients[client].allowed, prefixes, count) == 0, "AllowedIPs");
+}
+
 void harness_start_client(struct harness *h, size_t client)
 {
 	struct client_node *c = &h->clients[client];
 	c->role = (struct client_role){
 		.identity = &c->identity,
 		.remote = &c->remote,
-		.allowed = c->allowed,
-		.allowed_count = ARRAY_SIZE(c->allowed),
+		.allowed = &c->allowed,
+		.networks = &c->networks,
 		.mtu = h->options.mtu,
 		.persistent_keepalive = h->options.persistent_keepalive,
 	};
@@ -225,7 +236,7 @@ static void open_client(struct harness *h, size_t i)
 	make_identity(&c->identity, (uint32_t)i + 1);
 	harness_psk(psk, (uint32_t)i);
 	must(handshake_remote_init(&c->remote, &c->identity, h->gateway.identity.keys.public_key, psk), "remote");
-	must(ip_prefix_parse("0.0.0.0/0", &c->allowed[0]) && ip_prefix_parse("::/0", &c->allowed[1]), "AllowedIPs");
+	harness_allow(h, i, (const char *const[]){"0.0.0.0/0", "::/0"}, 2);
 }
 
 struct harness *harness_new(const struct harness_options *options)
@@ -261,6 +272,7 @@ void harness_free(struct harness *h)
 	for (size_t i = 0; i < h->options.clients; i++) {
 		if (h->clients[i].node.worker != NULL)
 			client_role_deinit(&h->clients[i].role);
+		ip_set_deinit(&h->clients[i].allowed);
 		node_close(&h->clients[i].node);
 	}
 	if (h->gateway.node.worker != NULL)

@@ -130,7 +130,7 @@ struct client_node {
 	struct node node;
 	struct handshake_identity identity;
 	struct handshake_remote remote;
-	struct ip_prefix allowed[2];
+	struct ip_set allowed, networks;
 	struct client_role role;
 	struct client_snapshot seen; /* the newest snapshot that was taken */
 	size_t snapshots;
@@ -168,6 +168,9 @@ bool harness_wait(struct harness *harness, size_t client, enum client_state stat
 /* What is wrong at this quiet moment, or NULL: a packet that was neither delivered nor counted as dropped, a nonce that
  * was used twice, an address or a gauge that does not match the sessions there are. */
 const char *harness_problem(struct harness *harness);
+
+/* The client takes packets from these networks alone from now on; all, unless called. */
+void harness_allow(struct harness *harness, size_t client, const char *const *networks, size_t count);
 
 /* Ends a worker: with BYE (`orderly`), or as if the machine was switched off. Its link and TUN stay. */
 void harness_stop_gateway(struct harness *harness, bool orderly);

@@ -87,7 +87,7 @@ static struct {
 	unsigned window, parallel;
 	const char *seed;
 	struct aead_engine *aead;
-	struct ip_prefix allowed[2];
+	struct ip_set allowed, networks;
 	struct ip_address inner4, inner6; /* the gateway's */
 	struct client *clients;
 	uint32_t owners[ADDRESSES]; /* number of the client that holds it, plus 1 */
@@ -227,8 +227,8 @@ static void start(struct client *client)
 	client->role = (struct client_role){
 		.identity = &client->identity,
 		.remote = &client->remote,
-		.allowed = swarm.allowed,
-		.allowed_count = ARRAY_SIZE(swarm.allowed),
+		.allowed = &swarm.allowed,
+		.networks = &swarm.networks,
 		.mtu = MTU,
 	};
 	size_t suites = 0;
@@ -495,8 +495,9 @@ static void open_swarm(void)
 	swarm.aead = aead_engine_new("auto", NULL);
 	swarm.clients = calloc(swarm.count, sizeof *swarm.clients);
 	must(swarm.epoll_fd >= 0 && swarm.aead != NULL && swarm.clients != NULL, "start");
-	must(ip_prefix_parse("0.0.0.0/0", &swarm.allowed[0]) && ip_prefix_parse("::/0", &swarm.allowed[1]) &&
-		     ip_address_parse("10.8.0.1", &swarm.inner4) && ip_address_parse("fd00:8::1", &swarm.inner6),
+	static const struct ip_prefix all[] = {{.address.family = 4}, {.address.family = 6}};
+	must(ip_set_init(&swarm.allowed, all, ARRAY_SIZE(all)) == 0 && ip_address_parse("10.8.0.1", &swarm.inner4) &&
+		     ip_address_parse("fd00:8::1", &swarm.inner6),
 	     "addresses");
 	const uint8_t no_psk[KEY_SIZE] = {0};
 	for (uint32_t i = 0; i < swarm.count; i++) {

@@ -452,7 +452,7 @@ Test(drops, each_reason_at_the_client_counts_one)
 	expect_at_client(h, message, WIRE_WELCOME_MAX + 1, DROP_OVERSIZED, "long WELCOME");
 	expect_at_client(h, message, WIRE_WELCOME_MIN, DROP_UNEXPECTED, "WELCOME without a HELLO");
 
-	cr_assert(ip_prefix_parse("203.0.113.0/24", &h->clients[0].allowed[0]));
+	harness_allow(h, 0, (const char *const[]){"203.0.113.0/24", "2001:db8::/32"}, 2);
 	struct packet_spec spec = harness_spec(h, 0, TO_CLIENT, 4, IPPROTO_UDP);
 	cr_assert(pings(h), "203.0.113.9 is allowed");
 	spec.source[2]++;

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A set of IP addresses, made once of any number of prefixes: their union as sorted ranges that neither overlap nor
+ * touch, so that a lookup is one binary search however the prefixes lie in each other. It allocates nothing, and does
+ * not care how many prefix lengths there are. Who needs the longest prefix of an address, or a table that changes under
+ * its readers, takes core/networks.h. */
+#pragma once
+
+#include "core/base/ip.h"
+
+/* From `first` to `last`, both included: addresses as numbers, those of IPv4 in the low 32 bits. */
+struct ip_range {
+	unsigned __int128 first, last;
+};
+
+struct ip_ranges {
+	struct ip_range *items;
+	size_t count;
+};
+
+/* Zeroed it is empty. */
+struct ip_set {
+	struct ip_ranges ipv4, ipv6;
+};
+
+/* The union of the prefixes, in any order, their host bits ignored. 0, or -ENOMEM with an empty set. */
+int ip_set_init(struct ip_set *set, const struct ip_prefix *prefixes, size_t count);
+void ip_set_deinit(struct ip_set *set);
+
+/* Any thread, while nobody changes the set. An address of family 0 is in none. */
+bool ip_set_contains(const struct ip_set *set, const struct ip_address *address);
+
+/* Whether all addresses of the prefix are in the set, of however many prefixes it was made: 0.0.0.0/1 and 128.0.0.0/1
+ * cover 0.0.0.0/0. */
+bool ip_set_covers(const struct ip_set *set, const struct ip_prefix *prefix);
