@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/base/printable.h"
+
 static void print_help(const struct cli_program *program)
 {
 	printf("%s - %s\n", program->name, program->summary);
@@ -44,18 +46,21 @@ bool cli_help_or_version(const struct cli_program *program, int argc, char *cons
 
 enum cli_status cli_usage_error(const struct cli_program *program, const char *format, ...)
 {
-	char text[256];
+	char text[256], shown[4 * sizeof text];
 	va_list args;
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	fprintf(stderr, "%s: %s; try '%s --help'\n", program->name, text, program->name);
+	printable_copy(shown, sizeof shown, text);
+	fprintf(stderr, "%s: %s; try '%s --help'\n", program->name, shown, program->name);
 	return CLI_USAGE;
 }
 
 enum cli_status cli_fail(const struct cli_program *program, enum cli_status status, const struct error *error)
 {
-	fprintf(stderr, "%s: %s\n", program->name, error->text);
+	char shown[4 * sizeof error->text];
+	printable_copy(shown, sizeof shown, error->text);
+	fprintf(stderr, "%s: %s\n", program->name, shown);
 	return status;
 }
 

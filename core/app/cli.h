@@ -35,7 +35,7 @@ bool cli_help_or_version(const struct cli_program *program, int argc, char *cons
 /* Prints "NAME: message; try 'NAME --help'" on standard error; returns CLI_USAGE. */
 enum cli_status cli_usage_error(const struct cli_program *program, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* Prints "NAME: text" on standard error; returns `status`. */
+/* Prints "NAME: text" on standard error, escaped as core/base/printable.h says; returns `status`. */
 enum cli_status cli_fail(const struct cli_program *program, enum cli_status status, const struct error *error);
 
 /* Flushes and closes standard output; every program that wrote to it ends with this. Returns `status`, or CLI_FAILED

@@ -8,6 +8,8 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "core/base/printable.h"
+
 static _Atomic enum log_level highest = LOG_LEVEL_INFO;
 static atomic_bool in_syslog;
 
@@ -53,18 +55,16 @@ void log_write(enum log_level level, const char *format, ...)
 	if (!log_is_on(level))
 		return;
 
-	char line[1024];
-	int used = getenv("JOURNAL_STREAM") != NULL ? snprintf(line, sizeof line, "<%d>", levels[level].syslog_priority)
-						    : snprintf(line, sizeof line, "%s: ", levels[level].name);
+	char text[1024], line[1024];
 	va_list args;
 	va_start(args, format);
-	int text = vsnprintf(line + used, sizeof line - (size_t)used - 1, format, args);
+	int formatted = vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	if (text < 0)
+	if (formatted < 0)
 		return;
-	size_t length = (size_t)used + (size_t)text;
-	if (length > sizeof line - 2)
-		length = sizeof line - 2;
+	int used = getenv("JOURNAL_STREAM") != NULL ? snprintf(line, sizeof line, "<%d>", levels[level].syslog_priority)
+						    : snprintf(line, sizeof line, "%s: ", levels[level].name);
+	size_t length = (size_t)used + printable_copy(line + used, sizeof line - (size_t)used - 1, text);
 	if (atomic_load_explicit(&in_syslog, memory_order_relaxed))
 		syslog(levels[level].syslog_priority, "%.*s", (int)(length - (size_t)used), line + used);
 	line[length++] = '\n';

@@ -23,7 +23,8 @@ void log_to_syslog(const char *program);
 /* Parses "error", "warning", "info" or "debug"; false when it is none of them. */
 bool log_level_parse(const char *text, enum log_level *level);
 
-/* Formats and writes one line with a single write(2), so that lines of several threads never mix. Any thread. */
+/* Formats and writes one line with a single write(2), so that lines of several threads never mix; what is not printable
+ * in it is escaped (core/base/printable.h), so that it is one line whatever a text holds. Any thread. */
 void log_write(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
 
 #define log_error(...)	 log_write(LOG_LEVEL_ERROR, __VA_ARGS__)

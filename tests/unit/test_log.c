@@ -40,6 +40,14 @@ Test(log, line_carries_level_and_text, .init = capture)
 	cr_assert_str_eq(text, "error: disk full\nwarning: w\ninfo: i\n");
 }
 
+Test(log, one_line_whatever_a_text_holds, .init = capture)
+{
+	char text[4096];
+	log_info("peer %s", "\x1b[2J\nerror: forged\xff");
+	drain(text, sizeof text);
+	cr_assert_str_eq(text, "info: peer \\x1b[2J\\x0aerror: forged\\xff\n");
+}
+
 Test(log, journal_gets_syslog_priorities, .init = capture)
 {
 	char text[4096];

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/base/printable.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "core/base/bytes.h"
+
+enum { ESCAPE_LENGTH = 4 /* \xNN */ };
+
+/* How many bytes the character has that begins here; 0: it is no UTF-8 (RFC 3629). */
+static size_t decode(const char *text, uint32_t *character)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000}; /* what is longer than needed is none */
+	const unsigned char *bytes = (const unsigned char *)text;
+	size_t length = bytes[0] < 0x80 ? 1 : bytes[0] < 0xc0 ? 0 : bytes[0] < 0xe0 ? 2 : bytes[0] < 0xf0 ? 3 : 4;
+	if (length == 0 || bytes[0] > 0xf4)
+		return 0;
+	*character = length == 1 ? bytes[0] : bytes[0] & (0x7fu >> length);
+	for (size_t i = 1; i < length; i++) {
+		if ((bytes[i] & 0xc0) != 0x80) /* the terminator as well */
+			return 0;
+		*character = *character << 6 | (bytes[i] & 0x3f);
+	}
+	bool surrogate = *character >= 0xd800 && *character <= 0xdfff;
+	return *character < least[length] || *character > 0x10ffff || surrogate ? 0 : length;
+}
+
+static bool is_harmless(uint32_t character)
+{
+	static const struct {
+		uint32_t first, last;
+	} harmful[] = {
+		{0, 0x1f},	    /* C0 controls */
+		{0x7f, 0x9f},	    /* delete, C1 controls */
+		{0xad, 0xad},	    /* soft hyphen: not seen */
+		{0x61c, 0x61c},	    /* Arabic letter mark */
+		{0x180e, 0x180e},   /* Mongolian vowel separator */
+		{0x200b, 0x200f},   /* no width, direction */
+		{0x2028, 0x202e},   /* line, paragraph, direction */
+		{0x2060, 0x206f},   /* no width, direction */
+		{0xfe00, 0xfe0f},   /* variation selectors */
+		{0xfeff, 0xfeff},   /* byte order mark */
+		{0xfff9, 0xfffb},   /* annotations */
+		{0xe0000, 0xe0fff}, /* tags */
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(harmful); i++) {
+		if (character >= harmful[i].first && character <= harmful[i].last)
+			return false;
+	}
+	return (character & 0xfffe) != 0xfffe; /* no characters at all */
+}
+
+/* The bytes that can be printed as they are; 0: the first cannot. */
+static size_t printable_length(const char *text)
+{
+	uint32_t character;
+	size_t length = decode(text, &character);
+	return length != 0 && is_harmless(character) ? length : 0;
+}
+
+size_t printable_copy(char *out, size_t size, const char *text)
+{
+	static const char digits[] = "0123456789abcdef";
+	size_t used = 0;
+	while (*text != '\0') {
+		size_t length = printable_length(text);
+		if (used + (length != 0 ? length : ESCAPE_LENGTH) >= size)
+			break;
+		if (length != 0) {
+			memcpy(out + used, text, length);
+			used += length;
+			text += length;
+			continue;
+		}
+		/* Byte by byte: the rest of a character that is escaped is no UTF-8 by itself. */
+		unsigned char byte = (unsigned char)*text++;
+		const char escape[ESCAPE_LENGTH] = {'\\', 'x', digits[byte >> 4], digits[byte & 15]};
+		memcpy(out + used, escape, sizeof escape);
+		used += sizeof escape;
+	}
+	if (size != 0)
+		out[used] = '\0';
+	return used;
+}
+
+bool printable_is(const char *text)
+{
+	for (size_t length; *text != '\0'; text += length) {
+		length = printable_length(text);
+		if (length == 0)
+			return false;
+	}
+	return true;
+}
