@@ -189,6 +189,8 @@ static struct session *make_session(struct registry *registry, struct peer *peer
 	session->replaces = live != NULL ? live->id : 0;
 	session->order = registry->orders;
 	pool_addresses(&registry->pool, index, &session->inner4, &session->inner6);
+	if (registry->no_ipv6)
+		session->inner6 = (struct ip_prefix){0};
 	peer_get(peer);
 	peer->pending = session;
 	return session;

@@ -33,6 +33,8 @@ struct registry {
 	struct networks networks;
 	struct session_table table;
 	uint32_t max_sessions;		   /* peers that have one, at most */
+	bool no_ipv6;			   /* the machine has none in the tunnel: nobody gets an IPv6 address. Constant
+					    * once threads run */
 	uint32_t orders;		   /* handshakes begun */
 	struct cds_wfcq_tail retired_tail; /* any worker */
 	struct cds_wfcq_head retired_head;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/base/log.h"
+#include "core/base/sysctl.h"
 #include "tun/netlink.h"
 #include "tun/tun.h"
 
@@ -216,22 +217,67 @@ static void offloads_report(const char *name, struct tun_offloads wanted, struct
 
 /* --- the interface ------------------------------------------------------------------------------------------------ */
 
+static size_t count_family(const struct tun_params *params, uint8_t family)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < params->address_count; i++)
+		count += params->addresses[i].address.family == family;
+	return count;
+}
+
+/* What the kernel answers where IPv6 is off: for the interface, or for all of it (ipv6.disable=1, or not built in). */
+static bool is_off(int code)
+{
+	return code == -EACCES || code == -EOPNOTSUPP || code == -EAFNOSUPPORT;
+}
+
+static void report_no_ipv6(const char *name, int code)
+{
+	log_warning(
+		"%s: IPv6 is off on this machine (net.ipv6.conf.%s.disable_ipv6) and cannot be switched on (%s): "
+		"going on with IPv4 alone; set net.ipv6.conf.default.disable_ipv6=0 before the start, or configure no "
+		"IPv6 Address",
+		name, name, strerror(-code));
+}
+
+static int add_addresses(struct tun_device *device, struct netlink *netlink, const struct tun_params *params,
+			 struct error *error)
+{
+	int on = count_family(params, 6) != 0 ? sysctl_enable_ipv6(device->ifindex) : 0;
+	int result = 0;
+	for (size_t i = 0; i < params->address_count && result == 0; i++) {
+		const struct ip_prefix *address = &params->addresses[i];
+		result = netlink_address_add(netlink, device->ifindex, address, error);
+		if (on != 0 && is_off(result) && address->address.family == 6 && count_family(params, 4) != 0) {
+			device->no_ipv6 = true;
+			result = 0;
+		}
+	}
+	if (on != 0 && is_off(result))
+		error_set(error, result,
+			  "interface %s: IPv6 is off on this machine (net.ipv6.conf.%s.disable_ipv6) and cannot be "
+			  "switched on (%s); set net.ipv6.conf.default.disable_ipv6=0 before the start, or configure "
+			  "IPv4 "
+			  "addresses",
+			  device->name, device->name, strerror(-on));
+	if (device->no_ipv6)
+		report_no_ipv6(device->name, on);
+	return result;
+}
+
 /* Link-local addresses are turned off before the link is up, or the kernel has made one already. */
-static int interface_configure(struct netlink *netlink, unsigned ifindex, const struct tun_params *params,
+static int interface_configure(struct tun_device *device, struct netlink *netlink, const struct tun_params *params,
 			       struct error *error)
 {
-	for (size_t i = 0; i < params->address_count; i++)
-		if (params->addresses[i].address.family == 6 && params->mtu < IPV6_MIN_MTU)
-			return error_set(error, -EINVAL, "MTU %u: IPv6 addresses need at least %d", params->mtu,
-					 IPV6_MIN_MTU);
-
-	int rc = netlink_link_no_link_local(netlink, ifindex, error);
+	if (count_family(params, 6) != 0 && params->mtu < IPV6_MIN_MTU)
+		return error_set(error, -EINVAL, "MTU %u: IPv6 addresses need at least %d", params->mtu, IPV6_MIN_MTU);
+	int rc = netlink_link_no_link_local(netlink, device->ifindex, error);
 	if (rc == 0)
-		rc = netlink_link_set_mtu(netlink, ifindex, params->mtu, error);
-	for (size_t i = 0; i < params->address_count && rc == 0; i++)
-		rc = netlink_address_add(netlink, ifindex, &params->addresses[i], error);
+		rc = netlink_link_set_mtu(netlink, device->ifindex, params->mtu, error);
 	if (rc == 0)
-		rc = netlink_link_set_up(netlink, ifindex, error);
+		rc = add_addresses(device, netlink, params, error);
+	if (rc == 0)
+		rc = netlink_link_set_up(netlink, device->ifindex, error);
 	return rc;
 }
 
@@ -252,7 +298,7 @@ static int interface_open(struct tun_device *device, const struct tun_params *pa
 	struct netlink *netlink = netlink_open(error);
 	if (netlink == NULL)
 		return -errno;
-	rc = interface_configure(netlink, device->ifindex, params, error);
+	rc = interface_configure(device, netlink, params, error);
 	netlink_close(netlink);
 	return rc;
 }

@@ -65,11 +65,14 @@ struct tun_device {
 	char name[16];
 	unsigned ifindex;
 	struct tun_offloads offloads; /* those in force, on every queue */
+	bool no_ipv6;		      /* IPv6 addresses were wanted, and the kernel has no IPv6 for this interface */
 };
 
 /* Creates the interface, probes offloads, sets MTU, addresses and link up, without link-local address or router
  * discovery. On failure nothing is left and `error` says what to do (no /dev/net/tun: modprobe or DeviceAllow; EPERM:
  * CAP_NET_ADMIN; interface held by another process; E2BIG: too many queues). The interface goes when the last queue is
- * closed. A wanted offload that the kernel does not have is said once in the log. Start-up; needs CAP_NET_ADMIN. */
+ * closed. A wanted offload that the kernel does not have is said once in the log. So is IPv6: it is switched on for the
+ * interface where it is off for new ones; where that cannot be, an interface with IPv4 addresses goes on with those.
+ * Start-up; needs CAP_NET_ADMIN. */
 int tun_device_open(struct tun_device *device, const struct tun_params *params, struct error *error);
 void tun_device_close(struct tun_device *device); /* again is allowed */

@@ -99,6 +99,8 @@ static void fill_welcome(const struct handshaker *h, const struct hello *hello, 
 		.gateway4 = common->registry->pool.gateway4.address,
 		.gateway6 = common->registry->pool.gateway6.address,
 	};
+	if (common->registry->no_ipv6)
+		welcome->gateway6 = (struct ip_address){0};
 	welcome->dns_count = common->dns_count;
 	memcpy(welcome->dns, common->dns, sizeof welcome->dns);
 	welcome->route_count = common->route_count;

@@ -77,11 +77,13 @@ static int switch_on(const char *name, struct error *error)
 			 dotted, strerror(-result));
 }
 
-static int forward(const struct gateway_config *config, struct error *error)
+static int forward(const struct gateway_config *config, bool no_ipv6, struct error *error)
 {
 	int result = 0;
 	for (size_t i = 0; i < config->addresses.count && result == 0; i++) {
 		bool ipv4 = config->addresses.items[i].address.family == 4;
+		if (!ipv4 && no_ipv6)
+			continue;
 		if (!ipv4 && sysctl_number("net/ipv6/conf/all/forwarding") == 0)
 			keep_router_advertisements();
 		result = switch_on(ipv4 ? "net/ipv4/ip_forward" : "net/ipv6/conf/all/forwarding", error);
@@ -183,7 +185,8 @@ static int lay_rules(struct gateway_network *network, const struct gateway_confi
 	return result;
 }
 
-int gateway_network_open(struct gateway_network *network, const struct gateway_config *config, struct error *error)
+int gateway_network_open(struct gateway_network *network, const struct gateway_config *config, bool no_ipv6,
+			 struct error *error)
 {
 	*network = (struct gateway_network){0};
 	advise_rp_filter(config);
@@ -197,7 +200,7 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_c
 	/* The rules first: there is no moment at which packets are forwarded without them. */
 	int result = lay_rules(network, config, error);
 	if (result == 0 && config->forward)
-		result = forward(config, error);
+		result = forward(config, no_ipv6, error);
 	if (result != 0)
 		gateway_network_close(network);
 	return result;

@@ -14,8 +14,10 @@ struct gateway_network {
 };
 
 /* Switches forwarding on and lays the rules, as far as the configuration wants them; warns of what would keep packets
- * away. The interface is there already, and so it is nobody else's. On failure no rule is left. */
-int gateway_network_open(struct gateway_network *network, const struct gateway_config *config, struct error *error);
+ * away. The interface is there already, and so it is nobody else's; `no_ipv6`: without
+ * IPv6. On failure no rule is left. */
+int gateway_network_open(struct gateway_network *network, const struct gateway_config *config, bool no_ipv6,
+			 struct error *error);
 
 /* Removes the rules. Forwarding stays on: nobody knows who else relies on it by now. */
 void gateway_network_close(struct gateway_network *network);

@@ -28,6 +28,7 @@ void gateway_routes_close(struct gateway_routes *routes)
 struct wanted {
 	struct ip_prefix *items;
 	size_t count, room;
+	bool no_ipv6; /* those would be refused */
 	bool short_of_memory;
 };
 
@@ -35,6 +36,8 @@ static void want(struct peer *peer, void *context)
 {
 	struct wanted *wanted = context;
 	for (uint32_t i = 0; i < peer->network_count; i++) {
+		if (peer->networks[i].address.family == 6 && wanted->no_ipv6)
+			continue;
 		if (wanted->count == wanted->room) {
 			size_t room = wanted->room != 0 ? 2 * wanted->room : 64;
 			struct ip_prefix *items = reallocarray(wanted->items, room, sizeof *items);
@@ -107,7 +110,7 @@ static void add_missing(struct gateway_routes *routes, struct wanted *wanted, st
 
 void gateway_routes_follow(struct gateway_routes *routes, struct registry *registry)
 {
-	struct wanted wanted = {0};
+	struct wanted wanted = {.no_ipv6 = registry->no_ipv6};
 	struct failures failures = {0};
 	peers_for_each(&registry->peers, want, &wanted);
 	if (wanted.short_of_memory) {

@@ -384,6 +384,18 @@ int tunnel_filter_calls(struct tunnel *tunnel, struct error *error)
 	return load.result == 0 ? 0 : error_set(error, load.result, "seccomp: %s", strerror(-load.result));
 }
 
+static void show_configured(struct tunnel *tunnel)
+{
+	const struct tunnel_params *params = &tunnel->params;
+	const struct ip_prefix *addresses[ARRAY_SIZE(tunnel->shown.addresses)];
+	size_t count = 0;
+	for (size_t i = 0; i < params->address_count && count < ARRAY_SIZE(addresses); i++) {
+		if (params->addresses[i].address.family == 4 || !tunnel->device.no_ipv6)
+			addresses[count++] = &params->addresses[i];
+	}
+	tunnel_show(tunnel, params->mtu, addresses, count);
+}
+
 int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struct error *error)
 {
 	*tunnel = (struct tunnel){.params = *params,
@@ -396,10 +408,6 @@ int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struc
 	tunnel->tsc = tsc_calibrate();
 	atomic_store_explicit(&tunnel->stage_sampling, params->common->stage_sampling, memory_order_relaxed);
 	notify_open(&tunnel->notify);
-	tunnel->shown.mtu = params->mtu;
-	for (size_t i = 0; i < params->address_count && i < ARRAY_SIZE(tunnel->shown.addresses); i++)
-		tunnel->shown.addresses[tunnel->shown.address_count++] = params->addresses[i];
-
 	int result = open_signals(tunnel, error);
 	if (result == 0)
 		result = open_timer(tunnel, error);
@@ -417,7 +425,9 @@ int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struc
 		result = metrics_open(&tunnel->metrics, tunnel, &params->common->metrics_listen, error);
 	if (result == 0)
 		result = open_device(tunnel, error);
-	if (result != 0)
+	if (result == 0)
+		show_configured(tunnel);
+	else
 		tunnel_close(tunnel);
 	return result;
 }
