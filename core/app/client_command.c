@@ -99,7 +99,10 @@ static enum cli_status status_of(const struct cli_program *program, const struct
 	if (config_load_client(options->file, &config, &error) != 0)
 		return cli_fail(program, CLI_CONFIG, &error);
 	json_t *status = NULL;
-	int result = ctl_request(config->common.control_socket, "client", &status, &error);
+	struct ctl_target target;
+	int result = ctl_target_set(&target, config->common.control_socket, NULL, &error);
+	if (result == 0)
+		result = ctl_request(&target, "client", &status, &error);
 	config_free_client(config);
 	if (result != 0)
 		return cli_fail(program, CLI_FAILED, &error);
@@ -117,11 +120,14 @@ static enum cli_status status_of_all(const struct cli_program *program, const st
 	int failure = 0;
 	for (size_t i = 0; i < paths; i++) {
 		json_t *status = NULL;
-		int result = ctl_request(found.gl_pathv[i], "client", &status, &error);
+		struct ctl_target target;
+		int result = ctl_target_set(&target, found.gl_pathv[i], NULL, &error);
+		if (result == 0)
+			result = ctl_request(&target, "client", &status, &error);
 		if (result == 0)
 			json_array_append_new(list, status);
-		else if (result != -EREMOTEIO && result != -ECONNREFUSED)
-			failure = result; /* neither a gateway nor somebody who is gone */
+		else if (result != -EREMOTEIO && result != -ECONNREFUSED && result != -EPERM)
+			failure = result; /* neither a gateway, who need not be root, nor somebody who is gone */
 	}
 	if (paths > 0)
 		globfree(&found);

@@ -2,12 +2,18 @@
 #include "core/app/ctl.h"
 
 #include <glob.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "core/app/ctl_answer.h"
+#include "core/base/clock.h"
+
+enum { READ_FIRST = 65536, READ_LEAST = 16384 };
 
 int ctl_find_socket(const char *directory, char path[CTL_PATH_MAX], struct error *error)
 {
@@ -49,99 +55,131 @@ bool ctl_line_add(struct ctl_line *line, const char *word)
 	return *word != '\0' && line->length < sizeof line->text - 1; /* and the newline */
 }
 
-static int connect_to(const char *path, unsigned seconds, struct error *error)
+/* The limit is for all of it, connecting included, however slowly bytes drip in. */
+struct exchange {
+	struct ctl_target *target;
+	int fd;
+	uint64_t deadline; /* monotonic ns */
+	char *answer;
+	size_t length, room;
+};
+
+static int remaining_ms(const struct exchange *exchange)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	size_t length = strlen(path);
-	if (length >= sizeof address.sun_path)
-		return error_set(error, -ENAMETOOLONG, "%s: the path is too long for a socket", path);
-	memcpy(address.sun_path, path, length);
+	uint64_t now = clock_monotonic(&clock_system);
+	return now < exchange->deadline ? (int)((exchange->deadline - now + NS_PER_MS - 1) / NS_PER_MS) : 0;
+}
 
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return error_set(error, -errno, "%s: %s", path, strerror(errno));
-	struct timeval limit = {.tv_sec = (time_t)seconds};
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0 &&
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
-	    connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
-		return fd;
-
-	int failure = errno;
-	close(fd);
+static int refuse_connection(const char *path, int failure, struct error *error)
+{
 	const char *hint = failure == ECONNREFUSED || failure == ENOENT ? "; is the daemon running?"
 			   : failure == EACCES				? "; run as root"
 									: "";
 	return error_set(error, -failure, "%s: nobody can be asked there (%s)%s", path, strerror(failure), hint);
 }
 
-struct reader {
-	int fd;
-	int failure; /* errno of the last read */
-	bool begun;  /* something came */
-};
-
-static size_t read_answer(void *buffer, size_t size, void *context)
+static int connect_to(struct exchange *exchange, unsigned seconds, struct error *error)
 {
-	struct reader *reader = context;
-	ssize_t got;
-	do {
-		got = recv(reader->fd, buffer, size, 0);
-	} while (got < 0 && errno == EINTR);
-	reader->failure = got < 0 ? errno : 0;
-	reader->begun |= got > 0;
-	return got < 0 ? (size_t)-1 : (size_t)got;
+	const char *path = exchange->target->path;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	size_t length = strlen(path);
+	if (length >= sizeof address.sun_path)
+		return error_set(error, -ENAMETOOLONG, "%s: the path is too long for a socket", path);
+	memcpy(address.sun_path, path, length);
+	int result = ctl_target_check_path(exchange->target, error);
+	if (result != 0)
+		return result;
+	exchange->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (exchange->fd < 0)
+		return error_set(error, -errno, "%s: %s", path, strerror(errno));
+	/* Bounds connect(2), which waits while the listen queue is full, and send(2). */
+	struct timeval limit = {.tv_sec = (time_t)seconds};
+	if (setsockopt(exchange->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0 ||
+	    connect(exchange->fd, (const struct sockaddr *)&address, sizeof address) != 0)
+		return refuse_connection(path, errno, error);
+	return ctl_target_check_peer(exchange->target, exchange->fd, error);
 }
 
-static int explain_silence(const char *path, const struct reader *reader, struct error *error)
-{
-	if (reader->failure == EAGAIN)
-		return error_set(error, -ETIMEDOUT, "%s: the daemon does not answer", path);
-	if (reader->failure != 0)
-		return error_set(error, -reader->failure, "%s: reading the answer failed (%s)", path,
-				 strerror(reader->failure));
-	return error_set(error, -EPROTO, "%s: %s", path,
-			 reader->begun ? "the answer is cut short or from something else than shardtun"
-				       : "the daemon closed the connection without an answer");
-}
-
-int ctl_request(const char *path, const char *request, json_t **result, struct error *error)
-{
-	return ctl_request_for(path, request, CTL_PATIENCE, result, error);
-}
-
-int ctl_request_for(const char *path, const char *request, unsigned seconds, json_t **result, struct error *error)
+static int send_request(const struct exchange *exchange, const char *request, struct error *error)
 {
 	char *line;
 	int length = asprintf(&line, "%s\n", request);
 	if (length < 0)
 		return error_set(error, -ENOMEM, "no memory for the request");
-	int fd = connect_to(path, seconds, error);
-	if (fd < 0) {
-		explicit_bzero(line, (size_t)length);
-		free(line);
-		return fd;
-	}
 	/* A daemon that refuses may do so before it has read all: what it says tells more than a failed send. For the
-	 * same reason a reset after a whole answer is no failure; to the parser it is an end. */
-	ssize_t sent = send(fd, line, (size_t)length, MSG_NOSIGNAL);
+	 * same reason a reset after a whole answer is no failure, but its end. */
+	ssize_t sent = send(exchange->fd, line, (size_t)length, MSG_NOSIGNAL);
 	(void)sent;
 	explicit_bzero(line, (size_t)length);
 	free(line);
-	struct reader reader = {.fd = fd};
-	json_t *answer = json_load_callback(read_answer, &reader, 0, NULL);
-	close(fd);
+	return 0;
+}
 
-	int code;
-	const char *refusal = json_string_value(json_object_get(answer, "error"));
-	json_t *value = json_object_get(answer, "result");
-	if (refusal != NULL) {
-		code = error_set(error, -EREMOTEIO, "%s", refusal);
-	} else if (value != NULL) {
-		*result = json_incref(value);
-		code = 0;
-	} else {
-		code = explain_silence(path, &reader, error);
+static bool make_room(struct exchange *exchange)
+{
+	if (exchange->room - exchange->length >= READ_LEAST)
+		return true;
+	size_t room = exchange->room != 0 ? 2 * exchange->room : READ_FIRST;
+	char *answer = realloc(exchange->answer, room);
+	if (answer == NULL)
+		return false;
+	exchange->answer = answer;
+	exchange->room = room;
+	return true;
+}
+
+/* All that comes, until its end. */
+static int read_answer(struct exchange *exchange, struct error *error)
+{
+	const char *path = exchange->target->path;
+	for (;;) {
+		struct pollfd polled = {.fd = exchange->fd, .events = POLLIN};
+		int left = remaining_ms(exchange);
+		if (left == 0)
+			return error_set(error, -ETIMEDOUT, "%s: the daemon %s", path,
+					 exchange->length == 0 ? "does not answer" : "does not come to an end");
+		if (poll(&polled, 1, left) <= 0)
+			continue;
+		if (!make_room(exchange))
+			return error_set(error, -ENOMEM, "%s: no memory for the answer", path);
+		ssize_t got = recv(exchange->fd, exchange->answer + exchange->length, exchange->room - exchange->length,
+				   MSG_DONTWAIT);
+		if (got < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (got < 0 && exchange->length == 0)
+			return error_set(error, -errno, "%s: reading the answer failed (%s)", path, strerror(errno));
+		if (got <= 0)
+			return 0;
+		exchange->length += (size_t)got;
+		if (exchange->length > CTL_ANSWER_MAX)
+			return error_set(error, -EMSGSIZE,
+					 "%s: the answer is longer than %d MiB; nobody of ours says so much", path,
+					 CTL_ANSWER_MAX >> 20);
 	}
-	json_decref(answer);
+}
+
+int ctl_request(struct ctl_target *target, const char *request, json_t **result, struct error *error)
+{
+	return ctl_request_for(target, request, CTL_PATIENCE, result, error);
+}
+
+int ctl_request_for(struct ctl_target *target, const char *request, unsigned seconds, json_t **result,
+		    struct error *error)
+{
+	struct exchange exchange = {
+		.target = target, .fd = -1, .deadline = clock_monotonic(&clock_system) + seconds * NS_PER_S};
+	int code = connect_to(&exchange, seconds, error);
+	if (code == 0)
+		code = send_request(&exchange, request, error);
+	if (code == 0)
+		code = read_answer(&exchange, error);
+	if (code == 0 && exchange.length == 0)
+		code = error_set(error, -EPROTO, "%s: the daemon closed the connection without an answer",
+				 target->path);
+	else if (code == 0)
+		code = ctl_answer_parse(exchange.answer, exchange.length, target->path, result, error);
+	if (exchange.fd >= 0)
+		close(exchange.fd);
+	free(exchange.answer);
 	return code;
 }

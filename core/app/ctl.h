@@ -8,10 +8,10 @@
 #include <stdio.h>
 
 #include "core/app/control.h"
+#include "core/app/ctl_target.h"
 #include "core/base/error.h"
 
 #define CTL_DIRECTORY CONTROL_DIRECTORY
-enum { CTL_PATH_MAX = 256 };
 
 /* The path of the only *.sock in `directory`. -ENOENT when there is none, -ENOTUNIQ when there are several: the text
  * names them. */
@@ -31,12 +31,14 @@ enum {
 	CTL_PATIENCE_RELOAD = 600, /* a million peers on a slow disk */
 };
 
-/* Sends one request line (without its newline) and waits for the answer, `seconds` at most. On 0 the caller owns
- * *result. -EREMOTEIO: the daemon said no, in its own words; anything else: it could not be asked. Blocks. */
-int ctl_request_for(const char *path, const char *request, unsigned seconds, json_t **result, struct error *error);
+/* Sends one request line (without its newline) and waits for the answer, `seconds` at most for all of it. On 0 the
+ * caller owns *result, whose texts are escaped (core/app/ctl_answer.h). -EREMOTEIO: the daemon said no, in its own
+ * words; -EPERM: who answers there is not to be believed; anything else: it could not be asked. Blocks. */
+int ctl_request_for(struct ctl_target *target, const char *request, unsigned seconds, json_t **result,
+		    struct error *error);
 
 /* The same, with CTL_PATIENCE. */
-int ctl_request(const char *path, const char *request, json_t **result, struct error *error);
+int ctl_request(struct ctl_target *target, const char *request, json_t **result, struct error *error);
 
 /* Which sessions ctl_print_sessions() shows. */
 struct ctl_sessions {
@@ -47,7 +49,8 @@ struct ctl_sessions {
 
 /* Asks the gateway for one page of sessions after the other and prints each as it comes: a table, or one JSON object
  * {"sessions": [...], "next": slot to go on from or null}. Errors as of ctl_request(); some may be printed then. */
-int ctl_print_sessions(FILE *out, const char *path, const struct ctl_sessions *wanted, bool json, struct error *error);
+int ctl_print_sessions(FILE *out, struct ctl_target *target, const struct ctl_sessions *wanted, bool json,
+		       struct error *error);
 
 /* Any result, for programs. */
 void ctl_print_json(FILE *out, const json_t *result);

@@ -34,6 +34,7 @@ const struct option ctl_long_options[] = {
 	{"interval", required_argument, NULL, CTL_INTERVAL},
 	{"times", required_argument, NULL, CTL_TIMES},
 	{"socket", required_argument, NULL, 's'},
+	{"config", required_argument, NULL, 'c'},
 	{"json", no_argument, NULL, 'j'},
 	{0},
 };
@@ -88,11 +89,13 @@ enum cli_status ctl_refuse_words(const struct cli_program *program)
 /* --- running --------------------------------------------------------------------------------------------------------
  */
 
-const char *ctl_socket(const struct ctl_options *options, char found[CTL_PATH_MAX], struct error *error)
+int ctl_find_target(const struct ctl_options *options, struct ctl_target *target, struct error *error)
 {
-	if (options->socket != NULL)
-		return options->socket;
-	return ctl_find_socket(CTL_DIRECTORY, found, error) == 0 ? found : NULL;
+	char found[CTL_PATH_MAX];
+	const char *path = options->socket != NULL ? options->socket : found;
+	int result = options->socket != NULL ? 0 : ctl_find_socket(CTL_DIRECTORY, found, error);
+	const char *config = options->config != NULL ? options->config : CTL_GATEWAY_CONFIG;
+	return result == 0 ? ctl_target_set(target, path, config, error) : result;
 }
 
 static enum cli_status run_sessions(const struct cli_program *program, const struct ctl_options *options,
@@ -100,7 +103,7 @@ static enum cli_status run_sessions(const struct cli_program *program, const str
 {
 	(void)words, (void)word_count;
 	struct error error;
-	char found[CTL_PATH_MAX];
+	struct ctl_target target;
 	struct ctl_line filters = {.text = ""};
 	uint64_t from = 0, count = UINT64_MAX;
 	if (!parse_number(ctl_value(options, CTL_FROM), UINT32_MAX, &from))
@@ -112,8 +115,8 @@ static enum cli_status run_sessions(const struct cli_program *program, const str
 	char text[sizeof filters.text + 1];
 	(void)snprintf(text, sizeof text, "%s%s", filters.length != 0 ? " " : "", filters.text);
 	struct ctl_sessions wanted = {.filters = text, .from = (uint32_t)from, .count = count};
-	const char *path = ctl_socket(options, found, &error);
-	if (path == NULL || ctl_print_sessions(stdout, path, &wanted, options->json, &error) != 0)
+	if (ctl_find_target(options, &target, &error) != 0 ||
+	    ctl_print_sessions(stdout, &target, &wanted, options->json, &error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	return cli_finish(program, CLI_OK);
 }
@@ -122,7 +125,7 @@ static enum cli_status run_plain(const struct cli_program *program, const struct
 				 const struct command *command, char *const *words)
 {
 	struct error error;
-	char found[CTL_PATH_MAX];
+	struct ctl_target target;
 	json_t *result;
 	struct ctl_line request = {.text = ""};
 	bool fits = ctl_line_add(&request, command->name);
@@ -131,8 +134,8 @@ static enum cli_status run_plain(const struct cli_program *program, const struct
 	if (!fits || !add_options(&request, options, 0))
 		return ctl_refuse_words(program);
 	unsigned patience = command->print == ctl_print_reload ? CTL_PATIENCE_RELOAD : CTL_PATIENCE;
-	const char *path = ctl_socket(options, found, &error);
-	if (path == NULL || ctl_request_for(path, request.text, patience, &result, &error) != 0)
+	if (ctl_find_target(options, &target, &error) != 0 ||
+	    ctl_request_for(&target, request.text, patience, &result, &error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	if (options->json) {
 		ctl_print_json(stdout, result);

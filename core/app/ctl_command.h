@@ -35,12 +35,13 @@ enum ctl_option {
 };
 enum { CTL_OPTIONS = CTL_OPTIONS_END - CTL_FROM };
 
-/* For getopt_long(): these in their order, then 's' and 'j', which every command takes. 'b' and 'n' are short for
+/* For getopt_long(): these in their order, then 's', 'c' and 'j', which every command takes. 'b' and 'n' are short for
  * CTL_BATCH and CTL_TIMES. */
 extern const struct option ctl_long_options[];
 
 struct ctl_options {
 	const char *socket; /* NULL: the only one */
+	const char *config; /* the gateway's; NULL: CTL_GATEWAY_CONFIG */
 	bool json;
 	const char *values[CTL_OPTIONS]; /* NULL: not given; of those without a value "" */
 };
@@ -50,8 +51,8 @@ static inline const char *ctl_value(const struct ctl_options *options, enum ctl_
 	return options->values[option - CTL_FROM];
 }
 
-/* The socket to ask, or NULL with `error` set. `found` is room for it. */
-const char *ctl_socket(const struct ctl_options *options, char found[CTL_PATH_MAX], struct error *error);
+/* Whom to ask: at the socket that was named, or the only one. 0 or a negative errno. */
+int ctl_find_target(const struct ctl_options *options, struct ctl_target *target, struct error *error);
 
 /* Says what is wrong with the values of options, which go into requests as they are. */
 enum cli_status ctl_refuse_words(const struct cli_program *program);

@@ -7,18 +7,21 @@
 #include "config/value.h"
 #include "core/app/ctl.h"
 #include "core/app/ctl_text.h"
+#include "core/app/identity.h"
 #include "core/app/keytool.h"
+#include "core/app/ownership.h"
 #include "core/app/peer_files.h"
 #include "core/app/qr.h"
 
 #define EVERYTHING "0.0.0.0/0,::/0"
+enum { ENDPOINT_SIZE = CONFIG_HOST_SIZE + 64 };
 
 /* A peer to be added. In locked memory: it holds keys. */
 struct addition {
 	const struct ctl_options *options;
-	char socket_found[CTL_PATH_MAX];
-	const char *socket;
-	json_t *identity; /* of the gateway; NULL: it is not needed */
+	struct ctl_target target;
+	struct gateway_config *config; /* as the file has it, not the daemon; NULL: it is not needed */
+	char gateway_key[KEY_TEXT_SIZE];
 	const char *name; /* or NULL */
 	bool is_new;	  /* the keys are ours */
 	const char *key;  /* the public one; of a new peer: */
@@ -33,13 +36,12 @@ struct addition {
 
 /* HOST, HOST:PORT, an IPv6 address with or without brackets: made HOST:PORT, with the gateway's own port if none is
  * given. */
-static int complete_endpoint(const char *given, uint64_t port, char text[CTL_PATH_MAX + CONFIG_HOST_SIZE],
-			     struct error *error)
+static int complete_endpoint(const char *given, uint64_t port, char text[ENDPOINT_SIZE], struct error *error)
 {
 	static const struct value_context context = {0};
 	struct config_endpoint endpoint;
 	struct ip_address address;
-	size_t size = CTL_PATH_MAX + CONFIG_HOST_SIZE, length = strlen(given);
+	size_t size = ENDPOINT_SIZE, length = strlen(given);
 	bool bare = ip_address_parse(given, &address) && address.family == 6;
 	bool has_port = !bare && strchr(given, ':') != NULL && (length == 0 || given[length - 1] != ']');
 	if (has_port)
@@ -66,32 +68,40 @@ static int check_routes(const char *routes, struct error *error)
 }
 
 /* The gateway's own networks, with commas between them. */
-static void own_networks(const json_t *identity, char *text, size_t size)
+static void own_networks(const struct config_prefixes *addresses, char *text, size_t size)
 {
-	size_t i, used = 0;
-	json_t *network;
-	json_array_foreach (json_object_get(identity, "networks"), i, network) {
-		if (used < size)
-			used += (size_t)snprintf(text + used, size - used, "%s%s", i != 0 ? "," : "",
-						 ctl_text_of(network));
+	char one[IP_TEXT_MAX];
+	for (size_t i = 0, used = 0; i < addresses->count && used < size; i++) {
+		struct ip_prefix network = ip_prefix_network(&addresses->items[i]);
+		used += (size_t)snprintf(text + used, size - used, "%s%s", i != 0 ? "," : "",
+					 ip_prefix_format(&network, one));
 	}
+}
+
+/* Where clients find the gateway, as HOST:PORT. */
+static int find_endpoint(const struct addition *addition, char text[ENDPOINT_SIZE], struct error *error)
+{
+	const char *given = ctl_value(addition->options, CTL_ENDPOINT);
+	const struct config_endpoint *public = &addition->config->public_endpoint;
+	if (given != NULL)
+		return complete_endpoint(given, addition->config->listen_port, text, error);
+	if (public->port == 0)
+		return error_set(error, -EINVAL,
+				 "where do clients find this gateway? give --endpoint HOST, or PublicEndpoint in its "
+				 "configuration");
+	bool brackets = strchr(public->host, ':') != NULL;
+	(void)snprintf(text, ENDPOINT_SIZE, brackets ? "[%s]:%u" : "%s:%u", public->host, public->port);
+	return 0;
 }
 
 static int make_client_file(struct addition *addition, struct error *error)
 {
-	const struct ctl_options *options = addition->options;
-	const char *endpoint = ctl_value(options, CTL_ENDPOINT), *routes = ctl_value(options, CTL_ROUTES);
-	char completed[CTL_PATH_MAX + CONFIG_HOST_SIZE], networks[4 * IP_TEXT_MAX] = "";
-	if (endpoint == NULL)
-		endpoint = json_string_value(json_object_get(addition->identity, "endpoint"));
-	if (endpoint == NULL)
-		return error_set(error, -EINVAL,
-				 "where do clients find this gateway? give --endpoint HOST, or PublicEndpoint in its "
-				 "configuration");
-	int result = complete_endpoint(endpoint, ctl_number(addition->identity, "port"), completed, error);
+	const char *routes = ctl_value(addition->options, CTL_ROUTES);
+	char endpoint[ENDPOINT_SIZE], networks[4 * IP_TEXT_MAX] = "";
+	int result = find_endpoint(addition, endpoint, error);
 	if (result != 0)
 		return result;
-	own_networks(addition->identity, networks, sizeof networks);
+	own_networks(&addition->config->addresses, networks, sizeof networks);
 	if (routes != NULL && strcmp(routes, "all") == 0)
 		routes = EVERYTHING;
 	result = routes != NULL ? check_routes(routes, error) : 0;
@@ -100,10 +110,52 @@ static int make_client_file(struct addition *addition, struct error *error)
 	struct client_file file = {.name = addition->name,
 				   .private_key = addition->private_key,
 				   .preshared_key = addition->preshared_key,
-				   .gateway_public_key = ctl_text(addition->identity, "public_key"),
-				   .endpoint = completed,
+				   .gateway_public_key = addition->gateway_key,
+				   .endpoint = endpoint,
 				   .allowed_ips = routes != NULL ? routes : networks};
 	return client_file_format(&file, addition->client_file, error);
+}
+
+/* --- what the gateway's configuration says
+ * ----------------------------------------------------------------------------
+ */
+
+static int find_gateway_key(struct addition *addition, struct error *error)
+{
+	struct handshake_identity *identity = identity_load(&addition->config->common, error);
+	if (identity == NULL)
+		return -EINVAL;
+	key_format(identity->keys.public_key, addition->gateway_key);
+	secret_free(identity);
+	return 0;
+}
+
+/* The daemon is not asked what the file says, only whether it is the one that runs by it: an answer may come from
+ * whoever has taken it over. */
+static int check_same_gateway(struct addition *addition, struct error *error)
+{
+	json_t *identity = NULL;
+	int result = ctl_request(&addition->target, "identity", &identity, error);
+	if (result == 0 && strcmp(ctl_text(identity, "public_key"), addition->gateway_key) != 0)
+		result = error_set(error, -EINVAL,
+				   "%s: the gateway at %s has another key than this configuration; --config FILE says "
+				   "by which one it runs",
+				   addition->target.config, addition->target.path);
+	json_decref(identity);
+	return result;
+}
+
+static int read_configuration(struct addition *addition, struct error *error)
+{
+	const char *path = addition->target.config;
+	int result = ownership_check(path, error);
+	if (result == 0)
+		result = config_load_gateway(path, &addition->config, error);
+	if (result == -ENOENT)
+		result = error_prefix(error, result, "--config FILE says by which configuration the gateway runs: ");
+	if (result == 0)
+		result = find_gateway_key(addition, error);
+	return result == 0 ? check_same_gateway(addition, error) : result;
 }
 
 /* --- steps ----------------------------------------------------------------------------------------------------------
@@ -112,19 +164,24 @@ static int make_client_file(struct addition *addition, struct error *error)
 static int save(struct addition *addition, struct error *error)
 {
 	const struct ctl_options *options = addition->options;
-	const char *directory = json_string_value(json_object_get(addition->identity, "peers_directory"));
-	if (directory == NULL)
+	if (addition->config->peers_directory == NULL)
 		return error_set(error, -ENOENT,
 				 "--save: the gateway has no directory for peers; give it PeersDirectory, and reload");
+	char *directory = realpath(addition->config->peers_directory, NULL);
+	if (directory == NULL)
+		return error_set(error, -errno, "--save: %s: %s", addition->config->peers_directory, strerror(errno));
 	struct peer_file peer = {.name = addition->name,
 				 .public_key = addition->key,
 				 .preshared_key = addition->is_new ? addition->preshared_key : NULL,
 				 .preshared_key_file = ctl_value(options, CTL_PSK_FILE),
 				 .address = ctl_value(options, CTL_ADDRESS),
 				 .allowed_ips = ctl_value(options, CTL_ALLOWED_IPS)};
-	int result = peer_file_format(&peer, addition->peer_file, error);
+	int result = ownership_check(directory, error);
+	if (result == 0)
+		result = peer_file_format(&peer, addition->peer_file, error);
 	if (result == 0)
 		result = peer_file_save(directory, addition->name, addition->peer_file, addition->saved, error);
+	free(directory);
 	if (result != 0)
 		addition->saved[0] = '\0';
 	return result;
@@ -165,7 +222,7 @@ static void take_back(struct addition *addition)
 	struct error error;
 	json_t *result;
 	(void)snprintf(request, sizeof request, "peer del %s", addition->key);
-	if (ctl_request(addition->socket, request, &result, &error) == 0)
+	if (ctl_request(&addition->target, request, &result, &error) == 0)
 		json_decref(result);
 	unsave(addition);
 }
@@ -234,11 +291,11 @@ static int prepare(struct addition *addition, struct error *error)
 	int result = addition->name != NULL ? check_name(addition->name, error) : 0;
 	if (result != 0)
 		return result;
-	addition->socket = ctl_socket(options, addition->socket_found, error);
-	if (addition->socket == NULL)
-		return -ENOENT;
+	result = ctl_find_target(options, &addition->target, error);
+	if (result != 0)
+		return result;
 	if (addition->is_new || ctl_value(options, CTL_SAVE) != NULL)
-		result = ctl_request(addition->socket, "identity", &addition->identity, error);
+		result = read_configuration(addition, error);
 	return result == 0 && addition->is_new ? make_client_file(addition, error) : result;
 }
 
@@ -248,12 +305,14 @@ static int add(struct addition *addition, struct error *error)
 	int code = ctl_value(addition->options, CTL_SAVE) != NULL ? save(addition, error) : 0;
 	if (code != 0)
 		return code;
-	code = ctl_request(addition->socket, addition->request.text, &result, error);
+	code = ctl_request(&addition->target, addition->request.text, &result, error);
 	if (code != 0) {
 		unsave(addition);
 		return code;
 	}
-	code = print_added(addition, result, error);
+	code = json_is_object(result) ? print_added(addition, result, error)
+				      : error_set(error, -EPROTO, "%s: the answer is from something else than shardtun",
+						  addition->target.path);
 	if (code != 0 && addition->is_new)
 		take_back(addition);
 	json_decref(result);
@@ -313,7 +372,7 @@ static enum cli_status peer_add(const struct cli_program *program, const struct 
 	addition->name = new_name != NULL ? new_name : ctl_value(options, CTL_NAME);
 	addition->key = new_name != NULL ? addition->public_key : public_key;
 	enum cli_status status = run_add(program, addition);
-	json_decref(addition->identity);
+	config_free_gateway(addition->config);
 	secret_free(addition);
 	return status;
 }
@@ -325,7 +384,7 @@ static enum cli_status peer_delete(const struct cli_program *program, const stru
 				   const char *public_key)
 {
 	struct error error;
-	char found[CTL_PATH_MAX];
+	struct ctl_target target;
 	struct ctl_line request = {.text = ""};
 	json_t *result;
 	for (size_t i = 0; i < ARRAY_SIZE(options->values); i++) {
@@ -334,8 +393,7 @@ static enum cli_status peer_delete(const struct cli_program *program, const stru
 	}
 	if (!ctl_line_add(&request, "peer") || !ctl_line_add(&request, "del") || !ctl_line_add(&request, public_key))
 		return ctl_refuse_words(program);
-	const char *path = ctl_socket(options, found, &error);
-	if (path == NULL || ctl_request(path, request.text, &result, &error) != 0)
+	if (ctl_find_target(options, &target, &error) != 0 || ctl_request(&target, request.text, &result, &error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	if (options->json)
 		ctl_print_json(stdout, result);

@@ -14,14 +14,14 @@ static double unix_time(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static int record_line(const char *path, struct error *error)
+static int record_line(struct ctl_target *target, struct error *error)
 {
 	json_t *status, *stages;
 	double time = unix_time();
-	int code = ctl_request(path, "status", &status, error);
+	int code = ctl_request(target, "status", &status, error);
 	if (code != 0)
 		return code;
-	code = ctl_request(path, "stages raw", &stages, error);
+	code = ctl_request(target, "stages raw", &stages, error);
 	if (code != 0) {
 		json_decref(status);
 		return code;
@@ -42,20 +42,19 @@ enum cli_status ctl_record(const struct cli_program *program, const struct ctl_o
 {
 	(void)words, (void)count;
 	struct error error;
-	char found[CTL_PATH_MAX];
+	struct ctl_target target;
 	static char buffer[1 << 20];
 	uint64_t interval = NS_PER_S, times = UINT64_MAX;
 	if (!ctl_parse_seconds(ctl_value(options, CTL_INTERVAL), &interval))
 		return cli_usage_error(program, "--interval wants seconds, from 0.1 to a day");
 	if (!ctl_parse_count(ctl_value(options, CTL_TIMES), &times))
 		return cli_usage_error(program, "--times wants a number");
-	const char *path = ctl_socket(options, found, &error);
-	if (path == NULL)
+	if (ctl_find_target(options, &target, &error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
 	uint64_t next = clock_monotonic(&clock_system);
 	for (;;) {
-		if (record_line(path, &error) != 0)
+		if (record_line(&target, &error) != 0)
 			return cli_fail(program, CLI_FAILED, &error);
 		if (--times == 0)
 			return cli_finish(program, CLI_OK);

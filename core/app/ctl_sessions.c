@@ -6,7 +6,11 @@
 #include "core/app/ctl.h"
 #include "core/app/ctl_text.h"
 
-enum { PAGE = 1000, CELL_MAX = 64 };
+enum {
+	PAGE = 1000,
+	CELL_MAX = 64,
+	STEP_LEAST = 1024, /* slots that a gateway looks at, at least, when it finds nobody */
+};
 
 /* --- the table ------------------------------------------------------------------------------------------------------
  */
@@ -135,26 +139,33 @@ static void print_end(const struct table *table, const json_t *next)
 		fprintf(table->out, "there may be more: --from %" JSON_INTEGER_FORMAT "\n", json_integer_value(next));
 }
 
-static int ask(const char *path, const struct ctl_sessions *wanted, uint64_t from, uint64_t left, json_t **page,
-	       struct error *error)
+static int ask(struct ctl_target *target, const struct ctl_sessions *wanted, uint64_t from, uint64_t left,
+	       json_t **page, struct error *error)
 {
 	char *request;
 	if (asprintf(&request, "sessions --from %" PRIu64 " --count %" PRIu64 "%s", from, left < PAGE ? left : PAGE,
 		     wanted->filters) < 0)
 		return error_set(error, -ENOMEM, "no memory for the request");
-	int code = ctl_request(path, request, page, error);
+	int code = ctl_request(target, request, page, error);
 	free(request);
 	return code;
 }
 
-int ctl_print_sessions(FILE *out, const char *path, const struct ctl_sessions *wanted, bool json, struct error *error)
+static bool is_progress(uint64_t from, json_int_t next, size_t found)
+{
+	uint64_t step = found != 0 ? 1 : STEP_LEAST;
+	return next >= 0 && next <= UINT32_MAX && (uint64_t)next >= from + step;
+}
+
+int ctl_print_sessions(FILE *out, struct ctl_target *target, const struct ctl_sessions *wanted, bool json,
+		       struct error *error)
 {
 	struct table table = {.out = out, .json = json};
 	json_t *page = NULL, *next = NULL;
 	uint64_t from = wanted->from, left = wanted->count;
 	do {
 		json_decref(page);
-		int code = ask(path, wanted, from, left, &page, error);
+		int code = ask(target, wanted, from, left, &page, error);
 		if (code != 0)
 			return code;
 		if (json && !table.begun && from == wanted->from)
@@ -164,8 +175,9 @@ int ctl_print_sessions(FILE *out, const char *path, const struct ctl_sessions *w
 		size_t count = json_array_size(sessions);
 		left = count < left ? left - count : 0;
 		next = json_object_get(page, "next");
-		/* A slot that is not above the last one would lead round in a circle. */
-		if (json_is_integer(next) && (uint64_t)json_integer_value(next) <= from)
+		/* A slot that is not above the last one would lead round in a circle, and small steps without a session
+		 * on for ever. */
+		if (json_is_integer(next) && !is_progress(from, json_integer_value(next), count))
 			break;
 		from = ctl_number(page, "next");
 	} while (json_is_integer(next) && left > 0);

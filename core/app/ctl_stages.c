@@ -53,11 +53,12 @@ static int parse(struct stages *stages, json_t *report, const char *whose, struc
 
 static int ask(struct stages *stages, const struct ctl_options *options, struct error *error)
 {
-	char found[CTL_PATH_MAX];
+	struct ctl_target target;
 	json_t *report;
-	const char *path = ctl_socket(options, found, error);
-	int code = path != NULL ? ctl_request(path, "stages raw", &report, error) : -ENOENT;
-	return code == 0 ? parse(stages, report, path, error) : code;
+	int code = ctl_find_target(options, &target, error);
+	if (code == 0)
+		code = ctl_request(&target, "stages raw", &report, error);
+	return code == 0 ? parse(stages, report, target.path, error) : code;
 }
 
 static int load(struct stages *stages, const char *file, struct error *error)
@@ -72,7 +73,8 @@ static int load(struct stages *stages, const char *file, struct error *error)
 /* From now on, if it is wanted. */
 static int choose_sampling(const struct ctl_options *options, struct error *error)
 {
-	char found[CTL_PATH_MAX], request[64];
+	char request[64];
+	struct ctl_target target;
 	uint64_t interval;
 	json_t *report;
 	const char *text = ctl_value(options, CTL_SAMPLING);
@@ -80,9 +82,10 @@ static int choose_sampling(const struct ctl_options *options, struct error *erro
 		return 0;
 	if (strcmp(text, "0") != 0 && !ctl_parse_count(text, &interval))
 		return error_set(error, -EINVAL, "--sampling %.32s: not a number", text);
-	const char *path = ctl_socket(options, found, error);
 	(void)snprintf(request, sizeof request, "stages sampling %.32s", text);
-	int code = path != NULL ? ctl_request(path, request, &report, error) : -ENOENT;
+	int code = ctl_find_target(options, &target, error);
+	if (code == 0)
+		code = ctl_request(&target, request, &report, error);
 	if (code == 0)
 		json_decref(report);
 	return code;

@@ -23,13 +23,13 @@ static int ask_for_sessions(struct ctl_top *top, json_t **answer, struct error *
 	unsigned count = view->filter[0] != '\0' ? CTL_TOP_SESSIONS_MAX : view->first + view->rows;
 	char request[64];
 	(void)snprintf(request, sizeof request, "top --sort %s --count %u", ctl_top_orders[view->order], count);
-	return ctl_request(top->path, request, answer, error);
+	return ctl_request(&top->target, request, answer, error);
 }
 
 int ctl_top_ask(struct ctl_top *top, struct error *error)
 {
 	struct ctl_top_sample sample = {.at = clock_monotonic(&clock_system)};
-	int code = ctl_request(top->path, "status", &sample.status, error);
+	int code = ctl_request(&top->target, "status", &sample.status, error);
 	if (code == 0 && strcmp(json_string_value(json_object_get(sample.status, "role")) ?: "", "gateway") == 0)
 		code = ask_for_sessions(top, &sample.top, error);
 	if (code != 0) {
@@ -136,9 +136,7 @@ static enum cli_status run(const struct cli_program *program, struct ctl_top *to
 			   uint64_t times)
 {
 	struct error error;
-	char found[CTL_PATH_MAX];
-	top->path = ctl_socket(options, found, &error);
-	if (top->path == NULL || ctl_top_ask(top, &error) != 0)
+	if (ctl_find_target(options, &top->target, &error) != 0 || ctl_top_ask(top, &error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	if (ctl_value(options, CTL_BATCH) == NULL)
 		return live(program, top);

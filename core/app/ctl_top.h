@@ -40,7 +40,7 @@ void ctl_top_write(FILE *out, const struct ctl_top_view *view);
 /* --- asking ------------------------------------------------------------------------------------------------------- */
 
 struct ctl_top {
-	const char *path;
+	struct ctl_target target;
 	uint64_t interval; /* ns */
 	struct ctl_top_view view;
 };

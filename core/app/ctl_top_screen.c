@@ -7,6 +7,7 @@
 
 #include "core/app/ctl_top.h"
 #include "core/base/clock.h"
+#include "core/base/printable.h"
 
 enum {
 	WAIT_MS = 100, /* for a key, so that a signal is noticed soon */
@@ -123,7 +124,7 @@ static void ask(struct screen *screen, uint64_t now)
 	struct error error;
 	screen->said[0] = '\0';
 	if (ctl_top_ask(screen->top, &error) != 0)
-		(void)snprintf(screen->said, sizeof screen->said, "%s", error.text);
+		(void)printable_copy(screen->said, sizeof screen->said, error.text);
 	uint64_t soon = SOON_MS * NS_PER_MS, wait = screen->top->interval;
 	if (!ctl_top_ready(screen->top) && soon < wait)
 		wait = soon;

@@ -87,22 +87,18 @@ static void write_head(FILE *out, const struct ctl_top_view *view)
 /* --- threads ------------------------------------------------------------------------------------------------------
  */
 
-static const json_t *thread_before(const struct ctl_top_view *view, const json_t *thread)
+/* Threads keep their places while a daemon lives. */
+static const json_t *thread_before(const struct ctl_top_view *view, const json_t *thread, size_t place)
 {
-	size_t i;
-	json_t *old;
-	json_array_foreach (json_object_get(view->before.status, "threads"), i, old) {
-		if (strcmp(ctl_text(old, "name"), ctl_text(thread, "name")) == 0)
-			return old;
-	}
-	return NULL;
+	const json_t *old = json_array_get(json_object_get(view->before.status, "threads"), place);
+	return strcmp(ctl_text(old, "name"), ctl_text(thread, "name")) == 0 ? old : NULL;
 }
 
-static void write_thread(FILE *out, const struct ctl_top_view *view, const json_t *thread)
+static void write_thread(FILE *out, const struct ctl_top_view *view, const json_t *thread, size_t place)
 {
 	static const char *const keys[] = {"udp_rx_packets", "udp_rx_bytes",   "udp_tx_packets",
 					   "udp_tx_bytes",   "tun_rx_packets", "tun_tx_packets"};
-	const json_t *old = thread_before(view, thread);
+	const json_t *old = thread_before(view, thread, place);
 	const json_t *before = json_object_get(old, "counters"), *now = json_object_get(thread, "counters");
 	char line[512], cell[CELL_MAX], cpu[CELL_MAX] = "any";
 	if (json_is_integer(json_object_get(thread, "cpu")))
@@ -130,7 +126,7 @@ static void write_threads(FILE *out, const struct ctl_top_view *view)
 	fputc(CTL_TOP_HEADING, out);
 	write_cut(out, view, line);
 	json_array_foreach (json_object_get(view->now.status, "threads"), i, thread)
-		write_thread(out, view, thread);
+		write_thread(out, view, thread, i);
 }
 
 /* --- sessions -----------------------------------------------------------------------------------------------------

@@ -2,15 +2,18 @@
 #include "core/app/peer_files.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_MODE = 0640, LIST_LINE_MAX = 120 /* of the 199 that a line may have */ };
+enum { FILE_MODE = 0640, LIST_LINE_MAX = 120 /* of the 199 that a line may have */, RANDOM_LENGTH = 18 };
 
 /* --- texts ----------------------------------------------------------------------------------------------------------
  */
@@ -120,17 +123,17 @@ static int fill(int directory, int fd, const char *text)
 }
 
 /* Into a file that no daemon looks at, which gets its name when all of it is on the disk. link(2), unlike rename(2),
- * leaves a file alone that is there. */
-static int write_and_link(int directory, char *temporary, const char *text, const char *path)
+ * leaves a file alone that is there. All by the directory's descriptor: its path may lead elsewhere meanwhile. */
+static int write_and_link(int directory, const char *temporary, const char *text, const char *name)
 {
-	int fd = mkostemp(temporary, O_CLOEXEC);
+	int fd = openat(directory, temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	int result = fill(directory, fd, text);
-	if (result == 0 && link(temporary, path) != 0)
+	if (result == 0 && linkat(directory, temporary, directory, name, 0) != 0)
 		result = -errno;
 	close(fd);
-	unlink(temporary);
+	(void)unlinkat(directory, temporary, 0);
 	if (result == 0 && fsync(directory) != 0)
 		result = -errno;
 	return result;
@@ -139,12 +142,16 @@ static int write_and_link(int directory, char *temporary, const char *text, cons
 int peer_file_save(const char *directory, const char *name, const char *text, char path[PEER_PATH_MAX],
 		   struct error *error)
 {
-	char temporary[PEER_PATH_MAX];
+	char temporary[NAME_MAX + 1], file[NAME_MAX + 1];
+	uint64_t random;
 	if ((size_t)snprintf(path, PEER_PATH_MAX, "%s/%s.conf", directory, name) >= PEER_PATH_MAX ||
-	    (size_t)snprintf(temporary, sizeof temporary, "%s/.%s.XXXXXX", directory, name) >= sizeof temporary)
+	    (size_t)snprintf(file, sizeof file, "%s.conf", name) >= sizeof file - RANDOM_LENGTH)
 		return error_set(error, -ENAMETOOLONG, "%.200s/%s.conf: the path is too long", directory, name);
+	if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
+		return error_set(error, -errno, "%s: no random number (%s)", path, strerror(errno));
+	(void)snprintf(temporary, sizeof temporary, ".%s.%016" PRIx64, name, random);
 	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int result = fd >= 0 ? write_and_link(fd, temporary, text, path) : -errno;
+	int result = fd >= 0 ? write_and_link(fd, temporary, text, file) : -errno;
 	if (fd >= 0)
 		close(fd);
 	if (result == -EEXIST)

@@ -38,6 +38,8 @@ static const struct cli_program program = {
 		   "  reload          read the configuration again; peers and LogLevel follow it\n"
 		   "\n"
 		   "  -s, --socket PATH   the control socket (default: the only *.sock in " CTL_DIRECTORY ")\n"
+		   "  -c, --config FILE   the gateway's configuration: who may answer, and what peer add --new and\n"
+		   "                      --save go by (default: " CTL_GATEWAY_CONFIG ")\n"
 		   "  -j, --json          the daemon's answer as it is, for scripts\n"
 		   "\n"
 		   "      --sampling N    stages: from now on time one batch in N, 0: none, until the next start\n"
@@ -77,7 +79,7 @@ int main(int argc, char **argv)
 
 	struct ctl_options options = {0};
 	int option;
-	while ((option = getopt_long(argc, argv, ":s:jbn:", ctl_long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":s:c:jbn:", ctl_long_options, NULL)) != -1) {
 		if (option >= CTL_FROM)
 			options.values[option - CTL_FROM] = optarg != NULL ? optarg : "";
 		else if (option == 'b')
@@ -86,6 +88,8 @@ int main(int argc, char **argv)
 			options.values[CTL_TIMES - CTL_FROM] = optarg;
 		else if (option == 's')
 			options.socket = optarg;
+		else if (option == 'c')
+			options.config = optarg;
 		else if (option == 'j')
 			options.json = true;
 		else if (option == ':')

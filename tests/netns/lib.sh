@@ -449,7 +449,7 @@ add_peer() { # NAME [OPTION...]
 # --- what a gateway is told and asked over its control socket ---------------------------------------------------------
 
 ctl() { # ARGUMENT...
-	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" "$@"
+	"$BUILD/shardtunctl" --socket "$dir/gateway.sock" --config "$dir/gateway.conf" "$@"
 }
 
 # The answer is refused, with exit status 1, and this text.

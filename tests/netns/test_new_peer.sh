@@ -106,7 +106,7 @@ assert answer["configuration"].startswith("# shardtun: eve\n[Client]\nPrivateKey
 	< <(ctl --json peer add --new eve --endpoint 2001:db8:1::1 --routes all)
 # shellcheck disable=SC2016 # for the shell in the terminal
 check "in a terminal with its QR code" grep -q '^# █████' <(BUILD=$BUILD dir=$dir script -qec \
-	'"$BUILD/shardtunctl" --socket "$dir/gateway.sock" peer add --new frank' /dev/null)
+	'"$BUILD/shardtunctl" --socket "$dir/gateway.sock" --config "$dir/gateway.conf" peer add --new frank' /dev/null)
 (umask 022 && ctl peer add --new grace >"$dir/grace.conf" 2>"$dir/grace.said")
 check "a file for all eyes is warned of" grep -q "warning: the key goes to a file that others may read" "$dir/grace.said"
 check "and refused by the client" grep -q "grace.conf:3: PrivateKey = (hidden): a secret in a file that others may access" \

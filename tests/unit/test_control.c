@@ -462,6 +462,13 @@ Test(control, successor_keeps_its_file_when_the_old_daemon_goes, .init = start, 
 
 /* --- the asking side ---------------------------------------------------------------------------------------------- */
 
+static int ask(const char *at, const char *request, json_t **result, struct error *error)
+{
+	struct ctl_target target;
+	int code = ctl_target_set(&target, at, NULL, error);
+	return code == 0 ? ctl_request(&target, request, result, error) : code;
+}
+
 static _Atomic bool stopping;
 
 static void *serve(void *argument)
@@ -481,19 +488,19 @@ Test(ctl, asks_and_understands_both_answers, .init = start, .fini = stop)
 	struct error error = {0};
 	json_t *result = NULL;
 	bulk_size = 3000000;
-	cr_assert_eq(ctl_request(path, "words a b", &result, &error), 0, "%s", error.text);
+	cr_assert_eq(ask(path, "words a b", &result, &error), 0, "%s", error.text);
 	cr_assert_eq(json_array_size(result), 2);
 	json_decref(result);
-	cr_assert_eq(ctl_request(path, "bulk", &result, &error), 0, "%s", error.text);
+	cr_assert_eq(ask(path, "bulk", &result, &error), 0, "%s", error.text);
 	cr_assert_eq(json_string_length(result), (size_t)bulk_size);
 	json_decref(result);
-	cr_assert_eq(ctl_request(path, "words refuse", &result, &error), -EREMOTEIO);
+	cr_assert_eq(ask(path, "words refuse", &result, &error), -EREMOTEIO);
 	cr_assert_str_eq(error.text, "peer ?: not so");
 
 	/* More than is ever read of it: the refusal arrives all the same. */
 	char *endless = calloc(1, 500001);
 	memset(endless, 'x', 500000);
-	cr_assert_eq(ctl_request(path, endless, &result, &error), -EREMOTEIO, "%s", error.text);
+	cr_assert_eq(ask(path, endless, &result, &error), -EREMOTEIO, "%s", error.text);
 	cr_assert_str_eq(error.text, "the request is too long");
 	free(endless);
 	stopping = true;
@@ -504,10 +511,10 @@ Test(ctl, says_what_is_wrong_when_nobody_can_be_asked, .init = prepare, .fini = 
 {
 	struct error error;
 	json_t *result;
-	cr_assert_eq(ctl_request(path, "status", &result, &error), -ENOENT);
+	cr_assert_eq(ask(path, "status", &result, &error), -ENOENT);
 	cr_assert_neq(strstr(error.text, "is the daemon running?"), NULL, "%s", error.text);
 	leave_socket();
-	cr_assert_eq(ctl_request(path, "status", &result, &error), -ECONNREFUSED);
+	cr_assert_eq(ask(path, "status", &result, &error), -ECONNREFUSED);
 	cr_assert_neq(strstr(error.text, path), NULL, "%s", error.text);
 }
 
@@ -539,7 +546,7 @@ static int ask_fake(const char *answer, const char *request, json_t **result, st
 	cr_assert_eq(pthread_create(&server, NULL, answer_once, (void *)(uintptr_t)answer), 0);
 	while (!stopping)
 		usleep(1000);
-	int code = ctl_request(fake, request, result, error);
+	int code = ask(fake, request, result, error);
 	pthread_join(server, NULL);
 	return code;
 }
