@@ -29,6 +29,9 @@ enum {
 	CONFIG_AUTO = -1,	      /* where 0 is a number that can be asked for */
 };
 
+/* A routing table that nothing uses. */
+#define CONFIG_TABLE_AUTO UINT32_MAX
+
 /* A set of suites; auto is all of them. */
 enum config_cipher {
 	CONFIG_CIPHER_AES_256_GCM = 1 << 0,
@@ -154,7 +157,7 @@ struct client_config {
 	struct config_common common;
 	uint16_t listen_port; /* 0 is any */
 	uint32_t mtu;	      /* 0 is auto: the route's less our overhead */
-	uint32_t route_table; /* 0 is off: leave routes alone */
+	uint32_t route_table; /* CONFIG_TABLE_AUTO; 0 is off: leave routes alone */
 	bool local_networks;  /* attached networks are reached directly even if everything goes to the gateway */
 	bool kill_switch;     /* with an interface name that nft(8) takes */
 	struct config_dns dns;

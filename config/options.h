@@ -107,8 +107,8 @@
 	X(ListenPort, port, 0, 65535, listen_port, "0", "0..65535", "UDP port to send from; 0: any") \
 	X(MTU, number_or_auto, 576, 65000, mtu, "auto", "auto|576..65000",                           \
 	  "largest inner packet; auto: what fits the route to the gateway")                          \
-	X(RouteTable, number_or_off, 1, UINT32_MAX, route_table, "21845", "off|1..4294967295",       \
-	  "routing table for AllowedIPs; off: leave routes alone")                                   \
+	X(RouteTable, table, 1, UINT32_MAX - 1, route_table, "auto", "auto|off|1..4294967294",       \
+	  "routing table for AllowedIPs; auto: one that nothing uses; off: leave routes alone")      \
 	X(LocalNetworks, yes_no, 0, 0, local_networks, "yes", "yes|no",                              \
 	  "reach attached networks directly although AllowedIPs has 0.0.0.0/0 or ::/0")              \
 	X(DNS, dns, 0, CONFIG_DNS_SERVERS, dns, "auto", "auto|off|ADDRESS, ...",                     \

@@ -143,6 +143,16 @@ static int parse_number_or_off(void *target, const char *text, const struct valu
 	return parse_number_or(target, text, "off", context, error);
 }
 
+static int parse_table(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	uint64_t number = strcasecmp(text, "auto") == 0 ? CONFIG_TABLE_AUTO : 0;
+	if (number == 0 && strcasecmp(text, "off") != 0 && !number_in_range(text, context, &number))
+		return error_set(error, -EINVAL, "neither 'auto' nor 'off' nor a number from %" PRIu64 " to %" PRIu64,
+				 context->low, context->high);
+	*(uint32_t *)target = (uint32_t)number;
+	return 0;
+}
+
 static int parse_size(void *target, const char *text, const struct value_context *context, struct error *error)
 {
 	static const char units[] = "KMG";
@@ -503,6 +513,7 @@ const struct value_type value_number = {.parse = parse_number};
 const struct value_type value_number_or_auto = {.parse = parse_number_or_auto};
 const struct value_type value_count_or_auto = {.parse = parse_count_or_auto};
 const struct value_type value_number_or_off = {.parse = parse_number_or_off};
+const struct value_type value_table = {.parse = parse_table};
 const struct value_type value_size = {.parse = parse_size};
 const struct value_type value_port = {.parse = parse_port};
 const struct value_type value_yes_no = {.parse = parse_yes_no};

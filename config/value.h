@@ -41,6 +41,7 @@ struct value_type {
 	X(number_or_auto, uint32_t, "the number; 'auto' gives 0")  \
 	X(count_or_auto, int32_t, "the number; 'auto' gives -1")   \
 	X(number_or_off, uint32_t, "the number; 'off' gives 0")    \
+	X(table, uint32_t, "the number; 'off' gives 0")            \
 	X(size, uint32_t, "the number of bytes; K, M, G multiply") \
 	X(port, uint16_t, "the number")                            \
 	X(yes_no, bool, "nothing")                                 \

@@ -2,7 +2,6 @@
 #include "tun/netlink_request.h"
 
 #include <libmnl/libmnl.h>
-#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -236,73 +235,4 @@ int netlink_address_delete(struct netlink *netlink, unsigned ifindex, const stru
 		return 0;
 	return error_prefix(error, rc, "remove address %s from %s: ", ip_prefix_format(address, text),
 			    netlink_link_name(ifindex, name));
-}
-
-/* --- policy rules ------------------------------------------------------------------------------------------------- */
-
-int netlink_rule_add(struct netlink *netlink, uint8_t family, uint32_t mark, uint32_t table, uint32_t priority,
-		     struct error *error)
-{
-	int rc = netlink_rules_delete(netlink, family, table, error);
-	if (rc < 0)
-		return rc;
-
-	struct nlmsghdr *request = netlink_start(netlink, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL);
-	struct fib_rule_hdr *rule = mnl_nlmsg_put_extra_header(request, sizeof *rule);
-	rule->family = (uint8_t)netlink_family(family);
-	rule->action = FR_ACT_TO_TBL;
-	rule->flags = FIB_RULE_INVERT;
-	mnl_attr_put_u32(request, FRA_TABLE, table);
-	mnl_attr_put_u32(request, FRA_PRIORITY, priority);
-	mnl_attr_put_u32(request, FRA_FWMARK, mark);
-	mnl_attr_put_u32(request, FRA_FWMASK, UINT32_MAX);
-	rc = netlink_transact(netlink, request, NULL, NULL, error);
-	return rc < 0 ? error_prefix(error, rc, "add IPv%u rule %u for table %u: ", family, priority, table) : 0;
-}
-
-struct rule_search {
-	uint32_t table;
-	bool found;
-	/* The rule as the kernel told it, to be sent back for deletion. */
-	alignas(struct nlmsghdr) char rule[NETLINK_REQUEST_MAX];
-};
-
-static void rule_match(const struct nlmsghdr *message, void *data)
-{
-	struct rule_search *search = data;
-	const struct fib_rule_hdr *rule = mnl_nlmsg_get_payload(message);
-
-	if (search->found || message->nlmsg_type != RTM_NEWRULE || message->nlmsg_len > sizeof search->rule)
-		return;
-	struct netlink_attributes attributes = netlink_attributes(message, sizeof *rule);
-	uint32_t table = netlink_attribute_u32(&attributes, FRA_TABLE, rule->table);
-	if (rule->action == FR_ACT_TO_TBL && table == search->table) {
-		memcpy(search->rule, message, message->nlmsg_len);
-		search->found = true;
-	}
-}
-
-/* One at a time, from a fresh list: a deletion during a dump makes the kernel skip others. */
-int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error)
-{
-	for (;;) {
-		struct rule_search search = {.table = table};
-		struct nlmsghdr *request = netlink_start(netlink, RTM_GETRULE, NLM_F_DUMP);
-		struct fib_rule_hdr *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
-		body->family = (uint8_t)netlink_family(family);
-		int rc = netlink_transact(netlink, request, rule_match, &search, error);
-		if (rc == -EAFNOSUPPORT)
-			return 0;
-		if (rc < 0)
-			return error_prefix(error, rc, "list IPv%u rules: ", family);
-		if (!search.found)
-			return 0;
-
-		struct nlmsghdr *found = (struct nlmsghdr *)search.rule;
-		found->nlmsg_type = RTM_DELRULE;
-		found->nlmsg_flags = NLM_F_REQUEST;
-		rc = netlink_transact(netlink, found, NULL, NULL, error);
-		if (rc < 0)
-			return error_prefix(error, rc, "delete IPv%u rule for table %u: ", family, table);
-	}
 }

@@ -48,15 +48,41 @@ int netlink_route_delete(struct netlink *netlink, unsigned ifindex, const struct
 /* Removes all routes of one family (4 or 6) from a table: those that lead nowhere do not go with an interface. */
 int netlink_table_flush(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error);
 
-/* The policy rule that sends what is not the tunnel's own into `table`, for one family (4 or 6):
+/* Whether a table has a route of one family. */
+bool netlink_table_is_used(struct netlink *netlink, uint8_t family, uint32_t table);
+
+/* A policy rule of one family (4 or 6), with the selectors that those of a tunnel have:
  *
- *   priority P:     not fwmark MARK lookup TABLE
+ *   priority P:     not fwmark MARK/MASK lookup TABLE suppress_prefixlength SUPPRESS
  *
- * netlink_rules_delete() removes every rule that names `table`, as often as it is there: a crashed run leaves nothing
- * for good. No such rule, or a kernel without the family, is no error. netlink_rule_add() does so first. `table` is the
- * tunnel's own, never the kernel's main. */
-int netlink_rule_add(struct netlink *netlink, uint8_t family, uint32_t mark, uint32_t table, uint32_t priority,
-		     struct error *error);
+ * `table` is the tunnel's own, never the kernel's main. */
+#define NETLINK_SUPPRESS_NONE UINT32_MAX
+struct netlink_rule {
+	uint8_t family;
+	bool invert;	   /* for what does not match */
+	bool more;	   /* of one that was read: it has other selectors too, or leads to no table */
+	uint32_t priority; /* the lower, the earlier */
+	uint32_t table;
+	uint32_t mark, mask; /* mask 0: any mark matches */
+	uint32_t suppress;   /* routes with prefixes of this length or shorter do not count; NETLINK_SUPPRESS_NONE */
+};
+
+/* Those of one family, in the order of their priorities; owned by its holder, zero is an empty list. */
+struct netlink_rules {
+	struct netlink_rule *items;
+	size_t count, room;
+};
+
+/* Appends the rules of one family; none is no error, nor is a kernel without the family. */
+int netlink_rules_read(struct netlink *netlink, uint8_t family, struct netlink_rules *rules, struct error *error);
+void netlink_rules_free(struct netlink_rules *rules);
+bool netlink_rule_equal(const struct netlink_rule *a, const struct netlink_rule *b);
+
+/* Adds one; -EEXIST: there is an equal one already, with whichever owner. */
+int netlink_rule_add(struct netlink *netlink, const struct netlink_rule *rule, struct error *error);
+
+/* Removes every rule that names `table`, as often as it is there: a crashed run leaves nothing for good. No such rule,
+ * or a kernel without the family, is no error. */
 int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error);
 
 /* How a packet would leave. */

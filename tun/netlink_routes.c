@@ -115,6 +115,32 @@ int netlink_table_flush(struct netlink *netlink, uint8_t family, uint32_t table,
 	}
 }
 
+struct table_search {
+	uint32_t table;
+	bool used;
+};
+
+static void table_match(const struct nlmsghdr *message, void *data)
+{
+	struct table_search *search = data;
+	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
+	struct netlink_attributes attributes = netlink_attributes(message, sizeof *route);
+	search->used |= message->nlmsg_type == RTM_NEWROUTE &&
+			netlink_attribute_u32(&attributes, RTA_TABLE, route->rtm_table) == search->table;
+}
+
+bool netlink_table_is_used(struct netlink *netlink, uint8_t family, uint32_t table)
+{
+	struct table_search search = {.table = table};
+	struct error error;
+	struct nlmsghdr *request = netlink_start(netlink, RTM_GETROUTE, NLM_F_DUMP);
+	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
+	body->rtm_family = (uint8_t)netlink_family(family);
+	mnl_attr_put_u32(request, RTA_TABLE, table); /* a kernel that filters answers -ENOENT when it is empty */
+	(void)netlink_transact(netlink, request, table_match, &search, &error);
+	return search.used;
+}
+
 /* --- paths and attached networks ---------------------------------------------------------------------------------- */
 
 struct route_answer {

@@ -122,14 +122,29 @@ static int start_worker(struct client *client, struct error *error)
 	return threads_start(&client->tunnel.threads, &params, error);
 }
 
-/* The rules are ours to take back from here on. */
+/* What is in the record is ours to take back, so it is written before the claim. */
+static int take_table(struct client *client, struct error *error)
+{
+	struct client_network *network = &client->network;
+	int result = -EEXIST;
+	for (unsigned tries = 0; result == -EEXIST && tries < CLIENT_RANKS; tries++) {
+		result = client_table_choose(&network->table, network->netlink, client->config->route_table, error);
+		if (result != 0)
+			break;
+		client->record.deeds.route_table = network->table.number;
+		result = client_record_write(&client->record, error);
+		if (result == 0)
+			result = client_table_claim(&network->table, network->netlink, error);
+		if (result == -EEXIST)
+			client->record.deeds.route_table = 0; /* another client's */
+	}
+	return result;
+}
+
 static int open_network(struct client *client, struct error *error)
 {
-	client->record.deeds.route_table = client->config->route_table;
-	int result = client_record_write(&client->record, error);
-	if (result != 0)
-		return result;
-	return client_network_open(&client->network, client->tunnel.device.ifindex, client->config, error);
+	int result = client_network_open(&client->network, client->tunnel.device.ifindex, client->config, error);
+	return result == 0 ? take_table(client, error) : result;
 }
 
 static int serve(struct client *client, struct error *error)
@@ -208,7 +223,7 @@ static int open_and_serve(struct client *client, struct error *error)
 		.common = &config->common,
 		.mtu = client->role.mtu,
 		.listen_port = config->listen_port,
-		.mark = client_network_mark(config),
+		.mark = CLIENT_MARK,
 		.sockets = 1,
 		.tun_readers = 1,
 		.commands = commands,

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "core/app/client_table.h"
 #include "tun/nftables.h"
 
 enum { RULES_MAX = 2048, TABLE_NAME_SIZE = 48 };
@@ -13,7 +14,7 @@ static const char *table_name(const char *interface, char name[TABLE_NAME_SIZE])
 	return name;
 }
 
-int client_killswitch_set(const char *interface, uint32_t mark, struct error *error)
+int client_killswitch_set(const char *interface, struct error *error)
 {
 	/* "add" before "delete", which wants one to be there. */
 	static const char format[] =
@@ -24,7 +25,7 @@ int client_killswitch_set(const char *interface, uint32_t mark, struct error *er
 		"		type filter hook output priority 0; policy drop;\n"
 		"		oifname \"lo\" accept\n"
 		"		oifname \"%2$s\" accept\n"
-		"		meta mark %3$u accept\n"
+		"		meta mark & %3$#x == %4$#x accept\n"
 		"		udp sport 68 udp dport 67 accept\n"
 		"		udp sport 546 udp dport 547 accept\n"
 		"		ip6 hoplimit 255 icmpv6 type { nd-router-solicit, nd-neighbor-solicit, "
@@ -39,7 +40,7 @@ int client_killswitch_set(const char *interface, uint32_t mark, struct error *er
 		"	}\n"
 		"}\n";
 	char rules[RULES_MAX], name[TABLE_NAME_SIZE];
-	(void)snprintf(rules, sizeof rules, format, table_name(interface, name), interface, mark);
+	(void)snprintf(rules, sizeof rules, format, table_name(interface, name), interface, CLIENT_MASK, CLIENT_MARK);
 	return nftables_run("KillSwitch", rules, error);
 }
 

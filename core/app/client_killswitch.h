@@ -4,14 +4,13 @@
  * CAP_NET_ADMIN. Control thread. */
 #pragma once
 
-#include <stdint.h>
-
 #include "core/base/error.h"
 
 /* Sets the rules, in the place of those that are there, in one step. What may leave: loopback, the tunnel's inside, the
- * packets that carry `mark`, DHCP, and IPv6 neighbour discovery. Of what is forwarded: into the tunnel and out of it.
+ * packets of a client's tunnel, DHCP, and IPv6 neighbour discovery. Of what is forwarded: into the tunnel and out of
+ * it.
  */
-int client_killswitch_set(const char *interface, uint32_t mark, struct error *error);
+int client_killswitch_set(const char *interface, struct error *error);
 
 /* Takes them back; that there are none is no error. */
 int client_killswitch_clear(const char *interface, struct error *error);

@@ -8,8 +8,6 @@
 #include "tun/netlink_watch.h"
 
 enum {
-	RULE_PRIORITY = 21845, /* before main (32766) */
-	MARK_WITHOUT_TABLE = 21845,
 	ATTACHED_MAX = 64, /* networks of the machine in one family */
 	RETRY_S = 5,
 	SETTLE_MS = 50, /* a change of networks comes as several messages */
@@ -30,15 +28,11 @@ static bool has_family(const struct client_config *config, uint8_t family)
 	return false;
 }
 
-uint32_t client_network_mark(const struct client_config *config)
+int client_network_clean(uint32_t table, struct error *error)
 {
-	if (config->route_table != 0)
-		return config->route_table;
-	return config->kill_switch ? MARK_WITHOUT_TABLE : 0;
-}
-
-static int clean(struct netlink *netlink, uint32_t table, struct error *error)
-{
+	struct netlink *netlink = netlink_open(error);
+	if (netlink == NULL)
+		return -errno;
 	int result = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
 		int one = netlink_rules_delete(netlink, families[i], table, error);
@@ -47,15 +41,6 @@ static int clean(struct netlink *netlink, uint32_t table, struct error *error)
 		if (one != 0)
 			result = one;
 	}
-	return result;
-}
-
-int client_network_clean(uint32_t table, struct error *error)
-{
-	struct netlink *netlink = netlink_open(error);
-	if (netlink == NULL)
-		return -errno;
-	int result = clean(netlink, table, error);
 	netlink_close(netlink);
 	return result;
 }
@@ -69,12 +54,8 @@ static int open_timer(int *fd, struct error *error)
 int client_network_open(struct client_network *network, unsigned ifindex, const struct client_config *config,
 			struct error *error)
 {
-	*network = (struct client_network){.config = config,
-					   .ifindex = ifindex,
-					   .mark = client_network_mark(config),
-					   .retry_fd = -1,
-					   .watch_fd = -1,
-					   .settle_fd = -1};
+	*network = (struct client_network){
+		.config = config, .ifindex = ifindex, .retry_fd = -1, .watch_fd = -1, .settle_fd = -1};
 	network->netlink = netlink_open(error);
 	if (network->netlink == NULL)
 		return -errno;
@@ -85,8 +66,6 @@ int client_network_open(struct client_network *network, unsigned ifindex, const 
 		network->watch_fd = netlink_watch_open(error);
 		result = network->watch_fd < 0 ? network->watch_fd : 0;
 	}
-	if (result == 0 && config->route_table != 0)
-		result = clean(network->netlink, config->route_table, error);
 	if (result != 0)
 		client_network_close(network);
 	return result;
@@ -111,16 +90,15 @@ void client_network_close(struct client_network *network)
 static int route_family(struct client_network *network, uint8_t family, unsigned to, struct error *error)
 {
 	const struct client_config *config = network->config;
-	uint32_t table = config->route_table;
 	for (size_t i = 0; i < config->gateway.allowed_ips.count; i++) {
 		const struct ip_prefix *prefix = &config->gateway.allowed_ips.items[i];
 		if (prefix->address.family != family)
 			continue;
-		int result = netlink_route_add(network->netlink, to, prefix, table, error);
+		int result = netlink_route_add(network->netlink, to, prefix, network->table.number, error);
 		if (result != 0)
 			return result;
 	}
-	return netlink_rule_add(network->netlink, family, network->mark, table, RULE_PRIORITY, error);
+	return client_table_add_rules(&network->table, network->netlink, family, error);
 }
 
 /* Own address without its network: who is reachable through the tunnel is for AllowedIPs to say. */
@@ -157,7 +135,7 @@ static void apply_family(struct client_network *network, size_t family, struct i
 	struct error error = {0};
 	int result = change_address(network, applied, leased, &error);
 	unsigned to = result == 0 && applied->address.family != 0 ? network->ifindex : NETLINK_UNREACHABLE;
-	if (network->routed[family] != to && network->config->route_table != 0 &&
+	if (network->routed[family] != to && network->table.number != 0 &&
 	    has_family(network->config, families[family])) {
 		int routes = route_family(network, families[family], to, &error);
 		network->routed[family] = routes == 0 ? to : 0;
@@ -186,7 +164,7 @@ static void refresh_routes(struct client_network *network)
 			log_warning("%s", error.text);
 		client_routes_plan(&wanted, families[i], &wish);
 	}
-	if (client_routes_apply(&network->routes, &wanted, network->netlink, network->config->route_table, &error) != 0)
+	if (client_routes_apply(&network->routes, &wanted, network->netlink, network->table.number, &error) != 0)
 		log_warning("%s", error.text);
 }
 
@@ -230,7 +208,7 @@ int client_network_path(struct client_network *network, const struct sockaddr_in
 		address = (struct ip_address){.family = 4};
 		memcpy(address.bytes, &remote->sin6_addr.s6_addr[12], 4);
 	}
-	int result = netlink_path_find(network->netlink, &address, network->mark, path, error);
+	int result = netlink_path_find(network->netlink, &address, CLIENT_MARK, path, error);
 	if (result == 0 && path->ifindex == network->ifindex) {
 		char text[IP_TEXT_MAX];
 		result = error_set(error, -ELOOP,
@@ -251,7 +229,7 @@ uint16_t client_network_mtu(const struct netlink_path *path, const struct sockad
 void client_network_changed(struct client_network *network)
 {
 	static const struct itimerspec when = {.it_value.tv_nsec = SETTLE_MS * 1000000};
-	if (netlink_watch_read(network->watch_fd, network->ifindex, network->config->route_table))
+	if (netlink_watch_read(network->watch_fd, network->ifindex, network->table.number))
 		(void)timerfd_settime(network->settle_fd, 0, &when, NULL);
 }
 

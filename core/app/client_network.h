@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "core/app/client_routes.h"
+#include "core/app/client_table.h"
 #include "core/base/error.h"
 #include "core/wire.h"
 #include "tun/netlink.h"
@@ -17,7 +18,7 @@ struct client_network {
 	const struct client_config *config;
 	struct netlink *netlink;
 	unsigned ifindex;
-	uint32_t mark;		     /* of the tunnel's own packets */
+	struct client_table table;   /* in which AllowedIPs are looked up */
 	int retry_fd;		     /* a timer for the next try of what failed */
 	int watch_fd;		     /* readable when links, addresses or routes change */
 	int settle_fd;		     /* a timer: fires when changes have come to rest */
@@ -26,13 +27,9 @@ struct client_network {
 	struct wire_welcome applied; /* MTU and addresses that are set now */
 };
 
-/* What the tunnel's own packets are marked with, so that rules and kill switch tell them from others; 0: not at all. */
-uint32_t client_network_mark(const struct client_config *config);
-
 /* Removes the policy rules that lead to `table` and the routes that are left in it, whoever left them there. */
 int client_network_clean(uint32_t table, struct error *error);
 
-/* Also removes what a run before left behind when it was killed. */
 int client_network_open(struct client_network *network, unsigned ifindex, const struct client_config *config,
 			struct error *error);
 

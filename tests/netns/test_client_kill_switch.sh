@@ -29,7 +29,7 @@ capture_start() {
 
 # What the client sent and may not send. The marker shows that the capture is complete.
 leaks() {
-	ns client ping -n -q -c 1 -W 1 -m 21845 -p 7368617264 192.0.2.1 >/dev/null
+	ns client ping -n -q -c 1 -W 1 -m 1426063360 -p 7368617264 192.0.2.1 >/dev/null
 	wait_for 30 captured shardshard icmp
 	stop capture || true
 	tcpdump -n -r "$dir/capture.pcap" 'ether src '"$mac"' and not arp and

@@ -32,7 +32,7 @@ leaves_by() { # INTERFACE ADDRESS [ip-route ARGUMENTS...]
 }
 
 own_packets_leave() { # DESCRIPTION
-	check "$1: the tunnel's own packets leave by eth0" leaves_by eth0 192.0.2.1 mark 21845
+	check "$1: the tunnel's own packets leave by eth0" leaves_by eth0 192.0.2.1 mark 0x55000000
 	check "$1: it works" answers client 10.8.0.1
 }
 

@@ -114,7 +114,7 @@ Test(config, client_defaults)
 	struct client_config *config = load_client(CLIENT REMOTE);
 	cr_expect_eq(config->listen_port, 0);
 	cr_expect_eq(config->mtu, 0);
-	cr_expect_eq(config->route_table, 21845);
+	cr_expect_eq(config->route_table, CONFIG_TABLE_AUTO);
 	cr_expect_str_eq(config->common.interface, "shardtun0");
 	cr_expect_str_eq(config->gateway.public_key, KEY_A);
 	cr_expect_null(config->gateway.preshared_key_file);
@@ -138,8 +138,8 @@ Test(config, client_values)
 	cr_expect_eq(config->gateway.persistent_keepalive, 25);
 	config_free_client(config);
 
-	config = load_client(CLIENT "RouteTable = 4294967295\n" REMOTE "PersistentKeepalive = off\n");
-	cr_expect_eq(config->route_table, UINT32_MAX);
+	config = load_client(CLIENT "RouteTable = 4294967294\n" REMOTE "PersistentKeepalive = off\n");
+	cr_expect_eq(config->route_table, UINT32_MAX - 1);
 	cr_expect_eq(config->gateway.persistent_keepalive, 0);
 	config_free_client(config);
 }
@@ -368,7 +368,8 @@ Test(config, refuses_bad_client_values)
 		{ENDPOINT("a b:5"), ":4: Endpoint = a b:5: ' ' is no part of a host name"},
 		{CLIENT "MTU = 100\n", ":3: MTU = 100: neither 'auto' nor a number from 576 to 65000"},
 		{CLIENT "MTU = 1279\n" REMOTE, ":3: MTU = 1279: too small for the IPv6 in AllowedIPs; at least 1280"},
-		{CLIENT "RouteTable = 0\n", ":3: RouteTable = 0: neither 'off' nor a number from 1 to 4294967295"},
+		{CLIENT "RouteTable = 0\n",
+		 ":3: RouteTable = 0: neither 'auto' nor 'off' nor a number from 1 to 4294967294"},
 		{CLIENT "RouteTable = 4294967296\n", ":3: RouteTable = 4294967296: neither"},
 		{CLIENT "RouteTable = 254\n" REMOTE, ":3: RouteTable = 254: the kernel's own"},
 		{CLIENT REMOTE "PersistentKeepalive = 65536\n", ":7: PersistentKeepalive = 65536: neither 'off' nor"},
@@ -445,7 +446,7 @@ Test(config, prints_each_option_once)
 	} sections[] = {
 		{CONFIG_SECTION_GATEWAY, "[Gateway]\n", "\n  ListenPort = 1..65535 ", "PublicKey"},
 		{CONFIG_SECTION_PEER, "[Peer]\n", "\n  PublicKey = KEY ", "Endpoint"},
-		{CONFIG_SECTION_CLIENT, "[Client]\n", "\n  RouteTable = off|1..4294967295 ", "Workers"},
+		{CONFIG_SECTION_CLIENT, "[Client]\n", "\n  RouteTable = auto|off|1..4294967294 ", "Workers"},
 		{CONFIG_SECTION_REMOTE, "[Gateway]\n", "\n  Endpoint = HOST:PORT ", "ListenPort"},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(sections); i++) {

@@ -218,21 +218,81 @@ static size_t rules_count(int family)
 	return count;
 }
 
+static struct netlink_rule all_but_the_mark(uint8_t family)
+{
+	return (struct netlink_rule){.family = family,
+				     .invert = true,
+				     .priority = PRIORITY,
+				     .table = TABLE,
+				     .mark = MARK,
+				     .mask = 0xffff,
+				     .suppress = NETLINK_SUPPRESS_NONE};
+}
+
+static int add_rule(uint8_t family)
+{
+	const struct netlink_rule rule = all_but_the_mark(family);
+	return netlink_rule_add(netlink, &rule, &error);
+}
+
 static void one_rule(uint8_t family)
 {
-	assert_ok(netlink_rule_add(netlink, family, MARK, TABLE, PRIORITY, &error));
-	assert_ok(netlink_rule_add(netlink, family, MARK, TABLE, PRIORITY, &error));
+	assert_ok(add_rule(family));
+	cr_assert_eq(add_rule(family), -EEXIST, "the kernel takes no second one");
 	json_t *array = rules(family);
-	cr_assert_eq(json_array_size(array), 1, "adding again replaces");
+	cr_assert_eq(json_array_size(array), 1);
 	const json_t *tunnel = json_array_get(array, 0);
 	cr_assert_eq(number_of(tunnel, "priority"), PRIORITY);
 	cr_assert_eq(number_of(tunnel, "table"), TABLE);
-	cr_assert_eq(number_of(tunnel, "fwmark"), MARK);
+	cr_assert_str_eq(string_of(tunnel, "fwmark"), "0x5354");
+	cr_assert_str_eq(string_of(tunnel, "fwmask"), "0xffff");
 	cr_assert_not_null(json_object_get(tunnel, "not"));
 	json_decref(array);
 
+	const struct netlink_rule wanted = all_but_the_mark(family);
+	struct netlink_rules found = {0};
+	assert_ok(netlink_rules_read(netlink, family, &found, &error));
+	size_t equal = 0;
+	for (size_t i = 0; i < found.count; i++)
+		equal += netlink_rule_equal(&found.items[i], &wanted);
+	netlink_rules_free(&found);
+	cr_assert_eq(equal, 1, "what is read is what was added");
+
 	assert_ok(netlink_rules_delete(netlink, family, TABLE, &error));
 	cr_assert_eq(rules_count(family), 0);
+}
+
+Test(netlink, rules_are_read_with_what_they_do)
+{
+	struct netlink_rule suppressing = all_but_the_mark(4);
+	suppressing.suppress = 7;
+	assert_ok(netlink_rule_add(netlink, &suppressing, &error));
+	run("ip rule add priority 77 fwmark 3 to 10.0.0.0/8 table 9");
+	run("ip rule add priority 78 iif lo table 9");
+	run("ip rule add priority 79 unreachable");
+	struct netlink_rules found = {0};
+	assert_ok(netlink_rules_read(netlink, 4, &found, &error));
+	for (size_t i = 0; i < found.count; i++) {
+		const struct netlink_rule *rule = &found.items[i];
+		if (rule->priority >= 77 && rule->priority <= 79)
+			cr_expect(rule->more, "priority %u", rule->priority);
+		else
+			cr_expect(!rule->more, "priority %u", rule->priority);
+		if (rule->priority == PRIORITY)
+			cr_expect(netlink_rule_equal(rule, &suppressing));
+	}
+	cr_expect_eq(found.count, 3 + 4, "with the kernel's own");
+	netlink_rules_free(&found);
+}
+
+Test(netlink, a_table_is_used_or_not)
+{
+	cr_expect(!netlink_table_is_used(netlink, 4, TABLE));
+	run("ip route add 10.7.0.0/24 dev lo table 51820 && ip -6 route add fd00:7::/64 dev lo table 51821");
+	cr_expect(netlink_table_is_used(netlink, 4, TABLE));
+	cr_expect(!netlink_table_is_used(netlink, 6, TABLE));
+	cr_expect(netlink_table_is_used(netlink, 6, TABLE + 1));
+	cr_expect(!netlink_table_is_used(netlink, 4, TABLE + 1));
 }
 
 Test(netlink, rule_ipv4)
@@ -252,12 +312,14 @@ Test(netlink, rule_steers_all_but_the_mark)
 	run("ip link set lan0 up && ip route add default dev lan0");
 	assert_ok(netlink_link_set_up(netlink, link0, &error));
 	assert_ok(netlink_route_add(netlink, link0, &all, TABLE, &error));
-	assert_ok(netlink_rule_add(netlink, 4, MARK, TABLE, PRIORITY, &error));
+	assert_ok(add_rule(4));
 	static const struct {
 		const char *get, *dev;
 	} cases[] = {
 		{"route get 203.0.113.9", "link0"},
 		{"route get 203.0.113.9 mark 0x5354", "lan0"},
+		{"route get 203.0.113.9 mark 0x775354", "lan0"},
+		{"route get 203.0.113.9 mark 0x5355", "link0"},
 	};
 	run("ip addr add 192.0.2.9/32 dev lan0");
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -269,7 +331,7 @@ Test(netlink, rule_steers_all_but_the_mark)
 
 Test(netlink, rules_delete_takes_all_that_crashes_left_and_nothing_else)
 {
-	assert_ok(netlink_rule_add(netlink, 4, MARK, TABLE, PRIORITY, &error));
+	assert_ok(add_rule(4));
 	/* "restore" adds without asking whether an equal one is there: every rule is now there three times. */
 	run("d=$(mktemp) && ip rule save >$d && ip rule restore <$d && ip rule restore <$d && rm $d");
 	run("ip rule add to 10.0.0.0/8 iif lo priority 77 table 51820");
@@ -290,7 +352,7 @@ Test(netlink, rules_delete_takes_all_that_crashes_left_and_nothing_else)
 Test(netlink, rules_without_rights)
 {
 	drop_capabilities();
-	cr_assert_eq(netlink_rule_add(netlink, 4, MARK, TABLE, PRIORITY, &error), -EPERM);
+	cr_assert_eq(add_rule(4), -EPERM);
 	cr_assert_str_eq(error.text, "add IPv4 rule 1000 for table 51820: Operation not permitted");
 	assert_ok(netlink_rules_delete(netlink, 4, TABLE, &error));
 	cr_assert_eq(rules_count(4), 0);
