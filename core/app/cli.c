@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/app/cli.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/base/printable.h"
 
@@ -64,11 +66,18 @@ enum cli_status cli_fail(const struct cli_program *program, enum cli_status stat
 	return status;
 }
 
+/* A pipe without a reader: who read has what they wanted. */
+static bool reader_is_gone(void)
+{
+	struct pollfd polled = {.fd = STDOUT_FILENO};
+	return poll(&polled, 1, 0) == 1 && (polled.revents & (POLLERR | POLLHUP)) != 0;
+}
+
 enum cli_status cli_finish(const struct cli_program *program, enum cli_status status)
 {
-	bool failed = ferror(stdout) != 0;
+	bool failed = ferror(stdout) != 0, gone = reader_is_gone();
 	/* fclose also reports what only the file system's last word brings up (NFS, quotas). */
-	if (fclose(stdout) != 0 || failed) {
+	if ((fclose(stdout) != 0 || failed) && !gone) {
 		fprintf(stderr, "%s: standard output cannot be written (%s)\n", program->name, strerror(errno));
 		return CLI_FAILED;
 	}

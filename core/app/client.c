@@ -271,7 +271,6 @@ static int run(struct client *client, struct error *error)
 
 int client_run(const struct client_config *config, const struct client_start *start, struct error *error)
 {
-	tunnel_block_signals();
 	struct client *client = client_new(config, error);
 	if (client == NULL)
 		return -EINVAL;

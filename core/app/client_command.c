@@ -158,6 +158,11 @@ bool client_command_knows(const char *word)
 	return false;
 }
 
+bool client_command_stays(const char *word)
+{
+	return strcmp(word, "run") == 0 || strcmp(word, "up") == 0;
+}
+
 /* What has a slash, or ends as files do, is a file. */
 static bool file_of(const char *word, char path[PATH_SIZE])
 {

@@ -16,7 +16,7 @@
 
 #include "core/app/client.h"
 #include "core/app/client_record.h"
-#include "core/app/tunnel.h"
+#include "core/app/process.h"
 #include "core/base/log.h"
 
 enum {
@@ -78,11 +78,9 @@ static int open_pipes(struct pipes *pipes, struct error *error)
 {
 	sigset_t set;
 	*pipes = (struct pipes){{-1, -1}, {-1, -1}, -1};
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	tunnel_block_signals();
+	process_signals(&set);
+	sigdelset(&set, SIGUSR1);
+	sigdelset(&set, SIGUSR2);
 	pipes->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (pipes->signal_fd >= 0 && pipe2(pipes->ready, O_CLOEXEC) == 0 && pipe2(pipes->output, O_CLOEXEC) == 0)
 		return 0;

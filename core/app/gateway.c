@@ -103,7 +103,6 @@ struct gateway *gateway_new(struct gateway_config *config, struct error *error)
 	}
 	memset(gateway, 0, sizeof *gateway);
 	gateway->config = config;
-	tunnel_block_signals(); /* liburcu's thread inherits the mask, and would take a signal that it does not block */
 	rcu_start();
 	rcu_join();
 	if (load(gateway, error) == 0)

@@ -10,6 +10,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "core/app/process.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
 
@@ -243,26 +244,10 @@ static const struct control_command commands[] = {
 /* --- opening
  * ----------------------------------------------------------------------------------------------------------- */
 
-static void handled_signals(sigset_t *set)
-{
-	sigemptyset(set);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGHUP);
-}
-
-void tunnel_block_signals(void)
-{
-	sigset_t set;
-	handled_signals(&set);
-	(void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* fails for a bad first argument only */
-	(void)signal(SIGPIPE, SIG_IGN);
-}
-
 static int open_signals(struct tunnel *tunnel, struct error *error)
 {
 	sigset_t set;
-	handled_signals(&set);
+	process_signals(&set);
 	tunnel->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (tunnel->signal_fd < 0)
 		return error_set(error, -errno, "signals: %s", strerror(errno));
@@ -472,13 +457,14 @@ static bool take_signal(struct tunnel *tunnel)
 	struct signalfd_siginfo info;
 	if (read(tunnel->signal_fd, &info, sizeof info) != sizeof info)
 		return false;
-	if (info.ssi_signo == SIGHUP) {
-		if (tunnel->params.reload != NULL)
-			tunnel->params.reload(tunnel);
-		else
-			log_warning("SIGHUP: the configuration is read at start only; restart to apply changes");
+	if (info.ssi_signo == SIGHUP && tunnel->params.reload != NULL)
+		tunnel->params.reload(tunnel);
+	else if (info.ssi_signo == SIGHUP)
+		log_warning("SIGHUP: the configuration is read at start only; restart to apply changes");
+	else if (info.ssi_signo == SIGUSR1 || info.ssi_signo == SIGUSR2)
+		log_warning("%s: means nothing here; ignored", strsignal((int)info.ssi_signo));
+	if (info.ssi_signo != SIGINT && info.ssi_signo != SIGTERM && info.ssi_signo != SIGQUIT)
 		return false;
-	}
 	notify_stopping(&tunnel->notify);
 	log_info("%s: ending", strsignal((int)info.ssi_signo));
 	return true;

@@ -87,9 +87,6 @@ struct tunnel {
 	_Atomic uint32_t stage_sampling; /* as it is now; the metrics thread reads it */
 };
 
-/* Before any thread exists, liburcu's included: all of them inherit the mask, and the control loop gets the signals. */
-void tunnel_block_signals(void);
-
 /* Opens everything; on failure nothing is left behind. */
 int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struct error *error);
 
@@ -116,8 +113,9 @@ int tunnel_drop_privileges(struct tunnel *tunnel, const struct privileges_user *
 /* When all threads run: filters the system calls of the control thread and of liburcu's, too. */
 int tunnel_filter_calls(struct tunnel *tunnel, struct error *error);
 
-/* Serves control requests and watches until SIGTERM or SIGINT (0), or until a thread gave up (-EIO, `error`). The
- * calling thread is registered for RCU, and offline while it waits. */
+/* Serves control requests and watches until SIGTERM, SIGINT or SIGQUIT (0), or until a thread gave up (-EIO, `error`).
+ * Signals that came since process_hold_signals() count. The calling thread is registered for RCU, and offline while it
+ * waits. */
 int tunnel_loop(struct tunnel *tunnel, const struct tunnel_watch *watches, size_t count, void *context,
 		struct error *error);
 

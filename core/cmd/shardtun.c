@@ -5,6 +5,7 @@
 #include "core/app/client_command.h"
 #include "core/app/keytool.h"
 #include "core/app/privileges.h"
+#include "core/app/process.h"
 #include "crypto/keys.h"
 
 static const char *const synopses[] = {"run FILE",
@@ -30,6 +31,9 @@ static const struct cli_program program = {
 int main(int argc, char **argv)
 {
 	enum cli_status status;
+	process_begin();
+	if (argc > 1 && client_command_stays(argv[1]))
+		process_hold_signals();
 	if (cli_help_or_version(&program, argc, argv, &status))
 		return (int)status;
 	if (argc < 2)

@@ -2,6 +2,7 @@
 /* Asks a running gateway or client over its control socket. */
 #include "core/app/ctl.h"
 #include "core/app/ctl_command.h"
+#include "core/app/process.h"
 
 static const char *const synopses[] = {
 	"[--socket PATH] [--json] status | identity",
@@ -74,6 +75,7 @@ static const struct cli_program program = {
 int main(int argc, char **argv)
 {
 	enum cli_status status;
+	process_begin();
 	if (cli_help_or_version(&program, argc, argv, &status))
 		return (int)status;
 

@@ -6,6 +6,7 @@
 #include "core/app/cli.h"
 #include "core/app/gateway.h"
 #include "core/app/privileges.h"
+#include "core/app/process.h"
 #include "core/base/log.h"
 #include "crypto/keys.h"
 
@@ -20,7 +21,7 @@ static const struct cli_program program = {
 		   "  -h, --help         this text\n"
 		   "  -V, --version      the version\n"
 		   "\n"
-		   "Runs in the foreground until SIGTERM or SIGINT and then says good-bye to its clients.\n",
+		   "Runs in the foreground until SIGTERM, SIGINT or SIGQUIT and then says good-bye to its clients.\n",
 	.sections = sections,
 	.section_count = ARRAY_SIZE(sections),
 };
@@ -55,6 +56,8 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'}, {NULL, 0, NULL, 0}};
 	enum cli_status status;
+	process_begin();
+	process_hold_signals();
 	if (cli_help_or_version(&program, argc, argv, &status))
 		return (int)status;
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/app/cli.h"
+#include "core/app/process.h"
 #include "perf/gen/options.h"
 #include "perf/gen/reflect.h"
 #include "perf/gen/run.h"
@@ -48,6 +49,7 @@ int main(int argc, char **argv)
 	enum cli_status status;
 	struct error error = {0};
 	struct gun_options options;
+	process_begin();
 	if (cli_help_or_version(&program, argc, argv, &status))
 		return (int)status;
 	if (keys_init(&error) != 0)

@@ -43,11 +43,12 @@ Test(ip_set, an_empty_one_has_nothing)
 
 Test(ip_set, edges_of_networks)
 {
-	static const char *const texts[] = {"10.1.2.3/16", "192.0.2.7", "fd00:1::/32", "2001:db8::1", "255.255.255.255"};
+	static const char *const texts[] = {"10.1.2.3/16", "192.0.2.7", "fd00:1::/32", "2001:db8::1",
+					    "255.255.255.255"};
 	struct ip_set set = made(texts, ARRAY_SIZE(texts));
-	static const char *const in[] = {"10.1.0.0", "10.1.255.255",    "192.0.2.7",  "255.255.255.255",
+	static const char *const in[] = {"10.1.0.0", "10.1.255.255",	"192.0.2.7",  "255.255.255.255",
 					 "fd00:1::", "fd00:1:ffff::ff", "2001:db8::1"};
-	static const char *const out[] = {"10.0.255.255", "10.2.0.0", "192.0.2.6",   "192.0.2.8",	"0.0.0.0",
+	static const char *const out[] = {"10.0.255.255", "10.2.0.0", "192.0.2.6",   "192.0.2.8",  "0.0.0.0",
 					  "fd00::ffff",	  "fd00:2::", "2001:db8::2", "2001:db8::", "::"};
 	for (size_t i = 0; i < ARRAY_SIZE(in); i++)
 		cr_expect(contains(&set, in[i]), "%s", in[i]);
@@ -65,8 +66,8 @@ Test(ip_set, it_is_the_union_that_counts)
 	ip_set_deinit(&set);
 
 	/* Everything but 192.0.2.0/25, whose other half is there. */
-	static const char *const quarters[] = {"64.0.0.0/2", "0.0.0.0/2", "128.0.0.0/2", "192.0.2.128/25", "193.0.0.0/8",
-					       "192.0.3.0/24"};
+	static const char *const quarters[] = {"64.0.0.0/2",	 "0.0.0.0/2",	"128.0.0.0/2",
+					       "192.0.2.128/25", "193.0.0.0/8", "192.0.3.0/24"};
 	set = made(quarters, ARRAY_SIZE(quarters));
 	cr_expect_not(covers(&set, "0.0.0.0/0") || covers(&set, "192.0.2.0/24") || covers(&set, "192.0.0.0/8"));
 	cr_expect(covers(&set, "0.0.0.0/1") && covers(&set, "192.0.2.128/26") && covers(&set, "191.255.0.0/16"));
