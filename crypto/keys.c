@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -118,8 +119,13 @@ void *secret_new(size_t size)
 	 * It marks the memory as not to be dumped before it tries to lock it, and hands it out when locking fails. */
 	size = (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 	void *secret = sodium_malloc(size);
-	if (secret != NULL)
-		memset(secret, 0, size);
+	if (secret == NULL)
+		return NULL;
+	memset(secret, 0, size);
+	/* A process that is forked to do something else finds zeros. Its pages are nobody else's: sodium_malloc() maps
+	 * them for this block alone. */
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)secret & ~(page - 1);
+	(void)madvise((void *)start, (uintptr_t)secret + size - start, MADV_WIPEONFORK);
 	return secret;
 }
 

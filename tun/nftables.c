@@ -1,119 +1,201 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tun/nftables.h"
 
-#include <fcntl.h>
-#include <linux/netlink.h>
-#include <nftables/libnftables.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { COMMAND_MAX = 128 };
+#include "tun/nftables_process.h"
 
-/* The first line of what libnftables has to say, without its "Error: ": the others draw the place in the commands. */
-static const char *first_line(const char *message, char line[256])
-{
-	static const char label[] = "Error: ";
-	const char *start = strstr(message, label);
-	start = start != NULL ? start + strlen(label) : message;
-	(void)snprintf(line, 256, "%.*s", (int)strcspn(start, "\n"), start);
-	return line;
-}
-
-/* What libnftables said, from the process that asked it. */
-struct answer {
-	int code; /* 0 or a negative errno */
-	char text[256];
+enum {
+	ANSWER_S = 30,		   /* for thousands of elements on a busy machine; then the process is given up */
+	ANSWER_MAX = 64 * 1048576, /* of a query */
 };
 
-static bool is_absent(int code)
+struct nftables {
+	struct nftables_confine confine;
+	int fd; /* -1: no process */
+	pid_t pid;
+};
+
+bool nftables_is_absent(int code)
 {
 	return code == -EOPNOTSUPP || code == -EPROTONOSUPPORT || code == -EAFNOSUPPORT;
 }
 
-/* libnftables ends the process when it gets no socket of this kind, without a reason. */
-static int probe(void)
+/* --- the process -------------------------------------------------------------------------------------------------- */
+
+/* Descriptors first: locks and devices that are inherited would outlive us here. */
+static void child(const struct nftables_confine *confine, int fd)
 {
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
-	if (fd < 0)
-		return -errno;
-	close(fd);
+	if (fd != STDERR_FILENO + 1) {
+		if (dup2(fd, STDERR_FILENO + 1) < 0)
+			_exit(1);
+		fd = STDERR_FILENO + 1;
+	}
+	close_range((unsigned)fd + 1, ~0u, 0);
+	close(STDERR_FILENO); /* libnftables would write there what it ends for */
+	(void)prctl(PR_SET_NAME, "nftables");
+	if (confine->run != NULL && confine->run(confine->context) != 0)
+		_exit(1);
+	nftables_process_run(fd);
+}
+
+static int start(struct nftables *nftables, struct error *error)
+{
+	int ends[2];
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+		return error_set(error, -errno, "nftables: socketpair: %s", strerror(errno));
+	pid_t pid = fork();
+	int failure = errno;
+	if (pid == 0)
+		child(&nftables->confine, ends[1]);
+	close(ends[1]);
+	if (pid < 0) {
+		close(ends[0]);
+		return error_set(error, -failure, "nftables: fork: %s", strerror(failure));
+	}
+	nftables->fd = ends[0];
+	nftables->pid = pid;
 	return 0;
 }
 
-static void refuse(struct answer *answer, int code, const char *text)
+static void stop(struct nftables *nftables, bool at_once)
 {
-	answer->code = code;
-	(void)snprintf(answer->text, sizeof answer->text, "%s", text);
+	if (nftables->fd < 0)
+		return;
+	close(nftables->fd);
+	if (at_once)
+		(void)kill(nftables->pid, SIGKILL);
+	while (waitpid(nftables->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	nftables->fd = -1;
 }
 
-static void run(const char *commands, struct answer *answer)
+struct nftables *nftables_open(const struct nftables_confine *confine, struct error *error)
 {
-	answer->code = probe();
-	if (answer->code != 0)
-		return refuse(answer, answer->code, strerror(-answer->code));
-	struct nft_ctx *context = nft_ctx_new(NFT_CTX_DEFAULT);
-	if (context == NULL || nft_ctx_buffer_error(context) != 0)
-		return refuse(answer, -ENOMEM, "out of memory");
-	errno = 0;
-	if (nft_run_cmd_from_buffer(context, commands) != 0) {
-		char line[256];
-		int code = errno != 0 ? -errno : -EINVAL;
-		refuse(answer, code, first_line(nft_ctx_get_error_buffer(context), line));
+	struct nftables *nftables = calloc(1, sizeof *nftables);
+	if (nftables == NULL) {
+		error_set(error, -ENOMEM, "nftables: out of memory");
+		return NULL;
 	}
+	nftables->fd = -1;
+	if (confine != NULL)
+		nftables->confine = *confine;
+	if (start(nftables, error) == 0)
+		return nftables;
+	free(nftables);
+	return NULL;
 }
 
-static int fail(struct error *error, const char *subject, const struct answer *answer)
+void nftables_close(struct nftables *nftables)
 {
-	if (is_absent(answer->code))
-		return error_set(error, answer->code,
+	if (nftables == NULL)
+		return;
+	stop(nftables, false);
+	free(nftables);
+}
+
+/* --- one request and its answer ----------------------------------------------------------------------------------- */
+
+static int fail(struct error *error, const char *subject, int code, const char *text)
+{
+	if (nftables_is_absent(code))
+		return error_set(error, code,
 				 "%s: this kernel has no nf_tables; load it (modprobe nf_tables), or do without %s",
 				 subject, subject);
-	if (answer->code == -EPERM)
-		return error_set(error, answer->code, "%s: nftables: %s; run as root or with CAP_NET_ADMIN", subject,
-				 answer->text);
-	return error_set(error, answer->code, "%s: nftables: %s", subject, answer->text);
+	if (code == -EPERM)
+		return error_set(error, code, "%s: nftables: %s; run as root or with CAP_NET_ADMIN", subject, text);
+	return error_set(error, code, "%s: nftables: %s", subject, text);
 }
 
-/* In a process of its own, because libnftables calls exit() when it is short of something. */
-int nftables_run(const char *subject, const char *commands, struct error *error)
+static bool answer_comes(int fd)
 {
-	struct answer answer = {0};
-	int ends[2];
-	if (pipe2(ends, O_CLOEXEC) != 0)
-		return error_set(error, -errno, "%s: nftables: pipe: %s", subject, strerror(errno));
-	pid_t pid = fork();
-	if (pid == 0) {
-		close(STDERR_FILENO); /* it would write there what it ends for */
-		run(commands, &answer);
-		ssize_t written = write(ends[1], &answer, sizeof answer);
-		_exit(written == sizeof answer ? 0 : 1);
+	struct pollfd polled = {.fd = fd, .events = POLLIN};
+	int ready;
+	do
+		ready = poll(&polled, 1, ANSWER_S * 1000);
+	while (ready < 0 && errno == EINTR);
+	return ready > 0;
+}
+
+/* The text, for the caller to free; NULL: the process ended, or is given up. */
+static char *exchange(int fd, const struct nftables_request *request, const char *payload,
+		      struct nftables_answer *answer)
+{
+	if (!nftables_send(fd, request, sizeof *request) || !nftables_send(fd, payload, request->length) ||
+	    !answer_comes(fd) || !nftables_receive(fd, answer, sizeof *answer) || answer->length > ANSWER_MAX)
+		return NULL;
+	char *text = malloc((size_t)answer->length + 1);
+	if (text != NULL && nftables_receive(fd, text, answer->length)) {
+		text[answer->length] = '\0';
+		return text;
 	}
-	int failure = errno;
-	close(ends[1]);
-	ssize_t got = -1;
-	if (pid > 0) {
-		do
-			got = read(ends[0], &answer, sizeof answer); /* a pipe takes it in one piece */
-		while (got < 0 && errno == EINTR);
-		(void)waitpid(pid, NULL, 0);
-	}
-	close(ends[0]);
-	if (pid < 0)
-		return error_set(error, -failure, "%s: nftables: fork: %s", subject, strerror(failure));
-	if (got != sizeof answer)
-		return error_set(error, -ENOMEM, "%s: nftables: it ended early, short of memory or of sockets",
+	free(text);
+	return NULL;
+}
+
+/* A code of at least 0, with the text in `*text` if that is wanted; or a negative errno. */
+static int call(struct nftables *nftables, const char *subject, struct nftables_request *request, const char *payload,
+		char **text, struct error *error)
+{
+	struct nftables_answer answer = {0};
+	request->length = (uint32_t)strlen(payload);
+	int result = nftables->fd < 0 ? start(nftables, error) : 0;
+	if (result != 0)
+		return error_prefix(error, result, "%s: ", subject);
+	char *said = exchange(nftables->fd, request, payload, &answer);
+	if (said == NULL) {
+		stop(nftables, true);
+		return error_set(error, -ENOMEM, "%s: nftables: its process ended early, short of memory or of sockets",
 				 subject);
-	return answer.code == 0 ? 0 : fail(error, subject, &answer);
+	}
+	result = answer.code >= 0 ? answer.code : fail(error, subject, answer.code, said);
+	if (text != NULL && answer.code >= 0)
+		*text = said;
+	else
+		free(said);
+	return result;
 }
 
-int nftables_delete_table(const char *subject, const char *family, const char *name, struct error *error)
+static struct nftables_request request_for(enum nftables_operation operation, const char *name)
 {
-	/* "add" makes one that is not there, so that "delete" finds one: nft(8) has no "delete if it exists" before
-	 * version 1.0.8. */
-	char commands[COMMAND_MAX];
-	(void)snprintf(commands, sizeof commands, "add table %s %s\ndelete table %s %s\n", family, name, family, name);
-	int result = nftables_run(subject, commands, error);
-	return is_absent(result) ? 0 : result;
+	struct nftables_request request = {.operation = operation};
+	(void)snprintf(request.name, sizeof request.name, "%s", name);
+	return request;
+}
+
+int nftables_lay(struct nftables *nftables, const struct nftables_table *table, struct error *error)
+{
+	struct nftables_request request = request_for(NFTABLES_LAY, table->name);
+	request.outlives = table->outlives;
+	return call(nftables, table->subject, &request, table->commands, NULL, error);
+}
+
+int nftables_check(struct nftables *nftables, const char *name, struct error *error)
+{
+	struct nftables_request request = request_for(NFTABLES_CHECK, name);
+	return call(nftables, name, &request, "", NULL, error);
+}
+
+int nftables_remove(struct nftables *nftables, const char *subject, const char *name, struct error *error)
+{
+	struct nftables_request request = request_for(NFTABLES_REMOVE, name);
+	int result = call(nftables, subject, &request, "", NULL, error);
+	return nftables_is_absent(result) ? 0 : result;
+}
+
+char *nftables_query(struct nftables *nftables, const char *subject, const char *commands, struct error *error)
+{
+	char *text = NULL;
+	struct nftables_request request = request_for(NFTABLES_QUERY, "");
+	int result = call(nftables, subject, &request, commands, &text, error);
+	if (result < 0)
+		errno = -result;
+	return text;
 }

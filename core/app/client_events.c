@@ -72,7 +72,7 @@ static int raise_kill_switch(struct client *client, struct error *error)
 	deeds->endpoints = *client->resolved;
 	int result = client_record_write(&client->record, error);
 	if (result == 0 && !client->kill_switch_set)
-		result = client_killswitch_set(client->config->common.interface, error);
+		result = client_killswitch_set(client->record.nftables, client->config->common.interface, error);
 	client->kill_switch_set |= result == 0;
 	return result;
 }

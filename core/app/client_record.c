@@ -227,7 +227,10 @@ int client_record_open(struct client_record *record, const struct client_config 
 		return result;
 	}
 	read_deeds(record);
-	result = client_record_write(record, error); /* who holds the lock */
+	record->nftables = nftables_open(NULL, error);
+	result = record->nftables != NULL ? 0 : -ENOMEM;
+	if (result == 0)
+		result = client_record_write(record, error); /* who holds the lock */
 	if (result != 0)
 		client_record_close(record);
 	return result;
@@ -246,6 +249,7 @@ void client_record_close(struct client_record *record)
 			(void)unlink(record->path);
 		close(record->fd);
 	}
+	nftables_close(record->nftables);
 	free(record->path);
 	*record = (struct client_record){.fd = -1};
 }
@@ -309,8 +313,8 @@ static void undo_kill_switch(struct client_record *record)
 {
 	struct error error = {0};
 	const char *interface = record->config->common.interface;
-	if (!record->deeds.kill_switch || client_killswitch_clear(interface, &error) == 0 ||
-	    client_killswitch_clear(interface, &error) == 0)
+	if (!record->deeds.kill_switch || client_killswitch_clear(record->nftables, interface, &error) == 0 ||
+	    client_killswitch_clear(record->nftables, interface, &error) == 0)
 		record->deeds.kill_switch = false;
 	else
 		log_warning("%s", error.text);

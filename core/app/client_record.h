@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "core/app/client_dns.h"
 #include "core/app/resolver.h"
+#include "tun/nftables.h"
 
 #define CLIENT_STATE_DIRECTORY "/run/shardtun-client"
 
@@ -33,6 +34,7 @@ struct client_record {
 	const struct client_config *config;
 	int fd; /* -1: not ours */
 	char *path;
+	struct nftables *nftables; /* which lays rules, and alone can remove those that it owns */
 	struct client_deeds deeds;
 };
 

@@ -350,9 +350,9 @@ int gateway_run(struct gateway *gateway, struct error *error)
 		return result;
 	gateway->registry.no_ipv6 = gateway->tunnel.device.no_ipv6;
 	gateway->running.top = gateway_top_new(&gateway->registry.table, error);
-	result = gateway->running.top != NULL
-			 ? gateway_network_open(&gateway->network, config, gateway->registry.no_ipv6, error)
-			 : -ENOMEM;
+	result = gateway->running.top != NULL ? gateway_network_open(&gateway->network, config,
+								     gateway->registry.no_ipv6, &gateway->user, error)
+					      : -ENOMEM;
 	if (result == 0) {
 		result = route_and_serve(gateway, error);
 		gateway_network_close(&gateway->network);

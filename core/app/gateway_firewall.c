@@ -39,6 +39,27 @@ static int check_names(const struct gateway_config *config, struct error *error)
 	return result;
 }
 
+/* A rule is one command: "add rule inet TABLE CHAIN ...". */
+struct script {
+	FILE *out;
+	char table[64];
+	const char *chain;
+};
+
+static void begin_chain(struct script *script, const char *chain, const char *hook)
+{
+	script->chain = chain;
+	fprintf(script->out, "add chain inet %s %s { type %s; policy accept; }\n", script->table, chain, hook);
+	/* It may be there, of a run before or of another configuration. */
+	fprintf(script->out, "flush chain inet %s %s\n", script->table, chain);
+}
+
+static FILE *begin_rule(struct script *script)
+{
+	fprintf(script->out, "add rule inet %s %s ", script->table, script->chain);
+	return script->out;
+}
+
 static const char *family_word(const struct ip_address *address)
 {
 	return address->family == 4 ? "ip" : "ip6";
@@ -47,21 +68,20 @@ static const char *family_word(const struct ip_address *address)
 /* Nobody outside may speak to our inner address, or as one of the clients: a neighbour on the outer link could find out
  * what goes on in the tunnel, and put in packets (CVE-2019-14899). Hosts behind us that talk to clients are routed as
  * ever. */
-static void write_inner_addresses(FILE *out, const struct gateway_config *config)
+static void write_inner_addresses(struct script *script, const struct gateway_config *config)
 {
 	const char *tun = config->common.interface;
-	fprintf(out, "chain inner {\n\ttype filter hook prerouting priority raw; policy accept;\n");
+	begin_chain(script, "inner", "filter hook prerouting priority raw");
 	for (size_t i = 0; i < config->addresses.count; i++) {
 		const struct ip_prefix *own = &config->addresses.items[i];
 		struct ip_prefix pool = ip_prefix_network(own);
 		const char *family = family_word(&own->address);
 		char address[IP_TEXT_MAX], network[IP_TEXT_MAX];
-		fprintf(out, "\tiifname != \"%s\" %s daddr %s fib saddr type != local drop\n", tun, family,
+		fprintf(begin_rule(script), "iifname != \"%s\" %s daddr %s fib saddr type != local drop\n", tun, family,
 			ip_address_format(&own->address, address));
-		fprintf(out, "\tiifname != { \"%s\", \"lo\" } %s saddr %s drop\n", tun, family,
+		fprintf(begin_rule(script), "iifname != { \"%s\", \"lo\" } %s saddr %s drop\n", tun, family,
 			ip_prefix_format(&pool, network));
 	}
-	fprintf(out, "}\n");
 }
 
 static void write_names(FILE *out, const struct config_interfaces *list)
@@ -94,7 +114,7 @@ static uint8_t mask_length(const struct ip_address *mask)
 }
 
 /* The networks that are attached there may open connections to clients, as behind any router. */
-static void write_neighbours(FILE *out, const struct ifaddrs *list, const char *interface, const char *tun)
+static void write_neighbours(struct script *script, const struct ifaddrs *list, const char *interface, const char *tun)
 {
 	for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next) {
 		struct ip_prefix network = {.address = address_of(i->ifa_addr)};
@@ -106,30 +126,27 @@ static void write_neighbours(FILE *out, const struct ifaddrs *list, const char *
 		network.length = mask_length(&mask);
 		network = ip_prefix_network(&network);
 		char text[IP_TEXT_MAX];
-		fprintf(out, "\tiifname \"%s\" oifname \"%s\" %s saddr %s accept\n", interface, tun,
+		fprintf(begin_rule(script), "iifname \"%s\" oifname \"%s\" %s saddr %s accept\n", interface, tun,
 			family_word(&network.address), ip_prefix_format(&network, text));
 	}
 }
 
 /* Beyond a masqueraded interface nobody sees the clients' addresses. A packet for one from far away that answers
  * nothing is forged: it would be taken for the answer that a masqueraded connection waits for. */
-static int write_forward(FILE *out, const struct gateway_config *config, struct error *error)
+static int write_forward(struct script *script, const struct gateway_config *config, struct error *error)
 {
 	const struct config_interfaces *masquerade = &config->masquerade;
 	const char *tun = config->common.interface;
 	struct ifaddrs *list;
 	if (getifaddrs(&list) != 0)
 		return error_set(error, -errno, "Masquerade: list the machine's addresses: %s", strerror(errno));
-	fprintf(out,
-		"chain forward {\n\ttype filter hook forward priority filter; policy accept;\n\toifname != \"%s\" "
-		"accept\n"
-		"\tct state established,related accept\n",
-		tun);
+	begin_chain(script, "forward", "filter hook forward priority filter");
+	fprintf(begin_rule(script), "oifname != \"%s\" accept\n", tun);
+	fprintf(begin_rule(script), "ct state established,related accept\n");
 	for (size_t i = 0; i < masquerade->count; i++) {
-		write_neighbours(out, list, masquerade->items[i], tun);
-		fprintf(out, "\tiifname \"%s\" drop\n", masquerade->items[i]);
+		write_neighbours(script, list, masquerade->items[i], tun);
+		fprintf(begin_rule(script), "iifname \"%s\" drop\n", masquerade->items[i]);
 	}
-	fprintf(out, "}\n");
 	freeifaddrs(list);
 	return 0;
 }
@@ -154,49 +171,46 @@ static void choose_ports(uint16_t listen_port, unsigned *low, unsigned *high)
 /* A client that sends from our own port, or from one where something of this machine listens, to another client's outer
  * address would get that one's packets for us: the connection tracking takes them for answers (CVE-2021-3773, "port
  * shadow"). So nothing leaves from such a port, whoever's rule masquerades. */
-static void write_masquerade(FILE *out, const struct gateway_config *config)
+static void write_masquerade(struct script *script, const struct gateway_config *config)
 {
 	const char *tun = config->common.interface;
 	unsigned low, high;
 	choose_ports(config->listen_port, &low, &high);
-	fprintf(out,
-		"chain shadow {\n\ttype filter hook postrouting priority srcnat + 10; policy accept;\n"
-		"\tiifname \"%s\" udp sport %u fib saddr type local drop\n}\n",
-		tun, config->listen_port);
+	begin_chain(script, "shadow", "filter hook postrouting priority srcnat + 10");
+	fprintf(begin_rule(script), "iifname \"%s\" udp sport %u fib saddr type local drop\n", tun,
+		config->listen_port);
 	if (config->masquerade.count == 0)
 		return;
-	fprintf(out,
-		"chain outgoing {\n\ttype nat hook postrouting priority srcnat; policy accept;\n"
-		"\tiifname != \"%s\" accept\n\toifname != ",
-		tun);
-	write_names(out, &config->masquerade);
-	fprintf(out, " accept\n");
+	begin_chain(script, "outgoing", "nat hook postrouting priority srcnat");
+	fprintf(begin_rule(script), "iifname != \"%s\" accept\n", tun);
+	fprintf(begin_rule(script), "oifname != ");
+	write_names(script->out, &config->masquerade);
+	fprintf(script->out, " accept\n");
 	for (size_t i = 0; i < config->addresses.count; i++) {
 		const char *family = config->addresses.items[i].address.family == 4 ? "ipv4" : "ipv6";
-		fprintf(out, "\tmeta nfproto %s meta l4proto { tcp, udp } masquerade to :%u-%u\n", family, low, high);
-		fprintf(out, "\tmeta nfproto %s masquerade\n", family);
+		fprintf(begin_rule(script), "meta nfproto %s meta l4proto { tcp, udp } masquerade to :%u-%u\n", family,
+			low, high);
+		fprintf(begin_rule(script), "meta nfproto %s masquerade\n", family);
 	}
-	fprintf(out, "}\n");
 }
 
 char *gateway_firewall_commands(const struct gateway_config *config, struct error *error)
 {
-	char table[64], *text = NULL;
+	struct script script = {0};
+	char *text = NULL;
 	size_t size;
 	if (check_names(config, error) != 0)
 		return NULL;
-	gateway_firewall_table(config->common.interface, table);
-	FILE *out = open_memstream(&text, &size);
-	if (out == NULL) {
+	gateway_firewall_table(config->common.interface, script.table);
+	script.out = open_memstream(&text, &size);
+	if (script.out == NULL) {
 		error_set(error, -ENOMEM, "Masquerade: out of memory");
 		return NULL;
 	}
-	fprintf(out, "add table inet %s\ndelete table inet %s\ntable inet %s {\n", table, table, table);
-	write_inner_addresses(out, config);
-	int result = config->masquerade.count != 0 ? write_forward(out, config, error) : 0;
-	write_masquerade(out, config);
-	fprintf(out, "}\n");
-	if (fclose(out) != 0)
+	write_inner_addresses(&script, config);
+	int result = config->masquerade.count != 0 ? write_forward(&script, config, error) : 0;
+	write_masquerade(&script, config);
+	if (fclose(script.out) != 0)
 		result = error_set(error, -ENOMEM, "Masquerade: out of memory");
 	if (result != 0) {
 		free(text);

@@ -8,6 +8,6 @@
 /* The name of the table, from the interface's: what nft does not take in a name is written "_XX", in hexadecimal. */
 void gateway_firewall_table(const char *interface, char name[64]);
 
-/* The table with all its rules, made anew in one transaction, for the caller to free. NULL with `error` set: out of
+/* The rules of the table, as nftables_lay() takes them, for the caller to free. NULL with `error` set: out of
  * memory, or an interface's name that nft cannot take. What an interface of Masquerade is attached to is asked now. */
 char *gateway_firewall_commands(const struct gateway_config *config, struct error *error);

@@ -173,28 +173,39 @@ static void advise_masquerade(const struct gateway_config *config)
 /* --- opening ---------------------------------------------------------------------------------------------------------
  */
 
+static int confine(void *context)
+{
+	return privileges_confine(context);
+}
+
 static int lay_rules(struct gateway_network *network, const struct gateway_config *config, struct error *error)
 {
 	char *commands = gateway_firewall_commands(config, error);
 	if (commands == NULL)
 		return -EINVAL;
-	int result = nftables_run(config->masquerade.count != 0 ? "Masquerade" : "Forward", commands, error);
+	const struct nftables_table table = {.subject = config->masquerade.count != 0 ? "Masquerade" : "Forward",
+					     .name = network->table,
+					     .commands = commands};
+	int result = nftables_lay(network->nftables, &table, error);
 	free(commands);
-	if (result == 0)
-		gateway_firewall_table(config->common.interface, network->table);
+	network->laid = result == 0;
 	return result;
 }
 
 int gateway_network_open(struct gateway_network *network, const struct gateway_config *config, bool no_ipv6,
-			 struct error *error)
+			 struct privileges_user *user, struct error *error)
 {
 	*network = (struct gateway_network){0};
+	gateway_firewall_table(config->common.interface, network->table);
 	advise_rp_filter(config);
 	advise_masquerade(config);
+	const struct nftables_confine confinement = {.run = confine, .context = user};
+	network->nftables = nftables_open(&confinement, error);
+	if (network->nftables == NULL)
+		return -ENOMEM;
 	if (!config->forward && config->masquerade.count == 0) {
-		char table[64];
-		gateway_firewall_table(config->common.interface, table);
-		(void)nftables_delete_table("Masquerade", "inet", table, NULL); /* of a run that was killed */
+		/* Of a run that was killed. */
+		(void)nftables_remove(network->nftables, "Masquerade", network->table, NULL);
 		return 0;
 	}
 	/* The rules first: there is no moment at which packets are forwarded without them. */
@@ -210,8 +221,10 @@ void gateway_network_close(struct gateway_network *network)
 {
 	struct error error;
 	/* Twice: rules that stay outlive us, and the system may be short of something for a moment only. */
-	if (network->table[0] != '\0' && nftables_delete_table("Masquerade", "inet", network->table, &error) != 0 &&
-	    nftables_delete_table("Masquerade", "inet", network->table, &error) != 0)
+	if (network->laid && nftables_remove(network->nftables, "Masquerade", network->table, &error) != 0 &&
+	    nftables_remove(network->nftables, "Masquerade", network->table, &error) != 0)
 		log_warning("%s; 'nft delete table inet %s' removes what is left", error.text, network->table);
-	network->table[0] = '\0';
+	network->laid = false;
+	nftables_close(network->nftables);
+	network->nftables = NULL;
 }

@@ -7,17 +7,21 @@
 #pragma once
 
 #include "config/config.h"
+#include "core/app/privileges.h"
 #include "core/base/error.h"
+#include "tun/nftables.h"
 
 struct gateway_network {
-	char table[64]; /* "" when there is none */
+	struct nftables *nftables;
+	char table[NFTABLES_NAME_MAX];
+	bool laid;
 };
 
 /* Switches forwarding on and lays the rules, as far as the configuration wants them; warns of what would keep packets
- * away. The interface is there already, and so it is nobody else's; `no_ipv6`: without
- * IPv6. On failure no rule is left. */
+ * away. The process that lays rules becomes `user`, who stays the caller's while the network is open. The interface is
+ * there already, and so it is nobody else's; `no_ipv6`: without IPv6. On failure no rule is left. */
 int gateway_network_open(struct gateway_network *network, const struct gateway_config *config, bool no_ipv6,
-			 struct error *error);
+			 struct privileges_user *user, struct error *error);
 
 /* Removes the rules. Forwarding stays on: nobody knows who else relies on it by now. */
 void gateway_network_close(struct gateway_network *network);

@@ -178,3 +178,13 @@ int privileges_drop(const struct privileges_user *user, struct error *error)
 		report(user, becomes);
 	return result;
 }
+
+int privileges_confine(const struct privileges_user *user)
+{
+	int result = empty_bounding_set();
+	if (result == 0 && privileges_become(user))
+		result = become(user, NULL);
+	if (result == 0)
+		result = keep_net_admin();
+	return result == 0 ? no_new_privileges() : result;
+}

@@ -41,5 +41,9 @@ void privileges_keep_memory(void);
  * 0, or a negative errno with the call that failed in `error`: then it is to end. */
 int privileges_drop(const struct privileges_user *user, struct error *error);
 
+/* A process that was forked, and has no other thread, becomes that user and keeps CAP_NET_ADMIN alone, as the control
+ * thread will or did. 0 or a negative errno. */
+int privileges_confine(const struct privileges_user *user);
+
 /* The calling thread gives up every capability. 0 or a negative errno. */
 int privileges_drop_thread(void);

@@ -95,7 +95,7 @@ static const char *const control_calls[] = {
 	"open", "openat", "fcntl", "prlimit64", "stat", "lstat", "statx", "statfs", "fstatfs", "access", "faccessat",
 	"faccessat2", "readlink", "readlinkat", "getcwd", "unlink", "unlinkat", "dup", "pipe2",
 	/* netlink, the journal, libnftables in a process of its own */
-	"bind", "connect", "memfd_create", "select", "pselect6", "wait4",
+	"bind", "connect", "memfd_create", "select", "pselect6", "wait4", "socketpair", "close_range",
 	/* the loop */
 	"eventfd2", "timerfd_create", "timerfd_settime", "timerfd_gettime", "signalfd4", "epoll_create1",
 	/* what is asked about the process and the machine */
@@ -108,7 +108,7 @@ static const char *const control_calls[] = {
 static const struct condition control_conditions[] = {
 	{"socket", 0, UINT32_MAX, AF_UNIX}, {"socket", 0, UINT32_MAX, AF_NETLINK},
 	{"clone", 0, NAMESPACES, 0},	    {"ioctl", 1, UINT32_MAX, TCGETS}, /* stdio asks what kind of file it has */
-	{"ioctl", 1, UINT32_MAX, FIONREAD},
+	{"ioctl", 1, UINT32_MAX, FIONREAD}, {"kill", 1, UINT32_MAX, SIGKILL}, /* libnftables' process, when it hangs */
 };
 
 /* --- the filter ------------------------------------------------------------------------------------------------------

@@ -169,11 +169,15 @@ check "none from where something may listen" awk '$1 == "192.88.99.1" && $2 < 32
 
 # --- the end ---
 before=$(table)
+ns gateway nft flush ruleset
+check "somebody's flush of all rules leaves ours" test "$(table)" = "$before"
+check "nor can anybody delete them" eval '! ns gateway nft delete table inet shardtun-shardtun0 2>/dev/null'
+ns gateway nft add table ip careless
 kill_hard gateway
-check "a killed gateway leaves its rules" test "$(table)" = "$before"
+check "the rules of a killed gateway go with it" wait_for 30 eval '! table 2>/dev/null'
 wait_for 30 eval '! ns gateway ip link show shardtun0'
 gateway_start
-check "the next one replaces them" test "$(table)" = "$before"
+check "the next one lays them again" test "$(table)" = "$before"
 kill_hard gateway
 gateway_config
 gateway_start
