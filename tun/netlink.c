@@ -184,6 +184,15 @@ int netlink_link_set_up(struct netlink *netlink, unsigned ifindex, struct error 
 	return rc == 0 ? 0 : error_prefix(error, rc, "set %s up: ", netlink_link_name(ifindex, name));
 }
 
+int netlink_link_set_group(struct netlink *netlink, unsigned ifindex, unsigned group, struct error *error)
+{
+	char name[IF_NAMESIZE];
+	struct nlmsghdr *request = link_request(netlink, ifindex, 0, 0);
+	mnl_attr_put_u32(request, IFLA_GROUP, group);
+	int rc = netlink_transact(netlink, request, NULL, NULL, error);
+	return rc == 0 ? 0 : error_prefix(error, rc, "set group %u of %s: ", group, netlink_link_name(ifindex, name));
+}
+
 int netlink_link_no_link_local(struct netlink *netlink, unsigned ifindex, struct error *error)
 {
 	char name[IF_NAMESIZE];

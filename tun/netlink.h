@@ -20,6 +20,9 @@ void netlink_close(struct netlink *netlink);
 int netlink_link_set_mtu(struct netlink *netlink, unsigned ifindex, unsigned mtu, struct error *error);
 int netlink_link_set_up(struct netlink *netlink, unsigned ifindex, struct error *error);
 
+/* Its group, by which firewall rules can name several links at once, whatever their names. */
+int netlink_link_set_group(struct netlink *netlink, unsigned ifindex, unsigned group, struct error *error);
+
 /* No IPv6 link-local address (IN6_ADDR_GEN_MODE_NONE): before the link goes up. 0 also when the kernel has no IPv6. */
 int netlink_link_no_link_local(struct netlink *netlink, unsigned ifindex, struct error *error);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/app/client_context.h"
+#include "core/app/client_firewall.h"
 #include "core/app/identity.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
@@ -141,10 +142,30 @@ static int take_table(struct client *client, struct error *error)
 	return result;
 }
 
+/* Without it the tunnel works on most machines: a line says what is missing. */
+static void open_firewall(struct client *client)
+{
+	struct error error = {0};
+	struct sockaddr_in6 bound;
+	udp_address(udp_member(client->tunnel.sockets[0], 0), &bound);
+	const struct client_firewall firewall = {.interface = client->tunnel.device.name,
+						 .port = ntohs(bound.sin6_port)};
+	client->record.deeds.firewall = true;
+	if (client_record_write(&client->record, &error) != 0 ||
+	    client_firewall_set(client->record.nftables, &firewall, &error) != 0)
+		log_warning("%s; strict reverse path filters may drop what the gateway sends", error.text);
+	else if (client->network.table.number != 0 && client_firewall_see_marks(&error) < 0)
+		log_warning("%s", error.text);
+}
+
 static int open_network(struct client *client, struct error *error)
 {
 	int result = client_network_open(&client->network, client->tunnel.device.ifindex, client->config, error);
-	return result == 0 ? take_table(client, error) : result;
+	if (result == 0)
+		result = take_table(client, error);
+	if (result == 0)
+		open_firewall(client);
+	return result;
 }
 
 static int serve(struct client *client, struct error *error)

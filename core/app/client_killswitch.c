@@ -20,7 +20,7 @@ int client_killswitch_set(struct nftables *nftables, const char *interface, stru
 		"add chain inet %1$s forward { type filter hook forward priority 0; policy drop; }\n"
 		"flush table inet %1$s\n"
 		"add rule inet %1$s output oifname \"lo\" accept\n"
-		"add rule inet %1$s output oifname \"%2$s\" accept\n"
+		"add rule inet %1$s output oifgroup %2$u accept\n"
 		"add rule inet %1$s output meta mark & %3$#x == %4$#x accept\n"
 		"add rule inet %1$s output udp sport 68 udp dport 67 accept\n"
 		"add rule inet %1$s output udp sport 546 udp dport 547 accept\n"
@@ -29,10 +29,11 @@ int client_killswitch_set(struct nftables *nftables, const char *interface, stru
 		/* of the groups that neighbours are asked in, for switches that look: they stay on the link */
 		"add rule inet %1$s output ip6 hoplimit 1 icmpv6 type { mld-listener-report, mld2-listener-report } "
 		"accept\n"
-		"add rule inet %1$s forward oifname \"%2$s\" accept\n"
-		"add rule inet %1$s forward iifname \"%2$s\" accept\n";
+		"add rule inet %1$s forward oifgroup %2$u accept\n"
+		"add rule inet %1$s forward iifgroup %2$u accept\n";
 	char rules[RULES_MAX], name[TABLE_NAME_SIZE];
-	(void)snprintf(rules, sizeof rules, format, table_name(interface, name), interface, CLIENT_MASK, CLIENT_MARK);
+	(void)snprintf(rules, sizeof rules, format, table_name(interface, name), (unsigned)CLIENT_LINK_GROUP,
+		       CLIENT_MASK, CLIENT_MARK);
 	const struct nftables_table table = {
 		.subject = "KillSwitch", .name = name, .outlives = true, .commands = rules};
 	return nftables_lay(nftables, &table, error);

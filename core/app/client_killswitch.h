@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The kill switch: rules in an nftables table of our own, "inet shardtun-INTERFACE-kill-switch", by which nothing
- * leaves the machine but through the tunnel. They outlive the process: a client that crashes leaks nothing. Where the
- * kernel has it (6.9) nobody else can remove them, not by "nft flush ruleset" either, but 'shardtun down'. Needs
- * CAP_NET_ADMIN. Control thread. */
+ * leaves the machine but through the tunnel, or through that of another client beside it. They outlive the process: a
+ * client that crashes leaks nothing. Where the kernel has it (6.9) nobody else can remove them, not by "nft flush
+ * ruleset" either, but 'shardtun down'. Needs CAP_NET_ADMIN. Control thread. */
 #pragma once
 
 #include "core/base/error.h"
 #include "tun/nftables.h"
 
-/* Sets the rules, in the place of those that are there, in one step. What may leave: loopback, the tunnel's inside, the
- * packets of a client's tunnel, DHCP, and IPv6 neighbour discovery. Of what is forwarded: into the tunnel and out of
- * it.
+/* Sets the rules, in the place of those that are there, in one step. What may leave: loopback, the clients' interfaces,
+ * the packets of their tunnels, DHCP, and IPv6 neighbour discovery. Of what is forwarded: into a tunnel and out of one.
  */
 int client_killswitch_set(struct nftables *nftables, const char *interface, struct error *error);
 

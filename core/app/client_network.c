@@ -59,7 +59,9 @@ int client_network_open(struct client_network *network, unsigned ifindex, const 
 	network->netlink = netlink_open(error);
 	if (network->netlink == NULL)
 		return -errno;
-	int result = open_timer(&network->retry_fd, error);
+	int result = netlink_link_set_group(network->netlink, ifindex, CLIENT_LINK_GROUP, error);
+	if (result == 0)
+		result = open_timer(&network->retry_fd, error);
 	if (result == 0)
 		result = open_timer(&network->settle_fd, error);
 	if (result == 0) {

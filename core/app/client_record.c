@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/app/client_firewall.h"
 #include "core/app/client_killswitch.h"
 #include "core/app/client_network.h"
 #include "core/app/command.h"
@@ -105,6 +106,7 @@ static void read_deeds(struct client_record *record)
 	*deeds = (struct client_deeds){
 		.route_table = (uint32_t)json_integer_value(json_object_get(json, "route_table")),
 		.kill_switch = json_is_true(json_object_get(json, "kill_switch")),
+		.firewall = json_is_true(json_object_get(json, "firewall")),
 		.post_up = json_is_true(json_object_get(json, "post_up")),
 	};
 	const char *dns = json_string_value(json_object_get(json, "dns"));
@@ -119,10 +121,11 @@ static void read_deeds(struct client_record *record)
 int client_record_write(struct client_record *record, struct error *error)
 {
 	const struct client_deeds *deeds = &record->deeds;
-	json_t *json = json_pack("{s:i, s:s, s:I, s:b, s:b, s:s?, s:o}", "pid", (int)getpid(), "interface",
+	json_t *json = json_pack("{s:i, s:s, s:I, s:b, s:b, s:b, s:s?, s:o}", "pid", (int)getpid(), "interface",
 				 record->config->common.interface, "route_table", (json_int_t)deeds->route_table,
-				 "kill_switch", (int)deeds->kill_switch, "post_up", (int)deeds->post_up, "dns",
-				 client_dns_way_text(deeds->dns), "endpoints", endpoints_json(&deeds->endpoints));
+				 "kill_switch", (int)deeds->kill_switch, "firewall", (int)deeds->firewall, "post_up",
+				 (int)deeds->post_up, "dns", client_dns_way_text(deeds->dns), "endpoints",
+				 endpoints_json(&deeds->endpoints));
 	char *text = json_dumps(json, JSON_COMPACT);
 	json_decref(json);
 	if (text == NULL)
@@ -239,7 +242,8 @@ int client_record_open(struct client_record *record, const struct client_config 
 bool client_record_is_clean(const struct client_record *record)
 {
 	const struct client_deeds *deeds = &record->deeds;
-	return deeds->route_table == 0 && !deeds->kill_switch && !deeds->post_up && deeds->dns == CLIENT_DNS_NONE;
+	return deeds->route_table == 0 && !deeds->kill_switch && !deeds->firewall && !deeds->post_up &&
+	       deeds->dns == CLIENT_DNS_NONE;
 }
 
 void client_record_close(struct client_record *record)
@@ -309,6 +313,17 @@ static void post_down(struct client_record *record)
 	record->deeds.post_up = false;
 }
 
+static void undo_firewall(struct client_record *record)
+{
+	struct error error = {0};
+	const char *interface = record->config->common.interface;
+	if (!record->deeds.firewall || client_firewall_clear(record->nftables, interface, &error) == 0 ||
+	    client_firewall_clear(record->nftables, interface, &error) == 0)
+		record->deeds.firewall = false;
+	else
+		log_warning("%s", error.text);
+}
+
 static void undo_kill_switch(struct client_record *record)
 {
 	struct error error = {0};
@@ -325,6 +340,7 @@ void client_record_undo(struct client_record *record, bool keep_kill_switch)
 	struct error error = {0};
 	undo_dns(record);
 	undo_rules(record);
+	undo_firewall(record);
 	if (!keep_kill_switch)
 		undo_kill_switch(record);
 	post_down(record);

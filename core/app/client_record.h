@@ -25,7 +25,8 @@ enum { CLIENT_COMMAND_SECONDS = 30 /* for each PostUp and PostDown */ };
 struct client_deeds {
 	uint32_t route_table; /* policy rules point to it; 0: there are none */
 	bool kill_switch;
-	bool post_up; /* PostUp was begun */
+	bool firewall; /* the table of core/app/client_firewall.h */
+	bool post_up;  /* PostUp was begun */
 	enum client_dns_way dns;
 	struct resolver_result endpoints; /* where the gateway was: behind a kill switch no name can be looked up */
 };

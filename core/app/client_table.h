@@ -27,6 +27,7 @@
 #define CLIENT_MASK 0xff000000u
 
 enum {
+	CLIENT_LINK_GROUP = 21845,  /* of every client's interface */
 	CLIENT_TABLE_FIRST = 21845, /* the table and the priority of the first */
 	CLIENT_RANKS = 1024,	    /* clients beside each other, at most */
 	CLIENT_RULES_MAX = 2,	    /* of one client, in one family */
