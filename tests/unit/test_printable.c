@@ -26,10 +26,12 @@ static const struct {
 	 "2J",
 	 "\\x9b"
 	 "2J"}, /* the same in Latin-1 */
+	// NOLINTNEXTLINE(misc-misleading-bidirectional): on purpose
 	{"\xe2\x80\xae"
 	 "txt.exe",
 	 "\\xe2\\x80\\xae"
-	 "txt.exe"},									  /* right-to-left override */
+	 "txt.exe"}, /* right-to-left override */
+	// NOLINTNEXTLINE(misc-misleading-bidirectional): on purpose
 	{"\xe2\x81\xa6\xd8\x9c\xe2\x80\x8f", "\\xe2\\x81\\xa6\\xd8\\x9c\\xe2\\x80\\x8f"}, /* isolate, marks */
 	{"a\xe2\x80\x8b"
 	 "b",
