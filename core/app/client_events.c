@@ -160,15 +160,6 @@ int client_begin(struct client *client, struct error *error)
 
 /* --- name servers and commands ------------------------------------------------------------------------------------ */
 
-static bool is_allowed(const struct client_config *config, const struct ip_address *address)
-{
-	for (size_t i = 0; i < config->gateway.allowed_ips.count; i++) {
-		if (ip_prefix_contains(&config->gateway.allowed_ips.items[i], address))
-			return true;
-	}
-	return false;
-}
-
 /* Which servers are to be asked now. */
 static size_t wished_servers(const struct client *client, const struct wire_welcome *lease,
 			     struct ip_address servers[WIRE_DNS_MAX])
@@ -181,7 +172,7 @@ static size_t wished_servers(const struct client *client, const struct wire_welc
 	}
 	for (size_t i = 0; i < lease->dns_count; i++) {
 		char text[IP_TEXT_MAX];
-		if (is_allowed(client->config, &lease->dns[i]))
+		if (ip_set_contains(&client->allowed, &lease->dns[i]))
 			servers[count++] = lease->dns[i];
 		else
 			log_warning("DNS: the gateway's server %s is not in AllowedIPs; going on without it",
@@ -190,13 +181,9 @@ static size_t wished_servers(const struct client *client, const struct wire_welc
 	return count;
 }
 
-static bool goes_through(const struct client_config *config)
+static bool everything_goes_through(const struct client *client)
 {
-	for (size_t i = 0; i < config->gateway.allowed_ips.count; i++) {
-		if (config->gateway.allowed_ips.items[i].length == 0)
-			return true;
-	}
-	return false;
+	return ip_set_is_everything(&client->allowed, 4) || ip_set_is_everything(&client->allowed, 6);
 }
 
 /* Puts `wish` in force, by the first way that works here. What is to be taken back is written down before. */
@@ -244,7 +231,7 @@ static void apply_dns(struct client *client, const struct wire_welcome *lease)
 	client->dns = (struct client_dns_wish){.interface = client->config->common.interface,
 					       .servers = client->dns_servers,
 					       .count = count,
-					       .everything = goes_through(client->config)};
+					       .everything = everything_goes_through(client)};
 	if (set_dns(client, &client->dns, &error) == 0)
 		return;
 	log_warning("DNS: %s; names are resolved as before", error.text);

@@ -32,3 +32,15 @@ bool ip_set_contains(const struct ip_set *set, const struct ip_address *address)
 /* Whether all addresses of the prefix are in the set, of however many prefixes it was made: 0.0.0.0/1 and 128.0.0.0/1
  * cover 0.0.0.0/0. */
 bool ip_set_covers(const struct ip_set *set, const struct ip_prefix *prefix);
+
+/* Whether more than half of the addresses of the prefix are in the set. */
+bool ip_set_covers_most(const struct ip_set *set, const struct ip_prefix *prefix);
+
+/* The block that is not part of the Internet, as RFC 6890 has them, in which the whole prefix lies; NULL: it is part of
+ * it. */
+const struct ip_prefix *ip_special_block(const struct ip_prefix *prefix);
+
+/* Whether the set is what people mean by everything, in one family (4 or 6): all of the Internet but holes that make
+ * less than a 65536th of all addresses, as for the gateway's own address. Blocks that are not part of the Internet may
+ * be in it or not: 2000::/3 is everything, and so is what calculators print for 0.0.0.0/0 without private networks. */
+bool ip_set_is_everything(const struct ip_set *set, uint8_t family);

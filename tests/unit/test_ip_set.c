@@ -124,3 +124,97 @@ Test(ip_set, as_a_list_would_say, .timeout = 60)
 	}
 	cr_expect(hits > 20000 && hits < 180000, "%u of 200000", hits);
 }
+
+/* --- everything --- */
+
+/* As calculators print it: all of IPv4 but 198.51.100.7. */
+#define BUT_ONE_ADDRESS                                                                                             \
+	"0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/6", "196.0.0.0/7", "198.0.0.0/11", "198.32.0.0/12", "198.48.0.0/15", \
+		"198.50.0.0/16", "198.51.0.0/18", "198.51.64.0/19", "198.51.96.0/22", "198.51.100.0/30",            \
+		"198.51.100.4/31", "198.51.100.6/32", "198.51.100.8/29", "198.51.100.16/28", "198.51.100.32/27",    \
+		"198.51.100.64/26", "198.51.100.128/25", "198.51.101.0/24", "198.51.102.0/23", "198.51.104.0/21",   \
+		"198.51.112.0/20", "198.51.128.0/17", "198.52.0.0/14", "198.56.0.0/13", "198.64.0.0/10",            \
+		"198.128.0.0/9", "199.0.0.0/8", "200.0.0.0/5", "208.0.0.0/4", "224.0.0.0/3"
+/* All but private networks. */
+#define BUT_PRIVATE                                                                                                    \
+	"0.0.0.0/5", "8.0.0.0/7", "11.0.0.0/8", "12.0.0.0/6", "16.0.0.0/4", "32.0.0.0/3", "64.0.0.0/2", "128.0.0.0/3", \
+		"160.0.0.0/5", "168.0.0.0/6", "172.0.0.0/12", "172.32.0.0/11", "172.64.0.0/10", "172.128.0.0/9",       \
+		"173.0.0.0/8", "174.0.0.0/7", "176.0.0.0/4", "192.0.0.0/9", "192.128.0.0/11", "192.160.0.0/13",        \
+		"192.169.0.0/16", "192.170.0.0/15", "192.172.0.0/14", "192.176.0.0/12", "192.192.0.0/10",              \
+		"193.0.0.0/8", "194.0.0.0/7", "196.0.0.0/6", "200.0.0.0/5", "208.0.0.0/4"
+
+Test(ip_set, everything_is_the_union)
+{
+	static const struct {
+		const char *prefixes[PREFIXES_MAX];
+		bool ipv4, ipv6;
+	} cases[] = {
+		{{"0.0.0.0/0", "::/0"}, true, true},
+		{{"0.0.0.0/0"}, true, false},
+		{{"::/0", "10.0.0.0/8"}, false, true},
+		{{"0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"}, true, true},
+		{{"0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/1"}, true, false},
+		{{"0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/2", "192.0.0.0/2"}, true, false},
+		{{"0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/2"}, false, false},
+		{{"0.0.0.0/1", "::/1"}, false, true},
+		{{"128.0.0.0/1", "8000::/1"}, false, false},
+		{{BUT_ONE_ADDRESS}, true, false},
+		{{BUT_PRIVATE}, true, false},
+		{{BUT_PRIVATE, "10.8.0.0/16"}, true, false},
+		{{"2000::/3"}, false, true},
+		{{"2000::/3", "fd00:8::/64"}, false, true},
+		{{"2000::/4", "3000::/5"}, false, false},
+		{{"fc00::/7"}, false, false},
+		{{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"}, false, false},
+		{{"10.8.0.0/16", "fd00:8::/64"}, false, false},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		size_t count = 0;
+		while (count < PREFIXES_MAX && cases[i].prefixes[count] != NULL)
+			count++;
+		struct ip_set set = made(cases[i].prefixes, count);
+		cr_expect_eq(ip_set_is_everything(&set, 4), cases[i].ipv4, "%s... (%zu), IPv4", cases[i].prefixes[0],
+			     i);
+		cr_expect_eq(ip_set_is_everything(&set, 6), cases[i].ipv6, "%s... (%zu), IPv6", cases[i].prefixes[0],
+			     i);
+		ip_set_deinit(&set);
+	}
+	struct ip_set none = {0};
+	cr_expect_not(ip_set_is_everything(&none, 4) || ip_set_is_everything(&none, 6));
+}
+
+static const char *block_of(const char *text, char name[IP_TEXT_MAX])
+{
+	struct ip_prefix prefix;
+	cr_assert(ip_prefix_parse(text, &prefix), "%s", text);
+	const struct ip_prefix *block = ip_special_block(&prefix);
+	return block != NULL ? ip_prefix_format(block, name) : "none";
+}
+
+Test(ip_set, special_blocks)
+{
+	char name[IP_TEXT_MAX];
+	cr_expect_str_eq(block_of("10.8.0.0/16", name), "10.0.0.0/8");
+	cr_expect_str_eq(block_of("172.31.255.255", name), "172.16.0.0/12");
+	cr_expect_str_eq(block_of("172.32.0.0/16", name), "none");
+	cr_expect_str_eq(block_of("8.0.0.0/7", name), "none");
+	cr_expect_str_eq(block_of("fd00:8::/64", name), "8000::/1");
+	cr_expect_str_eq(block_of("2001:db8::/32", name), "none");
+}
+
+Test(ip_set, most_of_a_network)
+{
+	static const char *const texts[] = {"10.0.0.0/9", "10.128.0.0/24", "192.168.0.0/17", "fd00::/8"};
+	struct ip_set set = made(texts, ARRAY_SIZE(texts));
+	static const struct {
+		const char *prefix;
+		bool most;
+	} cases[] = {{"10.0.0.0/8", true}, {"192.168.0.0/16", false}, {"192.168.0.0/17", true}, {"10.128.0.0/9", false},
+		     {"fc00::/7", false},  {"fd00:1::/32", true},     {"::/0", false},		{"0.0.0.0/0", false}};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct ip_prefix prefix;
+		cr_assert(ip_prefix_parse(cases[i].prefix, &prefix));
+		cr_expect_eq(ip_set_covers_most(&set, &prefix), cases[i].most, "%s", cases[i].prefix);
+	}
+	ip_set_deinit(&set);
+}
