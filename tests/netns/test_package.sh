@@ -212,8 +212,39 @@ unset "started[by-hand]"
 check "it ends in order" test "$status" -eq 0
 check_fails "and takes its interface along" link_is_there client
 
-check "the gateway's packages are purged under a running gateway" on gateway dpkg -P shardtun-gateway shardtun
+### each package keeps the other's files, and keys are whole ###########################################################
+
+# What the gateway's package made or shardtunctl wrote for it, and what somebody wrote for a client.
+on gateway sh -c 'echo "# by hand" >/etc/shardtun/home.conf; cp /etc/shardtun/gateway.key /etc/shardtun/home.key'
+of_gateway="gateway.conf gateway.key peers.d/laptop.conf"
+sums() { # FILE...
+	on gateway sh -c "cd /etc/shardtun && md5sum $*"
+}
+before=$(sums "$of_gateway" home.conf home.key)
+on gateway dpkg -r shardtun-gateway
+check "the other package is purged while the gateway's is only removed" on gateway dpkg -P shardtun
+check "all its files are there as before" test "$(sums "$of_gateway" home.conf home.key)" = "$before"
+check "both are installed again" install gateway ./shardtun_0.1.0_amd64.deb ./shardtun-gateway_0.1.0_amd64.deb
+check "with the same key" test "$(sums "$of_gateway" home.conf home.key)" = "$before"
+check "the gateway's is purged alone" on gateway dpkg -P shardtun-gateway
+check "what is somebody's for a client stays" test "$(sums home.conf home.key)" = "$(tail -n 2 <<<"$before")"
+check_fails "what was its own is gone" on gateway ls /etc/shardtun/gateway.conf /etc/shardtun/gateway.key /etc/shardtun/peers.d
+check "installed once more it has a new key" install gateway ./shardtun-gateway_0.1.0_amd64.deb
+check "a whole one, for root and the gateway" test "$(on gateway stat -c '%s %a %U %G' /etc/shardtun/gateway.key)" = "45 640 root shardtun"
+on gateway sh -c ': >/etc/shardtun/gateway.key'
+check "an empty key is none" on gateway sh -c '/var/lib/dpkg/info/shardtun-gateway.postinst configure 0.1.0 && test -s /etc/shardtun/gateway.key'
+on gateway sh -c 'rm /etc/shardtun/gateway.key; mkdir /root/half; printf "#!/bin/sh\nprintf half; exit 1\n" >/root/half/shardtun; chmod +x /root/half/shardtun'
+check_fails "a key that cannot be made is a failure" on gateway sh -c 'PATH=/root/half:$PATH /var/lib/dpkg/info/shardtun-gateway.postinst configure ""'
+check "and leaves nothing" test -z "$(on gateway find /etc/shardtun -name '*gateway.key*')"
+on gateway rm -r /root/half
+check "the next one makes it" on gateway /var/lib/dpkg/info/shardtun-gateway.postinst configure ""
+
+check "the gateway's packages are purged" on gateway dpkg -P shardtun-gateway shardtun
 check "the client's is purged" on client dpkg -P shardtun
+check "the client's own file, with its key, is still there" on client test -s /etc/shardtun/laptop.conf
+on client rm -r /etc/shardtun
+check "so are those by hand" on gateway test -s /etc/shardtun/home.conf -a -s /etc/shardtun/home.key
+on gateway rm -r /etc/shardtun
 on client sed -i '/vpn.example.net/d' /etc/hosts
 check "nothing is left of the gateway" left_behind gateway
 check "nothing is left of the client" left_behind client
