@@ -24,9 +24,11 @@ struct netlink *netlink_open(struct error *error)
 		errno = code;
 		return NULL;
 	}
-	/* Better texts where the kernel has them; without, strerror() has to do. */
+	/* Better texts where the kernel has them; without, strerror() has to do. And dumps that the kernel filters
+	 * (Linux 4.20): without, every reader skips what it did not ask for. */
 	int on = 1;
 	mnl_socket_setsockopt(netlink->socket, NETLINK_EXT_ACK, &on, sizeof on);
+	mnl_socket_setsockopt(netlink->socket, NETLINK_GET_STRICT_CHK, &on, sizeof on);
 	return netlink;
 }
 

@@ -6,6 +6,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/base/error.h"
@@ -37,8 +38,9 @@ int netlink_address_delete(struct netlink *netlink, unsigned ifindex, const stru
 /* Adds (or replaces) a route to a network through the interface, in routing table `table`. In RT_TABLE_MAIN (254),
  * which is the whole machine's, with a metric that lets every other route to the same network win and never replaces
  * one. Or, with one of these in place of an interface, one that ends the search in this table, so that the policy rules
- * after it decide, and one that refuses. */
-enum { NETLINK_THROW = 0, NETLINK_MAIN_METRIC = 21845 };
+ * after it decide, and one that refuses where no other route to the same network is left: it hangs on no interface.
+ * All of them carry a protocol number of our own, by which they are found again (netlink_state.h). */
+enum { NETLINK_THROW = 0, NETLINK_MAIN_METRIC = 21845, NETLINK_PROTOCOL = 85 };
 #define NETLINK_UNREACHABLE UINT_MAX
 
 int netlink_route_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *network, uint32_t table,
@@ -108,8 +110,14 @@ struct netlink_attached {
 	uint32_t metric;
 };
 
-/* Those of one family (4 or 6), in no order: routes of table main without a gateway that the kernel made from the
- * machine's addresses, or that a router's advertisement said to be on the link. Returns how many of at most `most` were
- * written to `list`, or a negative errno. */
-int netlink_attached(struct netlink *netlink, uint8_t family, struct netlink_attached *list, size_t most,
-		     struct error *error);
+/* A list is owned by its holder; zero is an empty one. */
+struct netlink_attached_list {
+	struct netlink_attached *items;
+	size_t count, room;
+};
+
+/* Appends those of one family (4 or 6), in no order: routes of table main without a gateway that the kernel made from
+ * the machine's addresses, or that a router's advertisement said to be on the link. 0 or a negative errno. */
+int netlink_attached_read(struct netlink *netlink, uint8_t family, struct netlink_attached_list *list,
+			  struct error *error);
+void netlink_attached_free(struct netlink_attached_list *list);

@@ -44,5 +44,8 @@ uint32_t netlink_attribute_u32(const struct netlink_attributes *attributes, uint
 int netlink_family(uint8_t family);
 void netlink_put_address(struct nlmsghdr *request, uint16_t type, const struct ip_address *address);
 
+/* Family 0 when the attribute is not there, or has another length. `family` is AF_INET or AF_INET6. */
+struct ip_address netlink_address_read(const struct nlattr *attribute, int family);
+
 /* The interface's name for an error text, or its number when it is gone. */
 const char *netlink_link_name(unsigned ifindex, char name[]);

@@ -2,12 +2,17 @@
 /* Routes: those of the tunnel, the way to the gateway, and the networks that the machine is attached to. */
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <stdlib.h>
 
 #include "tun/netlink_request.h"
+#include "tun/netlink_state.h"
 
-enum { FLUSH_BATCH = 64 };
+enum {
+	FLUSH_BATCH = 64,
+	METRIC6 = 1024, /* IP6_RT_PRIO_USER: what the kernel gives to one of IPv6 that has none */
+};
 
-static struct ip_address address_read(const struct nlattr *attribute, int family)
+struct ip_address netlink_address_read(const struct nlattr *attribute, int family)
 {
 	struct ip_address address = {0};
 	size_t size = family == AF_INET ? 4 : 16;
@@ -18,25 +23,37 @@ static struct ip_address address_read(const struct nlattr *attribute, int family
 	return address;
 }
 
+/* 0: none. The kernel replaces and deletes routes by it. */
+static uint32_t metric_of(unsigned ifindex, const struct ip_prefix *network, uint32_t table)
+{
+	if (table == RT_TABLE_MAIN)
+		return NETLINK_MAIN_METRIC;
+	if (ifindex == NETLINK_UNREACHABLE)
+		return UINT32_MAX;
+	return network->address.family == 6 ? METRIC6 : 0;
+}
+
 static int route_request(struct netlink *netlink, uint16_t type, uint16_t flags, unsigned ifindex,
 			 const struct ip_prefix *network, uint32_t table, struct error *error)
 {
 	struct ip_prefix destination = ip_prefix_network(network); /* the kernel refuses host bits */
 	bool link = ifindex != NETLINK_THROW && ifindex != NETLINK_UNREACHABLE;
+	uint32_t metric = metric_of(ifindex, network, table);
 	struct nlmsghdr *request = netlink_start(netlink, type, flags);
 	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
 	body->rtm_family = (uint8_t)netlink_family(destination.address.family);
 	body->rtm_dst_len = destination.length;
 	body->rtm_table = RT_TABLE_UNSPEC; /* RTA_TABLE says it: 8 bits are too few */
-	body->rtm_protocol = RTPROT_STATIC;
+	/* What a version before left behind had another one. */
+	body->rtm_protocol = type == RTM_NEWROUTE ? NETLINK_PROTOCOL : RTPROT_UNSPEC;
 	body->rtm_scope = destination.address.family == 4 && link ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
 	body->rtm_type = link ? RTN_UNICAST : ifindex == NETLINK_THROW ? RTN_THROW : RTN_UNREACHABLE;
 	netlink_put_address(request, RTA_DST, &destination.address);
 	if (link)
 		mnl_attr_put_u32(request, RTA_OIF, ifindex);
 	mnl_attr_put_u32(request, RTA_TABLE, table);
-	if (table == RT_TABLE_MAIN)
-		mnl_attr_put_u32(request, RTA_PRIORITY, NETLINK_MAIN_METRIC);
+	if (metric != 0)
+		mnl_attr_put_u32(request, RTA_PRIORITY, metric);
 	return netlink_transact(netlink, request, NULL, NULL, error);
 }
 
@@ -63,82 +80,106 @@ int netlink_route_delete(struct netlink *netlink, unsigned ifindex, const struct
 	return error_prefix(error, rc, "remove route %s: ", ip_prefix_format(network, text));
 }
 
-/* --- emptying a table --------------------------------------------------------------------------------------------- */
+/* --- reading a table back, and emptying it ------------------------------------------------------------------------ */
 
-struct flush_search {
+struct table_search {
 	uint32_t table;
-	size_t count;
-	struct {
-		struct ip_prefix network;
-		unsigned ifindex;
-	} found[FLUSH_BATCH];
+	bool all; /* whoever made them */
+	struct netlink_routes *routes;
+	size_t most;
+	int result;
 };
 
-static void flush_read(const struct nlmsghdr *message, void *data)
+static void table_route_read(const struct nlmsghdr *message, void *data)
 {
-	struct flush_search *search = data;
+	struct table_search *search = data;
 	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
 	struct netlink_attributes attributes = netlink_attributes(message, sizeof *route);
-	if (message->nlmsg_type != RTM_NEWROUTE || search->count == FLUSH_BATCH ||
+	if (message->nlmsg_type != RTM_NEWROUTE || search->routes->count == search->most || search->result != 0 ||
+	    (!search->all && route->rtm_protocol != NETLINK_PROTOCOL) ||
 	    netlink_attribute_u32(&attributes, RTA_TABLE, route->rtm_table) != search->table)
 		return;
-	struct ip_prefix network = {address_read(attributes.by_type[RTA_DST], route->rtm_family), route->rtm_dst_len};
+	struct ip_prefix network = {netlink_address_read(attributes.by_type[RTA_DST], route->rtm_family),
+				    route->rtm_dst_len};
 	network.address.family = route->rtm_family == AF_INET ? 4 : 6; /* the default route has no RTA_DST */
-	search->found[search->count].network = network;
-	search->found[search->count++].ifindex = route->rtm_type == RTN_THROW ? NETLINK_THROW
-						 : route->rtm_type == RTN_UNREACHABLE
-							 ? NETLINK_UNREACHABLE
-							 : netlink_attribute_u32(&attributes, RTA_OIF, 0);
+	unsigned ifindex = route->rtm_type == RTN_THROW	    ? NETLINK_THROW
+			   : route->rtm_type == RTN_UNICAST ? netlink_attribute_u32(&attributes, RTA_OIF, 0)
+							    : NETLINK_UNREACHABLE;
+	search->result = netlink_routes_append(search->routes, &network, ifindex);
+}
+
+/* Filtered by the kernel, where it can be. */
+static int table_dump(struct netlink *netlink, uint8_t family, struct table_search *search, struct error *error)
+{
+	struct nlmsghdr *request = netlink_start(netlink, RTM_GETROUTE, NLM_F_DUMP);
+	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
+	body->rtm_family = (uint8_t)netlink_family(family);
+	body->rtm_protocol = search->all ? RTPROT_UNSPEC : NETLINK_PROTOCOL;
+	mnl_attr_put_u32(request, RTA_TABLE, search->table);
+	int rc = netlink_transact(netlink, request, table_route_read, search, error);
+	if (rc == -EAFNOSUPPORT || rc == -ENOENT) /* no such table yet */
+		return 0;
+	if (rc == 0 && search->result != 0)
+		rc = error_set(error, search->result, "out of memory");
+	return rc < 0 ? error_prefix(error, rc, "list IPv%u routes of table %u: ", family, search->table) : 0;
+}
+
+int netlink_routes_read(struct netlink *netlink, uint8_t family, uint32_t table, struct netlink_routes *routes,
+			struct error *error)
+{
+	struct table_search search = {.table = table, .routes = routes, .most = SIZE_MAX};
+	int rc = table_dump(netlink, family, &search, error);
+	if (rc == 0)
+		netlink_routes_sort(routes);
+	return rc;
+}
+
+bool netlink_table_is_used(struct netlink *netlink, uint8_t family, uint32_t table)
+{
+	struct netlink_routes found = {0};
+	struct table_search search = {.table = table, .all = true, .routes = &found, .most = 1};
+	int rc = table_dump(netlink, family, &search, NULL);
+	bool used = rc == 0 && found.count != 0;
+	netlink_routes_free(&found);
+	return used;
+}
+
+/* Whatever it is that the table has for the network first. */
+static int route_delete_any(struct netlink *netlink, const struct ip_prefix *network, uint32_t table,
+			    struct error *error)
+{
+	char text[IP_TEXT_MAX];
+	struct nlmsghdr *request = netlink_start(netlink, RTM_DELROUTE, 0);
+	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
+	body->rtm_family = (uint8_t)netlink_family(network->address.family);
+	body->rtm_dst_len = network->length;
+	body->rtm_scope = RT_SCOPE_NOWHERE; /* any */
+	netlink_put_address(request, RTA_DST, &network->address);
+	mnl_attr_put_u32(request, RTA_TABLE, table);
+	int rc = netlink_transact(netlink, request, NULL, NULL, error);
+	if (rc == 0 || rc == -ESRCH)
+		return rc;
+	return error_prefix(error, rc, "remove route %s: ", ip_prefix_format(network, text));
 }
 
 /* Some at a time, from a fresh list: a deletion during a dump makes the kernel skip others. */
 int netlink_table_flush(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error)
 {
 	for (;;) {
-		struct flush_search search = {.table = table};
-		struct nlmsghdr *request = netlink_start(netlink, RTM_GETROUTE, NLM_F_DUMP);
-		struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
-		body->rtm_family = (uint8_t)netlink_family(family);
-		int rc = netlink_transact(netlink, request, flush_read, &search, error);
-		if (rc == -EAFNOSUPPORT)
-			return 0;
-		if (rc < 0)
-			return error_prefix(error, rc, "list IPv%u routes: ", family);
-		for (size_t i = 0; i < search.count; i++) {
-			rc = netlink_route_delete(netlink, search.found[i].ifindex, &search.found[i].network, table,
-						  error);
-			if (rc < 0)
-				return rc;
+		struct netlink_routes found = {0};
+		struct table_search search = {.table = table, .all = true, .routes = &found, .most = FLUSH_BATCH};
+		int rc = table_dump(netlink, family, &search, error);
+		size_t count = found.count, gone = 0;
+		for (size_t i = 0; i < count && rc == 0; i++) {
+			int one = route_delete_any(netlink, &found.items[i].network, table, error);
+			gone += one == 0;
+			rc = one == -ESRCH ? 0 : one;
 		}
-		if (search.count < FLUSH_BATCH)
-			return 0;
+		netlink_routes_free(&found);
+		/* The same ones would be found again for ever. */
+		if (rc < 0 || count < FLUSH_BATCH || gone == 0)
+			return rc;
 	}
-}
-
-struct table_search {
-	uint32_t table;
-	bool used;
-};
-
-static void table_match(const struct nlmsghdr *message, void *data)
-{
-	struct table_search *search = data;
-	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
-	struct netlink_attributes attributes = netlink_attributes(message, sizeof *route);
-	search->used |= message->nlmsg_type == RTM_NEWROUTE &&
-			netlink_attribute_u32(&attributes, RTA_TABLE, route->rtm_table) == search->table;
-}
-
-bool netlink_table_is_used(struct netlink *netlink, uint8_t family, uint32_t table)
-{
-	struct table_search search = {.table = table};
-	struct error error;
-	struct nlmsghdr *request = netlink_start(netlink, RTM_GETROUTE, NLM_F_DUMP);
-	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
-	body->rtm_family = (uint8_t)netlink_family(family);
-	mnl_attr_put_u32(request, RTA_TABLE, table); /* a kernel that filters answers -ENOENT when it is empty */
-	(void)netlink_transact(netlink, request, table_match, &search, &error);
-	return search.used;
 }
 
 /* --- paths and attached networks ---------------------------------------------------------------------------------- */
@@ -157,8 +198,8 @@ static void route_read(const struct nlmsghdr *message, void *data)
 
 	struct netlink_attributes metrics = netlink_nested_attributes(nest);
 	route->path.ifindex = netlink_attribute_u32(&attributes, RTA_OIF, 0);
-	route->path.source = address_read(attributes.by_type[RTA_PREFSRC], family);
-	route->path.gateway = address_read(attributes.by_type[RTA_GATEWAY], family);
+	route->path.source = netlink_address_read(attributes.by_type[RTA_PREFSRC], family);
+	route->path.gateway = netlink_address_read(attributes.by_type[RTA_GATEWAY], family);
 	route->path.mtu = netlink_attribute_u32(&metrics, RTAX_MTU, 0);
 	route->learned = cache != NULL && ((const struct rta_cacheinfo *)mnl_attr_get_payload(cache))->rta_expires != 0;
 }
@@ -201,9 +242,29 @@ int netlink_path_find(struct netlink *netlink, const struct ip_address *destinat
 }
 
 struct attached_search {
-	struct netlink_attached *list;
-	size_t count, most;
+	struct netlink_attached_list *list;
+	int result;
 };
+
+static int attached_append(struct netlink_attached_list *list, const struct netlink_attached *one)
+{
+	if (list->count == list->room) {
+		size_t room = list->room != 0 ? 2 * list->room : 16;
+		struct netlink_attached *items = reallocarray(list->items, room, sizeof *items);
+		if (items == NULL)
+			return -ENOMEM;
+		list->items = items;
+		list->room = room;
+	}
+	list->items[list->count++] = *one;
+	return 0;
+}
+
+void netlink_attached_free(struct netlink_attached_list *list)
+{
+	free(list->items);
+	*list = (struct netlink_attached_list){0};
+}
 
 /* Only what follows from an address of the machine, or what a router announced to be on the link: a route that DHCP or
  * anybody else put there does not count, with a gateway or without. */
@@ -218,28 +279,39 @@ static void attached_read(const struct nlmsghdr *message, void *data)
 	bool dead = (route->rtm_flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN)) != 0;
 
 	if (message->nlmsg_type != RTM_NEWROUTE || route->rtm_type != RTN_UNICAST || !own || through || dead ||
-	    netlink_attribute_u32(&attributes, RTA_TABLE, route->rtm_table) != RT_TABLE_MAIN ||
-	    search->count == search->most)
+	    netlink_attribute_u32(&attributes, RTA_TABLE, route->rtm_table) != RT_TABLE_MAIN)
 		return;
-	struct netlink_attached *found = &search->list[search->count];
-	*found = (struct netlink_attached){
-		.network = {address_read(attributes.by_type[RTA_DST], route->rtm_family), route->rtm_dst_len},
+	const struct netlink_attached found = {
+		.network = {netlink_address_read(attributes.by_type[RTA_DST], route->rtm_family), route->rtm_dst_len},
 		.ifindex = netlink_attribute_u32(&attributes, RTA_OIF, 0),
 		.metric = netlink_attribute_u32(&attributes, RTA_PRIORITY, 0),
 	};
-	if (found->network.address.family != 0 && found->ifindex != 0)
-		search->count++;
+	if (found.network.address.family != 0 && found.ifindex != 0 && search->result == 0)
+		search->result = attached_append(search->list, &found);
 }
 
-int netlink_attached(struct netlink *netlink, uint8_t family, struct netlink_attached *list, size_t most,
-		     struct error *error)
+/* The kernel filters by protocol: a full table of another one costs it a walk, and nobody a message. */
+static int attached_dump(struct netlink *netlink, uint8_t family, uint8_t protocol, struct attached_search *search,
+			 struct error *error)
 {
-	struct attached_search search = {.list = list, .most = most};
 	struct nlmsghdr *request = netlink_start(netlink, RTM_GETROUTE, NLM_F_DUMP);
 	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
 	body->rtm_family = (uint8_t)netlink_family(family);
-	int rc = netlink_transact(netlink, request, attached_read, &search, error);
-	if (rc == -EAFNOSUPPORT)
+	body->rtm_protocol = protocol;
+	mnl_attr_put_u32(request, RTA_TABLE, RT_TABLE_MAIN);
+	return netlink_transact(netlink, request, attached_read, search, error);
+}
+
+int netlink_attached_read(struct netlink *netlink, uint8_t family, struct netlink_attached_list *list,
+			  struct error *error)
+{
+	struct attached_search search = {.list = list};
+	int rc = attached_dump(netlink, family, RTPROT_KERNEL, &search, error);
+	if (rc == 0 && family == 6)
+		rc = attached_dump(netlink, family, RTPROT_RA, &search, error);
+	if (rc == -EAFNOSUPPORT || rc == -ENOENT)
 		return 0;
-	return rc < 0 ? error_prefix(error, rc, "list IPv%u routes: ", family) : (int)search.count;
+	if (rc == 0 && search.result != 0)
+		rc = error_set(error, search.result, "out of memory");
+	return rc < 0 ? error_prefix(error, rc, "list IPv%u routes: ", family) : 0;
 }

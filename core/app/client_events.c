@@ -259,9 +259,9 @@ static int post_up(struct client *client, struct error *error)
 static void apply_lease(struct client *client, const struct wire_welcome *lease)
 {
 	client_network_apply(&client->network, lease);
-	const struct wire_welcome *applied = &client->network.applied;
-	const struct ip_prefix *leased[] = {&applied->address4, &applied->address6};
-	tunnel_show(&client->tunnel, applied->mtu, leased, ARRAY_SIZE(leased));
+	const struct wire_welcome *wanted = &client->network.wanted;
+	const struct ip_prefix *leased[] = {&wanted->address4, &wanted->address6};
+	tunnel_show(&client->tunnel, wanted->mtu, leased, ARRAY_SIZE(leased));
 }
 
 static void log_connected(const struct wire_welcome *lease)
@@ -394,8 +394,8 @@ static void follow_path(struct client *client, enum client_urge urge)
 void client_on_settled(void *context)
 {
 	struct client *client = context;
-	client_network_settled(&client->network);
-	follow_path(client, CLIENT_ROAMED);
+	if ((client_network_settled(&client->network) & NETLINK_CHANGED_PATH) != 0)
+		follow_path(client, CLIENT_ROAMED);
 }
 
 static void notice_sleep(struct client *client)

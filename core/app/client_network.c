@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/app/client_network.h"
 
+#include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "core/app/client_wanted.h"
 #include "core/base/log.h"
 #include "tun/netlink_watch.h"
 
 enum {
-	ATTACHED_MAX = 64, /* networks of the machine in one family */
 	RETRY_S = 5,
 	SETTLE_MS = 50, /* a change of networks comes as several messages */
 	UDP_HEADER = 8,
@@ -18,15 +19,6 @@ enum {
 };
 
 static const uint8_t families[] = {4, 6};
-
-static bool has_family(const struct client_config *config, uint8_t family)
-{
-	for (size_t i = 0; i < config->gateway.allowed_ips.count; i++) {
-		if (config->gateway.allowed_ips.items[i].address.family == family)
-			return true;
-	}
-	return false;
-}
 
 int client_network_clean(uint32_t table, struct error *error)
 {
@@ -54,8 +46,12 @@ static int open_timer(int *fd, struct error *error)
 int client_network_open(struct client_network *network, unsigned ifindex, const struct client_config *config,
 			struct error *error)
 {
-	*network = (struct client_network){
-		.config = config, .ifindex = ifindex, .retry_fd = -1, .watch_fd = -1, .settle_fd = -1};
+	*network = (struct client_network){.config = config,
+					   .ifindex = ifindex,
+					   .interest = {.ifindex = ifindex},
+					   .retry_fd = -1,
+					   .watch_fd = -1,
+					   .settle_fd = -1};
 	network->netlink = netlink_open(error);
 	if (network->netlink == NULL)
 		return -errno;
@@ -65,7 +61,7 @@ int client_network_open(struct client_network *network, unsigned ifindex, const 
 	if (result == 0)
 		result = open_timer(&network->settle_fd, error);
 	if (result == 0) {
-		network->watch_fd = netlink_watch_open(error);
+		network->watch_fd = netlink_watch_open(&network->interest, error);
 		result = network->watch_fd < 0 ? network->watch_fd : 0;
 	}
 	if (result != 0)
@@ -78,6 +74,7 @@ void client_network_close(struct client_network *network)
 	int *const descriptors[] = {&network->retry_fd, &network->settle_fd, &network->watch_fd};
 	netlink_close(network->netlink);
 	network->netlink = NULL;
+	netlink_attached_free(&network->attached);
 	for (size_t i = 0; i < ARRAY_SIZE(descriptors); i++) {
 		if (*descriptors[i] >= 0)
 			close(*descriptors[i]);
@@ -85,121 +82,88 @@ void client_network_close(struct client_network *network)
 	}
 }
 
-/* --- addresses and routes ----------------------------------------------------------------------------------------- */
+/* --- what is wanted ----------------------------------------------------------------------------------------------- */
 
-/* AllowedIPs to the interface; or, while the tunnel does not carry the family, to nowhere: they are not to leave
- * otherwise. */
-static int route_family(struct client_network *network, uint8_t family, unsigned to, struct error *error)
+static int compare_attached(const void *a, const void *b)
 {
-	const struct client_config *config = network->config;
-	for (size_t i = 0; i < config->gateway.allowed_ips.count; i++) {
-		const struct ip_prefix *prefix = &config->gateway.allowed_ips.items[i];
-		if (prefix->address.family != family)
-			continue;
-		int result = netlink_route_add(network->netlink, to, prefix, network->table.number, error);
-		if (result != 0)
-			return result;
-	}
-	return client_table_add_rules(&network->table, network->netlink, family, error);
+	uint32_t one = ((const struct netlink_attached *)a)->metric,
+		 other = ((const struct netlink_attached *)b)->metric;
+	return (one > other) - (one < other);
 }
 
-/* Own address without its network: who is reachable through the tunnel is for AllowedIPs to say. */
-static struct ip_prefix host_prefix(const struct ip_prefix *leased)
+/* Of two links to one network the kernel prefers the lower metric. */
+static void read_attached(struct client_network *network)
 {
-	struct ip_prefix own = *leased;
-	own.length = own.address.family == 4 ? 32 : 128;
-	return own;
-}
-
-static int change_address(struct client_network *network, struct ip_prefix *applied, const struct ip_prefix *leased,
-			  struct error *error)
-{
-	if (ip_address_equal(&applied->address, &leased->address))
-		return 0;
+	struct netlink_attached_list list = {0};
+	struct error error = {0};
 	int result = 0;
-	if (applied->address.family != 0) {
-		struct ip_prefix old = host_prefix(applied);
-		result = netlink_address_delete(network->netlink, network->ifindex, &old, error);
+	for (size_t i = 0; i < ARRAY_SIZE(families) && result == 0; i++)
+		result = netlink_attached_read(network->netlink, families[i], &list, &error);
+	if (result != 0) {
+		log_warning("%s", error.text);
+		netlink_attached_free(&list);
+		return;
 	}
-	if (result == 0 && leased->address.family != 0) {
-		struct ip_prefix own = host_prefix(leased);
-		result = netlink_address_add(network->netlink, network->ifindex, &own, error);
-	}
-	if (result == 0)
-		*applied = *leased;
-	return result;
+	if (list.count != 0)
+		qsort(list.items, list.count, sizeof *list.items, compare_attached);
+	netlink_attached_free(&network->attached);
+	network->attached = list;
 }
 
-/* One family, address and routes: the other one goes on when it fails. */
-static void apply_family(struct client_network *network, size_t family, struct ip_prefix *applied,
-			 const struct ip_prefix *leased)
+static void drop_address(struct client_network *network, const struct ip_prefix *before, const struct ip_prefix *now)
 {
 	struct error error = {0};
-	int result = change_address(network, applied, leased, &error);
-	unsigned to = result == 0 && applied->address.family != 0 ? network->ifindex : NETLINK_UNREACHABLE;
-	if (network->routed[family] != to && network->table.number != 0 &&
-	    has_family(network->config, families[family])) {
-		int routes = route_family(network, families[family], to, &error);
-		network->routed[family] = routes == 0 ? to : 0;
-		result = routes != 0 ? routes : result;
-	}
-	if (result != 0)
-		log_warning("%s; going on without IPv%u in the tunnel", error.text, families[family]);
-}
-
-/* The routes besides AllowedIPs; failing costs a shorter way, so a line is all. */
-static void refresh_routes(struct client_network *network)
-{
-	struct netlink_attached attached[ATTACHED_MAX];
-	struct client_routes wanted = {0};
-	struct error error = {0};
-	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-		if (network->routed[i] == 0)
-			continue;
-		int count = netlink_attached(network->netlink, families[i], attached, ATTACHED_MAX, &error);
-		const struct client_routes_wish wish = {.config = network->config,
-							.lease = &network->applied,
-							.ifindex = network->ifindex,
-							.attached = attached,
-							.attached_count = count > 0 ? (size_t)count : 0};
-		if (count < 0)
-			log_warning("%s", error.text);
-		client_routes_plan(&wanted, families[i], &wish);
-	}
-	if (client_routes_apply(&network->routes, &wanted, network->netlink, network->table.number, &error) != 0)
+	if (before->address.family == 0 || ip_address_equal(&before->address, &now->address))
+		return;
+	struct ip_prefix old = client_wanted_host(before);
+	if (netlink_address_delete(network->netlink, network->ifindex, &old, &error) != 0)
 		log_warning("%s", error.text);
 }
 
-/* What is only remembered. */
-static void keep_lists(struct wire_welcome *applied, const struct wire_welcome *lease)
+static void put_in_force(struct client_network *network)
 {
-	applied->gateway4 = lease->gateway4;
-	applied->gateway6 = lease->gateway6;
-	applied->dns_count = lease->dns_count;
-	memcpy(applied->dns, lease->dns, sizeof applied->dns);
-	applied->route_count = lease->route_count;
-	memcpy(applied->routes, lease->routes, sizeof applied->routes);
+	static int (*const kinds[])(struct client_network * network, size_t * missing, struct error * error) = {
+		client_wanted_link, client_wanted_mtu, client_wanted_addresses, client_wanted_routes,
+		client_wanted_rules};
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		struct error error = {0};
+		size_t missing = 0;
+		if (kinds[i](network, &missing, &error) != 0)
+			log_warning("%s", error.text);
+	}
 }
 
 void client_network_apply(struct client_network *network, const struct wire_welcome *lease)
 {
-	struct wire_welcome *applied = &network->applied;
-	struct error error = {0};
-	if (applied->mtu != lease->mtu) {
-		if (netlink_link_set_mtu(network->netlink, network->ifindex, lease->mtu, &error) == 0)
-			applied->mtu = lease->mtu;
-		else
-			log_warning("%s", error.text);
-	}
-	apply_family(network, 0, &applied->address4, &lease->address4);
+	struct wire_welcome before = network->wanted;
+	network->wanted = *lease;
 	/* The kernel has no IPv6 on a link that is narrower than IPv6 allows. */
-	static const struct ip_prefix none;
-	apply_family(network, 1, &applied->address6, lease->mtu >= IPV6_LEAST_MTU ? &lease->address6 : &none);
-	keep_lists(applied, lease);
-	refresh_routes(network);
+	if (lease->mtu < IPV6_LEAST_MTU)
+		network->wanted.address6 = (struct ip_prefix){0};
+	drop_address(network, &before.address4, &network->wanted.address4);
+	drop_address(network, &before.address6, &network->wanted.address6);
+	if (!network->leased)
+		read_attached(network);
+	network->leased = true;
+	put_in_force(network);
 }
 
 /* --- the way to the gateway --------------------------------------------------------------------------------------- */
+
+/* From now on watch_fd tells of the table's routes, and of those that cover the endpoint. */
+static void aim(struct client_network *network, uint32_t table, const struct ip_address *endpoint)
+{
+	struct error error = {0};
+	struct netlink_interest interest = network->interest;
+	if (interest.table == table && ip_address_equal(&interest.endpoint, endpoint))
+		return;
+	interest.table = table;
+	interest.endpoint = *endpoint;
+	if (netlink_watch_aim(network->watch_fd, &interest, &error) == 0)
+		network->interest = interest;
+	else
+		log_warning("%s", error.text);
+}
 
 int client_network_path(struct client_network *network, const struct sockaddr_in6 *remote, struct netlink_path *path,
 			struct error *error)
@@ -210,6 +174,7 @@ int client_network_path(struct client_network *network, const struct sockaddr_in
 		address = (struct ip_address){.family = 4};
 		memcpy(address.bytes, &remote->sin6_addr.s6_addr[12], 4);
 	}
+	aim(network, network->table.number, &address); /* before it is asked: no change goes unnoticed */
 	int result = netlink_path_find(network->netlink, &address, CLIENT_MARK, path, error);
 	if (result == 0 && path->ifindex == network->ifindex) {
 		char text[IP_TEXT_MAX];
@@ -231,8 +196,10 @@ uint16_t client_network_mtu(const struct netlink_path *path, const struct sockad
 void client_network_changed(struct client_network *network)
 {
 	static const struct itimerspec when = {.it_value.tv_nsec = SETTLE_MS * 1000000};
-	if (netlink_watch_read(network->watch_fd, network->ifindex, network->table.number))
+	unsigned changed = netlink_watch_read(network->watch_fd, &network->interest);
+	if (changed != 0 && network->changed == 0)
 		(void)timerfd_settime(network->settle_fd, 0, &when, NULL);
+	network->changed |= changed;
 }
 
 static void drain(int timer_fd)
@@ -242,11 +209,18 @@ static void drain(int timer_fd)
 	(void)got;
 }
 
-void client_network_settled(struct client_network *network)
+unsigned client_network_settled(struct client_network *network)
 {
+	unsigned changed = network->changed;
 	drain(network->settle_fd);
-	if (network->routed[0] != 0 || network->routed[1] != 0)
-		refresh_routes(network);
+	network->changed = 0;
+	if (!network->leased)
+		return changed;
+	if ((changed & NETLINK_CHANGED_ATTACHED) != 0)
+		read_attached(network);
+	if ((changed & (NETLINK_CHANGED_OWN | NETLINK_CHANGED_ATTACHED)) != 0)
+		put_in_force(network);
+	return changed;
 }
 
 void client_network_retry_later(struct client_network *network)

@@ -13,18 +13,24 @@
 #include "core/base/error.h"
 #include "core/wire.h"
 #include "tun/netlink.h"
+#include "tun/netlink_state.h"
+#include "tun/netlink_watch.h"
 
 struct client_network {
 	const struct client_config *config;
 	struct netlink *netlink;
 	unsigned ifindex;
-	struct client_table table;   /* in which AllowedIPs are looked up */
-	int retry_fd;		     /* a timer for the next try of what failed */
-	int watch_fd;		     /* readable when links, addresses or routes change */
-	int settle_fd;		     /* a timer: fires when changes have come to rest */
-	struct client_routes routes; /* set now, besides AllowedIPs */
-	unsigned routed[2];	     /* where AllowedIPs of IPv4 and IPv6 lead; 0: no routes yet */
-	struct wire_welcome applied; /* MTU and addresses that are set now */
+	struct client_table table;	       /* in which AllowedIPs are looked up */
+	int retry_fd;			       /* a timer for the next try of what failed */
+	int watch_fd;			       /* readable when links, addresses or routes change */
+	int settle_fd;			       /* a timer: fires when changes have come to rest */
+	struct netlink_interest interest;      /* what watch_fd tells of */
+	unsigned changed;		       /* what it told of since it was last put in force */
+	struct netlink_attached_list attached; /* networks of the machine; the one that the kernel prefers first */
+	struct wire_welcome wanted;	       /* what the interface should be */
+	bool leased;			       /* there is such */
+	struct netlink_link link;	       /* as it was last seen */
+	bool carried[2];		       /* the interface has its address of IPv4, of IPv6 */
 };
 
 /* Removes the policy rules that lead to `table` and the routes that are left in it, whoever left them there. */
@@ -41,18 +47,20 @@ void client_network_close(struct client_network *network);
  * done. */
 void client_network_apply(struct client_network *network, const struct wire_welcome *lease);
 
-/* How packets to the gateway leave. Errors as of netlink_path_find(): -ENETUNREACH when there is no route. */
+/* How packets to the gateway leave; changes of the way there are watched from now on. Errors as of netlink_path_find():
+ * -ENETUNREACH when there is no route. */
 int client_network_path(struct client_network *network, const struct sockaddr_in6 *remote, struct netlink_path *path,
 			struct error *error);
 
 /* The largest inner packet that fits there, at most `most`. */
 uint16_t client_network_mtu(const struct netlink_path *path, const struct sockaddr_in6 *remote, uint16_t most);
 
-/* When watch_fd is readable: arms settle_fd if it was about more than our own doing. A change comes as many. */
+/* When watch_fd is readable: arms settle_fd. A change comes as many. */
 void client_network_changed(struct client_network *network);
 
-/* When settle_fd fired: routes follow the networks that the machine is attached to now. */
-void client_network_settled(struct client_network *network);
+/* When settle_fd fired: puts back what is missing; routes follow the networks that the machine is attached to now.
+ * Returns what changed (enum netlink_change). */
+unsigned client_network_settled(struct client_network *network);
 
 /* Arms `retry_fd` for a few seconds from now; call client_network_retry_done() when it fired. */
 void client_network_retry_later(struct client_network *network);

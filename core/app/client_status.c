@@ -35,7 +35,7 @@ static void add_session(json_t *status, const struct client *client, const struc
 {
 	char text[IP_TEXT_MAX], id[9];
 	const struct session_view *view = &session->view;
-	const struct ip_prefix *inner[] = {&client->network.applied.address4, &client->network.applied.address6};
+	const struct ip_prefix *inner[] = {&client->network.wanted.address4, &client->network.wanted.address6};
 	json_t *addresses = json_array();
 	for (size_t i = 0; i < ARRAY_SIZE(inner); i++) {
 		if (inner[i]->address.family != 0)
@@ -45,7 +45,7 @@ static void add_session(json_t *status, const struct client *client, const struc
 	json_object_set_new(status, "session", json_string(id));
 	json_object_set_new(status, "suite", json_string(aead_suite_name(client->shown.lease.suite)));
 	json_object_set_new(status, "addresses", addresses);
-	json_object_set_new(status, "mtu", json_integer(client->network.applied.mtu));
+	json_object_set_new(status, "mtu", json_integer(client->network.wanted.mtu));
 	json_object_set_new(status, "connected_seconds", seconds_since(session->born, now));
 	json_object_set_new(status, "handshake_seconds", seconds_since(client->shown.welcomed, now));
 	json_object_set_new(status, "heard_seconds", seconds_since(RELAXED(view->received), now));

@@ -250,8 +250,8 @@ stop gateway || true
 # --- the kernel's routes to networks behind peers ---
 routed() { # NETWORK...: what there is a route to by way of the tunnel, and nothing else
 	diff <(printf '%s\n' "$@" | sort) <({
-		ns gateway ip route show dev shardtun0 proto static
-		ns gateway ip -6 route show dev shardtun0 proto static
+		ns gateway ip route show dev shardtun0 proto 85
+		ns gateway ip -6 route show dev shardtun0 proto 85
 	} | awk '{ print $1 }' | sort)
 }
 

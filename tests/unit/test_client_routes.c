@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the client's table has besides AllowedIPs, without a kernel. */
 #include <criterion/criterion.h>
+#include <stdlib.h>
 
 #include "core/app/client_routes.h"
 #include "tests/unit/config_files.h"
@@ -24,7 +25,8 @@ struct plan {
 	struct wire_welcome lease;
 	struct netlink_attached attached[8];
 	size_t attached_count;
-	struct client_routes wanted;
+	bool not_carried;
+	struct netlink_routes wanted;
 };
 
 static void attach(struct plan *plan, const char *network, unsigned ifindex, uint32_t metric)
@@ -34,25 +36,39 @@ static void attach(struct plan *plan, const char *network, unsigned ifindex, uin
 
 static void make(struct plan *plan)
 {
-	const struct client_routes_wish wish = {plan->config, &plan->lease, TUNNEL, plan->attached,
-						plan->attached_count};
-	plan->wanted.count = 0;
-	client_routes_plan(&plan->wanted, 4, &wish);
-	client_routes_plan(&plan->wanted, 6, &wish);
+	const struct client_routes_wish wish = {plan->config,	    &plan->lease,   TUNNEL,
+						!plan->not_carried, plan->attached, plan->attached_count};
+	netlink_routes_free(&plan->wanted);
+	cr_assert_eq(client_routes_plan(&plan->wanted, 4, &wish), 0);
+	cr_assert_eq(client_routes_plan(&plan->wanted, 6, &wish), 0);
+	netlink_routes_settle(&plan->wanted);
 	config_free_client(plan->config);
 }
 
-/* Where the table sends the network: -1 when it says nothing of it. */
+/* Where the table sends the network while the link is up: -1 when it says nothing of it. */
 static int leads(const struct plan *plan, const char *network)
 {
 	struct ip_prefix wanted = prefix(network);
 	for (size_t i = 0; i < plan->wanted.count; i++) {
-		const struct client_route *route = &plan->wanted.list[i];
-		if (route->network.length == wanted.length &&
+		const struct netlink_route *route = &plan->wanted.items[i];
+		if (route->ifindex != NETLINK_UNREACHABLE && route->network.length == wanted.length &&
 		    ip_address_equal(&route->network.address, &wanted.address))
 			return (int)route->ifindex;
 	}
 	return -1;
+}
+
+/* Whether it is refused when the link is not up. */
+static bool is_refused(const struct plan *plan, const char *network)
+{
+	struct ip_prefix wanted = prefix(network);
+	for (size_t i = 0; i < plan->wanted.count; i++) {
+		const struct netlink_route *route = &plan->wanted.items[i];
+		if (route->ifindex == NETLINK_UNREACHABLE && route->network.length == wanted.length &&
+		    ip_address_equal(&route->network.address, &wanted.address))
+			return true;
+	}
+	return false;
 }
 
 #define ALLOWED(networks) "[Gateway]\nPublicKey = " KEY_A "\nEndpoint = h:1\nAllowedIPs = " networks "\n"
@@ -73,9 +89,9 @@ Test(client_routes, attached_networks_are_nearer_than_everything)
 	cr_expect_eq(leads(&plan, "fd00:1::/64"), WIFI);
 	cr_expect_eq(leads(&plan, "10.0.0.0/8"), WIFI, "wider than what is said to be behind the gateway");
 	cr_expect_eq(leads(&plan, "10.8.7.0/24"), -1, "inside it");
-	cr_expect_eq(leads(&plan, "192.168.5.0/24"), -1, "the same");
+	cr_expect_eq(leads(&plan, "192.168.5.0/24"), TUNNEL, "the same");
 	cr_expect_eq(leads(&plan, "128.0.0.0/1"), -1, "no link is that wide");
-	cr_expect_eq(plan.wanted.count, 3);
+	cr_expect_eq(plan.wanted.count, 3 + 2 * 4, "besides AllowedIPs");
 }
 
 Test(client_routes, only_everything_gives_way)
@@ -85,12 +101,12 @@ Test(client_routes, only_everything_gives_way)
 	attach(&plan, "fd00:1::/64", ETHERNET, 0);
 	attach(&plan, "2001:db8::/64", ETHERNET, 0);
 	make(&plan);
-	cr_expect_eq(plan.wanted.count, 0);
+	cr_expect_eq(plan.wanted.count, 2 * 3);
 
 	plan = (struct plan){.config = load_client(CLIENT "LocalNetworks = no\n" ALLOWED("0.0.0.0/0"))};
 	attach(&plan, "192.168.1.0/24", ETHERNET, 0);
 	make(&plan);
-	cr_expect_eq(plan.wanted.count, 0);
+	cr_expect_eq(plan.wanted.count, 2);
 }
 
 Test(client_routes, what_the_gateway_gives_is_behind_it)
@@ -116,7 +132,7 @@ Test(client_routes, what_the_gateway_gives_is_behind_it)
 	cr_expect_eq(leads(&plan, "172.16.0.0/12"), TUNNEL);
 	cr_expect_eq(leads(&plan, "172.16.5.0/24"), -1, "one inside it too");
 	cr_expect_eq(leads(&plan, "fd00::/8"), -1, "wider than AllowedIPs");
-	cr_expect_eq(leads(&plan, "0.0.0.0/0"), -1, "AllowedIPs' own");
+	cr_expect_eq(leads(&plan, "0.0.0.0/0"), TUNNEL, "AllowedIPs' own");
 	cr_expect_eq(leads(&plan, "10.8.0.0/24"), ETHERNET, "but not the name server in it");
 }
 
@@ -127,20 +143,46 @@ Test(client_routes, own_networks_are_for_table_main)
 	attach(&plan, "192.168.7.0/24", ETHERNET, 0);
 	make(&plan);
 	cr_expect_eq(leads(&plan, "192.168.7.0/24"), NETLINK_THROW);
-	cr_expect_eq(plan.wanted.count, 1);
+	cr_expect_eq(plan.wanted.count, 3);
 }
 
-Test(client_routes, no_more_than_there_is_room_for)
+Test(client_routes, ten_thousand_attached_networks)
 {
+	enum { MANY = 10000 };
 	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/0"))};
-	struct netlink_attached many[CLIENT_ROUTES_MAX + 1];
-	for (size_t i = 0; i < ARRAY_SIZE(many); i++) {
+	struct netlink_attached *many = calloc(MANY, sizeof *many);
+	cr_assert_not_null(many);
+	for (size_t i = 0; i < MANY; i++) {
 		many[i] = (struct netlink_attached){prefix("10.0.0.0/24"), ETHERNET, 0};
 		many[i].network.address.bytes[1] = (uint8_t)(i >> 8);
 		many[i].network.address.bytes[2] = (uint8_t)i;
 	}
-	const struct client_routes_wish wish = {plan.config, &plan.lease, TUNNEL, many, ARRAY_SIZE(many)};
-	client_routes_plan(&plan.wanted, 4, &wish);
-	cr_expect_eq(plan.wanted.count, CLIENT_ROUTES_MAX);
+	const struct client_routes_wish wish = {plan.config, &plan.lease, TUNNEL, true, many, MANY};
+	cr_assert_eq(client_routes_plan(&plan.wanted, 4, &wish), 0);
+	netlink_routes_settle(&plan.wanted);
+	cr_expect_eq(plan.wanted.count, MANY + 2);
+	netlink_routes_free(&plan.wanted);
+	free(many);
 	config_free_client(plan.config);
+}
+
+Test(client_routes, what_the_tunnel_does_not_carry_is_refused)
+{
+	struct plan plan = {.config = load_client(CLIENT "Networks = 10.7.0.0/24\n" ALLOWED("0.0.0.0/0, 10.8.0.0/16")),
+			    .lease = {.gateway4 = address("10.8.0.1")},
+			    .not_carried = true};
+	make(&plan);
+	cr_expect_eq(leads(&plan, "0.0.0.0/0"), -1);
+	cr_expect_eq(leads(&plan, "10.8.0.1/32"), -1);
+	cr_expect_eq(leads(&plan, "10.7.0.0/24"), NETLINK_THROW);
+	cr_expect(is_refused(&plan, "0.0.0.0/0") && is_refused(&plan, "10.8.0.0/16"));
+}
+
+Test(client_routes, what_leads_into_the_tunnel_is_refused_without_its_link)
+{
+	struct plan plan = {.config = load_client(CLIENT "Networks = 10.8.0.0/16\n" ALLOWED("::/0, 10.8.0.0/16"))};
+	make(&plan);
+	cr_expect_eq(leads(&plan, "::/0"), TUNNEL);
+	cr_expect(is_refused(&plan, "::/0"));
+	cr_expect_eq(leads(&plan, "10.8.0.0/16"), NETLINK_THROW, "what is behind us has priority");
 }
