@@ -25,7 +25,6 @@ enum {
 	CONFIG_MASQUERADE = 64,	      /* interfaces, at most */
 	CONFIG_DNS_SERVERS = 8,	      /* at most: what a WELCOME has room for */
 	CONFIG_ROUTES = 48,	      /* the same */
-	CONFIG_COMMANDS = 64,	      /* at most, of each kind */
 	CONFIG_AUTO = -1,	      /* where 0 is a number that can be asked for */
 };
 
@@ -173,10 +172,15 @@ struct client_config {
 	} gateway;
 };
 
-/* Each reads a whole file and yields a struct that the matching free gives back. On failure *config is NULL and
- * `error` says where and why. Any thread. */
+/* Each reads a whole file, once, and yields a struct that the matching free gives back. On failure *config is NULL and
+ * `error` says where and why. Relative paths in a file start at the directory of the path as it is given, symbolic
+ * links not followed; in what is no regular file, at the working directory. Files that a file names are regular files.
+ * Waits for the writer of a pipe: config/reader.h says how that ends. Any thread. */
 int config_load_gateway(const char *path, struct gateway_config **config, struct error *error);
 int config_load_client(const char *path, struct client_config **config, struct error *error);
+
+/* The same for one that runs: waits for nothing, and takes a regular file only. */
+int config_reload_gateway(const char *path, struct gateway_config **config, struct error *error);
 
 /* Both take NULL. */
 void config_free_gateway(struct gateway_config *config);

@@ -3,10 +3,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config/check.h"
 #include "config/loader.h"
+#include "config/reader.h"
 
 /* How the structs of all kinds of files begin. */
 struct any_config {
@@ -53,7 +55,7 @@ static int default_control_socket(struct any_config *config, struct error *error
 }
 
 /* NULL on failure. */
-static void *load(const struct file_kind *kind, const char *path, int *result, struct error *error)
+static void *load(const struct file_kind *kind, const char *path, bool streams, int *result, struct error *error)
 {
 	struct any_config *config = calloc(1, kind->size);
 	if (config == NULL || (config->file = strdup(path)) == NULL) {
@@ -63,6 +65,7 @@ static void *load(const struct file_kind *kind, const char *path, int *result, s
 	}
 	struct config_lines lines = {0};
 	struct loader loader = {.path = config->file,
+				.streams = streams,
 				.config = config,
 				.lines = &lines,
 				.error = error,
@@ -120,21 +123,29 @@ static int load_peers(struct gateway_config *config, char *path, struct error *e
 	return loader_run(&loader);
 }
 
-static int cannot_open(const struct gateway_config *config, unsigned line, const char *key, const char *path,
-		       struct error *error)
+/* That reading the file can begin, and ends: a FIFO would keep a reload waiting for its writer. What cannot be read is
+ * an error of the option that leads there. */
+static int check_peers_file(const struct gateway_config *config, unsigned line, const char *key, const char *path,
+			    struct error *error)
 {
-	int code = -errno;
-	return error_set(error, code, "%s:%u: %s = %s: cannot be opened (%s)", config->file, line, key, path,
-			 strerror(-code));
+	struct stat status;
+	int result = 0;
+	if (stat(path, &status) != 0 || (S_ISREG(status.st_mode) && access(path, R_OK) != 0))
+		result = errno == ENOENT && lstat(path, &status) == 0
+				 ? error_set(error, -ENOENT, "%s: a symbolic link that leads nowhere", path)
+				 : error_open(error, path, "cannot be opened");
+	else if (!S_ISREG(status.st_mode))
+		result = error_set(error, -EINVAL, "%s: %s; a regular file is right", path,
+				   reader_kind(status.st_mode));
+	return result == 0 ? 0 : error_prefix(error, result, "%s:%u: %s = ", config->file, line, key);
 }
 
 static int load_peers_file(struct gateway_config *config, unsigned line, struct error *error)
 {
 	if (config->peers_file == NULL)
 		return 0;
-	if (access(config->peers_file, R_OK) != 0)
-		return cannot_open(config, line, "PeersFile", config->peers_file, error);
-	return load_peers(config, strdup(config->peers_file), error);
+	int result = check_peers_file(config, line, "PeersFile", config->peers_file, error);
+	return result == 0 ? load_peers(config, strdup(config->peers_file), error) : result;
 }
 
 /* What editors and package managers leave beside a file has another ending, or a dot in front. */
@@ -152,6 +163,22 @@ static int compare_names(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
+/* One that went since the directory was read is no error: whoever removes a peer does not wait for us. */
+static int load_entry(struct gateway_config *config, unsigned line, const char *name, struct error *error)
+{
+	char *path;
+	struct stat status;
+	if (asprintf(&path, "%s/%s", config->peers_directory, name) < 0)
+		return no_memory(config->file, error);
+	int result = check_peers_file(config, line, "PeersDirectory", path, error);
+	if (result == 0)
+		return load_peers(config, path, error);
+	if (result == -ENOENT && lstat(path, &status) != 0 && errno == ENOENT)
+		result = 0;
+	free(path);
+	return result;
+}
+
 static int load_peers_directory(struct gateway_config *config, unsigned line, struct error *error)
 {
 	if (config->peers_directory == NULL)
@@ -159,15 +186,12 @@ static int load_peers_directory(struct gateway_config *config, unsigned line, st
 	struct dirent **entries;
 	int count = scandir(config->peers_directory, &entries, is_peers_file, compare_names);
 	if (count < 0)
-		return cannot_open(config, line, "PeersDirectory", config->peers_directory, error);
+		return error_prefix(error, error_open(error, config->peers_directory, "cannot be opened"),
+				    "%s:%u: PeersDirectory = ", config->file, line);
 	int result = 0;
 	for (int i = 0; i < count; i++) {
-		char *path;
-		if (result == 0) {
-			if (asprintf(&path, "%s/%s", config->peers_directory, entries[i]->d_name) < 0)
-				path = NULL;
-			result = load_peers(config, path, error);
-		}
+		if (result == 0)
+			result = load_entry(config, line, entries[i]->d_name, error);
 		free(entries[i]);
 	}
 	free(entries);
@@ -199,7 +223,7 @@ static void gateway_free(void *config)
 	config_free_gateway(config);
 }
 
-int config_load_gateway(const char *path, struct gateway_config **config, struct error *error)
+static int load_gateway(const char *path, bool streams, struct gateway_config **config, struct error *error)
 {
 	static const struct file_kind kind = {
 		.size = sizeof **config,
@@ -209,8 +233,18 @@ int config_load_gateway(const char *path, struct gateway_config **config, struct
 		.free = gateway_free,
 	};
 	int result;
-	*config = load(&kind, path, &result, error);
+	*config = load(&kind, path, streams, &result, error);
 	return result;
+}
+
+int config_load_gateway(const char *path, struct gateway_config **config, struct error *error)
+{
+	return load_gateway(path, true, config, error);
+}
+
+int config_reload_gateway(const char *path, struct gateway_config **config, struct error *error)
+{
+	return load_gateway(path, false, config, error);
 }
 
 void config_forget_keys(struct gateway_config *config)
@@ -273,7 +307,7 @@ int config_load_client(const char *path, struct client_config **config, struct e
 		.free = client_free,
 	};
 	int result;
-	*config = load(&kind, path, &result, error);
+	*config = load(&kind, path, true, &result, error);
 	return result;
 }
 

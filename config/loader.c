@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "config/reader.h"
 
@@ -32,7 +33,7 @@ static int option_parse(struct loader *loader, const struct option_row *row, con
 		.low = row->low, .high = row->high, .directory = loader->directory, .line = line};
 	int result = row->type->parse((char *)loader->target + row->offset, text, &context, loader->error);
 	if (result != 0)
-		return error_prefix(loader->error, result, "%s:%u: %s = %s: ", loader->path, line, row->name,
+		return error_prefix(loader->error, result, "%s:%u: %s = %.150s: ", loader->path, line, row->name,
 				    shown(row, text));
 	return 0;
 }
@@ -50,9 +51,10 @@ static int option_parse_list(struct loader *loader, const struct option_row *row
 		while (length > 0 && strchr(" \t", item[length - 1]) != NULL)
 			item[--length] = '\0';
 		if (length == 0)
-			result = error_set(loader->error, -EINVAL,
-					   "%s:%u: %s = %s: nothing beside a comma; write one comma between two items",
-					   loader->path, line, row->name, text);
+			result = error_set(
+				loader->error, -EINVAL,
+				"%s:%u: %s = %.150s: nothing beside a comma; write one comma between two items",
+				loader->path, line, row->name, text);
 		else
 			result = option_parse(loader, row, item, line);
 	}
@@ -115,10 +117,22 @@ static const char *rules_format(const struct loader *loader, char *text, size_t 
 	return text;
 }
 
-static void on_opened(void *user, unsigned mode)
+/* A pipe is in no directory that somebody would mean: its paths start where we are, and hold when we go elsewhere. */
+static int on_opened(void *user, unsigned mode)
 {
 	struct loader *loader = user;
-	loader->mode = mode;
+	loader->mode = mode & ALLPERMS;
+	if (S_ISREG(mode))
+		return 0;
+	char *here = getcwd(NULL, 0);
+	free(loader->directory);
+	if (here == NULL || asprintf(&loader->directory, "%s/", here) < 0)
+		loader->directory = NULL;
+	int code = -errno;
+	free(here);
+	return loader->directory != NULL
+		       ? 0
+		       : error_set(loader->error, code, "%s: working directory: %s", loader->path, strerror(-code));
 }
 
 static int on_section(void *user, const char *name, unsigned line)
@@ -151,9 +165,10 @@ static int on_section(void *user, const char *name, unsigned line)
 }
 
 /* It may be a secret whose key was mistyped. */
-static int refuse_unknown(const struct loader *loader, const char *key, const char *value, unsigned line)
+static int refuse_unknown(const struct loader *loader, const char *key, char *value, unsigned line)
 {
 	char known[64], setting[256];
+	reader_cut_comment(value);
 	(void)snprintf(setting, sizeof setting, "%s = %s", key, value);
 	reader_hide_keys(setting);
 	if (loader->rule == NULL)
@@ -163,16 +178,19 @@ static int refuse_unknown(const struct loader *loader, const char *key, const ch
 			 line, setting, rule_table(loader->rule)->section);
 }
 
-static int on_setting(void *user, const char *key, const char *value, unsigned line)
+/* A command is the shell's, which knows quotes and has comments of its own. */
+static int on_setting(void *user, const char *key, char *value, unsigned line)
 {
 	struct loader *loader = user;
 	const struct option_table *table = loader->rule != NULL ? rule_table(loader->rule) : NULL;
 	const struct option_row *row = table != NULL ? option_find(table, key) : NULL;
 	if (row == NULL)
 		return refuse_unknown(loader, key, value, line);
+	if (!row->type->whole_lines)
+		reader_cut_comment(value);
 	unsigned *set_on = &loader->set_on[row - table->rows];
 	if (*set_on != 0 && !row->type->list)
-		return error_set(loader->error, -EINVAL, "%s:%u: %s = %s: given on line %u already; write it once",
+		return error_set(loader->error, -EINVAL, "%s:%u: %s = %.150s: given on line %u already; write it once",
 				 loader->path, line, row->name, shown(row, value), *set_on);
 	if (value[0] == '\0')
 		return error_set(loader->error, -EINVAL, "%s:%u: %s = : nothing given; write %s = %s", loader->path,
@@ -196,7 +214,7 @@ int loader_run(struct loader *loader)
 	loader->directory = strndup(loader->path, slash != NULL ? (size_t)(slash - loader->path) + 1 : 0);
 	if (loader->directory == NULL)
 		return error_set(loader->error, -ENOMEM, "%s: out of memory", loader->path);
-	int result = reader_run(loader->path, &handlers, loader, loader->error);
+	int result = reader_run(loader->path, loader->streams, &handlers, loader, loader->error);
 	if (result == 0)
 		result = section_finish(loader);
 	for (size_t i = 0; i < loader->rule_count && result == 0; i++) {

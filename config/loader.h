@@ -23,14 +23,15 @@ enum { SECTION_RULES_MAX = 2 };
 
 struct loader {
 	const char *path;
+	bool streams; /* as reader_run() takes it */
 	void *config; /* what begin() is for */
 	void *lines;  /* what end() leaves there for whoever checks */
 	struct error *error;
 	const struct section_rule *rules;
 	size_t rule_count;
 	/* the rest is loader_run()'s */
-	char *directory;
-	unsigned mode;				  /* of the file */
+	char *directory;			  /* of the path as it was given, with its slash, or "" */
+	unsigned mode;				  /* of the file, as chmod(1) has it */
 	unsigned header_lines[SECTION_RULES_MAX]; /* per rule: where it stood first; 0 when it did not */
 	/* the section being read */
 	const struct section_rule *rule; /* NULL before the first */

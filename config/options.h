@@ -117,9 +117,9 @@
 	  "let nothing leave but through the tunnel, also while the gateway is silent")              \
 	X(Networks, prefixes, 0, UINT32_MAX, networks, "", "NETWORK, ...",                           \
 	  "networks behind us that others reach through the tunnel")                                 \
-	X(PostUp, commands, 0, CONFIG_COMMANDS, post_up, "", "COMMAND",                              \
+	X(PostUp, commands, 0, UINT32_MAX, post_up, "", "COMMAND",                                   \
 	  "for the shell, once connected; %i is the interface; repeatable")                          \
-	X(PostDown, commands, 0, CONFIG_COMMANDS, post_down, "", "COMMAND", "the same, at the end")  \
+	X(PostDown, commands, 0, UINT32_MAX, post_down, "", "COMMAND", "the same, at the end")       \
 	METRICS_OPTION(X, "off")                                                                     \
 	TUNING_OPTIONS(X)
 

@@ -25,11 +25,12 @@ static int on_section(void *context, const char *name, unsigned line)
 	return 0;
 }
 
-static int on_setting(void *context, const char *key, const char *value, unsigned line)
+static int on_setting(void *context, const char *key, char *value, unsigned line)
 {
 	struct peek *peek = context;
 	if (!peek->inside || strcasecmp(key, "User") != 0)
 		return 0;
+	reader_cut_comment(value);
 	if (strlen(value) >= CONFIG_USER_SIZE)
 		return error_set(peek->error, -EINVAL, "%s:%u: User: the name is too long", peek->path, line);
 	memcpy(peek->user, value, strlen(value) + 1);
@@ -42,6 +43,6 @@ int config_peek_user(const char *path, char user[CONFIG_USER_SIZE], struct error
 	struct peek peek = {.path = path, .user = user, .error = error};
 	static const char automatic[] = "auto";
 	memcpy(user, automatic, sizeof automatic);
-	int result = reader_run(path, &handlers, &peek, error);
+	int result = reader_run(path, false, &handlers, &peek, error);
 	return result == SEEN ? 0 : result;
 }

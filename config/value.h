@@ -12,7 +12,7 @@
 /* What a parser gets besides the text. */
 struct value_context {
 	uint64_t low, high;    /* the option's limits, see VALUE_TYPES */
-	const char *directory; /* of the file, with its slash, or "": where relative paths start */
+	const char *directory; /* where relative paths start: with a slash at its end, or "" */
 	unsigned line;
 };
 

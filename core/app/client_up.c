@@ -102,8 +102,8 @@ static bool detach(const struct pipes *pipes)
 }
 
 /* The process in the background. */
-static enum cli_status run_detached(const struct cli_program *program, const char *path, struct pipes *pipes,
-				    pid_t parent, unsigned limit)
+static enum cli_status run_detached(const struct cli_program *program, const struct client_config *config,
+				    struct pipes *pipes, pid_t parent, unsigned limit)
 {
 	struct client_start start = {.ready_fd = fcntl(pipes->ready[1], F_DUPFD_CLOEXEC, 0), .limit = limit};
 	struct error error = {0};
@@ -114,13 +114,7 @@ static enum cli_status run_detached(const struct cli_program *program, const cha
 	if (!detached)
 		return CLI_FAILED;
 	log_to_syslog(program->name);
-	/* Read again: keys that stand in it are in locked memory, and locks do not pass to a child. */
-	struct client_config *config;
-	int result = config_load_client(path, &config, &error);
-	if (result == 0)
-		result = client_run(config, &start, &error);
-	config_free_client(config);
-	if (result == 0)
+	if (client_run(config, &start, &error) == 0)
 		return CLI_OK;
 	(void)cli_fail(program, CLI_FAILED, &error);
 	(void)close(STDERR_FILENO); /* told there already */
@@ -206,8 +200,7 @@ static enum cli_status attend(const struct cli_program *program, const struct cl
 	return cli_fail(program, CLI_FAILED, &error);
 }
 
-static enum cli_status up(const struct cli_program *program, const char *path, struct client_config **config,
-			  unsigned limit)
+static enum cli_status up(const struct cli_program *program, const struct client_config *config, unsigned limit)
 {
 	struct error error = {0};
 	struct pipes pipes;
@@ -215,11 +208,8 @@ static enum cli_status up(const struct cli_program *program, const char *path, s
 		return cli_fail(program, CLI_FAILED, &error);
 	(void)fflush(NULL);
 	pid_t parent = getpid(), pid = fork();
-	if (pid == 0) {
-		config_free_client(*config);
-		*config = NULL;
-		return run_detached(program, path, &pipes, parent, limit);
-	}
+	if (pid == 0)
+		return run_detached(program, config, &pipes, parent, limit);
 	close(pipes.ready[1]);
 	close(pipes.output[1]);
 	pipes.ready[1] = pipes.output[1] = -1;
@@ -229,20 +219,30 @@ static enum cli_status up(const struct cli_program *program, const char *path, s
 		status = cli_fail(program, CLI_FAILED, &error);
 	} else {
 		(void)fcntl(pipes.output[0], F_SETFL, O_NONBLOCK);
-		status = attend(program, *config, pid, &pipes, limit);
+		status = attend(program, config, pid, &pipes, limit);
 	}
 	close_pipes(&pipes);
 	return status;
 }
 
+/* So that its paths hold where the client goes. Symbolic links stay: relative paths in the file start at the one that
+ * was named. */
+static char *absolute(const char *file)
+{
+	char *path = NULL, *directory = file[0] != '/' ? getcwd(NULL, 0) : strdup("");
+	if (directory != NULL && asprintf(&path, "%s%s%s", directory, file[0] != '/' ? "/" : "", file) < 0)
+		path = NULL;
+	free(directory);
+	return path;
+}
+
 enum cli_status client_up(const struct cli_program *program, const char *file, unsigned limit)
 {
-	/* The client leaves our directory. */
-	char *path = realpath(file, NULL);
+	char *path = absolute(file);
 	enum cli_status status;
 	struct client_config *config = load(program, path != NULL ? path : file, &status);
 	if (config != NULL)
-		status = up(program, path != NULL ? path : file, &config, limit);
+		status = up(program, config, limit);
 	config_free_client(config);
 	free(path);
 	return status;

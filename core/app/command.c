@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SAID_MAX = 256, MS_PER_S = 1000 };
+enum { SAID_MAX = 256, SUBJECT_MAX = 100, MS_PER_S = 1000 };
 
 /* Files in memory: neither side ever waits for the other to read or write, and what a program that runs on in the
  * background writes later is no matter. */
@@ -176,7 +176,9 @@ int command_run_shell(const char *line, const char *interface, unsigned seconds,
 	if (text == NULL)
 		return error_set(error, -ENOMEM, "%s: out of memory", line);
 	const char *const argv[] = {"/bin/sh", "-c", text, NULL};
-	int result = run(line, argv, NULL, seconds, error);
+	char subject[SUBJECT_MAX];
+	(void)snprintf(subject, sizeof subject, strlen(line) < sizeof subject ? "%s" : "%.90s...", line);
+	int result = run(subject, argv, NULL, seconds, error);
 	free(text);
 	return result;
 }

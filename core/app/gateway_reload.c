@@ -138,7 +138,7 @@ static int build_wanted(const struct gateway_running *running, struct gateway_re
 static int read_all(const struct gateway_running *running, struct gateway_reload *reload, struct error *error)
 {
 	rcu_offline(); /* reading takes its time */
-	int code = config_load_gateway(running->config->file, &reload->config, error);
+	int code = config_reload_gateway(running->config->file, &reload->config, error);
 	rcu_online();
 	if (code != 0)
 		return code;

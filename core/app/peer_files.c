@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_MODE = 0640, LIST_LINE_MAX = 120 /* of the 199 that a line may have */, RANDOM_LENGTH = 18 };
+enum { FILE_MODE = 0640, LIST_LINE_MAX = 120 /* characters that people like to read */, RANDOM_LENGTH = 18 };
 
 /* --- texts ----------------------------------------------------------------------------------------------------------
  */

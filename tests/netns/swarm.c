@@ -496,9 +496,8 @@ static void open_swarm(void)
 	swarm.clients = calloc(swarm.count, sizeof *swarm.clients);
 	must(swarm.epoll_fd >= 0 && swarm.aead != NULL && swarm.clients != NULL, "start");
 	static const struct ip_prefix all[] = {{.address.family = 4}, {.address.family = 6}};
-	must(ip_set_init(&swarm.allowed, all, ARRAY_SIZE(all)) == 0 && ip_address_parse("10.8.0.1", &swarm.inner4) &&
-		     ip_address_parse("fd00:8::1", &swarm.inner6),
-	     "addresses");
+	must(ip_set_init(&swarm.allowed, all, ARRAY_SIZE(all)) == 0, "AllowedIPs");
+	must(ip_address_parse("10.8.0.1", &swarm.inner4) && ip_address_parse("fd00:8::1", &swarm.inner6), "addresses");
 	const uint8_t no_psk[KEY_SIZE] = {0};
 	for (uint32_t i = 0; i < swarm.count; i++) {
 		struct client *client = &swarm.clients[i];

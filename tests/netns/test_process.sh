@@ -82,4 +82,23 @@ for signal in TERM INT QUIT; do
 	ended_well client
 done
 
+# --- configurations that can be read once ---
+own_keys() { # NAME: with the keys in it
+	sed -e "s|^PrivateKeyFile.*|PrivateKey = $(<"$dir/$1.key")|" -e "s|^PresharedKeyFile.*|PresharedKey = $(<"$dir/client.psk")|" "$dir/$1.conf"
+}
+own_keys gateway >"$dir/gateway.once"
+# shellcheck disable=SC2016
+start gateway gateway bash -c 'cd "$1" && exec "$2" -c <(cat gateway.once)' bash "$dir" "$BUILD/shardtund"
+wait_for 30 status_json gateway >/dev/null || true
+check "a gateway runs by a pipe, with paths where it was started" status_json gateway
+check "it cannot read that again, and says so" ctl_refuses ": a pipe, which can be read at the start only; restart" reload
+own_keys client | sed '/^Interface/a PostUp = echo one ; echo "two # 2" >'"$dir/two # and a comment" >"$dir/client.once"
+(cd "$dir" && ns client timeout 60 "$BUILD/shardtun" up /dev/stdin < <(cat client.once)) >"$dir/up.log" 2>&1 || not_ok "up by a pipe"
+check "up by a pipe" pings client 10.8.0.1
+check "a semicolon separates commands, and a comment is the shell's" test "$(cat "$dir/two")" = "two # 2"
+(cd "$dir" && ns client "$BUILD/shardtun" down <(own_keys client))
+check "down leaves nothing behind" nothing_left client
+kill -TERM "${started[gateway]}"
+ended_well gateway
+
 done_testing

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Peers in other files than the gateway's own, and secrets in files. */
 #include <criterion/criterion.h>
+#include <limits.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "tests/unit/config_files.h"
 
@@ -202,4 +204,131 @@ Test(config_files, names)
 		{POOL PEER(KEY_A) "Name = x" SIXTY_THREE "\n", ":6: Name = x" SIXTY_THREE ": no name"},
 	};
 	all_refused(true, refusals, ARRAY_SIZE(refusals));
+}
+
+/* --- what is no regular file -----------------------------------------------------------------------------------------
+ */
+
+/* What is said of PeersDirectory with it; it is gone afterwards. */
+static void entry_refused(const char *name, const char *expected)
+{
+	load_refused(POOL "PeersDirectory = some.d\n", expected);
+	cr_expect_eq(remove(in_directory(name)), 0, "%s", name);
+}
+
+Test(config_files, each_odd_entry_of_the_directory_is_named, .init = make_directory, .fini = remove_directory,
+     .timeout = 60)
+{
+	config_free_gateway(load(POOL "PeersDirectory = some.d\n"));
+	cr_assert_eq(mkdir(in_directory("some.d/old.conf"), 0700), 0);
+	entry_refused("some.d/old.conf",
+		      "DIR/f:4: PeersDirectory = DIR/some.d/old.conf: a directory; a regular file is right");
+	cr_assert_eq(mkfifo(in_directory("some.d/fifo.conf"), 0600), 0);
+	entry_refused("some.d/fifo.conf",
+		      "DIR/f:4: PeersDirectory = DIR/some.d/fifo.conf: a pipe; a regular file is right");
+	cr_assert_eq(symlink("nowhere", in_directory("some.d/x.conf")), 0);
+	entry_refused("some.d/x.conf",
+		      "DIR/f:4: PeersDirectory = DIR/some.d/x.conf: a symbolic link that leads nowhere");
+	cr_assert_eq(symlink("/dev/zero", in_directory("some.d/z.conf")), 0);
+	entry_refused("some.d/z.conf",
+		      "DIR/f:4: PeersDirectory = DIR/some.d/z.conf: a device; a regular file is right");
+	cr_assert_eq(symlink("loop.conf", in_directory("some.d/loop.conf")), 0);
+	entry_refused("some.d/loop.conf",
+		      "DIR/f:4: PeersDirectory = DIR/some.d/loop.conf: cannot be opened (Too many levels");
+	write_file("some.d/n.conf", "[Peer]\n");
+	cr_assert_eq(truncate(in_directory("some.d/n.conf"), 50 << 20), 0);
+	entry_refused("some.d/n.conf", "DIR/some.d/n.conf:2: zero bytes: not a text file");
+	write_file("some.d/empty.conf", "");
+	write_file("some.d/.x.conf.swp", "x");
+	write_file("some.d/y.conf~", "y");
+	config_free_gateway(load(POOL "PeersDirectory = some.d\n"));
+}
+
+Test(config_files, what_the_file_names_is_regular, .init = make_directory, .fini = remove_directory, .timeout = 60)
+{
+	cr_assert_eq(mkfifo(in_directory("fifo"), 0600), 0);
+	load_refused(POOL "PeersFile = fifo\n", "DIR/f:4: PeersFile = DIR/fifo: a pipe; a regular file is right");
+	load_refused(POOL "PeersFile = /dev/null\n", "DIR/f:4: PeersFile = /dev/null: a device;");
+	load_refused(POOL "PeersFile = some.d\n", "DIR/f:4: PeersFile = DIR/some.d: a directory;");
+}
+
+/* A reload waits for nothing. */
+Test(config_files, a_reload_takes_a_regular_file, .init = make_directory, .fini = remove_directory, .timeout = 60)
+{
+	struct gateway_config *config;
+	struct error error = {0};
+	cr_assert_eq(mkfifo(in_directory("fifo"), 0600), 0);
+	cr_expect_lt(config_reload_gateway(in_directory("fifo"), &config, &error), 0);
+	cr_expect_not_null(strstr(error.text, "fifo: a pipe, which can be read at the start only; restart"), "%s",
+			   error.text);
+	write_file("f", POOL);
+	cr_assert_eq(config_reload_gateway(in_directory("f"), &config, &error), 0, "%s", error.text);
+	config_free_gateway(config);
+}
+
+/* --- paths -----------------------------------------------------------------------------------------------------------
+ */
+
+Test(config_files, paths_start_at_the_file_as_it_is_named, .init = make_directory, .fini = remove_directory)
+{
+	struct gateway_config *config;
+	struct error error = {0};
+	char expected[128];
+	write_file("some.d/target", POOL);
+	cr_assert_eq(symlink("some.d/target", in_directory("link")), 0);
+	cr_assert_eq(config_load_gateway(in_directory("link"), &config, &error), 0, "%s", error.text);
+	snprintf(expected, sizeof expected, "%s/gw.key", directory);
+	cr_expect_str_eq(config->common.private_key_file, expected);
+	config_free_gateway(config);
+}
+
+/* Through a pipe, written in two parts by somebody who takes their time. */
+Test(config_files, a_pipe_is_read_to_its_end, .init = make_directory, .fini = remove_directory, .timeout = 60)
+{
+	struct gateway_config *config;
+	struct error error = {0};
+	int ends[2];
+	char path[32], expected[PATH_MAX];
+	cr_assert_eq(pipe(ends), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		static const char *const parts[] = {POOL "[Pe", "er]\nPublicKey = " KEY_A "\n"};
+		for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+			usleep(50000);
+			if (write(ends[1], parts[i], strlen(parts[i])) < 0)
+				_exit(1);
+		}
+		_exit(0);
+	}
+	close(ends[1]);
+	snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+	cr_assert_eq(config_load_gateway(path, &config, &error), 0, "%s", error.text);
+	cr_expect_eq(config->peer_count, 1);
+	cr_assert_not_null(getcwd(expected, sizeof expected - 8));
+	strcat(expected, "/gw.key");
+	cr_expect_str_eq(config->common.private_key_file, expected, "paths start where we are");
+	config_free_gateway(config);
+	cr_assert_eq(waitpid(pid, NULL, 0), pid);
+	close(ends[0]);
+}
+
+Test(config_files, devices_without_end, .timeout = 60)
+{
+	struct gateway_config *config;
+	struct error error = {0};
+	cr_expect_lt(config_load_gateway("/dev/zero", &config, &error), 0);
+	cr_expect_str_eq(error.text, "/dev/zero:1: zero bytes: not a text file; write plain UTF-8");
+	cr_expect_lt(config_load_gateway("/dev/null", &config, &error), 0);
+	cr_expect_str_eq(error.text, "/dev/null: no [Gateway] section; this file has [Gateway] and [Peer]");
+}
+
+Test(config_files, a_line_has_an_end, .init = make_directory, .fini = remove_directory, .timeout = 120)
+{
+	enum { SIZE = 17 << 20 };
+	char *text = malloc(SIZE + 1);
+	cr_assert_not_null(text);
+	memset(text, 'x', SIZE);
+	text[SIZE] = '\0';
+	load_refused(text, "DIR/f:1: a line of more than 16 MB");
+	free(text);
 }
