@@ -281,6 +281,26 @@ static bool concerns(const json_t *chain, const char *own, uint8_t family)
 	       strcmp(text_of(chain, "hook"), "forward") == 0;
 }
 
+/* Docker says where rules of others belong: the chain that it leaves alone. */
+static enum forward_keeper find_keeper(const json_t *listing, const char *family, const char *table)
+{
+	const json_t *item;
+	size_t i;
+	if (strcmp(table, "firewalld") == 0)
+		return FORWARD_KEEPER_FIREWALLD;
+	enum forward_keeper keeper = FORWARD_KEEPER_NONE;
+	json_array_foreach (listing, i, item) {
+		const json_t *chain = json_object_get(item, "chain");
+		if (strcmp(text_of(chain, "family"), family) != 0 || strcmp(text_of(chain, "table"), table) != 0)
+			continue;
+		if (strncmp(text_of(chain, "name"), "ufw", 3) == 0)
+			return FORWARD_KEEPER_UFW;
+		if (strcmp(text_of(chain, "name"), "DOCKER-USER") == 0)
+			keeper = FORWARD_KEEPER_DOCKER;
+	}
+	return keeper;
+}
+
 static enum verdict judge_chain(const json_t *chains, const json_t *chain, const struct forward_flow *flow,
 				struct forward_suspect *suspect)
 {
@@ -311,6 +331,8 @@ bool forward_judge(const json_t *listing, const char *own, const struct forward_
 		if (drops)
 			break;
 	}
+	if (drops)
+		suspect->keeper = find_keeper(listing, suspect->family, suspect->table);
 	json_decref(chains);
 	return drops;
 }

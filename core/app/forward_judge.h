@@ -20,7 +20,11 @@ struct forward_flow {
 	bool reply; /* from far away to a client, of a connection that is established; else the client's first */
 };
 
+/* Who keeps the rules of that table, as far as names tell: how an operator changes them. */
+enum forward_keeper { FORWARD_KEEPER_NONE, FORWARD_KEEPER_DOCKER, FORWARD_KEEPER_UFW, FORWARD_KEEPER_FIREWALLD };
+
 struct forward_suspect {
+	enum forward_keeper keeper;
 	char family[8], table[64], chain[64]; /* of the base chain that drops */
 	bool by_policy;			      /* because none of its rules accepts; else a rule does */
 };

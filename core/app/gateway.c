@@ -6,7 +6,6 @@
 #include "core/app/events.h"
 #include "core/app/gateway_control.h"
 #include "core/app/gateway_network.h"
-#include "core/app/gateway_routes.h"
 #include "core/app/gateway_threads.h"
 #include "core/app/gateway_top.h"
 #include "core/app/identity.h"
@@ -27,7 +26,6 @@ struct gateway {
 	struct registry registry;
 	struct tunnel tunnel;
 	struct gateway_network network;
-	struct gateway_routes routes;
 	struct events events;
 	struct gateway_threads threads;
 	struct gateway_running running; /* for the control commands */
@@ -176,6 +174,7 @@ static void every_second(struct tunnel *tunnel)
 	struct gateway *gateway = gateway_of(tunnel);
 	(void)registry_collect(&gateway->registry);
 	heap_give_back();
+	gateway_network_every_second(&gateway->network);
 	tell_suppressed(gateway, false);
 	struct tunnel_figures now;
 	refresh(tunnel, &now);
@@ -303,18 +302,6 @@ static int open_threads_and_serve(struct gateway *gateway, struct error *error)
 	return result;
 }
 
-static int route_and_serve(struct gateway *gateway, struct error *error)
-{
-	int result = gateway_routes_open(&gateway->routes, gateway->tunnel.device.ifindex, error);
-	if (result != 0)
-		return result;
-	gateway->running.routes = &gateway->routes;
-	gateway_routes_follow(&gateway->routes, &gateway->registry);
-	result = open_threads_and_serve(gateway, error);
-	gateway_routes_close(&gateway->routes);
-	return result;
-}
-
 _Static_assert((int)CONFIG_LISTEN_ADDRESSES <= (int)UDP_ADDRESSES_MAX, "sockets take what may be configured");
 
 int gateway_run(struct gateway *gateway, struct error *error)
@@ -350,11 +337,15 @@ int gateway_run(struct gateway *gateway, struct error *error)
 		return result;
 	gateway->registry.no_ipv6 = gateway->tunnel.device.no_ipv6;
 	gateway->running.top = gateway_top_new(&gateway->registry.table, error);
-	result = gateway->running.top != NULL ? gateway_network_open(&gateway->network, config,
-								     gateway->registry.no_ipv6, &gateway->user, error)
-					      : -ENOMEM;
+	const struct gateway_network_params network = {.config = config,
+						       .ifindex = gateway->tunnel.device.ifindex,
+						       .no_ipv6 = gateway->registry.no_ipv6,
+						       .user = &gateway->user};
+	result = gateway->running.top != NULL ? gateway_network_open(&gateway->network, &network, error) : -ENOMEM;
 	if (result == 0) {
-		result = route_and_serve(gateway, error);
+		gateway->running.network = &gateway->network;
+		gateway_network_follow(&gateway->network, &gateway->registry);
+		result = open_threads_and_serve(gateway, error);
 		gateway_network_close(&gateway->network);
 	}
 	gateway_top_free(gateway->running.top);

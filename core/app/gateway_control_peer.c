@@ -7,7 +7,7 @@
 
 #include "config/value.h"
 #include "core/app/control_words.h"
-#include "core/app/gateway_routes.h"
+#include "core/app/gateway_network.h"
 #include "core/app/reloader.h"
 #include "core/app/tunnel.h"
 #include "core/base/log.h"
@@ -148,8 +148,8 @@ json_t *gateway_control_peer(void *context, char *const *words, size_t count, st
 			 : delete_peer(running, words + 1, count - 1, error);
 	if (result != 0)
 		return NULL;
-	if (running->routes != NULL)
-		gateway_routes_follow(running->routes, running->registry);
+	if (running->network != NULL)
+		gateway_network_follow(running->network, running->registry);
 	const char *did = add ? "added" : "deleted";
 	log_info("control: peer %s %s, until the configuration is read again", words[1], did);
 	return words_no_memory_unless(json_pack("{s:s}", did, words[1]), error);

@@ -8,9 +8,10 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "core/app/gateway_forward.h"
 #include "core/base/sysctl.h"
 
-enum { PORT_LAST = 65535 };
+enum { PORT_LAST = 65535, LOOPBACK = 1 /* its index, in every network namespace */ };
 
 void gateway_firewall_table(const char *interface, char name[64])
 {
@@ -22,21 +23,17 @@ void gateway_firewall_table(const char *interface, char name[64])
 }
 
 /* In quotes, nft takes any name without these; '*' would be all that begin like it. */
-static int check_name(const char *option, const char *interface, struct error *error)
-{
-	if (strpbrk(interface, "\"\\*") == NULL)
-		return 0;
-	return error_set(error, -EINVAL,
-			 "%s = %s: nftables cannot take a name with '\"', '\\' or '*'; give the interface another one",
-			 option, interface);
-}
-
 static int check_names(const struct gateway_config *config, struct error *error)
 {
-	int result = check_name("Interface", config->common.interface, error);
-	for (size_t i = 0; i < config->masquerade.count && result == 0; i++)
-		result = check_name("Masquerade", config->masquerade.items[i], error);
-	return result;
+	for (size_t i = 0; i < config->masquerade.count; i++) {
+		if (strpbrk(config->masquerade.items[i], "\"\\*") != NULL)
+			return error_set(
+				error, -EINVAL,
+				"Masquerade = %s: nftables cannot take a name with '\"', '\\' or '*'; give the "
+				"interface another one",
+				config->masquerade.items[i]);
+	}
+	return 0;
 }
 
 /* A rule is one command: "add rule inet TABLE CHAIN ...". */
@@ -67,21 +64,25 @@ static const char *family_word(const struct ip_address *address)
 
 /* Nobody outside may speak to our inner address, or as one of the clients: a neighbour on the outer link could find out
  * what goes on in the tunnel, and put in packets (CVE-2019-14899). Hosts behind us that talk to clients are routed as
- * ever. */
-static void write_inner_addresses(struct script *script, const struct gateway_config *config)
+ * ever; and a network behind a peer that the machine reaches by a better route is not the peer's alone, so there the
+ * route to the source decides. */
+static void write_inner_addresses(struct script *script, const struct gateway_firewall *firewall)
 {
-	const char *tun = config->common.interface;
+	const struct gateway_config *config = firewall->config;
 	begin_chain(script, "inner", "filter hook prerouting priority raw");
+	fprintf(begin_rule(script), "iif { %d, %u } accept\n", LOOPBACK, firewall->ifindex);
 	for (size_t i = 0; i < config->addresses.count; i++) {
 		const struct ip_prefix *own = &config->addresses.items[i];
 		struct ip_prefix pool = ip_prefix_network(own);
 		const char *family = family_word(&own->address);
-		char address[IP_TEXT_MAX], network[IP_TEXT_MAX];
-		fprintf(begin_rule(script), "iifname != \"%s\" %s daddr %s fib saddr type != local drop\n", tun, family,
-			ip_address_format(&own->address, address));
-		fprintf(begin_rule(script), "iifname != { \"%s\", \"lo\" } %s saddr %s drop\n", tun, family,
-			ip_prefix_format(&pool, network));
+		char address[IP_TEXT_MAX], anycast[IP_TEXT_MAX], network[IP_TEXT_MAX];
+		/* A router answers to a network's first IPv6 address, too (RFC 4291, section 2.6.1). */
+		fprintf(begin_rule(script), "%s daddr { %s, %s } drop\n", family,
+			ip_address_format(&own->address, address), ip_address_format(&pool.address, anycast));
+		fprintf(begin_rule(script), "%s saddr %s drop\n", family, ip_prefix_format(&pool, network));
 	}
+	if (firewall->networks)
+		fprintf(begin_rule(script), "fib saddr oif %u drop\n", firewall->ifindex);
 }
 
 static void write_names(FILE *out, const struct config_interfaces *list)
@@ -114,7 +115,7 @@ static uint8_t mask_length(const struct ip_address *mask)
 }
 
 /* The networks that are attached there may open connections to clients, as behind any router. */
-static void write_neighbours(struct script *script, const struct ifaddrs *list, const char *interface, const char *tun)
+static void write_neighbours(struct script *script, const struct ifaddrs *list, const char *interface, unsigned tun)
 {
 	for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next) {
 		struct ip_prefix network = {.address = address_of(i->ifa_addr)};
@@ -126,25 +127,24 @@ static void write_neighbours(struct script *script, const struct ifaddrs *list, 
 		network.length = mask_length(&mask);
 		network = ip_prefix_network(&network);
 		char text[IP_TEXT_MAX];
-		fprintf(begin_rule(script), "iifname \"%s\" oifname \"%s\" %s saddr %s accept\n", interface, tun,
+		fprintf(begin_rule(script), "iifname \"%s\" oif %u %s saddr %s accept\n", interface, tun,
 			family_word(&network.address), ip_prefix_format(&network, text));
 	}
 }
 
 /* Beyond a masqueraded interface nobody sees the clients' addresses. A packet for one from far away that answers
  * nothing is forged: it would be taken for the answer that a masqueraded connection waits for. */
-static int write_forward(struct script *script, const struct gateway_config *config, struct error *error)
+static int write_forward(struct script *script, const struct gateway_firewall *firewall, struct error *error)
 {
-	const struct config_interfaces *masquerade = &config->masquerade;
-	const char *tun = config->common.interface;
+	const struct config_interfaces *masquerade = &firewall->config->masquerade;
 	struct ifaddrs *list;
 	if (getifaddrs(&list) != 0)
 		return error_set(error, -errno, "Masquerade: list the machine's addresses: %s", strerror(errno));
 	begin_chain(script, "forward", "filter hook forward priority filter");
-	fprintf(begin_rule(script), "oifname != \"%s\" accept\n", tun);
+	fprintf(begin_rule(script), "oif != %u accept\n", firewall->ifindex);
 	fprintf(begin_rule(script), "ct state established,related accept\n");
 	for (size_t i = 0; i < masquerade->count; i++) {
-		write_neighbours(script, list, masquerade->items[i], tun);
+		write_neighbours(script, list, masquerade->items[i], firewall->ifindex);
 		fprintf(begin_rule(script), "iifname \"%s\" drop\n", masquerade->items[i]);
 	}
 	freeifaddrs(list);
@@ -171,18 +171,18 @@ static void choose_ports(uint16_t listen_port, unsigned *low, unsigned *high)
 /* A client that sends from our own port, or from one where something of this machine listens, to another client's outer
  * address would get that one's packets for us: the connection tracking takes them for answers (CVE-2021-3773, "port
  * shadow"). So nothing leaves from such a port, whoever's rule masquerades. */
-static void write_masquerade(struct script *script, const struct gateway_config *config)
+static void write_masquerade(struct script *script, const struct gateway_firewall *firewall)
 {
-	const char *tun = config->common.interface;
+	const struct gateway_config *config = firewall->config;
 	unsigned low, high;
 	choose_ports(config->listen_port, &low, &high);
 	begin_chain(script, "shadow", "filter hook postrouting priority srcnat + 10");
-	fprintf(begin_rule(script), "iifname \"%s\" udp sport %u fib saddr type local drop\n", tun,
+	fprintf(begin_rule(script), "iif %u udp sport %u fib saddr type local drop\n", firewall->ifindex,
 		config->listen_port);
 	if (config->masquerade.count == 0)
 		return;
 	begin_chain(script, "outgoing", "nat hook postrouting priority srcnat");
-	fprintf(begin_rule(script), "iifname != \"%s\" accept\n", tun);
+	fprintf(begin_rule(script), "iif != %u accept\n", firewall->ifindex);
 	fprintf(begin_rule(script), "oifname != ");
 	write_names(script->out, &config->masquerade);
 	fprintf(script->out, " accept\n");
@@ -194,8 +194,10 @@ static void write_masquerade(struct script *script, const struct gateway_config 
 	}
 }
 
-char *gateway_firewall_commands(const struct gateway_config *config, struct error *error)
+char *gateway_firewall_commands(const struct gateway_firewall *firewall, struct error *error)
 {
+	const struct gateway_config *config = firewall->config;
+	bool routes = config->forward || config->masquerade.count != 0;
 	struct script script = {0};
 	char *text = NULL;
 	size_t size;
@@ -204,14 +206,17 @@ char *gateway_firewall_commands(const struct gateway_config *config, struct erro
 	gateway_firewall_table(config->common.interface, script.table);
 	script.out = open_memstream(&text, &size);
 	if (script.out == NULL) {
-		error_set(error, -ENOMEM, "Masquerade: out of memory");
+		error_set(error, -ENOMEM, "rules: out of memory");
 		return NULL;
 	}
-	write_inner_addresses(&script, config);
-	int result = config->masquerade.count != 0 ? write_forward(&script, config, error) : 0;
-	write_masquerade(&script, config);
+	write_inner_addresses(&script, firewall);
+	int result = config->masquerade.count != 0 ? write_forward(&script, firewall, error) : 0;
+	if (routes)
+		write_masquerade(&script, firewall);
+	if (config->forward)
+		gateway_forward_write(script.out, script.table, firewall->ifindex);
 	if (fclose(script.out) != 0)
-		result = error_set(error, -ENOMEM, "Masquerade: out of memory");
+		result = error_set(error, -ENOMEM, "rules: out of memory");
 	if (result != 0) {
 		free(text);
 		return NULL;

@@ -102,8 +102,7 @@ static long rp_filter(const char *interface)
 	return all > own ? all : own; /* as the kernel does */
 }
 
-/* The interface by which what has no other route leaves, or "". */
-static void default_interface(char interface[IF_NAMESIZE])
+void gateway_network_default_interface(char interface[IF_NAMESIZE])
 {
 	interface[0] = '\0';
 	FILE *file = fopen("/proc/net/route", "re");
@@ -142,7 +141,7 @@ static void advise_rp_filter(const struct gateway_config *config)
 {
 	char leaves[IF_NAMESIZE];
 	struct ifaddrs *list;
-	default_interface(leaves);
+	gateway_network_default_interface(leaves);
 	if (leaves[0] == '\0' || getifaddrs(&list) != 0)
 		return;
 	for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next) {
@@ -178,43 +177,87 @@ static int confine(void *context)
 	return privileges_confine(context);
 }
 
-static int lay_rules(struct gateway_network *network, const struct gateway_config *config, struct error *error)
+static const char *subject_of(const struct gateway_config *config)
 {
-	char *commands = gateway_firewall_commands(config, error);
+	return config->masquerade.count != 0 ? "Masquerade" : config->forward ? "Forward" : "guard of inner addresses";
+}
+
+static int lay_rules(struct gateway_network *network, struct error *error)
+{
+	const struct gateway_firewall firewall = {
+		.config = network->config, .ifindex = network->ifindex, .networks = network->networks};
+	char *commands = gateway_firewall_commands(&firewall, error);
 	if (commands == NULL)
 		return -EINVAL;
-	const struct nftables_table table = {.subject = config->masquerade.count != 0 ? "Masquerade" : "Forward",
-					     .name = network->table,
-					     .commands = commands};
+	const struct nftables_table table = {
+		.subject = subject_of(network->config), .name = network->table, .commands = commands};
 	int result = nftables_lay(network->nftables, &table, error);
 	free(commands);
 	network->laid = result == 0;
 	return result;
 }
 
-int gateway_network_open(struct gateway_network *network, const struct gateway_config *config, bool no_ipv6,
-			 struct privileges_user *user, struct error *error)
+/* A gateway that neither forwards nor masquerades runs without rules, too. */
+static int guard(struct gateway_network *network, struct error *error)
 {
-	*network = (struct gateway_network){0};
+	int result = lay_rules(network, error);
+	if (result == 0 || network->config->forward || network->config->masquerade.count != 0)
+		return result;
+	log_warning("%s; until then, neighbours on other links can speak to inner addresses, and as clients",
+		    error->text);
+	return 0;
+}
+
+int gateway_network_open(struct gateway_network *network, const struct gateway_network_params *params,
+			 struct error *error)
+{
+	const struct gateway_config *config = params->config;
+	*network = (struct gateway_network){.config = config, .ifindex = params->ifindex};
 	gateway_firewall_table(config->common.interface, network->table);
 	advise_rp_filter(config);
 	advise_masquerade(config);
-	const struct nftables_confine confinement = {.run = confine, .context = user};
-	network->nftables = nftables_open(&confinement, error);
-	if (network->nftables == NULL)
-		return -ENOMEM;
-	if (!config->forward && config->masquerade.count == 0) {
-		/* Of a run that was killed. */
-		(void)nftables_remove(network->nftables, "Masquerade", network->table, NULL);
-		return 0;
-	}
-	/* The rules first: there is no moment at which packets are forwarded without them. */
-	int result = lay_rules(network, config, error);
-	if (result == 0 && config->forward)
-		result = forward(config, no_ipv6, error);
+	const struct nftables_confine confinement = {.run = confine, .context = params->user};
+	int result = gateway_routes_open(&network->routes, params->ifindex, error);
 	if (result != 0)
+		return result;
+	network->nftables = nftables_open(&confinement, error);
+	if (network->nftables == NULL) {
+		gateway_routes_close(&network->routes);
+		return -ENOMEM;
+	}
+	if (config->forward)
+		gateway_forward_init(&network->forward, config, network->nftables, network->table, params->ifindex);
+	/* The rules first: there is no moment at which packets are forwarded without them. */
+	result = guard(network, error);
+	if (result == 0 && config->forward)
+		result = forward(config, params->no_ipv6, error);
+	if (result != 0) {
 		gateway_network_close(network);
-	return result;
+		return result;
+	}
+	if (config->forward)
+		gateway_forward_look(&network->forward, true);
+	return 0;
+}
+
+void gateway_network_follow(struct gateway_network *network, struct registry *registry)
+{
+	struct error error;
+	gateway_routes_follow(&network->routes, registry);
+	bool networks = network->routes.count != 0;
+	if (networks == network->networks)
+		return;
+	network->networks = networks;
+	if (network->laid && lay_rules(network, &error) != 0)
+		log_warning("%s", error.text);
+}
+
+void gateway_network_every_second(struct gateway_network *network)
+{
+	enum { LOOK_S = 5, JUDGE_S = 60 };
+	network->seconds++;
+	if (network->config->forward && network->seconds % LOOK_S == 0)
+		gateway_forward_look(&network->forward, network->seconds % JUDGE_S == 0);
 }
 
 void gateway_network_close(struct gateway_network *network)
@@ -227,4 +270,5 @@ void gateway_network_close(struct gateway_network *network)
 	network->laid = false;
 	nftables_close(network->nftables);
 	network->nftables = NULL;
+	gateway_routes_close(&network->routes);
 }

@@ -1,27 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a gateway changes of the machine's network beyond its own interface (Forward, Masquerade), and what it advises
- * to change. Control thread only; needs CAP_NET_ADMIN.
+/* What a gateway changes of the machine's network beyond its own interface (Forward, Masquerade, and rules that keep
+ * others from its inner addresses), and what it advises to change. Control thread only; needs CAP_NET_ADMIN.
  *
- * The rules stand in one nftables table, "inet shardtun-INTERFACE", which is ours alone. It goes when we end; one that
- * a killed run left is replaced, or removed when it is not wanted any more. */
+ * The rules stand in one nftables table, "inet shardtun-INTERFACE", which is ours alone and goes when we end; one that
+ * a killed run left is replaced. */
 #pragma once
 
+#include <net/if.h>
+
 #include "config/config.h"
+#include "core/app/gateway_forward.h"
+#include "core/app/gateway_routes.h"
 #include "core/app/privileges.h"
 #include "core/base/error.h"
 #include "tun/nftables.h"
 
 struct gateway_network {
+	const struct gateway_config *config;
+	unsigned ifindex;
 	struct nftables *nftables;
 	char table[NFTABLES_NAME_MAX];
 	bool laid;
+	bool networks; /* there are some behind peers */
+	struct gateway_routes routes;
+	struct gateway_forward forward;
+	unsigned seconds; /* passed */
+};
+
+struct gateway_network_params {
+	const struct gateway_config *config;
+	unsigned ifindex;	      /* of the interface, which is there already, and so it is nobody else's */
+	bool no_ipv6;		      /* it has none */
+	struct privileges_user *user; /* whom the process that lays rules becomes; the caller's while this is open */
 };
 
 /* Switches forwarding on and lays the rules, as far as the configuration wants them; warns of what would keep packets
- * away. The process that lays rules becomes `user`, who stays the caller's while the network is open. The interface is
- * there already, and so it is nobody else's; `no_ipv6`: without IPv6. On failure no rule is left. */
-int gateway_network_open(struct gateway_network *network, const struct gateway_config *config, bool no_ipv6,
-			 struct privileges_user *user, struct error *error);
+ * away, and when there can be no rules where only the inner addresses would be guarded by them. On failure no rule is
+ * left. */
+int gateway_network_open(struct gateway_network *network, const struct gateway_network_params *params,
+			 struct error *error);
+
+/* Routes and rules become those for the registry's peers. What fails is told. Online under RCU. */
+void gateway_network_follow(struct gateway_network *network, struct registry *registry);
+
+/* Looks whether others are in the way. */
+void gateway_network_every_second(struct gateway_network *network);
 
 /* Removes the rules. Forwarding stays on: nobody knows who else relies on it by now. */
 void gateway_network_close(struct gateway_network *network);
+
+/* The interface by which what has no other route leaves, or "". */
+void gateway_network_default_interface(char interface[IF_NAMESIZE]);

@@ -4,7 +4,7 @@
 #include <sodium.h>
 
 #include "config/options.h"
-#include "core/app/gateway_routes.h"
+#include "core/app/gateway_network.h"
 #include "core/app/identity.h"
 #include "core/base/log.h"
 
@@ -163,8 +163,8 @@ int gateway_reload_apply(struct gateway_running *running, struct gateway_reload 
 	compare(running->config, reload->config, reload->key_changed, result);
 	int code = gateway_peers_follow(running->registry, &reload->wanted, &reload->difference, &running->ender,
 					&result->peers, error);
-	if (running->routes != NULL)
-		gateway_routes_follow(running->routes, running->registry);
+	if (running->network != NULL)
+		gateway_network_follow(running->network, running->registry);
 	if (code != 0)
 		return code;
 	log_set_level(reload->config->common.log_level);

@@ -11,7 +11,7 @@ struct reloader;
 
 enum { GATEWAY_RELOAD_OPTIONS = 32 };
 
-struct gateway_routes;
+struct gateway_network;
 struct gateway_top;
 
 /* What of a running gateway is looked at and changed. Borrowed, but for what is read again. */
@@ -21,9 +21,9 @@ struct gateway_running {
 	const struct handshake_identity *identity;
 	struct registry *registry;
 	struct session_ender ender;
-	struct reloader *reloader;     /* NULL: there is no thread that reads (tests) */
-	struct gateway_top *top;       /* what "top" answers from */
-	struct gateway_routes *routes; /* follow the peers; NULL: nothing does (tests) */
+	struct reloader *reloader;	 /* NULL: there is no thread that reads (tests) */
+	struct gateway_top *top;	 /* what "top" answers from */
+	struct gateway_network *network; /* follows the peers; NULL: nothing does (tests) */
 };
 
 struct gateway_reload_result {

@@ -2,6 +2,7 @@
 #include "core/app/seccomp_filter.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -106,9 +107,11 @@ static const char *const control_calls[] = {
 	 CLONE_NEWNET)
 
 static const struct condition control_conditions[] = {
-	{"socket", 0, UINT32_MAX, AF_UNIX}, {"socket", 0, UINT32_MAX, AF_NETLINK},
-	{"clone", 0, NAMESPACES, 0},	    {"ioctl", 1, UINT32_MAX, TCGETS}, /* stdio asks what kind of file it has */
-	{"ioctl", 1, UINT32_MAX, FIONREAD}, {"kill", 1, UINT32_MAX, SIGKILL}, /* libnftables' process, when it hangs */
+	{"socket", 0, UINT32_MAX, AF_UNIX},    {"socket", 0, UINT32_MAX, AF_NETLINK}, {"clone", 0, NAMESPACES, 0},
+	{"ioctl", 1, UINT32_MAX, TCGETS}, /* stdio asks what kind of file it has */
+	{"ioctl", 1, UINT32_MAX, FIONREAD},    {"kill", 1, UINT32_MAX, SIGKILL}, /* libnftables' process, when it hangs
+										  */
+	{"ioctl", 1, UINT32_MAX, SIOCGIFNAME}, /* if_indextoname(): an interface may get another name */
 };
 
 /* --- the filter ------------------------------------------------------------------------------------------------------
