@@ -18,26 +18,6 @@ unsigned check_family_bits(const struct ip_address *address)
 	return address->family == 4 ? 32 : 128;
 }
 
-const char *check_address_unfit(const struct ip_address *address)
-{
-	const uint8_t *b = address->bytes;
-	static const uint8_t zeros[16];
-	if (address->family == 4) {
-		if (b[0] == 0 || b[0] >= 240)
-			return "a reserved address";
-		if (b[0] == 127)
-			return "a loopback address";
-		if (b[0] >= 224)
-			return "a multicast address";
-		return b[0] == 169 && b[1] == 254 ? "a link-local address" : NULL;
-	}
-	if (memcmp(b, zeros, 15) == 0 && b[15] <= 1)
-		return b[15] == 1 ? "a loopback address" : "a reserved address";
-	if (b[0] == 0xff)
-		return "a multicast address";
-	return b[0] == 0xfe && (b[1] & 0xc0) == 0x80 ? "a link-local address" : NULL;
-}
-
 const char *check_address_of_network(const struct ip_prefix *network, const struct ip_address *address)
 {
 	bool zeros = true, ones = true;
@@ -58,7 +38,7 @@ static int check_gateway_address(const struct gateway_config *config, size_t i, 
 	char text[IP_TEXT_MAX];
 	ip_prefix_format(prefix, text);
 
-	const char *why = check_address_unfit(&prefix->address);
+	const char *why = ip_address_unfit(&prefix->address);
 	if (why != NULL)
 		return error_set(error, -EINVAL,
 				 "%s:%u: Address = %s: %s; private networks are 10.0.0.0/8 and fd00::/8", config->file,

@@ -26,9 +26,6 @@ int check_peers(const struct gateway_config *config, const struct config_lines *
 /* 32 or 128. */
 unsigned check_family_bits(const struct ip_address *address);
 
-/* Why nobody may have this inner address, or NULL. The data path refuses the same ones. */
-const char *check_address_unfit(const struct ip_address *address);
-
 /* Why an address of the network belongs to no host, or NULL. */
 const char *check_address_of_network(const struct ip_prefix *network, const struct ip_address *address);
 

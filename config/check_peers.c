@@ -125,7 +125,7 @@ static int check_peer_networks(const struct gateway_config *config, struct confi
 					 "%s:%u: AllowedIPs = %s: everything, which no single client can have; write "
 					 "the networks behind it",
 					 peer->file, line, text);
-		const char *why = check_address_unfit(&network.address);
+		const char *why = ip_address_unfit(&network.address);
 		if (why != NULL)
 			return error_set(error, -EINVAL,
 					 "%s:%u: AllowedIPs = %s: %s; write the networks behind the client", peer->file,

@@ -109,6 +109,26 @@ bool ip_address_equal(const struct ip_address *a, const struct ip_address *b)
 	return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
 }
 
+const char *ip_address_unfit(const struct ip_address *address)
+{
+	const uint8_t *b = address->bytes;
+	static const uint8_t zeros[16];
+	if (address->family == 4) {
+		if (b[0] == 0 || b[0] >= 240)
+			return "a reserved address";
+		if (b[0] == 127)
+			return "a loopback address";
+		if (b[0] >= 224)
+			return "a multicast address";
+		return b[0] == 169 && b[1] == 254 ? "a link-local address" : NULL;
+	}
+	if (memcmp(b, zeros, 15) == 0 && b[15] <= 1)
+		return b[15] == 1 ? "a loopback address" : "a reserved address";
+	if (b[0] == 0xff)
+		return "a multicast address";
+	return b[0] == 0xfe && (b[1] & 0xc0) == 0x80 ? "a link-local address" : NULL;
+}
+
 const char *sockaddr_format(const struct sockaddr_in6 *address, char text[ENDPOINT_TEXT_MAX])
 {
 	char host[INET6_ADDRSTRLEN];

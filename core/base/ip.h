@@ -36,6 +36,9 @@ bool ip_prefix_contains(const struct ip_prefix *prefix, const struct ip_address 
 bool ip_prefix_overlaps(const struct ip_prefix *a, const struct ip_prefix *b);
 bool ip_address_equal(const struct ip_address *a, const struct ip_address *b);
 
+/* Why no host can have the address ("a multicast address"), or NULL. */
+const char *ip_address_unfit(const struct ip_address *address);
+
 /* "192.0.2.1:5555" or "[2001:db8::1]:5555"; a v4-mapped address prints as IPv4. */
 enum { ENDPOINT_TEXT_MAX = 80 };
 const char *sockaddr_format(const struct sockaddr_in6 *address, char text[ENDPOINT_TEXT_MAX]);
