@@ -121,44 +121,67 @@ int netlink_rule_add(struct netlink *netlink, const struct netlink_rule *rule, s
 
 struct rule_search {
 	uint32_t table;
+	const struct netlink_rule *wanted; /* to stay; NULL: nothing is */
+	size_t count;
 	bool found;
 	/* The rule as the kernel told it, to be sent back for deletion. */
 	alignas(struct nlmsghdr) char rule[NETLINK_REQUEST_MAX];
 };
 
+static bool stays(const struct rule_search *search, const struct netlink_rule *rule)
+{
+	for (size_t i = 0; i < search->count; i++) {
+		if (netlink_rule_equal(rule, &search->wanted[i]))
+			return true;
+	}
+	return search->wanted != NULL && rule->more;
+}
+
 static void rule_match(const struct nlmsghdr *message, void *data)
 {
 	struct rule_search *search = data;
-	const struct fib_rule_hdr *rule = mnl_nlmsg_get_payload(message);
+	const struct fib_rule_hdr *body = mnl_nlmsg_get_payload(message);
 
 	if (search->found || message->nlmsg_type != RTM_NEWRULE || message->nlmsg_len > sizeof search->rule)
 		return;
-	struct netlink_attributes attributes = netlink_attributes(message, sizeof *rule);
-	uint32_t table = netlink_attribute_u32(&attributes, FRA_TABLE, rule->table);
-	if (rule->action == FR_ACT_TO_TBL && table == search->table) {
+	struct netlink_rule rule = rule_parse(message);
+	if (body->action == FR_ACT_TO_TBL && rule.table == search->table && !stays(search, &rule)) {
 		memcpy(search->rule, message, message->nlmsg_len);
 		search->found = true;
 	}
 }
 
 /* One at a time, from a fresh list: a deletion during a dump makes the kernel skip others. */
-int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error)
+static int delete_found(struct netlink *netlink, uint8_t family, struct rule_search *search, struct error *error)
 {
 	for (;;) {
-		struct rule_search search = {.table = table};
-		int rc = rules_dump(netlink, family, rule_match, &search, error);
+		search->found = false;
+		int rc = rules_dump(netlink, family, rule_match, search, error);
 		if (no_family(rc))
 			return 0;
 		if (rc < 0)
 			return rc;
-		if (!search.found)
+		if (!search->found)
 			return 0;
 
-		struct nlmsghdr *found = (struct nlmsghdr *)search.rule;
+		struct nlmsghdr *found = (struct nlmsghdr *)search->rule;
 		found->nlmsg_type = RTM_DELRULE;
 		found->nlmsg_flags = NLM_F_REQUEST;
 		rc = netlink_transact(netlink, found, NULL, NULL, error);
 		if (rc < 0)
-			return error_prefix(error, rc, "delete IPv%u rule for table %u: ", family, table);
+			return error_prefix(error, rc, "delete IPv%u rule for table %u: ", family, search->table);
 	}
+}
+
+int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error)
+{
+	struct rule_search search = {.table = table};
+	return delete_found(netlink, family, &search, error);
+}
+
+int netlink_rules_prune(struct netlink *netlink, uint8_t family, uint32_t table, const struct netlink_rule *wanted,
+			size_t count, struct error *error)
+{
+	struct rule_search search = {.table = table, .wanted = wanted, .count = count};
+	return delete_found(netlink, family, &search, error);
 }

@@ -160,7 +160,8 @@ static void open_firewall(struct client *client)
 
 static int open_network(struct client *client, struct error *error)
 {
-	int result = client_network_open(&client->network, client->tunnel.device.ifindex, client->config, error);
+	int result = client_network_open(&client->network, client->tunnel.device.ifindex, client->config,
+					 &client->allowed, error);
 	if (result == 0)
 		result = take_table(client, error);
 	if (result == 0)

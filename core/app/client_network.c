@@ -44,9 +44,10 @@ static int open_timer(int *fd, struct error *error)
 }
 
 int client_network_open(struct client_network *network, unsigned ifindex, const struct client_config *config,
-			struct error *error)
+			const struct ip_set *allowed, struct error *error)
 {
 	*network = (struct client_network){.config = config,
+					   .allowed = allowed,
 					   .ifindex = ifindex,
 					   .interest = {.ifindex = ifindex},
 					   .retry_fd = -1,

@@ -18,6 +18,7 @@
 
 struct client_network {
 	const struct client_config *config;
+	const struct ip_set *allowed; /* the union of its AllowedIPs */
 	struct netlink *netlink;
 	unsigned ifindex;
 	struct client_table table;	       /* in which AllowedIPs are looked up */
@@ -37,7 +38,7 @@ struct client_network {
 int client_network_clean(uint32_t table, struct error *error);
 
 int client_network_open(struct client_network *network, unsigned ifindex, const struct client_config *config,
-			struct error *error);
+			const struct ip_set *allowed, struct error *error);
 
 /* Addresses go with the interface, rules and routes are for client_network_clean(). Also after a failed open.
  */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/app/client_routes.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* A shorter prefix is no link's: who hands out such an address wants the packets of half the Internet. */
@@ -16,16 +17,34 @@ static bool prefix_covers(const struct ip_prefix *outer, const struct ip_prefix 
 	return outer->length <= inner->length && ip_prefix_contains(outer, &inner->address);
 }
 
-/* The most specific one of AllowedIPs that has all of `network`, or NULL. They are sorted and few, or it is start. */
-static const struct ip_prefix *allowed(const struct client_config *config, const struct ip_prefix *network)
+/* The order of AllowedIPs: as numbers, and of those with one address the shorter first. */
+static int compare(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct ip_prefix));
+}
+
+/* The most specific one of AllowedIPs, which are sorted, that has all of `network` and is at most `longest` long; or
+ * NULL. */
+static const struct ip_prefix *find_allowed(const struct client_config *config, const struct ip_prefix *network,
+					    int longest)
 {
 	const struct config_prefixes *list = &config->gateway.allowed_ips;
-	const struct ip_prefix *best = NULL;
-	for (size_t i = 0; i < list->count; i++) {
-		if (prefix_covers(&list->items[i], network) && (best == NULL || list->items[i].length > best->length))
-			best = &list->items[i];
+	struct ip_prefix around = *network;
+	for (int length = longest; length >= 0; length--) {
+		around.length = (uint8_t)length;
+		struct ip_prefix wanted = ip_prefix_network(&around);
+		const struct ip_prefix *found = list->count != 0 ? bsearch(&wanted, list->items, list->count,
+									   sizeof wanted, compare)
+								 : NULL;
+		if (found != NULL)
+			return found;
 	}
-	return best;
+	return NULL;
+}
+
+static const struct ip_prefix *allowed(const struct client_config *config, const struct ip_prefix *network)
+{
+	return find_allowed(config, network, network->length);
 }
 
 /* Being collected: the first route to a network counts. */
@@ -71,6 +90,34 @@ static void plan_lease(struct plan *plan, uint8_t family)
 	}
 }
 
+/* Whether one of AllowedIPs was written for its own sake, and not as one of those that make up everything: it lies in
+ * another one, or stands alone in a block that is not part of the Internet. */
+static bool is_meant(const struct client_routes_wish *wish, const struct ip_prefix *one)
+{
+	const struct ip_prefix *block = ip_special_block(one);
+	return find_allowed(wish->config, one, one->length - 1) != NULL ||
+	       (block != NULL && !ip_set_covers_most(wish->allowed, block));
+}
+
+/* The parts of everything that lie in the attached network: without the hole that they leave, for the gateway's address
+ * say, there would be one wider part. */
+static void plan_parts(struct plan *plan, const struct netlink_attached *attached)
+{
+	const struct config_prefixes *list = &plan->wish->config->gateway.allowed_ips;
+	size_t low = 0, high = list->count;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		if (compare(&list->items[middle], &attached->network) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < list->count && ip_prefix_contains(&attached->network, &list->items[low].address); low++) {
+		if (!is_meant(plan->wish, &list->items[low]))
+			add(plan, &list->items[low], attached->ifindex);
+	}
+}
+
 /* Only where AllowedIPs say "everything", which nobody means of the printer beside him. The first `pushed` routes of
  * the plan are those that the gateway gave. */
 static void plan_attached(struct plan *plan, const struct netlink_attached *attached, size_t first, size_t pushed)
@@ -78,13 +125,15 @@ static void plan_attached(struct plan *plan, const struct netlink_attached *atta
 	const struct ip_prefix *network = &attached->network;
 	uint8_t shortest = network->address.family == 4 ? SHORTEST_ATTACHED4 : SHORTEST_ATTACHED6;
 	const struct ip_prefix *by = allowed(plan->wish->config, network);
-	if (attached->ifindex == plan->wish->ifindex || network->length < shortest || by == NULL || by->length != 0)
+	if (attached->ifindex == plan->wish->ifindex || network->length < shortest ||
+	    (by != NULL && is_meant(plan->wish, by)))
 		return;
 	for (size_t i = first; i < pushed; i++) {
 		if (prefix_covers(&plan->wanted->items[i].network, network))
 			return;
 	}
 	add(plan, network, attached->ifindex);
+	plan_parts(plan, attached);
 }
 
 static void plan_allowed(struct plan *plan, const struct ip_prefix *network)
@@ -107,7 +156,8 @@ int client_routes_plan(struct netlink_routes *wanted, uint8_t family, const stru
 		if (config->networks.items[i].address.family == family)
 			add(&plan, &config->networks.items[i], NETLINK_THROW);
 	}
-	for (size_t i = 0; i < wish->attached_count && config->local_networks; i++) {
+	bool direct = config->local_networks && ip_set_is_everything(wish->allowed, family);
+	for (size_t i = 0; i < wish->attached_count && direct; i++) {
 		if (wish->attached[i].network.address.family == family)
 			plan_attached(&plan, &wish->attached[i], first, pushed);
 	}

@@ -7,11 +7,13 @@
 #pragma once
 
 #include "config/config.h"
+#include "core/base/ip_set.h"
 #include "core/wire.h"
 #include "tun/netlink_state.h"
 
 struct client_routes_wish {
 	const struct client_config *config;
+	const struct ip_set *allowed; /* the union of its AllowedIPs */
 	const struct wire_welcome *lease;
 	unsigned ifindex;			 /* of the tunnel */
 	bool carried;				 /* the tunnel has an address of the family */

@@ -17,12 +17,13 @@ static struct netlink_rule rule_at(const struct client_table *table, uint8_t fam
 				     .suppress = suppress};
 }
 
-size_t client_table_rules(const struct client_table *table, uint8_t family, struct netlink_rule rules[CLIENT_RULES_MAX])
+size_t client_table_rules(const struct client_table *table, uint8_t family, bool carried,
+			  struct netlink_rule rules[CLIENT_RULES_MAX])
 {
 	size_t count = 0;
 	if (table->number == 0)
 		return 0;
-	if (table->rank != 0)
+	if (table->rank != 0 && carried)
 		rules[count++] = rule_at(table, family, CLIENT_TABLE_FIRST - table->rank, CLIENT_SUPPRESSED);
 	rules[count++] = rule_at(table, family, CLIENT_TABLE_FIRST + table->rank, NETLINK_SUPPRESS_NONE);
 	return count;
@@ -120,26 +121,11 @@ static bool no_family(int result)
 	return result == -EAFNOSUPPORT || result == -EOPNOTSUPP;
 }
 
-int client_table_add_rules(const struct client_table *table, struct netlink *netlink, uint8_t family,
-			   struct error *error)
-{
-	struct netlink_rule rules[CLIENT_RULES_MAX];
-	size_t count = client_table_rules(table, family, rules);
-	for (size_t i = 0; i < count; i++) {
-		int result = netlink_rule_add(netlink, &rules[i], error);
-		if (result != 0 && result != -EEXIST && !no_family(result))
-			return result;
-	}
-	return 0;
-}
-
 int client_table_claim(const struct client_table *table, struct netlink *netlink, struct error *error)
 {
 	struct netlink_rule rules[CLIENT_RULES_MAX];
-	size_t count = client_table_rules(table, 4, rules);
-	int result = 0;
-	/* From the last, which differs in its priority if the rank does. */
-	while (count-- > 0 && result == 0)
-		result = netlink_rule_add(netlink, &rules[count], error);
+	if (client_table_rules(table, 4, false, rules) == 0)
+		return 0;
+	int result = netlink_rule_add(netlink, &rules[0], error);
 	return no_family(result) ? 0 : result;
 }

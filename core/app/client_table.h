@@ -8,7 +8,7 @@
  *
  *   21845:      not fwmark CLIENT_MARK/CLIENT_MASK lookup 21845
  *
- * One of rank R, if there are others before it, has
+ * One of rank R, if there are others before it, has, in a family that its tunnel carries,
  *
  *   21845 - R:  not fwmark CLIENT_MARK/CLIENT_MASK lookup TABLE suppress_prefixlength 7
  *   21845 + R:  not fwmark CLIENT_MARK/CLIENT_MASK lookup TABLE
@@ -17,6 +17,7 @@
  * everything, the one that was started first has what is left. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,18 +40,15 @@ struct client_table {
 	unsigned rank;
 };
 
-/* Those of the client in one family, 4 or 6. Returns how many. */
-size_t client_table_rules(const struct client_table *table, uint8_t family,
+/* Those of the client in one family, 4 or 6, while its tunnel carries it or not: what is refused meanwhile may not have
+ * priority over another client's, and "suppress" does not see routes that refuse. Returns how many. */
+size_t client_table_rules(const struct client_table *table, uint8_t family, bool carried,
 			  struct netlink_rule rules[CLIENT_RULES_MAX]);
 
 /* Chooses a table and a rank that nothing uses; `wanted` is the table's number, or CONFIG_TABLE_AUTO. 0, or a negative
  * errno with `error` set: -EADDRINUSE when something uses the wanted table. */
 int client_table_choose(struct client_table *table, struct netlink *netlink, uint32_t wanted, struct error *error);
 
-/* Adds the rules of one family; those that are there already stay. A family that the kernel has not is no error. */
-int client_table_add_rules(const struct client_table *table, struct netlink *netlink, uint8_t family,
-			   struct error *error);
-
-/* Makes the choice ours by the IPv4 rules, of which the kernel takes no second one. -EEXIST: another client was
+/* Makes the choice ours by the IPv4 rule, of which the kernel takes no second one. -EEXIST: another client was
  * quicker; choose again. */
 int client_table_claim(const struct client_table *table, struct netlink *netlink, struct error *error);

@@ -76,6 +76,7 @@ static bool has_family(const struct client_config *config, uint8_t family)
 static int plan(const struct client_network *network, size_t family, struct netlink_routes *wanted)
 {
 	const struct client_routes_wish wish = {.config = network->config,
+						.allowed = network->allowed,
 						.lease = &network->wanted,
 						.ifindex = network->ifindex,
 						.carried = network->carried[family],
@@ -146,27 +147,21 @@ static bool has_rule(const struct netlink_rules *rules, const struct netlink_rul
 	return false;
 }
 
-static int add_rule(struct client_network *network, const struct netlink_rule *rule, struct error *error)
-{
-	int result = netlink_rule_add(network->netlink, rule, error);
-	if (result != -EEXIST)
-		return result;
-	/* The kernel takes one for its equal that has no "not". */
-	result = netlink_rules_delete(network->netlink, rule->family, rule->table, error);
-	return result != 0 ? result : netlink_rule_add(network->netlink, rule, error);
-}
-
-static int ensure_rules(struct client_network *network, uint8_t family, size_t *missing, struct error *error)
+static int ensure_rules(struct client_network *network, size_t family, size_t *missing, struct error *error)
 {
 	struct netlink_rule wanted[CLIENT_RULES_MAX];
 	struct netlink_rules have = {0};
-	size_t count = client_table_rules(&network->table, family, wanted);
-	int result = netlink_rules_read(network->netlink, family, &have, error);
+	uint8_t version = families[family];
+	size_t count = client_table_rules(&network->table, version, network->carried[family], wanted);
+	/* Not only for order: the kernel takes a rule for the equal of one that has no "not", and refuses it. */
+	int result = netlink_rules_prune(network->netlink, version, network->table.number, wanted, count, error);
+	if (result == 0)
+		result = netlink_rules_read(network->netlink, version, &have, error);
 	for (size_t i = 0; i < count && result == 0; i++) {
 		if (has_rule(&have, &wanted[i]))
 			continue;
 		*missing += 1;
-		result = add_rule(network, &wanted[i], error);
+		result = netlink_rule_add(network->netlink, &wanted[i], error);
 	}
 	netlink_rules_free(&have);
 	return result;
@@ -179,7 +174,7 @@ int client_wanted_rules(struct client_network *network, size_t *missing, struct 
 	for (size_t i = 0; i < ARRAY_SIZE(families) && network->table.number != 0; i++) {
 		if (!has_family(network->config, families[i]))
 			continue;
-		int one = ensure_rules(network, families[i], missing, error);
+		int one = ensure_rules(network, i, missing, error);
 		if (one != 0 && one != -EAFNOSUPPORT && one != -EOPNOTSUPP)
 			result = one;
 	}

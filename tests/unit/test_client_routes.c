@@ -36,12 +36,21 @@ static void attach(struct plan *plan, const char *network, unsigned ifindex, uin
 
 static void make(struct plan *plan)
 {
-	const struct client_routes_wish wish = {plan->config,	    &plan->lease,   TUNNEL,
-						!plan->not_carried, plan->attached, plan->attached_count};
+	struct ip_set allowed;
+	const struct config_prefixes *prefixes = &plan->config->gateway.allowed_ips;
+	cr_assert_eq(ip_set_init(&allowed, prefixes->items, prefixes->count), 0);
+	const struct client_routes_wish wish = {.config = plan->config,
+						.allowed = &allowed,
+						.lease = &plan->lease,
+						.ifindex = TUNNEL,
+						.carried = !plan->not_carried,
+						.attached = plan->attached,
+						.attached_count = plan->attached_count};
 	netlink_routes_free(&plan->wanted);
 	cr_assert_eq(client_routes_plan(&plan->wanted, 4, &wish), 0);
 	cr_assert_eq(client_routes_plan(&plan->wanted, 6, &wish), 0);
 	netlink_routes_settle(&plan->wanted);
+	ip_set_deinit(&allowed);
 	config_free_client(plan->config);
 }
 
@@ -96,7 +105,7 @@ Test(client_routes, attached_networks_are_nearer_than_everything)
 
 Test(client_routes, only_everything_gives_way)
 {
-	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/1, 128.0.0.0/1, fd00::/8"))};
+	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/1, 128.0.0.0/2, fd00::/8"))};
 	attach(&plan, "192.168.1.0/24", ETHERNET, 0);
 	attach(&plan, "fd00:1::/64", ETHERNET, 0);
 	attach(&plan, "2001:db8::/64", ETHERNET, 0);
@@ -107,6 +116,42 @@ Test(client_routes, only_everything_gives_way)
 	attach(&plan, "192.168.1.0/24", ETHERNET, 0);
 	make(&plan);
 	cr_expect_eq(plan.wanted.count, 2);
+}
+
+Test(client_routes, everything_in_parts)
+{
+	struct plan plan = {
+		.config = load_client(CLIENT ALLOWED("0.0.0.0/1, 128.0.0.0/1, 10.8.0.0/16, 2000::/3, fd00:8::/64"))};
+	attach(&plan, "192.168.1.0/24", ETHERNET, 0);
+	attach(&plan, "10.8.7.0/24", ETHERNET, 0);
+	attach(&plan, "2001:db8::/64", ETHERNET, 0);
+	attach(&plan, "fd00:8:0:0:8000::/65", ETHERNET, 0);
+	make(&plan);
+	cr_expect_eq(leads(&plan, "192.168.1.0/24"), ETHERNET);
+	cr_expect_eq(leads(&plan, "10.8.7.0/24"), -1, "in one that was meant");
+	cr_expect_eq(leads(&plan, "2001:db8::/64"), ETHERNET);
+	cr_expect_eq(leads(&plan, "fd00:8:0:0:8000::/65"), -1, "in one that was meant");
+}
+
+/* 192.0.0.0/2 but 192.168.1.1, the gateway: as calculators print it. */
+#define BUT_ONE                                                                                                 \
+	"192.0.0.0/9, 192.128.0.0/11, 192.160.0.0/13, 192.168.0.0/24, 192.168.1.0/32, 192.168.1.2/31, "         \
+	"192.168.1.4/30, 192.168.1.8/29, 192.168.1.16/28, 192.168.1.32/27, 192.168.1.64/26, 192.168.1.128/25, " \
+	"192.168.2.0/23, 192.168.4.0/22, 192.168.8.0/21, 192.168.16.0/20, 192.168.32.0/19, 192.168.64.0/18, "   \
+	"192.168.128.0/17, 192.169.0.0/16, 192.170.0.0/15, 192.172.0.0/14, 192.176.0.0/12, 192.192.0.0/10, "    \
+	"193.0.0.0/8, 194.0.0.0/7, 196.0.0.0/6, 200.0.0.0/5, 208.0.0.0/4, 224.0.0.0/3"
+
+Test(client_routes, everything_with_a_hole_in_an_attached_network)
+{
+	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/1, 128.0.0.0/2, " BUT_ONE))};
+	attach(&plan, "192.168.1.0/24", ETHERNET, 0);
+	attach(&plan, "192.168.2.0/23", WIFI, 0);
+	make(&plan);
+	cr_expect_eq(leads(&plan, "192.168.1.0/24"), ETHERNET);
+	cr_expect_eq(leads(&plan, "192.168.1.128/25"), ETHERNET, "a part of everything gives way to it");
+	cr_expect_eq(leads(&plan, "192.168.1.2/31"), ETHERNET);
+	cr_expect_eq(leads(&plan, "192.168.2.0/23"), WIFI, "also the one that is just as wide");
+	cr_expect_eq(leads(&plan, "192.168.4.0/22"), TUNNEL);
 }
 
 Test(client_routes, what_the_gateway_gives_is_behind_it)
@@ -157,8 +202,18 @@ Test(client_routes, ten_thousand_attached_networks)
 		many[i].network.address.bytes[1] = (uint8_t)(i >> 8);
 		many[i].network.address.bytes[2] = (uint8_t)i;
 	}
-	const struct client_routes_wish wish = {plan.config, &plan.lease, TUNNEL, true, many, MANY};
+	const struct ip_prefix everything = prefix("0.0.0.0/0");
+	struct ip_set allowed;
+	cr_assert_eq(ip_set_init(&allowed, &everything, 1), 0);
+	const struct client_routes_wish wish = {.config = plan.config,
+						.allowed = &allowed,
+						.lease = &plan.lease,
+						.ifindex = TUNNEL,
+						.carried = true,
+						.attached = many,
+						.attached_count = MANY};
 	cr_assert_eq(client_routes_plan(&plan.wanted, 4, &wish), 0);
+	ip_set_deinit(&allowed);
 	netlink_routes_settle(&plan.wanted);
 	cr_expect_eq(plan.wanted.count, MANY + 2);
 	netlink_routes_free(&plan.wanted);
