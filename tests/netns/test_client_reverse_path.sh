@@ -41,7 +41,7 @@ client_with() { # ENDPOINT OPTION...
 }
 
 own_table() {
-	ns client nft list tables | grep -qx 'table inet shardtun-shardtun0'
+	ns client nft list tables | grep -x 'table inet shardtun-shardtun0' >/dev/null
 }
 
 filters_on

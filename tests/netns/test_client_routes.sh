@@ -104,6 +104,12 @@ client_with "192.0.0.0/8, 10.8.0.0/16"
 own_packets_leave "a network around the local one"
 check "AllowedIPs that are not everything have priority" leaves_by shardtun0 192.0.2.77
 
+# --- everything in parts ---
+client_with "0.0.0.0/1, 128.0.0.0/2, 192.0.0.0/2, ::/1, 8000::/1"
+check "everything in parts: a neighbour is reached directly" leaves_by eth0 192.0.2.77
+check "by IPv6 too" leaves_by eth0 2001:db8:1::77
+check "and what is far goes through" leaves_by shardtun0 203.0.113.1
+
 # --- what the gateway gives ---
 stop gateway || true
 gateway_config "Routes = 192.0.2.0/24, 203.0.113.0/24" "DNS = 192.0.2.53"

@@ -28,7 +28,7 @@ rules() { # PRIORITY TABLE
 }
 
 no_rules() { # TABLE
-	! ns client ip rule | grep -wq "$1" && ! ns client ip -6 rule | grep -wq "$1"
+	[[ -z $(ns client ip rule | grep -w "$1") && -z $(ns client ip -6 rule | grep -w "$1") ]]
 }
 
 leaves_by() { # INTERFACE ADDRESS
@@ -107,8 +107,25 @@ check "no packets circle" test $(($(sent shardtun0) - before)) -lt 50
 stop client || true
 check "once it ends the second has everything" wait_for 10 leaves_by shardtun1 203.0.113.9
 
-# --- each with a kill switch ---
+
+# --- the second one's gateway has no IPv6 ---
+client_start
 stop two || true
+stop gateway2 || true
+sed -i 's|^Address.*|Address = 10.9.0.1/16|' "$dir/gateway2.conf"
+start gateway2 gateway "$BUILD/shardtund" -c "$dir/gateway2.conf"
+second_start
+check "a second one that refuses IPv6 does not take it from the first" answers client fd00:8::1
+check "its own network is reached" answers client 10.9.0.1
+stop client || true
+check "alone it lets none leave beside the tunnel" grep -qE "unreachable|No route" \
+	<(ns client ip route get 2001:db8:99::9 2>&1)
+stop two || true
+stop gateway2 || true
+sed -i 's|^Address.*|Address = 10.9.0.1/16, fd00:9::1/64|' "$dir/gateway2.conf"
+start gateway2 gateway "$BUILD/shardtund" -c "$dir/gateway2.conf"
+
+# --- each with a kill switch ---
 sed -i 's/^DNS = off/&\nKillSwitch = yes/' "$dir/client.conf"
 client_start
 second_config "0.0.0.0/0, ::/0" "KillSwitch = yes"
