@@ -65,6 +65,35 @@ static void print_sessions(FILE *out, const json_t *status)
 			    ctl_number(pool, "size"));
 }
 
+/* What this end set up on the machine: what is not in force comes first, with the reason. */
+static void print_kept(FILE *out, json_t *kept)
+{
+	const char *what, *label = "set up";
+	json_t *one;
+	json_object_foreach (kept, what, one) {
+		if (!json_is_false(json_object_get(one, "in_force")))
+			continue;
+		begin_field(out, label, "%s NOT in force: %s\n", what, ctl_text(one, "trouble"));
+		label = "";
+	}
+	const char *lead = "in force: ";
+	json_object_foreach (kept, what, one) {
+		uint64_t restored = ctl_number(one, "restored");
+		if (!json_is_true(json_object_get(one, "in_force")))
+			continue;
+		if (label != NULL)
+			begin_field(out, label, "%s%s", lead, what);
+		else
+			fprintf(out, "%s%s", lead, what);
+		if (restored != 0)
+			fprintf(out, " (put back %" PRIu64 " times)", restored);
+		label = NULL;
+		lead = ", ";
+	}
+	if (label == NULL)
+		fputc('\n', out);
+}
+
 static void print_suites(FILE *out, json_t *suites)
 {
 	const char *name, *label = "ciphers";
@@ -114,9 +143,9 @@ static void print_udp(FILE *out, const json_t *udp)
 /* What the daemon's side of the program added: an object of plain values for each label. */
 static void print_additions(FILE *out, json_t *status)
 {
-	static const char *const known[] = {"version",	"role",	 "uptime_seconds", "interface", "listen",
-					    "sessions", "pool",	 "suites",	   "offloads",	"udp",
-					    "counters", "drops", "threads"};
+	static const char *const known[] = {"version",	"role",	    "uptime_seconds", "interface", "listen",
+					    "sessions", "pool",	    "suites",	      "offloads",  "udp",
+					    "kept",	"counters", "drops",	      "threads"};
 	const char *label, *key;
 	json_t *object, *value;
 	json_object_foreach (status, label, object) {
@@ -222,6 +251,7 @@ void ctl_print_status(FILE *out, json_t *status)
 	print_listen(out, json_object_get(status, "listen"));
 	print_sessions(out, status);
 	print_additions(out, status);
+	print_kept(out, json_object_get(status, "kept"));
 	print_suites(out, json_object_get(status, "suites"));
 	print_offloads(out, json_object_get(status, "offloads"));
 	print_udp(out, json_object_get(status, "udp"));

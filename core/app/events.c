@@ -140,13 +140,13 @@ static bool send_to_journal(const struct event_fields *fields, const char *line)
 	return sd_journal_sendv(iov, (int)(BEFORE + fields->count)) == 0;
 }
 
-static void write_fields(const struct events *events, const struct event_fields *fields)
+static void write_fields(bool journal, const struct event_fields *fields)
 {
 	char line[EVENT_LINE_MAX];
 	if (!log_is_on(fields->level))
 		return;
 	as_line(fields, line);
-	if (!events->journal || !send_to_journal(fields, line))
+	if (!journal || !send_to_journal(fields, line))
 		log_write(fields->level, "%s", line);
 }
 
@@ -179,7 +179,7 @@ void events_write(struct events *events)
 	for (struct event *event; (event = event_take(&events->queue)) != NULL; free(event)) {
 		struct event_fields fields;
 		describe(&fields, event, events->hide_addresses);
-		write_fields(events, &fields);
+		write_fields(events->journal, &fields);
 	}
 }
 
@@ -194,10 +194,44 @@ void events_write_suppressed(struct events *events, const uint64_t sums[EVENT_KI
 		add(&fields, "event", "suppressed");
 		add(&fields, "kind", "%s", event_kind_text((enum event_kind)kind));
 		add(&fields, "count", "%" PRIu64, sums[kind] - events->suppressed[kind]);
-		write_fields(events, &fields);
+		write_fields(events->journal, &fields);
 		events->suppressed[kind] = sums[kind];
 		events->next_suppressed = now + EVENTS_SUPPRESSED_NS;
 	}
+}
+
+static void describe_kept(struct event_fields *fields, const struct reconcile_news *news)
+{
+	const char *what = news->restored != 0 ? "restored" : news->in_force ? "in_force" : "not_in_force";
+	*fields = (struct event_fields){.level = news->in_force ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING};
+	add(fields, "event", "%s", what);
+	add(fields, "what", "%s", reconcile_label(news->kind));
+	if (news->restored != 0)
+		add(fields, "count", "%u", news->restored);
+	if (news->restored != 0 || !news->in_force)
+		add(fields, "first", "%s", news->first);
+	if (!news->in_force && news->why[0] != '\0')
+		add(fields, "reason", "%s", news->why);
+	if (!news->in_force && news->next_try != 0)
+		add(fields, "retry", "%u", (unsigned)((news->next_try + NS_PER_S - 1) / NS_PER_S));
+	for (size_t i = 0; i < fields->count; i++) {
+		for (char *c = fields->list[i].value; *c != '\0'; c++)
+			*c = *c == '"' ? '\'' : *c; /* errors quote names */
+	}
+}
+
+const char *events_format_kept(const struct reconcile_news *news, char line[EVENT_LINE_MAX])
+{
+	struct event_fields fields;
+	describe_kept(&fields, news);
+	return as_line(&fields, line);
+}
+
+void events_tell_kept(const struct reconcile_news *news)
+{
+	struct event_fields fields;
+	describe_kept(&fields, news);
+	write_fields(stderr_is_journal(), &fields);
 }
 
 void events_close(struct events *events)

@@ -10,6 +10,7 @@
  * only. */
 #pragma once
 
+#include "core/app/reconcile.h"
 #include "core/base/error.h"
 #include "workers/event.h"
 
@@ -38,3 +39,12 @@ void events_close(struct events *events);
 
 /* The line of one event. */
 const char *events_format(const struct event *event, bool hide_addresses, char line[EVENT_LINE_MAX]);
+
+/* What was put back of what this end set up on the machine, or is found not to be in force:
+ *
+ *   event=restored what=route count=2 first="route 10.77.0.0/24"
+ *   event=not_in_force what=nftables first=… reason=… retry=8
+ *   event=in_force what=nftables
+ */
+void events_tell_kept(const struct reconcile_news *news);
+const char *events_format_kept(const struct reconcile_news *news, char line[EVENT_LINE_MAX]);

@@ -10,6 +10,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "core/app/events.h"
 #include "core/app/process.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
@@ -88,6 +89,41 @@ static void read_shown(struct tunnel *tunnel, struct tunnel_shown *shown)
 	pthread_mutex_unlock(&tunnel->shown_mutex);
 }
 
+/* Something was put back, or is found not to be in force. */
+static void keeper_tells(void *context, const struct reconcile_news *news)
+{
+	struct tunnel *tunnel = context;
+	char text[sizeof tunnel->trouble[0]] = "";
+	events_tell_kept(news);
+	if (!news->in_force && news->why[0] != '\0')
+		(void)snprintf(text, sizeof text, "%s", news->why);
+	else if (!news->in_force)
+		(void)snprintf(text, sizeof text, "%s: another program removed it %u times", news->first, news->times);
+	pthread_mutex_lock(&tunnel->shown_mutex);
+	memcpy(tunnel->trouble[news->kind], text, sizeof text);
+	pthread_mutex_unlock(&tunnel->shown_mutex);
+}
+
+/* Returns how many kinds this end keeps. */
+static size_t describe_kept(struct tunnel *tunnel, struct report_kept kept[RECONCILE_KIND_COUNT])
+{
+	size_t count = 0;
+	for (int kind = 0; kind < RECONCILE_KIND_COUNT; kind++) {
+		struct reconcile_state state = reconciler_state(tunnel->reconciler, (enum reconcile_kind)kind);
+		if (!state.wanted && state.restored == 0)
+			continue;
+		struct report_kept *one = &kept[count++];
+		*one = (struct report_kept){.label = reconcile_label((enum reconcile_kind)kind),
+					    .wanted = state.wanted,
+					    .in_force = state.in_force,
+					    .restored = state.restored};
+		pthread_mutex_lock(&tunnel->shown_mutex);
+		(void)snprintf(one->trouble, sizeof one->trouble, "%s", state.in_force ? "" : tunnel->trouble[kind]);
+		pthread_mutex_unlock(&tunnel->shown_mutex);
+	}
+	return count;
+}
+
 void tunnel_show(struct tunnel *tunnel, unsigned mtu, const struct ip_prefix *const *addresses, size_t count)
 {
 	pthread_mutex_lock(&tunnel->shown_mutex);
@@ -144,6 +180,8 @@ void tunnel_describe(struct tunnel *tunnel, void (*use)(void *context, const str
 			.stats = thread->params.stats,
 			.stages = thread->params.stages};
 	}
+	struct report_kept kept[RECONCILE_KIND_COUNT];
+	size_t kept_count = describe_kept(tunnel, kept);
 	struct tunnel_figures figures = {0};
 	tunnel->params.refresh(tunnel, &figures);
 
@@ -162,6 +200,8 @@ void tunnel_describe(struct tunnel *tunnel, void (*use)(void *context, const str
 		.offload_count = ARRAY_SIZE(offloads),
 		.suites = suites,
 		.suite_count = suite_count,
+		.kept = kept,
+		.kept_count = kept_count,
 		.sessions = {.active = figures.sessions_active, .max = figures.sessions_max},
 		.pool = {.used = figures.pool_used, .size = figures.pool_size},
 		.udp = {.receive_buffer = socket_buffer(fd, SO_RCVBUF),
@@ -396,6 +436,10 @@ int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struc
 	int result = open_signals(tunnel, error);
 	if (result == 0)
 		result = open_timer(tunnel, error);
+	if (result == 0) {
+		tunnel->reconciler = reconciler_new(tunnel->clock, keeper_tells, tunnel, error);
+		result = tunnel->reconciler != NULL ? 0 : -ENOMEM;
+	}
 	if (result == 0)
 		result = threads_init(&tunnel->threads, error);
 	if (result == 0) {
@@ -438,6 +482,7 @@ void tunnel_close(struct tunnel *tunnel)
 	free(tunnel->sockets);
 	aead_engine_free(tunnel->aead);
 	threads_deinit(&tunnel->threads);
+	reconciler_free(tunnel->reconciler);
 	if (tunnel->timer_fd >= 0)
 		close(tunnel->timer_fd);
 	if (tunnel->signal_fd >= 0)
@@ -495,19 +540,21 @@ static int thread_ended(const struct tunnel *tunnel, struct error *error)
 int tunnel_loop(struct tunnel *tunnel, const struct tunnel_watch *watches, size_t count, void *context,
 		struct error *error)
 {
-	struct pollfd polled[4 + TUNNEL_WATCHES_MAX] = {
+	enum { OWN = 5 };
+	struct pollfd polled[OWN + TUNNEL_WATCHES_MAX] = {
 		{.fd = tunnel->signal_fd, .events = POLLIN},
 		{.fd = tunnel->threads.exit_fd, .events = POLLIN},
 		{.fd = control_fd(tunnel->control), .events = POLLIN},
 		{.fd = tunnel->timer_fd, .events = POLLIN},
+		{.fd = reconciler_fd(tunnel->reconciler), .events = POLLIN},
 	};
 	for (size_t i = 0; i < count; i++)
-		polled[4 + i] = (struct pollfd){.fd = watches[i].fd, .events = POLLIN};
+		polled[OWN + i] = (struct pollfd){.fd = watches[i].fd, .events = POLLIN};
 
 	notify_ready(&tunnel->notify);
 	for (;;) {
 		rcu_offline();
-		int ready = poll(polled, 4 + count, -1);
+		int ready = poll(polled, OWN + count, -1);
 		rcu_online();
 		if (ready < 0 && errno != EINTR)
 			return error_set(error, -errno, "control loop: poll: %s", strerror(errno));
@@ -519,8 +566,10 @@ int tunnel_loop(struct tunnel *tunnel, const struct tunnel_watch *watches, size_
 			control_poll(tunnel->control);
 		if (polled[3].revents != 0)
 			second_passed(tunnel);
+		if (polled[4].revents != 0)
+			reconciler_run(tunnel->reconciler);
 		for (size_t i = 0; i < count; i++) {
-			if (polled[4 + i].revents != 0)
+			if (polled[OWN + i].revents != 0)
 				watches[i].ready(context);
 		}
 		if (tunnel->finish)

@@ -11,6 +11,7 @@
 #include "core/app/metrics_server.h"
 #include "core/app/notify.h"
 #include "core/app/privileges.h"
+#include "core/app/reconcile.h"
 #include "core/app/threads.h"
 #include "core/base/clock.h"
 #include "crypto/aead.h"
@@ -75,6 +76,9 @@ struct tunnel {
 	struct control *control;
 	struct seccomp_filter *filters[SECCOMP_KINDS]; /* NULL: none, or not made yet */
 	struct notify notify;
+	/* What this end set up on the machine, and keeps so: whoever sets it up adds the parts. The loop runs it, tells
+	 * of what it did, and status and metrics show it. */
+	struct reconciler *reconciler;
 	struct control_command commands[TUNNEL_COMMANDS_MAX];
 	int signal_fd;
 	int timer_fd; /* every second */
@@ -84,7 +88,8 @@ struct tunnel {
 	/* changed by the control thread, under the mutex since the metrics thread reads it */
 	pthread_mutex_t shown_mutex;
 	struct tunnel_shown shown;
-	_Atomic uint32_t stage_sampling; /* as it is now; the metrics thread reads it */
+	char trouble[RECONCILE_KIND_COUNT][128]; /* why a kind is not in force; "" */
+	_Atomic uint32_t stage_sampling;	 /* as it is now; the metrics thread reads it */
 };
 
 /* Opens everything; on failure nothing is left behind. */

@@ -207,6 +207,22 @@ static void write_capacity(FILE *out, const struct report_source *source)
 	}
 }
 
+static void write_kept(FILE *out, const struct report_source *source)
+{
+	static const char restored[] = "shardtun_restored_total", in_force[] = "shardtun_in_force";
+	if (source->kept_count == 0)
+		return;
+	describe(out, restored, "counter",
+		 "Things set up on this machine that another program changed or removed, and that were put back");
+	for (size_t i = 0; i < source->kept_count; i++)
+		labelled(out, restored, "what", source->kept[i].label, source->kept[i].restored);
+	describe(out, in_force, "gauge", "Whether all of what is set up on this machine was there at the last look");
+	for (size_t i = 0; i < source->kept_count; i++) {
+		if (source->kept[i].wanted)
+			labelled(out, in_force, "what", source->kept[i].label, source->kept[i].in_force);
+	}
+}
+
 static void write_machine(FILE *out, const struct report_source *source)
 {
 	static const char offload[] = "shardtun_offload_enabled", suite[] = "shardtun_suite_info";
@@ -275,6 +291,7 @@ char *metrics_text(const struct report_source *source, const struct process_figu
 	write_counters(out, source, threads);
 	write_drops(out, source, threads, &sum);
 	write_threads(out, source);
+	write_kept(out, source);
 	write_machine(out, source);
 	write_stages(out, source);
 	write_process(out, process);

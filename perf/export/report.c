@@ -99,6 +99,22 @@ static json_t *pair_object(const char *first, uint64_t first_value, const char *
 	return object;
 }
 
+/* By kind: what is not wanted is left out, unless something of it was put back before. */
+static json_t *kept_object(const struct report_source *source)
+{
+	json_t *object = json_object();
+	for (size_t i = 0; i < source->kept_count; i++) {
+		const struct report_kept *kept = &source->kept[i];
+		json_t *one = json_object();
+		put(&one, "in_force", kept->wanted ? json_boolean(kept->in_force) : json_null());
+		put(&one, "restored", number(kept->restored));
+		if (kept->trouble[0] != '\0')
+			put(&one, "trouble", json_string(kept->trouble));
+		put(&object, kept->label, one);
+	}
+	return object;
+}
+
 json_t *report_status(const struct report_source *source)
 {
 	json_t *offloads = json_object();
@@ -119,6 +135,7 @@ json_t *report_status(const struct report_source *source)
 	put(&status, "sessions", pair_object("active", source->sessions.active, "max", source->sessions.max));
 	if (source->pool.size != 0)
 		put(&status, "pool", pair_object("used", source->pool.used, "size", source->pool.size));
+	put(&status, "kept", kept_object(source));
 	put(&status, "suites", suites);
 	put(&status, "offloads", offloads);
 	put(&status, "udp", udp_object(source));

@@ -37,6 +37,15 @@ struct report_suite {
 	const char *backend; /* "ipsec-mb/avx512" */
 };
 
+/* A kind of what this end set up on the machine, and keeps as it should be. */
+struct report_kept {
+	const char *label; /* "route" */
+	bool wanted;	   /* else there is nothing of it to keep now */
+	bool in_force;	   /* as the last comparison saw it */
+	uint64_t restored; /* things put back so far */
+	char trouble[128]; /* why it is not in force; "" */
+};
+
 /* Everything is borrowed for the time of the call. Texts are UTF-8 and never NULL, `tsc` is calibrated; an array may be
  * NULL when its count is 0. */
 struct report_source {
@@ -58,6 +67,9 @@ struct report_source {
 	size_t offload_count;
 	const struct report_suite *suites;
 	size_t suite_count;
+
+	const struct report_kept *kept;
+	size_t kept_count;
 
 	struct {
 		uint64_t active;

@@ -24,6 +24,11 @@ static inline struct report_source gateway(void)
 	static const char *const addresses[] = {"10.8.0.1/16", "fd00:8::1/64"};
 	static const char *const listens[] = {"[::]:5555"};
 	static const struct report_offload offloads[] = {{"tun_tso", true}, {"tun_uso", false}};
+	static const struct report_kept kept[] = {
+		{.label = "route", .wanted = true, .in_force = true, .restored = 3},
+		{.label = "nftables", .wanted = true, .trouble = "Operation not permitted"},
+		{.label = "sysctl", .restored = 1},
+	};
 	static const struct report_suite suites[] = {{"AES-256-GCM", "ipsec-mb/avx2"}};
 	return (struct report_source){
 		.role = "gateway",
@@ -38,6 +43,8 @@ static inline struct report_source gateway(void)
 		.thread_count = ARRAY_SIZE(threads),
 		.offloads = offloads,
 		.offload_count = ARRAY_SIZE(offloads),
+		.kept = kept,
+		.kept_count = ARRAY_SIZE(kept),
 		.suites = suites,
 		.suite_count = ARRAY_SIZE(suites),
 		.sessions = {.active = 2, .max = 65536},

@@ -168,3 +168,28 @@ Test(events, the_reader_is_woken_once_until_it_saw_the_end)
 	}
 	event_queue_deinit(&queue);
 }
+
+Test(events, what_is_put_back_is_told)
+{
+	struct reconcile_news news = {.kind = RECONCILE_route,
+				      .restored = 2,
+				      .in_force = true,
+				      .times = 1,
+				      .first = "route 10.77.0.0/24",
+				      .why = ""};
+	cr_expect_str_eq(events_format_kept(&news, line),
+			 "event=restored what=route count=2 first=\"route 10.77.0.0/24\"");
+	news = (struct reconcile_news){.kind = RECONCILE_nftables,
+				       .times = 7,
+				       .next_try = 3 * NS_PER_S + 1,
+				       .first = "table \"x\"",
+				       .why = ""};
+	cr_expect_str_eq(events_format_kept(&news, line),
+			 "event=not_in_force what=nftables first=\"table 'x'\" retry=4");
+	news.why = "gone";
+	news.next_try = 0;
+	cr_expect_str_eq(events_format_kept(&news, line),
+			 "event=not_in_force what=nftables first=\"table 'x'\" reason=gone");
+	news = (struct reconcile_news){.kind = RECONCILE_dns, .in_force = true, .first = "", .why = ""};
+	cr_expect_str_eq(events_format_kept(&news, line), "event=in_force what=dns");
+}

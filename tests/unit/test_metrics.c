@@ -58,6 +58,11 @@ Test(metrics, say_what_the_source_says)
 	has(text, "shardtun_thread_dropped_packets_total{thread=\"worker 1\",direction=\"uplink\"} 6");
 	has(text, "shardtun_handshakes_total{outcome=\"accepted\"} 4");
 	has(text, "shardtun_handshakes_total{outcome=\"unknown_peer\"} 2");
+	has(text, "shardtun_restored_total{what=\"route\"} 3");
+	has(text, "shardtun_restored_total{what=\"sysctl\"} 1");
+	has(text, "shardtun_in_force{what=\"route\"} 1");
+	has(text, "shardtun_in_force{what=\"nftables\"} 0");
+	cr_assert_null(strstr(text, "shardtun_in_force{what=\"sysctl\"}"), "nothing of it is wanted");
 	has(text, "shardtun_sessions_active 2");
 	has(text, "shardtun_sessions_limit 65536");
 	has(text, "shardtun_pool_addresses_used 5");
