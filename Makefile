@@ -34,7 +34,7 @@ Q       := $(if $(filter 1,$(V)),,@)
 JOBS     = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 MAKEFLAGS += --no-print-directory
 
-PKGS     := libsodium libmnl jansson libmicrohttpd liburcu-qsbr liburcu-cds libnftables libqrencode libsystemd libseccomp libcap-ng
+PKGS     := libsodium libmnl jansson libmicrohttpd liburcu-qsbr liburcu-cds libnftables libqrencode libsystemd libseccomp libcap-ng libcares
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
             -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough
 DEFINES  := -I. -D_GNU_SOURCE -DSHARDTUN_VERSION='"$(VERSION)"' -DSHARDTUN_PROFILE=$(PROFILE) -DSHARDTUN_OWNERS=$(OWNERS)

@@ -4,12 +4,15 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-#define HELLO_FIRST_NS NS_PER_S
-#define HELLO_MOST_NS  (16 * NS_PER_S)
 enum { REKEY_LEAST_S = 10, REKEY_MOST_S = 86400 }; /* whatever the gateway wishes */
 #define RESET_FIRST_NS	(10 * NS_PER_S)		   /* between handshakes that a RESET asked for; doubling */
 #define ACK_INTERVAL_NS (250 * NS_PER_MS)
 #define ACK_GIVE_UP_NS	(5 * NS_PER_S)
+#define ACK_DOUBTFUL_NS (3 * NS_PER_S / 2) /* the gateway may have taken a later HELLO, whose WELCOME was lost */
+#define BYE_SOON_NS	NS_PER_S
+#define BYE_LATER_NS	(16 * NS_PER_S)
+#define SIGN_FIRST_NS	(2 * NS_PER_S) /* doubling */
+enum { SIGNS = 2 };		       /* before the gateway's own KEEPALIVE at 10 s */
 
 static struct client_role *client(struct worker *worker)
 {
@@ -32,7 +35,7 @@ void client_role_deinit(struct client_role *role)
 {
 	free(mailbox_deinit(&role->snapshots));
 	free(mailbox_deinit(&role->targets));
-	sodium_memzero(&role->initiator, sizeof role->initiator);
+	sodium_memzero(&role->hellos, sizeof role->hellos);
 }
 
 static void publish(struct client_role *role, enum client_state state)
@@ -44,96 +47,14 @@ static void publish(struct client_role *role, enum client_state state)
 	*snapshot = (struct client_snapshot){.state = state,
 					     .bye_reason = role->bye_reason,
 					     .forgotten = role->forgotten,
-					     .hellos = role->hellos,
+					     .hellos = role->hellos.rounds,
 					     .welcomed = role->welcomed,
-					     .lease = role->lease};
+					     .lease = role->lease,
+					     .gateway = client_hellos_current(&role->hellos)->gateway.remote};
 	free(mailbox_post(&role->snapshots, snapshot));
 }
 
-/* `interval` with up to `percent` of it added or taken off, at random. */
-static uint64_t jitter(uint64_t interval, unsigned percent)
-{
-	uint64_t span = interval * percent / 100;
-	uint64_t random;
-	randombytes_buf(&random, sizeof random);
-	return interval - span + random % (2 * span + 1);
-}
-
-/* --- HELLO
- * ------------------------------------------------------------------------------------------------------------ */
-
-static void start_handshake(struct worker *worker, uint64_t delay)
-{
-	struct client_role *role = client(worker);
-	role->handshaking = true;
-	role->hellos = 0;
-	role->hello_wait = HELLO_FIRST_NS;
-	role->hello_due = worker->now + delay;
-}
-
-static void send_hello(struct worker *worker)
-{
-	struct client_role *role = client(worker);
-	uint64_t wall = clock_wall(worker->clock);
-	if (wall <= role->last_timestamp)
-		wall = role->last_timestamp + 1; /* the clock stood or went back */
-	role->last_timestamp = wall;
-
-	struct wire_hello hello = {
-		.mtu = role->mtu, .wish4 = role->lease.address4.address, .wish6 = role->lease.address6.address};
-	wire_timestamp(hello.timestamp, wall);
-	memcpy(hello.suites, role->suites, sizeof hello.suites);
-	role->cookie_sent = worker->now < role->cookie_end;
-	if (role->cookie_sent)
-		memcpy(hello.challenge, role->cookie, sizeof hello.challenge);
-
-	uint8_t random[HANDSHAKE_HELLO_RANDOM], message[WIRE_HELLO_SIZE];
-	randombytes_buf(random, sizeof random);
-	uint32_t id = role->session != NULL ? role->session->id : 0;
-	if (handshake_write_hello(&role->initiator, role->identity, role->remote, id, &hello, random, message)) {
-		if (role->cookie_sent)
-			handshake_add_mac2(role->cookie, message);
-		if (worker_send_plain(worker, &role->gateway, message, sizeof message))
-			stats_add(&worker->stats, tx_hello, 1);
-	}
-	sodium_memzero(random, sizeof random);
-
-	role->hellos++;
-	role->hello_due = worker->now + jitter(role->hello_wait, 25);
-	role->hello_wait = role->hello_wait * 2 < HELLO_MOST_NS ? role->hello_wait * 2 : HELLO_MOST_NS;
-}
-
-/* --- COOKIE and WELCOME
- * ---------------------------------------------------------------------------------------------------------- */
-
-/* Whether it answers our latest HELLO; it may still be forged. */
-static bool answers_hello(const struct client_role *role, const uint8_t *message)
-{
-	return role->handshaking && role->hellos != 0 && wire_magic(message) == role->initiator.magic;
-}
-
-/* The gateway wants to see that we receive what it sends to where our HELLO seems to come from: because it is under
- * load, or because it cannot believe our clock. */
-static enum drop_reason client_cookie(struct worker *worker, const struct datagram *datagram)
-{
-	struct client_role *role = client(worker);
-	if (datagram->length != WIRE_COOKIE_SIZE)
-		return datagram->length < WIRE_COOKIE_SIZE ? DROP_RUNT : DROP_OVERSIZED;
-	if (!answers_hello(role, datagram->data))
-		return DROP_UNEXPECTED;
-	if (!handshake_read_cookie(&role->initiator, role->remote, datagram->data, datagram->length, role->cookie))
-		return DROP_HANDSHAKE_FORGED;
-	stats_add(&worker->stats, rx_cookie, 1);
-	role->cookie_end = worker->now + COOKIE_KEEP_NS;
-	/* At once, unless the last one was no good either: then at its time, so that nobody makes us send without end.
-	 */
-	if (!role->cookie_sent) {
-		role->hello_wait = HELLO_FIRST_NS;
-		role->hello_due = worker->now;
-		worker->next_tick = worker->now;
-	}
-	return DROP_NONE;
-}
+/* --- WELCOME ------------------------------------------------------------------------------------------------------ */
 
 /* The gateway must choose from what was offered. */
 static bool acceptable(const struct client_role *role, const struct wire_welcome *welcome)
@@ -166,7 +87,8 @@ static void send_ack(struct worker *worker)
 	role->ack_due = worker->now + ACK_INTERVAL_NS;
 }
 
-static bool take_welcome(struct worker *worker, const struct wire_welcome *welcome, const struct noise_keys *secrets)
+static bool take_welcome(struct worker *worker, struct client_address *from, const struct wire_welcome *welcome,
+			 const struct noise_keys *secrets)
 {
 	struct client_role *role = client(worker);
 	struct transport_key *key = transport_key_new(worker->aead, welcome->suite, welcome->epoch, secrets,
@@ -181,8 +103,8 @@ static bool take_welcome(struct worker *worker, const struct wire_welcome *welco
 	if (session_promote(session))
 		stats_add(&worker->stats, rekeys, 1);
 	session_set_active(session);
-	session->endpoint = role->gateway;
-	session->mtu = welcome->mtu < role->mtu ? welcome->mtu : role->mtu;
+	session->endpoint = from->gateway;
+	session->mtu = welcome->mtu < from->mtu ? welcome->mtu : from->mtu;
 	session->inner4 = welcome->address4;
 	session->inner6 = welcome->address6;
 	session->keepalive = role->persistent_keepalive != 0 ? role->persistent_keepalive : welcome->keepalive;
@@ -191,16 +113,15 @@ static bool take_welcome(struct worker *worker, const struct wire_welcome *welco
 
 	role->lease = *welcome;
 	role->welcomed = worker->now;
-	role->handshaking = false;
-	role->hellos = 0;
+	client_hellos_accept(&role->hellos, from);
 	role->bye_reason = -1;
 	uint64_t seconds = (uint64_t)welcome->rekey_interval + welcome->back_off;
 	uint64_t interval = (seconds < REKEY_LEAST_S  ? REKEY_LEAST_S
 			     : seconds < REKEY_MOST_S ? seconds
 						      : REKEY_MOST_S) *
 			    NS_PER_S;
-	role->rekey_interval = jitter(interval - interval / 10, 11); /* less up to 20 % */
-	role->ack_end = worker->now + ACK_GIVE_UP_NS;
+	role->rekey_interval = client_jitter(interval - interval / 10, 11); /* less up to 20 % */
+	role->ack_end = worker->now + (client_hellos_pending(&role->hellos) ? ACK_DOUBTFUL_NS : ACK_GIVE_UP_NS);
 	publish(role, CLIENT_CONFIRM);
 	send_ack(worker);
 	return true;
@@ -220,10 +141,10 @@ static enum drop_reason client_reset(struct worker *worker, const struct datagra
 		return DROP_NONE;
 	role->reset_due = worker->now + role->reset_wait;
 	role->reset_wait *= 2;
-	if (role->handshaking)
-		role->hello_due = worker->now; /* it is back: no need to wait out the interval */
+	if (role->hellos.handshaking)
+		role->hellos.due = worker->now; /* it is back: no need to wait out the interval */
 	else
-		start_handshake(worker, 0);
+		client_hellos_start(&role->hellos, worker->now);
 	worker->next_tick = worker->now;
 	role->forgotten = true;
 	publish(role, CLIENT_RECONNECT);
@@ -236,26 +157,27 @@ static enum drop_reason take_message(struct worker *worker, const struct datagra
 	if (wire_type(datagram->data) == WIRE_RESET)
 		return client_reset(worker, datagram);
 	if (wire_type(datagram->data) == WIRE_COOKIE)
-		return client_cookie(worker, datagram);
+		return client_hellos_cookie(worker, &role->hellos, role->remote, datagram);
 	if (wire_type(datagram->data) != WIRE_WELCOME)
 		return DROP_TYPE;
 	if (datagram->length < WIRE_WELCOME_MIN || datagram->length > WIRE_WELCOME_MAX)
 		return datagram->length < WIRE_WELCOME_MIN ? DROP_RUNT : DROP_OVERSIZED;
-	if (!answers_hello(role, datagram->data))
+	struct client_address *from = client_hellos_answered(&role->hellos, datagram->data);
+	if (from == NULL)
 		return DROP_UNEXPECTED;
 
 	struct wire_welcome welcome;
 	struct noise_keys secrets;
-	struct handshake_initiator initiator = role->initiator; /* reading spends it: a refused WELCOME must not */
-	if (!handshake_read_welcome(&initiator, role->remote, datagram->data, datagram->length, &welcome, &secrets)) {
-		sodium_memzero(&initiator, sizeof initiator);
+	struct handshake_initiator initiator = from->initiator; /* reading spends it: a refused WELCOME must not */
+	bool opened = handshake_read_welcome(&initiator, role->remote, datagram->data, datagram->length, &welcome,
+					     &secrets);
+	sodium_memzero(&initiator, sizeof initiator);
+	if (!opened)
 		return DROP_HANDSHAKE_FORGED;
-	}
-	bool taken = acceptable(role, &welcome) && take_welcome(worker, &welcome, &secrets);
+	bool taken = acceptable(role, &welcome) && take_welcome(worker, from, &welcome, &secrets);
 	sodium_memzero(&secrets, sizeof secrets);
 	if (!taken)
 		return DROP_PAYLOAD;
-	role->initiator = initiator;
 	stats_add(&worker->stats, rx_welcome, 1);
 	return DROP_NONE;
 }
@@ -268,8 +190,7 @@ static enum drop_reason client_handshake(struct worker *worker, const struct dat
 	return reason;
 }
 
-/* --- data path -------------------------------------------------------------------------------------------------------
- */
+/* --- data path ---------------------------------------------------------------------------------------------------- */
 
 static uint32_t client_route(struct worker *worker, const struct inner *inner)
 {
@@ -308,6 +229,7 @@ static void client_confirmed(struct worker *worker, struct session *session, con
 	(void)from, (void)bytes; /* where the gateway is, is configured */
 	if (session != role->session || key != session->current)
 		return;
+	client_hellos_forget(&role->hellos);
 	publish(role, CLIENT_UP);
 	role->forgotten = false; /* whoever reads only this state still learns of it */
 }
@@ -342,7 +264,7 @@ static enum drop_reason client_control(struct worker *worker, struct session *se
 	worker_end_session(worker, session);
 	/* A gateway that restarts is back soon; one that does not want us is not asked again at once. */
 	bool soon = payload[0] == WIRE_BYE_RESTARTING || payload[0] == WIRE_BYE_TIMED_OUT;
-	start_handshake(worker, jitter(soon ? HELLO_FIRST_NS : HELLO_MOST_NS, 25));
+	client_hellos_start(&role->hellos, worker->now + client_jitter(soon ? BYE_SOON_NS : BYE_LATER_NS, 25));
 	publish(role, CLIENT_HANDSHAKE);
 	return DROP_NONE;
 }
@@ -358,12 +280,10 @@ static void hurry(struct worker *worker, enum client_urge urge)
 		return;
 	if (role->session != NULL)
 		(void)worker_send_control(worker, role->session, WIRE_KEEPALIVE, NULL, 0);
-	if (role->handshaking) {
-		role->hello_wait = HELLO_FIRST_NS;
-		role->hello_due = worker->now;
-	} else if (urge == CLIENT_AWAKE && role->session != NULL) {
-		start_handshake(worker, 0);
-	}
+	if (role->hellos.handshaking)
+		client_hellos_expedite(&role->hellos, worker->now);
+	else if (urge == CLIENT_AWAKE && role->session != NULL)
+		client_hellos_start(&role->hellos, worker->now);
 }
 
 static void take_target(struct worker *worker)
@@ -372,16 +292,11 @@ static void take_target(struct worker *worker)
 	struct client_target *target = mailbox_take(&role->targets);
 	if (target == NULL)
 		return;
-	struct endpoint gateway = {.remote = target->remote};
-	if (!endpoint_equal(&role->gateway, &gateway))
-		role->cookie_end = 0; /* it came from elsewhere */
-	role->gateway = gateway;
-	bool resized = role->mtu != target->mtu;
-	role->mtu = target->mtu;
-	role->has_endpoint = true;
+	bool changed = client_hellos_aim(&role->hellos, target->candidates, target->count);
 	if (role->session != NULL)
-		role->session->endpoint = role->gateway;
-	enum client_urge urge = resized && target->urge == CLIENT_ROAMED ? CLIENT_AWAKE : target->urge;
+		role->session->endpoint = client_hellos_current(&role->hellos)->gateway;
+	/* What fits the way is agreed on by a handshake. */
+	enum client_urge urge = changed && target->urge == CLIENT_ROAMED ? CLIENT_AWAKE : target->urge;
 	free(target);
 	hurry(worker, urge);
 }
@@ -389,6 +304,20 @@ static void take_target(struct worker *worker)
 static bool session_silent(const struct worker *worker, const struct session *session)
 {
 	return session->unanswered != 0 && worker->now - session->unanswered >= SESSION_SILENCE_NS;
+}
+
+/* Behind a NAT that forgot us the gateway reaches us again once we send. A receiver of TCP has nothing to send while
+ * nothing comes: so it shows a sign of life when its last DATA is not followed by anything. */
+static bool owes_sign(struct client_role *role, const struct session *session, uint64_t quiet)
+{
+	if (role->silence != session->unanswered) {
+		role->silence = session->unanswered;
+		role->signs = 0;
+	}
+	if (session->unanswered == 0 || role->signs >= SIGNS || quiet < SIGN_FIRST_NS << role->signs)
+		return false;
+	role->signs++;
+	return true;
 }
 
 static void tick_session(struct worker *worker, struct session *session)
@@ -400,13 +329,28 @@ static void tick_session(struct worker *worker, struct session *session)
 			send_ack(worker);
 		} else {
 			publish(role, CLIENT_RECONNECT);
-			start_handshake(worker, 0);
+			client_hellos_start(&role->hellos, worker->now);
 		}
 	}
 	uint64_t quiet = worker->now - session->sent;
 	bool replies = session->unreplied != 0 && worker->now - session->unreplied >= SESSION_KEEPALIVE_NS;
-	if (replies || (session->keepalive != 0 && quiet >= session->keepalive * NS_PER_S))
+	if (replies || owes_sign(role, session, quiet) ||
+	    (session->keepalive != 0 && quiet >= session->keepalive * NS_PER_S))
 		(void)worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0);
+}
+
+/* A session that works is not to be led elsewhere by a HELLO whose answer was a little late. */
+static void tick_hellos(struct worker *worker)
+{
+	struct client_role *role = client(worker);
+	const struct client_hello_wish wish = {.identity = role->identity,
+					       .remote = role->remote,
+					       .suites = role->suites,
+					       .session_id = role->session != NULL ? role->session->id : 0,
+					       .lease = &role->lease,
+					       .all = role->session == NULL || role->state == CLIENT_RECONNECT};
+	if (client_hellos_tick(worker, &role->hellos, &wish) && role->hellos.rounds > 1)
+		publish(role, role->state); /* so that the number of tries is seen */
 }
 
 static void client_tick(struct worker *worker)
@@ -418,21 +362,20 @@ static void client_tick(struct worker *worker)
 		tick_session(worker, session);
 
 	bool lost = session != NULL && (session->current == NULL || session_silent(worker, session));
-	if (lost && role->state != CLIENT_RECONNECT)
+	if (lost && role->state != CLIENT_RECONNECT) {
 		publish(role, CLIENT_RECONNECT);
-	if (!role->has_endpoint)
+		if (role->hellos.handshaking)
+			client_hellos_expedite(&role->hellos, worker->now); /* all addresses now */
+	}
+	if (role->hellos.count == 0)
 		return;
-	if (!role->handshaking &&
+	if (!role->hellos.handshaking &&
 	    (session == NULL || lost || session_wants_rekey(session, role->rekey_interval, worker->now))) {
-		start_handshake(worker, 0);
+		client_hellos_start(&role->hellos, worker->now);
 		if (session == NULL)
 			publish(role, CLIENT_HANDSHAKE);
 	}
-	if (role->handshaking && worker->now >= role->hello_due) {
-		send_hello(worker);
-		if (role->hellos > 1)
-			publish(role, role->state); /* so that the number of tries is seen */
-	}
+	tick_hellos(worker);
 }
 
 /* Nobody else knows it. */

@@ -6,6 +6,7 @@
 #include "core/base/ip_set.h"
 #include "core/base/mailbox.h"
 #include "core/handshake.h"
+#include "workers/client_hello.h"
 #include "workers/worker.h"
 
 enum client_state {
@@ -19,11 +20,12 @@ enum client_state {
 /* What the control thread sees: the newest state, on the heap. */
 struct client_snapshot {
 	enum client_state state;
-	int bye_reason;		   /* of the BYE that ended the last session, -1: none */
-	bool forgotten;		   /* a RESET said that the session before was lost; until the one after it is UP */
-	uint32_t hellos;	   /* sent in vain since the last answer */
-	uint64_t welcomed;	   /* when the last WELCOME was accepted, monotonic ns */
-	struct wire_welcome lease; /* of the last session; session_id 0: there was none */
+	int bye_reason;		     /* of the BYE that ended the last session, -1: none */
+	bool forgotten;		     /* a RESET said that the session before was lost; until the one after it is UP */
+	uint32_t hellos;	     /* rounds of them in vain since the last answer */
+	uint64_t welcomed;	     /* when the last WELCOME was accepted, monotonic ns */
+	struct wire_welcome lease;   /* of the last session; session_id 0: there was none */
+	struct sockaddr_in6 gateway; /* where the session's is, or who is asked first; family 0: nobody is known yet */
 };
 
 /* What the worker should do about a target besides using it. */
@@ -35,8 +37,8 @@ enum client_urge {
 
 /* Where the gateway is, from the control thread; on the heap. */
 struct client_target {
-	struct sockaddr_in6 remote; /* v4-mapped for IPv4 */
-	uint16_t mtu;		    /* of the inner packets that fit on the way there */
+	struct client_candidate candidates[CLIENT_ADDRESSES_MAX];
+	size_t count;
 	enum client_urge urge;
 };
 
@@ -47,7 +49,7 @@ struct client_role {
 	const struct ip_set *allowed;  /* where the gateway may send us packets from */
 	const struct ip_set *networks; /* behind us: packets from the gateway may be for them */
 	uint8_t suites[WIRE_SUITES_MAX];
-	uint16_t mtu;
+	uint16_t mtu;		       /* until an address is known, whose way may be narrower */
 	uint32_t persistent_keepalive; /* s, 0 = the gateway's wish */
 	struct mailbox snapshots;      /* out: struct client_snapshot */
 	struct mailbox targets;	       /* in: struct client_target */
@@ -55,23 +57,15 @@ struct client_role {
 	/* the worker's own */
 	enum client_state state;
 	struct session *session;
-	struct endpoint gateway;
-	bool has_endpoint;
-	bool handshaking;
-	struct handshake_initiator initiator;
-	uint32_t hellos;
-	uint64_t hello_due;  /* monotonic ns */
-	uint64_t hello_wait; /* the last interval, ns */
-	uint8_t cookie[COOKIE_SIZE];
-	uint64_t cookie_end; /* until when the cookie goes into HELLO, monotonic ns */
-	bool cookie_sent;    /* the last HELLO carried one */
+	struct client_hellos hellos;
+	uint64_t silence; /* session->unanswered when `signs` were last sent */
+	unsigned signs;	  /* of life, sent in that silence */
 	uint64_t ack_due;
 	uint64_t ack_end;
 	uint64_t reset_due;	 /* from when on a RESET is followed again */
 	uint64_t reset_wait;	 /* until the one after it, ns */
 	uint64_t rekey_interval; /* ns, with its random part taken off */
 	uint64_t welcomed;
-	uint64_t last_timestamp; /* wall ns of the last HELLO */
 	int bye_reason;
 	bool forgotten;
 	struct wire_welcome lease;

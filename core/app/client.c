@@ -49,14 +49,12 @@ static int load(struct client *client, struct error *error)
 	result = client_role_init(&client->role);
 	if (result != 0)
 		return error_set(error, result, "mailboxes: %s", strerror(-result));
-	client->resolver = resolver_new(config->gateway.endpoint.host, config->gateway.endpoint.port, error);
-	return client->resolver != NULL ? 0 : -ENOMEM;
+	return client_endpoint_open(&client->endpoint, &config->gateway.endpoint, error);
 }
 
 static void client_free(struct client *client)
 {
-	free(client->resolved);
-	resolver_free(client->resolver);
+	client_endpoint_close(&client->endpoint);
 	client_role_deinit(&client->role);
 	ip_set_deinit(&client->networks);
 	ip_set_deinit(&client->allowed);
@@ -186,8 +184,8 @@ static int serve(struct client *client, struct error *error)
 	if (result == 0) {
 		const struct tunnel_watch watches[] = {
 			{client->role.snapshots.fd, client_on_state},
-			{resolver_fd(client->resolver), client_on_resolved},
-			{client->network.retry_fd, client_on_retry},
+			{resolver_fd(client->endpoint.resolver), client_on_resolved},
+			{client->endpoint.retry_fd, client_on_retry},
 			{client->network.watch_fd, client_on_network},
 			{client->network.settle_fd, client_on_settled},
 		};
@@ -216,7 +214,7 @@ static struct client *client_new(const struct client_config *config, struct erro
 	memset(client, 0, sizeof *client);
 	client->config = config;
 	client->role.snapshots.fd = client->role.targets.fd = -1;
-	client->network.retry_fd = client->network.watch_fd = client->network.settle_fd = -1;
+	client->endpoint.retry_fd = client->network.watch_fd = client->network.settle_fd = -1;
 	client->record.fd = -1;
 	if (load(client, error) == 0)
 		return client;

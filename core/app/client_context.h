@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A running client, as its parts see it: client.c makes and ends it, client_events.c is what it does while it runs,
- * client_status.c tells of it. Control thread. */
+/* A running client, as its parts see it: client.c makes and ends it, client_endpoint.c finds the gateway,
+ * client_events.c is what else it does while it runs, client_status.c tells of it. Control thread. */
 #pragma once
 
 #include "core/app/client.h"
@@ -14,6 +14,15 @@
 
 enum { CLIENT_MTU_DEFAULT = 1420 };
 
+struct client_endpoint {
+	struct resolver *resolver;
+	struct resolver_result *resolved;		   /* newest answer; NULL before */
+	struct netlink_path paths[RESOLVER_ADDRESSES_MAX]; /* to each of its addresses; ifindex 0: there is none */
+	struct sockaddr_in6 used; /* whom the session is with, or who is asked first; family 0: nobody */
+	struct error obstacle;	  /* why nobody can be asked; empty: somebody can */
+	int retry_fd;		  /* a timer for the next try */
+};
+
 /* In locked memory: it holds keys. */
 struct client {
 	const struct client_config *config;
@@ -23,27 +32,43 @@ struct client {
 	struct ip_set allowed, networks; /* AllowedIPs and Networks */
 	struct client_role role;
 	struct client_network network;
-	struct resolver *resolver;
+	struct client_endpoint endpoint;
 	struct tunnel tunnel;
 	struct session_table table; /* of one session */
 	struct aead_engine *engine; /* the worker's */
 	struct worker *worker;
 
-	struct client_record record;	  /* what is to be taken back */
-	struct resolver_result *resolved; /* newest answer; NULL before */
-	size_t tried;			  /* which of its addresses is in use */
-	struct netlink_path path;	  /* the way there; ifindex 0: none */
-	uint64_t slept;			  /* clock_slept() when it was last asked */
-	struct client_snapshot shown;	  /* last state that was logged */
-	struct client_dns_wish dns;	  /* in force; its servers are those below */
+	struct client_record record;  /* what is to be taken back */
+	uint64_t slept;		      /* clock_slept() when it was last asked */
+	struct client_snapshot shown; /* last state that was logged */
+	struct client_dns_wish dns;   /* in force; its servers are those below */
 	struct ip_address dns_servers[WIRE_DNS_MAX];
 	bool kill_switch_set; /* by us */
 	bool connected;	      /* it was, once: what 'up' waits for is done */
 	struct error failure; /* why the control loop was left; empty: it was asked to end */
 };
 
+/* Somebody waits for us to be connected. */
+static inline bool client_is_awaited(const struct client *client)
+{
+	return client->start != NULL && !client->connected;
+}
+
+/* Also to be closed after a failed open. */
+int client_endpoint_open(struct client_endpoint *endpoint, const struct config_endpoint *config, struct error *error);
+void client_endpoint_close(struct client_endpoint *endpoint);
+
 /* Starts: looks up the endpoint, or uses the one there is. 0, or a negative errno with `error` set. */
 int client_begin(struct client *client, struct error *error);
+
+/* Looks the name up again, unless that is under way. */
+void client_endpoint_resolve(struct client *client);
+
+/* The machine's networks changed, or it has slept. */
+void client_endpoint_follow(struct client *client, enum client_urge urge);
+
+/* Why there was no connection within `limit` seconds. */
+void client_endpoint_late(const struct client *client, unsigned limit, struct error *error);
 
 /* Leaves the control loop; the text is what the client fails with. */
 void client_give_up(struct client *client, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "core/app/client_context.h"
-#include "core/app/client_killswitch.h"
 #include "core/app/command.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
@@ -26,136 +25,6 @@ void client_give_up(struct client *client, const char *format, ...)
 		(void)vsnprintf(client->failure.text, sizeof client->failure.text, format, arguments);
 	va_end(arguments);
 	client->tunnel.finish = true;
-}
-
-/* Somebody waits for us to be connected. */
-static bool is_awaited(const struct client *client)
-{
-	return client->start != NULL && !client->connected;
-}
-
-/* --- endpoint ----------------------------------------------------------------------------------------------------- */
-
-static const struct sockaddr_in6 *current_address(const struct client *client)
-{
-	return &client->resolved->addresses[client->tried % client->resolved->count];
-}
-
-/* Tells the worker where the gateway is, if there is a way there. */
-static int use_address(struct client *client, enum client_urge urge, struct error *error)
-{
-	const struct sockaddr_in6 *address = current_address(client);
-	const struct client_config *config = client->config;
-	int result = client_network_path(&client->network, address, &client->path, error);
-	if (result != 0) {
-		client->path = (struct netlink_path){0};
-		return result;
-	}
-	struct client_target *target = malloc(sizeof *target);
-	if (target == NULL)
-		return error_set(error, -ENOMEM, "endpoint: out of memory");
-	uint16_t mtu = config->mtu != 0 ? (uint16_t)config->mtu
-					: client_network_mtu(&client->path, address, CLIENT_MTU_DEFAULT);
-	*target = (struct client_target){.remote = *address, .mtu = mtu, .urge = urge};
-	free(mailbox_post(&client->role.targets, target));
-	worker_wake(client->worker);
-	return 0;
-}
-
-/* Behind the kill switch no name can be looked up: the addresses are kept for a next run after a crash. */
-static int raise_kill_switch(struct client *client, struct error *error)
-{
-	struct client_deeds *deeds = &client->record.deeds;
-	if (!client->config->kill_switch)
-		return 0;
-	deeds->kill_switch = true;
-	deeds->endpoints = *client->resolved;
-	int result = client_record_write(&client->record, error);
-	if (result == 0 && !client->kill_switch_set)
-		result = client_killswitch_set(client->record.nftables, client->config->common.interface, error);
-	client->kill_switch_set |= result == 0;
-	return result;
-}
-
-/* The first of the addresses, from the next to try, that there is a way to. */
-static void try_addresses(struct client *client)
-{
-	char text[ENDPOINT_TEXT_MAX];
-	struct error error = {0};
-	if (raise_kill_switch(client, &error) != 0) {
-		client_give_up(client, "%s", error.text);
-		return;
-	}
-	for (size_t i = 0; i < client->resolved->count; i++, client->tried++) {
-		if (use_address(client, CLIENT_NO_HURRY, &error) == 0) {
-			log_info("handshake with %s", sockaddr_format(current_address(client), text));
-			return;
-		}
-	}
-	if (is_awaited(client)) {
-		client_give_up(client, "%s", error.text);
-		return;
-	}
-	log_warning("%s; trying again", error.text);
-	client_network_retry_later(&client->network);
-}
-
-static void look_up(struct client *client)
-{
-	if (resolver_start(client->resolver) != 0)
-		client_network_retry_later(&client->network);
-}
-
-void client_on_resolved(void *context)
-{
-	struct client *client = context;
-	const char *host = client->config->gateway.endpoint.host;
-	struct resolver_result *result = resolver_take(client->resolver);
-	if (result != NULL && result->count != 0) {
-		free(client->resolved);
-		client->resolved = result;
-		try_addresses(client);
-		return;
-	}
-	const char *why = result != NULL ? result->failure : "out of memory";
-	if (client->resolved != NULL) {
-		log_info("Endpoint %s: %s; going on with the addresses known", host, why);
-		try_addresses(client);
-	} else if (is_awaited(client)) {
-		client_give_up(client, "Endpoint %s: %s", host, why);
-	} else {
-		log_warning("Endpoint %s: %s; trying again", host, why);
-		client_network_retry_later(&client->network);
-	}
-	free(result);
-}
-
-void client_on_retry(void *context)
-{
-	struct client *client = context;
-	client_network_retry_done(&client->network);
-	look_up(client);
-}
-
-int client_begin(struct client *client, struct error *error)
-{
-	const struct config_endpoint *endpoint = &client->config->gateway.endpoint;
-	const struct client_deeds *deeds = &client->record.deeds;
-	struct ip_address numeric;
-	client->slept = clock_slept(client->tunnel.clock);
-	if (deeds->kill_switch && deeds->endpoints.count != 0) {
-		/* Of the run before, whose kill switch is still in force. */
-		client->resolved = malloc(sizeof *client->resolved);
-		if (client->resolved == NULL)
-			return error_set(error, -ENOMEM, "endpoint: out of memory");
-		*client->resolved = deeds->endpoints;
-		try_addresses(client);
-		return 0;
-	}
-	if (!ip_address_parse(endpoint->host, &numeric))
-		log_info("resolving %s", endpoint->host);
-	look_up(client);
-	return 0;
 }
 
 /* --- name servers and commands ------------------------------------------------------------------------------------ */
@@ -335,6 +204,8 @@ void client_on_state(void *context)
 	struct client_snapshot *snapshot = mailbox_take(&client->role.snapshots);
 	if (snapshot == NULL)
 		return;
+	if (snapshot->gateway.sin6_family != 0)
+		client->endpoint.used = snapshot->gateway;
 	if (snapshot->state == CLIENT_CONFIRM || snapshot->state == CLIENT_UP)
 		apply_lease(client, &snapshot->lease);
 	if (snapshot->state == CLIENT_UP)
@@ -344,8 +215,7 @@ void client_on_state(void *context)
 	if (snapshot->state == CLIENT_UP && !client->connected && !client->tunnel.finish)
 		tell_ready(client);
 	if (snapshot->hellos != 0 && snapshot->hellos % RESOLVE_AFTER == 0) {
-		client->tried++;
-		look_up(client);
+		client_endpoint_resolve(client);
 	}
 	/* A rekey passes through CONFIRM: it is no news when UP follows. */
 	if (snapshot->state != CLIENT_CONFIRM)
@@ -362,40 +232,11 @@ void client_on_network(void *context)
 	client_network_changed(&((struct client *)context)->network);
 }
 
-static bool same_path(const struct netlink_path *a, const struct netlink_path *b)
-{
-	return a->ifindex == b->ifindex && a->mtu == b->mtu && ip_address_equal(&a->source, &b->source) &&
-	       ip_address_equal(&a->gateway, &b->gateway);
-}
-
-/* The way to the gateway may be another one now: then it learns of it at once, and not with our next packet. */
-static void follow_path(struct client *client, enum client_urge urge)
-{
-	struct netlink_path before = client->path;
-	struct error error = {0};
-	if (client->resolved == NULL)
-		return;
-	if (client_network_path(&client->network, current_address(client), &client->path, &error) != 0) {
-		client->path = (struct netlink_path){0};
-		if (before.ifindex != 0)
-			log_warning("%s; waiting for a network", error.text);
-		return;
-	}
-	if (same_path(&before, &client->path) && urge == CLIENT_ROAMED)
-		return;
-	char text[IP_TEXT_MAX];
-	if (urge == CLIENT_ROAMED)
-		log_info("the way to the gateway changed: now from %s, MTU %u",
-			 ip_address_format(&client->path.source, text), client->path.mtu);
-	if (use_address(client, urge, &error) != 0)
-		log_warning("%s", error.text);
-}
-
 void client_on_settled(void *context)
 {
 	struct client *client = context;
 	if ((client_network_settled(&client->network) & NETLINK_CHANGED_PATH) != 0)
-		follow_path(client, CLIENT_ROAMED);
+		client_endpoint_follow(client, CLIENT_ROAMED);
 }
 
 static void notice_sleep(struct client *client)
@@ -403,7 +244,7 @@ static void notice_sleep(struct client *client)
 	uint64_t slept = clock_slept(client->tunnel.clock);
 	if (slept > client->slept + SLEEP_S * NS_PER_S) {
 		log_info("the machine has slept; handshake");
-		follow_path(client, CLIENT_AWAKE);
+		client_endpoint_follow(client, CLIENT_AWAKE);
 	}
 	client->slept = slept;
 }
@@ -412,16 +253,10 @@ void client_every_second(struct tunnel *tunnel)
 {
 	struct client *client = tunnel->params.context;
 	uint64_t waited = clock_monotonic(tunnel->clock) - tunnel->started;
-	if (is_awaited(client) && waited >= client->start->limit * NS_PER_S) {
-		if (client->resolved == NULL)
-			client_give_up(client, "Endpoint %s: not resolved within %u s",
-				       client->config->gateway.endpoint.host, client->start->limit);
-		else
-			client_give_up(client,
-				       "no answer from %s within %u s; is the gateway up, UDP port %u open, and our "
-				       "public key listed there?",
-				       client->config->gateway.endpoint.host, client->start->limit,
-				       client->config->gateway.endpoint.port);
+	if (client_is_awaited(client) && waited >= client->start->limit * NS_PER_S) {
+		struct error error = {0};
+		client_endpoint_late(client, client->start->limit, &error);
+		client_give_up(client, "%s", error.text);
 	}
 	notice_sleep(client);
 }

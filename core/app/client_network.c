@@ -10,7 +10,6 @@
 #include "tun/netlink_watch.h"
 
 enum {
-	RETRY_S = 5,
 	SETTLE_MS = 50, /* a change of networks comes as several messages */
 	UDP_HEADER = 8,
 	IPV4_HEADER = 20,
@@ -50,15 +49,12 @@ int client_network_open(struct client_network *network, unsigned ifindex, const 
 					   .allowed = allowed,
 					   .ifindex = ifindex,
 					   .interest = {.ifindex = ifindex},
-					   .retry_fd = -1,
 					   .watch_fd = -1,
 					   .settle_fd = -1};
 	network->netlink = netlink_open(error);
 	if (network->netlink == NULL)
 		return -errno;
 	int result = netlink_link_set_group(network->netlink, ifindex, CLIENT_LINK_GROUP, error);
-	if (result == 0)
-		result = open_timer(&network->retry_fd, error);
 	if (result == 0)
 		result = open_timer(&network->settle_fd, error);
 	if (result == 0) {
@@ -72,7 +68,7 @@ int client_network_open(struct client_network *network, unsigned ifindex, const 
 
 void client_network_close(struct client_network *network)
 {
-	int *const descriptors[] = {&network->retry_fd, &network->settle_fd, &network->watch_fd};
+	int *const descriptors[] = {&network->settle_fd, &network->watch_fd};
 	netlink_close(network->netlink);
 	network->netlink = NULL;
 	netlink_attached_free(&network->attached);
@@ -222,15 +218,4 @@ unsigned client_network_settled(struct client_network *network)
 	if ((changed & (NETLINK_CHANGED_OWN | NETLINK_CHANGED_ATTACHED)) != 0)
 		put_in_force(network);
 	return changed;
-}
-
-void client_network_retry_later(struct client_network *network)
-{
-	struct itimerspec when = {.it_value.tv_sec = RETRY_S};
-	(void)timerfd_settime(network->retry_fd, 0, &when, NULL);
-}
-
-void client_network_retry_done(struct client_network *network)
-{
-	drain(network->retry_fd);
 }

@@ -22,7 +22,6 @@ struct client_network {
 	struct netlink *netlink;
 	unsigned ifindex;
 	struct client_table table;	       /* in which AllowedIPs are looked up */
-	int retry_fd;			       /* a timer for the next try of what failed */
 	int watch_fd;			       /* readable when links, addresses or routes change */
 	int settle_fd;			       /* a timer: fires when changes have come to rest */
 	struct netlink_interest interest;      /* what watch_fd tells of */
@@ -62,7 +61,3 @@ void client_network_changed(struct client_network *network);
 /* When settle_fd fired: puts back what is missing; routes follow the networks that the machine is attached to now.
  * Returns what changed (enum netlink_change). */
 unsigned client_network_settled(struct client_network *network);
-
-/* Arms `retry_fd` for a few seconds from now; call client_network_retry_done() when it fired. */
-void client_network_retry_later(struct client_network *network);
-void client_network_retry_done(struct client_network *network);

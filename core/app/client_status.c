@@ -8,7 +8,7 @@
 
 static const char *state_text(const struct client *client)
 {
-	if (client->resolved == NULL)
+	if (client->endpoint.resolved == NULL)
 		return "resolving";
 	switch (client->shown.state) {
 	case CLIENT_UP:
@@ -77,9 +77,8 @@ json_t *client_status(void *context, char *const *arguments, size_t count, struc
 	(void)arguments, (void)count;
 
 	json_t *at = json_null();
-	if (client->resolved != NULL)
-		at = json_string(
-			sockaddr_format(&client->resolved->addresses[client->tried % client->resolved->count], remote));
+	if (client->endpoint.used.sin6_family != 0)
+		at = json_string(sockaddr_format(&client->endpoint.used, remote));
 	json_t *status = json_pack("{s:s, s:i, s:s, s:s, s:i, s:o, s:i, s:o, s:b}", "interface", tunnel->device.name,
 				   "pid", (int)getpid(), "state", state_text(client), "host", endpoint->host, "port",
 				   (int)endpoint->port, "endpoint", at, "handshakes_unanswered",

@@ -290,7 +290,7 @@ void harness_connect(struct harness *h, size_t client)
 {
 	struct client_target *target = malloc(sizeof *target);
 	must(target != NULL, "target");
-	*target = (struct client_target){.remote = h->gateway_address, .mtu = h->options.mtu};
+	*target = (struct client_target){.candidates = {{h->gateway_address, h->options.mtu}}, .count = 1};
 	free(mailbox_post(&h->clients[client].role.targets, target));
 	worker_wake(h->clients[client].node.worker);
 }

@@ -257,7 +257,7 @@ static void start(struct client *client)
 
 	struct client_target *target = malloc(sizeof *target);
 	must(target != NULL, "target");
-	*target = (struct client_target){.remote = swarm.gateway, .mtu = MTU};
+	*target = (struct client_target){.candidates = {{swarm.gateway, MTU}}, .count = 1};
 	free(mailbox_post(&client->role.targets, target));
 	worker_wake(client->worker);
 	set_phase(client, BUSY);

@@ -201,7 +201,8 @@ Test(client_cookie, of_one_gateway_is_not_shown_to_another)
 
 	struct client_target *target = malloc(sizeof *target);
 	cr_assert_not_null(target);
-	*target = (struct client_target){.remote = network_address("192.0.2.99", HARNESS_PORT), .mtu = HARNESS_MTU};
+	*target = (struct client_target){.candidates = {{network_address("192.0.2.99", HARNESS_PORT), HARNESS_MTU}},
+					 .count = 1};
 	free(mailbox_post(&h->clients[0].role.targets, target));
 	(void)next_hello(h, weather);
 	cr_assert(carries(h, last_hello(weather), NULL));

@@ -456,8 +456,46 @@ Test(life_cycle, data_that_was_answered_needs_no_keepalive)
 	cr_assert(harness_ping(h, 0, TO_CLIENT));
 	harness_advance(h, 9 * NS_PER_S);
 	cr_assert(harness_ping(h, 0, TO_GATEWAY)); /* the client answered; the gateway owes one again */
-	harness_advance(h, 9 * NS_PER_S);
 	cr_assert_eq(client_count(h, STATS_tx_keepalive) + gateway_count(h, STATS_tx_keepalive), before);
+	before = gateway_count(h, STATS_tx_keepalive);
+	harness_advance(h, 9 * NS_PER_S);
+	cr_assert_eq(gateway_count(h, STATS_tx_keepalive), before);
+	finish(h);
+}
+
+/* Its last DATA may be an acknowledgement that nothing follows because a NAT has forgotten it. */
+Test(life_cycle, data_that_nothing_follows_is_followed_by_two_signs_of_life)
+{
+	struct harness *h = START_UP(0);
+	harness_advance(h, 60 * NS_PER_S);
+	uint64_t before = client_count(h, STATS_tx_keepalive);
+	cr_assert(harness_ping(h, 0, TO_GATEWAY));
+	harness_advance(h, 2 * NS_PER_S - WORKER_TICK_NS);
+	cr_assert_eq(client_count(h, STATS_tx_keepalive), before);
+	harness_advance(h, 2 * WORKER_TICK_NS);
+	cr_assert_eq(client_count(h, STATS_tx_keepalive), before + 1);
+	harness_advance(h, 4 * NS_PER_S);
+	cr_assert_eq(client_count(h, STATS_tx_keepalive), before + 2);
+	harness_advance(h, 60 * NS_PER_S);
+	cr_assert_eq(client_count(h, STATS_tx_keepalive), before + 2, "then it is idle");
+	for (unsigned i = 0; i < 8; i++) {
+		cr_assert(pings(h));
+		harness_advance(h, 3 * NS_PER_S);
+	}
+	cr_assert_eq(client_count(h, STATS_tx_keepalive), before + 2, "what is answered needs none");
+	finish(h);
+}
+
+Test(life_cycle, a_client_whose_address_changed_under_a_download_is_found_again)
+{
+	struct harness *h = START_UP(0);
+	cr_assert(harness_ping(h, 0, TO_CLIENT));
+	cr_assert(harness_ping(h, 0, TO_GATEWAY));
+	link_move(&h->clients[0].node.link, network_address("192.0.2.77", 99));
+	cr_assert_not(harness_ping(h, 0, TO_CLIENT));
+	harness_advance(h, 2 * NS_PER_S + WORKER_TICK_NS);
+	cr_assert(harness_ping(h, 0, TO_CLIENT));
+	cr_assert_eq(gateway_count(h, STATS_roams), 1);
 	finish(h);
 }
 
