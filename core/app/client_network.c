@@ -7,6 +7,7 @@
 
 #include "core/app/client_wanted.h"
 #include "core/base/log.h"
+#include "core/base/sysctl.h"
 #include "tun/netlink_watch.h"
 
 enum {
@@ -130,12 +131,24 @@ static void put_in_force(struct client_network *network)
 	}
 }
 
+/* Whether the kernel takes IPv6 addresses on our interface; where it is off for new ones, it is switched on. */
+static bool has_ipv6(struct client_network *network)
+{
+	int result = sysctl_enable_ipv6(network->ifindex);
+	if (result != 0 && !network->ipv6_off)
+		log_warning("IPv6 is off on the tunnel's interface and cannot be switched on (%s): going on with IPv4, "
+			    "and AllowedIPs of IPv6 are refused; net.ipv6.conf.default.disable_ipv6 = 0 lets it in",
+			    strerror(-result));
+	network->ipv6_off = result != 0;
+	return result == 0;
+}
+
 void client_network_apply(struct client_network *network, const struct wire_welcome *lease)
 {
 	struct wire_welcome before = network->wanted;
 	network->wanted = *lease;
 	/* The kernel has no IPv6 on a link that is narrower than IPv6 allows. */
-	if (lease->mtu < IPV6_LEAST_MTU)
+	if (lease->mtu < IPV6_LEAST_MTU || (lease->address6.address.family != 0 && !has_ipv6(network)))
 		network->wanted.address6 = (struct ip_prefix){0};
 	drop_address(network, &before.address4, &network->wanted.address4);
 	drop_address(network, &before.address6, &network->wanted.address6);

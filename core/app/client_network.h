@@ -21,6 +21,7 @@ struct client_network {
 	const struct ip_set *allowed; /* the union of its AllowedIPs */
 	struct netlink *netlink;
 	unsigned ifindex;
+	bool ipv6_off;			       /* on our interface, for good: a line said so */
 	struct client_table table;	       /* in which AllowedIPs are looked up */
 	int watch_fd;			       /* readable when links, addresses or routes change */
 	int settle_fd;			       /* a timer: fires when changes have come to rest */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/app/client_wanted.h"
 
+#include "core/base/sysctl.h"
 #include "tun/netlink_state.h"
 
 static const uint8_t families[] = {4, 6};
@@ -43,6 +44,8 @@ static int ensure_address(struct client_network *network, size_t family, size_t 
 		return 0;
 	if (!netlink_address_exists(network->netlink, network->ifindex, &own)) {
 		*missing += 1;
+		if (families[family] == 6)
+			(void)sysctl_enable_ipv6(network->ifindex); /* else the next line fails and says so */
 		int result = netlink_address_add(network->netlink, network->ifindex, &own, error);
 		if (result != 0)
 			return result;

@@ -28,7 +28,9 @@ rules() { # PRIORITY TABLE
 }
 
 no_rules() { # TABLE
-	[[ -z $(ns client ip rule | grep -w "$1") && -z $(ns client ip -6 rule | grep -w "$1") ]]
+	local left
+	left=$(ns client ip rule && ns client ip -6 rule)
+	! grep -w "$1" <<<"$left"
 }
 
 leaves_by() { # INTERFACE ADDRESS
