@@ -2,12 +2,15 @@
 #include "tun/netlink_request.h"
 
 #include <libmnl/libmnl.h>
+#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+enum { ERRNO_MAX = 4095 /* the kernel's MAX_ERRNO */ };
 
 struct netlink *netlink_open(struct error *error)
 {
@@ -61,6 +64,40 @@ static int attribute_collect(const struct nlattr *attribute, void *data)
 	return MNL_CB_OK;
 }
 
+static bool has_prefix(const struct nlmsghdr *message)
+{
+	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
+	return route->rtm_dst_len <= (route->rtm_family == AF_INET ? 32 : 128);
+}
+
+bool netlink_message_is_sound(const struct nlmsghdr *message)
+{
+	size_t size = 0, length = mnl_nlmsg_get_payload_len(message);
+	switch (message->nlmsg_type) {
+	case NLMSG_ERROR:
+		size = sizeof(struct nlmsgerr);
+		break;
+	case RTM_NEWLINK:
+	case RTM_DELLINK:
+		size = sizeof(struct ifinfomsg);
+		break;
+	case RTM_NEWADDR:
+	case RTM_DELADDR:
+		size = sizeof(struct ifaddrmsg);
+		break;
+	case RTM_NEWROUTE:
+	case RTM_DELROUTE:
+		return length >= sizeof(struct rtmsg) && has_prefix(message);
+	case RTM_NEWRULE:
+	case RTM_DELRULE:
+		size = sizeof(struct fib_rule_hdr);
+		break;
+	default:
+		break;
+	}
+	return length >= size;
+}
+
 struct netlink_attributes netlink_attributes(const struct nlmsghdr *message, size_t header_size)
 {
 	struct netlink_attributes attributes = {0};
@@ -78,7 +115,10 @@ struct netlink_attributes netlink_nested_attributes(const struct nlattr *nest)
 
 uint32_t netlink_attribute_u32(const struct netlink_attributes *attributes, uint16_t type, uint32_t otherwise)
 {
-	return attributes->by_type[type] != NULL ? mnl_attr_get_u32(attributes->by_type[type]) : otherwise;
+	const struct nlattr *attribute = attributes->by_type[type];
+	return attribute != NULL && mnl_attr_get_payload_len(attribute) >= sizeof(uint32_t)
+		       ? mnl_attr_get_u32(attribute)
+		       : otherwise;
 }
 
 static const char *extended_text(const struct nlmsghdr *ack)
@@ -88,8 +128,11 @@ static const char *extended_text(const struct nlmsghdr *ack)
 
 	if (!(ack->nlmsg_flags & NLM_F_ACK_TLVS))
 		return NULL;
-	if (!(ack->nlmsg_flags & NLM_F_CAPPED))
-		offset += NLMSG_ALIGN(body->msg.nlmsg_len - sizeof body->msg);
+	/* Our request comes back whole, unless it was left away. */
+	if (!(ack->nlmsg_flags & NLM_F_CAPPED) && body->msg.nlmsg_len > sizeof body->msg)
+		offset += NLMSG_ALIGN((size_t)body->msg.nlmsg_len - sizeof body->msg);
+	if (offset > mnl_nlmsg_get_payload_len(ack))
+		return NULL;
 	const struct nlattr *text = netlink_attributes(ack, offset).by_type[NLMSGERR_ATTR_MSG];
 	return text != NULL && mnl_attr_validate(text, MNL_TYPE_NUL_STRING) == 0 ? mnl_attr_get_str(text) : NULL;
 }
@@ -101,6 +144,8 @@ static int acknowledged(const struct nlmsghdr *ack, struct error *error)
 
 	if (code == 0)
 		return 0;
+	if (code > 0 || code < -ERRNO_MAX)
+		code = -EPROTO;
 	if (text != NULL)
 		return error_set(error, code, "%s: %s", strerror(-code), text);
 	return error_set(error, code, "%s", strerror(-code));
@@ -110,6 +155,8 @@ int netlink_transact(struct netlink *netlink, struct nlmsghdr *request, netlink_
 		     struct error *error)
 {
 	bool dump = (request->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
+	/* rtnetlink numbers its messages NEW, DEL, GET, SET: what is asked for by GET comes as NEW. */
+	uint16_t wanted = (uint16_t)(request->nlmsg_type - (RTM_GETLINK - RTM_NEWLINK));
 
 	request->nlmsg_seq = ++netlink->sequence;
 	if (!dump)
@@ -126,15 +173,15 @@ int netlink_transact(struct netlink *netlink, struct nlmsghdr *request, netlink_
 
 		int left = (int)received;
 		const struct nlmsghdr *message = (const struct nlmsghdr *)netlink->answer;
-		for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+		for (; netlink_message_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
 			/* The rest of an answer that an earlier failure left unread. */
-			if (message->nlmsg_seq != netlink->sequence)
+			if (message->nlmsg_seq != netlink->sequence || !netlink_message_is_sound(message))
 				continue;
 			if (message->nlmsg_type == NLMSG_DONE)
 				return 0;
 			if (message->nlmsg_type == NLMSG_ERROR)
 				return acknowledged(message, error);
-			if (answer != NULL)
+			if (answer != NULL && message->nlmsg_type == wanted)
 				answer(message, data);
 		}
 	}

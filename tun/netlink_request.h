@@ -26,10 +26,20 @@ typedef void netlink_answer_fn(const struct nlmsghdr *message, void *data);
 /* Begins the request; the caller adds the rest. */
 struct nlmsghdr *netlink_start(struct netlink *netlink, uint16_t type, unsigned flags);
 
-/* Sends the request and hands every message of the answer to `answer` until the kernel has acknowledged or refused it,
- * or its dump is complete. On failure `error` holds only the reason: the caller puts in front what was tried. */
+/* Sends the request and hands every sound message of the answer that has the type asked for to `answer` until the
+ * kernel has acknowledged or refused it, or its dump is complete. On failure `error` holds only the reason: the caller
+ * puts in front what was tried. */
 int netlink_transact(struct netlink *netlink, struct nlmsghdr *request, netlink_answer_fn *answer, void *data,
 		     struct error *error);
+
+/* mnl_nlmsg_ok() compares the length as a signed number: one beyond 2 GB would pass as less than what is left. */
+static inline bool netlink_message_ok(const struct nlmsghdr *message, int left)
+{
+	return mnl_nlmsg_ok(message, left) && message->nlmsg_len <= (uint32_t)left;
+}
+
+/* Whether the fixed part that its type has is all there, and a prefix no longer than its family has bits. */
+bool netlink_message_is_sound(const struct nlmsghdr *message);
 
 /* A message's attributes by type; the ones asked for here all have small numbers. */
 struct netlink_attributes {
@@ -38,6 +48,7 @@ struct netlink_attributes {
 
 struct netlink_attributes netlink_attributes(const struct nlmsghdr *message, size_t header_size);
 struct netlink_attributes netlink_nested_attributes(const struct nlattr *nest); /* none of NULL */
+/* `otherwise` also when the attribute is too short. */
 uint32_t netlink_attribute_u32(const struct netlink_attributes *attributes, uint16_t type, uint32_t otherwise);
 
 /* AF_INET or AF_INET6 for 4 or 6. */

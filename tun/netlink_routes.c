@@ -201,7 +201,8 @@ static void route_read(const struct nlmsghdr *message, void *data)
 	route->path.source = netlink_address_read(attributes.by_type[RTA_PREFSRC], family);
 	route->path.gateway = netlink_address_read(attributes.by_type[RTA_GATEWAY], family);
 	route->path.mtu = netlink_attribute_u32(&metrics, RTAX_MTU, 0);
-	route->learned = cache != NULL && ((const struct rta_cacheinfo *)mnl_attr_get_payload(cache))->rta_expires != 0;
+	route->learned = cache != NULL && mnl_attr_get_payload_len(cache) >= sizeof(struct rta_cacheinfo) &&
+			 ((const struct rta_cacheinfo *)mnl_attr_get_payload(cache))->rta_expires != 0;
 }
 
 static void link_read(const struct nlmsghdr *message, void *data)

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "core/base/bytes.h"
-#include "tun/netlink.h"
+#include "tun/netlink_request.h"
 
 enum { MESSAGES_MAX = 16384, EVERYTHING = NETLINK_CHANGED_OWN | NETLINK_CHANGED_ATTACHED | NETLINK_CHANGED_PATH };
 
@@ -270,7 +270,7 @@ unsigned netlink_watch_read(int fd, const struct netlink_interest *interest)
 			return changed;
 		int left = received > 0 ? (int)received : 0;
 		const struct nlmsghdr *message = (const struct nlmsghdr *)buffer;
-		for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left))
-			changed |= about(message, interest);
+		for (; netlink_message_ok(message, left); message = mnl_nlmsg_next(message, &left))
+			changed |= netlink_message_is_sound(message) ? about(message, interest) : 0;
 	}
 }

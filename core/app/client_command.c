@@ -22,64 +22,65 @@ struct options {
 
 /* --- status ------------------------------------------------------------------------------------------------------- */
 
-static void print_ago(const json_t *status, const char *label, const char *key, const char *lead, const char *end)
+static void print_ago(FILE *out, const json_t *status, const char *label, const char *key, const char *lead,
+		      const char *end)
 {
 	char text[CTL_NUMBER_MAX];
 	if (json_is_integer(json_object_get(status, key)))
-		printf("%s%s%s%s", lead, label, ctl_duration(text, ctl_number(status, key)), end);
+		fprintf(out, "%s%s%s%s", lead, label, ctl_duration(text, ctl_number(status, key)), end);
 }
 
-static void print_traffic(const json_t *status, const char *label, const char *bytes, const char *packets)
+static void print_traffic(FILE *out, const json_t *status, const char *label, const char *bytes, const char *packets)
 {
 	char byte_text[CTL_NUMBER_MAX], packet_text[CTL_NUMBER_MAX];
-	printf("  %-12s%s in %s packets\n", label, ctl_bytes(byte_text, ctl_number(status, bytes)),
-	       ctl_count(packet_text, ctl_number(status, packets)));
+	fprintf(out, "  %-12s%s in %s packets\n", label, ctl_bytes(byte_text, ctl_number(status, bytes)),
+		ctl_count(packet_text, ctl_number(status, packets)));
 }
 
-static void print_session(const json_t *status)
+static void print_session(FILE *out, const json_t *status)
 {
 	size_t i;
 	json_t *address;
 	const char *lead = "  addresses   ";
-	printf("  session     %s, %s, MTU %" PRIu64 "\n", ctl_text(status, "session"), ctl_text(status, "suite"),
-	       ctl_number(status, "mtu"));
+	fprintf(out, "  session     %s, %s, MTU %" PRIu64 "\n", ctl_text(status, "session"), ctl_text(status, "suite"),
+		ctl_number(status, "mtu"));
 	json_array_foreach (json_object_get(status, "addresses"), i, address) {
-		printf("%s%s", lead, ctl_text_of(address));
+		fprintf(out, "%s%s", lead, ctl_text_of(address));
 		lead = ", ";
 	}
-	putchar('\n');
-	print_ago(status, "", "connected_seconds", "  connected   for ", "");
-	print_ago(status, "handshake ", "handshake_seconds", "; ", " ago");
-	print_ago(status, "heard ", "heard_seconds", ", ", " ago");
-	putchar('\n');
-	print_traffic(status, "received", "rx_bytes", "rx_packets");
-	print_traffic(status, "sent", "tx_bytes", "tx_packets");
+	fputc('\n', out);
+	print_ago(out, status, "", "connected_seconds", "  connected   for ", "");
+	print_ago(out, status, "handshake ", "handshake_seconds", "; ", " ago");
+	print_ago(out, status, "heard ", "heard_seconds", ", ", " ago");
+	fputc('\n', out);
+	print_traffic(out, status, "received", "rx_bytes", "rx_packets");
+	print_traffic(out, status, "sent", "tx_bytes", "tx_packets");
 }
 
-static void print_status(const json_t *status)
+void client_print_status(FILE *out, const json_t *status)
 {
 	size_t i;
 	json_t *server;
 	const json_t *dns = json_object_get(status, "dns");
-	printf("%s: %s\n", ctl_text(status, "interface"), ctl_text(status, "state"));
-	printf("  gateway     %s port %" PRIu64, ctl_text(status, "host"), ctl_number(status, "port"));
+	fprintf(out, "%s: %s\n", ctl_text(status, "interface"), ctl_text(status, "state"));
+	fprintf(out, "  gateway     %s port %" PRIu64, ctl_text(status, "host"), ctl_number(status, "port"));
 	if (json_is_string(json_object_get(status, "endpoint")))
-		printf(", at %s", ctl_text(status, "endpoint"));
-	putchar('\n');
+		fprintf(out, ", at %s", ctl_text(status, "endpoint"));
+	fputc('\n', out);
 	if (json_object_get(status, "session") != NULL)
-		print_session(status);
+		print_session(out, status);
 	if (ctl_number(status, "handshakes_unanswered") != 0)
-		printf("  no answer   to %" PRIu64 " handshakes\n", ctl_number(status, "handshakes_unanswered"));
+		fprintf(out, "  no answer   to %" PRIu64 " handshakes\n", ctl_number(status, "handshakes_unanswered"));
 	const char *lead = "  DNS         ";
 	json_array_foreach (json_object_get(dns, "servers"), i, server) {
-		printf("%s%s", lead, ctl_text_of(server));
+		fprintf(out, "%s%s", lead, ctl_text_of(server));
 		lead = ", ";
 	}
 	if (json_is_object(dns))
-		printf(" by %s%s\n", ctl_text(dns, "by"),
-		       json_is_true(json_object_get(dns, "all_names")) ? ", for all names" : "");
+		fprintf(out, " by %s%s\n", ctl_text(dns, "by"),
+			json_is_true(json_object_get(dns, "all_names")) ? ", for all names" : "");
 	if (json_is_true(json_object_get(status, "kill_switch")))
-		puts("  kill switch in force");
+		fputs("  kill switch in force\n", out);
 }
 
 /* `status` is taken over. */
@@ -88,7 +89,7 @@ static void show(json_t *status, bool json)
 	if (json && json_dumpf(status, stdout, JSON_INDENT(2)) == 0)
 		putchar('\n');
 	else if (!json)
-		print_status(status);
+		client_print_status(stdout, status);
 	json_decref(status);
 }
 

@@ -2,7 +2,9 @@
 /* The commands of shardtun that are about a client: run, up, down, status. */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "core/app/cli.h"
 
@@ -25,3 +27,6 @@ bool client_command_stays(const char *word);
 
 /* argv[0] is the command. Reports what is wrong on standard error. Before any thread exists. */
 enum cli_status client_command_run(const struct cli_program *program, int argc, char **argv);
+
+/* A client's answer to "client", for people. What is missing or not known does no harm. */
+void client_print_status(FILE *out, const json_t *status);

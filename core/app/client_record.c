@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,13 +99,19 @@ static json_t *read_json(int fd)
 	return NULL;
 }
 
-/* What cannot be read is as good as nothing: a file is written whole, or was never written. */
-static void read_deeds(struct client_record *record)
+/* The kernel's own tables are never ours, whatever a damaged file says. */
+static uint32_t read_table(const json_t *json)
 {
-	json_t *json = read_json(record->fd);
-	struct client_deeds *deeds = &record->deeds;
+	json_int_t table = json_integer_value(json_object_get(json, "route_table"));
+	bool ours = table > 0 && table <= UINT32_MAX && (table < RT_TABLE_DEFAULT || table > RT_TABLE_LOCAL);
+	return ours ? (uint32_t)table : 0;
+}
+
+void client_deeds_read(int fd, uint16_t port, struct client_deeds *deeds)
+{
+	json_t *json = read_json(fd);
 	*deeds = (struct client_deeds){
-		.route_table = (uint32_t)json_integer_value(json_object_get(json, "route_table")),
+		.route_table = read_table(json),
 		.kill_switch = json_is_true(json_object_get(json, "kill_switch")),
 		.firewall = json_is_true(json_object_get(json, "firewall")),
 		.post_up = json_is_true(json_object_get(json, "post_up")),
@@ -114,7 +121,7 @@ static void read_deeds(struct client_record *record)
 		if (strcmp(dns, client_dns_way_text((enum client_dns_way)way)) == 0)
 			deeds->dns = (enum client_dns_way)way;
 	}
-	read_endpoints(json_object_get(json, "endpoints"), record->config->gateway.endpoint.port, &deeds->endpoints);
+	read_endpoints(json_object_get(json, "endpoints"), port, &deeds->endpoints);
 	json_decref(json);
 }
 
@@ -229,7 +236,7 @@ int client_record_open(struct client_record *record, const struct client_config 
 		client_record_close(record);
 		return result;
 	}
-	read_deeds(record);
+	client_deeds_read(record->fd, config->gateway.endpoint.port, &record->deeds);
 	record->nftables = nftables_open(NULL, error);
 	result = record->nftables != NULL ? 0 : -ENOMEM;
 	if (result == 0)

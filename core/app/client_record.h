@@ -43,6 +43,10 @@ struct client_record {
  * took everything back. -EBUSY: a client runs for it. On failure nothing is left behind. */
 int client_record_open(struct client_record *record, const struct client_config *config, struct error *error);
 
+/* What the file says; `port` is that of the endpoints, which have none there. What cannot be read is as good as
+ * nothing: the file is written whole, or was never written. */
+void client_deeds_read(int fd, uint16_t port, struct client_deeds *deeds);
+
 /* Writes the deeds down: before they are done, and after they were taken back. */
 int client_record_write(struct client_record *record, struct error *error);
 

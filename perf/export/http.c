@@ -218,7 +218,7 @@ static int start_daemon(struct http_server *server)
 	return 0;
 }
 
-struct http_server *http_start(const struct http_params *params, struct error *error)
+struct http_server *http_open(const struct http_params *params, struct error *error)
 {
 	struct http_server *server = calloc(1, sizeof *server);
 	if (server == NULL) {
@@ -227,19 +227,41 @@ struct http_server *http_start(const struct http_params *params, struct error *e
 	}
 	server->params = *params;
 	server->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	struct launch launch = {
-		.name = "metrics", .filter = params->filter, .settle = settle, .run = serve, .context = server};
 	int result = server->stop_fd < 0 ? -errno : start_daemon(server);
-	if (result != 0) {
-		error_set(error, result, "metrics: the HTTP server does not start (%s)", strerror(-result));
-	} else {
-		if (launch_thread(&launch, &server->thread, error) == 0)
-			return server;
-		MHD_stop_daemon(server->daemon);
-	}
+	if (result == 0)
+		return server;
+	error_set(error, result, "metrics: the HTTP server does not start (%s)", strerror(-result));
 	if (server->stop_fd >= 0)
 		close(server->stop_fd);
 	free(server);
+	return NULL;
+}
+
+size_t http_step(struct http_server *server)
+{
+	(void)run(server, 0);
+	return server->connection_count;
+}
+
+void http_close(struct http_server *server)
+{
+	if (server == NULL)
+		return;
+	MHD_stop_daemon(server->daemon);
+	close(server->stop_fd);
+	free(server);
+}
+
+struct http_server *http_start(const struct http_params *params, struct error *error)
+{
+	struct http_server *server = http_open(params, error);
+	if (server == NULL)
+		return NULL;
+	struct launch launch = {
+		.name = "metrics", .filter = params->filter, .settle = settle, .run = serve, .context = server};
+	if (launch_thread(&launch, &server->thread, error) == 0)
+		return server;
+	http_close(server);
 	return NULL;
 }
 
@@ -251,7 +273,5 @@ void http_stop(struct http_server *server)
 	ssize_t written = write(server->stop_fd, &one, sizeof one);
 	(void)written;
 	(void)pthread_join(server->thread, NULL);
-	MHD_stop_daemon(server->daemon);
-	close(server->stop_fd);
-	free(server);
+	http_close(server);
 }

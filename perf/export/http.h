@@ -55,3 +55,9 @@ struct http_server *http_start(const struct http_params *params, struct error *e
 
 /* Ends the thread and closes all connections. Takes NULL. */
 void http_stop(struct http_server *server);
+
+/* The same without a thread, for who wants to see each step: answers who waits now, and returns how many connections
+ * are open. */
+struct http_server *http_open(const struct http_params *params, struct error *error);
+size_t http_step(struct http_server *server);
+void http_close(struct http_server *server);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes inputs to begin with, in the form that the fuzzers take apart: seeds.py DIRECTORY (one folder for each fuzzer)."""
 
+import json
 import pathlib
 import re
 import struct
@@ -78,8 +79,99 @@ def tunnel():
     yield bytes([0, 0, 0]) + block(bytes([0x11]) + bytes(1199)) + bytes([1, 0, 0]) + block(bytes([0x12]) + bytes(200))
 
 
+def control():
+    """A choice for each step (which of four connections, an end of line, time), and what is sent."""
+    def ask(text, choice=0x24):
+        return bytes([choice]) + block(text.encode())
+
+    key = "A" * 42 + "E="
+    for text in ("help", "sessions --from 0 --count 10 --state active", "sessions --address 10.8.0.7", "top --sort rx --count 5",
+                 "kick 00000001", f"kick {key}", f"peer add {key} --name bob --address 10.8.0.9 --allowed-ips 10.9.0.0/16",
+                 f"peer add {key} --psk {key}", f"peer del {key}", "identity", "nothing of this", ""):
+        yield ask(text)
+        yield ask(text[:3], 0x00) + ask(text[3:], 0x05) + ask("help", 0x46) + ask(text, 0x17)
+
+
+def answers():
+    """Which of the printers, and an answer."""
+    counters = {"udp_rx_packets": 7, "udp_rx_bytes": 900, "udp_rx_calls": 2}
+    status = {"role": "gateway", "version": "0.1", "uptime_seconds": 90000, "interface": {"name": "t", "mtu": 1420, "addresses": ["10.8.0.1/16"]},
+              "listen": ["[::]:5555"], "sessions": {"active": 1, "max": 10}, "pool": {"used": 1, "size": 9}, "suites": {"AES": "x"},
+              "offloads": {"tun_tso": True, "udp_gso": False}, "udp": {"receive_buffer": 1, "wanted_buffer": 2, "queue_overflows": 3},
+              "counters": counters, "system_calls": 3, "packets_carried": 9, "extra": {"a": [1, "b"], "c": "d"},
+              "threads": [{"name": "worker 0", "cpu": 1, "load": 0.5, "counters": counters, "drops_uplink": 1}],
+              "drops": [{"direction": "up", "reason": "r", "text": "why", "count": 2}]}
+    session = {"id": "00000001", "peer": "k", "name": "n", "addresses": ["10.8.0.7"], "endpoint": "e", "state": "active", "worker": 0,
+               "connected_seconds": 99999, "idle_seconds": None, "rx_bytes": 1 << 40, "rx_bits_per_second": 12345}
+    stages = {"uptime_seconds": 5, "tsc_hz": 1e9, "tsc_invariant": True, "sampling": 1, "sub_bits": 5,
+              "stages": [{"stage": "open", "unit": "packet", "count": 2, "share": 0.5, "buckets": [[40, 2]], "cycles": {"sum": 80, "max": 40}}]}
+    client = {"interface": "t", "state": "connected", "host": "h", "port": 1, "endpoint": "e", "session": "s", "suite": "c", "mtu": 1,
+              "addresses": ["a"], "connected_seconds": 4, "dns": {"servers": ["1.1.1.1"], "by": "x", "all_names": True}, "kill_switch": True}
+    results = (status, stages, [status, status, {"sessions": [session], "ready": True}], {"public_key": "k", "port": 1, "networks": ["n"]},
+               {"kicked": ["1"]}, {"added": "k"}, {"added": 1, "needs_restart": ["MTU"]}, client, stages, {"any": "\x1b\u202e"})
+    for number, result in enumerate(results):
+        yield bytes([number]) + json.dumps({"ok": True, "result": result}).encode() + b"\n"
+    yield b"\0" + json.dumps({"ok": False, "error": "\x1b[2J"}).encode()
+
+
+def note():
+    yield (b'{"pid":7,"interface":"shardtun0","route_table":21845,"kill_switch":true,"firewall":true,"post_up":true,'
+           b'"dns":"resolvectl","endpoints":["::ffff:192.0.2.1","2001:db8::1"]}')
+    yield b'{"route_table":254}{"route_table":'
+
+
+def http():
+    """A choice for each step (which of four connections, its end), and what is sent."""
+    def ask(text, choice=0):
+        return bytes([choice]) + block(text.replace("\n", "\r\n").encode())
+
+    yield ask("GET / HTTP/1.1\nHost: gateway\n\n")
+    yield ask("GET /metrics HTTP/1.1\nHost: [::1]:9586\n\nHEAD / HTTP/1.0\n\n", 0x10)
+    yield ask("GET /nothing HTTP/1.1\nHost: evil.example\n", 0x01) + ask("Connection: close\n\n", 0x02) + ask("\n", 0x41)
+    yield ask("POST / HTTP/1.1\nHost: localhost\nTransfer-Encoding: chunked\n\n5\nhello\n0\n\n")
+    yield ask("GET / HTTP/1.1\nHost: 127.0.0.1\nContent-Length: 5\nExpect: 100-continue\n\n", 0x23) + ask("hello", 0x13)
+    yield b"127.0.0.1:9586"
+    yield b"[fe80::1]:80"
+
+
+def netlink():
+    """What is asked, and what the kernel says, a block for each datagram."""
+    def attribute(kind, data):
+        return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
+
+    def message(kind, body, flags=2):
+        return struct.pack("=IHHII", 16 + len(body), kind, flags, 0, 0) + body
+
+    number = struct.Struct("=I").pack
+    link = struct.pack("=BBHiII", 0, 0, 1, 7, 1, 0) + attribute(3, b"shardtun0\0") + attribute(4, number(1420))
+    address = struct.pack("=BBBBI", 2, 24, 0, 0, 7) + attribute(1, bytes([192, 0, 2, 1])) + attribute(2, bytes([192, 0, 2, 1]))
+    metrics = attribute(8 | 0x8000, attribute(2, number(1400))) + attribute(12, bytes(32))
+    def route(protocol):
+        return (struct.pack("=BBBBBBBBI", 2, 24, 0, 0, 254, protocol, 253, 1, 0) + attribute(1, bytes([192, 0, 2, 0])) +
+                attribute(4, number(7)) + attribute(5, bytes([192, 0, 2, 9])) + attribute(6, number(100)) + attribute(7, bytes([192, 0, 2, 1])) +
+                attribute(15, number(21845)) + metrics)
+    rule = struct.pack("=BBBBBBBBI", 2, 0, 0, 0, 0, 0, 0, 1, 2) + attribute(6, number(9)) + attribute(10, number(1)) + \
+        attribute(15, number(21845)) + attribute(16, number(255))
+    refusal = message(2, struct.pack("=i", -1) + bytes(16) + attribute(1, b"no\0"), 0x302)
+    # What was found once: an error that is none, an echoed request of no length, a message longer than 2 GB.
+    yield b"\0" + block(message(2, struct.pack("=i", -1 << 31) + bytes(16)))
+    yield b"\0" + block(message(2, struct.pack("=iI", -1, 1 << 31) + bytes(12) + attribute(1, b"no\0"), 0x200))
+    for what in (b"\2", b"\x80"):
+        yield what + block(struct.pack("=IHHII", 0xc0000000, 20, 2, 0, 0) + bytes(100))
+    done = message(3, bytes(4))
+    ack = message(2, bytes(20), 0x100)
+    for what, answer in ((0, link), (2, address), (4, route(2)), (6, route(2)), (8, route(2)), (10, rule), (12, route(4)), (14, link)):
+        kind = {0: 16, 2: 20, 10: 32, 14: 16}.get(what, 24)
+        for family in (0, 1):
+            yield bytes([what | family]) + block(message(kind, answer) * 2 + ack)
+            yield bytes([what | family]) + block(message(kind, answer) * 2 + done) + block(ack) + block(done)
+            yield bytes([what | family]) + block(refusal)
+    yield b"\x80" + b"".join(block(message(kind, body)) for kind, body in
+                             ((16, link), (17, link), (20, address), (24, route(2)), (25, route(4)), (32, rule), (80, link)))
+
+
 def main(directory):
-    for make in (packets, frames, messages, configuration, tunnel):
+    for make in (packets, frames, messages, configuration, tunnel, control, answers, note, http, netlink):
         folder = pathlib.Path(directory, make.__name__)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = list(make())

@@ -132,6 +132,33 @@ Test(netlink_watch, routes_that_matter_without_table_and_endpoint)
 	expect(NULL, 0, routes, ARRAY_SIZE(routes));
 }
 
+/* Lengths that are none, and fixed parts that are cut short. */
+Test(netlink_watch, messages_that_are_no_messages_are_passed_over)
+{
+	static const struct {
+		uint32_t length;
+		uint16_t type;
+		size_t sent;
+	} messages[] = {
+		{0xc0000000, RTM_NEWLINK, 64}, {0xffffffff, RTM_NEWROUTE, 64}, {15, RTM_NEWADDR, 64},
+		{0, RTM_NEWRULE, 64},	       {16, RTM_NEWLINK, 16},	       {20, RTM_NEWADDR, 20},
+		{24, RTM_DELROUTE, 24},	       {27, RTM_NEWRULE, 27},	       {64, RTM_NEWLINK, 16},
+	};
+	const struct netlink_interest interest = {.ifindex = 7, .table = OURS};
+	int pair[2];
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(messages); i++) {
+		alignas(struct nlmsghdr) char buffer[64] = {0};
+		struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+		message->nlmsg_len = messages[i].length;
+		message->nlmsg_type = messages[i].type;
+		cr_assert_eq(send(pair[0], buffer, messages[i].sent, 0), (ssize_t)messages[i].sent);
+		cr_expect_eq(netlink_watch_read(pair[1], &interest), 0, "%zu", i);
+	}
+	close(pair[0]);
+	close(pair[1]);
+}
+
 /* --- of a kernel -------------------------------------------------------------------------------------------------- */
 
 static int watch = -1;
