@@ -18,6 +18,7 @@
 #include "core/base/error.h"
 #include "core/base/ip.h"
 #include "core/base/rcu.h"
+#include "core/freshness.h"
 #include "core/pool.h"
 #include "core/wire.h"
 #include "crypto/keys.h"
@@ -49,12 +50,14 @@ struct peer {
 	uint8_t static_static[KEY_SIZE];
 
 	/* the control plane's, under the registry's mutex */
-	uint8_t timestamp[WIRE_TIMESTAMP_SIZE]; /* of the last HELLO accepted */
-	uint8_t challenge[WIRE_CHALLENGE_SIZE]; /* the cookie in it, or zeroes */
-	uint32_t last_index;			/* the address it had last; POOL_NONE: none yet */
-	struct session *active;			/* confirmed session, as far as the control plane knows */
-	struct session *pending;		/* answered, not confirmed, and not a rekey of the active one */
-	uint64_t hello_tat;   /* rate limit: theoretical arrival time of the next HELLO (GCRA), monotonic ns */
+	struct freshness freshness; /* of its HELLOs */
+	uint32_t last_index;	    /* the address it had last; POOL_NONE: none yet */
+	struct session *active;	    /* confirmed session, as far as the control plane knows */
+	struct session *pending;    /* answered, not confirmed, and not a rekey of the active one */
+	/* Rate limits: theoretical arrival time of the next HELLO (GCRA), monotonic ns. Of those with a cookie that
+	 * proves where they come from, and of the others: so nobody who can only repeat uses up what is the client's.
+	 */
+	uint64_t proven_tat, newer_tat;
 	uint32_t sessions;    /* that point here */
 	_Atomic bool removed; /* from the table; any thread that is online may read */
 

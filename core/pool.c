@@ -58,6 +58,7 @@ int pool_init(struct pool *pool, const struct ip_prefix *addresses, size_t count
 	if (count == 0)
 		pool->size = 0;
 
+	/* One more: the second queue's head. */
 	pool->entries = calloc(pool->size + 1, sizeof *pool->entries);
 	pool->flags = calloc(pool->size + 1, sizeof *pool->flags);
 	pool->links = calloc(pool->size + 1, sizeof *pool->links);
@@ -65,6 +66,7 @@ int pool_init(struct pool *pool, const struct ip_prefix *addresses, size_t count
 		pool_deinit(pool);
 		return error_set(error, -ENOMEM, "address pool of %u entries: out of memory", pool->size);
 	}
+	pool->links[pool->size] = (struct pool_link){.next = pool->size, .previous = pool->size};
 	for (uint32_t index = 0; index < pool->size; index++)
 		pool->usable += index_usable(pool, index);
 	if (pool->usable == 0) {
@@ -119,14 +121,27 @@ void pool_addresses(const struct pool *pool, uint32_t index, struct ip_prefix *a
 	}
 }
 
-/* To the end of the queue. */
-static void enqueue(struct pool *pool, uint32_t index)
+enum { RESTING = 0 /* the queue of those that were used, the one that rests for the longest first */ };
+
+/* The queue of those that nobody used, although their turn came. */
+static uint32_t untouched(const struct pool *pool)
+{
+	return pool->size;
+}
+
+/* Behind a queue's member or head. */
+static void enqueue_after(struct pool *pool, uint32_t previous, uint32_t index)
 {
 	struct pool_link *links = pool->links;
-	links[index] = (struct pool_link){.next = 0, .previous = links[0].previous};
-	links[links[0].previous].next = index;
-	links[0].previous = index;
+	links[index] = (struct pool_link){.next = links[previous].next, .previous = previous};
+	links[links[index].next].previous = index;
+	links[previous].next = index;
 	pool->flags[index] |= POOL_QUEUED;
+}
+
+static void enqueue(struct pool *pool, uint32_t index)
+{
+	enqueue_after(pool, pool->links[RESTING].previous, index);
 }
 
 static void dequeue(struct pool *pool, uint32_t index)
@@ -162,17 +177,22 @@ void pool_unhold(struct pool *pool, uint32_t index)
 /* An index that nobody had yet, or else the one that rests for the longest; POOL_NONE: none. */
 static uint32_t next_free(struct pool *pool)
 {
+	const struct pool_link *links = pool->links;
+	if (links[untouched(pool)].next != untouched(pool))
+		return links[untouched(pool)].next;
 	while (pool->fresh < pool->size) {
 		uint32_t index = pool->fresh++;
-		if (pool->flags[index] == 0 && is_free(pool, index) && index_usable(pool, index))
+		if ((pool->flags[index] & (POOL_HELD | POOL_QUEUED)) == 0 && is_free(pool, index) &&
+		    index_usable(pool, index))
 			return index;
 	}
-	return pool->links[0].next != 0 ? pool->links[0].next : POOL_NONE;
+	return links[RESTING].next != RESTING ? links[RESTING].next : POOL_NONE;
 }
 
 uint32_t pool_reserve(struct pool *pool, uint32_t index)
 {
-	if (index == POOL_NONE) {
+	bool by_name = index != POOL_NONE;
+	if (!by_name) {
 		index = next_free(pool);
 		if (index == POOL_NONE)
 			return POOL_NONE;
@@ -180,6 +200,8 @@ uint32_t pool_reserve(struct pool *pool, uint32_t index)
 		return POOL_NONE;
 	}
 	dequeue(pool, index);
+	pool->flags[index] &= (uint8_t)~POOL_BY_NAME;
+	pool->flags[index] |= by_name ? POOL_BY_NAME : 0;
 	/* Nobody else takes a free one: workers leave it alone. */
 	atomic_store_explicit(&pool->entries[index], pack(POOL_RESERVED, 0), memory_order_relaxed);
 	atomic_fetch_add_explicit(&pool->used, 1, memory_order_relaxed);
@@ -205,14 +227,36 @@ bool pool_deactivate(struct pool *pool, uint32_t index, uint32_t session_id)
 						       memory_order_acq_rel, memory_order_relaxed);
 }
 
-bool pool_release(struct pool *pool, uint32_t index)
+static bool make_free(struct pool *pool, uint32_t index)
 {
 	uint64_t expected = pack(POOL_RESERVED, 0);
 	if (!atomic_compare_exchange_strong_explicit(&pool->entries[index], &expected, pack(POOL_FREE, 0),
 						     memory_order_acq_rel, memory_order_relaxed))
 		return false;
 	atomic_fetch_sub_explicit(&pool->used, 1, memory_order_relaxed);
+	return true;
+}
+
+bool pool_release(struct pool *pool, uint32_t index)
+{
+	if (!make_free(pool, index))
+		return false;
+	pool->flags[index] |= POOL_USED;
 	if (!pool_held(pool, index))
+		enqueue(pool, index);
+	return true;
+}
+
+bool pool_cancel(struct pool *pool, uint32_t index)
+{
+	if (!make_free(pool, index))
+		return false;
+	unsigned flags = pool->flags[index];
+	if ((flags & POOL_HELD) != 0)
+		return true;
+	if ((flags & POOL_BY_NAME) == 0)
+		enqueue_after(pool, (flags & POOL_USED) != 0 ? RESTING : untouched(pool), index);
+	else if ((flags & POOL_USED) != 0 || index < pool->fresh)
 		enqueue(pool, index);
 	return true;
 }

@@ -7,7 +7,8 @@
  *   RESERVED -> ACTIVE(session)      worker: pool_activate, its session was confirmed
  *   ACTIVE(old) -> ACTIVE(session)   worker: pool_activate, a newer session of the same peer was confirmed
  *   ACTIVE(session) -> RESERVED      worker: pool_deactivate, its session ended
- *   RESERVED -> FREE                 control plane: pool_release, no session uses the index any more
+ *   RESERVED -> FREE                 control plane: pool_release, no session uses the index any more; or pool_cancel,
+ *                                    none ever did, and it is as if it had not been reserved
  *
  * Lookups may come from any thread. The control plane is any number of threads under one mutex, and it alone knows
  * which reservation is whose: it releases an index once neither a pending nor an active session has it. */
@@ -28,7 +29,7 @@ enum pool_state { POOL_FREE, POOL_RESERVED, POOL_ACTIVE };
 
 /* A place in the queue of indexes that were given back. */
 struct pool_link {
-	uint32_t next, previous; /* index 0, which is never given out, is the queue's head */
+	uint32_t next, previous; /* an index that is never given out is the queue's head: 0, or the pool's size */
 };
 
 struct pool {
@@ -41,14 +42,16 @@ struct pool {
 	uint32_t base6;			     /* low 32 bits of the network address */
 	uint8_t upper6[12];		     /* the rest of it */
 	/* the control plane's, under its mutex */
-	uint8_t *flags;		 /* POOL_HELD and POOL_QUEUED of each entry */
+	uint8_t *flags;		 /* enum pool_flag of each entry */
 	struct pool_link *links; /* written for those only that were given back: untouched pages cost nothing */
 	uint32_t fresh;		 /* below it every free one that is not held is queued */
 };
 
-enum {
-	POOL_HELD = 1,	 /* kept for one peer: given out by name only */
-	POOL_QUEUED = 2, /* free, not held, and in the queue */
+enum pool_flag {
+	POOL_HELD = 1,	  /* kept for one peer: given out by name only */
+	POOL_QUEUED = 2,  /* free, not held, and in a queue */
+	POOL_USED = 4,	  /* somebody had it */
+	POOL_BY_NAME = 8, /* reserved before its turn came */
 };
 
 /* `addresses` are the gateway's own with their prefix lengths: at most one IPv4 and one IPv6. Start-up. */
@@ -87,6 +90,11 @@ bool pool_deactivate(struct pool *pool, uint32_t index, uint32_t session_id);
 
 /* RESERVED -> FREE. False, and nothing changes, when it is ACTIVE or FREE already. Control plane. */
 bool pool_release(struct pool *pool, uint32_t index);
+
+/* The same when no session was ever confirmed with it: it does not rest, and its turn comes when it would have come.
+ * Handshakes that nobody confirms leave no trace: else they would wear out addresses that rest, or that nobody had.
+ * (One that was reserved by name rests anew: whoever has it in mind keeps it the longer.) Control plane. */
+bool pool_cancel(struct pool *pool, uint32_t index);
 
 /* The session that a packet's destination belongs to, from its bytes in the IP header; 0 when none is ACTIVE there. Any
  * thread. */

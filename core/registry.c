@@ -75,9 +75,15 @@ static void collect(struct registry *registry, struct session *session)
 		peer->active = NULL;
 	if (peer->pending == session)
 		peer->pending = NULL;
-	peer->last_index = session->pool_index;
-	if (peer->active == NULL && peer->pending == NULL)
-		pool_release(&registry->pool, session->pool_index);
+	bool confirmed = session_is_active(session);
+	if (confirmed)
+		peer->last_index = session->pool_index;
+	if (peer->active == NULL && peer->pending == NULL) {
+		if (confirmed || session->replaces != 0)
+			(void)pool_release(&registry->pool, session->pool_index);
+		else
+			(void)pool_cancel(&registry->pool, session->pool_index);
+	}
 	session_table_give_back(&registry->table, session->id);
 	peer_put(&registry->peers, peer);
 	rcu_after_readers(&session->rcu, free_session);
@@ -115,19 +121,33 @@ void registry_retire(struct registry *registry, struct session *session)
 /* --- handshakes ------------------------------------------------------------------------------------------------------
  */
 
-static bool within_rate(struct peer *peer, uint64_t now)
+/* Proven ones and others have each their own: a recording that is new to us is never proven. */
+static bool within_rate(struct peer *peer, enum freshness_verdict verdict, uint64_t now)
 {
 	struct token_rate rate = token_rate_make(REGISTRY_HELLO_RATE, REGISTRY_HELLO_BURST);
-	return token_take(&rate, &peer->hello_tat, now);
+	return token_take(&rate, verdict == FRESHNESS_PROVEN ? &peer->proven_tat : &peer->newer_tat, now);
 }
 
-/* A cookie proves that the client is there now, whatever its clock says; but each HELLO for as long as it is valid
- * carries it, so it counts once: else one that was delayed or repeated would undo the handshake after it. */
-static bool is_fresh(const struct peer *peer, const struct registry_request *request)
+/* Numbers are moments of the monotonic clock, as those of the cookies that are made without asking here are; but no two
+ * are the same. */
+static uint64_t next_cookie(struct registry *registry, uint64_t now)
 {
-	const struct wire_hello *hello = request->hello;
-	return memcmp(hello->timestamp, peer->timestamp, sizeof peer->timestamp) > 0 ||
-	       (request->proven && memcmp(hello->challenge, peer->challenge, sizeof peer->challenge) != 0);
+	registry->cookies = registry->cookies < now ? now : registry->cookies + 1;
+	return registry->cookies;
+}
+
+static enum drop_reason judge(struct registry *registry, struct peer *peer, const struct registry_request *request,
+			      uint64_t *cookie)
+{
+	enum freshness_verdict verdict = freshness_judge(&peer->freshness, request->hello->timestamp, request->cookie,
+							 request->now);
+	*cookie = 0;
+	/* The rate comes after: who repeats old ones takes nothing from the peer. */
+	if (verdict != FRESHNESS_STALE && within_rate(peer, verdict, request->now))
+		return DROP_NONE;
+	if (verdict != FRESHNESS_PROVEN)
+		*cookie = next_cookie(registry, request->now);
+	return verdict == FRESHNESS_STALE ? DROP_STALE : DROP_HELLO_RATE;
 }
 
 /* A pending session that its worker saw confirmed is the active one. */
@@ -180,7 +200,7 @@ static struct session *make_session(struct registry *registry, struct peer *peer
 	struct session *session = index != POOL_NONE ? session_new(id, request->now) : NULL;
 	if (session == NULL) {
 		if (index != POOL_NONE && live == NULL)
-			pool_release(&registry->pool, index);
+			(void)pool_cancel(&registry->pool, index);
 		session_table_give_back(&registry->table, id);
 		return NULL;
 	}
@@ -199,17 +219,15 @@ static struct session *make_session(struct registry *registry, struct peer *peer
 static enum drop_reason begin(struct registry *registry, struct peer *peer, const struct registry_request *request,
 			      struct registry_grant *grant)
 {
+	*grant = (struct registry_grant){.epoch = 1};
 	if (peer->removed)
 		return DROP_UNKNOWN_PEER;
-	if (!is_fresh(peer, request))
-		return DROP_STALE;
-	/* After that: who repeats old ones takes nothing from the peer. */
-	if (!within_rate(peer, request->now))
-		return DROP_HELLO_RATE;
+	enum drop_reason reason = judge(registry, peer, request, &grant->cookie);
+	if (reason != DROP_NONE)
+		return reason;
 
 	collect_retired(registry);
 	notice_confirmed(peer);
-	*grant = (struct registry_grant){.epoch = 1};
 	struct session *session = peer->active;
 	if (session != NULL && session->id == request->session_id) {
 		grant->cancels = peer->pending != NULL ? peer->pending->id : 0;
@@ -222,8 +240,7 @@ static enum drop_reason begin(struct registry *registry, struct peer *peer, cons
 		if (session == NULL)
 			return DROP_NO_ADDRESS;
 	}
-	memcpy(peer->timestamp, request->hello->timestamp, sizeof peer->timestamp);
-	memcpy(peer->challenge, request->hello->challenge, sizeof peer->challenge);
+	freshness_accept(&peer->freshness, request->hello->timestamp, request->cookie, request->now);
 	grant->session_id = session->id;
 	grant->order = ++registry->orders;
 	grant->address4 = session->inner4;
@@ -324,6 +341,8 @@ static int make_peer(struct registry *registry, const struct registry_peer *from
 		return error_set(error, -ENOMEM, "peer: out of memory");
 	memcpy(peer->public_key, from->public_key, KEY_SIZE);
 	memcpy(peer->preshared_key, from->preshared_key, KEY_SIZE);
+	/* Cookies from before a peer was removed are no proof for the one that has its key now. */
+	peer->freshness = from->freshness != NULL ? *from->freshness : (struct freshness){.cookie = registry->spent};
 	int result = from->name != NULL ? peer_rename(peer, from->name) : 0;
 	if (result == 0)
 		result = add_peer(registry, peer, from, error);
@@ -370,6 +389,16 @@ bool registry_peer_sessions(struct registry *registry, const uint8_t public_key[
 	return peer != NULL;
 }
 
+bool registry_peer_freshness(struct registry *registry, const uint8_t public_key[KEY_SIZE], struct freshness *freshness)
+{
+	lock(registry);
+	const struct peer *peer = peers_find(&registry->peers, public_key);
+	if (peer != NULL)
+		*freshness = peer->freshness;
+	unlock(registry);
+	return peer != NULL;
+}
+
 bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2])
 {
 	lock(registry);
@@ -379,6 +408,8 @@ bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KE
 		if (peer->fixed_index != POOL_NONE)
 			pool_unhold(&registry->pool, peer->fixed_index);
 		remove_networks(registry, peer, peer->network_count);
+		if (registry->spent < peer->freshness.cookie)
+			registry->spent = peer->freshness.cookie;
 		peers_remove(&registry->peers, peer);
 	}
 	unlock(registry);

@@ -24,7 +24,8 @@
 #include "core/table.h"
 #include "perf/record/stats.h"
 
-enum { REGISTRY_HELLO_RATE = 10 /* a second, per peer */, REGISTRY_HELLO_BURST = 10 };
+/* A second, per peer: those with a cookie, and as many without. */
+enum { REGISTRY_HELLO_RATE = 10, REGISTRY_HELLO_BURST = 10 };
 
 struct registry {
 	pthread_mutex_t mutex; /* over all but what says otherwise */
@@ -36,6 +37,8 @@ struct registry {
 	bool no_ipv6;			   /* the machine has none in the tunnel: nobody gets an IPv6 address. Constant
 					    * once threads run */
 	uint32_t orders;		   /* handshakes begun */
+	uint64_t cookies;		   /* number of the newest numbered cookie */
+	uint64_t spent;			   /* the highest number of those that counted for peers that are removed */
 	struct cds_wfcq_tail retired_tail; /* any worker */
 	struct cds_wfcq_head retired_head;
 };
@@ -62,6 +65,7 @@ struct registry_peer {
 	struct ip_address address;		   /* kept for it; family 0: any */
 	const struct ip_prefix *networks;	   /* behind it */
 	size_t network_count;
+	const struct freshness *freshness; /* what it had before it changed; NULL: it has to show a cookie first */
 };
 
 /* -EEXIST: the key is there already; -EADDRINUSE: the address is another peer's; -EADDRNOTAVAIL: not one that can be
@@ -77,6 +81,10 @@ bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KE
 /* The peer's sessions (0: none), as far as the control plane knows. False when the peer is not known. */
 bool registry_peer_sessions(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2]);
 
+/* How fresh HELLOs of the peer are, for one that takes its place. False when the peer is not known. */
+bool registry_peer_freshness(struct registry *registry, const uint8_t public_key[KEY_SIZE],
+			     struct freshness *freshness);
+
 /* Takes back what workers retired. Anybody of the control plane, now and then. Returns how many. */
 size_t registry_collect(struct registry *registry);
 
@@ -86,8 +94,8 @@ size_t registry_collect(struct registry *registry);
 struct registry_request {
 	uint32_t session_id; /* named in its header */
 	const struct wire_hello *hello;
-	bool proven;  /* its challenge is a valid cookie: the timestamp need not be above the last one */
-	uint64_t now; /* monotonic ns */
+	uint64_t cookie; /* number of the valid cookie that is its challenge (crypto/cookie.h); 0: it is none */
+	uint64_t now;	 /* monotonic ns */
 };
 
 /* What it gets. */
@@ -98,11 +106,13 @@ struct registry_grant {
 	uint32_t cancels;     /* the session of a pending handshake that this one takes the place of; 0: none */
 	uint8_t epoch;
 	struct ip_prefix address4, address6;
+	uint64_t cookie; /* of what was refused: the number of the cookie by which the client may show that it is there;
+			    0: none */
 };
 
 /* Finds or makes the session that the handshake makes keys for: the peer's active one if the HELLO names it (a rekey),
- * its pending one, or a new one. DROP_NONE, or why not: DROP_UNKNOWN_PEER (removed meanwhile), DROP_HELLO_RATE,
- * DROP_STALE, DROP_NO_ADDRESS; then nothing has changed but the rate. */
+ * its pending one, or a new one. DROP_NONE, or why not: DROP_UNKNOWN_PEER (removed meanwhile), DROP_STALE,
+ * DROP_HELLO_RATE, DROP_NO_ADDRESS; then nothing has changed but the rate, and that not by a stale one. */
 enum drop_reason registry_begin(struct registry *registry, struct peer *peer, const struct registry_request *request,
 				struct registry_grant *grant);
 

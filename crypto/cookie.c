@@ -8,42 +8,86 @@
 
 _Static_assert(COOKIE_NONCE_SIZE == crypto_aead_xchacha20poly1305_ietf_NPUBBYTES, "nonce of XChaCha20-Poly1305");
 _Static_assert(COOKIE_SEALED_SIZE == COOKIE_SIZE + crypto_aead_xchacha20poly1305_ietf_ABYTES, "and its tag");
+_Static_assert(COOKIE_SIZE == crypto_shorthash_siphashx24_BYTES, "a whole MAC");
+_Static_assert(KEY_SIZE >= crypto_shorthash_siphashx24_KEYBYTES, "its key");
 _Static_assert(COOKIE_KEEP_NS < COOKIE_ROTATION_NS, "a client's cookie is valid for as long as it keeps it");
 
-/* This one and the one before. Before the first there was none, and its cookies were never handed out. */
-enum { PERIODS_VALID = 2 };
+enum {
+	PERIODS_VALID = 2, /* this one and the one before; before the first there was none */
+	NUMBER_SIZE = 8,
+	NUMBER_MAC_SIZE = COOKIE_SIZE - NUMBER_SIZE,
+};
+
+/* Numbers are given in order, also when the clock stands: so they may be ahead of it, but not far. */
+#define NUMBER_AHEAD_NS NS_PER_S
 
 void cookie_jar_init(struct cookie_jar *jar)
 {
 	randombytes_buf(jar->secret, sizeof jar->secret);
 }
 
-static void cookie_of_period(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t period,
+enum { KIND_PERIOD = 0, KIND_NUMBERED = 1 };
+
+static void cookie_compute(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t number,
+			   uint8_t kind, uint8_t mac[COOKIE_SIZE])
+{
+	uint8_t input[NUMBER_SIZE + 16 + 2 + 1];
+	store_be64(input, number);
+	memcpy(input + NUMBER_SIZE, address, 16);
+	memcpy(input + NUMBER_SIZE + 16, &port, sizeof port);
+	input[NUMBER_SIZE + 16 + 2] = kind;
+	crypto_shorthash_siphashx24(mac, input, sizeof input, jar->secret);
+}
+
+/* Of the period that `age` periods ago was the current one; never 0. */
+static uint64_t period_number(uint64_t now, uint64_t age)
+{
+	return (now / COOKIE_ROTATION_NS - age) * COOKIE_ROTATION_NS + 1;
+}
+
+static void cookie_of_period(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t number,
 			     uint8_t cookie[COOKIE_SIZE])
 {
-	uint8_t input[8 + 16 + 2];
-	store_be64(input, period);
-	memcpy(input + 8, address, 16);
-	memcpy(input + 24, &port, sizeof port);
-	key_derive(cookie, COOKIE_SIZE, jar->secret, sizeof jar->secret, "", input, sizeof input);
+	cookie_compute(jar, address, port, number, KIND_PERIOD, cookie);
 }
 
 void cookie_make(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		 uint8_t cookie[COOKIE_SIZE])
 {
-	cookie_of_period(jar, address, port, now / COOKIE_ROTATION_NS, cookie);
+	cookie_of_period(jar, address, port, period_number(now, 0), cookie);
 }
 
-bool cookie_valid(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
-		  const uint8_t cookie[COOKIE_SIZE])
+void cookie_make_numbered(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t number,
+			  uint8_t cookie[COOKIE_SIZE])
+{
+	uint8_t mac[COOKIE_SIZE];
+	cookie_compute(jar, address, port, number, KIND_NUMBERED, mac);
+	store_be64(cookie, number);
+	memcpy(cookie + NUMBER_SIZE, mac, NUMBER_MAC_SIZE);
+}
+
+static uint64_t number_of_numbered(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+				   const uint8_t cookie[COOKIE_SIZE])
+{
+	uint64_t number = load_be64(cookie);
+	if (number > now + NUMBER_AHEAD_NS || number + COOKIE_ROTATION_NS < now)
+		return 0;
+	uint8_t expected[COOKIE_SIZE];
+	cookie_make_numbered(jar, address, port, number, expected);
+	return sodium_memcmp(cookie, expected, COOKIE_SIZE) == 0 ? number : 0;
+}
+
+uint64_t cookie_number(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+		       const uint8_t cookie[COOKIE_SIZE])
 {
 	for (uint64_t age = 0; age < PERIODS_VALID; age++) {
 		uint8_t expected[COOKIE_SIZE];
-		cookie_of_period(jar, address, port, now / COOKIE_ROTATION_NS - age, expected);
+		uint64_t number = period_number(now, age);
+		cookie_of_period(jar, address, port, number, expected);
 		if (sodium_memcmp(cookie, expected, COOKIE_SIZE) == 0)
-			return true;
+			return number;
 	}
-	return false;
+	return number_of_numbered(jar, address, port, now, cookie);
 }
 
 void cookie_mac(uint8_t mac[MAC_SIZE], const uint8_t cookie[COOKIE_SIZE], const void *data, size_t size)
@@ -56,7 +100,7 @@ bool cookie_mac_verify(const struct cookie_jar *jar, const uint8_t address[16], 
 {
 	for (uint64_t age = 0; age < PERIODS_VALID; age++) {
 		uint8_t cookie[COOKIE_SIZE], expected[MAC_SIZE];
-		cookie_of_period(jar, address, port, now / COOKIE_ROTATION_NS - age, cookie);
+		cookie_of_period(jar, address, port, period_number(now, age), cookie);
 		cookie_mac(expected, cookie, data, size);
 		if (sodium_memcmp(mac, expected, MAC_SIZE) == 0)
 			return true;

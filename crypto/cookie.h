@@ -2,10 +2,19 @@
 /* Cookies: a proof that somebody receives what is sent to an address, which costs the gateway no memory. After
  * WireGuard (Donenfeld, "WireGuard: Next Generation Kernel Network Tunnel", 2017, 5.3).
  *
- * A cookie is a MAC over the address it was sent to and the current period of COOKIE_ROTATION_NS, under one random key
- * that a gateway draws when it starts. So the secret rotates by the clock alone: nothing is written after start, and
- * any number of threads use the same jar at once. A cookie of this period or the one before is valid: it lives for one
- * to two periods, and one that was handed out just before the period's end lives for a whole one at least.
+ * A cookie is a MAC over the address it was sent to and a number, under one random key that a gateway draws when it
+ * starts. Numbers are moments of the monotonic clock, so they tell which of two cookies was given first. There are two
+ * kinds:
+ *
+ *   of a period   the number is when the current period of COOKIE_ROTATION_NS began, so all that a source is given in
+ *                 it are the same, and mac2 can be checked before anything is decrypted. Valid in this period and the
+ *                 next: for one to two periods.
+ *   numbered      the number is the caller's and stands in the cookie, so each may be another one. Valid for
+ *                 COOKIE_ROTATION_NS.
+ *
+ * So the secret rotates by the clock alone: nothing is written after start, and any number of threads use the same jar
+ * at once. The MAC is SipHash-2-4, whose output nobody can guess who does not have the key; a flood of requests makes
+ * more of them than of anything else here.
  *
  * Pure: no clock, no socket, no allocation. Any thread. */
 #pragma once
@@ -34,19 +43,25 @@ struct cookie_jar {
 /* Draws the secret. After keys_init(); start-up. */
 void cookie_jar_init(struct cookie_jar *jar);
 
-/* The cookie of a source. `address`: 16 bytes in network order, IPv4 as v4-mapped IPv6 throughout. `port`: in whatever
- * byte order, as long as it is the same each time. `now`: monotonic ns, the same clock for all who share the jar. */
+/* The cookie of a source in this period. `address`: 16 bytes in network order, IPv4 as v4-mapped IPv6 throughout.
+ * `port`: in whatever byte order, as long as it is the same each time. `now`: monotonic ns, the same clock for all who
+ * share the jar. */
 void cookie_make(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		 uint8_t cookie[COOKIE_SIZE]);
 
-/* Whether `cookie` was made for this source in this period or the one before. Compares in constant time. */
-bool cookie_valid(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
-		  const uint8_t cookie[COOKIE_SIZE]);
+/* The cookie of a source with this number, about monotonic ns. */
+void cookie_make_numbered(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t number,
+			  uint8_t cookie[COOKIE_SIZE]);
+
+/* The number of a cookie that was made for this source and is valid, of either kind; 0: it is not. Compares in constant
+ * time. */
+uint64_t cookie_number(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+		       const uint8_t cookie[COOKIE_SIZE]);
 
 /* BLAKE2b-128 keyed by a cookie. */
 void cookie_mac(uint8_t mac[MAC_SIZE], const uint8_t cookie[COOKIE_SIZE], const void *data, size_t size);
 
-/* Whether `mac` is that of `data` under a valid cookie of this source. Compares in constant time. */
+/* Whether `mac` is that of `data` under a valid cookie of this source, one of a period. Compares in constant time. */
 bool cookie_mac_verify(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		       const uint8_t mac[MAC_SIZE], const void *data, size_t size);
 
@@ -55,7 +70,8 @@ bool cookie_mac_verify(const struct cookie_jar *jar, const uint8_t address[16], 
  * HELLO. */
 void cookie_key(uint8_t key[KEY_SIZE], const uint8_t public_key[KEY_SIZE]);
 
-/* XChaCha20-Poly1305 with mac1 of the HELLO that is answered as associated data. `nonce` is random. cookie_open()
+/* XChaCha20-Poly1305 with mac1 of the HELLO that is answered as associated data. `nonce`: never the same twice under
+ * one key. cookie_open()
  * returns false and leaves `cookie` as it is when the tag does not match. */
 void cookie_seal(uint8_t sealed[COOKIE_SEALED_SIZE], const uint8_t key[KEY_SIZE],
 		 const uint8_t nonce[COOKIE_NONCE_SIZE], const uint8_t mac1[MAC_SIZE],

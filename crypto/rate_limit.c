@@ -34,14 +34,14 @@ void rate_limiter_deinit(struct rate_limiter *limiter)
 }
 
 /* The whole hash stands for the source: with a secret key, that two of them meet is not to be feared. */
-static uint64_t source_hash(const struct rate_limiter *limiter, const uint8_t address[16])
+static uint64_t source_hash(const uint8_t hash_key[16], const uint8_t address[16])
 {
 	static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};
 	uint8_t source[16] = {0};
 	bool v4 = memcmp(address, v4_mapped, sizeof v4_mapped) == 0;
 	memcpy(source, address, v4 ? 16 : 8);
 	uint64_t hash;
-	crypto_shorthash((uint8_t *)&hash, source, sizeof source, limiter->hash_key);
+	crypto_shorthash((uint8_t *)&hash, source, sizeof source, hash_key);
 	return hash;
 }
 
@@ -64,6 +64,18 @@ static struct rate_limiter_bucket *find_bucket(struct rate_limiter *limiter, uin
 
 bool rate_limiter_allow(struct rate_limiter *limiter, const uint8_t address[16], uint64_t now)
 {
-	struct rate_limiter_bucket *bucket = find_bucket(limiter, source_hash(limiter, address), now);
+	struct rate_limiter_bucket *bucket = find_bucket(limiter, source_hash(limiter->hash_key, address), now);
 	return token_take(&limiter->rate, &bucket->tat, now);
+}
+
+void shared_limiter_init(struct shared_limiter *limiter, uint32_t buckets, struct token_rate rate)
+{
+	*limiter = (struct shared_limiter){.rate = rate, .mask = buckets - 1};
+	randombytes_buf(limiter->hash_key, sizeof limiter->hash_key);
+}
+
+bool shared_limiter_allow(struct shared_limiter *limiter, const uint8_t address[16], uint64_t now)
+{
+	uint64_t *tat = &limiter->tats[source_hash(limiter->hash_key, address) & limiter->mask];
+	return token_take(&limiter->rate, tat, now);
 }

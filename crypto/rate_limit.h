@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Rate limits: token buckets by the generic cell rate algorithm (GCRA, ITU-T I.371), alone or one for each source
- * address in a table of fixed size.
+/* Rate limits: token buckets by the generic cell rate algorithm (GCRA, ITU-T I.371), alone, one for each source address
+ * in a table of fixed size, or a fixed number of them that all sources share.
  *
  * A bucket is one word, the theoretical arrival time (TAT): when it will be full again. A TAT that has passed is a full
  * bucket, so 0 is a new one, and a bucket whose TAT has passed can be forgotten without loss. Times are monotonic ns.
@@ -70,3 +70,21 @@ void rate_limiter_deinit(struct rate_limiter *limiter);
 
 /* Takes a token of the source's bucket, if there is one. `address`: 16 bytes in network order, IPv4 as v4-mapped. */
 bool rate_limiter_allow(struct rate_limiter *limiter, const uint8_t address[16], uint64_t now);
+
+/* Buckets that sources share by a keyed hash: their number bounds what all together may do, however many addresses are
+ * forged. A flood takes from the others no more than its share of the buckets, or of a bucket, and nobody can aim at
+ * one but by the addresses that it is for. Owned by one thread. */
+enum { SHARED_LIMITER_BUCKETS = 128 };
+
+struct shared_limiter {
+	struct token_rate rate;
+	uint32_t mask;
+	uint8_t hash_key[16];
+	uint64_t tats[SHARED_LIMITER_BUCKETS];
+};
+
+/* `buckets`: a power of two, at most SHARED_LIMITER_BUCKETS. `rate`: of each. After keys_init(). */
+void shared_limiter_init(struct shared_limiter *limiter, uint32_t buckets, struct token_rate rate);
+
+/* Takes a token of the bucket that the source has a share in, if there is one. */
+bool shared_limiter_allow(struct shared_limiter *limiter, const uint8_t address[16], uint64_t now);

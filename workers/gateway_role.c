@@ -3,10 +3,15 @@
 
 #include "workers/gateway_path.h"
 
-enum {
-	GATEWAY_BYES_AT_ONCE = 64,
-	GATEWAY_RESETS_PER_TICK = 500, /* 2000 a second */
-};
+enum { GATEWAY_BYES_AT_ONCE = 64 };
+
+void gateway_role_limits(struct gateway_role *role, unsigned share)
+{
+	uint32_t buckets = SHARED_LIMITER_BUCKETS;
+	while (buckets > 1 && buckets * share > SHARED_LIMITER_BUCKETS)
+		buckets /= 2;
+	shared_limiter_init(&role->resets, buckets, token_rate_make(GATEWAY_RESET_RATE, GATEWAY_RESET_RATE));
+}
 
 static struct gateway_role *gateway(struct worker *worker)
 {
@@ -275,18 +280,19 @@ static enum drop_reason gateway_handshake(struct worker *worker, const struct da
 }
 
 /* Tells a client whose session we do not know, after a crash of ours for instance, so that it need not wait for
- * silence. Smaller than what it answers, and limited: it is sent to an address that nobody has proven. */
+ * silence. It is sent to an address that nobody has proven: so it is smaller than what it answers, and since a worker's
+ * time is for data, limited by source. */
 static void gateway_unknown_session(struct worker *worker, uint32_t session_id, const struct endpoint *from)
 {
 	struct gateway_role *role = gateway(worker);
-	if (role->reset_secret == NULL || role->resets_left == 0 || role->reset_last == session_id)
+	if (role->reset_secret == NULL || role->reset_last == session_id ||
+	    !shared_limiter_allow(&role->resets, from->remote.sin6_addr.s6_addr, worker->now))
 		return;
 	uint8_t message[WIRE_RESET_SIZE];
 	wire_header(message, WIRE_VERSION, WIRE_RESET, session_id);
 	reset_token(role->reset_secret, session_id, message + WIRE_HEADER_SIZE);
 	if (!worker_send_plain(worker, from, message, sizeof message))
 		return;
-	role->resets_left--;
 	role->reset_last = session_id;
 	stats_add(&worker->stats, tx_reset, 1);
 }
@@ -401,16 +407,9 @@ static enum drop_reason gateway_control(struct worker *worker, struct session *s
 	}
 }
 
-static unsigned portion(unsigned whole, unsigned share)
-{
-	return (whole + share - 1) / share;
-}
-
 static void gateway_tick(struct worker *worker)
 {
-	struct gateway_role *role = gateway(worker);
-	role->resets_left = portion(GATEWAY_RESETS_PER_TICK, role->share);
-	role->reset_last = 0;
+	gateway(worker)->reset_last = 0;
 }
 
 static bool gateway_stop(struct worker *worker)

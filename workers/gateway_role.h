@@ -6,6 +6,7 @@
 
 #include "core/registry.h"
 #include "core/reset.h"
+#include "crypto/rate_limit.h"
 #include "workers/event.h"
 #include "workers/worker.h"
 
@@ -14,12 +15,16 @@ struct gateway_role {
 	const struct reset_secret *reset_secret; /* NULL: packets of unknown sessions are not answered */
 	uint32_t session_timeout;		 /* s */
 	bool client_to_client;
-	unsigned share;	      /* workers there are: limits for the whole gateway are divided by it */
-	unsigned resets_left; /* RESETs that may still be sent before the next tick */
-	uint32_t reset_last;  /* session ID of the last one in this tick */
+	struct shared_limiter resets; /* by source */
+	uint32_t reset_last;	      /* session ID of the last one in this tick */
 	struct event_source events;
 	_Atomic uint32_t active;  /* confirmed sessions; any thread may read */
 	_Atomic uint32_t pending; /* answered, not confirmed */
 };
+
+enum { GATEWAY_RESET_RATE = 64 /* a second and at once, of each of SHARED_LIMITER_BUCKETS for all workers */ };
+
+/* Limits for the whole gateway are divided among so many workers. Before the worker runs. */
+void gateway_role_limits(struct gateway_role *role, unsigned share);
 
 extern const struct worker_role gateway_worker_role;

@@ -30,24 +30,51 @@ struct hello {
 /* --- COOKIE ----------------------------------------------------------------------------------------------------------
  */
 
-static void send_cookie(struct handshaker *h, const struct endpoint *from, const uint8_t *hello)
+/* They are in the order of their HELLOs. Who gets none says HELLO again. */
+static void send_cookies(struct handshaker *h)
+{
+	struct handshaker_cookies *cookies = &h->cookies;
+	if (cookies->count == 0)
+		return;
+	int sent = h->params.udp->ops->send(h->params.udp, cookies->messages, cookies->count);
+	uint64_t count = sent > 0 ? (uint64_t)sent : 0;
+	cookies->count = 0;
+	stats_add(&h->stats, udp_tx_calls, 1);
+	stats_add(&h->stats, tx_cookie, count);
+	stats_add(&h->stats, udp_tx_packets, count);
+	stats_add(&h->stats, udp_tx_bytes, count * WIRE_COOKIE_SIZE);
+	stats_add(&h->stats, udp_tx_control, count);
+}
+
+/* The key that seals COOKIEs is the same for all time and threads: 16 random bytes keep their nonces apart, and each
+ * counts its own. */
+static void next_nonce(struct handshaker_cookies *cookies)
+{
+	uint8_t *counter = cookies->nonce + COOKIE_NONCE_SIZE - 8;
+	store_be64(counter, load_be64(counter) + 1);
+}
+
+/* `number`: of a numbered cookie; 0: the one of this period. */
+static void give_cookie(struct handshaker *h, const struct endpoint *from, const uint8_t *hello, uint64_t number)
 {
 	const struct handshaker_common *common = h->params.common;
-	const struct sockaddr_in6 *remote = &from->remote;
-	if (!token_bucket_take(&h->cookies, h->now))
+	const uint8_t *address = from->remote.sin6_addr.s6_addr;
+	uint16_t port = from->remote.sin6_port;
+	if (h->now < h->short_until && !rate_limiter_allow(&h->cookie_sources, address, h->now))
 		return;
-	uint8_t cookie[COOKIE_SIZE], nonce[COOKIE_NONCE_SIZE], message[WIRE_COOKIE_SIZE];
-	cookie_make(common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now, cookie);
-	randombytes_buf(nonce, sizeof nonce);
-	handshake_write_cookie(common->identity, hello, cookie, nonce, message);
-	struct udp_message out = {.data = message, .length = sizeof message, .endpoint = *from};
-	stats_add(&h->stats, udp_tx_calls, 1);
-	if (h->params.udp->ops->send(h->params.udp, &out, 1) != 1)
-		return; /* the next HELLO gets one */
-	stats_add(&h->stats, tx_cookie, 1);
-	stats_add(&h->stats, udp_tx_packets, 1);
-	stats_add(&h->stats, udp_tx_bytes, sizeof message);
-	stats_add(&h->stats, udp_tx_control, 1);
+	uint8_t cookie[COOKIE_SIZE];
+	if (number != 0)
+		cookie_make_numbered(common->jar, address, port, number, cookie);
+	else
+		cookie_make(common->jar, address, port, h->now, cookie);
+	struct handshaker_cookies *cookies = &h->cookies;
+	uint8_t *message = cookies->bytes[cookies->count];
+	handshake_write_cookie(common->identity, hello, cookie, cookies->nonce, message);
+	next_nonce(cookies);
+	cookies->messages[cookies->count++] = (struct udp_message){
+		.data = message, .length = WIRE_COOKIE_SIZE, .endpoint = *from};
+	if (cookies->count == HANDSHAKER_COOKIES)
+		send_cookies(h);
 }
 
 static bool source_proven(const struct handshaker *h, const struct endpoint *from, const uint8_t *hello)
@@ -56,11 +83,11 @@ static bool source_proven(const struct handshaker *h, const struct endpoint *fro
 	return handshake_check_mac2(h->params.common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now, hello);
 }
 
-static bool challenge_valid(const struct handshaker *h, const struct hello *hello)
+static uint64_t challenge_number(const struct handshaker *h, const struct hello *hello)
 {
 	const struct sockaddr_in6 *remote = &hello->from->remote;
-	return cookie_valid(h->params.common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now,
-			    hello->payload.challenge);
+	return cookie_number(h->params.common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now,
+			     hello->payload.challenge);
 }
 
 static bool under_load(const struct handshaker *h)
@@ -147,20 +174,17 @@ static struct inbox_message *make_install(struct handshaker *h, struct hello *he
 /* --- HELLO -----------------------------------------------------------------------------------------------------------
  */
 
+/* It is authentic: what it is not yet is new. The client may have a wrong clock, or we may have started after it. */
 static enum drop_reason begin(struct handshaker *h, struct hello *hello)
 {
-	struct registry_request request = {
-		.session_id = wire_session_id(hello->message), .hello = &hello->payload, .now = h->now};
+	const struct registry_request request = {.session_id = wire_session_id(hello->message),
+						 .hello = &hello->payload,
+						 .cookie = challenge_number(h, hello),
+						 .now = h->now};
 	enum drop_reason reason = registry_begin(h->params.common->registry, hello->peer, &request, &hello->grant);
-	if (reason != DROP_STALE)
-		return reason;
-	/* A client whose clock is wrong: what it was sent just now proves that it is there now. */
-	if (!challenge_valid(h, hello)) {
-		send_cookie(h, hello->from, hello->message);
-		return DROP_STALE;
-	}
-	request.proven = true;
-	return registry_begin(h->params.common->registry, hello->peer, &request, &hello->grant);
+	if (reason != DROP_NONE && hello->grant.cookie != 0)
+		give_cookie(h, hello->from, hello->message, hello->grant.cookie);
+	return reason;
 }
 
 /* The public-key work: nothing has an effect before the payload was authenticated. */
@@ -256,7 +280,7 @@ static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *
 		return DROP_MAC1;
 	bool proven = source_proven(h, from, data);
 	if (under_load(h) && !proven) {
-		send_cookie(h, from, data);
+		give_cookie(h, from, data, 0);
 		return DROP_COOKIE;
 	}
 	/* Whoever only claims an address takes nothing from its owner. */
@@ -324,6 +348,8 @@ size_t handshaker_turn(struct handshaker *h)
 		datagrams += take_train(h, &h->messages[i]);
 	stats_drop(&h->stats, DROP_HELLO_LATE, hello_queue_expire(&h->waiting, h->now));
 	size_t answered = answer_waiting(h, received == HANDSHAKER_MESSAGES ? 1 : HANDSHAKER_ANSWERS);
+	send_cookies(h);
+	h->emptied |= received < HANDSHAKER_MESSAGES;
 	if (datagrams >= HANDSHAKER_LOADED || h->waiting.count != 0)
 		h->load_until = h->now + HANDSHAKER_LOAD_NS; /* they come faster than they are answered */
 	rcu_quiescent();
@@ -356,33 +382,45 @@ static void wait_for_events(struct handshaker *h, int timeout)
 	waker_done(&h->waker, woken);
 }
 
+/* A window and what was spent in it. */
+struct window {
+	uint64_t start, spent;
+};
+
+static void begin_window(struct handshaker *h, struct window *window, uint64_t now)
+{
+	*window = (struct window){.start = now, .spent = cpu_time()};
+	h->emptied = false;
+}
+
 /* Sleeps over the rest of a window in which the budget was used up: what comes meanwhile waits in the socket. */
-static void keep_to_budget(struct handshaker *h, uint64_t *window, uint64_t *spent)
+static void keep_to_budget(struct handshaker *h, struct window *window)
 {
 	uint64_t now = clock_monotonic(h->params.clock);
-	if (now - *window < HANDSHAKER_WINDOW_NS) {
-		if (h->params.budget == 0 || cpu_time() - *spent < h->params.budget)
-			return;
-		uint64_t rest = HANDSHAKER_WINDOW_NS - (now - *window);
+	if (now - window->start >= HANDSHAKER_WINDOW_NS) {
+		if (!h->emptied)
+			h->short_until = now + HANDSHAKER_LOAD_NS;
+		begin_window(h, window, now);
+	} else if (h->params.budget != 0 && cpu_time() - window->spent >= h->params.budget) {
+		uint64_t rest = HANDSHAKER_WINDOW_NS - (now - window->start);
 		struct timespec pause = {.tv_nsec = (long)rest};
-		h->load_until = now + HANDSHAKER_LOAD_NS;
+		h->load_until = h->short_until = now + HANDSHAKER_LOAD_NS;
 		rcu_offline();
 		(void)nanosleep(&pause, NULL);
 		rcu_online();
-		now += rest;
+		begin_window(h, window, now + rest);
 	}
-	*window = now;
-	*spent = cpu_time();
 }
 
 void handshaker_run(struct handshaker *h)
 {
-	uint64_t window = clock_monotonic(h->params.clock), spent = cpu_time();
+	struct window window;
 	owner_set(&h->owner);
+	begin_window(h, &window, clock_monotonic(h->params.clock));
 	while (!atomic_load_explicit(&h->stop, memory_order_acquire)) {
 		if (handshaker_turn(h) == 0 && !ephemerals_prepare(&h->ephemerals))
 			wait_for_events(h, -1);
-		keep_to_budget(h, &window, &spent);
+		keep_to_budget(h, &window);
 	}
 	stats_drop(&h->stats, DROP_HELLO_LATE, hello_queue_clear(&h->waiting));
 	owner_clear(&h->owner);
@@ -436,11 +474,14 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 	h->params = *params;
 	h->epoll_fd = h->waker.fd = -1;
 	h->now = clock_monotonic(params->clock);
-	h->cookies.rate = token_rate_make(HANDSHAKER_COOKIE_RATE, HANDSHAKER_COOKIE_RATE / 10);
+	randombytes_buf(h->cookies.nonce, sizeof h->cookies.nonce);
 	event_source_init(&h->events, params->common->events, params->common->share);
 	stage_recorder_init(&h->stages, params->stage_sampling, params->ticks_per_second);
 	int result = rate_limiter_init(&h->sources, HANDSHAKER_SOURCES,
 				       token_rate_make(HANDSHAKER_SOURCE_RATE, HANDSHAKER_SOURCE_BURST));
+	if (result == 0)
+		result = rate_limiter_init(&h->cookie_sources, HANDSHAKER_SOURCES,
+					   token_rate_make(HANDSHAKER_COOKIE_RATE, HANDSHAKER_COOKIE_BURST));
 	if (result == 0)
 		result = hello_queue_init(&h->waiting, HANDSHAKER_WAITING);
 	if (result == 0)
@@ -471,6 +512,7 @@ void handshaker_free(struct handshaker *h)
 	free(h->messages);
 	ephemerals_deinit(&h->ephemerals);
 	hello_queue_deinit(&h->waiting);
+	rate_limiter_deinit(&h->cookie_sources);
 	rate_limiter_deinit(&h->sources);
 	free(h);
 }

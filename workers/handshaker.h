@@ -6,7 +6,10 @@
  * finished WELCOME to the worker that owns the session: that one installs the keys first and then sends. Only COOKIEs
  * leave from here. It runs at lower priority than the workers and, where it shares their CPUs, keeps to a budget of
  * time; while it cannot follow, senders have to prove their addresses by a cookie, and the newest HELLOs are answered
- * first (hello_queue.h). */
+ * first (hello_queue.h).
+ *
+ * No limit is shared by those who are not proven: whoever floods with forged addresses would use it up for all. COOKIE
+ * has a twentieth of HELLO's size, so it may go to anybody; and it costs little more than to see that mac1 is right. */
 #pragma once
 
 #include "core/handshake.h"
@@ -21,10 +24,11 @@
 #include "workers/inbox.h"
 
 enum {
-	HANDSHAKER_SOURCE_RATE = 100,	/* HELLOs a second from one IPv4 address or IPv6 /64 ... */
-	HANDSHAKER_SOURCE_BURST = 200,	/* ... and at once */
-	HANDSHAKER_COOKIE_RATE = 10000, /* COOKIEs a second of each thread, to sources that nobody has proven: more than
-					   it can answer of the HELLOs with which they come back */
+	HANDSHAKER_SOURCE_RATE = 100,  /* HELLOs a second from one IPv4 address or IPv6 /64 ... */
+	HANDSHAKER_SOURCE_BURST = 200, /* ... and at once */
+	HANDSHAKER_COOKIE_RATE = 1000, /* COOKIEs a second to one such source, while the thread is short of time; ... */
+	HANDSHAKER_COOKIE_BURST = 1000, /* ... else all that ask get one */
+	HANDSHAKER_COOKIES = 32,	/* that leave in one system call */
 	HANDSHAKER_EPHEMERALS = 256,	/* key pairs made ahead: enough for a burst */
 	HANDSHAKER_WAITING = 4096,	/* HELLOs: what it answers in half a second or more; a power of two */
 };
@@ -63,12 +67,22 @@ struct handshaker_params {
 
 #define HANDSHAKER_WINDOW_NS (100 * NS_PER_MS)
 
+/* COOKIEs of a turn. */
+struct handshaker_cookies {
+	uint8_t nonce[COOKIE_NONCE_SIZE]; /* of the next: random, and from then on counted */
+	size_t count;
+	struct udp_message messages[HANDSHAKER_COOKIES];
+	uint8_t bytes[HANDSHAKER_COOKIES][WIRE_COOKIE_SIZE];
+};
+
 struct handshaker {
 	struct handshaker_params params;
 	uint64_t now;
-	uint64_t load_until; /* under load until then, monotonic ns */
-	struct rate_limiter sources;
-	struct token_bucket cookies;
+	uint64_t load_until;  /* under load until then, monotonic ns */
+	uint64_t short_until; /* and short of time until then: more comes than it can look at */
+	bool emptied;	      /* the socket, at least once in this window */
+	struct rate_limiter sources, cookie_sources;
+	struct handshaker_cookies cookies;
 	struct hello_queue waiting; /* with right macs, for the public-key work */
 	struct ephemerals ephemerals;
 	struct event_source events;

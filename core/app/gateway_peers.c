@@ -129,7 +129,7 @@ static bool same_name(const struct peer *a, const struct peer *b)
 	return one == NULL || other == NULL ? one == other : strcmp(one, other) == 0;
 }
 
-static bool list_add(struct gateway_peer_list *list, const struct peer *peer)
+static bool list_add(struct gateway_peer_list *list, struct peer *peer)
 {
 	size_t count = list->count;
 	if ((count & (count - 1)) == 0) {
@@ -152,7 +152,7 @@ static void compare_present(struct peer *peer, void *context)
 {
 	struct comparison *comparison = context;
 	struct gateway_peers_difference *difference = comparison->difference;
-	const struct peer *wanted = peers_find(&comparison->wanted->peers, peer->public_key);
+	struct peer *wanted = peers_find(&comparison->wanted->peers, peer->public_key);
 	bool listed = true;
 	if (wanted == NULL)
 		listed = list_add(&difference->removed, peer);
@@ -209,7 +209,8 @@ static int add_wanted(struct registry *registry, const struct registry *wanted, 
 				     .preshared_key = from->preshared_key,
 				     .name = peer_name(from),
 				     .networks = from->networks,
-				     .network_count = from->network_count};
+				     .network_count = from->network_count,
+				     .freshness = from->freshness.proven ? &from->freshness : NULL};
 	if (from->fixed_index != POOL_NONE) {
 		struct ip_prefix address4, address6;
 		pool_addresses(&wanted->pool, from->fixed_index, &address4, &address6);
@@ -225,6 +226,13 @@ static int add_all(struct registry *registry, const struct registry *wanted, con
 	for (size_t i = 0; i < list->count && result == 0; i++)
 		result = add_wanted(registry, wanted, list->items[i], ender, error);
 	return result;
+}
+
+/* What was recorded before a peer changed is stale after it too. */
+static void keep_freshness(struct registry *registry, const struct gateway_peer_list *changed)
+{
+	for (size_t i = 0; i < changed->count; i++)
+		(void)registry_peer_freshness(registry, changed->items[i]->public_key, &changed->items[i]->freshness);
 }
 
 static int rename_all(struct registry *registry, const struct gateway_peer_list *list, struct error *error)
@@ -247,6 +255,7 @@ int gateway_peers_follow(struct registry *registry, const struct registry *wante
 						.removed = difference->removed.count,
 						.changed = difference->changed.count,
 						.unchanged = difference->unchanged};
+	keep_freshness(registry, &difference->changed);
 	change->ended = remove_all(registry, &difference->removed, WIRE_BYE_REMOVED, ender) +
 			remove_all(registry, &difference->changed, WIRE_BYE_RESTARTING, ender);
 	int result = add_all(registry, wanted, &difference->changed, ender, error);

@@ -32,7 +32,7 @@ struct gateway_peers_change {
 };
 
 struct gateway_peer_list {
-	const struct peer **items;
+	struct peer **items;
 	size_t count;
 };
 

@@ -60,7 +60,7 @@ static int open_worker(struct gateway_threads *threads, const struct gateway_thr
 {
 	struct tunnel *tunnel = params->tunnel;
 	threads->roles[i] = *params->role;
-	threads->roles[i].share = threads->plan.workers;
+	gateway_role_limits(&threads->roles[i], threads->plan.workers);
 	event_source_init(&threads->roles[i].events, params->common->events, threads->plan.workers);
 	struct worker_params worker = {
 		.index = i,

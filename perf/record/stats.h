@@ -83,7 +83,8 @@
 	X(DROP_MAC1, UPLINK, "mac1", "HELLO or WELCOME not made for this key")                                      \
 	X(DROP_HANDSHAKE_FORGED, UPLINK, "handshake_forged", "the handshake message does not open")                 \
 	X(DROP_UNKNOWN_PEER, UPLINK, "unknown_peer", "HELLO from a public key that is not listed")                  \
-	X(DROP_STALE, UPLINK, "stale", "HELLO with a timestamp not above the peer's last")                          \
+	X(DROP_STALE, UPLINK, "stale",                                                                              \
+	  "HELLO that may be a recording: not newer than the peer's last, or its first since the start")            \
 	X(DROP_NO_SUITE, UPLINK, "no_suite", "HELLO without a suite that is offered here")                          \
 	X(DROP_NO_ADDRESS, UPLINK, "no_address", "HELLO, but the address pool or session table is full")            \
 	X(DROP_COOKIE, UPLINK, "cookie", "HELLO without proof of its source, while there is load")                  \

@@ -129,8 +129,8 @@ static void start_worker(struct harness *h, unsigned i)
 		.reset_secret = h->options.reset ? &gateway->reset_secret : NULL,
 		.session_timeout = h->options.session_timeout,
 		.client_to_client = h->options.client_to_client,
-		.share = h->options.workers,
 	};
+	gateway_role_limits(worker_role(gateway, i), h->options.workers);
 	event_source_init(&worker_role(gateway, i)->events, &gateway->events, h->options.workers);
 	gateway->copies[i] = copy_ring_new(COPIES, UDP_MESSAGE_MAX, NULL);
 	must(gateway->copies[i] != NULL, "copies");

@@ -260,6 +260,11 @@ struct harness *harness_new(const struct harness_options *options)
 		open_client(h, i);
 	fill_suites(h);
 	harness_start_gateway(h);
+	for (size_t i = 0; !h->options.unproven && i < h->options.listed; i++) {
+		struct freshness *freshness = &harness_peer(h, i)->freshness;
+		*freshness = (struct freshness){.at = clock_monotonic(h->gateway.node.clock), .proven = true};
+		wire_timestamp(freshness->last, clock_wall(h->gateway.node.clock));
+	}
 	for (size_t i = 0; i < h->options.clients; i++)
 		harness_start_client(h, i);
 	return h;

@@ -42,6 +42,7 @@ enum {
 struct harness_options {
 	size_t clients;
 	size_t listed;				  /* how many of them the gateway knows; 0: all */
+	bool unproven;				  /* none has shown a cookie to it yet; see harness_start_gateway() */
 	const char *address4;			  /* the gateway's, with the pool's prefix; "10.8.0.1/24" */
 	const char *address6;			  /* "fd00:8::1/64" */
 	uint32_t max_sessions;			  /* 64 */
@@ -177,7 +178,8 @@ void harness_stop_gateway(struct harness *harness, bool orderly);
 void harness_stop_client(struct harness *harness, size_t client, bool orderly);
 
 /* A new process with the same identity and configuration, which remembers nothing. The client has still to be
- * connected. */
+ * connected. A gateway asks each peer for a cookie after its start; but unless a test wants to see that, the first
+ * gateway is one that its peers have shown theirs to, a moment ago. */
 void harness_start_gateway(struct harness *harness);
 void harness_start_client(struct harness *harness, size_t client);
 

@@ -74,7 +74,7 @@ ns client ip link set eth0 up
 ns client ip route replace 198.18.0.1 via 192.0.2.1 metric 10
 check "and the tunnel works as soon as there is one" wait_for 30 pings client 10.8.0.1
 check "all of it is one session" test "$(session_id)" = "$session"
-check "and one handshake" wait_for 30 figure_is client tx_hello 1
+check "and one handshake, with the COOKIE of a gateway that started" wait_for 30 figure_is client tx_hello 2
 
 # --- MTU of the way ---
 ns client ip link set eth0 mtu 1400

@@ -170,7 +170,7 @@ check "reload follows the file" reload_says "peers: 1 added, 1 removed, 0 change
 
 # --- the client that none of it was about ---
 check "the steady client has its session" sessions_say "s[0]['id'] == '$steady'" --peer "$(public_key client)"
-check "made by one handshake" wait_for 30 figure_is client tx_hello 1
+check "made by one handshake" wait_for 30 figure_is client rx_welcome 1
 kill -INT "${started[stream]}"
 wait "${started[stream]}" 2>/dev/null || true
 unset "started[stream]"

@@ -45,7 +45,7 @@ undisturbed() {
 	check "the client's TCP connection goes on" running flow
 	check "so do its pings" answers client fd00:8::1
 	check "the log has no line about any of it" probe_lines_only
-	check "the client still has its first session" wait_for 30 figure_is client tx_hello 1
+	check "the client still has its first session" wait_for 30 figure_is client tx_hello 2
 	# What a handshake without confirmation has reserved is free again after 10 s.
 	check "and is the only one" wait_for 30 figure_is gateway sessions.active 1
 	check "with the only address" wait_for 30 figure_is gateway pool.used 1
@@ -62,7 +62,9 @@ client_start
 start flow client "$tests_dir/traffic.py" flow 198.51.100.2
 wait_for 30 grep -q flows "$dir/flow.log"
 
-# --- a good client of another make ---
+# --- a good client of another make: known to the gateway, which asks for a COOKIE once after its start ---
+probe connect bye >/dev/null
+check "the first HELLO of each is answered with COOKIE" wait_for 30 figure_is gateway tx_cookie 2
 remember
 : >"$dir/probe.log"
 probe_well() { # ACTION...
@@ -92,7 +94,7 @@ attack() { # ACTION...
 	check "$*: the log has no line about it, but of who is refused" probe_lines_only "${refused:-}"
 	check "$*: the client's TCP connection goes on" running flow
 	check "$*: so do its pings" answers client fd00:8::1
-	check "$*: the client still has its first session" wait_for 30 figure_is client tx_hello 1
+	check "$*: the client still has its first session" wait_for 30 figure_is client tx_hello 2
 	check "$*: every datagram is accounted for" wait_for 30 accounted_for gateway
 }
 

@@ -75,7 +75,7 @@ check "the second client was delivered its own answers and nothing else" wait_fo
 	figure_is second tun_tx_packets $((delivered + $(grep -c 'bytes from' "$dir/pings.log")))
 check "and nobody dropped what only looked like its own" wait_for 30 figure_is second forged 0
 check "there are two sessions, the first ones" test \
-	"$(figure gateway sessions.active) $(figure gateway sessions_started) $(figure client tx_hello) $(figure second tx_hello)" = "2 2 1 1"
+	"$(figure gateway sessions.active) $(figure gateway sessions_started) $(figure client rx_welcome) $(figure second rx_welcome)" = "2 2 1 1"
 check "every datagram is accounted for" wait_for 30 accounted_for gateway
 stop second
 both_stop

@@ -29,7 +29,9 @@ SILENCE = 15.0
 KEEPALIVE_AFTER_DATA = 10.0
 RESET_FIRST = 10.0
 COOKIE_KEPT = 115.0
-COOKIE_PERIOD = 120.0
+COOKIE_PERIOD = 120
+NANOSECONDS = 10**9
+CLOCK_JUMP = 300.0
 
 
 @dataclass
@@ -353,37 +355,74 @@ class Gateway:
         self.last_handshake = None
         self.demand_cookie = demand_cookie
         self._cookie_secret = None
-        self._last_stamp = bytes(12)
-        self._last_challenge = bytes(wire.CHALLENGE_SIZE)
+        self._last_number = 0  # of the newest cookie of the second kind
+        self._newest_cookie = 0  # number of the newest that counted
+        self._last_stamp, self._last_at = None, None  # of the last accepted HELLO
+        self._highest_stamp = bytes(12)
 
     # Handshake
 
-    def _cookies(self, endpoint, now):
-        """The cookies of an endpoint that are valid, the newest first."""
+    def _mac(self, *what):
         if self._cookie_secret is None:
             self._cookie_secret = self.rng(32)
-        period = int(now // COOKIE_PERIOD)
-        return [wire.blake2b(128, repr((endpoint, p)).encode(), key=self._cookie_secret) for p in (period, period - 1)]
+        return wire.blake2b(128, repr(what).encode(), key=self._cookie_secret)
 
-    def _send_cookie(self, hello, endpoint, now):
-        cookie = self._cookies(endpoint, now)[0]
+    def _period_cookies(self, endpoint, now):
+        """The valid cookies of the first kind by their number, the newest first."""
+        period = int(now // COOKIE_PERIOD)
+        return {p * COOKIE_PERIOD * NANOSECONDS: self._mac(endpoint, p) for p in (period, period - 1)}
+
+    def _numbered_cookie(self, endpoint, number):
+        return number.to_bytes(8, "big") + self._mac(endpoint, number, "numbered")[:8]
+
+    def _cookie_number(self, cookie, endpoint, now):
+        """Which cookie of this endpoint it is; 0: none that is valid."""
+        if cookie == bytes(wire.CHALLENGE_SIZE):
+            return 0
+        for number, made in self._period_cookies(endpoint, now).items():
+            if cookie == made:
+                return number
+        number = int.from_bytes(cookie[:8], "big")
+        age = int(now * NANOSECONDS) - number
+        valid = -NANOSECONDS <= age <= COOKIE_PERIOD * NANOSECONDS and cookie == self._numbered_cookie(endpoint, number)
+        return number if valid else 0
+
+    def _send_cookie(self, hello, endpoint, cookie):
         self.outbox.append((wire.seal_cookie(self.public, hello, cookie, self.rng(24)), endpoint))
+
+    def _prove(self, hello, endpoint, now):
+        """Asks the sender of an authentic HELLO to show that it is there."""
+        self._last_number = max(int(now * NANOSECONDS), self._last_number + 1)
+        self._send_cookie(hello, endpoint, self._numbered_cookie(endpoint, self._last_number))
 
     def _proven(self, hello, endpoint, now):
         covered, sent = hello[: wire.MAC2_OFFSET], hello[wire.MAC2_OFFSET :]
-        return any(wire.mac2(cookie, covered) == sent for cookie in self._cookies(endpoint, now))
+        return any(wire.mac2(cookie, covered) == sent for cookie in self._period_cookies(endpoint, now).values())
 
-    def _fresh(self, hello, endpoint, now):
-        if hello.timestamp > self._last_stamp:
+    def _fresh(self, hello, number, now):
+        """Section 2, Freshness: its three rules."""
+        if number > self._newest_cookie:
             return True
-        return hello.challenge != self._last_challenge and hello.challenge in self._cookies(endpoint, now)
+        if self._last_stamp is None:
+            return False
+        if number and number == self._newest_cookie and hello.timestamp > self._last_stamp:
+            return True
+        ahead = int.from_bytes(hello.timestamp[:8], "big") - int.from_bytes(self._last_stamp[:8], "big")
+        elapsed = now - self._last_at
+        return hello.timestamp > self._highest_stamp and ahead <= elapsed * 9 / 8 + CLOCK_JUMP
+
+    def accept(self, timestamp, number, now):
+        """From now on such a HELLO is stale."""
+        self._newest_cookie = max(self._newest_cookie, number)
+        self._highest_stamp = max(self._highest_stamp, timestamp)
+        self._last_stamp, self._last_at = timestamp, now
 
     def _receive_hello(self, datagram, session_id, endpoint, now):
         """Section 2's order of checks; length and version were the first."""
         if wire.mac1(self.public, datagram[: wire.MAC1_OFFSET]) != datagram[wire.MAC1_OFFSET : wire.MAC2_OFFSET]:
             raise Drop("mac1")
         if self.demand_cookie and not self._proven(datagram, endpoint, now):
-            self._send_cookie(datagram, endpoint, now)
+            self._send_cookie(datagram, endpoint, next(iter(self._period_cookies(endpoint, now).values())))
             raise Drop("no cookie")
         message = datagram[wire.NOISE_OFFSET : wire.MAC1_OFFSET]
         handshake = Handshake(False, wire.prologue(datagram), self.static, psk=self.psk)
@@ -393,14 +432,14 @@ class Gateway:
             hello = wire.HelloPayload.decode(handshake.read_payload(message))
         except NoiseError as error:
             raise Drop("handshake") from error
-        if not self._fresh(hello, endpoint, now):
-            self._send_cookie(datagram, endpoint, now)
-            raise Drop("timestamp")
         suite = next((s for s in hello.suites if s in self.suites), None)
         if suite is None:
             raise Drop("suite")
-        self._last_stamp = hello.timestamp
-        self._last_challenge = hello.challenge
+        number = self._cookie_number(hello.challenge, endpoint, now)
+        if not self._fresh(hello, number, now):
+            self._prove(datagram, endpoint, now)
+            raise Drop("timestamp")
+        self.accept(hello.timestamp, number, now)
         self._welcome(handshake, datagram[5:9], session_id, suite, hello, endpoint, now)
 
     def _new_id(self):

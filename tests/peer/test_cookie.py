@@ -8,7 +8,7 @@ import wire
 import xchacha
 from cryptography.exceptions import InvalidTag
 from noise_ik import Handshake, public_key
-from shardtun_peer import Client, take
+from shardtun_peer import Client, Gateway, take
 from test_peer import GATEWAY_KEY, NOW, Base, Pair
 
 LONG_AGO = 100.0
@@ -142,7 +142,9 @@ class WrongClock(Base):
         hello = pair.challenged(late, LONG_AGO)
         self.assertEqual(pair.dropped, ["timestamp"])
         self.assertEqual(pair.to_gateway(hello)[0][0] & 15, wire.WELCOME)
-        self.assertEqual(pair.to_gateway(late.make_hello(LONG_AGO + 200))[0][0] & 15, wire.WELCOME, "fresh from now on")
+        self.assertEqual(pair.to_gateway(late.make_hello(LONG_AGO + 10))[0][0] & 15, wire.WELCOME, "the same cookie")
+        later = pair.another_client().make_hello(LONG_AGO + 20)
+        self.assertEqual(pair.to_gateway(later)[0][0] & 15, wire.COOKIE, "older than what was once")
 
     def test_hellos_with_one_cookie_are_ordered_by_timestamp(self):
         pair = CookiePair(demand_cookie=False)
@@ -158,15 +160,30 @@ class WrongClock(Base):
         hello = pair.challenged(pair.client, NOW)
         self.assertEqual([pair.to_gateway(hello)[0][0] & 15 for _ in range(2)], [wire.WELCOME, wire.COOKIE])
 
-    def test_a_recorded_hello_does_not_lock_a_client_with_a_wrong_clock_out(self):
+    def test_a_client_whose_clock_goes_back_again_and_again_is_served_each_time(self):
         pair = CookiePair(demand_cookie=False)
-        recorded = pair.client.make_hello(NOW)
+        pair.up()
+        for process in range(5):
+            hello = pair.challenged(pair.another_client(), LONG_AGO - process)
+            self.assertEqual(pair.to_gateway(hello)[0][0] & 15, wire.WELCOME)
+
+    def test_a_recorded_hello_is_stale_whatever_the_clock_did(self):
+        pair = CookiePair(demand_cookie=False)
+        recorded = [pair.client.make_hello(NOW + second) for second in range(3)]
         pair.up()
         late = pair.another_client()
-        hello = pair.challenged(late, LONG_AGO)
-        self.assertEqual(pair.to_gateway(hello)[0][0] & 15, wire.WELCOME)
-        self.assertEqual(pair.to_gateway(recorded, "attacker")[0][0] & 15, wire.WELCOME, "the price of a wrong clock")
+        self.assertEqual(pair.to_gateway(pair.challenged(late, LONG_AGO))[0][0] & 15, wire.WELCOME)
+        for hello in recorded:
+            self.assertEqual(pair.to_gateway(hello, "attacker")[0][0] & 15, wire.COOKIE)
         self.assertEqual(pair.to_gateway(late.make_hello(LONG_AGO))[0][0] & 15, wire.WELCOME)
+
+    def test_a_clock_that_jumps_ahead_costs_a_cookie(self):
+        pair = CookiePair(demand_cookie=False)
+        pair.up()
+        late = pair.another_client()
+        self.assertEqual(pair.to_gateway(late.make_hello(NOW + 300))[0][0] & 15, wire.WELCOME)
+        self.assertEqual(pair.to_gateway(late.make_hello(NOW + 601))[0][0] & 15, wire.COOKIE)
+        self.assertEqual(pair.to_gateway(pair.challenged(late, NOW + 602))[0][0] & 15, wire.WELCOME)
 
     def test_a_replay_never_changes_what_exists(self):
         pair = CookiePair(demand_cookie=False)
@@ -176,6 +193,31 @@ class WrongClock(Base):
         pair.to_gateway(hello)
         self.assertTrue(pair.gateway.active is session and session.keys.current is keys and session.endpoint == "home")
         self.assertTrue(pair.carries())
+
+
+class Restart(Base):
+    """The gateway is another process: it has another secret, and knows nobody."""
+
+    def restarted(self):
+        pair = CookiePair(demand_cookie=False)
+        pair.gateway = Gateway(GATEWAY_KEY, pair.gateway.peer_public, pair.gateway.psk, push=pair.gateway.push)
+        return pair
+
+    def test_a_recorded_hello_is_answered_with_cookie_and_changes_nothing(self):
+        pair = self.restarted()
+        recorded = [pair.client.make_hello(NOW + second) for second in range(3)]
+        pair.now = NOW + 10
+        for hello in recorded:
+            self.assertEqual(pair.to_gateway(hello)[0][0] & 15, wire.COOKIE)
+        self.assertEqual(pair.gateway.pending, None)
+        self.assertEqual(pair.to_gateway(pair.challenged(pair.another_client(), pair.now))[0][0] & 15, wire.WELCOME)
+        for hello in recorded:
+            self.assertEqual(pair.to_gateway(hello)[0][0] & 15, wire.COOKIE)
+
+    def test_a_cookie_of_the_process_before_is_none(self):
+        old = CookiePair()
+        hello = old.challenged(old.client, NOW)
+        self.assertEqual(self.restarted().to_gateway(hello)[0][0] & 15, wire.COOKIE)
 
 
 class Vector(Base):

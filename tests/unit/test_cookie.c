@@ -23,23 +23,23 @@ Test(cookie, is_for_one_address_and_port_of_one_jar)
 	uint64_t now = 1000 * NS_PER_S;
 	uint8_t cookie[COOKIE_SIZE];
 	cookie_make(&jar, here, 4711, now, cookie);
-	cr_assert(cookie_valid(&jar, here, 4711, now, cookie));
-	cr_assert_not(cookie_valid(&other, here, 4711, now, cookie));
+	cr_assert(cookie_number(&jar, here, 4711, now, cookie));
+	cr_assert_not(cookie_number(&other, here, 4711, now, cookie));
 	for (unsigned bit = 0; bit < 128; bit++) {
 		uint8_t elsewhere[16];
 		memcpy(elsewhere, here, sizeof elsewhere);
 		elsewhere[bit / 8] ^= (uint8_t)(1u << bit % 8);
-		cr_assert_not(cookie_valid(&jar, elsewhere, 4711, now, cookie), "bit %u of the address", bit);
+		cr_assert_not(cookie_number(&jar, elsewhere, 4711, now, cookie), "bit %u of the address", bit);
 	}
 	for (unsigned bit = 0; bit < 16; bit++)
-		cr_assert_not(cookie_valid(&jar, here, (uint16_t)(4711 ^ 1u << bit), now, cookie), "bit %u", bit);
+		cr_assert_not(cookie_number(&jar, here, (uint16_t)(4711 ^ 1u << bit), now, cookie), "bit %u", bit);
 	for (unsigned bit = 0; bit < 8 * COOKIE_SIZE; bit++) {
 		uint8_t forged[COOKIE_SIZE];
 		memcpy(forged, cookie, sizeof forged);
 		forged[bit / 8] ^= (uint8_t)(1u << bit % 8);
-		cr_assert_not(cookie_valid(&jar, here, 4711, now, forged), "bit %u of the cookie", bit);
+		cr_assert_not(cookie_number(&jar, here, 4711, now, forged), "bit %u of the cookie", bit);
 	}
-	cr_assert_not(cookie_valid(&jar, here, 4711, now, (uint8_t[COOKIE_SIZE]){0}), "none");
+	cr_assert_not(cookie_number(&jar, here, 4711, now, (uint8_t[COOKIE_SIZE]){0}), "none");
 }
 
 Test(cookie, lives_for_a_period_at_least_and_two_at_most)
@@ -49,11 +49,11 @@ Test(cookie, lives_for_a_period_at_least_and_two_at_most)
 		uint8_t cookie[COOKIE_SIZE];
 		cookie_make(&jar, here, 1, made, cookie);
 		uint64_t end = (made / COOKIE_ROTATION_NS + 2) * COOKIE_ROTATION_NS;
-		cr_assert(cookie_valid(&jar, here, 1, made, cookie));
-		cr_assert(cookie_valid(&jar, here, 1, made + COOKIE_ROTATION_NS, cookie));
-		cr_assert(cookie_valid(&jar, here, 1, end - 1, cookie));
-		cr_assert_not(cookie_valid(&jar, here, 1, end, cookie));
-		cr_assert_not(cookie_valid(&jar, here, 1, end + 10 * COOKIE_ROTATION_NS, cookie));
+		cr_assert(cookie_number(&jar, here, 1, made, cookie));
+		cr_assert(cookie_number(&jar, here, 1, made + COOKIE_ROTATION_NS, cookie));
+		cr_assert(cookie_number(&jar, here, 1, end - 1, cookie));
+		cr_assert_not(cookie_number(&jar, here, 1, end, cookie));
+		cr_assert_not(cookie_number(&jar, here, 1, end + 10 * COOKIE_ROTATION_NS, cookie));
 	}
 }
 
@@ -62,7 +62,46 @@ Test(cookie, of_a_period_to_come_is_not_valid)
 	struct cookie_jar jar = new_jar();
 	uint8_t cookie[COOKIE_SIZE];
 	cookie_make(&jar, here, 1, 5 * COOKIE_ROTATION_NS, cookie);
-	cr_assert_not(cookie_valid(&jar, here, 1, 5 * COOKIE_ROTATION_NS - 1, cookie));
+	cr_assert_not(cookie_number(&jar, here, 1, 5 * COOKIE_ROTATION_NS - 1, cookie));
+}
+
+Test(cookie, tells_which_of_two_was_given_first)
+{
+	struct cookie_jar jar = new_jar();
+	uint64_t last = 0;
+	for (uint64_t now = 0; now < 5 * COOKIE_ROTATION_NS; now += COOKIE_ROTATION_NS) {
+		uint8_t period[COOKIE_SIZE], numbered[COOKIE_SIZE];
+		cookie_make(&jar, here, 1, now, period);
+		cookie_make_numbered(&jar, here, 1, now + 7, numbered);
+		uint64_t number = cookie_number(&jar, here, 1, now + 7, period);
+		cr_assert(number > last && number <= now + 1);
+		cr_assert_eq(cookie_number(&jar, here, 1, now + 7, numbered), now + 7);
+		cr_assert_eq(cookie_number(&jar, here, 1, now + COOKIE_ROTATION_NS, period), number);
+		last = now + 7;
+	}
+}
+
+Test(cookie, numbered_is_for_one_source_and_one_number_and_120_seconds)
+{
+	struct cookie_jar jar = new_jar(), other = new_jar();
+	uint64_t now = 1000 * NS_PER_S;
+	uint8_t cookie[COOKIE_SIZE], elsewhere[16];
+	cookie_make_numbered(&jar, here, 4711, now, cookie);
+	cr_assert_eq(cookie_number(&jar, here, 4711, now, cookie), now);
+	cr_assert_eq(cookie_number(&jar, here, 4711, now + COOKIE_ROTATION_NS, cookie), now);
+	cr_assert_eq(cookie_number(&jar, here, 4711, now + COOKIE_ROTATION_NS + 1, cookie), 0);
+	cr_assert_eq(cookie_number(&jar, here, 4711, now - NS_PER_S, cookie), now, "a clock that stands");
+	cr_assert_eq(cookie_number(&jar, here, 4711, now - 2 * NS_PER_S, cookie), 0);
+	cr_assert_eq(cookie_number(&other, here, 4711, now, cookie), 0);
+	cr_assert_eq(cookie_number(&jar, here, 4712, now, cookie), 0);
+	memcpy(elsewhere, here, sizeof elsewhere);
+	elsewhere[15] ^= 1;
+	cr_assert_eq(cookie_number(&jar, elsewhere, 4711, now, cookie), 0);
+	for (unsigned bit = 0; bit < 8 * COOKIE_SIZE; bit++) {
+		cookie[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		cr_assert_eq(cookie_number(&jar, here, 4711, now, cookie), 0, "bit %u", bit);
+		cookie[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
 }
 
 Test(cookie, sealed_opens_only_whole_and_with_the_same_key_nonce_and_mac1)

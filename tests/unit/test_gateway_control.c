@@ -108,9 +108,9 @@ static struct session *connect_peer(uint32_t number)
 {
 	uint8_t key[KEY_SIZE];
 	char text[KEY_TEXT_SIZE];
-	static uint8_t time_byte;
-	struct wire_hello hello = {.timestamp = {++time_byte}};
-	struct registry_request request = {.hello = &hello, .now = clock_monotonic(&clock_system)};
+	struct wire_hello hello = {0};
+	uint64_t now = clock_monotonic(&clock_system);
+	struct registry_request request = {.hello = &hello, .cookie = now, .now = now};
 	struct registry_grant grant;
 	cr_assert(key_parse(key_text(number, text), key));
 	struct peer *peer = peers_find(&registry.peers, key);

@@ -128,20 +128,39 @@ Test(gateway_cookie, is_for_those_who_know_the_gateway)
 	finish(h);
 }
 
-Test(gateway_cookie, has_a_budget)
+/* COOKIE is smaller than HELLO and cheap: all who ask get one, so that nobody uses up what is another's. */
+Test(gateway_cookie, goes_to_all_who_ask)
 {
-	enum { BURST = HANDSHAKER_COOKIE_RATE / 10 };
 	struct harness *h = START(.always_cookie = true);
 	struct by_hand by;
 	write_hello(h, &by, 0, 0, NULL);
-	for (unsigned i = 0; i < 1500; i += 50)
+	for (unsigned i = 0; i < 20000; i += 50)
 		arrive(h, here, 7, by.hello, 50);
-	cr_assert_eq(gateway_count(h, STATS_tx_cookie), BURST);
-	cr_assert_eq(drops(h, DROP_COOKIE), 1500, "each HELLO is counted, answered or not");
-	h->clock.monotonic += 10 * NS_PER_MS;
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), 20000);
+	cr_assert_eq(drops(h, DROP_COOKIE), 20000);
+	finish(h);
+}
+
+Test(gateway_cookie, is_limited_by_source_while_time_is_short)
+{
+	struct harness *h = START(.always_cookie = true);
+	struct by_hand by;
+	h->gateway.handshakes[0].handshaker->short_until = h->clock.monotonic + NS_PER_S;
+	write_hello(h, &by, 0, 0, NULL);
+	for (unsigned i = 0; i < HANDSHAKER_COOKIE_BURST + 500; i += 50)
+		arrive(h, here, 7, by.hello, 50);
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), HANDSHAKER_COOKIE_BURST);
+	cr_assert_eq(drops(h, DROP_COOKIE), HANDSHAKER_COOKIE_BURST + 500, "each HELLO is counted, answered or not");
+	arrive(h, elsewhere, 7, by.hello, 1);
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), HANDSHAKER_COOKIE_BURST + 1, "another has its own");
+	h->clock.monotonic += 100 * NS_PER_MS;
 	for (unsigned i = 0; i < 200; i += 50)
 		arrive(h, here, 7, by.hello, 50);
-	cr_assert_eq(gateway_count(h, STATS_tx_cookie), BURST + HANDSHAKER_COOKIE_RATE / 100);
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), HANDSHAKER_COOKIE_BURST + 1 + HANDSHAKER_COOKIE_RATE / 10);
+	h->clock.monotonic += NS_PER_S;
+	for (unsigned i = 0; i < 2 * HANDSHAKER_COOKIE_BURST; i += 50)
+		arrive(h, here, 7, by.hello, 50);
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), 3 * HANDSHAKER_COOKIE_BURST + 1 + HANDSHAKER_COOKIE_RATE / 10);
 	finish(h);
 }
 

@@ -95,8 +95,8 @@ Test(peers, a_new_one_is_empty)
 	struct peer *peer = peer_new(&peers);
 	cr_assert(wiped(peer) && peer->networks == NULL && peer->network_count == 0 && peer->sessions == 0);
 	cr_assert(peer->fixed_index == POOL_NONE && peer->last_index == POOL_NONE && !peer->removed);
-	cr_assert(peer->active == NULL && peer->pending == NULL && peer->hello_tat == 0);
-	cr_assert(sodium_is_zero(peer->timestamp, sizeof peer->timestamp));
+	cr_assert(peer->active == NULL && peer->pending == NULL && peer->proven_tat == 0 && peer->newer_tat == 0);
+	cr_assert(!peer->freshness.proven && peer->freshness.cookie == 0);
 	cr_assert(peers_count(&peers) == 0);
 	finish(&peers);
 }

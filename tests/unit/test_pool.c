@@ -229,6 +229,35 @@ Test(pool, an_address_that_was_used_before_its_turn_is_not_taken_for_a_new_one)
 	pool_deinit(&pool);
 }
 
+Test(pool, what_is_cancelled_was_never_reserved)
+{
+	struct pool pool = make_pool("10.8.0.1/29", NULL); /* 2 to 6 */
+	for (unsigned i = 0; i < 10; i++) {
+		cr_assert(pool_reserve(&pool, POOL_NONE) == 2);
+		cr_assert(pool_reserve(&pool, POOL_NONE) == 3);
+		cr_assert(pool_cancel(&pool, 3) && pool_cancel(&pool, 2));
+		cr_assert(!pool_cancel(&pool, 2) && used(&pool) == 0);
+		cr_assert(pool_reserve(&pool, 5) == 5 && pool_cancel(&pool, 5), "by name");
+	}
+	for (uint32_t index = 2; index <= 6; index++)
+		cr_assert(pool_reserve(&pool, POOL_NONE) == index, "nobody had any");
+	for (uint32_t index = 6; index >= 2; index--)
+		cr_assert(pool_release(&pool, index));
+	for (unsigned i = 0; i < 10; i++) {
+		cr_assert(pool_reserve(&pool, POOL_NONE) == 6);
+		cr_assert(pool_reserve(&pool, POOL_NONE) == 5);
+		cr_assert(pool_cancel(&pool, 5) && pool_cancel(&pool, 6));
+	}
+	cr_assert(pool_reserve(&pool, 4) == 4 && pool_cancel(&pool, 4));
+	static const uint32_t order[] = {6, 5, 3, 2, 4};
+	for (size_t i = 0; i < ARRAY_SIZE(order); i++)
+		cr_assert(pool_reserve(&pool, POOL_NONE) == order[i], "they rest as before");
+	cr_assert(pool_reserve(&pool, POOL_NONE) == POOL_NONE);
+	pool_hold(&pool, 4);
+	cr_assert(pool_cancel(&pool, 4) && pool_reserve(&pool, POOL_NONE) == POOL_NONE, "held");
+	pool_deinit(&pool);
+}
+
 Test(pool, held_addresses_wait_for_their_peer)
 {
 	struct pool pool = make_pool("10.8.0.1/29", NULL); /* 2 to 6 */

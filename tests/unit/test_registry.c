@@ -61,26 +61,33 @@ static struct peer *find(size_t peer)
 	return peers_find(&registry.peers, key_of(peer));
 }
 
+/* As a peer is that has shown a cookie. */
+static void prove(size_t peer)
+{
+	find(peer)->freshness = (struct freshness){.at = now, .proven = true};
+}
+
 /* A HELLO that is as new as can be, half a second after the one before. */
 static struct wire_hello new_hello(void)
 {
 	struct wire_hello hello = {0};
-	store_be32(hello.timestamp, ++moments);
+	store_be64(hello.timestamp, ++moments);
 	now += NS_PER_S / 2;
 	return hello;
 }
 
-static enum drop_reason say(size_t peer, uint32_t session_id, const struct wire_hello *hello, bool proven,
+/* `cookie`: the number of the cookie in it, or 0. */
+static enum drop_reason say(size_t peer, uint32_t session_id, const struct wire_hello *hello, uint64_t cookie,
 			    struct registry_grant *grant)
 {
-	struct registry_request request = {.session_id = session_id, .hello = hello, .proven = proven, .now = now};
+	struct registry_request request = {.session_id = session_id, .hello = hello, .cookie = cookie, .now = now};
 	return registry_begin(&registry, find(peer), &request, grant);
 }
 
 static enum drop_reason begin(size_t peer, uint32_t session_id, struct registry_grant *grant)
 {
 	struct wire_hello hello = new_hello();
-	return say(peer, session_id, &hello, false, grant);
+	return say(peer, session_id, &hello, now, grant);
 }
 
 /* What the worker does with a session, step by step. */
@@ -309,13 +316,13 @@ Test(registry, a_peer_gets_back_the_address_that_it_had)
 	struct wire_hello hello = new_hello();
 	struct registry_grant grant;
 	cr_assert(ip_address_parse("10.8.0.77", &hello.wish4));
-	cr_assert_eq(say(1, 0, &hello, false, &grant), DROP_NONE);
+	cr_assert_eq(say(1, 0, &hello, now, &grant), DROP_NONE);
 	cr_assert_eq(grant.made->pool_index, had, "before what it would like");
 	install(grant.made);
 	hello = new_hello();
 	cr_assert(ip_address_parse("10.8.0.77", &hello.wish4));
 	struct session *own = grant.made;
-	cr_assert_eq(say(2, 0, &hello, false, &grant), DROP_NONE);
+	cr_assert_eq(say(2, 0, &hello, now, &grant), DROP_NONE);
 	cr_assert_eq(grant.made->pool_index, 77);
 	install(grant.made);
 	end(grant.made);
@@ -338,7 +345,7 @@ Test(registry, a_static_address_is_given_to_nobody_else)
 	for (size_t peer = 0; peer < 3; peer++) {
 		struct wire_hello hello = new_hello();
 		cr_assert(ip_address_parse(wished[peer % 2] == 2 ? "10.8.0.2" : "10.8.0.3", &hello.wish4));
-		cr_assert_eq(say(peer, 0, &hello, false, &grant), DROP_NONE);
+		cr_assert_eq(say(peer, 0, &hello, now, &grant), DROP_NONE);
 		cr_assert_geq(grant.made->pool_index, 4);
 		install(sessions[peer] = grant.made);
 	}
@@ -434,14 +441,43 @@ Test(registry, a_removed_peers_session_takes_no_route_of_its_heir)
 	expect_empty();
 }
 
+/* Handshakes that nobody confirms wear out no address, and are not what a peer "had". */
+Test(registry, what_is_not_confirmed_leaves_no_trace)
+{
+	struct registry_grant grant;
+	start("10.8.0.1/29", 64, 1, 3); /* .2 … .6 */
+	struct session *first = connected(0);
+	uint32_t had = first->pool_index;
+	end(first);
+	registry_collect(&registry);
+	for (unsigned i = 0; i < 20; i++) {
+		struct wire_hello hello = new_hello();
+		cr_assert(ip_address_parse("10.8.0.6", &hello.wish4));
+		cr_assert_eq(say(1, 0, &hello, now, &grant), DROP_NONE);
+		install(grant.made);
+		end(grant.made);
+		struct session *other = pending(2);
+		cr_assert_eq(other->pool_index, 3, "its turn comes again and again");
+		end(other);
+		registry_collect(&registry);
+	}
+	cr_assert_eq(find(1)->last_index, POOL_NONE);
+	cr_assert_eq(find(2)->last_index, POOL_NONE);
+	first = connected(0);
+	cr_assert_eq(first->pool_index, had);
+	end(first);
+	expect_empty();
+}
+
 /* --- limits and freshness --------------------------------------------------------------------------------------------
  */
 
-static enum drop_reason again(size_t peer, struct registry_grant *grant)
+/* At the same moment as the one before, with a cookie or without. */
+static enum drop_reason again(size_t peer, uint64_t cookie, struct registry_grant *grant)
 {
 	struct wire_hello hello = {0};
-	store_be32(hello.timestamp, ++moments);
-	return say(peer, 0, &hello, false, grant);
+	store_be64(hello.timestamp, ++moments);
+	return say(peer, 0, &hello, cookie, grant);
 }
 
 Test(registry, ten_hellos_a_second_for_each_peer)
@@ -451,17 +487,36 @@ Test(registry, ten_hellos_a_second_for_each_peer)
 	struct session *mine = pending(0);
 	now += 10 * NS_PER_S;
 	for (unsigned i = 0; i < REGISTRY_HELLO_BURST; i++)
-		cr_assert_eq(again(0, &grant), DROP_NONE, "%u", i);
-	cr_assert_eq(again(0, &grant), DROP_HELLO_RATE);
+		cr_assert_eq(again(0, now, &grant), DROP_NONE, "%u", i);
+	cr_assert_eq(again(0, now, &grant), DROP_HELLO_RATE);
+	cr_assert_eq(grant.cookie, 0, "it has one");
 	uint32_t orders = registry.orders;
 	struct session *other = pending(1); /* half a second later: its own bucket */
 	cr_assert_eq(registry.orders, orders + 1, "what was refused has no order");
 	unsigned passed = 0;
 	for (unsigned ms = 0; ms < 10000; ms += 10, now += 10 * NS_PER_MS)
-		passed += again(0, &grant) == DROP_NONE;
+		passed += again(0, now, &grant) == DROP_NONE;
 	cr_assert(passed >= 100 && passed <= 106, "%u in 10 s", passed);
 	end(mine);
 	end(other);
+	expect_empty();
+}
+
+Test(registry, who_has_a_cookie_has_a_rate_of_its_own)
+{
+	struct registry_grant grant;
+	start("10.8.0.1/24", 64, 1, 1);
+	struct session *session = pending(0);
+	for (unsigned i = 0; i < REGISTRY_HELLO_BURST; i++)
+		cr_assert_eq(again(0, 0, &grant), DROP_NONE, "%u", i);
+	for (unsigned i = 0; i < 100; i++) {
+		cr_assert_eq(again(0, 0, &grant), DROP_HELLO_RATE);
+		cr_assert_gt(grant.cookie, 0, "the client may show that it is the one who asks");
+	}
+	now += NS_PER_MS;
+	for (unsigned i = 0; i < REGISTRY_HELLO_BURST - 1; i++) /* and the first */
+		cr_assert_eq(again(0, now, &grant), DROP_NONE, "%u", i);
+	end(session);
 	expect_empty();
 }
 
@@ -469,37 +524,19 @@ Test(registry, stale_hellos_take_nothing_from_the_rate)
 {
 	struct registry_grant grant;
 	start("10.8.0.1/24", 64, 1, 1);
+	prove(0);
 	struct wire_hello first = new_hello(), second = new_hello();
-	cr_assert_eq(say(0, 0, &second, false, &grant), DROP_NONE);
+	cr_assert_eq(say(0, 0, &second, 0, &grant), DROP_NONE);
 	install(grant.made);
 	struct session *session = grant.made;
+	uint32_t orders = registry.orders;
 	for (unsigned i = 0; i < 100; i++) {
-		cr_assert_eq(say(0, 0, &second, false, &grant), DROP_STALE);
-		cr_assert_eq(say(0, 0, &first, false, &grant), DROP_STALE);
+		cr_assert_eq(say(0, 0, &second, 0, &grant), DROP_STALE);
+		cr_assert_eq(say(0, 0, &first, 0, &grant), DROP_STALE);
 	}
+	cr_assert_eq(registry.orders, orders);
 	for (unsigned i = 0; i < REGISTRY_HELLO_BURST - 1; i++)
-		cr_assert_eq(again(0, &grant), DROP_NONE);
-	end(session);
-	expect_empty();
-}
-
-Test(registry, a_challenge_counts_once)
-{
-	struct registry_grant grant;
-	start("10.8.0.1/24", 64, 1, 1);
-	struct wire_hello old = new_hello(), newer = new_hello();
-	memset(old.challenge, 1, sizeof old.challenge);
-	cr_assert_eq(say(0, 0, &newer, false, &grant), DROP_NONE);
-	install(grant.made);
-	struct session *session = grant.made;
-	cr_assert_eq(say(0, 0, &old, false, &grant), DROP_STALE, "it is not a valid cookie");
-	cr_assert_eq(say(0, 0, &old, true, &grant), DROP_NONE);
-	cr_assert_eq(say(0, 0, &old, true, &grant), DROP_STALE, "the same again");
-	memset(old.timestamp, 0, sizeof old.timestamp);
-	cr_assert_eq(say(0, 0, &old, true, &grant), DROP_STALE, "an older one with the same");
-	memset(old.challenge, 2, sizeof old.challenge);
-	cr_assert_eq(say(0, 0, &old, true, &grant), DROP_NONE, "another cookie");
-	cr_assert_eq(say(0, 0, &newer, false, &grant), DROP_NONE, "the timestamp went back");
+		cr_assert_eq(again(0, 0, &grant), DROP_NONE);
 	end(session);
 	expect_empty();
 }
