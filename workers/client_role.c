@@ -11,8 +11,9 @@ enum { REKEY_LEAST_S = 10, REKEY_MOST_S = 86400 }; /* whatever the gateway wishe
 #define ACK_DOUBTFUL_NS (3 * NS_PER_S / 2) /* the gateway may have taken a later HELLO, whose WELCOME was lost */
 #define BYE_SOON_NS	NS_PER_S
 #define BYE_LATER_NS	(16 * NS_PER_S)
-#define SIGN_FIRST_NS	(2 * NS_PER_S) /* doubling */
-enum { SIGNS = 2 };		       /* before the gateway's own KEEPALIVE at 10 s */
+#define REFUSED_NS	(16 * NS_PER_S) /* until a gateway is asked again whose offer cannot be taken */
+#define SIGN_FIRST_NS	(2 * NS_PER_S)	/* doubling */
+enum { SIGNS = 2 };			/* before the gateway's own KEEPALIVE at 10 s */
 
 static struct client_role *client(struct worker *worker)
 {
@@ -50,16 +51,26 @@ static void publish(struct client_role *role, enum client_state state)
 					     .hellos = role->hellos.rounds,
 					     .welcomed = role->welcomed,
 					     .lease = role->lease,
+					     .refusal = role->refusal,
 					     .gateway = client_hellos_current(&role->hellos)->gateway.remote};
 	free(mailbox_post(&role->snapshots, snapshot));
 }
 
 /* --- WELCOME ------------------------------------------------------------------------------------------------------ */
 
-/* The gateway must choose from what was offered. */
-static bool acceptable(const struct client_role *role, const struct wire_welcome *welcome)
+/* The gateway must choose from what was offered, and give what AllowedIPs have. Else a session that there is goes on,
+ * and the gateway is asked again after a while: somebody may set it right. */
+static bool acceptable(struct worker *worker, const struct client_address *from, struct wire_welcome *welcome)
 {
-	return memchr(role->suites, welcome->suite, sizeof role->suites) != NULL;
+	struct client_role *role = client(worker);
+	const struct client_offer_limits limits = {role->allowed, &from->gateway.remote, from->mtu};
+	if (memchr(role->suites, welcome->suite, sizeof role->suites) == NULL)
+		return false;
+	if (client_offer_check(welcome, &limits, &role->refusal))
+		return true;
+	client_hellos_start(&role->hellos, worker->now + client_jitter(REFUSED_NS, 25));
+	publish(role, role->state);
+	return false;
 }
 
 static struct session *session_for(struct worker *worker, const struct wire_welcome *welcome)
@@ -174,7 +185,7 @@ static enum drop_reason take_message(struct worker *worker, const struct datagra
 	sodium_memzero(&initiator, sizeof initiator);
 	if (!opened)
 		return DROP_HANDSHAKE_FORGED;
-	bool taken = acceptable(role, &welcome) && take_welcome(worker, from, &welcome, &secrets);
+	bool taken = acceptable(worker, from, &welcome) && take_welcome(worker, from, &welcome, &secrets);
 	sodium_memzero(&secrets, sizeof secrets);
 	if (!taken)
 		return DROP_PAYLOAD;

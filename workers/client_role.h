@@ -7,6 +7,7 @@
 #include "core/base/mailbox.h"
 #include "core/handshake.h"
 #include "workers/client_hello.h"
+#include "workers/client_offer.h"
 #include "workers/worker.h"
 
 enum client_state {
@@ -20,11 +21,12 @@ enum client_state {
 /* What the control thread sees: the newest state, on the heap. */
 struct client_snapshot {
 	enum client_state state;
-	int bye_reason;		     /* of the BYE that ended the last session, -1: none */
-	bool forgotten;		     /* a RESET said that the session before was lost; until the one after it is UP */
-	uint32_t hellos;	     /* rounds of them in vain since the last answer */
-	uint64_t welcomed;	     /* when the last WELCOME was accepted, monotonic ns */
-	struct wire_welcome lease;   /* of the last session; session_id 0: there was none */
+	int bye_reason;		       /* of the BYE that ended the last session, -1: none */
+	bool forgotten;		       /* a RESET said that the session before was lost; until the one after it is UP */
+	uint32_t hellos;	       /* rounds of them in vain since the last answer */
+	uint64_t welcomed;	       /* when the last WELCOME was accepted, monotonic ns */
+	struct wire_welcome lease;     /* of the last session; session_id 0: there was none */
+	struct client_refusal refusal; /* of the last WELCOME */
 	struct sockaddr_in6 gateway; /* where the session's is, or who is asked first; family 0: nobody is known yet */
 };
 
@@ -69,6 +71,7 @@ struct client_role {
 	int bye_reason;
 	bool forgotten;
 	struct wire_welcome lease;
+	struct client_refusal refusal; /* of the last WELCOME */
 };
 
 extern const struct worker_role client_worker_role;

@@ -71,6 +71,8 @@ void client_print_status(FILE *out, const json_t *status)
 		print_session(out, status);
 	if (ctl_number(status, "handshakes_unanswered") != 0)
 		fprintf(out, "  no answer   to %" PRIu64 " handshakes\n", ctl_number(status, "handshakes_unanswered"));
+	if (json_is_string(json_object_get(status, "refused")))
+		fprintf(out, "  refused     %s\n", ctl_text(status, "refused"));
 	const char *lead = "  DNS         ";
 	json_array_foreach (json_object_get(dns, "servers"), i, server) {
 		fprintf(out, "%s%s", lead, ctl_text_of(server));

@@ -147,6 +147,23 @@ static void tell_no_answer(struct client *client, uint32_t hellos)
 		    hellos, client->config->gateway.endpoint.port);
 }
 
+static bool is_refused_anew(const struct client_refusal *before, const struct client_refusal *now)
+{
+	return now->reason != CLIENT_OFFER_FINE &&
+	       (now->reason != before->reason || !ip_address_equal(&now->address, &before->address));
+}
+
+/* Who waits for us to be connected need not wait for that. */
+static void tell_refusal(struct client *client, const struct client_refusal *refusal)
+{
+	char text[CLIENT_REFUSAL_TEXT];
+	client_refusal_text(refusal, text);
+	if (client_is_awaited(client))
+		client_give_up(client, "%s", text);
+	else
+		log_warning("%s", text);
+}
+
 /* One line for each change that a person wants to know of; a rekey is none. */
 static void log_state(struct client *client, const struct client_snapshot *now)
 {
@@ -154,6 +171,8 @@ static void log_state(struct client *client, const struct client_snapshot *now)
 	/* It may be over before we see anything but its end. */
 	if (now->forgotten && !before->forgotten)
 		log_warning("reconnecting because the gateway does not know our session any more");
+	if (is_refused_anew(&before->refusal, &now->refusal))
+		tell_refusal(client, &now->refusal);
 	bool same_session = now->lease.session_id == before->lease.session_id;
 	if (now->state == CLIENT_UP && (before->state != CLIENT_UP || !same_session)) {
 		log_connected(&now->lease);

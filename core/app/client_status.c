@@ -88,6 +88,10 @@ json_t *client_status(void *context, char *const *arguments, size_t count, struc
 		error_set(error, -ENOMEM, "out of memory");
 		return NULL;
 	}
+	char refused[CLIENT_REFUSAL_TEXT];
+	if (client->shown.refusal.reason != CLIENT_OFFER_FINE)
+		json_object_set_new(status, "refused",
+				    json_string(client_refusal_text(&client->shown.refusal, refused)));
 	const struct session *session = session_table_find(&client->table, client->shown.lease.session_id);
 	if (session != NULL)
 		add_session(status, client, session, now);
