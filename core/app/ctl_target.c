@@ -19,13 +19,27 @@ int ctl_target_set(struct ctl_target *target, const char *path, const char *conf
 	return 0;
 }
 
+static int refuse_user(const struct ctl_target *target, uid_t user, struct error *error)
+{
+	if (target->config == NULL)
+		return error_set(error, -EPERM, "%s: user ID %u answers there, who is neither root nor you: not asked",
+				 target->path, (unsigned)user);
+	return error_set(error, -EPERM,
+			 "%s: user ID %u answers there, who is neither root nor you nor the User of %s: not asked; "
+			 "--config FILE says by which one the gateway runs",
+			 target->path, (unsigned)user, target->config);
+}
+
 int ctl_target_check_path(const struct ctl_target *target, struct error *error)
 {
 	struct stat status;
-	if (lstat(target->path, &status) != 0 || !S_ISLNK(status.st_mode) || ownership_trusted(status.st_uid))
+	if (lstat(target->path, &status) != 0 || ownership_trusted(status.st_uid))
 		return 0;
-	return error_set(error, -EPERM, "%s: a symbolic link of user ID %u's, which is not followed", target->path,
-			 (unsigned)status.st_uid);
+	if (S_ISLNK(status.st_mode))
+		return error_set(error, -EPERM, "%s: a symbolic link of user ID %u's, which is not followed",
+				 target->path, (unsigned)status.st_uid);
+	/* He could let connect(2) wait, too. */
+	return target->config == NULL ? refuse_user(target, status.st_uid, error) : 0;
 }
 
 /* Who is not there, or may not be read by who asks, says nothing: then it is whom the package makes. */
@@ -62,11 +76,5 @@ int ctl_target_check_peer(struct ctl_target *target, int fd, struct error *error
 		return result;
 	if (target->has_user && peer.uid == target->user)
 		return 0;
-	if (target->config == NULL)
-		return error_set(error, -EPERM, "%s: user ID %u answers there, who is neither root nor you: not asked",
-				 target->path, (unsigned)peer.uid);
-	return error_set(error, -EPERM,
-			 "%s: user ID %u answers there, who is neither root nor you nor the User of %s: not asked; "
-			 "--config FILE says by which one the gateway runs",
-			 target->path, (unsigned)peer.uid, target->config);
+	return refuse_user(target, peer.uid, error);
 }
