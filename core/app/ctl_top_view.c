@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
 #include "core/app/ctl_text.h"
 #include "core/app/ctl_top.h"
+#include "core/base/printable.h"
 
 const char *const ctl_top_orders[] = {"bits", "rx", "tx", "packets", "bytes", "seen", "age", "roams"};
 
-enum { CELL_MAX = 96 };
+enum { CELL_MAX = 96, LINE_MAX_BYTES = 512, THREAD_NAME = 15 /* with the terminator */ };
 
 /* --- rates --------------------------------------------------------------------------------------------------------
  */
@@ -56,9 +56,17 @@ static uint64_t drops_of(const json_t *status)
 	return sum;
 }
 
+/* Between characters. */
+static const char *cut(char *shown, size_t size, const char *text, size_t width)
+{
+	(void)printable_copy(shown, width < size ? width + 1 : size, text);
+	return shown;
+}
+
 static void write_cut(FILE *out, const struct ctl_top_view *view, const char *line)
 {
-	fprintf(out, "%.*s\n", (int)view->width, line);
+	char shown[LINE_MAX_BYTES];
+	fprintf(out, "%s\n", cut(shown, sizeof shown, line, view->width));
 }
 
 static void write_head(FILE *out, const struct ctl_top_view *view)
@@ -66,8 +74,8 @@ static void write_head(FILE *out, const struct ctl_top_view *view)
 	const json_t *status = view->now.status;
 	const json_t *before = json_object_get(view->before.status, "counters");
 	const json_t *now = json_object_get(status, "counters"), *sessions = json_object_get(status, "sessions");
-	char line[512], up[CTL_NUMBER_MAX], in[CELL_MAX], in_packets[CELL_MAX], to[CELL_MAX], to_packets[CELL_MAX],
-		drops[CELL_MAX];
+	char line[LINE_MAX_BYTES], up[CTL_NUMBER_MAX], in[CELL_MAX], in_packets[CELL_MAX], to[CELL_MAX],
+		to_packets[CELL_MAX], drops[CELL_MAX];
 	(void)snprintf(line, sizeof line, "%s %s, up %s; sessions %" PRIu64 " of %" PRIu64,
 		       ctl_text(json_object_get(status, "interface"), "name"), ctl_text(status, "role"),
 		       ctl_duration(up, ctl_number(status, "uptime_seconds")), ctl_number(sessions, "active"),
@@ -100,10 +108,11 @@ static void write_thread(FILE *out, const struct ctl_top_view *view, const json_
 					   "udp_tx_bytes",   "tun_rx_packets", "tun_tx_packets"};
 	const json_t *old = thread_before(view, thread, place);
 	const json_t *before = json_object_get(old, "counters"), *now = json_object_get(thread, "counters");
-	char line[512], cell[CELL_MAX], cpu[CELL_MAX] = "any";
+	char line[LINE_MAX_BYTES], name[THREAD_NAME], cell[CELL_MAX], cpu[CELL_MAX] = "any";
 	if (json_is_integer(json_object_get(thread, "cpu")))
 		(void)snprintf(cpu, sizeof cpu, "%" PRIu64, ctl_number(thread, "cpu"));
-	size_t used = (size_t)snprintf(line, sizeof line, "%-14.14s %3s %4.0f%%", ctl_text(thread, "name"), cpu,
+	size_t used = (size_t)snprintf(line, sizeof line, "%-14s %3s %4.0f%%",
+				       cut(name, sizeof name, ctl_text(thread, "name"), sizeof name), cpu,
 				       100 * json_number_value(json_object_get(thread, "load")));
 	for (size_t i = 0; i < ARRAY_SIZE(keys) && used < sizeof line; i++) {
 		double value = rate(view, before, now, keys[i]) * (strstr(keys[i], "bytes") != NULL ? 8 : 1);
@@ -274,9 +283,7 @@ static void fit(const struct ctl_top_view *view, json_t *const *sessions, unsign
 static void write_cell(FILE *out, const char *text, unsigned width, bool right, bool last)
 {
 	char shown[CELL_MAX];
-	(void)snprintf(shown, sizeof shown, "%.*s", (int)width, text);
-	for (char *c = shown; *c != '\0'; c++)
-		*c = iscntrl((unsigned char)*c) ? '?' : *c;
+	(void)cut(shown, sizeof shown, text, width);
 	if (last && !right)
 		fputs(shown, out);
 	else

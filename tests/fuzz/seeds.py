@@ -111,6 +111,9 @@ def answers():
                {"kicked": ["1"]}, {"added": "k"}, {"added": 1, "needs_restart": ["MTU"]}, client, stages, {"any": "\x1b\u202e"})
     for number, result in enumerate(results):
         yield bytes([number]) + json.dumps({"ok": True, "result": result}).encode() + b"\n"
+    # Lines and cells that are cut between characters.
+    wide = dict(status, interface={"name": "\u00e9" * 200}, threads=[dict(status["threads"][0], name="x" + "\u00e9" * 20)])
+    yield b"\2" + json.dumps({"result": [wide, wide, {"sessions": [dict(session, name="\u20ac" * 60)], "ready": True}]}).encode()
     yield b"\0" + json.dumps({"ok": False, "error": "\x1b[2J"}).encode()
 
 

@@ -270,7 +270,7 @@ Test(ctl_top, shows_rates_between_two_answers)
 	expect_in(text, "12.3 M");
 	expect_in(text, "1234");
 	expect_in(text, "1 h");
-	expect_in(text, "laptop?[2J"); /* what a name holds cannot move the cursor */
+	expect_in(text, "laptop\\x1b[2J"); /* what a name holds cannot move the cursor */
 	free(text);
 	drop(&view);
 }
