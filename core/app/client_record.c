@@ -51,7 +51,7 @@ static int check_directory(const char *path, struct error *error)
 	int result = directory != NULL ? ownership_check(directory, error)
 				       : error_set(error, -ENOMEM, "%s: out of memory", path);
 	free(directory);
-	return result == -EPERM ? error_prefix(error, result, "%s: ", path) : result;
+	return result == -EPERM ? error_prefix(error, result, "the note beside ControlSocket, %s: ", path) : result;
 }
 
 static int make_directory(const struct client_config *config, struct error *error)

@@ -24,8 +24,10 @@ static int check_one(const char *path, bool last, struct error *error)
 	bool shared = (status.st_mode & (S_IWGRP | S_IWOTH)) != 0 && !S_ISLNK(status.st_mode);
 	bool sticky = S_ISDIR(status.st_mode) && (status.st_mode & S_ISVTX) != 0;
 	if (shared && (last || !sticky))
-		return error_set(error, -EPERM, "%s: others than root may write to it (mode %04o); run chmod go-w",
-				 path, (unsigned)status.st_mode & 07777);
+		return error_set(
+			error, -EPERM,
+			"%s: others than root may write to it (mode %04o); choose another place, or run chmod go-w",
+			path, (unsigned)status.st_mode & 07777);
 	return 0;
 }
 
