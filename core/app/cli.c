@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/log.h"
+
 #include "core/base/printable.h"
 
 static void print_help(const struct cli_program *program)
@@ -60,9 +62,7 @@ enum cli_status cli_usage_error(const struct cli_program *program, const char *f
 
 enum cli_status cli_fail(const struct cli_program *program, enum cli_status status, const struct error *error)
 {
-	char shown[4 * sizeof error->text];
-	printable_copy(shown, sizeof shown, error->text);
-	fprintf(stderr, "%s: %s\n", program->name, shown);
+	log_last_words(program->name, error->text);
 	return status;
 }
 

@@ -174,6 +174,8 @@ static int serve(struct client *client, struct error *error)
 		return result;
 	result = tunnel_prepare_filters(&client->tunnel, error);
 	if (result == 0)
+		result = tunnel_start_log(&client->tunnel, error);
+	if (result == 0)
 		result = start_worker(client, error);
 	if (result == 0)
 		result = metrics_start(client->tunnel.metrics, error);

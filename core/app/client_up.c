@@ -16,6 +16,7 @@
 
 #include "core/app/client.h"
 #include "core/app/client_record.h"
+#include "core/app/logger.h"
 #include "core/app/process.h"
 #include "core/base/log.h"
 
@@ -41,7 +42,7 @@ static struct client_config *load(const struct cli_program *program, const char 
 	return NULL;
 }
 
-enum cli_status client_foreground(const struct cli_program *program, const char *file)
+static enum cli_status run_here(const struct cli_program *program, const char *file)
 {
 	struct error error = {0};
 	enum cli_status status;
@@ -51,6 +52,14 @@ enum cli_status client_foreground(const struct cli_program *program, const char 
 	if (client_run(config, NULL, &error) != 0)
 		status = cli_fail(program, CLI_FAILED, &error);
 	config_free_client(config);
+	return status;
+}
+
+enum cli_status client_foreground(const struct cli_program *program, const char *file)
+{
+	log_begin();
+	enum cli_status status = run_here(program, file);
+	logger_end();
 	return status;
 }
 
@@ -114,12 +123,12 @@ static enum cli_status run_detached(const struct cli_program *program, const str
 	if (!detached)
 		return CLI_FAILED;
 	log_to_syslog(program->name);
-	if (client_run(config, &start, &error) == 0)
-		return CLI_OK;
-	(void)cli_fail(program, CLI_FAILED, &error);
-	(void)close(STDERR_FILENO); /* told there already */
-	log_error("%s", error.text);
-	return CLI_FAILED;
+	log_begin();
+	enum cli_status status = CLI_OK;
+	if (client_run(config, &start, &error) != 0)
+		status = cli_fail(program, CLI_FAILED, &error);
+	logger_end();
+	return status;
 }
 
 static void copy_output(int from)

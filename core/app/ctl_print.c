@@ -140,12 +140,20 @@ static void print_udp(FILE *out, const json_t *udp)
 		begin_field(out, "", "%s datagrams lost because the receive queue was full\n", ctl_count(text, lost));
 }
 
+static void print_log(FILE *out, const json_t *log)
+{
+	char text[CTL_NUMBER_MAX];
+	uint64_t dropped = ctl_number(log, "lines_dropped");
+	if (dropped != 0)
+		begin_field(out, "log", "%s lines dropped because nobody read it in time\n", ctl_count(text, dropped));
+}
+
 /* What the daemon's side of the program added: an object of plain values for each label. */
 static void print_additions(FILE *out, json_t *status)
 {
 	static const char *const known[] = {"version",	"role",	    "uptime_seconds", "interface", "listen",
 					    "sessions", "pool",	    "suites",	      "offloads",  "udp",
-					    "kept",	"counters", "drops",	      "threads"};
+					    "kept",	"counters", "drops",	      "threads",   "log"};
 	const char *label, *key;
 	json_t *object, *value;
 	json_object_foreach (status, label, object) {
@@ -255,6 +263,7 @@ void ctl_print_status(FILE *out, json_t *status)
 	print_suites(out, json_object_get(status, "suites"));
 	print_offloads(out, json_object_get(status, "offloads"));
 	print_udp(out, json_object_get(status, "udp"));
+	print_log(out, json_object_get(status, "log"));
 	print_traffic(out, json_object_get(status, "counters"));
 	print_calls(out, status);
 	print_threads(out, json_object_get(status, "threads"));

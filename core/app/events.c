@@ -14,7 +14,7 @@
 #include "core/base/log.h"
 #include "crypto/aead.h"
 
-enum { EVENT_FIELDS_MAX = 12, EVENT_VALUE_MAX = 160 };
+enum { EVENT_FIELDS_MAX = 12, EVENT_VALUE_MAX = 160, JOURNAL_FIELD_MAX = 32 + EVENT_VALUE_MAX };
 #define EVENTS_SUPPRESSED_NS (10 * NS_PER_S)
 
 struct event_fields {
@@ -119,35 +119,51 @@ const char *events_format(const struct event *event, bool hide_addresses, char l
 	return as_line(&fields, line);
 }
 
-static bool send_to_journal(const struct event_fields *fields, const char *line)
+/* The next pair of a line as as_line() makes it: "SHARDTUN_NAME=value" in `field`, without the quotation marks. Returns
+ * what is after it, or NULL. */
+static const char *take_pair(const char *line, char field[JOURNAL_FIELD_MAX])
 {
-	static const char prefix[] = "SHARDTUN_";
-	enum { NAME_MAX_LENGTH = 16, BEFORE = 2 /* MESSAGE and PRIORITY */ };
-	char message[sizeof "MESSAGE=" + EVENT_LINE_MAX], priority[sizeof "PRIORITY=" + 1];
-	char texts[EVENT_FIELDS_MAX][sizeof prefix + NAME_MAX_LENGTH + EVENT_VALUE_MAX];
-	struct iovec iov[BEFORE + EVENT_FIELDS_MAX];
-	(void)snprintf(message, sizeof message, "MESSAGE=%s", line);
-	(void)snprintf(priority, sizeof priority, "PRIORITY=%d", fields->level == LOG_LEVEL_WARNING ? 4 : 6);
-	iov[0] = (struct iovec){.iov_base = message, .iov_len = strlen(message)};
-	iov[1] = (struct iovec){.iov_base = priority, .iov_len = strlen(priority)};
-	for (size_t i = 0; i < fields->count; i++) {
-		char *text = texts[i];
-		(void)snprintf(text, sizeof texts[i], "%s%s=%s", prefix, fields->list[i].name, fields->list[i].value);
-		for (char *c = text; *c != '='; c++)
-			*c = (char)toupper((unsigned char)*c);
-		iov[BEFORE + i] = (struct iovec){.iov_base = text, .iov_len = strlen(text)};
-	}
-	return sd_journal_sendv(iov, (int)(BEFORE + fields->count)) == 0;
+	size_t name = strcspn(line, "=");
+	if (line[name] != '=')
+		return NULL;
+	const char *value = line + name + 1;
+	bool quoted = *value == '"';
+	value += quoted;
+	size_t length = strcspn(value, quoted ? "\"" : " ");
+	(void)snprintf(field, JOURNAL_FIELD_MAX, "SHARDTUN_%.*s=%.*s", (int)name, line, (int)length, value);
+	for (char *c = field; *c != '='; c++)
+		*c = (char)toupper((unsigned char)*c);
+	value += length + (quoted && value[length] == '"');
+	return *value == ' ' ? value + 1 : value;
 }
 
-static void write_fields(bool journal, const struct event_fields *fields)
+/* On the thread of the log. */
+static bool send_to_journal(enum log_level level, const char *line)
+{
+	enum { BEFORE = 2 /* MESSAGE and PRIORITY */ };
+	char message[sizeof "MESSAGE=" + EVENT_LINE_MAX], priority[sizeof "PRIORITY=" + 1];
+	char fields[EVENT_FIELDS_MAX][JOURNAL_FIELD_MAX];
+	struct iovec iov[BEFORE + EVENT_FIELDS_MAX];
+	int count = BEFORE;
+	(void)snprintf(message, sizeof message, "MESSAGE=%s", line);
+	(void)snprintf(priority, sizeof priority, "PRIORITY=%d", level == LOG_LEVEL_WARNING ? 4 : 6);
+	iov[0] = (struct iovec){.iov_base = message, .iov_len = strlen(message)};
+	iov[1] = (struct iovec){.iov_base = priority, .iov_len = strlen(priority)};
+	for (const char *rest = line; count < (int)ARRAY_SIZE(iov); count++) {
+		char *field = fields[count - BEFORE];
+		rest = take_pair(rest, field);
+		if (rest == NULL)
+			break;
+		iov[count] = (struct iovec){.iov_base = field, .iov_len = strlen(field)};
+	}
+	return sd_journal_sendv(iov, count) == 0;
+}
+
+static void write_fields(const struct event_fields *fields)
 {
 	char line[EVENT_LINE_MAX];
-	if (!log_is_on(fields->level))
-		return;
-	as_line(fields, line);
-	if (!journal || !send_to_journal(fields, line))
-		log_write(fields->level, "%s", line);
+	if (log_is_on(fields->level))
+		log_event(fields->level, as_line(fields, line));
 }
 
 /* --- the queue -------------------------------------------------------------------------------------------------------
@@ -165,11 +181,16 @@ static bool stderr_is_journal(void)
 	return strcmp(stream, expected) == 0;
 }
 
+void events_use_journal(void)
+{
+	if (stderr_is_journal())
+		log_events_to(send_to_journal);
+}
+
 int events_open(struct events *events, bool hide_addresses, struct error *error)
 {
 	memset(events, 0, sizeof *events);
 	events->hide_addresses = hide_addresses;
-	events->journal = stderr_is_journal();
 	int result = event_queue_init(&events->queue);
 	return result == 0 ? 0 : error_set(error, result, "events: %s", strerror(-result));
 }
@@ -179,7 +200,7 @@ void events_write(struct events *events)
 	for (struct event *event; (event = event_take(&events->queue)) != NULL; free(event)) {
 		struct event_fields fields;
 		describe(&fields, event, events->hide_addresses);
-		write_fields(events->journal, &fields);
+		write_fields(&fields);
 	}
 }
 
@@ -194,7 +215,7 @@ void events_write_suppressed(struct events *events, const uint64_t sums[EVENT_KI
 		add(&fields, "event", "suppressed");
 		add(&fields, "kind", "%s", event_kind_text((enum event_kind)kind));
 		add(&fields, "count", "%" PRIu64, sums[kind] - events->suppressed[kind]);
-		write_fields(events->journal, &fields);
+		write_fields(&fields);
 		events->suppressed[kind] = sums[kind];
 		events->next_suppressed = now + EVENTS_SUPPRESSED_NS;
 	}
@@ -231,7 +252,7 @@ void events_tell_kept(const struct reconcile_news *news)
 {
 	struct event_fields fields;
 	describe_kept(&fields, news);
-	write_fields(stderr_is_journal(), &fields);
+	write_fields(&fields);
 }
 
 void events_close(struct events *events)

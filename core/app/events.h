@@ -16,13 +16,15 @@
 
 struct events {
 	struct event_queue queue;
-	bool hide_addresses; /* of clients */
-	bool journal;
+	bool hide_addresses;		       /* of clients */
 	uint64_t suppressed[EVENT_KIND_COUNT]; /* said so far */
 	uint64_t next_suppressed;	       /* when to say it again, monotonic ns */
 };
 
 enum { EVENT_LINE_MAX = 768 };
+
+/* From here on events have fields where standard error is the journal. Before the log has its thread. */
+void events_use_journal(void);
 
 /* Before any thread that raises events exists; its sources get `queue`. */
 int events_open(struct events *events, bool hide_addresses, struct error *error);

@@ -250,6 +250,8 @@ static int start_threads(struct gateway *gateway, struct error *error)
 	int result = tunnel_prepare_filters(tunnel, error);
 	if (result == 0)
 		result = tunnel_drop_privileges(tunnel, &gateway->user, error);
+	if (result == 0)
+		result = tunnel_start_log(tunnel, error);
 	if (result != 0)
 		return result;
 	gateway->running.reloader = reloader_new(&gateway->running, tunnel->filters[SECCOMP_CONTROL], error);

@@ -87,6 +87,19 @@ static const struct condition metrics_conditions[] = {
 	{"fcntl", 1, UINT32_MAX, F_SETFL},
 };
 
+/* --- the log ---------------------------------------------------------------------------------------------------------
+ */
+
+static const char *const log_calls[] = {"connect", "memfd_create", "fstat", "newfstatat", "lseek"};
+
+static const struct condition log_conditions[] = {
+	{"socket", 0, UINT32_MAX, AF_UNIX},
+	{"getsockopt", 1, UINT32_MAX, SOL_SOCKET}, /* sd_journal_sendv() makes room for a large entry, */
+	{"setsockopt", 1, UINT32_MAX, SOL_SOCKET},
+	{"fcntl", 1, UINT32_MAX, F_ADD_SEALS},	    /* or sends it as a file */
+	{"openat", 2, (uint32_t)~READING_FLAGS, 0}, /* the time zone, for syslog(3) */
+};
+
 /* --- the control thread ----------------------------------------------------------------------------------------------
  */
 
@@ -95,7 +108,7 @@ static const char *const control_calls[] = {
 	/* the files of a reload, sockets' files at the end */
 	"open", "openat", "fcntl", "prlimit64", "stat", "lstat", "statx", "statfs", "fstatfs", "access", "faccessat",
 	"faccessat2", "readlink", "readlinkat", "getcwd", "unlink", "unlinkat", "dup", "pipe2",
-	/* netlink, the journal, libnftables in a process of its own */
+	/* netlink, libnftables in a process of its own */
 	"bind", "connect", "memfd_create", "select", "pselect6", "wait4", "socketpair", "close_range",
 	/* the loop */
 	"eventfd2", "timerfd_create", "timerfd_settime", "timerfd_gettime", "signalfd4", "epoll_create1",
@@ -169,7 +182,11 @@ static int fill(scmp_filter_ctx context, enum seccomp_kind kind)
 		result = add_calls(context, data_calls, ARRAY_SIZE(data_calls));
 	if (result == 0)
 		result = add_conditions(context, data_conditions, ARRAY_SIZE(data_conditions));
-	if (result == 0 && kind != SECCOMP_DATA)
+	if (result == 0 && kind == SECCOMP_LOG)
+		result = add_calls(context, log_calls, ARRAY_SIZE(log_calls));
+	if (result == 0 && kind == SECCOMP_LOG)
+		result = add_conditions(context, log_conditions, ARRAY_SIZE(log_conditions));
+	if (result == 0 && (kind == SECCOMP_METRICS || kind == SECCOMP_CONTROL))
 		result = add_calls(context, metrics_calls, ARRAY_SIZE(metrics_calls));
 	if (result == 0 && kind == SECCOMP_METRICS)
 		result = add_conditions(context, metrics_conditions, ARRAY_SIZE(metrics_conditions));
@@ -211,6 +228,7 @@ static void tell(int signal_number, siginfo_t *info, void *context)
 		  name, info->si_syscall, refused ? "refused" : "ended");
 	if (refused)
 		return;
+	(void)log_flush(LOG_END_MS);
 	(void)syscall(FORBIDDEN_CALL);
 	_exit(EXIT_FAILURE);
 }
@@ -253,6 +271,6 @@ void seccomp_filter_free(struct seccomp_filter *filter)
 int seccomp_filter_load(const struct seccomp_filter *filter)
 {
 	int result = seccomp_load(filter->context);
-	tolerant = result == 0 && filter->kind == SECCOMP_CONTROL;
+	tolerant = result == 0 && (filter->kind == SECCOMP_CONTROL || filter->kind == SECCOMP_LOG);
 	return result;
 }

@@ -3,20 +3,21 @@
  *
  * SECCOMP_DATA is for the threads that read what the network sends, and liburcu's: they move bytes between descriptors
  * that are open already, and can open, connect, execute or make nothing. SECCOMP_METRICS takes connections besides, and
- * reads files. SECCOMP_CONTROL has what a reload, the control socket, the journal and the end need. All
- * threads share their memory, so a list is a fence around the whole program more than between its threads.
+ * reads files. SECCOMP_LOG speaks to the journal and to syslog, which it connects to again when they were restarted.
+ * SECCOMP_CONTROL has what a reload, the control socket and the end need. All threads share their memory, so a list is
+ * a fence around the whole program more than between its threads.
  *
  * Memory that is executable is refused in all of them. What a later libc may try first on a newer kernel (a call with a
  * number above those of Linux 6.1) fails with ENOSYS, as it would there. Any other call is told in one line, with its
  * number and the thread. Then a thread of the first two kinds ends the program by SIGSYS: our own code has not brought
- * it there, and whoever has is not to try again. The third kind does not hear the network, but its libraries change
- * under it: there the call fails with ENOSYS, for a gateway is not to fall over an update of libnftables. */
+ * it there, and whoever has is not to try again. The other kinds do not hear the network, but their libraries change
+ * under them: there the call fails with ENOSYS, for a gateway is not to fall over an update of libnftables. */
 #pragma once
 
 #include "core/base/error.h"
 
-enum seccomp_kind { SECCOMP_DATA, SECCOMP_METRICS, SECCOMP_CONTROL };
-enum { SECCOMP_KINDS = 3 };
+enum seccomp_kind { SECCOMP_DATA, SECCOMP_METRICS, SECCOMP_LOG, SECCOMP_CONTROL };
+enum { SECCOMP_KINDS = 4 };
 
 /* What the sanitizers do at the end is more than these lists allow. */
 #ifdef SHARDTUN_SANITIZED

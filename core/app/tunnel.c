@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/app/events.h"
+#include "core/app/logger.h"
 #include "core/app/process.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
@@ -208,6 +209,7 @@ void tunnel_describe(struct tunnel *tunnel, void (*use)(void *context, const str
 			.send_buffer = socket_buffer(fd, SO_SNDBUF),
 			.wanted_buffer = tunnel->params.common->udp_buffer,
 			.queue_overflows = queue_overflows(tunnel)},
+		.log_dropped = log_dropped(),
 		.tsc = tunnel->tsc,
 		.stage_sampling = atomic_load_explicit(&tunnel->stage_sampling, memory_order_relaxed),
 	};
@@ -387,6 +389,11 @@ int tunnel_drop_privileges(struct tunnel *tunnel, const struct privileges_user *
 	return result;
 }
 
+int tunnel_start_log(struct tunnel *tunnel, struct error *error)
+{
+	return logger_start(tunnel->filters[SECCOMP_LOG], error);
+}
+
 struct load {
 	const struct seccomp_filter *filter;
 	int result;
@@ -430,6 +437,7 @@ int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struc
 				  .threads.exit_fd = -1,
 				  .shown_mutex = PTHREAD_MUTEX_INITIALIZER,
 				  .started = clock_monotonic(&clock_system)};
+	events_use_journal();
 	tunnel->tsc = tsc_calibrate();
 	atomic_store_explicit(&tunnel->stage_sampling, params->common->stage_sampling, memory_order_relaxed);
 	notify_open(&tunnel->notify);

@@ -111,6 +111,10 @@ const char *tunnel_bound(const struct tunnel *tunnel, char text[TUNNEL_BOUND_TEX
 /* Before the first thread is started: makes the filters of system calls and gives the threads theirs. */
 int tunnel_prepare_filters(struct tunnel *tunnel, struct error *error);
 
+/* When rights are dropped, or there are none to drop, and before any other thread: starts the one that writes the log.
+ */
+int tunnel_start_log(struct tunnel *tunnel, struct error *error);
+
 /* Becomes that user and gives up what the control thread does not need: before the first thread is started, when all
  * is open. */
 int tunnel_drop_privileges(struct tunnel *tunnel, const struct privileges_user *user, struct error *error);

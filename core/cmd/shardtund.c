@@ -5,6 +5,7 @@
 
 #include "core/app/cli.h"
 #include "core/app/gateway.h"
+#include "core/app/logger.h"
 #include "core/app/privileges.h"
 #include "core/app/process.h"
 #include "core/base/log.h"
@@ -79,5 +80,10 @@ int main(int argc, char **argv)
 		return (int)cli_usage_error(&program, "unexpected argument %s", argv[optind]);
 	if (path == NULL)
 		return (int)cli_usage_error(&program, "which configuration? give -c FILE");
-	return (int)cli_finish(&program, run(path, check));
+	if (check)
+		return (int)cli_finish(&program, run(path, check));
+	log_begin();
+	status = cli_finish(&program, run(path, check));
+	logger_end();
+	return (int)status;
 }

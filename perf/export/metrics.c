@@ -240,6 +240,8 @@ static void write_machine(FILE *out, const struct report_source *source)
 	if (source->udp.queue_overflows >= 0)
 		single(out, "shardtun_udp_queue_overflows_total", "counter",
 		       "Datagrams lost because a socket's receive queue was full", (double)source->udp.queue_overflows);
+	single(out, "shardtun_log_lines_dropped_total", "counter",
+	       "Lines that are missing in the log because nobody read it in time", (double)source->log_dropped);
 }
 
 static void write_process(FILE *out, const struct process_figures *process)

@@ -139,6 +139,7 @@ json_t *report_status(const struct report_source *source)
 	put(&status, "suites", suites);
 	put(&status, "offloads", offloads);
 	put(&status, "udp", udp_object(source));
+	put(&status, "log", pair_object("lines_dropped", source->log_dropped, "", 0));
 	put(&status, "packets_carried", number(stats_carried(&sum)));
 	put(&status, "system_calls", number(stats_calls(&sum)));
 	put(&status, "counters", counters_object(&sum));

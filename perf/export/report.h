@@ -87,6 +87,8 @@ struct report_source {
 					  */
 	} udp;
 
+	uint64_t log_dropped; /* lines that nobody read in time */
+
 	struct tsc_calibration tsc;
 	uint32_t stage_sampling; /* one batch in so many is timed; 0 none */
 };

@@ -53,6 +53,7 @@ static inline struct report_source gateway(void)
 			.send_buffer = 4194304,
 			.wanted_buffer = 4194304,
 			.queue_overflows = 17},
+		.log_dropped = 18,
 		.tsc = {.hz = 2e9, .invariant = true},
 		.stage_sampling = 64,
 	};

@@ -76,6 +76,7 @@ Test(metrics, say_what_the_source_says)
 	has(text, "shardtun_thread_info{thread=\"worker 0\",cpu=\"3\"} 1");
 	has(text, "shardtun_thread_info{thread=\"worker 1\"} 1");
 	has(text, "shardtun_udp_queue_overflows_total 17");
+	has(text, "shardtun_log_lines_dropped_total 18");
 	has(text, "process_resident_memory_bytes 4096");
 	has(text, "process_cpu_seconds_total 1.5");
 	free(text);

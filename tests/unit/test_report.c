@@ -59,6 +59,7 @@ Test(report, status_says_what_the_source_says)
 	cr_assert_eq(at(status, "sessions", "max"), 65536);
 	cr_assert_eq(at(status, "pool", "used"), 5);
 	cr_assert_eq(at(status, "udp", "queue_overflows"), 17);
+	cr_assert_eq(at(status, "log", "lines_dropped"), 18);
 	cr_assert(json_is_true(json_object_get(json_object_get(status, "offloads"), "tun_tso")));
 	cr_assert(json_is_false(json_object_get(json_object_get(status, "offloads"), "tun_uso")));
 	json_decref(status);
