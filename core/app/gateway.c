@@ -5,7 +5,7 @@
 
 #include "core/app/events.h"
 #include "core/app/gateway_control.h"
-#include "core/app/gateway_network.h"
+#include "core/app/gateway_keep.h"
 #include "core/app/gateway_threads.h"
 #include "core/app/gateway_top.h"
 #include "core/app/identity.h"
@@ -145,7 +145,7 @@ static void end_session(void *context, uint32_t session_id, enum wire_bye_reason
 
 static void refresh(const struct tunnel *tunnel, struct tunnel_figures *figures)
 {
-	const struct gateway *gateway = gateway_of(tunnel);
+	struct gateway *gateway = gateway_of(tunnel);
 	const struct pool *pool = &gateway->registry.pool;
 	*figures = (struct tunnel_figures){
 		.sessions_active = gateway_threads_active(&gateway->threads),
@@ -153,6 +153,7 @@ static void refresh(const struct tunnel *tunnel, struct tunnel_figures *figures)
 		.pool_used = atomic_load_explicit(&pool->used, memory_order_relaxed),
 		.pool_size = pool->usable,
 	};
+	gateway_forward_show(&gateway->network.forward, &figures->forward);
 }
 
 static void tell_suppressed(struct gateway *gateway, bool at_once)
@@ -242,6 +243,18 @@ static void reloaded(void *context)
 	gateway_control_reloaded(&gateway->tunnel);
 }
 
+static void network_changed(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_keep_changed(&gateway->network);
+}
+
+static void rules_changed(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_keep_rules_changed(&gateway->network);
+}
+
 /* Everything is open. Threads start when their maker has no rights left that they would inherit. */
 static int start_threads(struct gateway *gateway, struct error *error)
 {
@@ -280,7 +293,9 @@ static int serve(struct gateway *gateway, struct error *error)
 			gateway->cpus.count);
 		const struct tunnel_watch watches[] = {{gateway->events.queue.waker.fd, events_came},
 						       {reloader_fd(gateway->running.reloader), reloaded},
-						       {gateway_top_fd(gateway->running.top), top_is_due}};
+						       {gateway_top_fd(gateway->running.top), top_is_due},
+						       {gateway->network.watch_fd, network_changed},
+						       {gateway->network.rules_fd, rules_changed}};
 		result = tunnel_loop(tunnel, watches, ARRAY_SIZE(watches), gateway, error);
 	}
 	tunnel_stop(tunnel);
@@ -339,10 +354,8 @@ int gateway_run(struct gateway *gateway, struct error *error)
 		return result;
 	gateway->registry.no_ipv6 = gateway->tunnel.device.no_ipv6;
 	gateway->running.top = gateway_top_new(&gateway->registry.table, error);
-	const struct gateway_network_params network = {.config = config,
-						       .ifindex = gateway->tunnel.device.ifindex,
-						       .no_ipv6 = gateway->registry.no_ipv6,
-						       .user = &gateway->user};
+	const struct gateway_network_params network = {
+		.config = config, .tunnel = &gateway->tunnel, .user = &gateway->user};
 	result = gateway->running.top != NULL ? gateway_network_open(&gateway->network, &network, error) : -ENOMEM;
 	if (result == 0) {
 		gateway->running.network = &gateway->network;

@@ -227,7 +227,7 @@ static void settle(struct gateway_forward_path *path, size_t way, uint8_t family
 
 static void publish(struct gateway_forward *forward, uint64_t offered, uint64_t passed)
 {
-	struct gateway_forward_shown shown = {
+	struct report_forward shown = {
 		.watched = true, .offered = offered, .dropped = offered > passed ? offered - passed : 0};
 	for (size_t i = 0; i < FORWARD_WAYS * FORWARD_FAMILIES; i++) {
 		const struct gateway_forward_path *path = &forward->paths[i / FORWARD_FAMILIES][i % FORWARD_FAMILIES];
@@ -235,18 +235,20 @@ static void publish(struct gateway_forward *forward, uint64_t offered, uint64_t 
 			continue;
 		shown.blocked = true;
 		if (path->suspected)
-			(void)snprintf(shown.by, sizeof shown.by, "%s %s %s", path->suspect.family, path->suspect.table,
-				       path->suspect.chain);
+			(void)snprintf(shown.blocked_by, sizeof shown.blocked_by, "%s %s %s", path->suspect.family,
+				       path->suspect.table, path->suspect.chain);
 		else
-			(void)snprintf(shown.by, sizeof shown.by, "unknown");
+			(void)snprintf(shown.blocked_by, sizeof shown.blocked_by, "unknown");
 	}
 	pthread_mutex_lock(&forward->mutex);
 	forward->shown = shown;
 	pthread_mutex_unlock(&forward->mutex);
 }
 
-void gateway_forward_show(struct gateway_forward *forward, struct gateway_forward_shown *shown)
+void gateway_forward_show(struct gateway_forward *forward, struct report_forward *shown)
 {
+	if (forward->nftables == NULL)
+		return;
 	pthread_mutex_lock(&forward->mutex);
 	*shown = forward->shown;
 	pthread_mutex_unlock(&forward->mutex);

@@ -11,18 +11,10 @@
 #include "config/config.h"
 #include "core/app/forward_evidence.h"
 #include "core/app/forward_judge.h"
+#include "perf/export/report.h"
 #include "tun/nftables.h"
 
 enum { FORWARD_WAYS = 2 /* from clients, and the answers */, FORWARD_FAMILIES = 2 };
-
-/* For status and metrics. */
-struct gateway_forward_shown {
-	bool watched;	  /* there are counters */
-	bool blocked;	  /* what clients send, or the answers, in at least one family */
-	char by[160];	  /* "ip filter FORWARD"; "unknown"; "" */
-	uint64_t offered; /* packets of clients and for them, so far */
-	uint64_t dropped; /* of those, by others */
-};
 
 struct gateway_forward_path {
 	struct forward_evidence evidence;
@@ -38,7 +30,7 @@ struct gateway_forward {
 	unsigned ifindex;
 	struct gateway_forward_path paths[FORWARD_WAYS][FORWARD_FAMILIES];
 	pthread_mutex_t mutex;
-	struct gateway_forward_shown shown;
+	struct report_forward shown;
 };
 
 /* All borrowed. A forward that is all zero watches nothing. */
@@ -53,4 +45,4 @@ void gateway_forward_write(FILE *out, const char *table, unsigned ifindex);
 void gateway_forward_look(struct gateway_forward *forward, bool changed);
 
 /* Any thread. */
-void gateway_forward_show(struct gateway_forward *forward, struct gateway_forward_shown *shown);
+void gateway_forward_show(struct gateway_forward *forward, struct report_forward *shown);

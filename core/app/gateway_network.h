@@ -11,26 +11,35 @@
 #include "config/config.h"
 #include "core/app/gateway_forward.h"
 #include "core/app/gateway_routes.h"
+#include "core/app/gateway_settings.h"
 #include "core/app/privileges.h"
+#include "core/app/tunnel.h"
 #include "core/base/error.h"
 #include "tun/nftables.h"
 
 struct gateway_network {
 	const struct gateway_config *config;
+	struct tunnel *tunnel;
 	unsigned ifindex;
+	bool no_ipv6;
+	struct netlink *netlink;
+	struct netlink_link link; /* as last seen */
 	struct nftables *nftables;
 	char table[NFTABLES_NAME_MAX];
 	bool laid;
 	bool networks; /* there are some behind peers */
+	struct gateway_settings settings;
 	struct gateway_routes routes;
 	struct gateway_forward forward;
-	unsigned seconds; /* passed */
+	int watch_fd, rules_fd; /* readable when links and the like, and when nftables' rules changed */
+	bool rules_changed;	/* since the last look at others' */
+	uint64_t rules_looked;	/* at ours, monotonic ns */
+	unsigned seconds;	/* passed */
 };
 
 struct gateway_network_params {
 	const struct gateway_config *config;
-	unsigned ifindex;	      /* of the interface, which is there already, and so it is nobody else's */
-	bool no_ipv6;		      /* it has none */
+	struct tunnel *tunnel;	      /* its interface is there already, and so it is nobody else's */
 	struct privileges_user *user; /* whom the process that lays rules becomes; the caller's while this is open */
 };
 
@@ -42,6 +51,12 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_n
 
 /* Routes and rules become those for the registry's peers. What fails is told. Online under RCU. */
 void gateway_network_follow(struct gateway_network *network, struct registry *registry);
+
+/* Puts everything back that somebody changed: at a reload. */
+void gateway_network_hurry(struct gateway_network *network);
+
+/* Lays the rules anew. */
+int gateway_network_lay(struct gateway_network *network, struct error *error);
 
 /* Looks whether others are in the way. */
 void gateway_network_every_second(struct gateway_network *network);

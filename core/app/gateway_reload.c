@@ -165,6 +165,8 @@ int gateway_reload_apply(struct gateway_running *running, struct gateway_reload 
 					&result->peers, error);
 	if (running->network != NULL)
 		gateway_network_follow(running->network, running->registry);
+	if (running->network != NULL)
+		gateway_network_hurry(running->network);
 	if (code != 0)
 		return code;
 	log_set_level(reload->config->common.log_level);

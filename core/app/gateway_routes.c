@@ -2,130 +2,156 @@
 #include "core/app/gateway_routes.h"
 
 #include <linux/rtnetlink.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-#include "core/base/log.h"
-#include "tun/netlink.h"
+static const uint8_t families[] = {4, 6};
 
-int gateway_routes_open(struct gateway_routes *routes, unsigned ifindex, struct error *error)
+void gateway_routes_free(struct gateway_routes *routes)
 {
-	*routes = (struct gateway_routes){.ifindex = ifindex};
-	routes->netlink = netlink_open(error);
-	return routes->netlink != NULL ? 0 : -errno;
-}
-
-void gateway_routes_close(struct gateway_routes *routes)
-{
-	if (routes->netlink != NULL)
-		netlink_close(routes->netlink);
-	free(routes->installed);
-	*routes = (struct gateway_routes){0};
+	netlink_routes_free(&routes->behind);
 }
 
 /* --- what there should be -------------------------------------------------------------------------------------------
  */
 
-struct wanted {
-	struct ip_prefix *items;
-	size_t count, room;
+struct plan {
+	struct netlink_routes routes;
+	unsigned ifindex;
 	bool no_ipv6; /* those would be refused */
-	bool short_of_memory;
+	int result;
 };
 
 static void want(struct peer *peer, void *context)
 {
-	struct wanted *wanted = context;
-	for (uint32_t i = 0; i < peer->network_count; i++) {
-		if (peer->networks[i].address.family == 6 && wanted->no_ipv6)
-			continue;
-		if (wanted->count == wanted->room) {
-			size_t room = wanted->room != 0 ? 2 * wanted->room : 64;
-			struct ip_prefix *items = reallocarray(wanted->items, room, sizeof *items);
-			wanted->short_of_memory |= items == NULL;
-			if (items == NULL)
-				return;
-			wanted->items = items;
-			wanted->room = room;
-		}
-		wanted->items[wanted->count++] = peer->networks[i];
+	struct plan *plan = context;
+	for (uint32_t i = 0; i < peer->network_count && plan->result == 0; i++) {
+		if (peer->networks[i].address.family == 4 || !plan->no_ipv6)
+			plan->result = netlink_routes_append(&plan->routes, &peer->networks[i], plan->ifindex);
 	}
 }
 
-static int compare(const void *a, const void *b)
+int gateway_routes_plan(struct gateway_routes *routes, struct registry *registry)
 {
-	return memcmp(a, b, sizeof(struct ip_prefix));
+	struct plan plan = {.ifindex = routes->ifindex, .no_ipv6 = routes->no_ipv6};
+	peers_for_each(&registry->peers, want, &plan);
+	if (plan.result != 0) {
+		netlink_routes_free(&plan.routes);
+		return plan.result;
+	}
+	netlink_routes_settle(&plan.routes);
+	netlink_routes_free(&routes->behind);
+	routes->behind = plan.routes;
+	return 0;
+}
+
+static bool kernel_has(const struct gateway_routes *routes, const struct netlink_attached_list *attached,
+		       const struct ip_prefix *network)
+{
+	for (size_t i = 0; i < attached->count; i++) {
+		const struct netlink_attached *one = &attached->items[i];
+		if (one->ifindex == routes->ifindex && one->network.length == network->length &&
+		    ip_address_equal(&one->network.address, &network->address))
+			return true;
+	}
+	return false;
+}
+
+/* Those behind peers, and the pool's own where the kernel's is gone: whoever removed that has to be outdone by another,
+ * for only a new address makes the kernel add it again. `*own` grows by those of the kernel that are there. */
+static int collect(struct gateway_routes *routes, uint8_t family, struct netlink_routes *wanted, unsigned *own,
+		   struct error *error)
+{
+	struct netlink_attached_list attached = {0};
+	int result = netlink_attached_read(routes->netlink, family, &attached, error);
+	for (size_t i = 0; i < routes->behind.count && result == 0; i++) {
+		const struct netlink_route *route = &routes->behind.items[i];
+		if (route->network.address.family == family)
+			result = netlink_routes_append(wanted, &route->network, route->ifindex);
+	}
+	for (size_t i = 0; i < routes->addresses->count && result == 0; i++) {
+		struct ip_prefix pool = ip_prefix_network(&routes->addresses->items[i]);
+		if (pool.address.family != family || (family == 6 && routes->no_ipv6))
+			continue;
+		if (kernel_has(routes, &attached, &pool))
+			++*own;
+		else
+			result = netlink_routes_append(wanted, &pool, routes->ifindex);
+	}
+	netlink_attached_free(&attached);
+	netlink_routes_settle(wanted);
+	if (result == -ENOMEM)
+		error_set(error, result, "routes: out of memory");
+	return result;
 }
 
 /* --- making it so ----------------------------------------------------------------------------------------------------
  */
 
-/* One line for all that failed. */
-struct failures {
-	size_t count;
-	struct error first;
-};
-
-static bool succeeded(struct failures *failures, int result, const struct error *error)
+static void failed(struct reconcile_found *found, const struct error *error)
 {
+	if (found->left++ == 0)
+		found->error = *error;
+}
+
+static void add(struct gateway_routes *routes, const struct netlink_routes *missing, bool restore,
+		struct reconcile_found *found)
+{
+	struct error error;
+	char text[IP_TEXT_MAX];
+	for (size_t i = 0; i < missing->count; i++) {
+		const struct netlink_route *route = &missing->items[i];
+		if (found->missing++ == 0)
+			(void)snprintf(found->first, sizeof found->first, "route %s",
+				       ip_prefix_format(&route->network, text));
+		if (restore &&
+		    netlink_route_add(routes->netlink, route->ifindex, &route->network, RT_TABLE_MAIN, &error) != 0)
+			failed(found, &error);
+	}
+}
+
+/* Of those that are not wanted only our interface's: another gateway on this machine has the same mark on its own. */
+static void remove_extra(struct gateway_routes *routes, const struct netlink_routes *extra,
+			 struct reconcile_found *found)
+{
+	struct error error;
+	for (size_t i = 0; i < extra->count; i++) {
+		const struct netlink_route *route = &extra->items[i];
+		if (route->ifindex == routes->ifindex &&
+		    netlink_route_delete(routes->netlink, route->ifindex, &route->network, RT_TABLE_MAIN, &error) != 0)
+			failed(found, &error);
+	}
+}
+
+static void run_family(struct gateway_routes *routes, uint8_t family, bool restore, struct reconcile_found *found)
+{
+	struct netlink_routes wanted = {0}, have = {0}, missing = {0}, extra = {0};
+	struct error error = {0};
+	unsigned own = 0;
+	int result = collect(routes, family, &wanted, &own, &error);
 	if (result == 0)
-		return true;
-	if (failures->count++ == 0)
-		failures->first = *error;
-	return false;
+		result = netlink_routes_read(routes->netlink, family, RT_TABLE_MAIN, &have, &error);
+	if (result == 0 && netlink_routes_compare(&wanted, &have, &missing, &extra) != 0)
+		result = error_set(&error, -ENOMEM, "routes: out of memory");
+	if (result == 0) {
+		found->wanted += (unsigned)wanted.count + own;
+		/* What is gone comes out first: the network of one peer may lie in that of another. */
+		if (restore)
+			remove_extra(routes, &extra, found);
+		add(routes, &missing, restore, found);
+	} else {
+		found->wanted++;
+		found->missing++;
+		failed(found, &error);
+	}
+	struct netlink_routes *const lists[] = {&wanted, &have, &missing, &extra};
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+		netlink_routes_free(lists[i]);
 }
 
-/* What is gone comes out first: the network of one peer may lie in that of another. */
-static void remove_unwanted(struct gateway_routes *routes, const struct wanted *wanted, struct failures *failures)
+void gateway_routes_run(void *context, bool restore, struct reconcile_found *found)
 {
-	struct error error;
-	for (size_t i = 0, w = 0; i < routes->count; i++) {
-		const struct ip_prefix *route = &routes->installed[i];
-		while (w < wanted->count && compare(&wanted->items[w], route) < 0)
-			w++;
-		if (w == wanted->count || compare(&wanted->items[w], route) != 0)
-			(void)succeeded(
-				failures,
-				netlink_route_delete(routes->netlink, routes->ifindex, route, RT_TABLE_MAIN, &error),
-				&error);
-	}
-}
-
-/* Leaves in `wanted` those that are there. */
-static void add_missing(struct gateway_routes *routes, struct wanted *wanted, struct failures *failures)
-{
-	struct error error;
-	size_t there = 0;
-	for (size_t w = 0, i = 0; w < wanted->count; w++) {
-		const struct ip_prefix *route = &wanted->items[w];
-		while (i < routes->count && compare(&routes->installed[i], route) < 0)
-			i++;
-		bool old = i < routes->count && compare(&routes->installed[i], route) == 0;
-		if (old || succeeded(failures,
-				     netlink_route_add(routes->netlink, routes->ifindex, route, RT_TABLE_MAIN, &error),
-				     &error))
-			wanted->items[there++] = *route;
-	}
-	wanted->count = there;
-}
-
-void gateway_routes_follow(struct gateway_routes *routes, struct registry *registry)
-{
-	struct wanted wanted = {.no_ipv6 = registry->no_ipv6};
-	struct failures failures = {0};
-	peers_for_each(&registry->peers, want, &wanted);
-	if (wanted.short_of_memory) {
-		log_warning("AllowedIPs: out of memory: the kernel's routes are as before");
-		free(wanted.items);
-		return;
-	}
-	if (wanted.count != 0)
-		qsort(wanted.items, wanted.count, sizeof *wanted.items, compare);
-	remove_unwanted(routes, &wanted, &failures);
-	add_missing(routes, &wanted, &failures);
-	free(routes->installed);
-	routes->installed = wanted.items;
-	routes->count = wanted.count;
-	if (failures.count != 0)
-		log_warning("AllowedIPs: %s%s", failures.first.text,
-			    failures.count > 1 ? ", and others like it" : "; who is there is not reached through us");
+	struct gateway_routes *routes = context;
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++)
+		run_family(routes, families[i], restore, found);
 }

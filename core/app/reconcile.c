@@ -11,7 +11,8 @@
 
 enum {
 	PARTS_MAX = 16,
-	AT_ONCE = 5,	  /* times in a row that a part is put back without waiting */
+	AT_ONCE = 32, /* times in a row that a part is put back without waiting: more than anybody's scripts do, a few
+		       * seconds of two programs that undo each other's work */
 	WAIT_MOST_S = 60, /* between two tries; so long without trouble, and the row is over */
 };
 

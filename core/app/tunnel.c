@@ -16,7 +16,7 @@
 #include "core/base/log.h"
 #include "core/base/rcu.h"
 
-enum { TUNNEL_WATCHES_MAX = 8 };
+enum { TUNNEL_WATCHES_MAX = 16 };
 
 /* --- control commands
  * ------------------------------------------------------------------------------------------------- */
@@ -87,6 +87,7 @@ static void read_shown(struct tunnel *tunnel, struct tunnel_shown *shown)
 {
 	pthread_mutex_lock(&tunnel->shown_mutex);
 	*shown = tunnel->shown;
+	memcpy(shown->name, tunnel->device.name, sizeof shown->name);
 	pthread_mutex_unlock(&tunnel->shown_mutex);
 }
 
@@ -133,6 +134,13 @@ void tunnel_show(struct tunnel *tunnel, unsigned mtu, const struct ip_prefix *co
 		if (addresses[i]->address.family != 0)
 			tunnel->shown.addresses[tunnel->shown.address_count++] = *addresses[i];
 	}
+	pthread_mutex_unlock(&tunnel->shown_mutex);
+}
+
+void tunnel_rename(struct tunnel *tunnel, const char *name)
+{
+	pthread_mutex_lock(&tunnel->shown_mutex);
+	(void)snprintf(tunnel->device.name, sizeof tunnel->device.name, "%s", name);
 	pthread_mutex_unlock(&tunnel->shown_mutex);
 }
 
@@ -189,7 +197,7 @@ void tunnel_describe(struct tunnel *tunnel, void (*use)(void *context, const str
 	const struct report_source source = {
 		.role = tunnel->params.role_name,
 		.uptime = clock_monotonic(tunnel->clock) - tunnel->started,
-		.interface = tunnel->device.name,
+		.interface = shown.name,
 		.mtu = shown.mtu,
 		.addresses = addresses,
 		.address_count = shown.address_count,
@@ -203,6 +211,7 @@ void tunnel_describe(struct tunnel *tunnel, void (*use)(void *context, const str
 		.suite_count = suite_count,
 		.kept = kept,
 		.kept_count = kept_count,
+		.forward = figures.forward,
 		.sessions = {.active = figures.sessions_active, .max = figures.sessions_max},
 		.pool = {.used = figures.pool_used, .size = figures.pool_size},
 		.udp = {.receive_buffer = socket_buffer(fd, SO_RCVBUF),

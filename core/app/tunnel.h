@@ -25,6 +25,7 @@ struct tunnel;
 /* Zero where there is no such thing. */
 struct tunnel_figures {
 	uint32_t sessions_active, sessions_max, pool_used, pool_size;
+	struct report_forward forward;
 };
 
 struct tunnel_params {
@@ -57,6 +58,7 @@ struct tunnel_watch {
 
 /* Of the interface now. */
 struct tunnel_shown {
+	char name[16];
 	unsigned mtu;
 	struct ip_prefix addresses[2];
 	size_t address_count;
@@ -103,6 +105,9 @@ void tunnel_describe(struct tunnel *tunnel, void (*use)(void *context, const str
 /* From now on the interface has this MTU and these addresses; those of family 0 are none. At most one of each family.
  */
 void tunnel_show(struct tunnel *tunnel, unsigned mtu, const struct ip_prefix *const *addresses, size_t count);
+
+/* From now on the interface is called so. */
+void tunnel_rename(struct tunnel *tunnel, const char *name);
 
 /* The outer addresses and ports in use, as text: ", " between them. */
 enum { TUNNEL_BOUND_TEXT = UDP_ADDRESSES_MAX * ENDPOINT_TEXT_MAX };

@@ -223,6 +223,18 @@ static void write_kept(FILE *out, const struct report_source *source)
 	}
 }
 
+static void write_forward(FILE *out, const struct report_forward *forward)
+{
+	if (!forward->watched)
+		return;
+	gauge(out, "shardtun_forward_blocked", "Whether a firewall of others drops what is forwarded for clients",
+	      forward->blocked);
+	single(out, "shardtun_forward_packets_total", "counter",
+	       "Packets from clients, and answers to them, that this machine was to forward", (double)forward->offered);
+	single(out, "shardtun_forward_dropped_packets_total", "counter",
+	       "Of those, the ones that firewalls of others dropped", (double)forward->dropped);
+}
+
 static void write_machine(FILE *out, const struct report_source *source)
 {
 	static const char offload[] = "shardtun_offload_enabled", suite[] = "shardtun_suite_info";
@@ -294,6 +306,7 @@ char *metrics_text(const struct report_source *source, const struct process_figu
 	write_drops(out, source, threads, &sum);
 	write_threads(out, source);
 	write_kept(out, source);
+	write_forward(out, &source->forward);
 	write_machine(out, source);
 	write_stages(out, source);
 	write_process(out, process);

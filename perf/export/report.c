@@ -115,6 +115,15 @@ static json_t *kept_object(const struct report_source *source)
 	return object;
 }
 
+static json_t *forward_object(const struct report_forward *forward)
+{
+	json_t *object = json_object();
+	put(&object, "blocked_by", forward->blocked ? json_string(forward->blocked_by) : json_null());
+	put(&object, "offered_packets", number(forward->offered));
+	put(&object, "dropped_packets", number(forward->dropped));
+	return object;
+}
+
 json_t *report_status(const struct report_source *source)
 {
 	json_t *offloads = json_object();
@@ -136,6 +145,8 @@ json_t *report_status(const struct report_source *source)
 	if (source->pool.size != 0)
 		put(&status, "pool", pair_object("used", source->pool.used, "size", source->pool.size));
 	put(&status, "kept", kept_object(source));
+	if (source->forward.watched)
+		put(&status, "forward", forward_object(&source->forward));
 	put(&status, "suites", suites);
 	put(&status, "offloads", offloads);
 	put(&status, "udp", udp_object(source));

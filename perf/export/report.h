@@ -46,6 +46,15 @@ struct report_kept {
 	char trouble[128]; /* why it is not in force; "" */
 };
 
+/* What becomes of packets that the machine forwards for clients. */
+struct report_forward {
+	bool watched;	      /* else nothing is known */
+	bool blocked;	      /* others drop (nearly) all of one kind of them */
+	char blocked_by[160]; /* "ip filter FORWARD"; "unknown"; "" */
+	uint64_t offered;     /* packets, so far */
+	uint64_t dropped;     /* of those, by firewalls of others */
+};
+
 /* Everything is borrowed for the time of the call. Texts are UTF-8 and never NULL, `tsc` is calibrated; an array may be
  * NULL when its count is 0. */
 struct report_source {
@@ -70,6 +79,7 @@ struct report_source {
 
 	const struct report_kept *kept;
 	size_t kept_count;
+	struct report_forward forward;
 
 	struct {
 		uint64_t active;

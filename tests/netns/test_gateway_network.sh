@@ -148,7 +148,7 @@ check_fails "but none between them from far away that answers nothing, or as a c
 ns gateway nft add table ip careless "{ chain out { type nat hook postrouting priority srcnat - 1; oifname eth2 masquerade; }; }"
 receive victim second 6000
 add_peer second
-other_client_config second second 203.0.113.1:5555 "10.8.0.1/32" "ListenPort = 6001"
+other_client_config second second 203.0.113.1:5555 "10.8.0.0/16" "ListenPort = 6001"
 ctl reload >/dev/null
 ns client ip route add 203.0.113.2/32 dev shardtun0 table 21845
 datagram client 10.8.0.2 5555 203.0.113.2 6001

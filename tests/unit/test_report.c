@@ -165,8 +165,8 @@ Test(report, status_for_people_names_only_reasons_that_occurred)
 	json_t *status = report_status(&source);
 	json_object_set_new(status, "session", json_pack("{s:s, s:i}", "gateway", "192.0.2.1:5555", "age", 7));
 	char *text = printed(ctl_print_status, status);
-	expect_in(text, "  set up       nftables NOT in force: Operation not permitted\n"
-			"               in force: route (put back 3 times)\n");
+	expect_in(text, "  set up      nftables NOT in force: Operation not permitted\n"
+			"              in force: route (put back 3 times)\n");
 
 	expect_in(text, "gateway, shardtun " SHARDTUN_VERSION ", up 2 h 3 min\n");
 	expect_in(text, "shardtun0, MTU 1420, 10.8.0.1/16, fd00:8::1/64\n");
