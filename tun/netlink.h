@@ -90,9 +90,11 @@ int netlink_rule_add(struct netlink *netlink, const struct netlink_rule *rule, s
  * or a kernel without the family, is no error. */
 int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error);
 
-/* Removes those that name `table` but equal none of `wanted` and have no further selectors. */
+/* Removes those that name `table`, or have the priority, but equal none of `wanted` and have no further selectors. */
 int netlink_rules_prune(struct netlink *netlink, uint8_t family, uint32_t table, const struct netlink_rule *wanted,
 			size_t count, struct error *error);
+int netlink_rules_prune_at(struct netlink *netlink, uint8_t family, uint32_t priority,
+			   const struct netlink_rule *wanted, size_t count, struct error *error);
 
 /* How a packet would leave. */
 struct netlink_path {

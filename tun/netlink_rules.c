@@ -120,7 +120,8 @@ int netlink_rule_add(struct netlink *netlink, const struct netlink_rule *rule, s
 }
 
 struct rule_search {
-	uint32_t table;
+	uint32_t table;			   /* 0: any, at the priority */
+	uint32_t priority;		   /* with table 0 */
 	const struct netlink_rule *wanted; /* to stay; NULL: nothing is */
 	size_t count;
 	bool found;
@@ -145,7 +146,9 @@ static void rule_match(const struct nlmsghdr *message, void *data)
 	if (search->found || message->nlmsg_type != RTM_NEWRULE || message->nlmsg_len > sizeof search->rule)
 		return;
 	struct netlink_rule rule = rule_parse(message);
-	if (body->action == FR_ACT_TO_TBL && rule.table == search->table && !stays(search, &rule)) {
+	bool meant = search->table != 0 ? body->action == FR_ACT_TO_TBL && rule.table == search->table
+					: rule.priority == search->priority;
+	if (meant && !stays(search, &rule)) {
 		memcpy(search->rule, message, message->nlmsg_len);
 		search->found = true;
 	}
@@ -169,13 +172,23 @@ static int delete_found(struct netlink *netlink, uint8_t family, struct rule_sea
 		found->nlmsg_flags = NLM_F_REQUEST;
 		rc = netlink_transact(netlink, found, NULL, NULL, error);
 		if (rc < 0)
-			return error_prefix(error, rc, "delete IPv%u rule for table %u: ", family, search->table);
+			return search->table != 0
+				       ? error_prefix(error, rc, "delete IPv%u rule for table %u: ", family,
+						      search->table)
+				       : error_prefix(error, rc, "delete IPv%u rule %u: ", family, search->priority);
 	}
 }
 
 int netlink_rules_delete(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error)
 {
 	struct rule_search search = {.table = table};
+	return delete_found(netlink, family, &search, error);
+}
+
+int netlink_rules_prune_at(struct netlink *netlink, uint8_t family, uint32_t priority,
+			   const struct netlink_rule *wanted, size_t count, struct error *error)
+{
+	struct rule_search search = {.priority = priority, .wanted = wanted, .count = count};
 	return delete_found(netlink, family, &search, error);
 }
 

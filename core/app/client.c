@@ -131,6 +131,7 @@ static int take_table(struct client *client, struct error *error)
 		if (result != 0)
 			break;
 		client->record.deeds.route_table = network->table.number;
+		client->record.deeds.route_rank = network->table.rank;
 		result = client_record_write(&client->record, error);
 		if (result == 0)
 			result = client_table_claim(&network->table, network->netlink, error);

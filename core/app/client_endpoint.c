@@ -123,7 +123,9 @@ static bool find_paths(struct client *client, struct error *error)
 		if (i != used)
 			changed |= look_up_path(client, i, NULL);
 	}
-	return look_up_path(client, used, error) || changed;
+	changed |= look_up_path(client, used, error);
+	client_network_look_around(&client->network, &endpoint->resolved->addresses[used], &endpoint->paths[used]);
+	return changed;
 }
 
 /* The place of the address in use among those that there is a way to; else the first of these; SIZE_MAX: none. */

@@ -20,16 +20,14 @@ enum {
 
 static const uint8_t families[] = {4, 6};
 
-int client_network_clean(uint32_t table, struct error *error)
+int client_network_clean(uint32_t table, unsigned rank, struct error *error)
 {
 	struct netlink *netlink = netlink_open(error);
 	if (netlink == NULL)
 		return -errno;
-	int result = 0;
-	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-		int one = netlink_rules_delete(netlink, families[i], table, error);
-		if (one == 0)
-			one = netlink_table_flush(netlink, families[i], table, error);
+	int result = client_table_clean(table, rank, netlink, error);
+	for (size_t i = 0; i < ARRAY_SIZE(families) && result == 0; i++) {
+		int one = netlink_table_flush(netlink, families[i], table, error);
 		if (one != 0)
 			result = one;
 	}
@@ -131,6 +129,29 @@ static void put_in_force(struct client_network *network)
 	}
 }
 
+static void put_rules(struct client_network *network)
+{
+	struct error error = {0};
+	size_t missing = 0;
+	if (network->leased && client_wanted_rules(network, &missing, &error) != 0)
+		log_warning("%s", error.text);
+}
+
+/* The gateway's inner address stands for all that is behind it. */
+static void get_before_others(struct client_network *network)
+{
+	const struct ip_address *inner[] = {&network->wanted.gateway4, &network->wanted.gateway6};
+	for (size_t i = 0; i < ARRAY_SIZE(inner) && network->leased; i++) {
+		if (!network->carried[i] || !ip_set_contains(network->allowed, inner[i]) ||
+		    !client_table_raise(&network->table, network->netlink, inner[i], network->ifindex))
+			continue;
+		log_info("another program's policy rule took what is behind the gateway: ours comes before it now "
+			 "(priority %u), and it has what is left",
+			 network->table.front);
+		put_rules(network);
+	}
+}
+
 /* Whether the kernel takes IPv6 addresses on our interface; where it is off for new ones, it is switched on. */
 static bool has_ipv6(struct client_network *network)
 {
@@ -156,6 +177,7 @@ void client_network_apply(struct client_network *network, const struct wire_welc
 		read_attached(network);
 	network->leased = true;
 	put_in_force(network);
+	get_before_others(network);
 }
 
 /* --- the way to the gateway --------------------------------------------------------------------------------------- */
@@ -175,8 +197,7 @@ static void aim(struct client_network *network, uint32_t table, const struct ip_
 		log_warning("%s", error.text);
 }
 
-int client_network_path(struct client_network *network, const struct sockaddr_in6 *remote, struct netlink_path *path,
-			struct error *error)
+static struct ip_address address_of(const struct sockaddr_in6 *remote)
 {
 	struct ip_address address = {.family = 6};
 	memcpy(address.bytes, &remote->sin6_addr, 16);
@@ -184,6 +205,34 @@ int client_network_path(struct client_network *network, const struct sockaddr_in
 		address = (struct ip_address){.family = 4};
 		memcpy(address.bytes, &remote->sin6_addr.s6_addr[12], 4);
 	}
+	return address;
+}
+
+static void pass_others(struct client_network *network, const struct sockaddr_in6 *remote,
+			const struct netlink_path *path)
+{
+	struct ip_address address = address_of(remote);
+	if (path->ifindex == 0 ||
+	    !client_table_find_passing(&network->table, network->netlink, &address, path->ifindex))
+		return;
+	for (size_t i = 0; i < network->table.passing_count; i++)
+		log_info("the way to the gateway leads through another tunnel, whose packets carry the mark %#x: "
+			 "they pass",
+			 network->table.passing[i].mark);
+	put_rules(network);
+}
+
+void client_network_look_around(struct client_network *network, const struct sockaddr_in6 *remote,
+				const struct netlink_path *path)
+{
+	pass_others(network, remote, path);
+	get_before_others(network);
+}
+
+int client_network_path(struct client_network *network, const struct sockaddr_in6 *remote, struct netlink_path *path,
+			struct error *error)
+{
+	struct ip_address address = address_of(remote);
 	aim(network, network->table.number, &address); /* before it is asked: no change goes unnoticed */
 	int result = netlink_path_find(network->netlink, &address, CLIENT_MARK, path, error);
 	if (result == 0 && path->ifindex == network->ifindex) {

@@ -35,7 +35,7 @@ struct client_network {
 };
 
 /* Removes the policy rules that lead to `table` and the routes that are left in it, whoever left them there. */
-int client_network_clean(uint32_t table, struct error *error);
+int client_network_clean(uint32_t table, unsigned rank, struct error *error);
 
 int client_network_open(struct client_network *network, unsigned ifindex, const struct client_config *config,
 			const struct ip_set *allowed, struct error *error);
@@ -52,6 +52,11 @@ void client_network_apply(struct client_network *network, const struct wire_welc
  * -ENETUNREACH when there is no route. */
 int client_network_path(struct client_network *network, const struct sockaddr_in6 *remote, struct netlink_path *path,
 			struct error *error);
+
+/* When the way to the gateway in use was looked up: lets the packets of other tunnels pass that it leads through, and
+ * gets our networks back from rules that came before ours. */
+void client_network_look_around(struct client_network *network, const struct sockaddr_in6 *remote,
+				const struct netlink_path *path);
 
 /* The largest inner packet that fits there, at most `most`. */
 uint16_t client_network_mtu(const struct netlink_path *path, const struct sockaddr_in6 *remote, uint16_t most);

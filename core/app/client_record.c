@@ -112,6 +112,7 @@ void client_deeds_read(int fd, uint16_t port, struct client_deeds *deeds)
 	json_t *json = read_json(fd);
 	*deeds = (struct client_deeds){
 		.route_table = read_table(json),
+		.route_rank = (unsigned)json_integer_value(json_object_get(json, "route_rank")),
 		.kill_switch = json_is_true(json_object_get(json, "kill_switch")),
 		.firewall = json_is_true(json_object_get(json, "firewall")),
 		.post_up = json_is_true(json_object_get(json, "post_up")),
@@ -128,11 +129,11 @@ void client_deeds_read(int fd, uint16_t port, struct client_deeds *deeds)
 int client_record_write(struct client_record *record, struct error *error)
 {
 	const struct client_deeds *deeds = &record->deeds;
-	json_t *json = json_pack("{s:i, s:s, s:I, s:b, s:b, s:b, s:s?, s:o}", "pid", (int)getpid(), "interface",
+	json_t *json = json_pack("{s:i, s:s, s:I, s:i, s:b, s:b, s:b, s:s?, s:o}", "pid", (int)getpid(), "interface",
 				 record->config->common.interface, "route_table", (json_int_t)deeds->route_table,
-				 "kill_switch", (int)deeds->kill_switch, "firewall", (int)deeds->firewall, "post_up",
-				 (int)deeds->post_up, "dns", client_dns_way_text(deeds->dns), "endpoints",
-				 endpoints_json(&deeds->endpoints));
+				 "route_rank", (int)deeds->route_rank, "kill_switch", (int)deeds->kill_switch,
+				 "firewall", (int)deeds->firewall, "post_up", (int)deeds->post_up, "dns",
+				 client_dns_way_text(deeds->dns), "endpoints", endpoints_json(&deeds->endpoints));
 	char *text = json_dumps(json, JSON_COMPACT);
 	json_decref(json);
 	if (text == NULL)
@@ -291,8 +292,9 @@ static void undo_rules(struct client_record *record)
 {
 	struct error error = {0};
 	/* Twice: a rule that stays outlives us, and the kernel may be short of memory for a moment only. */
-	if (record->deeds.route_table == 0 || client_network_clean(record->deeds.route_table, &error) == 0 ||
-	    client_network_clean(record->deeds.route_table, &error) == 0)
+	if (record->deeds.route_table == 0 ||
+	    client_network_clean(record->deeds.route_table, record->deeds.route_rank, &error) == 0 ||
+	    client_network_clean(record->deeds.route_table, record->deeds.route_rank, &error) == 0)
 		record->deeds.route_table = 0;
 	else
 		log_warning("%s", error.text);

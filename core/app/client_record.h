@@ -23,6 +23,7 @@
 enum { CLIENT_COMMAND_SECONDS = 30 /* for each PostUp and PostDown */ };
 
 struct client_deeds {
+	unsigned route_rank;  /* of these rules */
 	uint32_t route_table; /* policy rules point to it; 0: there are none */
 	bool kill_switch;
 	bool firewall; /* the table of core/app/client_firewall.h */

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/app/client_table.h"
 
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "config/config.h"
 
 static const uint8_t families[] = {4, 6};
@@ -17,14 +21,27 @@ static struct netlink_rule rule_at(const struct client_table *table, uint8_t fam
 				     .suppress = suppress};
 }
 
+static uint32_t passing_priority(unsigned rank)
+{
+	return CLIENT_PASSING_FIRST - rank;
+}
+
 size_t client_table_rules(const struct client_table *table, uint8_t family, bool carried,
 			  struct netlink_rule rules[CLIENT_RULES_MAX])
 {
 	size_t count = 0;
 	if (table->number == 0)
 		return 0;
-	if (table->rank != 0 && carried)
-		rules[count++] = rule_at(table, family, CLIENT_TABLE_FIRST - table->rank, CLIENT_SUPPRESSED);
+	for (size_t i = 0; i < table->passing_count; i++) {
+		rules[count++] = (struct netlink_rule){.family = family,
+						       .priority = passing_priority(table->rank),
+						       .table = RT_TABLE_MAIN,
+						       .mark = table->passing[i].mark,
+						       .mask = table->passing[i].mask,
+						       .suppress = NETLINK_SUPPRESS_NONE};
+	}
+	if (table->front != 0 && carried)
+		rules[count++] = rule_at(table, family, table->front, CLIENT_SUPPRESSED);
 	rules[count++] = rule_at(table, family, CLIENT_TABLE_FIRST + table->rank, NETLINK_SUPPRESS_NONE);
 	return count;
 }
@@ -35,7 +52,8 @@ static bool rank_is_free(const struct netlink_rules *rules, unsigned rank)
 {
 	for (size_t i = 0; i < rules->count; i++) {
 		uint32_t priority = rules->items[i].priority;
-		if (priority == CLIENT_TABLE_FIRST - rank || priority == CLIENT_TABLE_FIRST + rank)
+		if (priority == CLIENT_TABLE_FIRST - rank || priority == CLIENT_TABLE_FIRST + rank ||
+		    priority == passing_priority(rank))
 			return false;
 	}
 	return true;
@@ -91,7 +109,8 @@ static int choose(struct client_table *table, const struct netlink_rules *rules,
 		if (!rank_is_free(rules, rank) ||
 		    (automatic && (rule_for(rules, number) != NULL || has_routes(netlink, number))))
 			continue;
-		*table = (struct client_table){.number = number, .rank = rank};
+		*table = (struct client_table){
+			.number = number, .rank = rank, .front = rank != 0 ? CLIENT_TABLE_FIRST - rank : 0};
 		return 0;
 	}
 	return result != 0 ? result
@@ -128,4 +147,98 @@ int client_table_claim(const struct client_table *table, struct netlink *netlink
 		return 0;
 	int result = netlink_rule_add(netlink, &rules[0], error);
 	return no_family(result) ? 0 : result;
+}
+
+int client_table_prune(const struct client_table *table, struct netlink *netlink, uint8_t family,
+		       const struct netlink_rule *wanted, size_t count, struct error *error)
+{
+	int result = netlink_rules_prune(netlink, family, table->number, wanted, count, error);
+	uint32_t priority = passing_priority(table->rank);
+	return result == 0 ? netlink_rules_prune_at(netlink, family, priority, wanted, count, error) : result;
+}
+
+int client_table_clean(uint32_t number, unsigned rank, struct netlink *netlink, struct error *error)
+{
+	int result = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		int one = netlink_rules_delete(netlink, families[i], number, error);
+		if (one == 0 && rank < CLIENT_RANKS)
+			one = netlink_rules_prune_at(netlink, families[i], passing_priority(rank), NULL, 0, error);
+		result = one != 0 ? one : result;
+	}
+	return result;
+}
+
+/* --- tunnels of other programs ------------------------------------------------------------------------------------ */
+
+static int compare_marks(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct client_mark));
+}
+
+static bool is_known(const struct client_table *table, const struct client_mark *mark)
+{
+	for (size_t i = 0; i < table->passing_count; i++) {
+		if (compare_marks(&table->passing[i], mark) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Of a rule like theirs that we are sent by, and who carries the mark is not. */
+static bool escapes(struct netlink *netlink, const struct netlink_rule *rule, const struct ip_address *endpoint,
+		    unsigned ifindex)
+{
+	struct netlink_path path;
+	struct error error;
+	bool alike = rule->invert && !rule->more && rule->mask != 0 && rule->mark != 0;
+	return alike && rule->mark != CLIENT_MARK && (CLIENT_MARK & rule->mask) != rule->mark &&
+	       netlink_path_find(netlink, endpoint, rule->mark, &path, &error) == 0 && path.ifindex != ifindex;
+}
+
+bool client_table_find_passing(struct client_table *table, struct netlink *netlink, const struct ip_address *endpoint,
+			       unsigned ifindex)
+{
+	struct client_table found = *table;
+	struct netlink_rules rules = {0};
+	struct error error;
+	if (table->number == 0 || netlink_rules_read(netlink, endpoint->family, &rules, &error) != 0)
+		return false;
+	found.passing_count = 0;
+	memset(found.passing, 0, sizeof found.passing);
+	for (size_t i = 0; i < rules.count && found.passing_count < CLIENT_PASSING_MAX; i++) {
+		const struct client_mark mark = {rules.items[i].mark, rules.items[i].mask};
+		if (!is_known(&found, &mark) && escapes(netlink, &rules.items[i], endpoint, ifindex))
+			found.passing[found.passing_count++] = mark;
+	}
+	netlink_rules_free(&rules);
+	qsort(found.passing, found.passing_count, sizeof *found.passing, compare_marks);
+	bool changed = found.passing_count != table->passing_count ||
+		       memcmp(found.passing, table->passing, sizeof found.passing) != 0;
+	*table = found;
+	return changed;
+}
+
+bool client_table_raise(struct client_table *table, struct netlink *netlink, const struct ip_address *inner,
+			unsigned ifindex)
+{
+	struct netlink_rules rules = {0};
+	struct netlink_path path;
+	struct error error;
+	if (table->number == 0 || table->raised == CLIENT_RAISES ||
+	    netlink_path_find(netlink, inner, 0, &path, &error) != 0 || path.ifindex == ifindex ||
+	    netlink_rules_read(netlink, inner->family, &rules, &error) != 0)
+		return false;
+	uint32_t front = table->front != 0 ? table->front : CLIENT_TABLE_FIRST, lowest = front;
+	for (size_t i = 0; i < rules.count; i++) {
+		const struct netlink_rule *rule = &rules.items[i];
+		if (rule->table != table->number && rule->priority != 0 && rule->priority < lowest)
+			lowest = rule->priority;
+	}
+	netlink_rules_free(&rules);
+	if (lowest == front || lowest == 1)
+		return false;
+	table->front = lowest - 1;
+	table->raised++;
+	return true;
 }

@@ -157,7 +157,7 @@ static int ensure_rules(struct client_network *network, size_t family, size_t *m
 	uint8_t version = families[family];
 	size_t count = client_table_rules(&network->table, version, network->carried[family], wanted);
 	/* Not only for order: the kernel takes a rule for the equal of one that has no "not", and refuses it. */
-	int result = netlink_rules_prune(network->netlink, version, network->table.number, wanted, count, error);
+	int result = client_table_prune(&network->table, network->netlink, version, wanted, count, error);
 	if (result == 0)
 		result = netlink_rules_read(network->netlink, version, &have, error);
 	for (size_t i = 0; i < count && result == 0; i++) {
