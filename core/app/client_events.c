@@ -194,6 +194,9 @@ static void tell_ready(struct client *client)
 	if (client->start == NULL)
 		return;
 	(void)prctl(PR_SET_PDEATHSIG, 0);
+	rcu_offline();
+	(void)log_flush(LOG_END_MS); /* what was logged until here is for them */
+	rcu_online();
 	ssize_t written = write(client->start->ready_fd, &ready, sizeof ready);
 	(void)written; /* nobody waits any more: we are wanted all the same */
 	close(client->start->ready_fd);

@@ -90,16 +90,12 @@ for kind in pipe journal; do
 	check "$kind: a new client connects" pings client 10.8.0.1
 	stop second || not_ok "$kind: the second client's end"
 	if [[ $kind == pipe ]]; then
-		# Each of them is a line that nobody has room for.
-		for ((i = 0; i < 2200; i++)); do
-			echo reload
-		done | ns gateway python3 -c '
-import socket, sys
-for line in sys.stdin:
-    with socket.socket(socket.AF_UNIX) as control:
-        control.connect(sys.argv[1])
-        control.sendall(line.encode())
-        control.recv(4096)' "$dir/gateway.sock"
+		# Each of them is a line, unless two come at once.
+		python3 -c '
+import os, signal, sys, time
+for _ in range(5000):
+    os.kill(int(sys.argv[1]), signal.SIGUSR2)
+    time.sleep(0.0003)' "$(pgrep -P "${started[gateway]}")"
 		check "$kind: lines beyond the queue are counted" wait_for 30 figure_at_least gateway log.lines_dropped 100
 		kill -USR1 "${started[gateway]}"
 		check "$kind: once it is read, a line says how many" wait_for 30 \
@@ -121,5 +117,42 @@ status=0
 wait_for 30 gone "${started[gateway]}" && wait "${started[gateway]}" || status=$?
 unset "started[gateway]"
 check "a start that fails ends although nobody reads why" test "$status" -eq 1
+
+# --- syslog, which a client in the background has ---
+cat >"$dir/syslog.py" <<-'END'
+	# A /dev of our own whose log takes no message more; then the command.
+	import os, socket, stat, subprocess, sys
+
+	subprocess.run(["mount", "-t", "tmpfs", "none", "/dev"], check=True)
+	os.mkdir("/dev/net")
+	for name, major, minor in ("null", 1, 3), ("zero", 1, 5), ("random", 1, 8), ("urandom", 1, 9), ("net/tun", 10, 200):
+	    os.mknod("/dev/" + name, 0o666 | stat.S_IFCHR, os.makedev(major, minor))
+	log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+	log.bind("/dev/log")
+	filler = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+	filler.setblocking(False)
+	try:
+	    while True:
+	        filler.sendto(b"<30>full", "/dev/log")
+	except BlockingIOError:
+	    pass
+	os.set_inheritable(log.fileno(), True)  # so that it hangs, and is not gone
+	os.execv(sys.argv[1], sys.argv[1:])
+END
+kill_hard other
+gateway_config "MetricsListen = off"
+gateway_start
+status=0
+ns client timeout 60 unshare --mount python3 "$dir/syslog.py" "$BUILD/shardtun" up "$dir/client.conf" >"$dir/up.log" 2>&1 || status=$?
+check "syslog: up returns with status 0" test "$status" -eq 0
+check "syslog: the tunnel works" pings client 10.8.0.1
+for _ in 1 2 3 4 5 6 7 8; do
+	kill -HUP "$(pid_of_client)"
+	sleep 0.05
+done
+check "syslog: the control socket answers" status_json client
+check "syslog: down ends it" ns client timeout 30 "$BUILD/shardtun" down "$dir/client.conf"
+check "syslog: and leaves nothing behind" nothing_left client
+stop gateway || not_ok "syslog: the gateway's end"
 
 done_testing
