@@ -53,6 +53,19 @@ int netlink_route_delete(struct netlink *netlink, unsigned ifindex, const struct
 /* Removes all routes of one family (4 or 6) from a table: those that lead nowhere do not go with an interface. */
 int netlink_table_flush(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error);
 
+/* Where the packets of another program's tunnel may go that has no policy rule: routes of table main. */
+enum { NETLINK_DETOURS_MAX = 8 };
+struct netlink_detours {
+	bool everything;			      /* the tunnel has a route of length 0 or 1 */
+	struct ip_address hosts[NETLINK_DETOURS_MAX]; /* that are reached by a gateway on another link */
+	size_t count;
+};
+
+/* Of the tunnel `ifindex`, in one family. A link that is no tunnel over IP (by the kind that the kernel tells) has
+ * none. */
+int netlink_detours(struct netlink *netlink, uint8_t family, unsigned ifindex, struct netlink_detours *detours,
+		    struct error *error);
+
 /* Whether a table has a route of one family. */
 bool netlink_table_is_used(struct netlink *netlink, uint8_t family, uint32_t table);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Routes: those of the tunnel, the way to the gateway, and the networks that the machine is attached to. */
+#include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdlib.h>
@@ -81,6 +82,70 @@ int netlink_route_delete(struct netlink *netlink, unsigned ifindex, const struct
 }
 
 /* --- reading a table back, and emptying it ------------------------------------------------------------------------ */
+
+/* --- tunnels of other programs ------------------------------------------------------------------------------------ */
+
+static void kind_read(const struct nlmsghdr *message, void *data)
+{
+	static const char *const kinds[] = {"tun", "wireguard", "ipip",	  "sit",  "gre",
+					    "vti", "ip6tnl",	"ip6gre", "vti6", "xfrm"};
+	struct netlink_attributes attributes = netlink_attributes(message, sizeof(struct ifinfomsg));
+	struct netlink_attributes info = netlink_nested_attributes(attributes.by_type[IFLA_LINKINFO]);
+	const struct nlattr *kind = info.by_type[IFLA_INFO_KIND];
+	bool *tunnel = data;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds) && kind != NULL; i++) {
+		if (mnl_attr_validate(kind, MNL_TYPE_NUL_STRING) == 0 && strcmp(mnl_attr_get_str(kind), kinds[i]) == 0)
+			*tunnel = true;
+	}
+}
+
+static bool is_tunnel(struct netlink *netlink, unsigned ifindex)
+{
+	bool tunnel = false;
+	struct error error;
+	struct nlmsghdr *request = netlink_start(netlink, RTM_GETLINK, 0);
+	struct ifinfomsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
+	body->ifi_index = (int)ifindex;
+	return netlink_transact(netlink, request, kind_read, &tunnel, &error) == 0 && tunnel;
+}
+
+struct detour_search {
+	unsigned ifindex;
+	struct netlink_detours *detours;
+};
+
+static void detour_read(const struct nlmsghdr *message, void *data)
+{
+	struct detour_search *search = data;
+	struct netlink_detours *detours = search->detours;
+	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
+	struct netlink_attributes attributes = netlink_attributes(message, sizeof *route);
+	unsigned ifindex = netlink_attribute_u32(&attributes, RTA_OIF, 0);
+	unsigned host = route->rtm_family == AF_INET ? 32 : 128;
+	if (message->nlmsg_type != RTM_NEWROUTE || route->rtm_type != RTN_UNICAST ||
+	    netlink_attribute_u32(&attributes, RTA_TABLE, route->rtm_table) != RT_TABLE_MAIN)
+		return;
+	if (ifindex == search->ifindex)
+		detours->everything |= route->rtm_dst_len <= 1;
+	else if (route->rtm_dst_len == host && attributes.by_type[RTA_GATEWAY] != NULL &&
+		 detours->count < NETLINK_DETOURS_MAX)
+		detours->hosts[detours->count++] = netlink_address_read(attributes.by_type[RTA_DST], route->rtm_family);
+}
+
+int netlink_detours(struct netlink *netlink, uint8_t family, unsigned ifindex, struct netlink_detours *detours,
+		    struct error *error)
+{
+	struct detour_search search = {.ifindex = ifindex, .detours = detours};
+	*detours = (struct netlink_detours){0};
+	if (!is_tunnel(netlink, ifindex))
+		return 0;
+	struct nlmsghdr *request = netlink_start(netlink, RTM_GETROUTE, NLM_F_DUMP);
+	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
+	body->rtm_family = (uint8_t)netlink_family(family);
+	mnl_attr_put_u32(request, RTA_TABLE, RT_TABLE_MAIN);
+	int rc = netlink_transact(netlink, request, detour_read, &search, error);
+	return rc < 0 ? error_prefix(error, rc, "list IPv%u routes: ", family) : 0;
+}
 
 struct table_search {
 	uint32_t table;

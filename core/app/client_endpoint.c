@@ -124,7 +124,10 @@ static bool find_paths(struct client *client, struct error *error)
 			changed |= look_up_path(client, i, NULL);
 	}
 	changed |= look_up_path(client, used, error);
-	client_network_look_around(&client->network, &endpoint->resolved->addresses[used], &endpoint->paths[used]);
+	struct error circle = {0};
+	if (client_network_look_around(&client->network, &endpoint->resolved->addresses[used], &endpoint->paths[used],
+				       &circle) != 0)
+		client_give_up(client, "%s", circle.text);
 	return changed;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/app/client_network.h"
 
+#include <net/if.h>
 #include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -222,11 +223,36 @@ static void pass_others(struct client_network *network, const struct sockaddr_in
 	put_rules(network);
 }
 
-void client_network_look_around(struct client_network *network, const struct sockaddr_in6 *remote,
-				const struct netlink_path *path)
+/* OpenVPN's way: two halves of everything by its tunnel, and its server by a gateway. But AllowedIPs are looked up
+ * before table main, so that its packets to there would come into ours, and ours into it. */
+static int refuse_circle(struct client_network *network, const struct sockaddr_in6 *remote,
+			 const struct netlink_path *path, struct error *error)
+{
+	struct netlink_detours detours;
+	char server[IP_TEXT_MAX], name[IF_NAMESIZE] = "?";
+	if (path->ifindex == 0 || network->table.number == 0 || network->table.passing_count != 0 ||
+	    netlink_detours(network->netlink, address_of(remote).family, path->ifindex, &detours, error) != 0 ||
+	    !detours.everything)
+		return 0;
+	for (size_t i = 0; i < detours.count; i++) {
+		if (!ip_set_contains(network->allowed, &detours.hosts[i]))
+			continue;
+		ip_address_format(&detours.hosts[i], server);
+		return error_set(
+			error, -ELOOP,
+			"the way to the gateway leads through %s, another tunnel, and the way of that one to %s "
+			"through ours: packets would circle; leave %s out of AllowedIPs, or stop the other one",
+			if_indextoname(path->ifindex, name) != NULL ? name : "?", server, server);
+	}
+	return 0;
+}
+
+int client_network_look_around(struct client_network *network, const struct sockaddr_in6 *remote,
+			       const struct netlink_path *path, struct error *error)
 {
 	pass_others(network, remote, path);
 	get_before_others(network);
+	return refuse_circle(network, remote, path, error);
 }
 
 int client_network_path(struct client_network *network, const struct sockaddr_in6 *remote, struct netlink_path *path,

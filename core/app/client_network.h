@@ -54,9 +54,10 @@ int client_network_path(struct client_network *network, const struct sockaddr_in
 			struct error *error);
 
 /* When the way to the gateway in use was looked up: lets the packets of other tunnels pass that it leads through, and
- * gets our networks back from rules that came before ours. */
-void client_network_look_around(struct client_network *network, const struct sockaddr_in6 *remote,
-				const struct netlink_path *path);
+ * gets our networks back from rules that came before ours. -ELOOP with `error` set when packets would circle between
+ * ours and another that cannot be told from the rest. */
+int client_network_look_around(struct client_network *network, const struct sockaddr_in6 *remote,
+			       const struct netlink_path *path, struct error *error);
 
 /* The largest inner packet that fits there, at most `most`. */
 uint16_t client_network_mtu(const struct netlink_path *path, const struct sockaddr_in6 *remote, uint16_t most);

@@ -94,6 +94,27 @@ check "it starts beside the other one" wait_for 20 passes
 stop client || true
 check "its end takes them back" no_passing
 other_down
+
+# --- one without rules and marks, as OpenVPN does: it cannot be told from others ---
+start other client "$tests_dir/other_tunnel.py" other0 7778 198.51.100.1:7777
+wait_for 20 ns client ip link show dev other0
+link_up client other0 10.77.0.2/24 fd00:77::2/64
+ns client ip route add 198.51.100.1/32 via 192.0.2.1
+ns client ip route add 0.0.0.0/1 dev other0
+ns client ip route add 128.0.0.0/1 dev other0
+sed -i 's/^Endpoint.*/Endpoint = 198.51.100.2:5555/' "$dir/client.conf"
+status=0
+said=$(ns client timeout 20 "$BUILD/shardtun" run "$dir/client.conf" 2>&1) || status=$?
+check "a tunnel without mark that would circle: status 1" test "$status" -eq 1
+check "and one line says why and what to do" test "$(grep -c '^shardtun: .*leads through other0, .* leave 198.51.100.1 out of AllowedIPs' \
+	<<<"$said")" -eq 1
+check "nothing is left of it" nothing_left client
+sed -i 's/^AllowedIPs.*/AllowedIPs = 10.8.0.0\/16/' "$dir/client.conf"
+start client client "$BUILD/shardtun" run "$dir/client.conf"
+check "with AllowedIPs that leave its server out ours is tried through it" wait_for 20 grep -q 'handshake with 198.51.100.2' \
+	"$dir/client.log"
+stop client || true
+stop other || true
 stop far || true
 stop gateway || true
 check "nothing is left" nothing_left client

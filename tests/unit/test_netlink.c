@@ -464,3 +464,23 @@ Test(netlink, errors_say_what_was_tried_and_the_kernels_reason)
 	cr_assert_eq(netlink_link_set_up(netlink, link0, &error), -EPERM);
 	cr_assert_str_eq(error.text, "set link0 up: Operation not permitted");
 }
+
+Test(netlink, detours_of_another_tunnel)
+{
+	struct netlink_detours detours;
+	run("ip tuntap add other0 mode tun && ip link set other0 up && ip route add 10.0.0.0/8 dev other0");
+	run("ip link set link0 up && ip addr add 192.0.2.2/24 dev link0");
+	run("ip route add 198.51.100.1/32 via 192.0.2.1 && ip route add 198.51.100.0/24 via 192.0.2.1");
+	unsigned other = if_nametoindex("other0");
+	assert_ok(netlink_detours(netlink, 4, other, &detours, &error));
+	cr_expect_not(detours.everything);
+	run("ip route add 0.0.0.0/1 dev other0 && ip route add 128.0.0.0/1 dev other0");
+	assert_ok(netlink_detours(netlink, 4, other, &detours, &error));
+	cr_expect(detours.everything);
+	cr_assert_eq(detours.count, 1);
+	char text[IP_TEXT_MAX];
+	cr_expect_str_eq(ip_address_format(&detours.hosts[0], text), "198.51.100.1");
+	run("ip route add default via 192.0.2.1");
+	assert_ok(netlink_detours(netlink, 4, link0, &detours, &error));
+	cr_expect_not(detours.everything, "a link that is no tunnel");
+}
