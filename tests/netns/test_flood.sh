@@ -12,7 +12,7 @@ traffic_serve host
 gateway_config "Workers = 4" "TunReaders = 1" "Handshakers = 1" "RekeyInterval = 3600"
 add_peer second
 client_config
-other_client_config second second 203.0.113.1:5555 "10.8.0.1/32"
+other_client_config second second 203.0.113.1:5555 "10.8.0.0/16"
 gateway_start
 client_start
 stream_start 198.51.100.2

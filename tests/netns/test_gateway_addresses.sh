@@ -89,7 +89,7 @@ import json, sys
 sys.exit(json.load(sys.stdin)["listen"] != ["192.0.2.77:5555", "203.0.113.1:5555", "[2001:db8:1::77]:5555"])'
 }
 check "$what: so does the status" listening
-other_client_config second second 203.0.113.1:5555 "10.8.0.1/32"
+other_client_config second second 203.0.113.1:5555 "10.8.0.0/16"
 other_client_start second second # all the time
 all_ask
 check "$what: another client is served besides" answers second 10.8.0.1

@@ -19,7 +19,7 @@ add_peer leaves
 client_config
 gateway_start
 client_start
-other_client_config leaves leaves 198.51.100.1:5555 "10.8.0.1/32"
+other_client_config leaves leaves 198.51.100.1:5555 "10.8.0.0/16"
 other_client_start leaves host
 start swarm client "$BUILD/swarm" --gateway 192.0.2.1:5555 --gateway-key "$(public_key gateway)" --seed reload \
 	--clients "$clients" --from 10.64.0.0 --seconds 600 --window 2

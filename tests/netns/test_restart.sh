@@ -48,7 +48,7 @@ for name in second probe; do
 done
 endpoint=192.0.2.2:6001
 client_config
-other_client_config second second 203.0.113.1:5555 "10.8.0.1/32"
+other_client_config second second 203.0.113.1:5555 "10.8.0.0/16"
 start relay client "$tests_dir/relay.py" run "$dir/relay.sock" one=6001/first \
 	first=192.0.2.2:40001/192.0.2.1:5555 elsewhere=192.0.2.2:40002/192.0.2.1:5555
 wait_for 30 grep -q relays "$dir/relay.log"
@@ -143,8 +143,8 @@ since=$EPOCHREALTIME
 gateway_start
 
 # --- meanwhile, two hosts with one key, whose clocks run twice as fast ---
-other_client_config twin-second twin 203.0.113.1:5555 "10.8.0.1/32"
-other_client_config twin-host twin 198.51.100.1:5555 "10.8.0.1/32"
+other_client_config twin-second twin 203.0.113.1:5555 "10.8.0.1/32, 10.8.0.9/32"
+other_client_config twin-host twin 198.51.100.1:5555 "10.8.0.1/32, 10.8.0.9/32"
 "${CC:-cc}" -shared -fPIC -o "$dir/wall_clock.so" "$tests_dir/wall_clock.c"
 fast=(env LD_PRELOAD="$dir/wall_clock.so" CLOCK_SPEED=2)
 evictions=()

@@ -20,7 +20,7 @@ gateway_config "Workers = 4" "TunReaders = 1" "Handshakers = 2" "RekeyInterval =
 add_peer second
 endpoint=192.0.2.2:6001
 client_config
-other_client_config second second 192.0.2.2:6002 "10.8.0.1/32"
+other_client_config second second 192.0.2.2:6002 "10.8.0.0/16"
 start relay client "$tests_dir/relay.py" run "$dir/relay.sock" one=6001/first two=6002/other \
 	first=192.0.2.2:40001/192.0.2.1:5555 port=192.0.2.2:40002/192.0.2.1:5555 address=192.0.2.3:40001/192.0.2.1:5555 \
 	"six=[2001:db8:1::2]:40001/[2001:db8:1::1]:5555" other=192.0.2.2:40009/192.0.2.1:5555
