@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/handshaker.h"
 
+#include <errno.h>
 #include <sodium.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -13,7 +14,8 @@ enum {
 	HANDSHAKER_SOURCES = 16384,
 	HANDSHAKER_BACK_OFF_S = 60, /* later than they would, clients renew keys when we are short of time */
 };
-#define HANDSHAKER_LOAD_NS NS_PER_S /* how long load is remembered */
+#define HANDSHAKER_LOAD_NS   NS_PER_S	      /* how long load is remembered */
+#define HANDSHAKER_BEHIND_NS (50 * NS_PER_MS) /* less than the socket can hold of a flood */
 
 /* One HELLO on its way through the checks. */
 struct hello {
@@ -34,12 +36,17 @@ struct hello {
 static void send_cookies(struct handshaker *h)
 {
 	struct handshaker_cookies *cookies = &h->cookies;
-	if (cookies->count == 0)
-		return;
-	int sent = h->params.udp->ops->send(h->params.udp, cookies->messages, cookies->count);
-	uint64_t count = sent > 0 ? (uint64_t)sent : 0;
+	uint64_t count = 0;
+	for (size_t at = 0; at < cookies->count;) {
+		int sent = h->params.udp->ops->send(h->params.udp, cookies->messages + at, cookies->count - at);
+		stats_add(&h->stats, udp_tx_calls, 1);
+		if (sent == -EAGAIN)
+			break;
+		/* A forged source may have no route: that is nobody else's loss. */
+		at += sent > 0 ? (size_t)sent : 1;
+		count += sent > 0 ? (uint64_t)sent : 0;
+	}
 	cookies->count = 0;
-	stats_add(&h->stats, udp_tx_calls, 1);
 	stats_add(&h->stats, tx_cookie, count);
 	stats_add(&h->stats, udp_tx_packets, count);
 	stats_add(&h->stats, udp_tx_bytes, count * WIRE_COOKIE_SIZE);
@@ -60,7 +67,7 @@ static void give_cookie(struct handshaker *h, const struct endpoint *from, const
 	const struct handshaker_common *common = h->params.common;
 	const uint8_t *address = from->remote.sin6_addr.s6_addr;
 	uint16_t port = from->remote.sin6_port;
-	if (h->now < h->short_until && !rate_limiter_allow(&h->cookie_sources, address, h->now))
+	if (h->behind && !rate_limiter_allow(&h->cookie_sources, address, h->now))
 		return;
 	uint8_t cookie[COOKIE_SIZE];
 	if (number != 0)
@@ -276,6 +283,8 @@ static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *
 {
 	if (length != WIRE_HELLO_SIZE)
 		return length < WIRE_HELLO_SIZE ? DROP_RUNT : DROP_OVERSIZED;
+	if (h->behind && !seen_sources_note(&h->seen, &from->remote, h->now))
+		return DROP_COOKIE; /* a client asks again, and one that forges addresses has others by then */
 	if (!handshake_check_mac1(h->params.common->identity, data))
 		return DROP_MAC1;
 	bool proven = source_proven(h, from, data);
@@ -336,6 +345,16 @@ static size_t take_copies(struct handshaker *h)
 	return count;
 }
 
+/* A burst is worked off: only what goes on is too much. */
+static void note_backlog(struct handshaker *h, bool full)
+{
+	if (!full)
+		h->full_since = 0;
+	else if (h->full_since == 0)
+		h->full_since = h->now;
+	h->behind = full && h->now - h->full_since >= HANDSHAKER_BEHIND_NS;
+}
+
 size_t handshaker_turn(struct handshaker *h)
 {
 	owner_check(&h->owner, "handshake thread");
@@ -344,12 +363,12 @@ size_t handshaker_turn(struct handshaker *h)
 	int received = h->params.udp->ops->receive(h->params.udp, h->messages, HANDSHAKER_MESSAGES);
 	if (received > 0)
 		stats_add(&h->stats, udp_rx_calls, 1);
+	note_backlog(h, received == HANDSHAKER_MESSAGES);
 	for (int i = 0; i < received; i++)
 		datagrams += take_train(h, &h->messages[i]);
 	stats_drop(&h->stats, DROP_HELLO_LATE, hello_queue_expire(&h->waiting, h->now));
 	size_t answered = answer_waiting(h, received == HANDSHAKER_MESSAGES ? 1 : HANDSHAKER_ANSWERS);
 	send_cookies(h);
-	h->emptied |= received < HANDSHAKER_MESSAGES;
 	if (datagrams >= HANDSHAKER_LOADED || h->waiting.count != 0)
 		h->load_until = h->now + HANDSHAKER_LOAD_NS; /* they come faster than they are answered */
 	rcu_quiescent();
@@ -382,45 +401,33 @@ static void wait_for_events(struct handshaker *h, int timeout)
 	waker_done(&h->waker, woken);
 }
 
-/* A window and what was spent in it. */
-struct window {
-	uint64_t start, spent;
-};
-
-static void begin_window(struct handshaker *h, struct window *window, uint64_t now)
-{
-	*window = (struct window){.start = now, .spent = cpu_time()};
-	h->emptied = false;
-}
-
 /* Sleeps over the rest of a window in which the budget was used up: what comes meanwhile waits in the socket. */
-static void keep_to_budget(struct handshaker *h, struct window *window)
+static void keep_to_budget(struct handshaker *h, uint64_t *window, uint64_t *spent)
 {
 	uint64_t now = clock_monotonic(h->params.clock);
-	if (now - window->start >= HANDSHAKER_WINDOW_NS) {
-		if (!h->emptied)
-			h->short_until = now + HANDSHAKER_LOAD_NS;
-		begin_window(h, window, now);
-	} else if (h->params.budget != 0 && cpu_time() - window->spent >= h->params.budget) {
-		uint64_t rest = HANDSHAKER_WINDOW_NS - (now - window->start);
+	if (now - *window < HANDSHAKER_WINDOW_NS) {
+		if (h->params.budget == 0 || cpu_time() - *spent < h->params.budget)
+			return;
+		uint64_t rest = HANDSHAKER_WINDOW_NS - (now - *window);
 		struct timespec pause = {.tv_nsec = (long)rest};
-		h->load_until = h->short_until = now + HANDSHAKER_LOAD_NS;
+		h->load_until = now + HANDSHAKER_LOAD_NS;
 		rcu_offline();
 		(void)nanosleep(&pause, NULL);
 		rcu_online();
-		begin_window(h, window, now + rest);
+		now += rest;
 	}
+	*window = now;
+	*spent = cpu_time();
 }
 
 void handshaker_run(struct handshaker *h)
 {
-	struct window window;
+	uint64_t window = clock_monotonic(h->params.clock), spent = cpu_time();
 	owner_set(&h->owner);
-	begin_window(h, &window, clock_monotonic(h->params.clock));
 	while (!atomic_load_explicit(&h->stop, memory_order_acquire)) {
 		if (handshaker_turn(h) == 0 && !ephemerals_prepare(&h->ephemerals))
 			wait_for_events(h, -1);
-		keep_to_budget(h, &window);
+		keep_to_budget(h, &window, &spent);
 	}
 	stats_drop(&h->stats, DROP_HELLO_LATE, hello_queue_clear(&h->waiting));
 	owner_clear(&h->owner);
@@ -483,6 +490,8 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 		result = rate_limiter_init(&h->cookie_sources, HANDSHAKER_SOURCES,
 					   token_rate_make(HANDSHAKER_COOKIE_RATE, HANDSHAKER_COOKIE_BURST));
 	if (result == 0)
+		result = seen_sources_init(&h->seen);
+	if (result == 0)
 		result = hello_queue_init(&h->waiting, HANDSHAKER_WAITING);
 	if (result == 0)
 		result = ephemerals_init(&h->ephemerals, params->ephemerals);
@@ -512,6 +521,7 @@ void handshaker_free(struct handshaker *h)
 	free(h->messages);
 	ephemerals_deinit(&h->ephemerals);
 	hello_queue_deinit(&h->waiting);
+	seen_sources_deinit(&h->seen);
 	rate_limiter_deinit(&h->cookie_sources);
 	rate_limiter_deinit(&h->sources);
 	free(h);

@@ -9,7 +9,8 @@
  * first (hello_queue.h).
  *
  * No limit is shared by those who are not proven: whoever floods with forged addresses would use it up for all. COOKIE
- * has a twentieth of HELLO's size, so it may go to anybody; and it costs little more than to see that mac1 is right. */
+ * has a twentieth of HELLO's size, so it may go to anybody. While more comes than the thread can look at, it looks at
+ * those that come again (seen_sources.h). */
 #pragma once
 
 #include "core/handshake.h"
@@ -22,6 +23,7 @@
 #include "workers/handover.h"
 #include "workers/hello_queue.h"
 #include "workers/inbox.h"
+#include "workers/seen_sources.h"
 
 enum {
 	HANDSHAKER_SOURCE_RATE = 100,  /* HELLOs a second from one IPv4 address or IPv6 /64 ... */
@@ -30,6 +32,7 @@ enum {
 	HANDSHAKER_COOKIE_BURST = 1000, /* ... else all that ask get one */
 	HANDSHAKER_COOKIES = 32,	/* that leave in one system call */
 	HANDSHAKER_EPHEMERALS = 256,	/* key pairs made ahead: enough for a burst */
+	HANDSHAKER_BUFFER = 32 << 20,	/* bytes: its socket's, of HELLOs that come while others have the CPU; 14,000 */
 	HANDSHAKER_WAITING = 4096,	/* HELLOs: what it answers in half a second or more; a power of two */
 };
 
@@ -65,7 +68,8 @@ struct handshaker_params {
 	uint64_t ticks_per_second;
 };
 
-#define HANDSHAKER_WINDOW_NS (100 * NS_PER_MS)
+/* Short: what its socket holds has to last over the rest of one. */
+#define HANDSHAKER_WINDOW_NS (10 * NS_PER_MS)
 
 /* COOKIEs of a turn. */
 struct handshaker_cookies {
@@ -78,9 +82,10 @@ struct handshaker_cookies {
 struct handshaker {
 	struct handshaker_params params;
 	uint64_t now;
-	uint64_t load_until;  /* under load until then, monotonic ns */
-	uint64_t short_until; /* and short of time until then: more comes than it can look at */
-	bool emptied;	      /* the socket, at least once in this window */
+	uint64_t load_until; /* under load until then, monotonic ns */
+	uint64_t full_since; /* the socket had more than a turn takes in every turn since then; 0: it had not */
+	bool behind;	     /* and that for so long that not all can be looked at */
+	struct seen_sources seen;
 	struct rate_limiter sources, cookie_sources;
 	struct handshaker_cookies cookies;
 	struct hello_queue waiting; /* with right macs, for the public-key work */

@@ -225,6 +225,17 @@ static void set_buffer(int fd, int forced, int plain, uint32_t bytes)
 		(void)set_option(fd, SOL_SOCKET, plain, half);
 }
 
+void udp_receive_buffer(struct udp_socket *socket, uint32_t bytes)
+{
+	struct udp_socket *member;
+	for (size_t i = 0; (member = udp_member(socket, i)) != NULL; i++) {
+		int now = 0;
+		socklen_t size = sizeof now;
+		if (getsockopt(member->fd, SOL_SOCKET, SO_RCVBUF, &now, &size) == 0 && (uint32_t)now < bytes)
+			set_buffer(member->fd, SO_RCVBUFFORCE, SO_RCVBUF, bytes);
+	}
+}
+
 static socklen_t bind_address(const struct udp_params *params, bool ipv4_only, union address *address)
 {
 	memset(address, 0, sizeof *address);

@@ -87,6 +87,9 @@ int udp_open_group(const struct udp_params *params, size_t count, struct udp_soc
 int udp_open_groups(const struct udp_params *params, const struct ip_address *addresses, size_t address_count,
 		    size_t count, struct udp_socket **sockets, struct error *error);
 
+/* At least so many bytes of receive buffer, as far as may be. Start-up; CAP_NET_ADMIN for large ones. */
+void udp_receive_buffer(struct udp_socket *socket, uint32_t bytes);
+
 void udp_close(struct udp_socket *socket); /* NULL is allowed */
 
 /* The address and port that the kernel's socket is bound to. */

@@ -126,6 +126,7 @@ static int open_handshaker(struct gateway_threads *threads, const struct gateway
 		.stage_sampling = tunnel->params.common->stage_sampling,
 		.ticks_per_second = (uint64_t)tunnel->tsc.hz,
 	};
+	udp_receive_buffer(handshaker.udp, HANDSHAKER_BUFFER);
 	threads->handshakers[i] = handshaker_new(&handshaker, error);
 	if (threads->handshakers[i] == NULL)
 		return -EIO;

@@ -63,6 +63,8 @@ static void write_hello(struct gun_thread *thread, struct gun_attempt *attempt, 
 	struct wire_hello hello = {.mtu = options->mtu};
 	wish_address(&thread->sessions[attempt->index], &hello);
 	wire_timestamp(hello.timestamp, clock_wall(&clock_system));
+	if (attempt->has_cookie)
+		memcpy(hello.challenge, attempt->cookie, sizeof hello.challenge);
 	size_t offered = 0;
 	for (unsigned suite = AEAD_SUITE_FIRST; suite <= AEAD_SUITE_LAST; suite++) {
 		bool wanted = options->suite == 0 || options->suite == suite;
@@ -74,6 +76,8 @@ static void write_hello(struct gun_thread *thread, struct gun_attempt *attempt, 
 	store_be32(random + KEY_SIZE, magic_of(attempt->index));
 	/* Fails for a point of low order, which the gateway's key was checked not to be. */
 	(void)handshake_write_hello(&attempt->initiator, own, &thread->remote, 0, &hello, random, attempt->hello);
+	if (attempt->has_cookie)
+		handshake_add_mac2(attempt->cookie, attempt->hello);
 	sodium_memzero(random, sizeof random);
 }
 
@@ -148,8 +152,6 @@ void gun_attempt_due(struct timer *timer, void *context)
 	} else if (attempt->tries != 0) {
 		recall(thread, &own, attempt);
 		write_hello(thread, attempt, &own);
-		if (attempt->has_cookie)
-			handshake_add_mac2(attempt->cookie, attempt->hello);
 	}
 	sodium_memzero(&own, sizeof own);
 	send_hello(thread, attempt);
@@ -256,10 +258,11 @@ static void take_cookie(struct gun_thread *thread, struct gun_attempt *attempt, 
 	if (attempt->has_cookie)
 		return; /* the last one was no good either: at its time */
 	attempt->has_cookie = true;
-	/* The gateway did not look into this HELLO yet: with mac2 it is as good as a new one, and costs no arithmetic.
-	 */
-	handshake_add_mac2(attempt->cookie, attempt->hello);
 	attempt->tries = 0;
+	struct handshake_identity own = {0};
+	recall(thread, &own, attempt);
+	write_hello(thread, attempt, &own);
+	sodium_memzero(&own, sizeof own);
 	send_hello(thread, attempt);
 }
 

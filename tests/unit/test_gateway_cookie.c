@@ -141,29 +141,6 @@ Test(gateway_cookie, goes_to_all_who_ask)
 	finish(h);
 }
 
-Test(gateway_cookie, is_limited_by_source_while_time_is_short)
-{
-	struct harness *h = START(.always_cookie = true);
-	struct by_hand by;
-	h->gateway.handshakes[0].handshaker->short_until = h->clock.monotonic + NS_PER_S;
-	write_hello(h, &by, 0, 0, NULL);
-	for (unsigned i = 0; i < HANDSHAKER_COOKIE_BURST + 500; i += 50)
-		arrive(h, here, 7, by.hello, 50);
-	cr_assert_eq(gateway_count(h, STATS_tx_cookie), HANDSHAKER_COOKIE_BURST);
-	cr_assert_eq(drops(h, DROP_COOKIE), HANDSHAKER_COOKIE_BURST + 500, "each HELLO is counted, answered or not");
-	arrive(h, elsewhere, 7, by.hello, 1);
-	cr_assert_eq(gateway_count(h, STATS_tx_cookie), HANDSHAKER_COOKIE_BURST + 1, "another has its own");
-	h->clock.monotonic += 100 * NS_PER_MS;
-	for (unsigned i = 0; i < 200; i += 50)
-		arrive(h, here, 7, by.hello, 50);
-	cr_assert_eq(gateway_count(h, STATS_tx_cookie), HANDSHAKER_COOKIE_BURST + 1 + HANDSHAKER_COOKIE_RATE / 10);
-	h->clock.monotonic += NS_PER_S;
-	for (unsigned i = 0; i < 2 * HANDSHAKER_COOKIE_BURST; i += 50)
-		arrive(h, here, 7, by.hello, 50);
-	cr_assert_eq(gateway_count(h, STATS_tx_cookie), 3 * HANDSHAKER_COOKIE_BURST + 1 + HANDSHAKER_COOKIE_RATE / 10);
-	finish(h);
-}
-
 /* --- the rate of a source --------------------------------------------------------------------------------------------
  */
 
@@ -217,6 +194,7 @@ struct flood {
 	struct endpoint from;
 	size_t left;
 	unsigned sent;
+	unsigned unreachable, tried; /* every so many calls fails; 0: none */
 };
 
 static int flood_receive(struct udp_socket *socket, struct udp_message *messages, size_t count)
@@ -233,11 +211,16 @@ static int flood_receive(struct udp_socket *socket, struct udp_message *messages
 	return (int)n;
 }
 
+/* Some, or none to where there is no route. */
 static int flood_send(struct udp_socket *socket, const struct udp_message *messages, size_t count)
 {
+	struct flood *flood = (struct flood *)socket;
 	(void)messages;
-	((struct flood *)socket)->sent += (unsigned)count;
-	return (int)count;
+	if (flood->unreachable != 0 && flood->tried++ % flood->unreachable == 0)
+		return -ENETUNREACH;
+	int taken = flood->unreachable != 0 && count > 3 ? 3 : (int)count;
+	flood->sent += (unsigned)taken;
+	return taken;
 }
 
 static const struct udp_ops flood_ops = {.receive = flood_receive, .send = flood_send};
@@ -275,6 +258,74 @@ Test(gateway_cookie, is_demanded_after_a_full_batch_for_a_second)
 	h->clock.monotonic += 1;
 	arrive(h, here, 7, by.hello, 1);
 	cr_assert_eq(gateway_count(h, STATS_rx_hello), 2);
+	finish(h);
+}
+
+/* Turns of a thread whose socket never gets empty, for so long; each HELLO comes from another port, or all from one. */
+static void backlog(struct harness *h, struct flood *flood, uint64_t ns, bool one_source)
+{
+	struct handshaker *handshaker = h->gateway.handshakes[0].handshaker;
+	struct udp_socket *real = handshaker->params.udp;
+	handshaker->params.udp = &flood->base;
+	for (uint64_t spent = 0; spent < ns; spent += NS_PER_MS) {
+		flood->left = 16;
+		flood->from.remote.sin6_port = one_source ? 9 : (uint16_t)(spent / NS_PER_MS + 10);
+		(void)handshaker_turn(handshaker);
+		h->clock.monotonic += NS_PER_MS;
+		h->clock.wall += NS_PER_MS;
+	}
+	handshaker->params.udp = real;
+}
+
+Test(gateway_cookie, while_it_is_behind_goes_to_those_who_ask_again)
+{
+	struct harness *h = START(.clients = 2, .listed = 1);
+	struct by_hand by;
+	struct flood flood = {.base.ops = &flood_ops, .hello = by.hello};
+	flood.from = (struct endpoint){.remote = network_address(elsewhere, 9), .local = h->gateway_address.sin6_addr};
+	write_hello(h, &by, 1, 0, NULL);
+	backlog(h, &flood, NS_PER_S / 20, false);
+	uint64_t before = gateway_count(h, STATS_tx_cookie);
+	cr_assert_gt(before, 600, "a burst is worked off");
+	backlog(h, &flood, 30 * NS_PER_MS, false);
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), before + 30 * 15, "the first of each port is noted");
+	backlog(h, &flood, 30 * NS_PER_MS, false);
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), before + 30 * 31, "they are known by now");
+	finish(h);
+}
+
+Test(gateway_cookie, while_it_is_behind_is_limited_by_source)
+{
+	struct harness *h = START(.clients = 2, .listed = 1);
+	struct by_hand by;
+	struct flood flood = {.base.ops = &flood_ops, .hello = by.hello};
+	flood.from = (struct endpoint){.remote = network_address(elsewhere, 9), .local = h->gateway_address.sin6_addr};
+	write_hello(h, &by, 1, 0, NULL);
+	backlog(h, &flood, NS_PER_S / 20, true);
+	uint64_t before = gateway_count(h, STATS_tx_cookie);
+	backlog(h, &flood, NS_PER_S, true);
+	uint64_t sent = gateway_count(h, STATS_tx_cookie) - before;
+	cr_assert(sent >= HANDSHAKER_COOKIE_BURST && sent <= HANDSHAKER_COOKIE_BURST + HANDSHAKER_COOKIE_RATE, "%lu",
+		  sent);
+	cr_assert_eq(drops(h, DROP_HANDSHAKE_FORGED) + drops(h, DROP_COOKIE) + drops(h, DROP_UNKNOWN_PEER), 1050 * 16,
+		     "each HELLO is counted, answered or not");
+	finish(h);
+}
+
+Test(gateway_cookie, one_that_has_no_route_takes_none_from_the_others)
+{
+	struct harness *h = START(.clients = 2, .listed = 1, .always_cookie = true);
+	struct by_hand by;
+	struct flood flood = {.base.ops = &flood_ops, .hello = by.hello, .left = 16, .unreachable = 2};
+	struct handshaker *handshaker = h->gateway.handshakes[0].handshaker;
+	struct udp_socket *real = handshaker->params.udp;
+	flood.from = (struct endpoint){.remote = network_address(elsewhere, 9), .local = h->gateway_address.sin6_addr};
+	write_hello(h, &by, 1, 0, NULL);
+	handshaker->params.udp = &flood.base;
+	(void)handshaker_turn(handshaker);
+	handshaker->params.udp = real;
+	cr_assert_eq(flood.sent, 12, "every fourth has none");
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), 12);
 	finish(h);
 }
 
