@@ -48,7 +48,7 @@ stop other || true
 
 # --- a scrape --------------------------------------------------------------------------------------------------------
 
-gateway_config "Workers = 2" "StageSampling = 8"
+gateway_config "Workers = 2" "StageSampling = 8" "Forward = yes"
 gateway_start
 client_config "MetricsListen = unix:client.metrics"
 client_start
