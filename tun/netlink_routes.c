@@ -148,6 +148,7 @@ int netlink_detours(struct netlink *netlink, uint8_t family, unsigned ifindex, s
 }
 
 struct table_search {
+	uint8_t family; /* a kernel without IPv6 dumps what it has */
 	uint32_t table;
 	bool all; /* whoever made them */
 	struct netlink_routes *routes;
@@ -161,6 +162,7 @@ static void table_route_read(const struct nlmsghdr *message, void *data)
 	const struct rtmsg *route = mnl_nlmsg_get_payload(message);
 	struct netlink_attributes attributes = netlink_attributes(message, sizeof *route);
 	if (message->nlmsg_type != RTM_NEWROUTE || search->routes->count == search->most || search->result != 0 ||
+	    route->rtm_family != netlink_family(search->family) ||
 	    (!search->all && route->rtm_protocol != NETLINK_PROTOCOL) ||
 	    netlink_attribute_u32(&attributes, RTA_TABLE, route->rtm_table) != search->table)
 		return;
@@ -174,11 +176,11 @@ static void table_route_read(const struct nlmsghdr *message, void *data)
 }
 
 /* Filtered by the kernel, where it can be. */
-static int table_dump(struct netlink *netlink, uint8_t family, struct table_search *search, struct error *error)
+static int table_dump(struct netlink *netlink, struct table_search *search, struct error *error)
 {
 	struct nlmsghdr *request = netlink_start(netlink, RTM_GETROUTE, NLM_F_DUMP);
 	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
-	body->rtm_family = (uint8_t)netlink_family(family);
+	body->rtm_family = (uint8_t)netlink_family(search->family);
 	body->rtm_protocol = search->all ? RTPROT_UNSPEC : NETLINK_PROTOCOL;
 	mnl_attr_put_u32(request, RTA_TABLE, search->table);
 	int rc = netlink_transact(netlink, request, table_route_read, search, error);
@@ -186,14 +188,14 @@ static int table_dump(struct netlink *netlink, uint8_t family, struct table_sear
 		return 0;
 	if (rc == 0 && search->result != 0)
 		rc = error_set(error, search->result, "out of memory");
-	return rc < 0 ? error_prefix(error, rc, "list IPv%u routes of table %u: ", family, search->table) : 0;
+	return rc < 0 ? error_prefix(error, rc, "list IPv%u routes of table %u: ", search->family, search->table) : 0;
 }
 
 int netlink_routes_read(struct netlink *netlink, uint8_t family, uint32_t table, struct netlink_routes *routes,
 			struct error *error)
 {
-	struct table_search search = {.table = table, .routes = routes, .most = SIZE_MAX};
-	int rc = table_dump(netlink, family, &search, error);
+	struct table_search search = {.family = family, .table = table, .routes = routes, .most = SIZE_MAX};
+	int rc = table_dump(netlink, &search, error);
 	if (rc == 0)
 		netlink_routes_sort(routes);
 	return rc;
@@ -202,8 +204,8 @@ int netlink_routes_read(struct netlink *netlink, uint8_t family, uint32_t table,
 bool netlink_table_is_used(struct netlink *netlink, uint8_t family, uint32_t table)
 {
 	struct netlink_routes found = {0};
-	struct table_search search = {.table = table, .all = true, .routes = &found, .most = 1};
-	int rc = table_dump(netlink, family, &search, NULL);
+	struct table_search search = {.family = family, .table = table, .all = true, .routes = &found, .most = 1};
+	int rc = table_dump(netlink, &search, NULL);
 	bool used = rc == 0 && found.count != 0;
 	netlink_routes_free(&found);
 	return used;
@@ -232,8 +234,9 @@ int netlink_table_flush(struct netlink *netlink, uint8_t family, uint32_t table,
 {
 	for (;;) {
 		struct netlink_routes found = {0};
-		struct table_search search = {.table = table, .all = true, .routes = &found, .most = FLUSH_BATCH};
-		int rc = table_dump(netlink, family, &search, error);
+		struct table_search search = {
+			.family = family, .table = table, .all = true, .routes = &found, .most = FLUSH_BATCH};
+		int rc = table_dump(netlink, &search, error);
 		size_t count = found.count, gone = 0;
 		for (size_t i = 0; i < count && rc == 0; i++) {
 			int one = route_delete_any(netlink, &found.items[i].network, table, error);

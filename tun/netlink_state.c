@@ -19,6 +19,7 @@ static void link_read(const struct nlmsghdr *message, void *data)
 	struct netlink_attributes attributes = netlink_attributes(message, sizeof *body);
 	const struct nlattr *name = attributes.by_type[IFLA_IFNAME];
 	*link = (struct netlink_link){.mtu = netlink_attribute_u32(&attributes, IFLA_MTU, 0),
+				      .group = netlink_attribute_u32(&attributes, IFLA_GROUP, 0),
 				      .up = (body->ifi_flags & IFF_UP) != 0};
 	if (name != NULL && mnl_attr_validate(name, MNL_TYPE_NUL_STRING) == 0 &&
 	    strlen(mnl_attr_get_str(name)) < sizeof link->name)

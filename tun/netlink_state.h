@@ -16,7 +16,7 @@
 
 struct netlink_link {
 	char name[16]; /* as it is now: somebody may have renamed it */
-	unsigned mtu;
+	unsigned mtu, group;
 	bool up; /* IFF_UP */
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tun/nftables.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,6 +31,16 @@ bool nftables_is_absent(int code)
 
 /* --- the process -------------------------------------------------------------------------------------------------- */
 
+/* libnftables would write there what it ends for. */
+static void silence(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null < 0 || dup2(null, STDERR_FILENO) < 0)
+		close(STDERR_FILENO);
+	if (null > STDERR_FILENO)
+		close(null);
+}
+
 /* Descriptors first: locks and devices that are inherited would outlive us here. */
 static void child(const struct nftables_confine *confine, int fd)
 {
@@ -39,7 +50,7 @@ static void child(const struct nftables_confine *confine, int fd)
 		fd = STDERR_FILENO + 1;
 	}
 	close_range((unsigned)fd + 1, ~0u, 0);
-	close(STDERR_FILENO); /* libnftables would write there what it ends for */
+	silence();
 	(void)prctl(PR_SET_NAME, "nftables");
 	if (confine->run != NULL && confine->run(confine->context) != 0)
 		_exit(1);

@@ -4,7 +4,7 @@
  * A process, because libnftables calls exit() when it is short of something; and one that lives as long as we do,
  * because the kernel (5.12) binds a table with the flag "owner" to the netlink socket that made it: nobody else can
  * change or delete it, "nft flush ruleset" leaves it, and it goes with the socket. A table that has to outlive us gets
- * the flag "persist" too (6.9): it then stays as it is, still protected, until a later run takes it over. Older kernels
+ * the flag "persist" too (6.9): it then stays, without protection, until a later run takes it over. Older kernels
  * get tables without an owner, which anybody may flush: nftables_check() tells.
  *
  * All tables are of family inet. Needs CAP_NET_ADMIN. Control thread, or a program's only one. */

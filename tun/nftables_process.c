@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
 	TABLES_MAX = 8,
+	TRIES = 5, /* to lay a table whose owner's socket is opened anew meanwhile */
 	BATCH_MAX = 1024,
 	ANSWER_MAX = 8192,
 	ANSWER_MS = 5000,
@@ -31,10 +33,14 @@ struct laid {
 	char *listing;
 };
 
+/* libnftables opens its socket anew when somebody changes rules while it reads them (in nft_cache_update()), and with
+ * the old one the ownership of all tables is gone. So what reads often has a context of its own. Both sockets keep
+ * their numbers: every lower one is in use. */
 struct process {
 	int fd;
-	struct nft_ctx *context;
-	int netlink; /* libnftables' own socket: the owner of tables */
+	struct nft_ctx *context, *reader;
+	int netlink;	/* the socket of `context`: the owner of tables */
+	ino_t identity; /* of that socket */
 	uint32_t sequence;
 	struct laid laid[TABLES_MAX];
 };
@@ -206,15 +212,29 @@ static const char *first_line(const char *message, char line[256])
 	return line;
 }
 
-static int run_commands(struct process *process, const char *commands, char line[256])
+static int run_commands(struct nft_ctx *context, const char *commands, char line[256])
 {
 	line[0] = '\0';
 	errno = 0;
-	if (nft_run_cmd_from_buffer(process->context, commands) == 0)
+	if (nft_run_cmd_from_buffer(context, commands) == 0)
 		return 0;
 	int code = errno != 0 ? -errno : -EINVAL;
-	(void)first_line(nft_ctx_get_error_buffer(process->context), line);
+	(void)first_line(nft_ctx_get_error_buffer(context), line);
 	return code;
+}
+
+static ino_t identity_of(int fd)
+{
+	struct stat status;
+	return fstat(fd, &status) == 0 ? status.st_ino : 0;
+}
+
+/* Whether it is another socket than it was, which owns nothing. */
+static bool owner_changed(struct process *process)
+{
+	ino_t before = process->identity;
+	process->identity = identity_of(process->netlink);
+	return process->identity != before;
 }
 
 /* The table in nft's language, without what counts; NULL: it is not there. */
@@ -222,10 +242,10 @@ static char *list_table(struct process *process, const char *name)
 {
 	char command[COMMAND_MAX], line[256];
 	(void)snprintf(command, sizeof command, "list table inet %s\n", name);
-	nft_ctx_output_set_flags(process->context, NFT_CTX_OUTPUT_STATELESS);
-	if (run_commands(process, command, line) != 0)
+	nft_ctx_output_set_flags(process->reader, NFT_CTX_OUTPUT_STATELESS);
+	if (run_commands(process->reader, command, line) != 0)
 		return NULL;
-	return strdup(nft_ctx_get_output_buffer(process->context));
+	return strdup(nft_ctx_get_output_buffer(process->reader));
 }
 
 static struct laid *find_laid(struct process *process, const char *name)
@@ -279,24 +299,37 @@ static int claim(struct process *process, const struct nftables_request *request
 	return replace_table(process, request->name, flags);
 }
 
-static int lay(struct process *process, const struct nftables_request *request, const char *commands, char line[256])
+static int lay_once(struct process *process, const struct nftables_request *request, const char *commands,
+		    char line[256])
 {
 	bool fresh;
 	int result = claim(process, request, &fresh);
 	if (result != 0)
 		return result;
-	result = run_commands(process, commands, line);
-	if (result != 0 && !fresh) {
+	result = run_commands(process->context, commands, line);
+	if (result != 0 && !fresh && !owner_changed(process)) {
 		/* Another version's chains may be in the way. */
 		uint32_t flags = FLAG_OWNER | (request->outlives ? FLAG_PERSIST : 0);
 		fresh = true;
 		if (replace_table(process, request->name, flags) == 0 || replace_table(process, request->name, 0) == 0)
-			result = run_commands(process, commands, line);
+			result = run_commands(process->context, commands, line);
 	}
 	if (result == 0)
 		result = remember(process, request->name);
 	else if (fresh)
 		(void)remove_table(process, request->name);
+	return result;
+}
+
+static int lay(struct process *process, const struct nftables_request *request, const char *commands, char line[256])
+{
+	int result = 0;
+	for (unsigned i = 0; i < TRIES; i++) {
+		(void)owner_changed(process);
+		result = lay_once(process, request, commands, line);
+		if (!owner_changed(process))
+			break;
+	}
 	return result;
 }
 
@@ -313,10 +346,10 @@ static int check(struct process *process, const char *name)
 
 static int query(struct process *process, const char *commands, char line[256], const char **text)
 {
-	nft_ctx_output_set_flags(process->context, NFT_CTX_OUTPUT_JSON);
-	int result = run_commands(process, commands, line);
+	nft_ctx_output_set_flags(process->reader, NFT_CTX_OUTPUT_JSON);
+	int result = run_commands(process->reader, commands, line);
 	if (result == 0)
-		*text = nft_ctx_get_output_buffer(process->context);
+		*text = nft_ctx_get_output_buffer(process->reader);
 	return result;
 }
 
@@ -370,16 +403,25 @@ static int probe(void)
 	return 0;
 }
 
+static struct nft_ctx *open_context(void)
+{
+	struct nft_ctx *context = nft_ctx_new(NFT_CTX_DEFAULT);
+	if (context != NULL && nft_ctx_buffer_error(context) == 0 && nft_ctx_buffer_output(context) == 0)
+		return context;
+	return NULL;
+}
+
 static int open_process(struct process *process)
 {
 	int result = probe();
 	if (result != 0)
 		return result;
-	process->context = nft_ctx_new(NFT_CTX_DEFAULT);
-	if (process->context == NULL || nft_ctx_buffer_error(process->context) != 0 ||
-	    nft_ctx_buffer_output(process->context) != 0)
-		return -ENOMEM;
+	process->context = open_context();
 	process->netlink = find_netlink();
+	process->identity = identity_of(process->netlink);
+	process->reader = open_context();
+	if (process->context == NULL || process->reader == NULL)
+		return -ENOMEM;
 	return process->netlink < 0 ? process->netlink : 0;
 }
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "core/app/client_context.h"
-#include "core/app/client_firewall.h"
+#include "core/app/client_keep.h"
 #include "core/app/identity.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
@@ -141,31 +141,13 @@ static int take_table(struct client *client, struct error *error)
 	return result;
 }
 
-/* Without it the tunnel works on most machines: a line says what is missing. */
-static void open_firewall(struct client *client)
-{
-	struct error error = {0};
-	struct sockaddr_in6 bound;
-	udp_address(udp_member(client->tunnel.sockets[0], 0), &bound);
-	const struct client_firewall firewall = {.interface = client->tunnel.device.name,
-						 .port = ntohs(bound.sin6_port)};
-	client->record.deeds.firewall = true;
-	if (client_record_write(&client->record, &error) != 0 ||
-	    client_firewall_set(client->record.nftables, &firewall, &error) != 0)
-		log_warning("%s; strict reverse path filters may drop what the gateway sends", error.text);
-	else if (client->network.table.number != 0 && client_firewall_see_marks(&error) < 0)
-		log_warning("%s", error.text);
-}
-
 static int open_network(struct client *client, struct error *error)
 {
 	int result = client_network_open(&client->network, client->tunnel.device.ifindex, client->config,
 					 &client->allowed, error);
 	if (result == 0)
 		result = take_table(client, error);
-	if (result == 0)
-		open_firewall(client);
-	return result;
+	return result == 0 ? client_keep_open(client, error) : result;
 }
 
 static int serve(struct client *client, struct error *error)
@@ -191,6 +173,7 @@ static int serve(struct client *client, struct error *error)
 			{client->endpoint.retry_fd, client_on_retry},
 			{client->network.watch_fd, client_on_network},
 			{client->network.settle_fd, client_on_settled},
+			{client->nftables_fd, client_on_nftables},
 		};
 		result = tunnel_loop(&client->tunnel, watches, ARRAY_SIZE(watches), client, error);
 	}
@@ -218,7 +201,7 @@ static struct client *client_new(const struct client_config *config, struct erro
 	client->config = config;
 	client->role.snapshots.fd = client->role.targets.fd = -1;
 	client->endpoint.retry_fd = client->network.watch_fd = client->network.settle_fd = -1;
-	client->record.fd = -1;
+	client->record.fd = client->nftables_fd = -1;
 	if (load(client, error) == 0)
 		return client;
 	client_free(client);
@@ -269,6 +252,7 @@ static int open_and_serve(struct client *client, struct error *error)
 		close_worker(client);
 	}
 	tunnel_close(&client->tunnel);
+	client_keep_close(client);
 	client_network_close(&client->network);
 	return result;
 }

@@ -43,9 +43,13 @@ struct client {
 	struct client_snapshot shown; /* last state that was logged */
 	struct client_dns_wish dns;   /* in force; its servers are those below */
 	struct ip_address dns_servers[WIRE_DNS_MAX];
-	bool kill_switch_set; /* by us */
-	bool connected;	      /* it was, once: what 'up' waits for is done */
-	struct error failure; /* why the control loop was left; empty: it was asked to end */
+	int nftables_fd;	   /* readable when somebody changed nftables' rules; -1: none */
+	bool kill_switch_set;	   /* by us */
+	bool kill_switch_in_force; /* as it was last seen */
+	bool firewall_stale;	   /* other rules are wanted than were set */
+	bool firewall_absent;	   /* this kernel has no nftables */
+	bool connected;		   /* it was, once: what 'up' waits for is done */
+	struct error failure;	   /* why the control loop was left; empty: it was asked to end */
 };
 
 /* Somebody waits for us to be connected. */
@@ -77,7 +81,6 @@ void client_give_up(struct client *client, const char *format, ...) PRINTF_LIKE(
 void client_on_resolved(void *context);
 void client_on_retry(void *context);
 void client_on_state(void *context);
-void client_on_network(void *context);
 void client_on_settled(void *context);
 void client_every_second(struct tunnel *tunnel);
 

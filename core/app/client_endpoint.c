@@ -194,6 +194,7 @@ static int raise_kill_switch(struct client *client, struct error *error)
 	if (result == 0 && !client->kill_switch_set)
 		result = client_killswitch_set(client->record.nftables, client->config->common.interface, error);
 	client->kill_switch_set |= result == 0;
+	client->kill_switch_in_force |= result == 0;
 	return result;
 }
 

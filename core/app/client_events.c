@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/app/client_context.h"
+#include "core/app/client_keep.h"
 #include "core/app/command.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
@@ -125,14 +126,6 @@ static int post_up(struct client *client, struct error *error)
 
 /* --- states ------------------------------------------------------------------------------------------------------- */
 
-static void apply_lease(struct client *client, const struct wire_welcome *lease)
-{
-	client_network_apply(&client->network, lease);
-	const struct wire_welcome *wanted = &client->network.wanted;
-	const struct ip_prefix *leased[] = {&wanted->address4, &wanted->address6};
-	tunnel_show(&client->tunnel, wanted->mtu, leased, ARRAY_SIZE(leased));
-}
-
 static void log_connected(const struct wire_welcome *lease)
 {
 	char address4[IP_TEXT_MAX], address6[IP_TEXT_MAX];
@@ -226,10 +219,12 @@ void client_on_state(void *context)
 	struct client_snapshot *snapshot = mailbox_take(&client->role.snapshots);
 	if (snapshot == NULL)
 		return;
-	if (snapshot->gateway.sin6_family != 0)
+	if (snapshot->gateway.sin6_family != 0) {
 		client->endpoint.used = snapshot->gateway;
+		client_network_aim(&client->network, &snapshot->gateway);
+	}
 	if (snapshot->state == CLIENT_CONFIRM || snapshot->state == CLIENT_UP)
-		apply_lease(client, &snapshot->lease);
+		client_keep_lease(client, &snapshot->lease);
 	if (snapshot->state == CLIENT_UP)
 		be_connected(client, &snapshot->lease);
 	if (!client->tunnel.finish)
@@ -249,16 +244,11 @@ void client_on_state(void *context)
 
 /* --- changes of the machine --------------------------------------------------------------------------------------- */
 
-void client_on_network(void *context)
-{
-	client_network_changed(&((struct client *)context)->network);
-}
-
 void client_on_settled(void *context)
 {
 	struct client *client = context;
-	if ((client_network_settled(&client->network) & NETLINK_CHANGED_PATH) != 0)
-		client_endpoint_follow(client, CLIENT_ROAMED);
+	client_network_settled(&client->network);
+	client_endpoint_follow(client, CLIENT_ROAMED);
 }
 
 static void notice_sleep(struct client *client)

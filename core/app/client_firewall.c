@@ -8,6 +8,7 @@
 
 #include "core/app/client_table.h"
 #include "core/app/gateway_firewall.h"
+#include "core/base/bytes.h"
 #include "core/base/sysctl.h"
 
 #define SRC_VALID_MARK "net/ipv4/conf/all/src_valid_mark"
@@ -18,10 +19,46 @@ static const char subject[] = "firewall";
 static void write_marks(FILE *out, const char *table, const struct client_firewall *firewall)
 {
 	fprintf(out,
-		"add rule inet %s marks iifname != \"%s\" udp dport %u fib daddr type local meta mark set meta mark & "
-		"%#x "
+		"add rule inet %s marks iif != %u udp dport %u fib daddr type local meta mark set meta mark & %#x "
 		"| %#x\n",
-		table, firewall->interface, firewall->port, ~CLIENT_MASK, CLIENT_MARK);
+		table, firewall->ifindex, firewall->port, ~CLIENT_MASK, CLIENT_MARK);
+}
+
+/* What may come from anywhere: the tunnel's own packets, which `marks` has marked; and what keeps a link alive, from
+ * whichever address it comes. */
+static void write_exceptions(FILE *out, const char *table, const struct client_firewall *firewall)
+{
+	fprintf(out,
+		"add rule inet %1$s guard iif %2$u accept\n"
+		"add rule inet %1$s guard iif lo accept\n"
+		"add rule inet %1$s guard meta mark & %3$#x == %4$#x udp dport %5$u fib daddr type local accept\n"
+		"add rule inet %1$s guard udp sport 67 udp dport 68 accept\n"
+		"add rule inet %1$s guard udp sport 547 udp dport 546 accept\n"
+		"add rule inet %1$s guard ip6 hoplimit 255 icmpv6 type { nd-router-solicit, nd-router-advert, "
+		"nd-neighbor-solicit, nd-neighbor-advert } accept\n",
+		table, firewall->ifindex, CLIENT_MASK, CLIENT_MARK, firewall->port);
+}
+
+/* Neighbour discovery for an inner address is answered: only its packets are not taken. */
+static void write_guard(FILE *out, const char *table, const struct client_firewall *firewall)
+{
+	static const char *const protocols[] = {"ip", "ip6"};
+	static const char *const families[] = {"ipv4", "ipv6"};
+	char text[IP_TEXT_MAX];
+	for (size_t i = 0; i < ARRAY_SIZE(protocols); i++) {
+		const struct ip_prefix *inner = &firewall->inner[i].address;
+		if (inner->address.family == 0)
+			continue;
+		fprintf(out, "add rule inet %s guard %s daddr %s drop\n", table, protocols[i],
+			ip_address_format(&inner->address, text));
+		struct ip_prefix network = ip_prefix_network(inner);
+		if (firewall->inner[i].everything)
+			fprintf(out, "add rule inet %s guard %s saddr %s fib saddr oif %u drop\n", table, protocols[i],
+				ip_prefix_format(&network, text), firewall->ifindex);
+		else
+			fprintf(out, "add rule inet %s guard meta nfproto %s fib saddr oif %u drop\n", table,
+				families[i], firewall->ifindex);
+	}
 }
 
 char *client_firewall_commands(const struct client_firewall *firewall)
@@ -33,10 +70,13 @@ char *client_firewall_commands(const struct client_firewall *firewall)
 		return NULL;
 	gateway_firewall_table(firewall->interface, table);
 	fprintf(out,
-		"add chain inet %s marks { type filter hook prerouting priority raw - 10; policy accept; }\n"
-		"flush table inet %s\n",
-		table, table);
+		"add chain inet %1$s marks { type filter hook prerouting priority raw - 10; policy accept; }\n"
+		"add chain inet %1$s guard { type filter hook prerouting priority raw; policy accept; }\n"
+		"flush table inet %1$s\n",
+		table);
 	write_marks(out, table, firewall);
+	write_exceptions(out, table, firewall);
+	write_guard(out, table, firewall);
 	if (fclose(out) == 0)
 		return text;
 	free(text);
@@ -54,6 +94,13 @@ int client_firewall_set(struct nftables *nftables, const struct client_firewall 
 	int result = nftables_lay(nftables, &table, error);
 	free(commands);
 	return result;
+}
+
+bool client_firewall_is_set(struct nftables *nftables, const char *interface)
+{
+	char table[NFTABLES_NAME_MAX];
+	gateway_firewall_table(interface, table);
+	return nftables_check(nftables, table, NULL) == 1;
 }
 
 int client_firewall_clear(struct nftables *nftables, const char *interface, struct error *error)
@@ -88,6 +135,12 @@ static bool is_strict(char link[IF_NAMESIZE])
 	}
 	if_freenameindex(list);
 	return found;
+}
+
+bool client_firewall_sees_marks(void)
+{
+	char link[IF_NAMESIZE];
+	return sysctl_number(SRC_VALID_MARK) == 1 || !is_strict(link);
 }
 
 int client_firewall_see_marks(struct error *error)

@@ -39,6 +39,12 @@ int client_killswitch_set(struct nftables *nftables, const char *interface, stru
 	return nftables_lay(nftables, &table, error);
 }
 
+bool client_killswitch_is_set(struct nftables *nftables, const char *interface)
+{
+	char name[TABLE_NAME_SIZE];
+	return nftables_check(nftables, table_name(interface, name), NULL) == 1;
+}
+
 int client_killswitch_clear(struct nftables *nftables, const char *interface, struct error *error)
 {
 	char name[TABLE_NAME_SIZE];

@@ -2,7 +2,6 @@
 #include "core/app/client_network.h"
 
 #include <net/if.h>
-#include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -81,32 +80,6 @@ void client_network_close(struct client_network *network)
 
 /* --- what is wanted ----------------------------------------------------------------------------------------------- */
 
-static int compare_attached(const void *a, const void *b)
-{
-	uint32_t one = ((const struct netlink_attached *)a)->metric,
-		 other = ((const struct netlink_attached *)b)->metric;
-	return (one > other) - (one < other);
-}
-
-/* Of two links to one network the kernel prefers the lower metric. */
-static void read_attached(struct client_network *network)
-{
-	struct netlink_attached_list list = {0};
-	struct error error = {0};
-	int result = 0;
-	for (size_t i = 0; i < ARRAY_SIZE(families) && result == 0; i++)
-		result = netlink_attached_read(network->netlink, families[i], &list, &error);
-	if (result != 0) {
-		log_warning("%s", error.text);
-		netlink_attached_free(&list);
-		return;
-	}
-	if (list.count != 0)
-		qsort(list.items, list.count, sizeof *list.items, compare_attached);
-	netlink_attached_free(&network->attached);
-	network->attached = list;
-}
-
 static void drop_address(struct client_network *network, const struct ip_prefix *before, const struct ip_prefix *now)
 {
 	struct error error = {0};
@@ -117,29 +90,8 @@ static void drop_address(struct client_network *network, const struct ip_prefix 
 		log_warning("%s", error.text);
 }
 
-static void put_in_force(struct client_network *network)
-{
-	static int (*const kinds[])(struct client_network * network, size_t * missing, struct error * error) = {
-		client_wanted_link, client_wanted_mtu, client_wanted_addresses, client_wanted_routes,
-		client_wanted_rules};
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		struct error error = {0};
-		size_t missing = 0;
-		if (kinds[i](network, &missing, &error) != 0)
-			log_warning("%s", error.text);
-	}
-}
-
-static void put_rules(struct client_network *network)
-{
-	struct error error = {0};
-	size_t missing = 0;
-	if (network->leased && client_wanted_rules(network, &missing, &error) != 0)
-		log_warning("%s", error.text);
-}
-
 /* The gateway's inner address stands for all that is behind it. */
-static void get_before_others(struct client_network *network)
+void client_network_get_before_others(struct client_network *network)
 {
 	const struct ip_address *inner[] = {&network->wanted.gateway4, &network->wanted.gateway6};
 	for (size_t i = 0; i < ARRAY_SIZE(inner) && network->leased; i++) {
@@ -149,7 +101,7 @@ static void get_before_others(struct client_network *network)
 		log_info("another program's policy rule took what is behind the gateway: ours comes before it now "
 			 "(priority %u), and it has what is left",
 			 network->table.front);
-		put_rules(network);
+		client_wanted_put_rules(network);
 	}
 }
 
@@ -174,29 +126,11 @@ void client_network_apply(struct client_network *network, const struct wire_welc
 		network->wanted.address6 = (struct ip_prefix){0};
 	drop_address(network, &before.address4, &network->wanted.address4);
 	drop_address(network, &before.address6, &network->wanted.address6);
-	if (!network->leased)
-		read_attached(network);
+	network->attached_stale |= !network->leased;
 	network->leased = true;
-	put_in_force(network);
-	get_before_others(network);
 }
 
 /* --- the way to the gateway --------------------------------------------------------------------------------------- */
-
-/* From now on watch_fd tells of the table's routes, and of those that cover the endpoint. */
-static void aim(struct client_network *network, uint32_t table, const struct ip_address *endpoint)
-{
-	struct error error = {0};
-	struct netlink_interest interest = network->interest;
-	if (interest.table == table && ip_address_equal(&interest.endpoint, endpoint))
-		return;
-	interest.table = table;
-	interest.endpoint = *endpoint;
-	if (netlink_watch_aim(network->watch_fd, &interest, &error) == 0)
-		network->interest = interest;
-	else
-		log_warning("%s", error.text);
-}
 
 static struct ip_address address_of(const struct sockaddr_in6 *remote)
 {
@@ -207,6 +141,21 @@ static struct ip_address address_of(const struct sockaddr_in6 *remote)
 		memcpy(address.bytes, &remote->sin6_addr.s6_addr[12], 4);
 	}
 	return address;
+}
+
+void client_network_aim(struct client_network *network, const struct sockaddr_in6 *remote)
+{
+	struct error error = {0};
+	struct netlink_interest interest = network->interest;
+	interest.table = network->table.number;
+	interest.endpoint = address_of(remote);
+	if (interest.table == network->interest.table &&
+	    ip_address_equal(&interest.endpoint, &network->interest.endpoint))
+		return;
+	if (netlink_watch_aim(network->watch_fd, &interest, &error) == 0)
+		network->interest = interest;
+	else
+		log_warning("%s", error.text);
 }
 
 static void pass_others(struct client_network *network, const struct sockaddr_in6 *remote,
@@ -220,7 +169,7 @@ static void pass_others(struct client_network *network, const struct sockaddr_in
 		log_info("the way to the gateway leads through another tunnel, whose packets carry the mark %#x: "
 			 "they pass",
 			 network->table.passing[i].mark);
-	put_rules(network);
+	client_wanted_put_rules(network);
 }
 
 /* OpenVPN's way: two halves of everything by its tunnel, and its server by a gateway. But AllowedIPs are looked up
@@ -251,7 +200,7 @@ int client_network_look_around(struct client_network *network, const struct sock
 			       const struct netlink_path *path, struct error *error)
 {
 	pass_others(network, remote, path);
-	get_before_others(network);
+	client_network_get_before_others(network);
 	return refuse_circle(network, remote, path, error);
 }
 
@@ -259,7 +208,7 @@ int client_network_path(struct client_network *network, const struct sockaddr_in
 			struct error *error)
 {
 	struct ip_address address = address_of(remote);
-	aim(network, network->table.number, &address); /* before it is asked: no change goes unnoticed */
+	client_network_aim(network, remote); /* before it is asked: no change goes unnoticed */
 	int result = netlink_path_find(network->netlink, &address, CLIENT_MARK, path, error);
 	if (result == 0 && path->ifindex == network->ifindex) {
 		char text[IP_TEXT_MAX];
@@ -278,13 +227,14 @@ uint16_t client_network_mtu(const struct netlink_path *path, const struct sockad
 	return inner < most ? (uint16_t)inner : most;
 }
 
-void client_network_changed(struct client_network *network)
+unsigned client_network_changed(struct client_network *network)
 {
 	static const struct itimerspec when = {.it_value.tv_nsec = SETTLE_MS * 1000000};
 	unsigned changed = netlink_watch_read(network->watch_fd, &network->interest);
-	if (changed != 0 && network->changed == 0)
+	network->attached_stale |= (changed & NETLINK_CHANGED_ATTACHED) != 0;
+	if ((changed & NETLINK_CHANGED_PATH) != 0)
 		(void)timerfd_settime(network->settle_fd, 0, &when, NULL);
-	network->changed |= changed;
+	return changed;
 }
 
 static void drain(int timer_fd)
@@ -294,16 +244,7 @@ static void drain(int timer_fd)
 	(void)got;
 }
 
-unsigned client_network_settled(struct client_network *network)
+void client_network_settled(struct client_network *network)
 {
-	unsigned changed = network->changed;
 	drain(network->settle_fd);
-	network->changed = 0;
-	if (!network->leased)
-		return changed;
-	if ((changed & NETLINK_CHANGED_ATTACHED) != 0)
-		read_attached(network);
-	if ((changed & (NETLINK_CHANGED_OWN | NETLINK_CHANGED_ATTACHED)) != 0)
-		put_in_force(network);
-	return changed;
 }

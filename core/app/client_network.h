@@ -26,12 +26,13 @@ struct client_network {
 	int watch_fd;			       /* readable when links, addresses or routes change */
 	int settle_fd;			       /* a timer: fires when changes have come to rest */
 	struct netlink_interest interest;      /* what watch_fd tells of */
-	unsigned changed;		       /* what it told of since it was last put in force */
 	struct netlink_attached_list attached; /* networks of the machine; the one that the kernel prefers first */
+	bool attached_stale;		       /* they are to be read again */
 	struct wire_welcome wanted;	       /* what the interface should be */
 	bool leased;			       /* there is such */
 	struct netlink_link link;	       /* as it was last seen */
 	bool carried[2];		       /* the interface has its address of IPv4, of IPv6 */
+	bool absent[2];			       /* the kernel runs without IPv4, IPv6 */
 };
 
 /* Removes the policy rules that lead to `table` and the routes that are left in it, whoever left them there. */
@@ -44,9 +45,16 @@ int client_network_open(struct client_network *network, unsigned ifindex, const 
  */
 void client_network_close(struct client_network *network);
 
-/* Makes the interface what the lease says; what is so already stays untouched. What fails is logged, and the rest is
- * done. */
+/* From now on the interface is to be what the lease says; the reconciler makes it so. Addresses of a lease before are
+ * removed. */
 void client_network_apply(struct client_network *network, const struct wire_welcome *lease);
+
+/* When all of a lease is in force: if another program's policy rule takes what is behind the gateway, ours come before
+ * it. */
+void client_network_get_before_others(struct client_network *network);
+
+/* From now on watch_fd tells of routes of our table, and of those that cover this address. */
+void client_network_aim(struct client_network *network, const struct sockaddr_in6 *remote);
 
 /* How packets to the gateway leave; changes of the way there are watched from now on. Errors as of netlink_path_find():
  * -ENETUNREACH when there is no route. */
@@ -62,9 +70,9 @@ int client_network_look_around(struct client_network *network, const struct sock
 /* The largest inner packet that fits there, at most `most`. */
 uint16_t client_network_mtu(const struct netlink_path *path, const struct sockaddr_in6 *remote, uint16_t most);
 
-/* When watch_fd is readable: arms settle_fd. A change comes as many. */
-void client_network_changed(struct client_network *network);
+/* When watch_fd is readable: returns what changed (enum netlink_change), and arms settle_fd if the way to the gateway
+ * may have. A change comes as many. */
+unsigned client_network_changed(struct client_network *network);
 
-/* When settle_fd fired: puts back what is missing; routes follow the networks that the machine is attached to now.
- * Returns what changed (enum netlink_change). */
-unsigned client_network_settled(struct client_network *network);
+/* When settle_fd fired. */
+void client_network_settled(struct client_network *network);

@@ -2,18 +2,19 @@
 #include <stdio.h>
 
 #include "core/app/client_context.h"
+#include "core/app/client_keep.h"
 #include "core/base/rcu.h"
 
 #define RELAXED(word) atomic_load_explicit(&(word), memory_order_relaxed)
 
-static const char *state_text(const struct client *client)
+static const char *state_text(const struct client *client, char text[128])
 {
 	if (client->endpoint.resolved == NULL)
 		return "resolving";
 	switch (client->shown.state) {
 	case CLIENT_UP:
 	case CLIENT_CONFIRM:
-		return "connected";
+		return client_keep_state(client, text);
 	case CLIENT_RECONNECT:
 		return "reconnecting";
 	case CLIENT_DOWN:
@@ -73,17 +74,17 @@ json_t *client_status(void *context, char *const *arguments, size_t count, struc
 	const struct client *client = tunnel->params.context;
 	const struct config_endpoint *endpoint = &client->config->gateway.endpoint;
 	uint64_t now = clock_monotonic(tunnel->clock);
-	char remote[ENDPOINT_TEXT_MAX];
+	char remote[ENDPOINT_TEXT_MAX], text[128];
 	(void)arguments, (void)count;
 
 	json_t *at = json_null();
 	if (client->endpoint.used.sin6_family != 0)
 		at = json_string(sockaddr_format(&client->endpoint.used, remote));
-	json_t *status = json_pack("{s:s, s:i, s:s, s:s, s:i, s:o, s:i, s:o, s:b}", "interface", tunnel->device.name,
-				   "pid", (int)getpid(), "state", state_text(client), "host", endpoint->host, "port",
-				   (int)endpoint->port, "endpoint", at, "handshakes_unanswered",
+	json_t *status = json_pack("{s:s, s:i, s:s, s:s, s:i, s:o, s:i, s:o, s:b, s:o}", "interface",
+				   tunnel->device.name, "pid", (int)getpid(), "state", state_text(client, text), "host",
+				   endpoint->host, "port", (int)endpoint->port, "endpoint", at, "handshakes_unanswered",
 				   (int)client->shown.hellos, "dns", dns_status(client), "kill_switch",
-				   (int)client->kill_switch_set);
+				   (int)client->kill_switch_in_force, "kept", client_keep_status(client));
 	if (status == NULL) {
 		error_set(error, -ENOMEM, "out of memory");
 		return NULL;

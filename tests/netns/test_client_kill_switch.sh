@@ -130,10 +130,6 @@ check "the gateway is back: the tunnel too" wait_for 40 pings client 198.51.100.
 # --- the client is killed ---
 pid=$(pid_of_client)
 kill -KILL "$pid"
-# From Linux 6.9 on the rules are protected after the client's death too.
-if [[ $(printf '%s\n' 6.9 "$(uname -r)" | sort -V | head -n 1) == 6.9 ]]; then
-	ns client nft flush ruleset
-fi
 wait_for 30 nobody_has_state
 capture_start
 chatter

@@ -95,7 +95,7 @@ check "a neighbour is reached through the tunnel" leaves_by shardtun0 192.0.2.1
 check "by IPv6 too" leaves_by shardtun0 2001:db8:1::1
 
 # --- networks that overlap ---
-client_with "192.0.2.0/24, 2001:db8:1::/64, 10.8.0.0/16"
+client_with "192.0.2.0/24, 2001:db8:1::/64, 10.8.0.0/16, fd00:8::/64"
 own_packets_leave "the local network in AllowedIPs, and the gateway in it"
 check "the local network is behind the gateway" leaves_by shardtun0 192.0.2.77
 check "the gateway's outer address is reached through the tunnel" answers client 192.0.2.1
