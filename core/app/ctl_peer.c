@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/app/ctl_peer.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -341,6 +342,7 @@ static const char *unfit_options(const struct ctl_options *options)
 static enum cli_status run_add(const struct cli_program *program, struct addition *addition)
 {
 	struct error error = {0};
+	(void)signal(SIGPIPE, SIG_IGN); /* who does not read the file shall not leave its peer behind */
 	if (addition->is_new)
 		keytool_warn_if_readable(program);
 	if (addition->is_new)

@@ -139,10 +139,10 @@ static void format_prefix(struct line *line)
 /* --- the queue -------------------------------------------------------------------------------------------------------
  */
 
-/* Of many producers and one consumer (D. Vyukov's bounded queue): `turn` says whose a slot is. For the line at position
- * p it is p while the slot is empty, p + 1 while it is full, and p + LOG_QUEUE_LINES when the consumer gave it back. */
+/* Of many producers and one consumer (D. Vyukov's bounded queue): `turn` says whose a slot is. In its lap n, from 0, it
+ * is 2n while the slot is empty, and 2n + 1 while it has a line. Zeroed, so that memory is used only as lines come. */
 struct slot {
-	_Atomic uint32_t turn;
+	_Atomic uint64_t turn;
 	uint64_t lost; /* lines dropped right before this one */
 	struct line line;
 };
@@ -155,16 +155,21 @@ enum log_mode {
 
 static struct {
 	_Atomic enum log_mode mode;
-	_Atomic uint32_t tail CACHE_ALIGNED; /* next position to be filled */
+	_Atomic uint64_t tail CACHE_ALIGNED; /* lines put so far: the next position */
 	_Atomic uint64_t dropped;
 	_Atomic uint64_t untold;	     /* dropped, and in no slot's `lost` yet */
-	_Atomic uint32_t head CACHE_ALIGNED; /* next position to be written; the consumer's */
+	_Atomic uint64_t head CACHE_ALIGNED; /* lines written so far; the consumer's */
 	atomic_bool ending;
 	sem_t wake;
 	sem_t ended;
 	struct slot slots[LOG_QUEUE_LINES];
 } queue;
-_Static_assert((LOG_QUEUE_LINES & (LOG_QUEUE_LINES - 1)) == 0, "positions wrap around at a multiple of it");
+
+/* Of an empty slot at that position. */
+static uint64_t empty_turn(uint64_t position)
+{
+	return 2 * (position / LOG_QUEUE_LINES);
+}
 
 static void count_dropped(uint64_t lines)
 {
@@ -180,27 +185,26 @@ uint64_t log_dropped(void)
 /* Never blocks. */
 static void put(const struct line *line)
 {
-	uint32_t position = atomic_load_explicit(&queue.tail, memory_order_relaxed);
+	uint64_t position = atomic_load_explicit(&queue.tail, memory_order_relaxed);
 	struct slot *slot;
 	for (;;) {
 		slot = &queue.slots[position % LOG_QUEUE_LINES];
-		uint32_t turn = atomic_load_explicit(&slot->turn, memory_order_acquire);
-		if (turn == position &&
-		    atomic_compare_exchange_weak_explicit(&queue.tail, &position, position + 1, memory_order_relaxed,
-							  memory_order_relaxed))
-			break;
-		if ((int32_t)(turn - position) < 0) {
+		uint64_t turn = atomic_load_explicit(&slot->turn, memory_order_acquire), empty = empty_turn(position);
+		if (turn < empty) {
 			count_dropped(1);
 			return;
 		}
-		if (turn != position)
+		if (turn > empty)
 			position = atomic_load_explicit(&queue.tail, memory_order_relaxed);
+		else if (atomic_compare_exchange_weak_explicit(&queue.tail, &position, position + 1,
+							       memory_order_relaxed, memory_order_relaxed))
+			break;
 	}
 	slot->lost = atomic_load_explicit(&queue.untold, memory_order_relaxed) == 0
 			     ? 0
 			     : atomic_exchange_explicit(&queue.untold, 0, memory_order_relaxed);
 	memcpy(&slot->line, line, offsetof(struct line, text) + line->length + 1);
-	atomic_store_explicit(&slot->turn, position + 1, memory_order_release);
+	atomic_store_explicit(&slot->turn, empty_turn(position) + 1, memory_order_release);
 	(void)sem_post(&queue.wake);
 }
 
@@ -279,9 +283,9 @@ static bool tell_lost(uint64_t lost)
 static uint64_t drain(uint64_t lost)
 {
 	for (;;) {
-		uint32_t position = atomic_load_explicit(&queue.head, memory_order_relaxed);
+		uint64_t position = atomic_load_explicit(&queue.head, memory_order_relaxed);
 		struct slot *slot = &queue.slots[position % LOG_QUEUE_LINES];
-		if (atomic_load_explicit(&slot->turn, memory_order_acquire) != position + 1)
+		if (atomic_load_explicit(&slot->turn, memory_order_acquire) != empty_turn(position) + 1)
 			break;
 		lost += slot->lost;
 		if (tell_lost(lost))
@@ -290,7 +294,7 @@ static uint64_t drain(uint64_t lost)
 			atomic_fetch_add_explicit(&queue.dropped, 1, memory_order_relaxed);
 			lost++;
 		}
-		atomic_store_explicit(&slot->turn, position + LOG_QUEUE_LINES, memory_order_release);
+		atomic_store_explicit(&slot->turn, empty_turn(position) + 2, memory_order_release);
 		atomic_store_explicit(&queue.head, position + 1, memory_order_release);
 	}
 	lost += atomic_exchange_explicit(&queue.untold, 0, memory_order_relaxed);
@@ -319,8 +323,6 @@ void log_begin(void)
 {
 	(void)sem_init(&queue.wake, 0, 0); /* both fail for a bad value only */
 	(void)sem_init(&queue.ended, 0, 0);
-	for (uint32_t i = 0; i < LOG_QUEUE_LINES; i++)
-		atomic_store_explicit(&queue.slots[i].turn, i, memory_order_relaxed);
 	(void)pthread_atfork(NULL, NULL, write_directly);
 	atomic_store_explicit(&queue.mode, MODE_EARLY, memory_order_release);
 }
@@ -333,9 +335,9 @@ void log_queue_all(void)
 bool log_flush(unsigned ms)
 {
 	static const struct timespec pause = {.tv_nsec = NS_PER_MS_INT};
-	uint32_t end = atomic_load_explicit(&queue.tail, memory_order_relaxed);
+	uint64_t end = atomic_load_explicit(&queue.tail, memory_order_relaxed);
 	for (unsigned waited = 0;; waited++) {
-		if ((int32_t)(atomic_load_explicit(&queue.head, memory_order_acquire) - end) >= 0)
+		if (atomic_load_explicit(&queue.head, memory_order_acquire) >= end)
 			return true;
 		if (waited == ms || atomic_load_explicit(&queue.mode, memory_order_relaxed) != MODE_QUEUED)
 			return false;

@@ -95,6 +95,15 @@ status=0
 ctl peer add --new dave --save >/dev/full 2>"$dir/full.said" || status=$?
 check "a full disk" grep -q "standard output cannot be written (No space left on device)" "$dir/full.said"
 check "is a failure" test $status -eq 1
+status=0
+python3 -c '
+import os, subprocess, sys
+reading, writing = os.pipe()
+os.close(reading)
+sys.exit(subprocess.run(sys.argv[1:], stdout=writing).returncode)' "$BUILD/shardtunctl" --socket "$dir/gateway.sock" \
+	--config "$dir/gateway.conf" peer add --new dave --save 2>"$dir/nobody.said" || status=$?
+check "a pipe that nobody reads" grep -q "standard output cannot be written (Broken pipe)" "$dir/nobody.said"
+check "is a failure as well" test $status -eq 1
 check "nothing is left of any" test "$(ls -A "$dir/peers.d" | tr '\n' ' ')" = "alice.conf carol.conf "
 check "nor in the gateway" reload_says "0 added, 0 removed, 0 changed, 3 as before"
 
