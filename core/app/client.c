@@ -147,6 +147,8 @@ static int open_network(struct client *client, struct error *error)
 					 &client->allowed, error);
 	if (result == 0)
 		result = take_table(client, error);
+	if (result == 0)
+		result = client_names_open(client, error);
 	return result == 0 ? client_keep_open(client, error) : result;
 }
 
@@ -174,6 +176,7 @@ static int serve(struct client *client, struct error *error)
 			{client->network.watch_fd, client_on_network},
 			{client->network.settle_fd, client_on_settled},
 			{client->nftables_fd, client_on_nftables},
+			{client->names.watch.fd, client_on_names},
 		};
 		result = tunnel_loop(&client->tunnel, watches, ARRAY_SIZE(watches), client, error);
 	}
@@ -200,6 +203,7 @@ static struct client *client_new(const struct client_config *config, struct erro
 	memset(client, 0, sizeof *client);
 	client->config = config;
 	client->role.snapshots.fd = client->role.targets.fd = -1;
+	client->names.watch.fd = -1;
 	client->endpoint.retry_fd = client->network.watch_fd = client->network.settle_fd = -1;
 	client->record.fd = client->nftables_fd = -1;
 	if (load(client, error) == 0)
@@ -253,6 +257,7 @@ static int open_and_serve(struct client *client, struct error *error)
 	}
 	tunnel_close(&client->tunnel);
 	client_keep_close(client);
+	client_dns_watch_close(&client->names.watch);
 	client_network_close(&client->network);
 	return result;
 }

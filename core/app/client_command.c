@@ -78,7 +78,9 @@ void client_print_status(FILE *out, const json_t *status)
 		fprintf(out, "%s%s", lead, ctl_text_of(server));
 		lead = ", ";
 	}
-	if (json_is_object(dns))
+	if (json_is_object(dns) && json_is_false(json_object_get(dns, "in_force")))
+		fprintf(out, " not in force: %s\n", ctl_text(dns, "trouble"));
+	else if (json_is_object(dns))
 		fprintf(out, " by %s%s\n", ctl_text(dns, "by"),
 			json_is_true(json_object_get(dns, "all_names")) ? ", for all names" : "");
 	if (json_is_true(json_object_get(status, "kill_switch")))

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A running client, as its parts see it: client.c makes and ends it, client_endpoint.c finds the gateway,
- * client_events.c is what else it does while it runs, client_status.c tells of it. Control thread. */
+ * client_names.c keeps the name servers, client_events.c is what else it does while it runs, client_status.c tells of
+ * it. Control thread. */
 #pragma once
 
 #include "core/app/client.h"
 #include "core/app/client_dns.h"
+#include "core/app/client_dns_watch.h"
 #include "core/app/client_network.h"
 #include "core/app/client_record.h"
 #include "core/app/resolver.h"
@@ -23,6 +25,15 @@ struct client_endpoint {
 	int retry_fd;		  /* a timer for the next try */
 };
 
+struct client_names {
+	struct client_dns dns;
+	struct client_dns_watch watch;
+	struct resolv_conf_wish wish; /* its servers are those below; count 0: none are wanted */
+	struct ip_address servers[WIRE_DNS_MAX];
+	uint64_t asked; /* when the manager was last asked what it has */
+	bool noticed;	/* a file changed since */
+};
+
 /* In locked memory: it holds keys. */
 struct client {
 	const struct client_config *config;
@@ -33,6 +44,7 @@ struct client {
 	struct client_role role;
 	struct client_network network;
 	struct client_endpoint endpoint;
+	struct client_names names;
 	struct tunnel tunnel;
 	struct session_table table; /* of one session */
 	struct aead_engine *engine; /* the worker's */
@@ -41,15 +53,13 @@ struct client {
 	struct client_record record;  /* what is to be taken back */
 	uint64_t slept;		      /* clock_slept() when it was last asked */
 	struct client_snapshot shown; /* last state that was logged */
-	struct client_dns_wish dns;   /* in force; its servers are those below */
-	struct ip_address dns_servers[WIRE_DNS_MAX];
-	int nftables_fd;	   /* readable when somebody changed nftables' rules; -1: none */
-	bool kill_switch_set;	   /* by us */
-	bool kill_switch_in_force; /* as it was last seen */
-	bool firewall_stale;	   /* other rules are wanted than were set */
-	bool firewall_absent;	   /* this kernel has no nftables */
-	bool connected;		   /* it was, once: what 'up' waits for is done */
-	struct error failure;	   /* why the control loop was left; empty: it was asked to end */
+	int nftables_fd;	      /* readable when somebody changed nftables' rules; -1: none */
+	bool kill_switch_set;	      /* by us */
+	bool kill_switch_in_force;    /* as it was last seen */
+	bool firewall_stale;	      /* other rules are wanted than were set */
+	bool firewall_absent;	      /* this kernel has no nftables */
+	bool connected;		      /* it was, once: what 'up' waits for is done */
+	struct error failure;	      /* why the control loop was left; empty: it was asked to end */
 };
 
 /* Somebody waits for us to be connected. */
@@ -74,6 +84,17 @@ void client_endpoint_follow(struct client *client, enum client_urge urge);
 /* Why there was no connection within `limit` seconds. */
 void client_endpoint_late(const struct client *client, unsigned limit, struct error *error);
 
+/* Before the first lease. The watch is the caller's to close, also after a failure. */
+int client_names_open(struct client *client, struct error *error);
+
+/* The name servers are to be those of this lease now, or of the configuration. What cannot be is logged, and tried
+ * again. */
+void client_names_apply(struct client *client, const struct wire_welcome *lease);
+
+/* Whom to ask for the gateway's name past the tunnel; false: the machine's own way leads past it, or nobody is known.
+ */
+bool client_names_outside(const struct client *client, struct outside_servers *servers);
+
 /* Leaves the control loop; the text is what the client fails with. */
 void client_give_up(struct client *client, const char *format, ...) PRINTF_LIKE(2, 3);
 
@@ -82,6 +103,7 @@ void client_on_resolved(void *context);
 void client_on_retry(void *context);
 void client_on_state(void *context);
 void client_on_settled(void *context);
+void client_on_names(void *context);
 void client_every_second(struct tunnel *tunnel);
 
 /* The control socket's "client": what 'shardtun status' shows. */

@@ -53,7 +53,9 @@ static void wait_for(struct client *client, const struct error *why)
 
 static void look_up(struct client *client)
 {
-	if (resolver_start(client->endpoint.resolver, NULL) != 0)
+	struct outside_servers servers;
+	bool outside = client_names_outside(client, &servers);
+	if (resolver_start(client->endpoint.resolver, outside ? &servers : NULL) != 0)
 		retry_later(client);
 }
 
@@ -198,7 +200,8 @@ static int raise_kill_switch(struct client *client, struct error *error)
 	return result;
 }
 
-static void try_addresses(struct client *client)
+/* `news`: there are other addresses than before. */
+static void try_addresses(struct client *client, bool news)
 {
 	struct client_endpoint *endpoint = &client->endpoint;
 	char text[LIST_TEXT_MAX];
@@ -212,17 +215,25 @@ static void try_addresses(struct client *client)
 		wait_for(client, &error);
 		return;
 	}
+	news |= endpoint->obstacle.text[0] != '\0';
 	endpoint->obstacle = (struct error){0};
-	log_info("handshake with %s", list_addresses(endpoint, text));
+	if (news)
+		log_info("handshake with %s", list_addresses(endpoint, text));
 }
 
 /* --- names -------------------------------------------------------------------------------------------------------- */
 
-static void take_answer(struct client_endpoint *endpoint, struct resolver_result *result)
+/* Returns whether it says something new. */
+static bool take_answer(struct client_endpoint *endpoint, struct resolver_result *result)
 {
+	const struct resolver_result *before = endpoint->resolved;
+	bool news = before == NULL || before->count != result->count;
+	for (size_t i = 0; !news && i < result->count; i++)
+		news = !same_address(&before->addresses[i], &result->addresses[i]);
 	free(endpoint->resolved);
 	endpoint->resolved = result;
 	memset(endpoint->paths, 0, sizeof endpoint->paths);
+	return news;
 }
 
 void client_on_resolved(void *context)
@@ -231,8 +242,7 @@ void client_on_resolved(void *context)
 	const char *host = client->config->gateway.endpoint.host;
 	struct resolver_result *result = resolver_take(client->endpoint.resolver);
 	if (result != NULL && result->count != 0) {
-		take_answer(&client->endpoint, result);
-		try_addresses(client);
+		try_addresses(client, take_answer(&client->endpoint, result));
 		return;
 	}
 	struct error why = {0};
@@ -243,7 +253,7 @@ void client_on_resolved(void *context)
 		return;
 	}
 	log_info("%s; going on with the addresses known", why.text);
-	try_addresses(client);
+	try_addresses(client, false);
 }
 
 void client_endpoint_resolve(struct client *client)
@@ -263,8 +273,7 @@ int client_begin(struct client *client, struct error *error)
 		if (known == NULL)
 			return error_set(error, -ENOMEM, "endpoint: out of memory");
 		*known = deeds->endpoints;
-		take_answer(&client->endpoint, known);
-		try_addresses(client);
+		try_addresses(client, take_answer(&client->endpoint, known));
 		return 0;
 	}
 	if (!ip_address_parse(endpoint->host, &numeric))

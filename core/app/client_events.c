@@ -28,85 +28,7 @@ void client_give_up(struct client *client, const char *format, ...)
 	client->tunnel.finish = true;
 }
 
-/* --- name servers and commands ------------------------------------------------------------------------------------ */
-
-/* Which servers are to be asked now. */
-static size_t wished_servers(const struct client *client, const struct wire_welcome *lease,
-			     struct ip_address servers[WIRE_DNS_MAX])
-{
-	const struct config_dns *dns = &client->config->dns;
-	size_t count = 0;
-	if (!dns->automatic) {
-		memcpy(servers, dns->servers.items, dns->servers.count * sizeof *servers);
-		return dns->servers.count;
-	}
-	for (size_t i = 0; i < lease->dns_count; i++) {
-		char text[IP_TEXT_MAX];
-		if (ip_set_contains(&client->allowed, &lease->dns[i]))
-			servers[count++] = lease->dns[i];
-		else
-			log_warning("DNS: the gateway's server %s is not in AllowedIPs; going on without it",
-				    ip_address_format(&lease->dns[i], text));
-	}
-	return count;
-}
-
-static bool everything_goes_through(const struct client *client)
-{
-	return ip_set_is_everything(&client->allowed, 4) || ip_set_is_everything(&client->allowed, 6);
-}
-
-/* Puts `wish` in force, by the first way that works here. What is to be taken back is written down before. */
-static int set_dns(struct client *client, const struct client_dns_wish *wish, struct error *error)
-{
-	enum client_dns_way *way = &client->record.deeds.dns;
-	int result = -ENOENT;
-	enum client_dns_way first = *way != CLIENT_DNS_NONE ? *way : client_dns_choose();
-	for (int next = (int)first; result != 0 && next <= CLIENT_DNS_FILE; next++) {
-		*way = (enum client_dns_way)next;
-		if (*way == CLIENT_DNS_RESOLVCONF && !command_exists("resolvconf"))
-			continue;
-		result = client_record_write(&client->record, error);
-		if (result == 0)
-			result = client_dns_set(*way, wish, error);
-		if (result != 0 && next < CLIENT_DNS_FILE)
-			log_warning("DNS: %s; trying another way", error->text);
-	}
-	return result;
-}
-
-static void drop_dns(struct client *client)
-{
-	struct error error = {0};
-	enum client_dns_way *way = &client->record.deeds.dns;
-	if (client_dns_restore(*way, client->config->common.interface, &error) != 0)
-		log_warning("DNS: %s", error.text);
-	*way = CLIENT_DNS_NONE;
-	client->dns.count = 0;
-	(void)client_record_write(&client->record, NULL);
-}
-
-static void apply_dns(struct client *client, const struct wire_welcome *lease)
-{
-	struct ip_address servers[WIRE_DNS_MAX] = {0};
-	struct error error = {0};
-	size_t count = wished_servers(client, lease, servers);
-	if (count == client->dns.count && memcmp(servers, client->dns_servers, sizeof servers) == 0)
-		return;
-	memcpy(client->dns_servers, servers, sizeof servers);
-	if (count == 0) {
-		drop_dns(client);
-		return;
-	}
-	client->dns = (struct client_dns_wish){.interface = client->config->common.interface,
-					       .servers = client->dns_servers,
-					       .count = count,
-					       .everything = everything_goes_through(client)};
-	if (set_dns(client, &client->dns, &error) == 0)
-		return;
-	log_warning("DNS: %s; names are resolved as before", error.text);
-	drop_dns(client);
-}
+/* --- commands ----------------------------------------------------------------------------------------------------- */
 
 static int post_up(struct client *client, struct error *error)
 {
@@ -204,13 +126,18 @@ static void tell_ready(struct client *client)
 static void be_connected(struct client *client, const struct wire_welcome *lease)
 {
 	struct error error = {0};
+	client_names_apply(client, lease);
 	rcu_offline();
-	if (!client->config->dns.off)
-		apply_dns(client, lease);
 	int result = post_up(client, &error);
 	rcu_online();
 	if (result != 0)
 		client_give_up(client, "%s", error.text);
+}
+
+/* The gateway may have moved, and its name with it. One that sent RESET has not. */
+static bool is_lost(const struct client *client, const struct client_snapshot *now)
+{
+	return now->state == CLIENT_RECONNECT && client->shown.state != CLIENT_RECONNECT && !now->forgotten;
 }
 
 void client_on_state(void *context)
@@ -231,9 +158,8 @@ void client_on_state(void *context)
 		log_state(client, snapshot);
 	if (snapshot->state == CLIENT_UP && !client->connected && !client->tunnel.finish)
 		tell_ready(client);
-	if (snapshot->hellos != 0 && snapshot->hellos % RESOLVE_AFTER == 0) {
+	if (is_lost(client, snapshot) || (snapshot->hellos != 0 && snapshot->hellos % RESOLVE_AFTER == 0))
 		client_endpoint_resolve(client);
-	}
 	/* A rekey passes through CONFIRM: it is no news when UP follows. */
 	if (snapshot->state != CLIENT_CONFIRM)
 		client->shown = *snapshot;

@@ -90,6 +90,31 @@ static void read_endpoints(const json_t *list, uint16_t port, struct resolver_re
 	}
 }
 
+static json_t *ways_json(unsigned ways)
+{
+	json_t *list = json_array();
+	for (int way = 0; way < CLIENT_DNS_WAYS; way++) {
+		if ((ways & CLIENT_DNS_BIT(way)) != 0)
+			json_array_append_new(list, json_string(client_dns_way_text((enum client_dns_way)way)));
+	}
+	return list;
+}
+
+static unsigned read_ways(const json_t *list)
+{
+	unsigned ways = 0;
+	size_t i;
+	const json_t *item;
+	json_array_foreach (list, i, item) {
+		const char *text = json_string_value(item);
+		for (int way = 0; text != NULL && way < CLIENT_DNS_WAYS; way++) {
+			if (strcmp(text, client_dns_way_text((enum client_dns_way)way)) == 0)
+				ways |= CLIENT_DNS_BIT(way);
+		}
+	}
+	return ways;
+}
+
 static json_t *read_json(int fd)
 {
 	json_t *json = lseek(fd, 0, SEEK_SET) == 0 ? json_loadfd(fd, JSON_DISABLE_EOF_CHECK, NULL) : NULL;
@@ -117,11 +142,7 @@ void client_deeds_read(int fd, uint16_t port, struct client_deeds *deeds)
 		.firewall = json_is_true(json_object_get(json, "firewall")),
 		.post_up = json_is_true(json_object_get(json, "post_up")),
 	};
-	const char *dns = json_string_value(json_object_get(json, "dns"));
-	for (int way = CLIENT_DNS_RESOLVED; dns != NULL && way <= CLIENT_DNS_FILE; way++) {
-		if (strcmp(dns, client_dns_way_text((enum client_dns_way)way)) == 0)
-			deeds->dns = (enum client_dns_way)way;
-	}
+	deeds->dns = read_ways(json_object_get(json, "dns"));
 	read_endpoints(json_object_get(json, "endpoints"), port, &deeds->endpoints);
 	json_decref(json);
 }
@@ -129,11 +150,11 @@ void client_deeds_read(int fd, uint16_t port, struct client_deeds *deeds)
 int client_record_write(struct client_record *record, struct error *error)
 {
 	const struct client_deeds *deeds = &record->deeds;
-	json_t *json = json_pack("{s:i, s:s, s:I, s:i, s:b, s:b, s:b, s:s?, s:o}", "pid", (int)getpid(), "interface",
+	json_t *json = json_pack("{s:i, s:s, s:I, s:i, s:b, s:b, s:b, s:o, s:o}", "pid", (int)getpid(), "interface",
 				 record->config->common.interface, "route_table", (json_int_t)deeds->route_table,
 				 "route_rank", (int)deeds->route_rank, "kill_switch", (int)deeds->kill_switch,
 				 "firewall", (int)deeds->firewall, "post_up", (int)deeds->post_up, "dns",
-				 client_dns_way_text(deeds->dns), "endpoints", endpoints_json(&deeds->endpoints));
+				 ways_json(deeds->dns), "endpoints", endpoints_json(&deeds->endpoints));
 	char *text = json_dumps(json, JSON_COMPACT);
 	json_decref(json);
 	if (text == NULL)
@@ -250,8 +271,7 @@ int client_record_open(struct client_record *record, const struct client_config 
 bool client_record_is_clean(const struct client_record *record)
 {
 	const struct client_deeds *deeds = &record->deeds;
-	return deeds->route_table == 0 && !deeds->kill_switch && !deeds->firewall && !deeds->post_up &&
-	       deeds->dns == CLIENT_DNS_NONE;
+	return deeds->route_table == 0 && !deeds->kill_switch && !deeds->firewall && !deeds->post_up && deeds->dns == 0;
 }
 
 void client_record_close(struct client_record *record)
@@ -302,12 +322,17 @@ static void undo_rules(struct client_record *record)
 
 static void undo_dns(struct client_record *record)
 {
-	struct error error = {0};
-	bool forgotten = record->deeds.dns == CLIENT_DNS_RESOLVED &&
-			 if_nametoindex(record->config->common.interface) == 0;
-	if (!forgotten && client_dns_restore(record->deeds.dns, record->config->common.interface, &error) != 0)
-		log_warning("DNS: %s", error.text);
-	record->deeds.dns = CLIENT_DNS_NONE;
+	const char *interface = record->config->common.interface;
+	for (int next = 0; next < CLIENT_DNS_WAYS; next++) {
+		enum client_dns_way way = (enum client_dns_way)next;
+		struct error error = {0};
+		/* systemd-resolved forgets with the interface. */
+		bool forgotten = way == CLIENT_DNS_RESOLVED && if_nametoindex(interface) == 0;
+		if ((record->deeds.dns & CLIENT_DNS_BIT(way)) != 0 && !forgotten &&
+		    client_dns_restore(way, interface, &error) != 0)
+			log_warning("DNS: %s", error.text);
+	}
+	record->deeds.dns = 0;
 }
 
 static void post_down(struct client_record *record)

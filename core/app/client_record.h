@@ -26,9 +26,9 @@ struct client_deeds {
 	unsigned route_rank;  /* of these rules */
 	uint32_t route_table; /* policy rules point to it; 0: there are none */
 	bool kill_switch;
-	bool firewall; /* the table of core/app/client_firewall.h */
-	bool post_up;  /* PostUp was begun */
-	enum client_dns_way dns;
+	bool firewall;			  /* the table of core/app/client_firewall.h */
+	bool post_up;			  /* PostUp was begun */
+	unsigned dns;			  /* ways by which name servers are set, CLIENT_DNS_BIT() */
 	struct resolver_result endpoints; /* where the gateway was: behind a kill switch no name can be looked up */
 };
 

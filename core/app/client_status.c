@@ -5,6 +5,8 @@
 #include "core/app/client_keep.h"
 #include "core/base/rcu.h"
 
+enum { WAYS_TEXT_MAX = 64 };
+
 #define RELAXED(word) atomic_load_explicit(&(word), memory_order_relaxed)
 
 static const char *state_text(const struct client *client, char text[128])
@@ -56,16 +58,32 @@ static void add_session(json_t *status, const struct client *client, const struc
 	json_object_set_new(status, "tx_bytes", json_integer((json_int_t)RELAXED(view->tx_bytes)));
 }
 
+/* "resolvectl and /etc/resolv.conf". */
+static const char *ways_text(unsigned ways, char text[WAYS_TEXT_MAX])
+{
+	int length = 0;
+	text[0] = '\0';
+	for (int way = 0; way < CLIENT_DNS_WAYS; way++) {
+		if ((ways & CLIENT_DNS_BIT(way)) != 0)
+			length += snprintf(text + length, (size_t)(WAYS_TEXT_MAX - length), "%s%s",
+					   length == 0 ? "" : " and ", client_dns_way_text((enum client_dns_way)way));
+	}
+	return length != 0 ? text : "nothing";
+}
+
 static json_t *dns_status(const struct client *client)
 {
-	char text[IP_TEXT_MAX];
-	if (client->dns.count == 0)
+	const struct client_names *names = &client->names;
+	char text[IP_TEXT_MAX], ways[WAYS_TEXT_MAX], trouble[256];
+	if (names->wish.count == 0)
 		return json_null();
 	json_t *servers = json_array();
-	for (size_t i = 0; i < client->dns.count; i++)
-		json_array_append_new(servers, json_string(ip_address_format(&client->dns_servers[i], text)));
-	return json_pack("{s:o, s:s, s:b}", "servers", servers, "by", client_dns_way_text(client->record.deeds.dns),
-			 "all_names", (int)client->dns.everything);
+	for (size_t i = 0; i < names->wish.count; i++)
+		json_array_append_new(servers, json_string(ip_address_format(&names->servers[i], text)));
+	bool in_force = reconciler_state(client->tunnel.reconciler, RECONCILE_dns).in_force;
+	return json_pack("{s:o, s:s, s:b, s:b, s:s}", "servers", servers, "by", ways_text(names->dns.told, ways),
+			 "all_names", (int)names->wish.everything, "in_force", (int)in_force, "trouble",
+			 reconciler_trouble(client->tunnel.reconciler, RECONCILE_dns, trouble));
 }
 
 json_t *client_status(void *context, char *const *arguments, size_t count, struct error *error)

@@ -117,7 +117,20 @@ static int explain(const char *subject, int status, int output, struct error *er
 	return error_set(error, -EIO, "%s: exit status %d", subject, WEXITSTATUS(status));
 }
 
-static int run(const char *subject, const char *const argv[], const char *input, unsigned seconds, struct error *error)
+struct printed {
+	char *text;
+	size_t size;
+};
+
+static void read_printed(int output, const struct printed *printed)
+{
+	ssize_t got = pread(output, printed->text, printed->size - 1, 0);
+	printed->text[got > 0 ? got : 0] = '\0';
+}
+
+/* `printed` may be NULL. */
+static int run(const char *subject, const char *const argv[], const char *input, unsigned seconds,
+	       const struct printed *printed, struct error *error)
 {
 	struct streams streams;
 	pid_t pid = -1;
@@ -139,13 +152,21 @@ static int run(const char *subject, const char *const argv[], const char *input,
 		result = error_set(error, -ETIMEDOUT, "%s: it did not end within %u s", subject, seconds);
 	else if (status != 0)
 		result = explain(subject, status, streams.output, error);
+	else if (printed != NULL)
+		read_printed(streams.output, printed);
 	close_streams(&streams);
 	return result;
 }
 
 int command_run(const char *const argv[], const char *input, unsigned seconds, struct error *error)
 {
-	return run(argv[0], argv, input, seconds, error);
+	return run(argv[0], argv, input, seconds, NULL, error);
+}
+
+int command_read(const char *const argv[], unsigned seconds, char *output, size_t size, struct error *error)
+{
+	const struct printed printed = {output, size};
+	return run(argv[0], argv, NULL, seconds, &printed, error);
 }
 
 /* `line` with %i replaced, for the caller to free. */
@@ -178,7 +199,7 @@ int command_run_shell(const char *line, const char *interface, unsigned seconds,
 	const char *const argv[] = {"/bin/sh", "-c", text, NULL};
 	char subject[SUBJECT_MAX];
 	(void)snprintf(subject, sizeof subject, strlen(line) < sizeof subject ? "%s" : "%.90s...", line);
-	int result = run(subject, argv, NULL, seconds, error);
+	int result = run(subject, argv, NULL, seconds, NULL, error);
 	free(text);
 	return result;
 }

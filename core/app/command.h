@@ -3,6 +3,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "core/base/error.h"
 
@@ -12,6 +13,9 @@
  * killed then, with whatever it started. Blocks. Any thread with signals blocked; the program gets none of them
  * blocked. */
 int command_run(const char *const argv[], const char *input, unsigned seconds, struct error *error);
+
+/* The same, and what it printed, as far as it fits into `size` bytes with a terminator. */
+int command_read(const char *const argv[], unsigned seconds, char *output, size_t size, struct error *error);
 
 /* `line` for /bin/sh, with each %i replaced by `interface`. Errors as above, but for the subject, which is `line`. */
 int command_run_shell(const char *line, const char *interface, unsigned seconds, struct error *error);
