@@ -13,6 +13,8 @@
 enum {
 	FILE_MODE = 0644,
 	FORMER_MOST = 16 << 20,
+	REST_US = 20000,
+	REST_TRIES = 10,
 	TEXT_MOST = 4 * FORMER_MOST, /* in place it stands there twice */
 };
 
@@ -195,10 +197,34 @@ static int set_replaced(const struct resolv_conf_wish *wish, const struct resolv
 	return result == 0 ? 0 : error_set(error, result, RESOLV_CONF ": cannot be replaced (%s)", strerror(-result));
 }
 
+static bool same_text(const struct resolv_conf_text *a, const struct resolv_conf_text *b)
+{
+	return a->length == b->length && (a->length == 0 || memcmp(a->bytes, b->bytes, a->length) == 0);
+}
+
+/* Another program may be writing it: the file is empty for a moment, then there is a part of it. What it writes after
+ * we replaced it would be lost. */
+static int read_at_rest(struct resolv_conf_text *text, struct error *error)
+{
+	struct resolv_conf_text before;
+	int result = client_dns_file_read(RESOLV_CONF, &before, error);
+	for (unsigned i = 0; result == 0 && i < REST_TRIES; i++) {
+		(void)usleep(REST_US);
+		result = client_dns_file_read(RESOLV_CONF, text, error);
+		bool rests = result == 0 && same_text(&before, text) &&
+			     (text->length != 0 || access(RESOLV_CONF, F_OK) != 0);
+		free(before.bytes);
+		if (rests || result != 0 || i + 1 == REST_TRIES)
+			return result;
+		before = *text;
+	}
+	return result;
+}
+
 int client_dns_file_set(const struct resolv_conf_wish *wish, struct error *error)
 {
 	struct resolv_conf_text current, former = {0};
-	int result = client_dns_file_read(RESOLV_CONF, &current, error);
+	int result = read_at_rest(&current, error);
 	if (result != 0)
 		return result;
 	int owner = resolv_conf_owner(&current, wish->interface, error);
@@ -224,8 +250,7 @@ bool client_dns_file_is_set(const struct resolv_conf_wish *wish)
 	int owner = resolv_conf_owner(&current, wish->interface, NULL);
 	if (owner == 1 && former_of(&current, owner, &former, NULL) == 0 &&
 	    write_wish(wish, &former, resolv_conf_is_in_place(&current), &ours, NULL) == 0)
-		set = current.bytes != NULL && ours.length == current.length &&
-		      memcmp(ours.bytes, current.bytes, ours.length) == 0;
+		set = same_text(&ours, &current);
 	free(ours.bytes);
 	free(former.bytes);
 	free(current.bytes);
