@@ -57,6 +57,16 @@ static void print_session(FILE *out, const json_t *status)
 	print_traffic(out, status, "sent", "tx_bytes", "tx_packets");
 }
 
+static void print_not_in_force(FILE *out, json_t *kept)
+{
+	const char *what;
+	json_t *one;
+	json_object_foreach (kept, what, one) {
+		if (json_is_false(json_object_get(one, "in_force")))
+			fprintf(out, "  not in force: %s: %s\n", what, ctl_text(one, "trouble"));
+	}
+}
+
 void client_print_status(FILE *out, const json_t *status)
 {
 	size_t i;
@@ -85,6 +95,7 @@ void client_print_status(FILE *out, const json_t *status)
 			json_is_true(json_object_get(dns, "all_names")) ? ", for all names" : "");
 	if (json_is_true(json_object_get(status, "kill_switch")))
 		fputs("  kill switch in force\n", out);
+	print_not_in_force(out, json_object_get(status, "kept"));
 }
 
 /* `status` is taken over. */
