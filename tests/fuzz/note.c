@@ -12,8 +12,9 @@ enum { PORT = 5555 };
 
 static bool same(const struct client_deeds *a, const struct client_deeds *b)
 {
-	return a->route_table == b->route_table && a->kill_switch == b->kill_switch && a->firewall == b->firewall &&
-	       a->post_up == b->post_up && a->dns == b->dns && a->endpoints.count == b->endpoints.count &&
+	return a->route_table == b->route_table && a->route_rank == b->route_rank && a->kill_switch == b->kill_switch &&
+	       a->firewall == b->firewall && a->post_up == b->post_up && a->dns == b->dns &&
+	       a->endpoints.count == b->endpoints.count &&
 	       memcmp(a->endpoints.addresses, b->endpoints.addresses,
 		      a->endpoints.count * sizeof a->endpoints.addresses[0]) == 0;
 }

@@ -118,7 +118,7 @@ def answers():
 
 
 def note():
-    yield (b'{"pid":7,"interface":"shardtun0","route_table":21845,"kill_switch":true,"firewall":true,"post_up":true,'
+    yield (b'{"pid":7,"interface":"shardtun0","route_rank":2,"route_table":21845,"kill_switch":true,"firewall":true,"post_up":true,'
            b'"dns":"resolvectl","endpoints":["::ffff:192.0.2.1","2001:db8::1"]}')
     yield b'{"route_table":254}{"route_table":'
 
