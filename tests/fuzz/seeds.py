@@ -123,6 +123,15 @@ def note():
     yield b'{"route_table":254}{"route_table":'
 
 
+def resolv_conf():
+    ours = b"# Written by shardtun for shardtun0; what was there before "
+    yield b"nameserver 192.0.2.53\nnameserver fe80::1%eth0\nsearch a.example b.example\noptions ndots:2 edns0"
+    yield b"domain example\nsortlist 192.0.2.0/24\nnameserver 127.0.0.53\n\n# end\n"
+    yield ours + b"follows as comments\n#former: nameserver 192.0.2.1\n#former, without a newline: search x\nnameserver 10.8.0.1\n"
+    yield ours + b"is in /etc/resolv.conf.shardtun-saved\nnameserver 10.8.0.1\n"
+    yield ours.replace(b"shardtun0", b"wan7") + b"follows as comments\n"
+
+
 def http():
     """A choice for each step (which of four connections, its end), and what is sent."""
     def ask(text, choice=0):
@@ -174,7 +183,7 @@ def netlink():
 
 
 def main(directory):
-    for make in (packets, frames, messages, configuration, tunnel, control, answers, note, http, netlink):
+    for make in (packets, frames, messages, configuration, tunnel, control, answers, note, resolv_conf, http, netlink):
         folder = pathlib.Path(directory, make.__name__)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = list(make())
