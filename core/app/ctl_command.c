@@ -83,7 +83,9 @@ static bool parse_number(const char *text, uint64_t most, uint64_t *value)
 
 enum cli_status ctl_refuse_words(const struct cli_program *program)
 {
-	return cli_usage_error(program, "a value has spaces or bytes that are not ASCII, or is too long");
+	return cli_usage_error(
+		program, "a value has spaces or bytes that are not ASCII, or all together have more than %d bytes",
+		CONTROL_REQUEST_MAX);
 }
 
 /* --- running --------------------------------------------------------------------------------------------------------
