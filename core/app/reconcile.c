@@ -13,7 +13,7 @@ enum {
 	PARTS_MAX = 16,
 	AT_ONCE = 32, /* times in a row that a part is put back without waiting: more than anybody's scripts do, a few
 		       * seconds of two programs that undo each other's work */
-	WAIT_MOST_S = 60, /* between two tries; so long without trouble, and the row is over */
+	WAIT_MOST_S = 60, /* between two tries */
 };
 
 #define SETTLE (20 * NS_PER_MS) /* one change comes as several notices */
@@ -199,11 +199,18 @@ static uint64_t wait_after(unsigned times)
 	return (seconds < WAIT_MOST_S ? seconds : WAIT_MOST_S) * NS_PER_S;
 }
 
+/* Each second that it stayed takes one from the row: only who is quicker than that is waited for. */
+static void forgive(struct part *part, uint64_t now)
+{
+	uint64_t since = part->not_before > part->restored_at ? part->not_before : part->restored_at;
+	uint64_t calm = (now - since) / NS_PER_S;
+	part->times -= calm < part->times ? (unsigned)calm : part->times;
+}
+
 /* Puts back what `before` says is missing, and looks whether it is there then. */
 static unsigned put_back(struct reconciler *reconciler, struct part *part, uint64_t now)
 {
-	if (now - part->restored_at > WAIT_MOST_S * NS_PER_S)
-		part->times = 0;
+	forgive(part, now);
 	struct reconcile_found found = compare(part, true), after = compare(part, false);
 	unsigned restored = found.missing > after.missing ? found.missing - after.missing : 0;
 	if (after.missing != 0)

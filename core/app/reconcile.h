@@ -7,8 +7,8 @@
  * there are no notices of. It counts what had to be put back, logs a line, and says of each kind whether it is in
  * force: only what a comparison found to be so counts as that.
  *
- * A part that is changed again and again is put back at longer and longer intervals, up to a minute, and is not in
- * force meanwhile: two programs that undo each other's work at full speed help nobody.
+ * A part that is changed again and again, more often than once a second, is put back at longer and longer intervals, up
+ * to a minute, and is not in force meanwhile: two programs that undo each other's work at full speed help nobody.
  *
  * Control thread; reconciler_state() any thread. */
 #pragma once

@@ -128,6 +128,19 @@ Test(reconcile, the_descriptor_is_readable_when_it_is_due)
 	reconciler_free(f.reconciler);
 }
 
+Test(reconcile, who_takes_his_time_is_never_waited_for)
+{
+	struct fixture f;
+	start(&f);
+	for (unsigned i = 0; i < 200; i++) {
+		f.there = 0;
+		reconciler_notice(f.reconciler, RECONCILE_ALL);
+		pass(&f, 1100 * NS_PER_MS);
+		cr_assert_eq(f.there, 3, "round %u", i);
+	}
+	reconciler_free(f.reconciler);
+}
+
 Test(reconcile, what_is_removed_again_and_again_is_left_alone_longer_and_longer)
 {
 	struct fixture f;
