@@ -53,6 +53,9 @@ int netlink_route_delete(struct netlink *netlink, unsigned ifindex, const struct
 /* Removes all routes of one family (4 or 6) from a table: those that lead nowhere do not go with an interface. */
 int netlink_table_flush(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error);
 
+/* Whether a link is a tunnel over IP, by the kind that the kernel tells. */
+bool netlink_link_is_tunnel(struct netlink *netlink, unsigned ifindex);
+
 /* Where the packets of another program's tunnel may go that has no policy rule: routes of table main. */
 enum { NETLINK_DETOURS_MAX = 8 };
 struct netlink_detours {
@@ -61,8 +64,7 @@ struct netlink_detours {
 	size_t count;
 };
 
-/* Of the tunnel `ifindex`, in one family. A link that is no tunnel over IP (by the kind that the kernel tells) has
- * none. */
+/* Of the tunnel `ifindex`, in one family. A link that is no tunnel over IP has none. */
 int netlink_detours(struct netlink *netlink, uint8_t family, unsigned ifindex, struct netlink_detours *detours,
 		    struct error *error);
 

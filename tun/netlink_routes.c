@@ -99,7 +99,7 @@ static void kind_read(const struct nlmsghdr *message, void *data)
 	}
 }
 
-static bool is_tunnel(struct netlink *netlink, unsigned ifindex)
+bool netlink_link_is_tunnel(struct netlink *netlink, unsigned ifindex)
 {
 	bool tunnel = false;
 	struct error error;
@@ -137,7 +137,7 @@ int netlink_detours(struct netlink *netlink, uint8_t family, unsigned ifindex, s
 {
 	struct detour_search search = {.ifindex = ifindex, .detours = detours};
 	*detours = (struct netlink_detours){0};
-	if (!is_tunnel(netlink, ifindex))
+	if (!netlink_link_is_tunnel(netlink, ifindex))
 		return 0;
 	struct nlmsghdr *request = netlink_start(netlink, RTM_GETROUTE, NLM_F_DUMP);
 	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);

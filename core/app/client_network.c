@@ -90,13 +90,25 @@ static void drop_address(struct client_network *network, const struct ip_prefix 
 		log_warning("%s", error.text);
 }
 
+static void compare_with_others(struct client_network *network, size_t family, const struct ip_address *inner)
+{
+	struct error error = {0};
+	if (network->table.number == 0 || ip_address_equal(&network->compared[family], inner))
+		return;
+	network->compared[family] = *inner;
+	if (client_table_check_collision(&network->table, network->netlink, inner, &error) != 0)
+		log_warning("%s", error.text);
+}
+
 /* The gateway's inner address stands for all that is behind it. */
 void client_network_get_before_others(struct client_network *network)
 {
 	const struct ip_address *inner[] = {&network->wanted.gateway4, &network->wanted.gateway6};
 	for (size_t i = 0; i < ARRAY_SIZE(inner) && network->leased; i++) {
-		if (!network->carried[i] || !ip_set_contains(network->allowed, inner[i]) ||
-		    !client_table_raise(&network->table, network->netlink, inner[i], network->ifindex))
+		if (!network->carried[i] || !ip_set_contains(network->allowed, inner[i]))
+			continue;
+		compare_with_others(network, i, inner[i]);
+		if (!client_table_raise(&network->table, network->netlink, inner[i], network->ifindex))
 			continue;
 		log_info("another program's policy rule took what is behind the gateway: ours comes before it now "
 			 "(priority %u), and it has what is left",

@@ -21,6 +21,7 @@ struct client_network {
 	const struct ip_set *allowed; /* the union of its AllowedIPs */
 	struct netlink *netlink;
 	unsigned ifindex;
+	struct ip_address compared[2];	       /* inner addresses of the gateway, with other clients' networks */
 	bool ipv6_off;			       /* on our interface, for good: a line said so */
 	struct client_table table;	       /* in which AllowedIPs are looked up */
 	int watch_fd;			       /* readable when links, addresses or routes change */

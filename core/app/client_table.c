@@ -2,10 +2,12 @@
 #include "core/app/client_table.h"
 
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "config/config.h"
+#include "tun/netlink_state.h"
 
 static const uint8_t families[] = {4, 6};
 
@@ -48,6 +50,11 @@ size_t client_table_rules(const struct client_table *table, uint8_t family, bool
 
 /* --- choosing ----------------------------------------------------------------------------------------------------- */
 
+static bool is_clients(const struct netlink_rule *rule)
+{
+	return rule->mark == CLIENT_MARK && rule->mask == CLIENT_MASK;
+}
+
 static bool rank_is_free(const struct netlink_rules *rules, unsigned rank)
 {
 	for (size_t i = 0; i < rules->count; i++) {
@@ -87,9 +94,7 @@ static int check_wanted(const struct netlink_rules *rules, struct netlink *netli
 			error, -EADDRINUSE,
 			"RouteTable = %u: %s looks it up already (priority %u in 'ip -%u rule'); write auto, or a "
 			"number that nothing uses",
-			wanted,
-			rule->mark == CLIENT_MARK && rule->mask == CLIENT_MASK ? "another client" : "a policy rule",
-			rule->priority, rule->family);
+			wanted, is_clients(rule) ? "another client" : "a policy rule", rule->priority, rule->family);
 	if (has_routes(netlink, wanted))
 		return error_set(
 			error, -EADDRINUSE,
@@ -232,7 +237,7 @@ bool client_table_raise(struct client_table *table, struct netlink *netlink, con
 	uint32_t front = table->front != 0 ? table->front : CLIENT_TABLE_FIRST, lowest = front;
 	for (size_t i = 0; i < rules.count; i++) {
 		const struct netlink_rule *rule = &rules.items[i];
-		if (rule->table != table->number && rule->priority != 0 && rule->priority < lowest)
+		if (rule->table != table->number && !is_clients(rule) && rule->priority != 0 && rule->priority < lowest)
 			lowest = rule->priority;
 	}
 	netlink_rules_free(&rules);
@@ -241,4 +246,45 @@ bool client_table_raise(struct client_table *table, struct netlink *netlink, con
 	table->front = lowest - 1;
 	table->raised++;
 	return true;
+}
+
+/* --- other clients ------------------------------------------------------------------------------------------------ */
+
+static int check_table(struct netlink *netlink, uint32_t number, const struct ip_address *address, struct error *error)
+{
+	struct netlink_routes routes = {0};
+	char name[IF_NAMESIZE] = "?", inner[IP_TEXT_MAX], network[IP_TEXT_MAX];
+	int result = 0;
+	if (netlink_routes_read(netlink, address->family, number, &routes, NULL) != 0)
+		return 0;
+	for (size_t i = 0; i < routes.count && result == 0; i++) {
+		const struct netlink_route *route = &routes.items[i];
+		if (route->ifindex == NETLINK_THROW || route->ifindex == NETLINK_UNREACHABLE ||
+		    route->network.length <= CLIENT_SUPPRESSED || !ip_prefix_contains(&route->network, address) ||
+		    !netlink_link_is_tunnel(netlink, route->ifindex))
+			continue;
+		result = error_set(error, -EADDRINUSE,
+				   "the gateway's inner address %s is in %s, which another client reaches by %s: "
+				   "it goes to one of the two; give their gateways different networks",
+				   ip_address_format(address, inner), ip_prefix_format(&route->network, network),
+				   if_indextoname(route->ifindex, name) != NULL ? name : "?");
+	}
+	netlink_routes_free(&routes);
+	return result;
+}
+
+int client_table_check_collision(const struct client_table *table, struct netlink *netlink,
+				 const struct ip_address *address, struct error *error)
+{
+	struct netlink_rules rules = {0};
+	int result = 0;
+	if (address->family == 0 || netlink_rules_read(netlink, address->family, &rules, NULL) != 0)
+		return 0;
+	for (size_t i = 0; i < rules.count && result == 0; i++) {
+		const struct netlink_rule *rule = &rules.items[i];
+		if (is_clients(rule) && rule->table != table->number && rule->suppress == NETLINK_SUPPRESS_NONE)
+			result = check_table(netlink, rule->table, address, error);
+	}
+	netlink_rules_free(&rules);
+	return result;
 }

@@ -83,6 +83,11 @@ bool client_table_find_passing(struct client_table *table, struct netlink *netli
 bool client_table_raise(struct client_table *table, struct netlink *netlink, const struct ip_address *inner,
 			unsigned ifindex);
 
+/* Whether another client leads the address by a route that is meant for it, longer than CLIENT_SUPPRESSED: then one of
+ * the two gets nothing. 0, or -EADDRINUSE with `error` set. An address of family 0 collides with none. */
+int client_table_check_collision(const struct client_table *table, struct netlink *netlink,
+				 const struct ip_address *address, struct error *error);
+
 /* Removes the rules of one family that are not wanted now. */
 int client_table_prune(const struct client_table *table, struct netlink *netlink, uint8_t family,
 		       const struct netlink_rule *wanted, size_t count, struct error *error);

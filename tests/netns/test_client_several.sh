@@ -127,6 +127,17 @@ stop gateway2 || true
 sed -i 's|^Address.*|Address = 10.9.0.1/16, fd00:9::1/64|' "$dir/gateway2.conf"
 start gateway2 gateway "$BUILD/shardtund" -c "$dir/gateway2.conf"
 
+# --- networks that overlap ---
+cp "$dir/client.conf" "$dir/right.conf"
+sed -i 's|^AllowedIPs.*|AllowedIPs = 10.8.0.0/15|' "$dir/client.conf"
+client_start
+start two client "$BUILD/shardtun" run "$dir/two.conf"
+check "a network that another client has: a line says so" wait_for 20 grep -q \
+	"warning: the gateway's inner address 10.9.0.1 is in 10.8.0.0/15, which another client reaches by shardtun0" "$dir/two.log"
+stop client || true
+stop two || true
+cp "$dir/right.conf" "$dir/client.conf"
+
 # --- each with a kill switch ---
 sed -i 's/^DNS = off/&\nKillSwitch = yes/' "$dir/client.conf"
 client_start
