@@ -155,8 +155,18 @@ ns client ip link set renamed0 down
 ns client ip link set renamed0 name shardtun0
 ns client ip link set shardtun0 up
 check "and back" wait_for 30 pings client 198.51.100.2
+
+# Gone for good: the client cannot go on, and the kill switch stays.
+ns client ip link delete shardtun0
+check "the interface is deleted: the client ends" wait_for 30 gone "${started[client]}"
+unset "started[client]"
+check "which is said" grep -q 'interface shardtun0: it was removed by somebody else' "$dir/client.log"
+check "the kill switch stays" grep -q kill-switch <(nft_tables client)
+check_fails "a neighbour is out of reach" pings client 192.0.2.1
 send_stop
 check "with the kill switch nothing left in the clear meanwhile" test "$(in_the_clear)" -eq 0
+check "down opens it" ip netns exec "st-$$-client" "$BUILD/shardtun" down "$dir/client.conf"
+check "and nothing is left" nothing_left client
 
 # --- the same without: closed where the link is down ---
 client_with "0.0.0.0/0, ::/0"
