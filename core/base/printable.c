@@ -26,24 +26,42 @@ static size_t decode(const char *text, uint32_t *character)
 	return *character < least[length] || *character > 0x10ffff || surrogate ? 0 : length;
 }
 
+/* Beyond ASCII: the categories Cc, Cf, Zl and Zp of Unicode, and letters that are not seen. */
+static const struct {
+	uint32_t first, last;
+} harmful[] = {
+	{0x7f, 0x9f},	    /* delete, C1 controls */
+	{0xad, 0xad},	    /* soft hyphen */
+	{0x34f, 0x34f},	    /* grapheme joiner */
+	{0x600, 0x605},	    /* marks that enclose digits */
+	{0x61c, 0x61c},	    /* Arabic letter mark */
+	{0x6dd, 0x6dd},	    /* marks that enclose */
+	{0x70f, 0x70f},	    /* the same */
+	{0x890, 0x891},	    /* the same */
+	{0x8e2, 0x8e2},	    /* the same */
+	{0x115f, 0x1160},   /* fillers */
+	{0x17b4, 0x17b5},   /* vowels that are not seen */
+	{0x180b, 0x180f},   /* selectors, separator */
+	{0x200b, 0x200f},   /* no width, direction */
+	{0x2028, 0x202e},   /* line, paragraph, direction */
+	{0x2060, 0x206f},   /* no width, direction */
+	{0x3164, 0x3164},   /* filler */
+	{0xfe00, 0xfe0f},   /* variation selectors */
+	{0xfeff, 0xfeff},   /* byte order mark */
+	{0xffa0, 0xffa0},   /* filler */
+	{0xfff0, 0xfffb},   /* annotations */
+	{0x110bd, 0x110bd}, /* marks that enclose digits */
+	{0x110cd, 0x110cd}, /* the same */
+	{0x13430, 0x1345f}, /* formats of hieroglyphs */
+	{0x1bca0, 0x1bca3}, /* of shorthand */
+	{0x1d173, 0x1d17a}, /* of music */
+	{0xe0000, 0xe0fff}, /* tags, variation selectors */
+};
+
 static bool is_harmless(uint32_t character)
 {
-	static const struct {
-		uint32_t first, last;
-	} harmful[] = {
-		{0, 0x1f},	    /* C0 controls */
-		{0x7f, 0x9f},	    /* delete, C1 controls */
-		{0xad, 0xad},	    /* soft hyphen: not seen */
-		{0x61c, 0x61c},	    /* Arabic letter mark */
-		{0x180e, 0x180e},   /* Mongolian vowel separator */
-		{0x200b, 0x200f},   /* no width, direction */
-		{0x2028, 0x202e},   /* line, paragraph, direction */
-		{0x2060, 0x206f},   /* no width, direction */
-		{0xfe00, 0xfe0f},   /* variation selectors */
-		{0xfeff, 0xfeff},   /* byte order mark */
-		{0xfff9, 0xfffb},   /* annotations */
-		{0xe0000, 0xe0fff}, /* tags */
-	};
+	if (character < 0x7f)
+		return character >= ' ';
 	for (size_t i = 0; i < ARRAY_SIZE(harmful); i++) {
 		if (character >= harmful[i].first && character <= harmful[i].last)
 			return false;

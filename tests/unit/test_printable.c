@@ -45,7 +45,8 @@ static const struct {
 	{"\xff\xfe", "\\xff\\xfe"},		      /* no UTF-8 */
 	{"\xc3", "\\xc3"},			      /* the end comes too soon */
 	{"\xe2\x82(", "\\xe2\\x82("},
-	{"\xef\xbf\xbf", "\\xef\\xbf\\xbf"}, /* no character */
+	{"a\xe3\x85\xa4", "a\\xe3\\x85\\xa4"}, /* a filler */
+	{"\xef\xbf\xbf", "\\xef\\xbf\\xbf"},   /* no character */
 };
 
 Test(printable, what_a_terminal_would_obey_is_escaped)
