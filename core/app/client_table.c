@@ -140,18 +140,16 @@ int client_table_choose(struct client_table *table, struct netlink *netlink, uin
 
 /* --- rules -------------------------------------------------------------------------------------------------------- */
 
-static bool no_family(int result)
-{
-	return result == -EAFNOSUPPORT || result == -EOPNOTSUPP;
-}
-
 int client_table_claim(const struct client_table *table, struct netlink *netlink, struct error *error)
 {
 	struct netlink_rule rules[CLIENT_RULES_MAX];
 	if (client_table_rules(table, 4, false, rules) == 0)
 		return 0;
 	int result = netlink_rule_add(netlink, &rules[0], error);
-	return no_family(result) ? 0 : result;
+	return result == -EOPNOTSUPP ? error_set(error, result,
+						 "RouteTable: this kernel has no policy routing "
+						 "(CONFIG_IP_MULTIPLE_TABLES); write off, and set routes by PostUp")
+				     : result;
 }
 
 int client_table_prune(const struct client_table *table, struct netlink *netlink, uint8_t family,
