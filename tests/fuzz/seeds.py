@@ -79,6 +79,19 @@ def tunnel():
     yield bytes([0, 0, 0]) + block(bytes([0x11]) + bytes(1199)) + bytes([1, 0, 0]) + block(bytes([0x12]) + bytes(200))
 
 
+def handshakes():
+    """What happens and a choice for each step, after whether clocks jump or the gateway restarts."""
+    repeat = bytes([0, 0, 8, 1, 0, 2, 8, 3, 1, 4])
+    restart, remove, add, change = bytes([3, 0]), bytes([3, 2]), bytes([3, 4]), bytes([4, 6])
+    go_on, client = bytes([7, 40]), bytes([5, 0])
+    for event in (restart, bytes([3, 8]), remove + add, change, client, remove + client + add):
+        yield bytes([0]) + go_on + event + repeat + go_on + repeat
+        yield bytes([0]) + repeat + event + repeat + event + repeat + go_on
+    for jump in (0xff, 0xfd, 0x11):
+        yield bytes([1]) + go_on + bytes([3, jump]) + client + go_on + repeat + bytes([3, jump ^ 2]) + client + repeat + go_on
+        yield bytes([1]) + bytes([3, jump]) + client + bytes([6, 20]) + repeat + bytes([2, 0, 0x25, 0x80]) + go_on
+
+
 def control():
     """A choice for each step (which of four connections, an end of line, time), and what is sent."""
     def ask(text, choice=0x24):
@@ -183,7 +196,7 @@ def netlink():
 
 
 def main(directory):
-    for make in (packets, frames, messages, configuration, tunnel, control, answers, note, resolv_conf, http, netlink):
+    for make in (packets, frames, messages, configuration, tunnel, handshakes, control, answers, note, resolv_conf, http, netlink):
         folder = pathlib.Path(directory, make.__name__)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = list(make())
