@@ -101,7 +101,11 @@ bool netlink_message_is_sound(const struct nlmsghdr *message)
 struct netlink_attributes netlink_attributes(const struct nlmsghdr *message, size_t header_size)
 {
 	struct netlink_attributes attributes = {0};
-	mnl_attr_parse(message, (unsigned)header_size, attribute_collect, &attributes);
+	/* Not by mnl_attr_parse(), which goes on to the message's length rounded up. */
+	size_t start = (size_t)MNL_ALIGN((int)header_size), length = mnl_nlmsg_get_payload_len(message);
+	if (length > start)
+		mnl_attr_parse_payload((const char *)mnl_nlmsg_get_payload(message) + start, length - start,
+				       attribute_collect, &attributes);
 	return attributes;
 }
 

@@ -203,7 +203,7 @@ int netlink_watch_open(const struct netlink_interest *interest, struct error *er
 static bool find_attribute(const struct nlmsghdr *message, size_t header, uint16_t type, uint32_t *value)
 {
 	const struct nlattr *attribute = mnl_nlmsg_get_payload_offset(message, header);
-	const char *end = mnl_nlmsg_get_payload_tail(message);
+	const char *end = (const char *)message + message->nlmsg_len; /* its tail would be that rounded up */
 	for (; mnl_attr_ok(attribute, (int)(end - (const char *)attribute)); attribute = mnl_attr_next(attribute)) {
 		if (mnl_attr_get_type(attribute) == type && mnl_attr_get_payload_len(attribute) == sizeof *value) {
 			*value = mnl_attr_get_u32(attribute);
