@@ -54,7 +54,9 @@ static void wait_for(struct client *client, const struct error *why)
 static void look_up(struct client *client)
 {
 	struct outside_servers servers;
-	bool outside = client_names_outside(client, &servers);
+	struct ip_address numeric; /* which nobody needs to be asked for */
+	bool outside = !ip_address_parse(client->config->gateway.endpoint.host, &numeric) &&
+		       client_names_outside(client, &servers);
 	if (resolver_start(client->endpoint.resolver, outside ? &servers : NULL) != 0)
 		retry_later(client);
 }
