@@ -49,7 +49,7 @@ check "refused: who is not known" said \
 	"^warning: event=refused peer=${stranger//+/\\+} endpoint=192.0.2.2:6001 reason=unknown_peer$"
 stop stranger || true
 gone=$(public_key second)
-other_client_config second second 192.0.2.1:5555 10.8.0.1/32
+other_client_config second second 192.0.2.1:5555 10.8.0.0/16
 # Of the seconds until it tries again, five pass in one.
 "${CC:-cc}" -shared -fPIC -o "$dir/wall_clock.so" "$tests_dir/wall_clock.c"
 start second client env LD_PRELOAD="$dir/wall_clock.so" CLOCK_SPEED=5 "$BUILD/shardtun" run "$dir/second.conf"
