@@ -23,7 +23,8 @@ struct part {
 	uint64_t due;	     /* monotonic ns of the next comparison */
 	uint64_t not_before; /* monotonic ns: left alone until then */
 	uint64_t restored_at;
-	unsigned times; /* put back in a row */
+	uint64_t row;	/* ns: a second for each time that it was put back, less the time that it stayed */
+	unsigned times; /* the same in times */
 	char first[96];
 	struct error why; /* empty while in force, and while it is only left alone */
 	atomic_bool wanted, in_force;
@@ -199,12 +200,12 @@ static uint64_t wait_after(unsigned times)
 	return (seconds < WAIT_MOST_S ? seconds : WAIT_MOST_S) * NS_PER_S;
 }
 
-/* Each second that it stayed takes one from the row: only who is quicker than that is waited for. */
+/* A time in the row is worth a second, and what it stayed is taken off: only who is quicker than that is waited for. */
 static void forgive(struct part *part, uint64_t now)
 {
 	uint64_t since = part->not_before > part->restored_at ? part->not_before : part->restored_at;
-	uint64_t calm = (now - since) / NS_PER_S;
-	part->times -= calm < part->times ? (unsigned)calm : part->times;
+	uint64_t calm = now - since;
+	part->row -= calm < part->row ? calm : part->row;
 }
 
 /* Puts back what `before` says is missing, and looks whether it is there then. */
@@ -218,7 +219,8 @@ static unsigned put_back(struct reconciler *reconciler, struct part *part, uint6
 	note(part, &after);
 	if (found.missing != 0)
 		(void)snprintf(part->first, sizeof part->first, "%s", found.first);
-	part->times++;
+	part->row += NS_PER_S;
+	part->times = (unsigned)((part->row + NS_PER_S - 1) / NS_PER_S);
 	part->restored_at = now;
 	part->not_before = now + wait_after(part->times);
 	atomic_fetch_add_explicit(&reconciler->restored[part->is.kind], restored, memory_order_relaxed);
