@@ -106,6 +106,12 @@ client_start
 check "own user: packets pass" answers client 10.8.0.1
 check "own user: in IPv6, too" answers client fd00:8::1
 check "own user: shardtunctl reload" ctl reload
+# What others change is put back with as little, in /proc/sys too.
+is_back() {
+	[[ $(ns gateway sysctl -n net.ipv4.ip_forward) == 1 ]] && ns gateway ip address show dev shardtun0 | grep -q fd00:8::1/64
+}
+ns gateway sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.shardtun0.disable_ipv6=1
+check "own user: what others change is put back" wait_for 30 is_back
 check "the client's worker may nothing" others_have client CapEff $none
 check "the client's worker gets no privileges" others_have client NoNewPrivs 1
 check "the client's worker has its calls filtered" others_have client Seccomp 2
