@@ -123,10 +123,10 @@ static bool resolved_runs(void)
 static int resolved_set(const struct resolv_conf_wish *wish, struct error *error)
 {
 	char texts[ARGUMENTS][IP_TEXT_MAX];
-	const char *servers[ARGUMENTS + 4] = {"resolvectl", "dns", wish->interface};
+	const char *servers[ARGUMENTS + 4] = {"resolvectl", "dns", wish->link};
 	for (size_t i = 0; i < wish->count && i < ARGUMENTS; i++)
 		servers[3 + i] = ip_address_format(&wish->servers[i], texts[i]);
-	const char *domain[] = {"resolvectl", "domain", wish->interface, wish->everything ? "~." : "", NULL};
+	const char *domain[] = {"resolvectl", "domain", wish->link, wish->everything ? "~." : "", NULL};
 	int result = command_run(servers, NULL, TOOL_SECONDS, error);
 	if (result == 0)
 		result = command_run(domain, NULL, TOOL_SECONDS, error);
@@ -159,13 +159,13 @@ static bool lists(const char *output, const struct ip_address *server)
 static bool resolved_has(const struct resolv_conf_wish *wish, struct error *error)
 {
 	char output[OUTPUT_MAX];
-	const char *argv[] = {"resolvectl", "dns", wish->interface, NULL};
+	const char *argv[] = {"resolvectl", "dns", wish->link, NULL};
 	if (command_read(argv, TOOL_SECONDS, output, sizeof output, error) != 0)
 		return false;
 	for (size_t i = 0; output[0] != '\0' && i < wish->count; i++) {
 		if (!lists(output, &wish->servers[i])) {
 			(void)error_set(error, -EAGAIN, "resolvectl: systemd-resolved does not have them for %s",
-					wish->interface);
+					wish->link);
 			return false;
 		}
 	}
@@ -312,7 +312,7 @@ int client_dns_set(struct client_dns *dns, const struct resolv_conf_wish *wish, 
 		if (result != 0)
 			tell_failure(dns, way, &why);
 		if (result != 0 || is_no_use(way))
-			take_back(dns, way, wish->interface, result == 0);
+			take_back(dns, way, way == CLIENT_DNS_RESOLVED ? wish->link : wish->interface, result == 0);
 	}
 	return error_set(error, -EIO, "%s", why.text);
 }

@@ -45,6 +45,12 @@ static int note(void *context, unsigned told, struct error *error)
 	return result;
 }
 
+static const char *link_name(const struct client *client)
+{
+	const char *now = client->network.link.name;
+	return now[0] != '\0' ? now : client->config->common.interface;
+}
+
 /* --- the reconciler's part ---------------------------------------------------------------------------------------- */
 
 static void keep(struct client *client, bool restore, struct reconcile_found *found)
@@ -57,6 +63,7 @@ static void keep(struct client *client, bool restore, struct reconcile_found *fo
 	if (ask)
 		names->asked = now;
 	found->wanted = 1;
+	names->wish.link = link_name(client);
 	if (client_dns_in_force(names->dns.told, &names->wish, ask, NULL))
 		return;
 	found->missing = 1;
@@ -103,7 +110,9 @@ static void drop(struct client *client)
 	for (int way = 0; way < CLIENT_DNS_WAYS; way++) {
 		struct error error = {0};
 		if ((names->dns.told & CLIENT_DNS_BIT(way)) != 0 &&
-		    client_dns_restore((enum client_dns_way)way, names->wish.interface, &error) != 0)
+		    client_dns_restore((enum client_dns_way)way,
+				       way == CLIENT_DNS_RESOLVED ? link_name(client) : names->wish.interface,
+				       &error) != 0)
 			log_warning("DNS: %s", error.text);
 	}
 	names->dns.told = 0;

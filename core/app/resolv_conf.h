@@ -19,6 +19,7 @@ struct resolv_conf_text {
 
 struct resolv_conf_wish {
 	const char *interface;
+	const char *link; /* its name now, which another program may have changed */
 	const struct ip_address *servers;
 	size_t count;
 	bool everything; /* they are asked for all names; else before the ones there are */
