@@ -88,10 +88,14 @@ start relay client "$tests_dir/relay.py" run "$dir/relay.sock" one=6001/first fi
 wait_for 30 grep -q relays "$dir/relay.log"
 endpoint=192.0.2.2:6001 client_config
 client_start
+downloads() {
+	[[ $(grep -c 'bits/sec' "$dir/download.log") -ge 5 ]]
+}
+
 start server gateway iperf3 --server --one-off
 wait_for 30 listens gateway tcp 5201
 start download client iperf3 --client 10.8.0.1 --reverse --time 9 --interval 0.5 --forceflush
-wait_for 30 grep -q ' 2.00-2.50 ' "$dir/download.log"
+wait_for 30 downloads
 # Nothing is under way any more that the receiver would acknowledge from its new address.
 relay hold one
 sleep 0.5

@@ -106,5 +106,43 @@ check "the gateway moves, and its name with it: the client finds it" wait_for 60
 check "and works" wait_for 30 pings client 10.8.0.1
 stop pings || true
 
+stop client || true
+
+# --- the same with everything through the tunnel: its name server is as dead as the gateway, the one from before is not ---
+cat >"$dir/dns.py" <<'END'
+import socket, struct, sys
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind((sys.argv[1], 53))
+print("ready", flush=True)
+while True:
+    query, whom = udp.recvfrom(512)
+    end = query.index(0, 12) + 5
+    answer = b""
+    if struct.unpack(">H", query[end - 4:end - 2])[0] == 1:  # A
+        address = socket.inet_aton(open(sys.argv[2]).read().strip())
+        answer = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x01\x00\x04" + address
+    udp.sendto(query[:2] + b"\x81\x80\x00\x01" + struct.pack(">H", bool(answer)) + bytes(4) + query[12:end] + answer, whom)
+END
+ns gateway ip address add 192.0.2.10/24 dev eth0
+: >"$dir/etc/hosts"
+echo "hosts: files dns" >"$dir/etc/nsswitch.conf"
+echo "nameserver 192.0.2.10" >"$dir/etc/resolv.conf"
+echo 192.0.2.9 >"$dir/zone"
+start dns gateway python3 "$dir/dns.py" 192.0.2.10 "$dir/zone"
+wait_for 30 grep -q ready "$dir/dns.log"
+other_client_config client client gateway.test:5555 "0.0.0.0/0, ::/0" "Seccomp = no" "DNS = 10.8.0.1" "LocalNetworks = no" "KillSwitch = yes"
+client_run CLOCK_SPEED=5
+check "the tunnel's name server is set" wait_for 30 grep -qx 'nameserver 10.8.0.1' "$dir/etc/resolv.conf"
+ns gateway ip address delete 192.0.2.9/24 dev eth0
+ns gateway ip address add 192.0.2.11/24 dev eth0 2>/dev/null || true
+ns gateway ip address add 192.0.2.10/24 dev eth0 2>/dev/null || true
+check_fails "through the dead tunnel nobody reaches the one from before" pings client 192.0.2.10
+echo 192.0.2.11 >"$dir/zone"
+start pings client ping -n -q -i 0.2 10.8.0.1
+check "the gateway moves: its name is asked past the tunnel" wait_for 60 grep -q 'handshake with 192.0.2.11:5555' "$dir/client.log"
+check "and the client finds it" wait_for 30 pings client 10.8.0.1
+stop pings || true
+stop dns || true
+
 both_stop
 done_testing
