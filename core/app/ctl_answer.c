@@ -72,7 +72,7 @@ int ctl_answer_parse(const char *text, size_t length, const char *path, json_t *
 	const char *refusal = json_string_value(json_object_get(answer, "error"));
 	json_t *value = json_object_get(answer, "result");
 	int code = 0;
-	if (refusal != NULL) /* whoever prints an error escapes it */
+	if (refusal != NULL && refusal[0] != '\0') /* whoever prints an error escapes it */
 		code = error_set(error, -EREMOTEIO, "%s", refusal);
 	else if (value != NULL && escape_texts(value))
 		*result = json_incref(value);

@@ -82,7 +82,7 @@ static struct session *connect_peer(void)
 	uint8_t key[KEY_SIZE] = {[1] = 2};
 	struct wire_hello hello = {0};
 	store_be32(hello.timestamp, ++time);
-	struct registry_request request = {.hello = &hello, .now = manual.now};
+	struct registry_request request = {.hello = &hello, .cookie = time, .now = manual.now};
 	struct registry_grant grant;
 	struct peer *peer = peers_find(&registry.peers, key);
 	insist(peer != NULL && registry_begin(&registry, peer, &request, &grant) == DROP_NONE, "a session");

@@ -48,6 +48,7 @@ Test(ctl_answer, what_is_none_of_ours_is_refused)
 		"{\"result\":1e999}",
 		"{\"result\":\"\\u0000\"}",
 		"{\"result\":1} {}",
+		"{\"error\":\"\"}",
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
 		struct error error = {0};
