@@ -465,8 +465,8 @@ Test(control, successor_keeps_its_file_when_the_old_daemon_goes, .init = start, 
 static int ask(const char *at, const char *request, json_t **result, struct error *error)
 {
 	struct ctl_target target;
-	int code = ctl_target_set(&target, at, NULL, error);
-	return code == 0 ? ctl_request(&target, request, result, error) : code;
+	(void)ctl_target_set(&target, at, NULL, error);
+	return ctl_request(&target, request, result, error);
 }
 
 static _Atomic bool stopping;
@@ -595,8 +595,7 @@ Test(ctl, finds_the_only_socket_and_asks_when_there_are_several, .init = prepare
 	snprintf(third, sizeof third, "%s/b.sock", directory);
 	close(open(third, O_CREAT | O_WRONLY, 0600));
 	cr_assert_eq(ctl_find_socket(directory, found, &error), -ENOTUNIQ);
-	cr_assert_neq(strstr(error.text, other), NULL, "%s", error.text);
-	cr_assert_neq(strstr(error.text, third), NULL, "%s", error.text);
+	cr_assert(strstr(error.text, other) != NULL && strstr(error.text, third) != NULL, "%s", error.text);
 	unlink(other);
 	unlink(third);
 }
