@@ -465,8 +465,7 @@ Test(control, successor_keeps_its_file_when_the_old_daemon_goes, .init = start, 
 static int ask(const char *at, const char *request, json_t **result, struct error *error)
 {
 	struct ctl_target target;
-	(void)ctl_target_set(&target, at, NULL, error);
-	return ctl_request(&target, request, result, error);
+	return ctl_target_set(&target, at, NULL, error) ?: ctl_request(&target, request, result, error);
 }
 
 static _Atomic bool stopping;
@@ -512,7 +511,7 @@ Test(ctl, says_what_is_wrong_when_nobody_can_be_asked, .init = prepare, .fini = 
 	struct error error;
 	json_t *result;
 	cr_assert_eq(ask(path, "status", &result, &error), -ENOENT);
-	cr_assert_neq(strstr(error.text, "is the daemon running?"), NULL, "%s", error.text);
+	cr_assert_not_null(strstr(error.text, "is the daemon running?"), "%s", error.text);
 	leave_socket();
 	cr_assert_eq(ask(path, "status", &result, &error), -ECONNREFUSED);
 	cr_assert_neq(strstr(error.text, path), NULL, "%s", error.text);
