@@ -4,11 +4,12 @@
  *   hello_flood GATEWAY_IPV4 PORT GATEWAY_KEY PER_SECOND SECONDS [NETWORK/LENGTH]
  *
  * Open loop, from a raw socket (as root): each datagram from another random address of the network, 198.18.0.0/15
- * unless given, and port. Says at the end how many it sent. perf/bench/flood uses it. */
+ * unless given, and port. Says at the end, or at SIGTERM, how many it sent. perf/bench/flood uses it. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/ip.h>
 #include <netinet/udp.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,10 +89,18 @@ static void send_batch(struct flood *flood, size_t count)
 		flood->refused += count;
 }
 
+static volatile sig_atomic_t ended;
+
+static void end(int number)
+{
+	(void)number;
+	ended = 1;
+}
+
 static void run(struct flood *flood, double per_second, double seconds)
 {
-	uint64_t start = now_ns(), end = start + (uint64_t)(seconds * (double)NS_PER_S), now = start;
-	while (now < end) {
+	uint64_t start = now_ns(), last = start + (uint64_t)(seconds * (double)NS_PER_S), now = start;
+	while (now < last && !ended) {
 		uint64_t due = (uint64_t)((double)(now - start) / (double)NS_PER_S * per_second);
 		while (flood->sent + flood->refused < due) {
 			uint64_t left = due - flood->sent - flood->refused;
@@ -134,6 +143,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "hello_flood: raw socket: %s\n", strerror(errno));
 		return 1;
 	}
+	(void)signal(SIGTERM, end);
+	(void)signal(SIGINT, end);
 	run(&flood, strtod(argv[4], NULL), strtod(argv[5], NULL));
 	return 0;
 }
