@@ -16,7 +16,9 @@ static bool jumped_ahead(const struct freshness *freshness, const uint8_t *times
 enum freshness_verdict freshness_judge(const struct freshness *freshness, const uint8_t timestamp[WIRE_TIMESTAMP_SIZE],
 				       uint64_t cookie, uint64_t now)
 {
-	if (cookie > freshness->cookie)
+	/* One that was given before the last HELLO was accepted may stand in that very HELLO, if that came from
+	 * elsewhere than the cookie is for. */
+	if (cookie > freshness->cookie && (cookie > freshness->mark || is_above(timestamp, freshness->highest)))
 		return FRESHNESS_PROVEN;
 	if (!freshness->proven)
 		return FRESHNESS_STALE;
@@ -29,8 +31,9 @@ enum freshness_verdict freshness_judge(const struct freshness *freshness, const 
 }
 
 void freshness_accept(struct freshness *freshness, const uint8_t timestamp[WIRE_TIMESTAMP_SIZE], uint64_t cookie,
-		      uint64_t now)
+		      uint64_t mark, uint64_t now)
 {
+	freshness->mark = mark;
 	if (cookie > freshness->cookie)
 		freshness->cookie = cookie;
 	if (is_above(timestamp, freshness->highest))

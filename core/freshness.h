@@ -30,6 +30,7 @@ enum freshness_verdict {
 
 struct freshness {
 	uint64_t cookie;		   /* number of the newest cookie that counted; older ones count for nothing */
+	uint64_t mark;			   /* a number from when the last HELLO was accepted */
 	uint64_t at;			   /* when the last HELLO was accepted, monotonic ns */
 	uint8_t last[WIRE_TIMESTAMP_SIZE]; /* its timestamp */
 	uint8_t highest[WIRE_TIMESTAMP_SIZE]; /* of all: a client's clock may have been put back since */
@@ -41,6 +42,7 @@ struct freshness {
 enum freshness_verdict freshness_judge(const struct freshness *freshness, const uint8_t timestamp[WIRE_TIMESTAMP_SIZE],
 				       uint64_t cookie, uint64_t now);
 
-/* A HELLO that was not stale is accepted: from now on it is. */
+/* A HELLO that was not stale is accepted: from now on it is. `mark`: above the numbers of all cookies that were given,
+ * and below those that will be. */
 void freshness_accept(struct freshness *freshness, const uint8_t timestamp[WIRE_TIMESTAMP_SIZE], uint64_t cookie,
-		      uint64_t now);
+		      uint64_t mark, uint64_t now);

@@ -240,7 +240,8 @@ static enum drop_reason begin(struct registry *registry, struct peer *peer, cons
 		if (session == NULL)
 			return DROP_NO_ADDRESS;
 	}
-	freshness_accept(&peer->freshness, request->hello->timestamp, request->cookie, request->now);
+	freshness_accept(&peer->freshness, request->hello->timestamp, request->cookie,
+			 next_cookie(registry, request->now), request->now);
 	grant->session_id = session->id;
 	grant->order = ++registry->orders;
 	grant->address4 = session->inner4;

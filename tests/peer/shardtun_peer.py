@@ -356,6 +356,7 @@ class Gateway:
         self.demand_cookie = demand_cookie
         self._cookie_secret = None
         self._last_number = 0  # of the newest cookie of the second kind
+        self._mark = 0  # a number from when the last HELLO was accepted
         self._newest_cookie = 0  # number of the newest that counted
         self._last_stamp, self._last_at = None, None  # of the last accepted HELLO
         self._highest_stamp = bytes(12)
@@ -401,7 +402,7 @@ class Gateway:
 
     def _fresh(self, hello, number, now):
         """Section 2, Freshness: its three rules."""
-        if number > self._newest_cookie:
+        if number > self._newest_cookie and (number > self._mark or hello.timestamp > self._highest_stamp):
             return True
         if self._last_stamp is None:
             return False
@@ -413,6 +414,7 @@ class Gateway:
 
     def accept(self, timestamp, number, now):
         """From now on such a HELLO is stale."""
+        self._mark = self._last_number = max(int(now * NANOSECONDS), self._last_number + 1)
         self._newest_cookie = max(self._newest_cookie, number)
         self._highest_stamp = max(self._highest_stamp, timestamp)
         self._last_stamp, self._last_at = timestamp, now

@@ -23,7 +23,7 @@ static enum freshness_verdict say(struct freshness *freshness, struct hello hell
 {
 	enum freshness_verdict verdict = freshness_judge(freshness, hello.timestamp, hello.cookie, now);
 	if (verdict != FRESHNESS_STALE)
-		freshness_accept(freshness, hello.timestamp, hello.cookie, now);
+		freshness_accept(freshness, hello.timestamp, hello.cookie, hello.cookie, now);
 	return verdict;
 }
 

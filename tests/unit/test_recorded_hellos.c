@@ -165,6 +165,24 @@ Test(recorded_hellos, that_alternate_are_fresh_once_each)
 	finish(h);
 }
 
+/* From elsewhere its cookie is none, so its timestamp counts; then it comes from where the cookie is for. */
+Test(recorded_hellos, that_come_from_elsewhere_first_are_fresh_once)
+{
+	struct harness *h = START_UP(0);
+	struct sockaddr_in6 source = home(h);
+	struct by_hand by;
+	uint8_t cookie[COOKIE_SIZE];
+	pass(h, NS_PER_S);
+	cookie_make_numbered(&h->gateway.jar, source.sin6_addr.s6_addr, source.sin6_port, h->clock.monotonic, cookie);
+	write_hello(h, &by, 0, 0, cookie);
+	uint64_t before = accepted(h);
+	arrive(h, elsewhere(), &by);
+	cr_assert_eq(accepted(h), before + 1);
+	arrive(h, home(h), &by);
+	cr_assert_eq(accepted(h), before + 1);
+	finish(h);
+}
+
 /* The client asked for hours, and nothing reached the gateway: what was recorded then is new to it. */
 Test(recorded_hellos, that_never_arrived_use_up_a_budget_that_is_not_the_clients)
 {
