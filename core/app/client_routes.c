@@ -136,11 +136,14 @@ static void plan_attached(struct plan *plan, const struct netlink_attached *atta
 	plan_parts(plan, attached);
 }
 
+/* The route that refuses outlives the link, and the process too: a client that was killed would leave the machine
+ * without a network. That is the kill switch's promise, and nobody else's wish. */
 static void plan_allowed(struct plan *plan, const struct ip_prefix *network)
 {
 	if (plan->wish->carried)
 		add(plan, network, plan->wish->ifindex);
-	add(plan, network, NETLINK_UNREACHABLE);
+	if (!plan->wish->carried || plan->wish->config->kill_switch)
+		add(plan, network, NETLINK_UNREACHABLE);
 }
 
 int client_routes_plan(struct netlink_routes *wanted, uint8_t family, const struct client_routes_wish *wish)
