@@ -29,6 +29,13 @@ struct plan {
 	struct netlink_routes wanted;
 };
 
+static void plan_deinit(struct plan *plan)
+{
+	netlink_routes_free(&plan->wanted);
+}
+
+#define PLAN __attribute__((cleanup(plan_deinit))) struct plan
+
 static void attach(struct plan *plan, const char *network, unsigned ifindex, uint32_t metric)
 {
 	plan->attached[plan->attached_count++] = (struct netlink_attached){prefix(network), ifindex, metric};
@@ -84,7 +91,7 @@ static bool is_refused(const struct plan *plan, const char *network)
 
 Test(client_routes, attached_networks_are_nearer_than_everything)
 {
-	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/0, ::/0, 10.8.0.0/16, 192.168.5.0/24"))};
+	PLAN plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/0, ::/0, 10.8.0.0/16, 192.168.5.0/24"))};
 	attach(&plan, "192.168.1.0/24", ETHERNET, 100);
 	attach(&plan, "192.168.1.0/24", WIFI, 600);
 	attach(&plan, "fd00:1::/64", WIFI, 600);
@@ -105,22 +112,22 @@ Test(client_routes, attached_networks_are_nearer_than_everything)
 
 Test(client_routes, only_everything_gives_way)
 {
-	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/1, 128.0.0.0/2, fd00::/8"))};
+	PLAN plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/1, 128.0.0.0/2, fd00::/8"))};
 	attach(&plan, "192.168.1.0/24", ETHERNET, 0);
 	attach(&plan, "fd00:1::/64", ETHERNET, 0);
 	attach(&plan, "2001:db8::/64", ETHERNET, 0);
 	make(&plan);
 	cr_expect_eq(plan.wanted.count, 3);
 
-	plan = (struct plan){.config = load_client(CLIENT "LocalNetworks = no\n" ALLOWED("0.0.0.0/0"))};
-	attach(&plan, "192.168.1.0/24", ETHERNET, 0);
-	make(&plan);
-	cr_expect_eq(plan.wanted.count, 1);
+	PLAN other = {.config = load_client(CLIENT "LocalNetworks = no\n" ALLOWED("0.0.0.0/0"))};
+	attach(&other, "192.168.1.0/24", ETHERNET, 0);
+	make(&other);
+	cr_expect_eq(other.wanted.count, 1);
 }
 
 Test(client_routes, everything_in_parts)
 {
-	struct plan plan = {
+	PLAN plan = {
 		.config = load_client(CLIENT ALLOWED("0.0.0.0/1, 128.0.0.0/1, 10.8.0.0/16, 2000::/3, fd00:8::/64"))};
 	attach(&plan, "192.168.1.0/24", ETHERNET, 0);
 	attach(&plan, "10.8.7.0/24", ETHERNET, 0);
@@ -143,7 +150,7 @@ Test(client_routes, everything_in_parts)
 
 Test(client_routes, everything_with_a_hole_in_an_attached_network)
 {
-	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/1, 128.0.0.0/2, " BUT_ONE))};
+	PLAN plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/1, 128.0.0.0/2, " BUT_ONE))};
 	attach(&plan, "192.168.1.0/24", ETHERNET, 0);
 	attach(&plan, "192.168.2.0/23", WIFI, 0);
 	make(&plan);
@@ -156,7 +163,7 @@ Test(client_routes, everything_with_a_hole_in_an_attached_network)
 
 Test(client_routes, what_the_gateway_gives_is_behind_it)
 {
-	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/0, fd00:8::/64"))};
+	PLAN plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/0, fd00:8::/64"))};
 	plan.lease = (struct wire_welcome){
 		.gateway4 = address("10.8.0.1"),
 		.gateway6 = address("fd00:8::1"),
@@ -183,7 +190,7 @@ Test(client_routes, what_the_gateway_gives_is_behind_it)
 
 Test(client_routes, own_networks_are_for_table_main)
 {
-	struct plan plan = {
+	PLAN plan = {
 		.config = load_client(CLIENT "LocalNetworks = no\nNetworks = 192.168.7.0/24\n" ALLOWED("0.0.0.0/0"))};
 	attach(&plan, "192.168.7.0/24", ETHERNET, 0);
 	make(&plan);
@@ -194,7 +201,7 @@ Test(client_routes, own_networks_are_for_table_main)
 Test(client_routes, ten_thousand_attached_networks)
 {
 	enum { MANY = 10000 };
-	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/0"))};
+	PLAN plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/0"))};
 	struct netlink_attached *many = calloc(MANY, sizeof *many);
 	cr_assert_not_null(many);
 	for (size_t i = 0; i < MANY; i++) {
@@ -216,16 +223,15 @@ Test(client_routes, ten_thousand_attached_networks)
 	ip_set_deinit(&allowed);
 	netlink_routes_settle(&plan.wanted);
 	cr_expect_eq(plan.wanted.count, MANY + 1);
-	netlink_routes_free(&plan.wanted);
 	free(many);
 	config_free_client(plan.config);
 }
 
 Test(client_routes, what_the_tunnel_does_not_carry_is_refused)
 {
-	struct plan plan = {.config = load_client(CLIENT "Networks = 10.7.0.0/24\n" ALLOWED("0.0.0.0/0, 10.8.0.0/16")),
-			    .lease = {.gateway4 = address("10.8.0.1")},
-			    .not_carried = true};
+	PLAN plan = {.config = load_client(CLIENT "Networks = 10.7.0.0/24\n" ALLOWED("0.0.0.0/0, 10.8.0.0/16")),
+		     .lease = {.gateway4 = address("10.8.0.1")},
+		     .not_carried = true};
 	make(&plan);
 	cr_expect_eq(leads(&plan, "0.0.0.0/0"), -1);
 	cr_expect_eq(leads(&plan, "10.8.0.1/32"), -1);
@@ -235,8 +241,8 @@ Test(client_routes, what_the_tunnel_does_not_carry_is_refused)
 
 Test(client_routes, with_a_kill_switch_what_leads_into_the_tunnel_is_refused_without_its_link)
 {
-	struct plan plan = {.config = load_client(
-				    CLIENT "KillSwitch = yes\nNetworks = 10.8.0.0/16\n" ALLOWED("::/0, 10.8.0.0/16"))};
+	PLAN plan = {.config = load_client(CLIENT
+					   "KillSwitch = yes\nNetworks = 10.8.0.0/16\n" ALLOWED("::/0, 10.8.0.0/16"))};
 	make(&plan);
 	cr_expect_eq(leads(&plan, "::/0"), TUNNEL);
 	cr_expect(is_refused(&plan, "::/0"));
@@ -245,7 +251,7 @@ Test(client_routes, with_a_kill_switch_what_leads_into_the_tunnel_is_refused_wit
 
 Test(client_routes, without_one_a_killed_client_leaves_no_route_that_refuses)
 {
-	struct plan plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/0, ::/0"))};
+	PLAN plan = {.config = load_client(CLIENT ALLOWED("0.0.0.0/0, ::/0"))};
 	make(&plan);
 	cr_expect_eq(leads(&plan, "::/0"), TUNNEL);
 	cr_expect_not(is_refused(&plan, "0.0.0.0/0") || is_refused(&plan, "::/0"));
