@@ -26,7 +26,7 @@ struct world {
 
 /* What a HELLO that is known must leave as it is. */
 struct traces {
-	uint32_t orders, used, fresh;
+	uint64_t orders, used, fresh; /* no padding: two of these are compared whole */
 	uint64_t tats[CLIENTS][2];
 	const struct session *active[CLIENTS], *pending[CLIENTS];
 	const struct transport_key *next[CLIENTS];
