@@ -401,33 +401,57 @@ static void wait_for_events(struct handshaker *h, int timeout)
 	waker_done(&h->waker, woken);
 }
 
+/* The thread's share of a CPU, in windows. */
+struct budget {
+	uint64_t window;	  /* monotonic ns of its start */
+	uint64_t spent;		  /* CPU time of the thread then */
+	size_t messages;	  /* taken in this window */
+	uint64_t overspent_since; /* monotonic ns; 0: the last window was enough for what came */
+};
+
+/* A burst uses up a window or two: only what goes on is load. Nor is it load that keys are made ahead. */
+static void note_overspent(struct handshaker *h, struct budget *budget, uint64_t now)
+{
+	if (budget->messages == 0)
+		return;
+	if (budget->overspent_since == 0)
+		budget->overspent_since = now;
+	else if (now - budget->overspent_since >= HANDSHAKER_BEHIND_NS)
+		h->load_until = now + HANDSHAKER_LOAD_NS;
+}
+
 /* Sleeps over the rest of a window in which the budget was used up: what comes meanwhile waits in the socket. */
-static void keep_to_budget(struct handshaker *h, uint64_t *window, uint64_t *spent)
+static void keep_to_budget(struct handshaker *h, struct budget *budget, size_t messages)
 {
 	uint64_t now = clock_monotonic(h->params.clock);
-	if (now - *window < HANDSHAKER_WINDOW_NS) {
-		if (h->params.budget == 0 || cpu_time() - *spent < h->params.budget)
+	budget->messages += messages;
+	if (now - budget->window < HANDSHAKER_WINDOW_NS) {
+		if (h->params.budget == 0 || cpu_time() - budget->spent < h->params.budget)
 			return;
-		uint64_t rest = HANDSHAKER_WINDOW_NS - (now - *window);
+		uint64_t rest = HANDSHAKER_WINDOW_NS - (now - budget->window);
 		struct timespec pause = {.tv_nsec = (long)rest};
-		h->load_until = now + HANDSHAKER_LOAD_NS;
+		note_overspent(h, budget, now);
 		rcu_offline();
 		(void)nanosleep(&pause, NULL);
 		rcu_online();
 		now += rest;
+	} else {
+		budget->overspent_since = 0;
 	}
-	*window = now;
-	*spent = cpu_time();
+	budget->window = now;
+	budget->spent = cpu_time();
+	budget->messages = 0;
 }
 
 void handshaker_run(struct handshaker *h)
 {
-	uint64_t window = clock_monotonic(h->params.clock), spent = cpu_time();
+	struct budget budget = {.window = clock_monotonic(h->params.clock), .spent = cpu_time()};
 	owner_set(&h->owner);
 	while (!atomic_load_explicit(&h->stop, memory_order_acquire)) {
-		if (handshaker_turn(h) == 0 && !ephemerals_prepare(&h->ephemerals))
+		size_t messages = handshaker_turn(h);
+		if (messages == 0 && !ephemerals_prepare(&h->ephemerals))
 			wait_for_events(h, -1);
-		keep_to_budget(h, &window, &spent);
+		keep_to_budget(h, &budget, messages);
 	}
 	stats_drop(&h->stats, DROP_HELLO_LATE, hello_queue_clear(&h->waiting));
 	owner_clear(&h->owner);
