@@ -192,7 +192,7 @@ static const char *route_text(const struct client_network *network, const struct
 	char prefix[IP_TEXT_MAX];
 	const char *to = route->ifindex == network->ifindex	 ? " into the tunnel"
 			 : route->ifindex == NETLINK_THROW	 ? " beside the tunnel"
-			 : route->ifindex == NETLINK_UNREACHABLE ? " refused without the tunnel"
+			 : route->ifindex == NETLINK_UNREACHABLE ? " refused while the tunnel is down"
 								 : "";
 	(void)snprintf(text, 96, "%s%s", ip_prefix_format(&route->network, prefix), to);
 	return text;

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define FORMER	   "#former: "
-#define FORMER_END "#former, without a newline: " /* its last line, where it has none */
+#define FORMER_END "#former, no newline: " /* its last line, where it has none */
 
 struct line {
 	const char *start;

@@ -140,7 +140,7 @@ def resolv_conf():
     ours = b"# Written by shardtun for shardtun0; what was there before "
     yield b"nameserver 192.0.2.53\nnameserver fe80::1%eth0\nsearch a.example b.example\noptions ndots:2 edns0"
     yield b"domain example\nsortlist 192.0.2.0/24\nnameserver 127.0.0.53\n\n# end\n"
-    yield ours + b"follows as comments\n#former: nameserver 192.0.2.1\n#former, without a newline: search x\nnameserver 10.8.0.1\n"
+    yield ours + b"follows as comments\n#former: nameserver 192.0.2.1\n#former, no newline: search x\nnameserver 10.8.0.1\n"
     yield ours + b"is in /etc/resolv.conf.shardtun-saved\nnameserver 10.8.0.1\n"
     yield ours.replace(b"shardtun0", b"wan7") + b"follows as comments\n"
 

@@ -56,7 +56,7 @@ static const char *const formers[] = {
 	"nameserver 192.0.2.53\nsearch corp.test\noptions ndots:2\n",
 	"nameserver 192.0.2.53",
 	"\n\nnameserver 192.0.2.53\n\n# no newline at the end",
-	"#former: nobody's\n#former, without a newline: nobody's",
+	"#former: nobody's\n#former, no newline: nobody's",
 	"domain a\r\nsortlist 192.0.2.0\r\n\r\n",
 };
 
