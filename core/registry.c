@@ -409,8 +409,11 @@ bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KE
 		if (peer->fixed_index != POOL_NONE)
 			pool_unhold(&registry->pool, peer->fixed_index);
 		remove_networks(registry, peer, peer->network_count);
+		/* A HELLO that was accepted may carry a cookie that did not count, because it came from elsewhere. */
 		if (registry->spent < peer->freshness.cookie)
 			registry->spent = peer->freshness.cookie;
+		if (registry->spent < peer->freshness.mark)
+			registry->spent = peer->freshness.mark;
 		peers_remove(&registry->peers, peer);
 	}
 	unlock(registry);

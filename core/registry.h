@@ -38,7 +38,7 @@ struct registry {
 					    * once threads run */
 	uint32_t orders;		   /* handshakes begun */
 	uint64_t cookies;		   /* number of the newest numbered cookie */
-	uint64_t spent;			   /* the highest number of those that counted for peers that are removed */
+	uint64_t spent;			   /* of cookies up to this number none counts for a peer that is added */
 	struct cds_wfcq_tail retired_tail; /* any worker */
 	struct cds_wfcq_head retired_head;
 };

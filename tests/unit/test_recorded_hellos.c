@@ -180,6 +180,12 @@ Test(recorded_hellos, that_come_from_elsewhere_first_are_fresh_once)
 	cr_assert_eq(accepted(h), before + 1);
 	arrive(h, home(h), &by);
 	cr_assert_eq(accepted(h), before + 1);
+	/* Nor is that cookie proof for the peer when it was removed and comes back. */
+	cr_assert(harness_remove_peer(h, 0));
+	harness_pump(h);
+	cr_assert_eq(harness_add_peer(h, 0), 0);
+	arrive(h, home(h), &by);
+	cr_assert_eq(accepted(h), before + 1);
 	finish(h);
 }
 
