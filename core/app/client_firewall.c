@@ -39,6 +39,13 @@ static void write_exceptions(FILE *out, const char *table, const struct client_f
 		table, firewall->ifindex, CLIENT_MASK, CLIENT_MARK, firewall->port);
 }
 
+/* A route of somebody else's may lead the tunnel's own packets into the tunnel: they would go round at full speed. */
+static void write_loop(FILE *out, const char *table, const struct client_firewall *firewall)
+{
+	fprintf(out, "add rule inet %s loop oif %u udp sport %u meta mark & %#x == %#x drop\n", table,
+		firewall->ifindex, firewall->port, CLIENT_MASK, CLIENT_MARK);
+}
+
 /* Neighbour discovery for an inner address is answered: only its packets are not taken. */
 static void write_guard(FILE *out, const char *table, const struct client_firewall *firewall)
 {
@@ -72,11 +79,13 @@ char *client_firewall_commands(const struct client_firewall *firewall)
 	fprintf(out,
 		"add chain inet %1$s marks { type filter hook prerouting priority raw - 10; policy accept; }\n"
 		"add chain inet %1$s guard { type filter hook prerouting priority raw; policy accept; }\n"
+		"add chain inet %1$s loop { type filter hook output priority raw; policy accept; }\n"
 		"flush table inet %1$s\n",
 		table);
 	write_marks(out, table, firewall);
 	write_exceptions(out, table, firewall);
 	write_guard(out, table, firewall);
+	write_loop(out, table, firewall);
 	if (fclose(out) == 0)
 		return text;
 	free(text);

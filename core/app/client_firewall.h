@@ -12,8 +12,9 @@
  * and the kernel takes packets for it by whichever link they come. So what is for an inner address of ours is dropped
  * unless it came out of the tunnel or from the machine itself; and so is what claims to be from where our answers
  * would go into the tunnel, that is from AllowedIPs, less attached networks and Networks. Where AllowedIPs are
- * everything that would be all that comes from outside: there it holds for the tunnel's inner network alone. Control
- * thread. */
+ * everything that would be all that comes from outside: there it holds for the tunnel's inner network alone.
+ *
+ * And the tunnel's own packets never enter the tunnel, whatever routes table main has. Control thread. */
 #pragma once
 
 #include <stdbool.h>

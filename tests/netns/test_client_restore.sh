@@ -178,6 +178,19 @@ everything_comes_back "no kill switch"
 send_stop
 echo "# packets in the clear without the kill switch: $(in_the_clear)"
 
+# --- a route of table main that leads the tunnel's own packets into the tunnel ---
+sent() {
+	ns client cat /sys/class/net/shardtun0/statistics/tx_packets
+}
+before=$(sent)
+ns client ip route add 192.0.2.1/32 dev shardtun0
+pings client 198.51.100.2 || true
+sleep 1
+check "no packet goes round and round" test $(($(sent) - before)) -lt 1000
+check "the log says which route it is" wait_for 30 grep -q 'route to 192.0.2.1: table main leads into the tunnel itself' "$dir/client.log"
+ns client ip route delete 192.0.2.1/32 dev shardtun0
+check "without it the host is reached again" wait_for 30 pings client 198.51.100.2
+
 # --- a neighbour ---
 namespace_up neighbour
 ns gateway ip link add mv0 link eth0 type macvlan mode bridge
