@@ -20,7 +20,8 @@ enum {
 
 struct nftables {
 	struct nftables_confine confine;
-	int fd; /* -1: no process */
+	int held; /* the caller's */
+	int fd;	  /* -1: no process */
 	pid_t pid;
 };
 
@@ -41,20 +42,21 @@ static void silence(void)
 		close(null);
 }
 
-/* Descriptors first: locks and devices that are inherited would outlive us here. */
-static void child(const struct nftables_confine *confine, int fd)
+/* Descriptors first: other locks and devices that are inherited would outlive us here. */
+static void child(const struct nftables *nftables, int fd)
 {
-	if (fd != STDERR_FILENO + 1) {
-		if (dup2(fd, STDERR_FILENO + 1) < 0)
-			_exit(1);
-		fd = STDERR_FILENO + 1;
-	}
-	close_range((unsigned)fd + 1, ~0u, 0);
+	enum { REQUESTS = STDERR_FILENO + 1, HELD };
+	const struct nftables_confine *confine = &nftables->confine;
+	bool holds = nftables->held >= 0;
+	int held = nftables->held == REQUESTS ? dup(REQUESTS) : nftables->held;
+	if ((holds && held < 0) || dup2(fd, REQUESTS) < 0 || (holds && dup2(held, HELD) < 0))
+		_exit(1);
+	close_range((unsigned)(holds ? HELD : REQUESTS) + 1, ~0u, 0);
 	silence();
 	(void)prctl(PR_SET_NAME, "nftables");
 	if (confine->run != NULL && confine->run(confine->context) != 0)
 		_exit(1);
-	nftables_process_run(fd);
+	nftables_process_run(REQUESTS);
 }
 
 static int start(struct nftables *nftables, struct error *error)
@@ -65,7 +67,7 @@ static int start(struct nftables *nftables, struct error *error)
 	pid_t pid = fork();
 	int failure = errno;
 	if (pid == 0)
-		child(&nftables->confine, ends[1]);
+		child(nftables, ends[1]);
 	close(ends[1]);
 	if (pid < 0) {
 		close(ends[0]);
@@ -88,7 +90,7 @@ static void stop(struct nftables *nftables, bool at_once)
 	nftables->fd = -1;
 }
 
-struct nftables *nftables_open(const struct nftables_confine *confine, struct error *error)
+struct nftables *nftables_open(const struct nftables_confine *confine, int held, struct error *error)
 {
 	struct nftables *nftables = calloc(1, sizeof *nftables);
 	if (nftables == NULL) {
@@ -96,6 +98,7 @@ struct nftables *nftables_open(const struct nftables_confine *confine, struct er
 		return NULL;
 	}
 	nftables->fd = -1;
+	nftables->held = held;
 	if (confine != NULL)
 		nftables->confine = *confine;
 	if (start(nftables, error) == 0)

@@ -25,8 +25,12 @@ struct nftables_confine {
 };
 
 /* Starts the process. NULL with `error` set: out of memory or processes. `confine` may be NULL; it is kept, because a
- * process that died is started again by the next call. */
-struct nftables *nftables_open(const struct nftables_confine *confine, struct error *error);
+ * process that died is started again by the next call.
+ *
+ * When we are killed the process ends by itself, but a moment later: until then its tables are nobody else's, and what
+ * it was asked last is still done. `held` is a descriptor that it keeps open until its end (-1: none), which stays the
+ * caller's and outlives `nftables`: flock(2) on it tells who comes after us that the process is gone. */
+struct nftables *nftables_open(const struct nftables_confine *confine, int held, struct error *error);
 
 /* Ends it, and with it go the tables that do not outlive it, where the kernel has owners: else remove them before. */
 void nftables_close(struct nftables *nftables);

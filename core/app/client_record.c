@@ -8,6 +8,7 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,7 +20,12 @@
 #include "core/app/ownership.h"
 #include "core/base/log.h"
 
-enum { FILE_MODE = 0600, DIRECTORY_MODE = 0700 };
+enum {
+	FILE_MODE = 0600,
+	DIRECTORY_MODE = 0700,
+	REST_MS = 10000, /* for the nftables process of a client that was killed to end */
+	REST_STEP_MS = 10,
+};
 
 static bool is_in_control_directory(const char *socket)
 {
@@ -242,6 +248,23 @@ static int open_locked(const char *path, int flags, struct error *error)
 	}
 }
 
+/* The nftables process of a client that was killed may live a moment longer than that lock: it owns tables, or is about
+ * to lay one. This lock is of the open file, which a client shares with it, so it is free when both are gone. */
+static int wait_for_rest(int fd, const char *path, struct error *error)
+{
+	for (unsigned waited = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; waited += REST_STEP_MS) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return error_set(error, -errno, "%s: cannot be locked (%s)", path, strerror(errno));
+		if (waited >= REST_MS)
+			return error_set(error, -EBUSY,
+					 "%s: a client was killed, and its process \"nftables\" does not end; end "
+					 "that one and try again",
+					 path);
+		(void)usleep(REST_STEP_MS * 1000);
+	}
+	return 0;
+}
+
 int client_record_open(struct client_record *record, const struct client_config *config, struct error *error)
 {
 	*record = (struct client_record){.config = config, .fd = -1, .path = record_path(config)};
@@ -254,13 +277,14 @@ int client_record_open(struct client_record *record, const struct client_config 
 		record->fd = open_locked(record->path, O_CREAT, error);
 		result = record->fd < 0 ? record->fd : 0;
 	}
-	if (result != 0) {
-		client_record_close(record);
-		return result;
+	if (result == 0) {
+		client_deeds_read(record->fd, config->gateway.endpoint.port, &record->deeds);
+		result = wait_for_rest(record->fd, record->path, error);
 	}
-	client_deeds_read(record->fd, config->gateway.endpoint.port, &record->deeds);
-	record->nftables = nftables_open(NULL, error);
-	result = record->nftables != NULL ? 0 : -ENOMEM;
+	if (result == 0) {
+		record->nftables = nftables_open(NULL, record->fd, error);
+		result = record->nftables != NULL ? 0 : -ENOMEM;
+	}
 	if (result == 0)
 		result = client_record_write(record, error); /* who holds the lock */
 	if (result != 0)
@@ -276,12 +300,12 @@ bool client_record_is_clean(const struct client_record *record)
 
 void client_record_close(struct client_record *record)
 {
+	nftables_close(record->nftables);
 	if (record->fd >= 0) {
 		if (client_record_is_clean(record))
 			(void)unlink(record->path);
 		close(record->fd);
 	}
-	nftables_close(record->nftables);
 	free(record->path);
 	*record = (struct client_record){.fd = -1};
 }

@@ -41,7 +41,8 @@ struct client_record {
 };
 
 /* Makes the file and locks it. record->deeds are those of a run that was killed; nothing when there was none, or it
- * took everything back. -EBUSY: a client runs for it. On failure nothing is left behind. */
+ * took everything back, and of that run no process is left: it is waited for. -EBUSY: a client runs for it, or such a
+ * process does not end. On failure nothing is left behind, but what was there before. */
 int client_record_open(struct client_record *record, const struct client_config *config, struct error *error);
 
 /* What the file says; `port` is that of the endpoints, which have none there. What cannot be read is as good as

@@ -142,7 +142,7 @@ static int open_network(struct gateway_network *network, struct privileges_user 
 	if (network->netlink == NULL)
 		return -errno;
 	network->routes.netlink = network->netlink;
-	network->nftables = nftables_open(&confinement, error);
+	network->nftables = nftables_open(&confinement, -1, error);
 	if (network->nftables == NULL)
 		return -ENOMEM;
 	if (network->config->forward)

@@ -176,6 +176,35 @@ check "and works" answers client 10.8.0.1
 tun down "$dir/client.conf"
 check "and goes" nothing_left client
 
+# Its process that owns the tables may take a moment longer than itself.
+killed_before_its_process() { # SHARDTUN'S ARGUMENT...
+	local process
+	tun up "$dir/client.conf"
+	pid=$(pid_of_client)
+	process=$(pgrep -x -P "$pid" nftables)
+	kill -STOP "$process"
+	kill -KILL "$pid"
+	wait_for 30 nobody_has_state
+	(sleep 1 && kill -CONT "$process") &
+	tun "$@"
+	wait $!
+}
+
+for tables in 1 2; do
+	option=$([[ $tables -eq 1 ]] || echo "KillSwitch = yes")
+	sed "s/^Interface.*/&\n$option/" "$dir/right.conf" >"$dir/client.conf"
+	killed_before_its_process down "$dir/client.conf"
+	check "down waits for the process that owns the tables: $option" test "$status" -eq 0
+	check "and nothing is left" nothing_left client
+	killed_before_its_process up "$dir/client.conf"
+	check "up waits for it: $option" test "$status" -eq 0
+	check "and has the tables" test "$(nft_tables client | wc -l)" -eq "$tables"
+	check_fails "and nothing to warn of" says warning
+	tun down "$dir/client.conf"
+	check "and goes" nothing_left client
+done
+cp "$dir/right.conf" "$dir/client.conf"
+
 # --- killed at each system call that may leave something ---
 injured() { # CALL N
 	local log=$dir/injured pid
@@ -185,11 +214,12 @@ injured() { # CALL N
 	wait_for 30 ended "$log" "$pid" || echo "$1 $2: neither up nor ended"
 	kill -TERM "$pid" 2>/dev/null || true
 	wait "$pid" 2>/dev/null || true
-	grep -q 'killed by SIGKILL' "$dir/trace" || return 9
+	# strace has ended; a client that it did not kill is still about to.
 	tun down "$dir/client.conf"
 	# Nothing to take back is told as such.
 	[[ $status -eq 0 || $(<"$dir/said") =~ "it is not up" ]] || echo "$1 $2: down: $(<"$dir/said")"
 	nothing_left client || echo "... after $1 $2"
+	grep -q 'killed by SIGKILL' "$dir/trace" || return 9
 }
 
 ended() { # LOG PID
