@@ -202,10 +202,12 @@ static enum cli_status attend(const struct cli_program *program, const struct cl
 	copy_output(pipes->output[0]);
 	if (WIFEXITED(status) && outcome == ENDED)
 		return WEXITSTATUS(status) == CLI_OK ? CLI_FAILED : (enum cli_status)WEXITSTATUS(status);
-	(void)client_clean(config, NULL); /* there may be nothing */
-	(void)error_set(&error, -EINTR,
-			outcome == INTERRUPTED ? "interrupted; nothing is left"
-					       : "the client was killed; nothing is left");
+	const char *what = outcome == INTERRUPTED ? "interrupted" : "the client was killed";
+	int left = client_clean(config, &error);
+	if (left == 0 || left == -ENOENT)
+		(void)error_set(&error, -EINTR, "%s; nothing is left", what);
+	else
+		(void)error_prefix(&error, left, "%s; ", what);
 	return cli_fail(program, CLI_FAILED, &error);
 }
 
