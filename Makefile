@@ -131,6 +131,7 @@ cli: programs ## Command line, configuration and error messages
 	$(Q)tests/cli/run-tap
 	$(Q)tests/cli/figures
 	$(Q)tests/cli/model
+	$(Q)python3 -m unittest discover -q tests/peer
 
 netns: programs $(B)/swarm $(B)/bench/udp ## Real namespaces, devices and traffic (as root)
 	$(Q)tests/netns/run $(B)

@@ -91,16 +91,19 @@ static void send_hello(struct worker *worker, struct client_hellos *hellos, cons
 		.mtu = address->mtu, .wish4 = wish->lease->address4.address, .wish6 = wish->lease->address6.address};
 	wire_timestamp(hello.timestamp, wall);
 	memcpy(hello.suites, wish->suites, sizeof hello.suites);
-	address->cookie_sent = worker->now < address->cookie_end;
-	if (address->cookie_sent)
-		memcpy(hello.challenge, address->cookie, sizeof hello.challenge);
+	bool challenged = worker->now < address->challenge.end;
+	if (challenged)
+		memcpy(hello.challenge, address->challenge.bytes, sizeof hello.challenge);
+	address->proof_sent = worker->now < address->proof.end;
+	address->same_sent = address->proof_sent && challenged &&
+			     memcmp(address->proof.bytes, address->challenge.bytes, COOKIE_SIZE) == 0;
 
 	uint8_t random[HANDSHAKE_HELLO_RANDOM], message[WIRE_HELLO_SIZE];
 	randombytes_buf(random, sizeof random);
 	if (handshake_write_hello(&address->initiator, wish->identity, wish->remote, wish->session_id, &hello, random,
 				  message)) {
-		if (address->cookie_sent)
-			handshake_add_mac2(address->cookie, message);
+		if (address->proof_sent)
+			handshake_add_mac2(address->proof.bytes, message);
 		if (worker_send_plain(worker, &address->gateway, message, sizeof message))
 			stats_add(&worker->stats, tx_hello, 1);
 		address->order = ++hellos->order;
@@ -142,7 +145,16 @@ struct client_address *client_hellos_answered(struct client_hellos *hellos, cons
 }
 
 /* The gateway wants to see that we receive what it sends to where our HELLO seems to come from: because it is under
- * load, or because it cannot believe our clock. */
+ * load, or because it cannot believe our clock. It checks mac2 under load only by cookies that it gives before it reads
+ * a HELLO, and the one for a HELLO that it read is another. So one for a HELLO that had both of one cookie is about the
+ * challenge; if that was wrong, because the proof was too old, the next one is for both. */
+static void take_cookie(struct client_address *address, const struct client_cookie *cookie)
+{
+	if (!address->same_sent)
+		address->proof = *cookie;
+	address->challenge = *cookie;
+}
+
 enum drop_reason client_hellos_cookie(struct worker *worker, struct client_hellos *hellos,
 				      const struct handshake_remote *remote, const struct datagram *datagram)
 {
@@ -151,13 +163,14 @@ enum drop_reason client_hellos_cookie(struct worker *worker, struct client_hello
 	struct client_address *address = client_hellos_answered(hellos, datagram->data);
 	if (address == NULL || !hellos->handshaking)
 		return DROP_UNEXPECTED;
-	if (!handshake_read_cookie(&address->initiator, remote, datagram->data, datagram->length, address->cookie))
+	struct client_cookie cookie = {.end = worker->now + COOKIE_KEEP_NS};
+	if (!handshake_read_cookie(&address->initiator, remote, datagram->data, datagram->length, cookie.bytes))
 		return DROP_HANDSHAKE_FORGED;
 	stats_add(&worker->stats, rx_cookie, 1);
-	address->cookie_end = worker->now + COOKIE_KEEP_NS;
+	take_cookie(address, &cookie);
 	/* At once, unless the last one was no good either: then at its time, so that nobody makes us send without end.
 	 */
-	if (!address->cookie_sent) {
+	if (!address->proof_sent) {
 		hellos->current = (size_t)(address - hellos->addresses);
 		client_hellos_expedite(hellos, worker->now);
 		worker->next_tick = worker->now;

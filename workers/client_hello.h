@@ -21,14 +21,20 @@ struct client_candidate {
 	uint16_t mtu;		    /* of the inner packets that fit on the way there */
 };
 
+struct client_cookie {
+	uint8_t bytes[COOKIE_SIZE];
+	uint64_t end; /* until when it goes into HELLO, monotonic ns */
+};
+
 struct client_address {
 	struct endpoint gateway;
 	uint16_t mtu;
-	uint32_t order;	  /* of its latest HELLO among all; 0: none waits for an answer */
-	bool cookie_sent; /* that HELLO carried one */
+	uint32_t order; /* of its latest HELLO among all; 0: none waits for an answer */
 	struct handshake_initiator initiator;
-	uint8_t cookie[COOKIE_SIZE];
-	uint64_t cookie_end; /* until when the cookie goes into HELLO, monotonic ns */
+	struct client_cookie proof;	/* the key of mac2: that we are where we say we are */
+	struct client_cookie challenge; /* that our HELLO is no recording */
+	bool proof_sent;		/* that HELLO had a mac2, */
+	bool same_sent;			/* made with what was its challenge too */
 };
 
 struct client_hellos {

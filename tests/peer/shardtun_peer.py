@@ -120,9 +120,9 @@ class Client:
         self.welcome = None
         self.bye_reason = None
         self.handshake = None
-        self.cookie = None
+        self.cookie = self.challenge = None  # the key of mac2, and the challenge
         self.cookies_taken = 0
-        self._cookie_until = None
+        self._cookie_until = self._challenge_end = None
         self._magic = self._latest = None
         self._last_stamp = 0
         self._hello_wait = HELLO_FIRST
@@ -138,8 +138,11 @@ class Client:
         self._last_stamp = max(int(now * 10**9), self._last_stamp + 1)
         if self.cookie and now >= self._cookie_until:
             self.cookie = None
+        if self.challenge and now >= self._challenge_end:
+            self.challenge = None
+        self._one_cookie = self.cookie is not None and self.cookie == self.challenge
         payload = wire.HelloPayload(wire.tai64n(self._last_stamp), self.suites, self.mtu, self.wished4, self.wished6,
-                                    self.cookie or bytes(wire.CHALLENGE_SIZE))
+                                    self.challenge or bytes(wire.CHALLENGE_SIZE))
         named = self.session_id if session_id is None else session_id
         self._magic = self.rng(4)
         start = wire.header(wire.HELLO, version, named) + self._magic
@@ -165,7 +168,9 @@ class Client:
             raise Drop("state")
         cookie = wire.unseal_cookie(self.gateway_public, self._latest, datagram)
         asked_anew = self._latest[wire.MAC2_OFFSET :] == bytes(16)
-        self.cookie, self._cookie_until = cookie, now + COOKIE_KEPT
+        if not self._one_cookie:
+            self.cookie, self._cookie_until = cookie, now + COOKIE_KEPT
+        self.challenge, self._challenge_end = cookie, now + COOKIE_KEPT
         self.cookies_taken += 1
         if asked_anew:
             self._hello_wait = HELLO_FIRST

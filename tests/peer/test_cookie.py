@@ -115,7 +115,8 @@ class UnderLoad(Base):
         pair.advance(0.9)
         self.assertEqual(pair.client.outbox, [])
         pair.advance(0.1)
-        self.assertEqual(pair.client.cookie, b"another cookie..")
+        self.assertEqual(pair.client.challenge, b"another cookie..")
+        self.assertNotEqual(pair.client.cookie, pair.client.challenge, "mac2 is as before")
         self.assertEqual(len(take(pair.client.outbox)), 1)
 
     def test_a_cookie_is_kept_for_115_seconds(self):
