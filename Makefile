@@ -66,7 +66,7 @@ ALL_CPPFLAGS := $(DEFINES) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CP
 ALL_CFLAGS   := $(WARNINGS) $(CFLAGS) $(COMPILE)
 ALL_LDFLAGS  := $(LINK) $(LDFLAGS)
 
-LIB_SRCS     := $(wildcard $(addsuffix /*.c,core/base perf/record crypto tun core workers core/app perf/export perf/gen config))
+LIB_SRCS     := $(wildcard $(addsuffix /*.c,core/base core/host perf/record crypto tun config core/protocol core/control core/sessions workers perf/export perf/stgun core/daemon core/gateway core/client core/cli))
 PROGRAM_SRCS := $(wildcard core/cmd/*.c)
 UNIT_SRCS    := $(wildcard tests/unit/*.c)
 HARNESS_SRCS := $(wildcard tests/harness/*.c)

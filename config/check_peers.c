@@ -19,7 +19,7 @@ static const char *place(const char *about, const char *file, unsigned line, cha
 }
 
 /* The pool is one row of numbers: the address with a host number in one network goes with that in the other, and to
- * the same client (core/pool.h). So that number is what must be free. */
+ * the same client (core/sessions/pool.h). So that number is what must be free. */
 struct host_number {
 	uint8_t bytes[16]; /* big-endian */
 };

@@ -175,7 +175,7 @@ struct client_config {
 /* Each reads a whole file, once, and yields a struct that the matching free gives back. On failure *config is NULL and
  * `error` says where and why. Relative paths in a file start at the directory of the path as it is given, symbolic
  * links not followed; in what is no regular file, at the working directory. Files that a file names are regular files.
- * Waits for the writer of a pipe: config/reader.h says how that ends. Any thread. */
+ * Waits for the writer of a pipe: config/ini.h says how that ends. Any thread. */
 int config_load_gateway(const char *path, struct gateway_config **config, struct error *error);
 int config_load_client(const char *path, struct client_config **config, struct error *error);
 

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "config/reader.h"
+#include "config/ini.h"
 
 struct peek {
 	const char *path;

@@ -6,7 +6,7 @@
  * same of it as of the one that expanded them (engines made from the same text in one process do).
  *
  * Suites: AES-256-GCM (NIST SP 800-38D) and ChaCha20-Poly1305 (RFC 8439), both with a 96-bit nonce and a 128-bit tag.
- * Nonce = IV with the 32-bit counter XORed, big-endian, into its last 4 bytes (core/PROTOCOL.md). */
+ * Nonce = IV with the 32-bit counter XORed, big-endian, into its last 4 bytes (core/protocol/PROTOCOL.md). */
 #pragma once
 
 #include <stdbool.h>

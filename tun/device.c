@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "core/base/log.h"
-#include "core/base/sysctl.h"
+#include "core/host/sysctl.h"
 #include "tun/netlink.h"
 #include "tun/tun.h"
 

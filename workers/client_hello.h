@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The client's HELLOs: to which of the gateway's addresses, when, and which WELCOME or COOKIE answers one
- * (core/PROTOCOL.md, 2 and 4).
+ * (core/protocol/PROTOCOL.md, 2 and 4).
  *
  * A handshake goes in rounds. While no session works, a round asks all addresses one after another, 250 ms apart (Happy
  * Eyeballs, RFC 8305), the one that was used last first; a rekey of a session that works asks its address alone. Each
@@ -9,8 +9,8 @@
 
 #include <stdbool.h>
 
-#include "core/handshake.h"
-#include "core/session.h"
+#include "core/protocol/handshake.h"
+#include "core/sessions/session.h"
 #include "workers/worker.h"
 
 enum { CLIENT_ADDRESSES_MAX = 8 };

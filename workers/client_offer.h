@@ -6,7 +6,7 @@
 #include <netinet/in.h>
 
 #include "core/base/ip_set.h"
-#include "core/wire.h"
+#include "core/protocol/wire.h"
 
 enum client_refusal_reason {
 	CLIENT_OFFER_FINE,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a worker does as a client: the handshake's state machine (core/PROTOCOL.md, 4), one session. Everything runs on
+/* What a worker does as a client: the handshake's state machine (core/protocol/PROTOCOL.md, 4), one session. Everything runs on
  * the worker's thread; the control thread hands in endpoints and gets states through mailboxes. */
 #pragma once
 
 #include "core/base/ip_set.h"
 #include "core/base/mailbox.h"
-#include "core/handshake.h"
+#include "core/protocol/handshake.h"
 #include "workers/client_hello.h"
 #include "workers/client_offer.h"
 #include "workers/worker.h"

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/peer.h"
+#include "core/sessions/peer.h"
 
 static const struct {
 	const char *text;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What an operator wants to know of a gateway's sessions, one line each: who came, went, moved, or was refused.
  *
- * Threads raise events; the control thread writes them down (core/app/events.h), so that no thread that moves packets
+ * Threads raise events; the control thread writes them down (core/daemon/events.h), so that no thread that moves packets
  * formats or waits for a log. Each kind has a rate in each thread. What is above it is counted and said in one number,
  * so nobody fills a disk; most kinds take a client that authenticated itself, EVENT_REFUSED only the gateway's public
  * key. Never raised for a packet that is just bad. */
@@ -13,7 +13,7 @@
 #include <urcu/wfcqueue.h>
 
 #include "core/base/waker.h"
-#include "core/session.h"
+#include "core/sessions/session.h"
 #include "crypto/keys.h"
 #include "crypto/rate_limit.h"
 

@@ -2,7 +2,7 @@
 /* A handshake thread of the gateway: answers HELLO, so that public-key work never delays a data packet and a flood of
  * HELLOs fills no queue but its own.
  *
- * It checks in the order of core/PROTOCOL.md, has the registry find the session, and hands its keys together with the
+ * It checks in the order of core/protocol/PROTOCOL.md, has the registry find the session, and hands its keys together with the
  * finished WELCOME to the worker that owns the session: that one installs the keys first and then sends. Only COOKIEs
  * leave from here. It runs at lower priority than the workers and, where it shares their CPUs, keeps to a budget of
  * time; while it cannot follow, senders have to prove their addresses by a cookie, and the newest HELLOs are answered
@@ -13,14 +13,14 @@
  * those that come again (seen_sources.h). */
 #pragma once
 
-#include "core/handshake.h"
-#include "core/registry.h"
-#include "core/reset.h"
+#include "core/protocol/handshake.h"
+#include "core/sessions/registry.h"
+#include "core/protocol/reset.h"
 #include "crypto/ephemerals.h"
 #include "crypto/rate_limit.h"
 #include "perf/record/stage.h"
 #include "workers/event.h"
-#include "workers/handover.h"
+#include "workers/handoff.h"
 #include "workers/hello_queue.h"
 #include "workers/inbox.h"
 #include "workers/seen_sources.h"

@@ -2,7 +2,7 @@
 /* HELLOs that wait for a handshake thread. While there are more than it can answer at once, the newest is taken first.
  *
  * A client accepts a WELCOME only for its latest HELLO, and sends a new one when no answer came for a second, then two,
- * four and more (core/PROTOCOL.md). Answered in the order of arrival, with a queue longer than that, every HELLO would
+ * four and more (core/protocol/PROTOCOL.md). Answered in the order of arrival, with a queue longer than that, every HELLO would
  * have been replaced by the time its turn comes: the thread would work for nobody, the clients would go on asking, and
  * the queue would stay. With the newest first each answer is in time however many wait, so as many clients are
  * connected in a second as the thread can answer. An old one is taken when there is nothing newer, for a client that
@@ -15,8 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/session.h"
-#include "core/wire.h"
+#include "core/sessions/session.h"
+#include "core/protocol/wire.h"
 
 /* How long one may wait: clients that were turned away twice wait for three seconds to five. */
 #define HELLO_QUEUE_LIFE_NS (4 * NS_PER_S)

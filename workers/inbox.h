@@ -9,7 +9,7 @@
 #include "core/base/owner.h"
 #include "core/base/rcu.h"
 #include "core/base/waker.h"
-#include "core/session.h"
+#include "core/sessions/session.h"
 
 enum inbox_kind {
 	INBOX_INSTALL, /* a handshake was answered: keys for a session, and the WELCOME to send once they are there */

@@ -3,7 +3,7 @@
 
 #include <sys/socket.h>
 
-#include "core/wire.h"
+#include "core/protocol/wire.h"
 
 enum {
 	FIRST_BYTE_HELLO = WIRE_VERSION << 4 | WIRE_HELLO,

@@ -7,7 +7,7 @@
 #include "core/base/clock.h"
 #include "core/base/owner.h"
 #include "core/base/waker.h"
-#include "core/registry.h"
+#include "core/sessions/registry.h"
 #include "perf/record/stage.h"
 #include "tun/tun.h"
 #include "workers/frame_ring.h"

@@ -12,7 +12,7 @@
 
 #include "core/base/error.h"
 #include "core/base/ip.h"
-#include "core/session.h"
+#include "core/sessions/session.h"
 
 enum {
 	UDP_BATCH = 64,		 /* messages in one system call, at most */

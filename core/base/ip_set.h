@@ -2,7 +2,7 @@
 /* A set of IP addresses, made once of any number of prefixes: their union as sorted ranges that neither overlap nor
  * touch, so that a lookup is one binary search however the prefixes lie in each other. It allocates nothing, and does
  * not care how many prefix lengths there are. Who needs the longest prefix of an address, or a table that changes under
- * its readers, takes core/networks.h. */
+ * its readers, takes core/sessions/networks.h. */
 #pragma once
 
 #include "core/base/ip.h"

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The client and the key tool. */
-#include "core/app/cli.h"
-#include "core/app/client_check.h"
-#include "core/app/client_command.h"
-#include "core/app/keytool.h"
-#include "core/app/privileges.h"
-#include "core/app/process.h"
+#include "core/cli/cli.h"
+#include "core/cli/client_check.h"
+#include "core/cli/client_command.h"
+#include "core/cli/keytool.h"
+#include "core/host/privileges.h"
+#include "core/host/process.h"
 #include "crypto/keys.h"
 
 static const char *const synopses[] = {"run FILE",

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Asks a running gateway or client over its control socket. */
-#include "core/app/ctl.h"
-#include "core/app/ctl_command.h"
-#include "core/app/process.h"
+#include "core/cli/ctl.h"
+#include "core/cli/ctl_command.h"
+#include "core/host/process.h"
 
 static const char *const synopses[] = {
 	"[--socket PATH] [--json] status | identity",
@@ -27,7 +27,7 @@ static const struct cli_program program = {
 	.synopses = synopses,
 	.details = "  status          who it is, sessions, traffic, workers, what was dropped and why\n"
 		   "  stages          how long each stage of the data path takes: quantiles in ns and cycles\n"
-		   "  record          status and stages now and then, a line of JSON each, for perf/report.py\n"
+		   "  record          status and stages now and then, a line of JSON each, for perf/plot/recording.py\n"
 		   "\n"
 		   "Of a gateway:\n"
 		   "  sessions        who is connected\n"

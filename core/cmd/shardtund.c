@@ -3,11 +3,11 @@
 #include <getopt.h>
 #include <stdio.h>
 
-#include "core/app/cli.h"
-#include "core/app/gateway.h"
-#include "core/app/logger.h"
-#include "core/app/privileges.h"
-#include "core/app/process.h"
+#include "core/cli/cli.h"
+#include "core/gateway/gateway.h"
+#include "core/daemon/logger.h"
+#include "core/host/privileges.h"
+#include "core/host/process.h"
 #include "core/base/log.h"
 #include "crypto/keys.h"
 

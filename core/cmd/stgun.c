@@ -3,11 +3,11 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include "core/app/cli.h"
-#include "core/app/process.h"
-#include "perf/gen/options.h"
-#include "perf/gen/reflect.h"
-#include "perf/gen/run.h"
+#include "core/cli/cli.h"
+#include "core/host/process.h"
+#include "perf/stgun/options.h"
+#include "perf/stgun/reflect.h"
+#include "perf/stgun/run.h"
 
 static const char *const synopses[] = {"keys N [OPTION...] >> gateway.conf",
 				       "reflect [OPTION...]",

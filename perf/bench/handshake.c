@@ -3,7 +3,7 @@
 #include <sodium.h>
 #include <string.h>
 
-#include "core/handshake.h"
+#include "core/protocol/handshake.h"
 #include "crypto/cookie.h"
 #include "perf/bench/micro.h"
 

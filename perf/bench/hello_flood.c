@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "core/handshake.h"
+#include "core/protocol/handshake.h"
 
 enum {
 	BATCH = 64,   /* datagrams in one system call */

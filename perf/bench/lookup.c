@@ -3,7 +3,7 @@
  * random, whose look-ups overlap in the CPU or wait for each other. */
 #include <sodium.h>
 
-#include "core/table.h"
+#include "core/sessions/table.h"
 #include "perf/bench/micro.h"
 
 enum { LOOKUPS = 4096 /* IDs that are asked for, in turn */, MOST = 1000000 };

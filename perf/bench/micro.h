@@ -64,7 +64,7 @@ static inline double micro_report(const char *name, void (*operation)(void *cont
 }
 
 /* Adds a line to the file of samples that the environment's BENCH_SAMPLES names, where it does: how perf/bench/run
- * collects them. Figures have the names that perf/figures.py knows. */
+ * collects them. Figures have the names that perf/plot/figures.py knows. */
 static inline void micro_sample(const char *figure, double value)
 {
 	const char *path = getenv("BENCH_SAMPLES");

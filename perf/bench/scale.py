@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What perf/scale.sh measured, step by step.
+"""What perf/bench/scenarios/scale measured, step by step.
 
     scale.py header                             the columns' names
     scale.py row DIRECTORY LOAD CPUS GENERATOR  one line of JSON, from what DIRECTORY has of before and after

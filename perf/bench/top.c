@@ -4,8 +4,8 @@
 #include <sodium.h>
 #include <stdarg.h>
 
-#include "core/app/gateway_top.h"
-#include "core/peer.h"
+#include "core/gateway/top.h"
+#include "core/sessions/peer.h"
 #include "perf/bench/micro.h"
 
 enum { STEPS_MOST = 100, PASSES = 21, MIDDLE = PASSES / 2 };

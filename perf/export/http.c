@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/app/launch.h"
+#include "core/host/launch.h"
 #include "core/base/clock.h"
 #include "core/base/cpu.h"
 #include "perf/export/http_host.h"

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "core/app/seccomp_filter.h"
+#include "core/host/seccomp_filter.h"
 #include "core/base/error.h"
 
 enum {

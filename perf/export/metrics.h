@@ -6,7 +6,7 @@
 #pragma once
 
 #include "perf/export/process.h"
-#include "perf/export/report.h"
+#include "perf/export/status.h"
 
 #define METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 

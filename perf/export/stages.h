@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 #include "core/base/error.h"
-#include "perf/export/report.h"
+#include "perf/export/status.h"
 #include "perf/record/histogram.h"
 #include "perf/record/stage.h"
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Answers of a daemon in an intruder's hand, as the tools print them: whatever it says, each line that people see has
  * nothing that a terminal obeys, and no answer takes much memory or time. */
-#include "core/app/client_command.h"
-#include "core/app/ctl.h"
-#include "core/app/ctl_answer.h"
-#include "core/app/ctl_top.h"
+#include "core/cli/client_command.h"
+#include "core/cli/ctl.h"
+#include "core/cli/ctl_answer.h"
+#include "core/cli/ctl_top.h"
 #include "core/base/printable.h"
 #include "perf/export/stages.h"
 #include "tests/fuzz/input.h"

@@ -2,7 +2,7 @@
 /* The control socket of a gateway with clients, asked by whoever may connect: requests in pieces, cut short, on several
  * connections at once, and time. Each request is answered by one JSON document, and everybody who is gone is forgotten.
  */
-#include "core/app/control.h"
+#include "core/control/control.h"
 
 #include <sodium.h>
 #include <sys/socket.h>
@@ -10,12 +10,12 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "core/app/ctl_answer.h"
-#include "core/app/gateway_control.h"
-#include "core/app/gateway_control_peer.h"
-#include "core/app/gateway_peers.h"
-#include "core/app/gateway_top.h"
-#include "core/app/identity.h"
+#include "core/cli/ctl_answer.h"
+#include "core/gateway/control.h"
+#include "core/gateway/control_peer.h"
+#include "core/gateway/peers.h"
+#include "core/gateway/top.h"
+#include "core/daemon/identity.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
 #include "tests/fuzz/input.h"

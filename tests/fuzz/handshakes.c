@@ -4,7 +4,7 @@
  * before changes nothing at all; no session moves; and when he rests, every client gets through. */
 #include "tests/fuzz/input.h"
 #include "tests/harness/harness.h"
-#include "tests/harness/weather.h"
+#include "tests/harness/impairment.h"
 
 enum { CLIENTS = 2, STEPS = 48, JUMP_S = 4000 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The plaintexts of the handshake, as a malicious peer with a right key may write them. */
-#include "core/wire.h"
+#include "core/protocol/wire.h"
 #include "tests/fuzz/input.h"
 
 static bool same(const struct wire_welcome *a, const struct wire_welcome *b)

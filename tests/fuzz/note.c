@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "core/app/client_record.h"
+#include "core/client/journal.h"
 #include "tests/fuzz/input.h"
 
 enum { PORT = 5555 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A resolv.conf as anybody may have written it: reading ends, ours is known as ours, names our servers first, and gives
  * back what was there before, byte for byte. */
-#include "core/app/resolv_conf.h"
+#include "core/client/resolv_conf.h"
 
 #include "tests/fuzz/input.h"
 

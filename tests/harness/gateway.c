@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The harness's gateway: workers, handshake threads and TUN reader as core/app/gateway_threads.c puts them together,
+/* The harness's gateway: workers, handshake threads and TUN reader as core/gateway/threads.c puts them together,
  * over links instead of sockets. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/registry.h"
+#include "core/sessions/registry.h"
 #include "tests/harness/checked_aead.h"
 #include "tests/harness/link.h"
 #include "tests/harness/packets.h"

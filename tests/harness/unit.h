@@ -4,7 +4,7 @@
 
 #include <criterion/criterion.h>
 
-#include "tests/harness/weather.h"
+#include "tests/harness/impairment.h"
 
 /* START(.clients = 2): a gateway and clients that were not told where it is. START_UP(): they are connected. */
 #define START(...)    unit_start((struct harness_options){__VA_ARGS__})

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes tests/vectors/protocol.txt: one complete exchange with fixed keys (core/PROTOCOL.md section 6)."""
+"""Writes tests/vectors/protocol.txt: one complete exchange with fixed keys (core/protocol/PROTOCOL.md section 6)."""
 
 import ipaddress
 import sys
@@ -20,7 +20,7 @@ HIGH_COUNTER = 0x01020304
 
 INTRODUCTION = """\
 SPDX-License-Identifier: Apache-2.0
-One complete exchange of shardtun's protocol, version 1 (core/PROTOCOL.md). Written by tests/peer/make_vector.py.
+One complete exchange of shardtun's protocol, version 1 (core/protocol/PROTOCOL.md). Written by tests/peer/make_vector.py.
 
 One value a line: "name = hex", lower-case, no spaces inside; an empty value has nothing after "= ". Integers are
 big-endian and as wide as on the wire. Lines that begin with # and empty lines are comments.

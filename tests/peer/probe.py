@@ -5,7 +5,7 @@
     probe.py --endpoint HOST:PORT --key FILE --gateway-key BASE64 [--psk FILE] [--suite N] ACTION...
     probe.py gateway --listen HOST:PORT --key FILE --client-key BASE64 [--psk FILE] [...]
 
-Every action prints one JSON line with "ok", which says whether the gateway did what core/PROTOCOL.md asks of it. The
+Every action prints one JSON line with "ok", which says whether the gateway did what core/protocol/PROTOCOL.md asks of it. The
 exit status is 0 if all were ok, 1 if not, 2 for bad usage. Actions that need a session connect first.
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A second implementation of shardtun, written from core/PROTOCOL.md alone.
+"""A second implementation of shardtun, written from core/protocol/PROTOCOL.md alone.
 
 `Client` and `Gateway` do no input or output: datagrams and inner packets are handed in, what is to be sent waits in
 `outbox` (datagrams) and `delivered` (inner packets) until taken. Time is handed in too, as seconds since 1970 UTC. A

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""shardtun's messages, protocol version 1, from core/PROTOCOL.md sections 1 to 3: bytes to values and back."""
+"""shardtun's messages, protocol version 1, from core/protocol/PROTOCOL.md sections 1 to 3: bytes to values and back."""
 
 import hashlib
 import ipaddress

@@ -4,7 +4,7 @@
  * have the same size, and reach the gateway in such trains only. */
 #include <stdlib.h>
 
-#include "tests/harness/crowd.h"
+#include "tests/harness/stress_rig.h"
 #include "tests/harness/inside.h"
 #include "tests/stress/tap.h"
 

@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#include "perf/export/report.h"
+#include "perf/export/status.h"
 #include "tests/harness/harness.h"
 #include "tests/stress/tap.h"
 

@@ -2,7 +2,7 @@
 /* Lookups while networks come and go. Readers look up addresses in networks that are always there and in those that one
  * writer adds and removes: inside, around and beside these, and beside each other. A reader notes the state of all that
  * could answer before and after its lookup; what did not change meanwhile decides which answers are right. */
-#include "core/networks.h"
+#include "core/sessions/networks.h"
 
 #include <pthread.h>
 #include <stdarg.h>

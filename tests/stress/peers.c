@@ -2,7 +2,7 @@
 /* The table of peers under fire: two threads of the control plane add, remove and count sessions, two others find
  * peers under RCU. What a finder holds stays whole until its next quiescent state, a peer in the table is always found,
  * and nothing leaks. Then several threads want one DH at once. */
-#include "core/peer.h"
+#include "core/sessions/peer.h"
 
 #include <sched.h>
 #include <sodium.h>

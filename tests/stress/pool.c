@@ -4,7 +4,7 @@
  * and releases, and a reader looks up. The old and the new session of a peer are on different workers, so that
  * replacing and ending meet on one entry. No address has two owners, no session loses its address but to one that
  * replaces it, and nothing leaks. */
-#include "core/pool.h"
+#include "core/sessions/pool.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -5,7 +5,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-#include "tests/harness/crowd.h"
+#include "tests/harness/stress_rig.h"
 #include "tests/stress/tap.h"
 
 enum {

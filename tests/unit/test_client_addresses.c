@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A gateway with several addresses, some of which lead nowhere: HELLO in rounds. core/PROTOCOL.md, 2. */
+/* A gateway with several addresses, some of which lead nowhere: HELLO in rounds. core/protocol/PROTOCOL.md, 2. */
 #include "tests/harness/unit.h"
 
 TestSuite(client_addresses, .timeout = 60);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* COOKIE at the client, from a gateway that is played by hand, and the timestamps of HELLO. core/PROTOCOL.md, 2. */
+/* COOKIE at the client, from a gateway that is played by hand, and the timestamps of HELLO. core/protocol/PROTOCOL.md, 2. */
 #include "tests/harness/unit.h"
 
 TestSuite(client_cookie, .timeout = 60);

@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "core/app/client_routes.h"
+#include "core/client/routes.h"
 #include "tests/unit/config_files.h"
 
 enum { TUNNEL = 7, ETHERNET = 2, WIFI = 3 };

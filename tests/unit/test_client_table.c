@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Which policy rules a client has, without a kernel. */
-#include "core/app/client_table.h"
+#include "core/client/table.h"
 
 #include <criterion/criterion.h>
 #include <linux/rtnetlink.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/app/control.h"
+#include "core/control/control.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "core/app/ctl.h"
+#include "core/cli/ctl.h"
 
 /* Each test is a process of its own, so these are fresh in each. */
 static struct {

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "core/app/identity.h"
-#include "core/app/reloader.h"
+#include "core/daemon/identity.h"
+#include "core/gateway/reloader.h"
 #include "tests/unit/config_files.h"
 
 static struct clock manual;

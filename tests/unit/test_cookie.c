@@ -5,7 +5,7 @@
 #include <criterion/criterion.h>
 #include <sodium.h>
 
-#include "core/handshake.h"
+#include "core/protocol/handshake.h"
 
 static const uint8_t here[16] = {[10] = 0xff, [11] = 0xff, 192, 0, 2, 7};
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The asking side of the control socket, and daemons in an intruder's hand: what they say is bounded, escaped, and
  * heard only from whom the configuration names. */
-#include "core/app/ctl_answer.h"
+#include "core/cli/ctl_answer.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/app/ctl.h"
+#include "core/cli/ctl.h"
 #include "core/base/clock.h"
 
 TestSuite(ctl_answer, .timeout = 60);

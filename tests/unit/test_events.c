@@ -2,7 +2,7 @@
 /* Events: what the threads tell, how often, and how it is written. */
 #include <poll.h>
 
-#include "core/app/events.h"
+#include "core/daemon/events.h"
 #include "tests/harness/unit.h"
 
 TestSuite(events, .timeout = 60);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What two counters say of packets that somebody drops between them. */
-#include "core/app/forward_evidence.h"
+#include "core/gateway/forward_evidence.h"
 
 #include <criterion/criterion.h>
 

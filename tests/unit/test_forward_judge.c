@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Rulesets as "nft --json" lists them, and whether a client's packets get through. */
-#include "core/app/forward_judge.h"
+#include "core/gateway/forward_judge.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Which HELLOs are new: by the rules one after the other, and by what they are for: none is accepted twice. */
-#include "core/freshness.h"
+#include "core/sessions/freshness.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

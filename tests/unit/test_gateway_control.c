@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The gateway's control commands on a registry without threads: pages of sessions, the difference that a reload makes,
  * peers at run time. Who would end a session is asked, and noted here. */
-#include "core/app/gateway_control.h"
+#include "core/gateway/control.h"
 
 #include <sodium.h>
 #include <sys/stat.h>
 
-#include "core/app/gateway_sessions.h"
-#include "core/app/identity.h"
+#include "core/gateway/sessions.h"
+#include "core/daemon/identity.h"
 #include "tests/unit/config_files.h"
 
 enum { MANY = 100000, ENDED_MAX = 8 };

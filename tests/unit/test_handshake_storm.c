@@ -3,7 +3,7 @@
  * who still wait for its answer, so that as many are connected as it has time for, and in the end all are.
  *
  * The thread and the messages are real; its time is not: each turn takes as long as its work would on a thread that can
- * answer RATE HELLOs a second. Clients follow core/PROTOCOL.md: a new HELLO after a second, then doubling, each ± 25 %,
+ * answer RATE HELLOs a second. Clients follow core/protocol/PROTOCOL.md: a new HELLO after a second, then doubling, each ± 25 %,
  * or at once after COOKIE; and WELCOME counts for the latest HELLO alone. */
 #include <stdlib.h>
 

@@ -12,8 +12,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "core/app/metrics_server.h"
-#include "core/app/tunnel.h"
+#include "core/daemon/metrics_server.h"
+#include "core/daemon/daemon.h"
 #include "perf/export/http_host.h"
 
 enum { PATIENCE_MS = 20000, LARGE = 8 << 20 };

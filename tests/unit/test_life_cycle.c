@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Sessions from their first HELLO to their end, on a clock that the tests move: core/PROTOCOL.md, 4. */
+/* Sessions from their first HELLO to their end, on a clock that the tests move: core/protocol/PROTOCOL.md, 4. */
 #include "tests/harness/unit.h"
 
 TestSuite(life_cycle, .timeout = 60);

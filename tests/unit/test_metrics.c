@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "perf/export/page.h"
-#include "tests/unit/report_gateway.h"
+#include "tests/unit/status_gateway.h"
 
 static char *text_of(const struct report_source *source)
 {

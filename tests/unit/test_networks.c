@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/networks.h"
+#include "core/sessions/networks.h"
 
 #include <criterion/criterion.h>
 #include <time.h>

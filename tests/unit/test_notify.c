@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What the service manager hears, and when a sign of life is due. */
-#include "core/app/notify.h"
+#include "core/host/notify.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/app/ownership.h"
+#include "core/host/ownership.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Path validation: where a session moves to must answer before it gets more than it sent. core/PROTOCOL.md, Endpoint.
+/* Path validation: where a session moves to must answer before it gets more than it sent. core/protocol/PROTOCOL.md, Endpoint.
  */
 #include "tests/harness/unit.h"
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The files that let a client in, as the programs read them, and QR codes. */
-#include "core/app/peer_files.h"
+#include "core/cli/peer_files.h"
 
 #include <sys/stat.h>
 
-#include "core/app/qr.h"
+#include "core/cli/qr.h"
 #include "tests/unit/config_files.h"
 
 static char directory[] = "/tmp/test_peer_files.XXXXXX";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The table of peers: what is found, when a peer's memory ends, and the DH that each keeps. */
-#include "core/peer.h"
+#include "core/sessions/peer.h"
 
 #include <criterion/criterion.h>
 #include <sodium.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The address pool: which addresses there are, whose turn it is, and the states of an entry. */
-#include "core/pool.h"
+#include "core/sessions/pool.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What can be given up without being root, and what happens then. Each test is a process of its own. */
-#include "core/app/privileges.h"
+#include "core/host/privileges.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/app/seccomp_filter.h"
+#include "core/host/seccomp_filter.h"
 #include "core/base/rcu.h"
 
 TestSuite(privileges, .timeout = 60);

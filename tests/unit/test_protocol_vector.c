@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Replays tests/vectors/protocol.txt, which the independent Python peer wrote from core/PROTOCOL.md. */
+/* Replays tests/vectors/protocol.txt, which the independent Python peer wrote from core/protocol/PROTOCOL.md. */
 #include <criterion/criterion.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/handshake.h"
-#include "core/transport.h"
+#include "core/protocol/handshake.h"
+#include "core/protocol/transport.h"
 
 enum { VALUES_MAX = 128, VALUE_MAX = 1500 };
 

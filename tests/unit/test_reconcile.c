@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* When things are put back, and what is said of them. */
-#include "core/app/reconcile.h"
+#include "core/daemon/reconcile.h"
 
 #include <criterion/criterion.h>
 #include <poll.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The registry alone: sessions, addresses and peers as the control plane gives them out and takes them back. The test
  * plays the workers. */
-#include "core/registry.h"
+#include "core/sessions/registry.h"
 
 #include <criterion/criterion.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* RESET: a client whose gateway lost its memory is back at once, and nobody else can make it move. core/PROTOCOL.md, 4.
+/* RESET: a client whose gateway lost its memory is back at once, and nobody else can make it move. core/protocol/PROTOCOL.md, 4.
  */
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The text of a resolv.conf: read as libc reads it, and ours in its place and back. */
-#include "core/app/resolv_conf.h"
+#include "core/client/resolv_conf.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Keys of a session, and ECN through the tunnel. */
-#include "core/session.h"
+#include "core/sessions/session.h"
 
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The kernel runs the program: what is sent over the loopback interface arrives where the model in C says. */
-#include "core/wire.h"
+#include "core/protocol/wire.h"
 #include "tests/unit/steering_group.h"
 
 enum { SOURCES_V4 = 3 };

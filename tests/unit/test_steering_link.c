@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/wire.h"
+#include "core/protocol/wire.h"
 #include "tests/unit/steering_group.h"
 
 enum { TRAIN = 9, FRAGMENTED = 4000 /* at an MTU of 1500 */ };

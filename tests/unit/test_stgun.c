@@ -5,13 +5,13 @@
 #include <stdlib.h>
 
 #include "core/base/log.h"
-#include "perf/gen/keys.h"
-#include "perf/gen/mix.h"
-#include "perf/gen/options.h"
-#include "perf/gen/packet.h"
-#include "perf/gen/rate.h"
-#include "perf/gen/report.h"
-#include "perf/gen/search.h"
+#include "perf/stgun/keys.h"
+#include "perf/stgun/mix.h"
+#include "perf/stgun/options.h"
+#include "perf/stgun/packet.h"
+#include "perf/stgun/rate.h"
+#include "perf/stgun/result.h"
+#include "perf/stgun/search.h"
 #include "tun/inner.h"
 
 /* --- sizes ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The session table: IDs, whose they are, and what is found by them. */
-#include "core/table.h"
+#include "core/sessions/table.h"
 
 #include <criterion/criterion.h>
 #include <signal.h>

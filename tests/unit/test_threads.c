@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Whether threads that hang are seen. */
-#include "core/app/threads.h"
+#include "core/daemon/threads.h"
 
 #include <criterion/criterion.h>
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The busiest sessions as the gateway finds them, and what shardtunctl shows of them. */
-#include "core/app/gateway_top.h"
+#include "core/gateway/top.h"
 
 #include <criterion/criterion.h>
 #include <sodium.h>
 #include <stdlib.h>
 
-#include "core/app/ctl_top.h"
-#include "core/peer.h"
+#include "core/cli/ctl_top.h"
+#include "core/sessions/peer.h"
 
 enum { MANY = 5000 };
 

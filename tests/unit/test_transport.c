@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Keys that fall asleep and wake, on each back end and suite. */
-#include "core/transport.h"
+#include "core/protocol/transport.h"
 
 #include <criterion/criterion.h>
 #include <malloc.h>

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes sealed transport messages as core/PROTOCOL.md defines them, computed by python3-cryptography (OpenSSL), which
+"""Writes sealed transport messages as core/protocol/PROTOCOL.md defines them, computed by python3-cryptography (OpenSSL), which
 shares no code with the back ends: tests/vectors/aead_transport.py | clang-format > tests/vectors/aead_transport.h
 """
 import hashlib

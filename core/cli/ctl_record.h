@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
+/* shardtunctl record: what perf/plot/recording.py draws. */
+#pragma once
+
+#include "core/cli/ctl_command.h"
+
+/* Prints a line of JSON at each interval: {"time": Unix time in seconds, "status": ..., "stages": raw}. Ends after
+ * --times lines, or when there is no answer any more. */
+enum cli_status ctl_record(const struct cli_program *program, const struct ctl_options *options, char *const *words,
+			   int count);

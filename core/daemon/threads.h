@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The threads of a tunnel besides the control thread, which owns this list: started in order, stopped in mirror order,
+ * each with its name, CPU and load. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/host/seccomp_filter.h"
+#include "core/base/cpu.h"
+#include "core/base/error.h"
+#include "perf/record/stage.h"
+#include "perf/record/stats.h"
+
+struct thread_params {
+	char name[24]; /* "worker 0"; the kernel shows 15 characters */
+	int cpu;       /* to be pinned to, or CPU_FLOATS */
+	int nice;      /* 0, or more modest */
+	void (*run)(void *object);
+	void (*stop)(void *object); /* ends run(); any thread */
+	void *object;
+	const struct stats *stats;
+	struct stage_recorder *stages;
+	const _Atomic int *failure; /* why it ended by itself: negative errno; NULL: it does not */
+	const _Atomic bool *asleep; /* that it waits to be woken */
+};
+
+struct thread {
+	struct thread_params params;
+	int exit_fd; /* of the list */
+	pthread_t id;
+	bool running;
+	/* written by the control thread, read by the metrics thread too: relaxed */
+	_Atomic uint64_t cpu_time; /* ns, when the load was last measured */
+	_Atomic double load;	   /* part of a CPU in the last second */
+	_Atomic int64_t allocated; /* bytes it ever asked jemalloc for, when last measured; -1: not known */
+	const uint64_t *allocator; /* where jemalloc counts them, while the thread runs; NULL: it is not linked */
+	/* the control thread's */
+	uint64_t seen; /* of its counters, when threads_alive() last looked */
+	bool moved;    /* on since that last said yes */
+};
+
+struct threads {
+	struct thread *list;
+	size_t count, room;
+	int exit_fd;			     /* readable when a thread ended by itself */
+	const struct seccomp_filter *filter; /* that each thread loads; NULL: none */
+	uint64_t measured;		     /* monotonic ns */
+};
+
+int threads_init(struct threads *threads, struct error *error);
+void threads_deinit(struct threads *threads);
+
+/* Starts one more, registered for RCU and without capabilities, and waits until it runs. All signals are blocked by
+ * then. */
+int threads_start(struct threads *threads, const struct thread_params *params, struct error *error);
+
+/* Stops and joins them, kind by kind (by `run`), the youngest first; the list stays for reports. */
+void threads_stop(struct threads *threads);
+
+/* Measures the load since the last time, and what they allocated. Now and then. */
+void threads_measure(struct threads *threads, uint64_t now);
+
+/* Whether each of them has counted something, or slept, since this last said so. Now and then. */
+bool threads_alive(struct threads *threads);
+
+/* The first failure among those that ended by themselves, or 0. */
+int threads_failure(const struct threads *threads);

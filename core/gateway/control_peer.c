@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/gateway/control_peer.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "config/value.h"
+#include "core/control/words.h"
+#include "core/gateway/network.h"
+#include "core/gateway/reloader.h"
+#include "core/daemon/daemon.h"
+#include "core/base/log.h"
+
+static const struct gateway_running *running_of(const struct tunnel *tunnel)
+{
+	return tunnel->params.context;
+}
+
+/* --- peer -----------------------------------------------------------------------------------------------------------
+ */
+
+static int compare_prefixes(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct ip_prefix));
+}
+
+/* Networks with commas between them, in the form and order that the configuration has them in. */
+static int parse_networks(const struct gateway_config *config, char *text, struct config_prefixes *networks,
+			  struct error *error)
+{
+	static const struct value_context context = {.high = UINT32_MAX};
+	for (char *item; (item = strsep(&text, ",")) != NULL;) {
+		int result = value_prefixes.parse(networks, item, &context, error);
+		if (result != 0)
+			return error_prefix(error, result, "--allowed-ips %.64s: ", item);
+		struct ip_prefix *network = &networks->items[networks->count - 1];
+		*network = ip_prefix_network(network);
+		for (size_t i = 0; i < config->addresses.count; i++) {
+			if (ip_prefix_overlaps(network, &config->addresses.items[i]))
+				return error_set(error, -EINVAL, "--allowed-ips %.64s: overlaps the pool", item);
+		}
+	}
+	qsort(networks->items, networks->count, sizeof *networks->items, compare_prefixes);
+	return 0;
+}
+
+static int read_psk(const char *text, const char *path, uint8_t key[KEY_SIZE], struct error *error)
+{
+	memset(key, 0, KEY_SIZE);
+	if (text != NULL && path != NULL)
+		return error_set(error, -EINVAL, "--psk and --psk-file: there is one pre-shared key; give one of them");
+	if (text != NULL)
+		return key_parse(text, key)
+			       ? 0
+			       : error_set(error, -EINVAL, "--psk: no key, which is 44 characters of base64");
+	if (path == NULL)
+		return 0;
+	if (path[0] != '/')
+		return error_set(error, -EINVAL, "--psk-file %s: the daemon reads it: give the absolute path", path);
+	return key_read_file(path, key, error);
+}
+
+struct new_peer {
+	uint8_t public_key[KEY_SIZE], preshared_key[KEY_SIZE];
+	char *name;
+	struct ip_address address;
+	struct config_prefixes networks;
+};
+
+static int parse_name(const char *text, char **name, struct error *error)
+{
+	static const struct value_context context = {.high = CONFIG_NAME_SIZE - 1};
+	int result = text != NULL ? value_name.parse(name, text, &context, error) : 0;
+	return result == 0 ? 0 : error_prefix(error, result, "--name %.64s: ", text);
+}
+
+static int parse_peer(const struct gateway_running *running, char *const *words, size_t count, struct new_peer *peer,
+		      struct error *error)
+{
+	const char *psk = NULL, *psk_file = NULL, *name = NULL, *address = NULL, *networks = NULL;
+	const struct word_option options[] = {{"--psk", &psk},
+					      {"--psk-file", &psk_file},
+					      {"--name", &name},
+					      {"--address", &address},
+					      {"--allowed-ips", &networks}};
+	int result = words_key(words[0], peer->public_key, error);
+	if (result == 0)
+		result = words_options(words + 1, count - 1, options, ARRAY_SIZE(options), error);
+	if (result == 0)
+		result = parse_name(name, &peer->name, error);
+	if (result == 0)
+		result = words_address(address, &peer->address, error);
+	if (result == 0 && networks != NULL) {
+		char *copy = strdup(networks);
+		result = copy != NULL ? parse_networks(running->config, copy, &peer->networks, error)
+				      : error_set(error, -ENOMEM, "out of memory");
+		free(copy);
+	}
+	return result == 0 ? read_psk(psk, psk_file, peer->preshared_key, error) : result;
+}
+
+static int add_peer(const struct gateway_running *running, char *const *words, size_t count, struct error *error)
+{
+	struct new_peer new = {0};
+	int result = parse_peer(running, words, count, &new, error);
+	if (result == 0) {
+		struct registry_peer peer = {.public_key = new.public_key,
+					     .preshared_key = new.preshared_key,
+					     .name = new.name,
+					     .address = new.address,
+					     .networks = new.networks.items,
+					     .network_count = new.networks.count};
+		result = gateway_peers_add(running->registry, &peer, &running->ender, error);
+	}
+	sodium_memzero(new.preshared_key, sizeof new.preshared_key);
+	value_prefixes.free(&new.networks);
+	value_name.free(&new.name);
+	return result;
+}
+
+static int delete_peer(const struct gateway_running *running, char *const *words, size_t count, struct error *error)
+{
+	uint8_t public_key[KEY_SIZE];
+	size_t ended = 0;
+	if (count > 1)
+		return error_set(error, -EINVAL, "%.64s: unexpected here", words[1]);
+	int result = words_key(words[0], public_key, error);
+	if (result == 0 &&
+	    !gateway_peers_remove(running->registry, public_key, WIRE_BYE_REMOVED, &running->ender, &ended))
+		result = error_set(error, -ENOENT, "%s: there is no such peer", words[0]);
+	return result;
+}
+
+json_t *gateway_control_peer(void *context, char *const *words, size_t count, struct error *error)
+{
+	const struct gateway_running *running = running_of(context);
+	bool add = count >= 2 && strcmp(words[0], "add") == 0;
+	if (!add && !(count >= 2 && strcmp(words[0], "del") == 0)) {
+		error_set(error, -EINVAL, "peer wants add or del, and the peer's public key");
+		return NULL;
+	}
+	if (reloader_busy(running->reloader)) {
+		error_set(error, -EBUSY, "the configuration is being read again; ask once more in a moment");
+		return NULL;
+	}
+	int result = add ? add_peer(running, words + 1, count - 1, error)
+			 : delete_peer(running, words + 1, count - 1, error);
+	if (result != 0)
+		return NULL;
+	if (running->network != NULL)
+		gateway_network_follow(running->network, running->registry);
+	const char *did = add ? "added" : "deleted";
+	log_info("control: peer %s %s, until the configuration is read again", words[1], did);
+	return words_no_memory_unless(json_pack("{s:s}", did, words[1]), error);
+}
+
+/* --- identity -------------------------------------------------------------------------------------------------------
+ */
+
+static json_t *networks_of(const struct config_prefixes *addresses)
+{
+	char text[IP_TEXT_MAX];
+	json_t *networks = json_array();
+	for (size_t i = 0; i < addresses->count; i++) {
+		struct ip_prefix network = ip_prefix_network(&addresses->items[i]);
+		json_array_append_new(networks, json_string(ip_prefix_format(&network, text)));
+	}
+	return networks;
+}
+
+static json_t *endpoint_of(const struct config_endpoint *endpoint)
+{
+	if (endpoint->port == 0)
+		return json_null();
+	bool brackets = strchr(endpoint->host, ':') != NULL;
+	return json_sprintf("%s%s%s:%u", brackets ? "[" : "", endpoint->host, brackets ? "]" : "", endpoint->port);
+}
+
+/* Whoever asks has another working directory. */
+static json_t *directory_of(const char *path)
+{
+	char *absolute = path != NULL ? realpath(path, NULL) : NULL;
+	json_t *text = absolute != NULL ? json_string(absolute) : json_null();
+	free(absolute);
+	return text;
+}
+
+json_t *gateway_control_identity(void *context, char *const *words, size_t count, struct error *error)
+{
+	const struct gateway_running *running = running_of(context);
+	const struct gateway_config *config = running->reread != NULL ? running->reread : running->config;
+	char key[KEY_TEXT_SIZE];
+	if (count != 0) {
+		error_set(error, -EINVAL, "%.64s: unexpected here", words[0]);
+		return NULL;
+	}
+	key_format(running->identity->keys.public_key, key);
+	return words_no_memory_unless(json_pack("{s:s, s:i, s:o, s:o, s:o}", "public_key", key, "port",
+						(int)running->config->listen_port, "endpoint",
+						endpoint_of(&config->public_endpoint), "networks",
+						networks_of(&running->config->addresses), "peers_directory",
+						directory_of(config->peers_directory)),
+				      error);
+}

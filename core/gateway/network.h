@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a gateway changes of the machine's network beyond its own interface (Forward, Masquerade, and rules that keep
+ * others from its inner addresses), and what it advises to change. Control thread only; needs CAP_NET_ADMIN.
+ *
+ * The rules stand in one nftables table, "inet shardtun-INTERFACE", which is ours alone and goes when we end; one that
+ * a killed run left is replaced. */
+#pragma once
+
+#include <net/if.h>
+
+#include "config/config.h"
+#include "core/gateway/forward.h"
+#include "core/gateway/routes.h"
+#include "core/gateway/settings.h"
+#include "core/host/privileges.h"
+#include "core/daemon/daemon.h"
+#include "core/base/error.h"
+#include "tun/nftables.h"
+
+struct gateway_network {
+	const struct gateway_config *config;
+	struct tunnel *tunnel;
+	unsigned ifindex;
+	bool no_ipv6;
+	struct netlink *netlink;
+	struct netlink_link link; /* as last seen */
+	struct nftables *nftables;
+	char table[NFTABLES_NAME_MAX];
+	bool laid;
+	bool networks; /* there are some behind peers */
+	struct gateway_settings settings;
+	struct gateway_routes routes;
+	struct gateway_forward forward;
+	int watch_fd, rules_fd; /* readable when links and the like, and when nftables' rules changed */
+	bool rules_changed;	/* since the last look at others' */
+	uint64_t rules_looked;	/* at ours, monotonic ns */
+	unsigned seconds;	/* passed */
+};
+
+struct gateway_network_params {
+	const struct gateway_config *config;
+	struct tunnel *tunnel;	      /* its interface is there already, and so it is nobody else's */
+	struct privileges_user *user; /* whom the process that lays rules becomes; the caller's while this is open */
+};
+
+/* Switches forwarding on and lays the rules, as far as the configuration wants them; warns of what would keep packets
+ * away, and when there can be no rules where only the inner addresses would be guarded by them. On failure no rule is
+ * left. */
+int gateway_network_open(struct gateway_network *network, const struct gateway_network_params *params,
+			 struct error *error);
+
+/* Routes and rules become those for the registry's peers. What fails is told. Online under RCU. */
+void gateway_network_follow(struct gateway_network *network, struct registry *registry);
+
+/* Puts everything back that somebody changed: at a reload. */
+void gateway_network_hurry(struct gateway_network *network);
+
+/* Lays the rules anew. */
+int gateway_network_lay(struct gateway_network *network, struct error *error);
+
+/* Looks whether others are in the way. */
+void gateway_network_every_second(struct gateway_network *network);
+
+/* Removes the rules. Forwarding stays on: nobody knows who else relies on it by now. */
+void gateway_network_close(struct gateway_network *network);
+
+/* The interface by which what has no other route leaves, or "". */
+void gateway_network_default_interface(char interface[IF_NAMESIZE]);

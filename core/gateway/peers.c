@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/gateway/peers.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "core/daemon/identity.h"
+
+enum { PEERS_BETWEEN_QUIET = 1024 };
+
+/* --- from the configuration -----------------------------------------------------------------------------------------
+ */
+
+/* IPv4 and IPv6 address of a peer come from one index, so either names both. */
+static int peer_address(const struct pool *pool, const struct config_peer *from, struct ip_address *address,
+			struct error *error)
+{
+	uint32_t first = POOL_NONE;
+	*address = (struct ip_address){0};
+	for (size_t i = 0; i < from->addresses.count; i++) {
+		char text[IP_TEXT_MAX];
+		uint32_t index;
+		const struct ip_address *item = &from->addresses.items[i];
+		ip_address_format(item, text);
+		if (!pool_index(pool, item, &index))
+			return error_set(error, -EINVAL, "%s:%u: Address = %s: not one that the gateway can give out",
+					 from->file, from->addresses.lines[i], text);
+		if (first != POOL_NONE && first != index)
+			return error_set(error, -EINVAL,
+					 "%s:%u: Address = %s: IPv4 and IPv6 address must have the same host number; "
+					 "give one of them, the other follows",
+					 from->file, from->addresses.lines[i], text);
+		first = index;
+		*address = *item;
+	}
+	return 0;
+}
+
+static int load_peer(struct registry *registry, const struct config_peer *from, struct error *error)
+{
+	uint8_t public_key[KEY_SIZE], preshared_key[KEY_SIZE];
+	struct registry_peer peer = {.public_key = public_key,
+				     .preshared_key = preshared_key,
+				     .name = from->name,
+				     .networks = from->allowed_ips.items,
+				     .network_count = from->allowed_ips.count};
+	struct identity_remote remote = {.public_key = from->public_key,
+					 .preshared_key = from->preshared_key,
+					 .preshared_key_file = from->preshared_key_file};
+	int result = identity_load_remote(&remote, public_key, preshared_key, error);
+	if (result != 0)
+		return error_prefix(error, result, "%s:%u: ", from->file, from->line);
+	result = peer_address(&registry->pool, from, &peer.address, error);
+	if (result == 0) {
+		result = registry_add_peer(registry, &peer, error);
+		if (result != 0)
+			error_prefix(error, result, "%s:%u: ", from->file,
+				     from->addresses.count != 0 ? from->addresses.lines[0] : from->line);
+	}
+	sodium_memzero(preshared_key, sizeof preshared_key);
+	return result;
+}
+
+int gateway_peers_load(struct registry *registry, const struct gateway_config *config, struct error *error)
+{
+	int result = 0;
+	for (size_t i = 0; result == 0 && i < config->peer_count; i++) {
+		result = load_peer(registry, &config->peers[i], error);
+		if (i % PEERS_BETWEEN_QUIET == 0)
+			rcu_quiescent(); /* a million take a second */
+	}
+	return result;
+}
+
+/* --- one peer -------------------------------------------------------------------------------------------------------
+ */
+
+int gateway_peers_add(struct registry *registry, const struct registry_peer *peer, const struct session_ender *ender,
+		      struct error *error)
+{
+	int result = registry_add_peer(registry, peer, error);
+	if (result != 0 || peer->address.family == 0)
+		return result;
+	uint32_t id = pool_lookup(&registry->pool, peer->address.family, peer->address.bytes);
+	if (id != 0)
+		ender->end(ender->context, id, WIRE_BYE_RESTARTING);
+	return 0;
+}
+
+bool gateway_peers_remove(struct registry *registry, const uint8_t public_key[KEY_SIZE], enum wire_bye_reason reason,
+			  const struct session_ender *ender, size_t *ended)
+{
+	uint32_t ids[2];
+	if (!registry_remove_peer(registry, public_key, ids))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		if (ids[i] == 0)
+			continue;
+		ender->end(ender->context, ids[i], reason);
+		++*ended;
+	}
+	return true;
+}
+
+/* --- all of them ----------------------------------------------------------------------------------------------------
+ */
+
+static bool same_networks(const struct peer *a, const struct peer *b)
+{
+	if (a->network_count != b->network_count)
+		return false;
+	for (uint32_t i = 0; i < a->network_count; i++) {
+		if (a->networks[i].length != b->networks[i].length ||
+		    !ip_address_equal(&a->networks[i].address, &b->networks[i].address))
+			return false;
+	}
+	return true;
+}
+
+static bool same_peer(const struct peer *a, const struct peer *b)
+{
+	return sodium_memcmp(a->preshared_key, b->preshared_key, KEY_SIZE) == 0 && a->fixed_index == b->fixed_index &&
+	       same_networks(a, b);
+}
+
+static bool same_name(const struct peer *a, const struct peer *b)
+{
+	const char *one = peer_name(a), *other = peer_name(b);
+	return one == NULL || other == NULL ? one == other : strcmp(one, other) == 0;
+}
+
+static bool list_add(struct gateway_peer_list *list, struct peer *peer)
+{
+	size_t count = list->count;
+	if ((count & (count - 1)) == 0) {
+		void *items = reallocarray(list->items, count == 0 ? 1 : 2 * count, sizeof *list->items);
+		if (items == NULL)
+			return false;
+		list->items = items;
+	}
+	list->items[list->count++] = peer;
+	return true;
+}
+
+struct comparison {
+	const struct registry *registry, *wanted;
+	struct gateway_peers_difference *difference;
+	bool out_of_memory;
+};
+
+static void compare_present(struct peer *peer, void *context)
+{
+	struct comparison *comparison = context;
+	struct gateway_peers_difference *difference = comparison->difference;
+	struct peer *wanted = peers_find(&comparison->wanted->peers, peer->public_key);
+	bool listed = true;
+	if (wanted == NULL)
+		listed = list_add(&difference->removed, peer);
+	else if (!same_peer(peer, wanted))
+		listed = list_add(&difference->changed, wanted);
+	else if (!same_name(peer, wanted))
+		listed = list_add(&difference->renamed, wanted);
+	comparison->out_of_memory |= !listed;
+}
+
+static void compare_wanted(struct peer *wanted, void *context)
+{
+	struct comparison *comparison = context;
+	if (peers_find(&comparison->registry->peers, wanted->public_key) == NULL)
+		comparison->out_of_memory |= !list_add(&comparison->difference->added, wanted);
+}
+
+int gateway_peers_compare(struct registry *registry, struct registry *wanted,
+			  struct gateway_peers_difference *difference, struct error *error)
+{
+	*difference = (struct gateway_peers_difference){0};
+	struct comparison comparison = {.registry = registry, .wanted = wanted, .difference = difference};
+	peers_for_each(&registry->peers, compare_present, &comparison);
+	peers_for_each(&wanted->peers, compare_wanted, &comparison);
+	difference->unchanged = peers_count(&registry->peers) - difference->removed.count - difference->changed.count;
+	if (!comparison.out_of_memory)
+		return 0;
+	gateway_peers_difference_free(difference);
+	return error_set(error, -ENOMEM, "peers: out of memory");
+}
+
+void gateway_peers_difference_free(struct gateway_peers_difference *difference)
+{
+	free(difference->removed.items);
+	free(difference->changed.items);
+	free(difference->added.items);
+	free(difference->renamed.items);
+	*difference = (struct gateway_peers_difference){0};
+}
+
+static size_t remove_all(struct registry *registry, const struct gateway_peer_list *list, enum wire_bye_reason reason,
+			 const struct session_ender *ender)
+{
+	size_t ended = 0;
+	for (size_t i = 0; i < list->count; i++)
+		(void)gateway_peers_remove(registry, list->items[i]->public_key, reason, ender, &ended);
+	return ended;
+}
+
+static int add_wanted(struct registry *registry, const struct registry *wanted, const struct peer *from,
+		      const struct session_ender *ender, struct error *error)
+{
+	struct registry_peer peer = {.public_key = from->public_key,
+				     .preshared_key = from->preshared_key,
+				     .name = peer_name(from),
+				     .networks = from->networks,
+				     .network_count = from->network_count,
+				     .freshness = from->freshness.proven ? &from->freshness : NULL};
+	if (from->fixed_index != POOL_NONE) {
+		struct ip_prefix address4, address6;
+		pool_addresses(&wanted->pool, from->fixed_index, &address4, &address6);
+		peer.address = address4.address.family != 0 ? address4.address : address6.address;
+	}
+	return gateway_peers_add(registry, &peer, ender, error);
+}
+
+static int add_all(struct registry *registry, const struct registry *wanted, const struct gateway_peer_list *list,
+		   const struct session_ender *ender, struct error *error)
+{
+	int result = 0;
+	for (size_t i = 0; i < list->count && result == 0; i++)
+		result = add_wanted(registry, wanted, list->items[i], ender, error);
+	return result;
+}
+
+/* What was recorded before a peer changed is stale after it too. */
+static void keep_freshness(struct registry *registry, const struct gateway_peer_list *changed)
+{
+	for (size_t i = 0; i < changed->count; i++)
+		(void)registry_peer_freshness(registry, changed->items[i]->public_key, &changed->items[i]->freshness);
+}
+
+static int rename_all(struct registry *registry, const struct gateway_peer_list *list, struct error *error)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct peer *peer = peers_find(&registry->peers, list->items[i]->public_key);
+		if (peer != NULL && registry_rename_peer(registry, peer, peer_name(list->items[i])) != 0)
+			return error_set(error, -ENOMEM, "peer: out of memory");
+	}
+	return 0;
+}
+
+/* First all go and then all come: one may get the address of another. One that changed comes back soon: its client has
+ * to hear about the new address. */
+int gateway_peers_follow(struct registry *registry, const struct registry *wanted,
+			 const struct gateway_peers_difference *difference, const struct session_ender *ender,
+			 struct gateway_peers_change *change, struct error *error)
+{
+	*change = (struct gateway_peers_change){.added = difference->added.count,
+						.removed = difference->removed.count,
+						.changed = difference->changed.count,
+						.unchanged = difference->unchanged};
+	keep_freshness(registry, &difference->changed);
+	change->ended = remove_all(registry, &difference->removed, WIRE_BYE_REMOVED, ender) +
+			remove_all(registry, &difference->changed, WIRE_BYE_RESTARTING, ender);
+	int result = add_all(registry, wanted, &difference->changed, ender, error);
+	if (result == 0)
+		result = add_all(registry, wanted, &difference->added, ender, error);
+	if (result == 0)
+		result = rename_all(registry, &difference->renamed, error);
+	if (result != 0)
+		error_prefix(error, result, "%zu peers are removed, but not all could be added; reload again: ",
+			     change->removed + change->changed);
+	return result;
+}

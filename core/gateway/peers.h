@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The gateway's peers while it runs: from the [Peer] sections of a configuration to the registry, and from what the
+ * registry has to what another one has. Control thread, where nothing else is said; online under RCU. */
+#pragma once
+
+#include "config/config.h"
+#include "core/sessions/registry.h"
+
+/* How a session is ended: its owner is asked, and says BYE with the reason. */
+struct session_ender {
+	void (*end)(void *context, uint32_t session_id, enum wire_bye_reason reason);
+	void *context;
+};
+
+/* Reads the keys of all peers of the configuration and adds these to the registry. 0, or a negative errno with the file
+ * and line in `error`: some of them are added then. Goes through quiescent states. Whichever thread the registry is of.
+ */
+int gateway_peers_load(struct registry *registry, const struct gateway_config *config, struct error *error);
+
+/* registry_add_peer() while the gateway runs: whoever has the peer's address from the pool now is sent to get another.
+ */
+int gateway_peers_add(struct registry *registry, const struct registry_peer *peer, const struct session_ender *ender,
+		      struct error *error);
+
+/* Removes the peer and ends its sessions at once. False when it is not known. `*ended` grows by their number. */
+bool gateway_peers_remove(struct registry *registry, const uint8_t public_key[KEY_SIZE], enum wire_bye_reason reason,
+			  const struct session_ender *ender, size_t *ended);
+
+struct gateway_peers_change {
+	size_t added, removed, changed, unchanged; /* peers */
+	size_t ended;				   /* sessions */
+};
+
+struct gateway_peer_list {
+	struct peer **items;
+	size_t count;
+};
+
+/* How one registry's peers become those of another. */
+struct gateway_peers_difference {
+	struct gateway_peer_list removed;		  /* of the one */
+	struct gateway_peer_list changed, added, renamed; /* of the other */
+	size_t unchanged;				  /* as many are in both, and the same but for the name */
+};
+
+/* Finds the difference between a registry's peers and those of `wanted`, which has the same addresses and whose peers
+ * nobody uses. Peers that are in both and have the same pre-shared key, address and networks are unchanged. 0 or
+ * -ENOMEM. Any thread, as long as nobody adds or removes a peer, until gateway_peers_follow() is done with it. */
+int gateway_peers_compare(struct registry *registry, struct registry *wanted,
+			  struct gateway_peers_difference *difference, struct error *error);
+void gateway_peers_difference_free(struct gateway_peers_difference *difference);
+
+/* Makes the registry's peers those of `wanted`; unchanged ones keep their sessions. The registry's mutex is taken for
+ * each change by itself. 0, or a negative errno (memory is short): then peers are missing. */
+int gateway_peers_follow(struct registry *registry, const struct registry *wanted,
+			 const struct gateway_peers_difference *difference, const struct session_ender *ender,
+			 struct gateway_peers_change *change, struct error *error);

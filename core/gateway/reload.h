@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Reading the gateway's configuration again while it runs: peers, wherever they stand, LogLevel, PublicEndpoint and
+ * PeersDirectory follow the file, everything else waits for a restart. */
+#pragma once
+
+#include "config/config.h"
+#include "core/gateway/peers.h"
+#include "core/protocol/handshake.h"
+
+struct reloader;
+
+enum { GATEWAY_RELOAD_OPTIONS = 32 };
+
+struct gateway_network;
+struct gateway_top;
+
+/* What of a running gateway is looked at and changed. Borrowed, but for what is read again. */
+struct gateway_running {
+	const struct gateway_config *config; /* as it was read at the start; its `file` is read again */
+	struct gateway_config *reread;	     /* as it was read last, without its peers; NULL: no second time yet */
+	const struct handshake_identity *identity;
+	struct registry *registry;
+	struct session_ender ender;
+	struct reloader *reloader;	 /* NULL: there is no thread that reads (tests) */
+	struct gateway_top *top;	 /* what "top" answers from */
+	struct gateway_network *network; /* follows the peers; NULL: nothing does (tests) */
+};
+
+struct gateway_reload_result {
+	struct gateway_peers_change peers;
+	const char *restart[GATEWAY_RELOAD_OPTIONS]; /* options that differ and are not followed; constant texts */
+	size_t restart_count;
+};
+
+/* What was read, on the way from one step to the other. */
+struct gateway_reload {
+	int code; /* 0, or a negative errno that `error` explains: then there is nothing to apply */
+	struct error error;
+	struct gateway_config *config;
+	bool key_changed;
+	struct registry wanted; /* the file's peers, and */
+	bool has_wanted;
+	struct gateway_peers_difference difference; /* to those that are there */
+};
+
+/* First step: reads the file, those with peers, and the key files that they name, checks it all as a start does, and
+ * finds what differs. Changes nothing. Takes seconds with a million peers: any thread that joined RCU, online, holding
+ * nothing that it protects; until the second step nobody adds or removes peers of the running gateway. */
+void gateway_reload_read(const struct gateway_running *running, struct gateway_reload *reload);
+
+/* Second step: on failure, with file and line in `error`, everything stays as it was. Else the peers become those of
+ * the files: also those go that were added at run time, and those come back that were removed then. Takes as long as
+ * there are changes. Control thread, online under RCU. */
+int gateway_reload_apply(struct gateway_running *running, struct gateway_reload *reload,
+			 struct gateway_reload_result *result, struct error *error);
+
+/* Whatever came of it. Blocks for readers. As the first step. */
+void gateway_reload_free(struct gateway_reload *reload);

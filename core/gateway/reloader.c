@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/gateway/reloader.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "core/host/launch.h"
+
+struct reloader {
+	struct gateway_running *running;
+	pthread_t thread;
+	sem_t wanted;  /* the thread reads, or ends */
+	sem_t applied; /* it frees what it read */
+	int fd;	       /* it has read */
+	_Atomic bool ended;
+	struct gateway_reload reload; /* the thread's but between its word and `applied` */
+	/* control thread */
+	bool busy;
+	bool again;			   /* somebody asked after the reading had begun */
+	struct reloader_waiting now, next; /* for this reading, and for one more */
+};
+
+static void wait_for(sem_t *semaphore)
+{
+	rcu_offline();
+	while (sem_wait(semaphore) != 0)
+		; /* EINTR */
+	rcu_online();
+}
+
+static void *run(void *context)
+{
+	struct reloader *reloader = context;
+	rcu_join();
+	for (;;) {
+		wait_for(&reloader->wanted);
+		if (atomic_load_explicit(&reloader->ended, memory_order_relaxed))
+			break;
+		gateway_reload_read(reloader->running, &reloader->reload);
+		(void)eventfd_write(reloader->fd, 1);
+		wait_for(&reloader->applied);
+		gateway_reload_free(&reloader->reload);
+	}
+	rcu_leave();
+	return NULL;
+}
+
+struct reloader *reloader_new(struct gateway_running *running, const struct seccomp_filter *filter, struct error *error)
+{
+	struct reloader *reloader = calloc(1, sizeof *reloader);
+	if (reloader == NULL) {
+		error_set(error, -ENOMEM, "reload thread: out of memory");
+		return NULL;
+	}
+	reloader->running = running;
+	(void)sem_init(&reloader->wanted, 0, 0); /* cannot fail with these arguments */
+	(void)sem_init(&reloader->applied, 0, 0);
+	reloader->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct launch launch = {.name = "reload", .filter = filter, .run = run, .context = reloader};
+	int result = reloader->fd >= 0 ? launch_thread(&launch, &reloader->thread, error)
+				       : error_set(error, -errno, "reload thread: %s", strerror(errno));
+	if (result == 0)
+		return reloader;
+	if (reloader->fd >= 0)
+		close(reloader->fd);
+	free(reloader);
+	return NULL;
+}
+
+void reloader_free(struct reloader *reloader)
+{
+	if (reloader == NULL)
+		return;
+	atomic_store_explicit(&reloader->ended, true, memory_order_relaxed);
+	(void)sem_post(&reloader->applied); /* whatever it is at */
+	(void)sem_post(&reloader->wanted);
+	rcu_offline(); /* it may wait for us */
+	(void)pthread_join(reloader->thread, NULL);
+	rcu_online();
+	(void)sem_destroy(&reloader->wanted);
+	(void)sem_destroy(&reloader->applied);
+	close(reloader->fd);
+	free(reloader);
+}
+
+void reloader_ask(struct reloader *reloader, const struct control_ticket *ticket)
+{
+	struct reloader_waiting *waiting = reloader->busy ? &reloader->next : &reloader->now;
+	/* There are no more than connections, but one that hung up leaves its ticket. */
+	if (ticket != NULL && waiting->count < ARRAY_SIZE(waiting->tickets))
+		waiting->tickets[waiting->count++] = *ticket;
+	reloader->again |= reloader->busy;
+	if (reloader->busy)
+		return;
+	reloader->busy = true;
+	(void)sem_post(&reloader->wanted);
+}
+
+bool reloader_busy(const struct reloader *reloader)
+{
+	return reloader != NULL && reloader->busy;
+}
+
+int reloader_fd(const struct reloader *reloader)
+{
+	return reloader->fd;
+}
+
+bool reloader_apply(struct reloader *reloader, int *code, struct gateway_reload_result *result,
+		    struct reloader_waiting *waiting, struct error *error)
+{
+	eventfd_t count;
+	if (eventfd_read(reloader->fd, &count) != 0)
+		return false;
+	*code = gateway_reload_apply(reloader->running, &reloader->reload, result, error);
+	(void)sem_post(&reloader->applied);
+	*waiting = reloader->now;
+	reloader->now = reloader->next;
+	reloader->next.count = 0;
+	reloader->busy = reloader->again;
+	reloader->again = false;
+	if (reloader->busy)
+		(void)sem_post(&reloader->wanted);
+	return true;
+}

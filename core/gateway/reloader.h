@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The thread that reads the gateway's configuration again, so that the control loop need not wait for a million peers.
+ * It sleeps until it is asked to read, hands over what it read, waits until that is applied, and frees it.
+ *
+ *   control thread                          reloader
+ *   reloader_ask ------------------------>  gateway_reload_read
+ *   fd readable: reloader_apply  <--------
+ *                           ------------->  gateway_reload_free
+ *
+ * Who asks while it reads may mean a newer file: then it reads once more. All functions: control thread. */
+#pragma once
+
+#include "core/control/control.h"
+#include "core/gateway/reload.h"
+#include "core/host/seccomp_filter.h"
+
+struct reloader;
+
+/* Before the caller is pinned: the thread has its CPUs; it has no capabilities, and that filter of system calls unless
+ * it is NULL. `running` is borrowed. NULL with `error` set. */
+struct reloader *reloader_new(struct gateway_running *running, const struct seccomp_filter *filter,
+			      struct error *error);
+
+/* Waits for the thread, which may still read for a while. NULL is allowed. Before the registry is taken down. */
+void reloader_free(struct reloader *reloader);
+
+/* Wants the configuration to be read now; `ticket` is who waits for the answer, NULL: nobody. */
+void reloader_ask(struct reloader *reloader, const struct control_ticket *ticket);
+
+/* Somebody asked, and it is not applied yet: peers are not to be added or removed. NULL is allowed, and not busy. */
+bool reloader_busy(const struct reloader *reloader);
+
+/* Readable when there is something to apply. */
+int reloader_fd(const struct reloader *reloader);
+
+/* Those who wait for what was just applied. */
+struct reloader_waiting {
+	struct control_ticket tickets[CONTROL_CONNECTIONS_MAX];
+	size_t count;
+};
+
+/* Applies what was read. False: there is nothing. Else `*code` is as of gateway_reload_apply(), as are `result` and
+ * `error`. */
+bool reloader_apply(struct reloader *reloader, int *code, struct gateway_reload_result *result,
+		    struct reloader_waiting *waiting, struct error *error);

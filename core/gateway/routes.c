@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/gateway/routes.h"
+
+#include <linux/rtnetlink.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const uint8_t families[] = {4, 6};
+
+void gateway_routes_free(struct gateway_routes *routes)
+{
+	netlink_routes_free(&routes->behind);
+}
+
+/* --- what there should be -------------------------------------------------------------------------------------------
+ */
+
+struct plan {
+	struct netlink_routes routes;
+	unsigned ifindex;
+	bool no_ipv6; /* those would be refused */
+	int result;
+};
+
+static void want(struct peer *peer, void *context)
+{
+	struct plan *plan = context;
+	for (uint32_t i = 0; i < peer->network_count && plan->result == 0; i++) {
+		if (peer->networks[i].address.family == 4 || !plan->no_ipv6)
+			plan->result = netlink_routes_append(&plan->routes, &peer->networks[i], plan->ifindex);
+	}
+}
+
+int gateway_routes_plan(struct gateway_routes *routes, struct registry *registry)
+{
+	struct plan plan = {.ifindex = routes->ifindex, .no_ipv6 = routes->no_ipv6};
+	peers_for_each(&registry->peers, want, &plan);
+	if (plan.result != 0) {
+		netlink_routes_free(&plan.routes);
+		return plan.result;
+	}
+	netlink_routes_settle(&plan.routes);
+	netlink_routes_free(&routes->behind);
+	routes->behind = plan.routes;
+	return 0;
+}
+
+static bool kernel_has(const struct gateway_routes *routes, const struct netlink_attached_list *attached,
+		       const struct ip_prefix *network)
+{
+	for (size_t i = 0; i < attached->count; i++) {
+		const struct netlink_attached *one = &attached->items[i];
+		if (one->ifindex == routes->ifindex && one->network.length == network->length &&
+		    ip_address_equal(&one->network.address, &network->address))
+			return true;
+	}
+	return false;
+}
+
+/* Those behind peers, and the pool's own where the kernel's is gone: whoever removed that has to be outdone by another,
+ * for only a new address makes the kernel add it again. `*own` grows by those of the kernel that are there. */
+static int collect(struct gateway_routes *routes, uint8_t family, struct netlink_routes *wanted, unsigned *own,
+		   struct error *error)
+{
+	struct netlink_attached_list attached = {0};
+	int result = netlink_attached_read(routes->netlink, family, &attached, error);
+	for (size_t i = 0; i < routes->behind.count && result == 0; i++) {
+		const struct netlink_route *route = &routes->behind.items[i];
+		if (route->network.address.family == family)
+			result = netlink_routes_append(wanted, &route->network, route->ifindex);
+	}
+	for (size_t i = 0; i < routes->addresses->count && result == 0; i++) {
+		struct ip_prefix pool = ip_prefix_network(&routes->addresses->items[i]);
+		if (pool.address.family != family || (family == 6 && routes->no_ipv6))
+			continue;
+		if (kernel_has(routes, &attached, &pool))
+			++*own;
+		else
+			result = netlink_routes_append(wanted, &pool, routes->ifindex);
+	}
+	netlink_attached_free(&attached);
+	netlink_routes_settle(wanted);
+	if (result == -ENOMEM)
+		error_set(error, result, "routes: out of memory");
+	return result;
+}
+
+/* --- making it so ----------------------------------------------------------------------------------------------------
+ */
+
+static void failed(struct reconcile_found *found, const struct error *error)
+{
+	if (found->left++ == 0)
+		found->error = *error;
+}
+
+static void add(struct gateway_routes *routes, const struct netlink_routes *missing, bool restore,
+		struct reconcile_found *found)
+{
+	struct error error;
+	char text[IP_TEXT_MAX];
+	for (size_t i = 0; i < missing->count; i++) {
+		const struct netlink_route *route = &missing->items[i];
+		if (found->missing++ == 0)
+			(void)snprintf(found->first, sizeof found->first, "route %s",
+				       ip_prefix_format(&route->network, text));
+		if (restore &&
+		    netlink_route_add(routes->netlink, route->ifindex, &route->network, RT_TABLE_MAIN, &error) != 0)
+			failed(found, &error);
+	}
+}
+
+/* Of those that are not wanted only our interface's: another gateway on this machine has the same mark on its own. */
+static void remove_extra(struct gateway_routes *routes, const struct netlink_routes *extra,
+			 struct reconcile_found *found)
+{
+	struct error error;
+	for (size_t i = 0; i < extra->count; i++) {
+		const struct netlink_route *route = &extra->items[i];
+		if (route->ifindex == routes->ifindex &&
+		    netlink_route_delete(routes->netlink, route->ifindex, &route->network, RT_TABLE_MAIN, &error) != 0)
+			failed(found, &error);
+	}
+}
+
+static void run_family(struct gateway_routes *routes, uint8_t family, bool restore, struct reconcile_found *found)
+{
+	struct netlink_routes wanted = {0}, have = {0}, missing = {0}, extra = {0};
+	struct error error = {0};
+	unsigned own = 0;
+	int result = collect(routes, family, &wanted, &own, &error);
+	if (result == 0)
+		result = netlink_routes_read(routes->netlink, family, RT_TABLE_MAIN, &have, &error);
+	if (result == 0 && netlink_routes_compare(&wanted, &have, &missing, &extra) != 0)
+		result = error_set(&error, -ENOMEM, "routes: out of memory");
+	if (result == 0) {
+		found->wanted += (unsigned)wanted.count + own;
+		/* What is gone comes out first: the network of one peer may lie in that of another. */
+		if (restore)
+			remove_extra(routes, &extra, found);
+		add(routes, &missing, restore, found);
+	} else {
+		found->wanted++;
+		found->missing++;
+		failed(found, &error);
+	}
+	struct netlink_routes *const lists[] = {&wanted, &have, &missing, &extra};
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
+		netlink_routes_free(lists[i]);
+}
+
+void gateway_routes_run(void *context, bool restore, struct reconcile_found *found)
+{
+	struct gateway_routes *routes = context;
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++)
+		run_family(routes, families[i], restore, found);
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/gateway/threads.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	GATEWAY_COPIES = 256, /* datagrams that wait for a thread which others received for it */
+	GATEWAY_HANDSHAKE_NICE = 10,
+	GATEWAY_FEW_CPUS = 4, /* so few are shared by all threads */
+};
+#define GATEWAY_SPIN_NS	  (50 * NS_PER_US)
+#define GATEWAY_NAP_NS	  (100 * NS_PER_US)
+#define GATEWAY_NAP_MOST  NS_PER_MS
+#define GATEWAY_BUDGET_NS (HANDSHAKER_WINDOW_NS / 2)
+
+static size_t group_size(const struct gateway_threads *threads)
+{
+	return threads->plan.workers + threads->plan.handshakers;
+}
+
+static int allocate(struct gateway_threads *threads, struct error *error)
+{
+	const struct cpu_plan *plan = &threads->plan;
+	size_t group = group_size(threads);
+	threads->copies = calloc(group, sizeof(struct copy_ring *));
+	threads->engines = calloc(group, sizeof(struct aead_engine *));
+	threads->handover.targets = calloc(group, sizeof *threads->handover.targets);
+	threads->roles = calloc(plan->workers, sizeof *threads->roles);
+	threads->workers = calloc(plan->workers, sizeof(struct worker *));
+	threads->inboxes = calloc(plan->workers, sizeof(struct inbox *));
+	threads->wakers = calloc(plan->workers, sizeof(struct waker *));
+	threads->readers = calloc(plan->readers + 1, sizeof(struct tun_reader *));
+	threads->handshakers = calloc(plan->handshakers, sizeof(struct handshaker *));
+	bool all = threads->copies != NULL && threads->engines != NULL && threads->handover.targets != NULL &&
+		   threads->roles != NULL && threads->workers != NULL && threads->inboxes != NULL &&
+		   threads->wakers != NULL && threads->readers != NULL && threads->handshakers != NULL;
+	return all ? 0 : error_set(error, -ENOMEM, "threads: out of memory");
+}
+
+/* What every thread of the reuseport group has. */
+static int open_member(struct gateway_threads *threads, const struct gateway_threads_params *params, size_t i,
+		       struct error *error)
+{
+	threads->engines[i] = aead_engine_new(params->tunnel->params.common->crypto_backend, error);
+	if (threads->engines[i] == NULL)
+		return -EIO;
+	threads->copies[i] = copy_ring_new(GATEWAY_COPIES, params->datagram_max, error);
+	return threads->copies[i] != NULL ? 0 : -ENOMEM;
+}
+
+static uint64_t nap(const struct gateway_threads *threads, const struct cpu_list *cpus)
+{
+	uint64_t each = (threads->plan.workers + cpus->count - 1) / cpus->count;
+	return GATEWAY_NAP_NS * each < GATEWAY_NAP_MOST ? GATEWAY_NAP_NS * each : GATEWAY_NAP_MOST;
+}
+
+static int open_worker(struct gateway_threads *threads, const struct gateway_threads_params *params, unsigned i,
+		       struct error *error)
+{
+	struct tunnel *tunnel = params->tunnel;
+	threads->roles[i] = *params->role;
+	gateway_role_limits(&threads->roles[i], threads->plan.workers);
+	event_source_init(&threads->roles[i].events, params->common->events, threads->plan.workers);
+	struct worker_params worker = {
+		.index = i,
+		.udp = tunnel->sockets[i],
+		.tun = &tunnel->device.queues[threads->plan.readers == 0 ? 0 : threads->plan.readers + i],
+		.aead = threads->engines[i],
+		.clock = tunnel->clock,
+		.role = &gateway_worker_role,
+		.role_state = &threads->roles[i],
+		.table = &params->registry->table,
+		.handover = &threads->handover,
+		.copies = threads->copies[i],
+		.sources = threads->plan.readers,
+		.spin = threads->plan.spin ? GATEWAY_SPIN_NS : 0,
+		.nap = nap(threads, params->cpus),
+		.stage_sampling = tunnel->params.common->stage_sampling,
+		.ticks_per_second = (uint64_t)tunnel->tsc.hz,
+	};
+	threads->workers[i] = worker_new(&worker, error);
+	if (threads->workers[i] == NULL)
+		return -EIO;
+	threads->inboxes[i] = &threads->workers[i]->inbox;
+	threads->wakers[i] = &threads->workers[i]->waker;
+	threads->handover.targets[i] = (struct handover_target){threads->copies[i], threads->wakers[i]};
+	return 0;
+}
+
+static int open_reader(struct gateway_threads *threads, const struct gateway_threads_params *params, unsigned i,
+		       struct error *error)
+{
+	struct tunnel *tunnel = params->tunnel;
+	struct tun_reader_params reader = {
+		.tun = &tunnel->device.queues[i],
+		.clock = tunnel->clock,
+		.registry = params->registry,
+		.wakers = threads->wakers,
+		.stage_sampling = tunnel->params.common->stage_sampling,
+		.ticks_per_second = (uint64_t)tunnel->tsc.hz,
+	};
+	threads->readers[i] = tun_reader_new(&reader, error);
+	if (threads->readers[i] == NULL)
+		return -EIO;
+	for (unsigned w = 0; w < threads->plan.workers; w++)
+		worker_set_source(threads->workers[w], i, frame_pool_ring(threads->readers[i]->pool, w),
+				  &threads->readers[i]->busy);
+	return 0;
+}
+
+static int open_handshaker(struct gateway_threads *threads, const struct gateway_threads_params *params, unsigned i,
+			   struct error *error)
+{
+	struct tunnel *tunnel = params->tunnel;
+	size_t member = threads->plan.workers + i;
+	struct handshaker_params handshaker = {
+		.common = &threads->common,
+		.udp = tunnel->sockets[member],
+		.aead = threads->engines[member],
+		.clock = tunnel->clock,
+		.handover = &threads->handover,
+		.copies = threads->copies[member],
+		.ephemerals = HANDSHAKER_EPHEMERALS,
+		.budget = params->cpus->count <= GATEWAY_FEW_CPUS ? GATEWAY_BUDGET_NS : 0,
+		.stage_sampling = tunnel->params.common->stage_sampling,
+		.ticks_per_second = (uint64_t)tunnel->tsc.hz,
+	};
+	udp_receive_buffer(handshaker.udp, HANDSHAKER_BUFFER);
+	threads->handshakers[i] = handshaker_new(&handshaker, error);
+	if (threads->handshakers[i] == NULL)
+		return -EIO;
+	threads->handover.targets[member] = (struct handover_target){threads->copies[member],
+								     &threads->handshakers[i]->waker};
+	return 0;
+}
+
+int gateway_threads_open(struct gateway_threads *threads, const struct gateway_threads_params *params,
+			 struct error *error)
+{
+	const struct cpu_plan *plan = &threads->plan;
+	threads->common = *params->common;
+	threads->common.share = plan->handshakers;
+	threads->handover.table = &params->registry->table;
+	threads->handover.steering = (struct steering){.workers = plan->workers,
+						       .handshakers = plan->handshakers,
+						       .slot_mask = params->registry->table.sharding.slot_mask};
+	int result = allocate(threads, error);
+	threads->common.inboxes = threads->inboxes;
+	for (size_t i = 0; result == 0 && i < group_size(threads); i++)
+		result = open_member(threads, params, i, error);
+	for (unsigned i = 0; result == 0 && i < plan->workers; i++)
+		result = open_worker(threads, params, i, error);
+	for (unsigned i = 0; result == 0 && i < plan->readers; i++)
+		result = open_reader(threads, params, i, error);
+	for (unsigned i = 0; result == 0 && i < plan->handshakers; i++)
+		result = open_handshaker(threads, params, i, error);
+	const struct udp_socket *member; /* of each address's group */
+	for (size_t i = 0; result == 0 && (member = udp_member(params->tunnel->sockets[0], i)) != NULL; i++)
+		result = steering_attach(member->fd, &threads->handover.steering, error);
+	if (result != 0)
+		gateway_threads_close(threads);
+	return result;
+}
+
+void gateway_threads_close(struct gateway_threads *threads)
+{
+	for (unsigned i = 0; threads->handshakers != NULL && i < threads->plan.handshakers; i++)
+		handshaker_free(threads->handshakers[i]);
+	/* Workers may still take what is in the readers' rings. */
+	for (unsigned i = 0; threads->workers != NULL && i < threads->plan.workers; i++)
+		worker_free(threads->workers[i]);
+	for (unsigned i = 0; threads->readers != NULL && i < threads->plan.readers; i++)
+		tun_reader_free(threads->readers[i]);
+	for (size_t i = 0; i < group_size(threads); i++) {
+		if (threads->copies != NULL)
+			copy_ring_free(threads->copies[i]);
+		if (threads->engines != NULL)
+			aead_engine_free(threads->engines[i]);
+	}
+	free(threads->handshakers);
+	free(threads->readers);
+	free(threads->wakers);
+	free(threads->inboxes);
+	free(threads->workers);
+	free(threads->roles);
+	free(threads->handover.targets);
+	free(threads->engines);
+	free(threads->copies);
+	struct cpu_plan plan = threads->plan;
+	*threads = (struct gateway_threads){.plan = plan};
+}
+
+/* --- starting --------------------------------------------------------------------------------------------------------
+ */
+
+static void run_worker(void *worker)
+{
+	worker_run(worker);
+}
+
+static void stop_worker(void *worker)
+{
+	worker_stop(worker);
+}
+
+static void run_reader(void *reader)
+{
+	tun_reader_run(reader);
+}
+
+static void stop_reader(void *reader)
+{
+	tun_reader_stop(reader);
+}
+
+static void run_handshaker(void *handshaker)
+{
+	handshaker_run(handshaker);
+}
+
+static void stop_handshaker(void *handshaker)
+{
+	handshaker_stop(handshaker);
+}
+
+static int start(struct tunnel *tunnel, struct thread_params *params, const char *kind, unsigned i, struct error *error)
+{
+	(void)snprintf(params->name, sizeof params->name, "%s %u", kind, i);
+	return threads_start(&tunnel->threads, params, error);
+}
+
+int gateway_threads_start(struct gateway_threads *threads, struct tunnel *tunnel, struct error *error)
+{
+	const struct cpu_plan *plan = &threads->plan;
+	int result = 0;
+	for (unsigned i = 0; result == 0 && i < plan->workers; i++) {
+		struct worker *worker = threads->workers[i];
+		struct thread_params params = {.cpu = plan->worker_cpus[i],
+					       .run = run_worker,
+					       .stop = stop_worker,
+					       .object = worker,
+					       .stats = &worker->stats,
+					       .stages = &worker->stages,
+					       .failure = &worker->tun_error,
+					       .asleep = &worker->waker.asleep};
+		result = start(tunnel, &params, "worker", i, error);
+	}
+	for (unsigned i = 0; result == 0 && i < plan->readers; i++) {
+		struct tun_reader *reader = threads->readers[i];
+		struct thread_params params = {.cpu = plan->reader_cpus[i],
+					       .run = run_reader,
+					       .stop = stop_reader,
+					       .object = reader,
+					       .stats = &reader->stats,
+					       .stages = &reader->stages,
+					       .failure = &reader->error,
+					       .asleep = &reader->waker.asleep};
+		result = start(tunnel, &params, "reader", i, error);
+	}
+	for (unsigned i = 0; result == 0 && i < plan->handshakers; i++) {
+		struct handshaker *handshaker = threads->handshakers[i];
+		struct thread_params params = {.cpu = plan->handshaker_cpus[i],
+					       .nice = GATEWAY_HANDSHAKE_NICE,
+					       .run = run_handshaker,
+					       .stop = stop_handshaker,
+					       .object = handshaker,
+					       .stats = &handshaker->stats,
+					       .stages = &handshaker->stages,
+					       .asleep = &handshaker->waker.asleep};
+		result = start(tunnel, &params, "handshake", i, error);
+	}
+	return result;
+}
+
+/* --- running ---------------------------------------------------------------------------------------------------------
+ */
+
+int gateway_threads_end_session(struct gateway_threads *threads, const struct registry *registry, uint32_t session_id,
+				enum wire_bye_reason reason)
+{
+	struct inbox_message *message = calloc(1, sizeof *message);
+	if (message == NULL)
+		return -ENOMEM;
+	message->kind = INBOX_END;
+	message->session_id = session_id;
+	message->end.reason = reason;
+	inbox_post(threads->inboxes[session_shard(&registry->table.sharding, session_id)], message);
+	return 0;
+}
+
+uint32_t gateway_threads_active(const struct gateway_threads *threads)
+{
+	uint32_t sum = 0;
+	for (unsigned i = 0; i < threads->plan.workers; i++)
+		sum += atomic_load_explicit(&threads->roles[i].active, memory_order_relaxed);
+	return sum;
+}
+
+uint64_t gateway_threads_suppressed(const struct gateway_threads *threads, enum event_kind kind)
+{
+	uint64_t sum = 0;
+	for (unsigned i = 0; i < threads->plan.workers; i++)
+		sum += atomic_load_explicit(&threads->roles[i].events.suppressed[kind], memory_order_relaxed);
+	for (unsigned i = 0; i < threads->plan.handshakers; i++)
+		sum += atomic_load_explicit(&threads->handshakers[i]->events.suppressed[kind], memory_order_relaxed);
+	return sum;
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/protocol/transport.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "crypto/keys.h"
+
+void transport_derive(const uint8_t secret[NOISE_KEY_SIZE], unsigned suite, uint8_t key[AEAD_KEY_SIZE],
+		      uint8_t iv[AEAD_IV_SIZE])
+{
+	uint8_t output[AEAD_KEY_SIZE + AEAD_IV_SIZE];
+	uint8_t number = (uint8_t)suite;
+	key_derive(output, sizeof output, secret, NOISE_KEY_SIZE, "shardtun1 data", &number, sizeof number);
+	memcpy(key, output, AEAD_KEY_SIZE);
+	memcpy(iv, output + AEAD_KEY_SIZE, AEAD_IV_SIZE);
+	sodium_memzero(output, sizeof output);
+}
+
+static void expand(const struct aead_engine *engine, const struct aead_vtable *aead, struct aead_key *schedule,
+		   const struct transport_secret *direction)
+{
+	aead->expand(engine, schedule, direction->key, direction->iv);
+}
+
+struct transport_key *transport_key_new(const struct aead_engine *engine, unsigned suite, uint8_t epoch,
+					const struct noise_keys *secrets, enum transport_side side, uint64_t now)
+{
+	const struct aead_vtable *aead = aead_engine_suite(engine, suite);
+	if (aead == NULL)
+		return NULL;
+	struct transport_key *key = aligned_alloc(CACHE_LINE, sizeof *key);
+	if (key == NULL)
+		return NULL;
+
+	*key = (struct transport_key){.aead = aead, .epoch = epoch, .born = now};
+	bool client = side == TRANSPORT_CLIENT;
+	transport_derive(client ? secrets->initiator_to_responder : secrets->responder_to_initiator, suite,
+			 key->seal.key, key->seal.iv);
+	transport_derive(client ? secrets->responder_to_initiator : secrets->initiator_to_responder, suite,
+			 key->open.key, key->open.iv);
+	return key;
+}
+
+static void discard(void *memory, size_t size)
+{
+	sodium_memzero(memory, size);
+	free(memory);
+}
+
+void transport_key_free(struct transport_key *key)
+{
+	if (key == NULL)
+		return;
+	transport_key_hibernate(key);
+	discard(key, sizeof *key);
+}
+
+void transport_key_hibernate(struct transport_key *key)
+{
+	owner_check(&key->owner, "key");
+	if (key->live == NULL)
+		return;
+	key->seen = key->live->replay.next;
+	discard(key->live, sizeof *key->live);
+	key->live = NULL;
+}
+
+bool transport_key_wake(const struct aead_engine *engine, struct transport_key *key)
+{
+	owner_check(&key->owner, "key");
+	if (key->live != NULL)
+		return true;
+	struct transport_state *live = aligned_alloc(CACHE_LINE, sizeof *live);
+	if (live == NULL)
+		return false;
+	expand(engine, key->aead, &live->seal, &key->seal);
+	expand(engine, key->aead, &live->open, &key->open);
+	replay_resume(&live->replay, key->seen);
+	owner_follow(&live->replay.owner, &key->owner);
+	key->live = live;
+	return true;
+}
+
+/* Only DATA wakes: a million clients that say KEEPALIVE now and then are idle. */
+static bool wakes(const struct aead_op *op)
+{
+	return wire_type(op->header) == WIRE_DATA;
+}
+
+void transport_seal_asleep(struct aead_engine *engine, struct transport_key *key, struct aead_op *op)
+{
+	if (wakes(op) && transport_key_wake(engine, key)) {
+		key->aead->seal(engine, &key->live->seal, op, 1);
+		return;
+	}
+	struct aead_key schedule;
+	expand(engine, key->aead, &schedule, &key->seal);
+	key->aead->seal(engine, &schedule, op, 1);
+	sodium_memzero(&schedule, sizeof schedule);
+}
+
+void transport_open_asleep(struct aead_engine *engine, const struct transport_key *key, struct aead_op *ops,
+			   size_t count)
+{
+	struct aead_key schedule;
+	expand(engine, key->aead, &schedule, &key->open);
+	key->aead->open(engine, &schedule, ops, count);
+	sodium_memzero(&schedule, sizeof schedule);
+}
+
+enum replay_verdict transport_accept_asleep(const struct aead_engine *engine, struct transport_key *key,
+					    const struct aead_op *op)
+{
+	if (op->counter < key->seen)
+		return REPLAY_REJECT;
+	/* The window resumes below this counter, so that those which it overtook may still come. */
+	if (wakes(op) && transport_key_wake(engine, key))
+		return replay_accept(&key->live->replay, op->counter);
+	key->seen = (uint64_t)op->counter + 1;
+	return REPLAY_FRESH;
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The keys of a session in one epoch, and the transport messages sealed and opened under them (core/protocol/PROTOCOL.md, 3).
+ *
+ * A key belongs to the worker that owns the session; nobody else reads it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/bytes.h"
+#include "core/base/owner.h"
+#include "core/protocol/wire.h"
+#include "crypto/aead.h"
+#include "crypto/noise.h"
+#include "crypto/replay.h"
+
+/* A sender stops here: no counter is ever used twice, and 2^16 are kept as a distance from the wrap. */
+#define TRANSPORT_COUNTER_LIMIT	      ((1ull << 32) - (1ull << 16))
+/* Packets in one direction after which the client asks for new keys; the AEADs' limits are in bytes, hence the smaller
+ * one. */
+#define TRANSPORT_REKEY_PACKETS	      (1ull << 28)
+#define TRANSPORT_REKEY_PACKETS_JUMBO (1ull << 26)
+enum { TRANSPORT_JUMBO_MTU = 2048 };
+
+/* What a key needs while DATA moves under it: 3 KiB that an idle one does without. */
+struct transport_state {
+	struct aead_key seal;
+	struct aead_key open;
+	struct replay_window replay;
+};
+
+/* The secret of one direction, from which its schedule is expanded. */
+struct transport_secret {
+	uint8_t key[AEAD_KEY_SIZE];
+	uint8_t iv[AEAD_IV_SIZE];
+};
+
+/* A key is born asleep. DATA that is sealed, or opened and accepted, wakes it, which allocates; anything else is sealed
+ * and opened with a schedule on the stack and leaves it asleep. Nothing ever fails for want of memory: a key that
+ * cannot wake goes on working asleep, at up to 0.15 us more a call.
+ *
+ * Asleep it accepts only what is above every counter before. So the sleep costs late packets from before it, and
+ * nothing else: counters between the highest one before it and the one that woke it are still welcome. */
+struct transport_key {
+	/* the data path touches this line alone */
+	const struct aead_vtable *aead CACHE_ALIGNED;
+	struct transport_state *live; /* owned; NULL: asleep */
+	uint64_t send_counter;	      /* the next one */
+	uint64_t opened;	      /* packets opened */
+	uint64_t born;		      /* monotonic ns */
+	uint64_t first_opened;	      /* monotonic ns of the first packet opened; 0 before */
+	uint64_t seen;		      /* asleep: counters below it count as seen. Awake the window knows */
+	uint8_t epoch;
+	struct owner owner;
+
+	struct transport_secret seal, open;
+};
+
+_Static_assert(offsetof(struct transport_key, epoch) < CACHE_LINE, "one line");
+_Static_assert(sizeof(struct transport_key) <= 192, "an idle session, this included, is to stay below 1 KiB");
+
+enum transport_side { TRANSPORT_CLIENT, TRANSPORT_GATEWAY };
+
+/* Derives both directions from the secrets of noise_split(). NULL: no memory, or the suite is not offered here. `now`
+ * in monotonic ns. Control path: allocates. Any thread, which then hands the key to its owner. */
+struct transport_key *transport_key_new(const struct aead_engine *engine, unsigned suite, uint8_t epoch,
+					const struct noise_keys *secrets, enum transport_side side, uint64_t now);
+
+/* Wipes and frees; NULL is allowed. */
+void transport_key_free(struct transport_key *key);
+
+static inline bool transport_key_is_live(const struct transport_key *key)
+{
+	return likely(key->live != NULL);
+}
+
+/* Gives the schedules and the replay window back, wiped: for a key under which no DATA moves any more. What it accepted
+ * and sealed stays known: no nonce is used twice, and everything up to the highest counter counts as seen. */
+void transport_key_hibernate(struct transport_key *key);
+
+/* Makes the key ready for DATA; sealing and opening do it by themselves. False: no memory, and it stays asleep. */
+bool transport_key_wake(const struct aead_engine *engine, struct transport_key *key);
+
+/* Traffic key and IV of one direction: BLAKE2b-352(secret, "shardtun1 data" || suite). */
+void transport_derive(const uint8_t secret[NOISE_KEY_SIZE], unsigned suite, uint8_t key[AEAD_KEY_SIZE],
+		      uint8_t iv[AEAD_IV_SIZE]);
+
+static inline bool transport_key_spent(const struct transport_key *key)
+{
+	return key->send_counter >= TRANSPORT_COUNTER_LIMIT;
+}
+
+/* The three inline functions below for a key that is asleep. */
+void transport_seal_asleep(struct aead_engine *engine, struct transport_key *key, struct aead_op *op);
+void transport_open_asleep(struct aead_engine *engine, const struct transport_key *key, struct aead_op *ops,
+			   size_t count);
+enum replay_verdict transport_accept_asleep(const struct aead_engine *engine, struct transport_key *key,
+					    const struct aead_op *op);
+
+/* Seals one message to `message` (WIRE_OVERHEAD + length bytes), which must not overlap `plaintext`. Consumes a
+ * counter: whatever happens to the sealed bytes, they are never sealed again. The key must not be spent. */
+static inline void transport_seal(struct aead_engine *engine, struct transport_key *key, uint32_t session_id,
+				  enum wire_type type, const uint8_t *plaintext, uint32_t length, uint8_t *message)
+{
+	owner_check(&key->owner, "key");
+	uint32_t counter = (uint32_t)key->send_counter++;
+	wire_transport_header(message, key->epoch, type, session_id, counter);
+	struct aead_op op = {
+		.input = plaintext,
+		.output = message + WIRE_TRANSPORT_HEADER_SIZE,
+		.header = message,
+		.tag = message + WIRE_TRANSPORT_HEADER_SIZE + length,
+		.length = length,
+		.counter = counter,
+	};
+	if (transport_key_is_live(key))
+		key->aead->seal(engine, &key->live->seal, &op, 1);
+	else
+		transport_seal_asleep(engine, key, &op);
+}
+
+/* Prepares opening `message` of `length` bytes (at least WIRE_OVERHEAD) in place; the plaintext comes to lie behind the
+ * header. */
+static inline void transport_open_op(struct aead_op *op, uint8_t *message, uint32_t length)
+{
+	uint8_t *body = message + WIRE_TRANSPORT_HEADER_SIZE;
+	*op = (struct aead_op){
+		.input = body,
+		.output = body,
+		.header = message,
+		.tag = message + length - WIRE_TAG_SIZE,
+		.length = length - WIRE_OVERHEAD,
+		.counter = wire_counter(message),
+	};
+}
+
+/* Opens messages of one key, which transport_open_op() prepared: says in each whether it is authentic. Changes nothing
+ * else, whatever came. */
+static inline void transport_open(struct aead_engine *engine, const struct transport_key *key, struct aead_op *ops,
+				  size_t count)
+{
+	owner_check(&key->owner, "key");
+	if (transport_key_is_live(key))
+		key->aead->open(engine, &key->live->open, ops, count);
+	else
+		transport_open_asleep(engine, key, ops, count);
+}
+
+/* Asks the replay window about an opened message and marks its counter as seen. Only for an authentic one, and before
+ * anything of it is believed. */
+static inline enum replay_verdict transport_accept(const struct aead_engine *engine, struct transport_key *key,
+						   const struct aead_op *op)
+{
+	owner_check(&key->owner, "key");
+	if (transport_key_is_live(key))
+		return replay_accept(&key->live->replay, op->counter);
+	return transport_accept_asleep(engine, key, op);
+}

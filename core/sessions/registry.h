@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Who is connected: peers, inner addresses and session IDs, the gateway's control plane.
+ *
+ * Handshake threads and the control thread change it under one mutex; workers never take that. A session is made here
+ * (registry_begin), handed to the worker that owns its ID, and comes back through a lock-free queue when that worker is
+ * done with it (registry_retire). Until then its ID, its address and its peer are its own:
+ *
+ *   control plane                                  worker that owns the ID
+ *   registry_begin: ID, address RESERVED  ------>  into the table; WELCOME
+ *                                                  confirmed: address ACTIVE
+ *   registry_collect: all free again      <------  ended: address RESERVED, out of the table, registry_retire
+ *
+ * So what the control plane knows lags behind, and a message for a session may meet one that is gone: then it is
+ * dropped, and the client asks again. A peer has at most one active and one pending session, both on one worker. */
+#pragma once
+
+#include <pthread.h>
+#include <urcu/wfcqueue.h>
+
+#include "core/sessions/networks.h"
+#include "core/sessions/peer.h"
+#include "core/sessions/pool.h"
+#include "core/sessions/session.h"
+#include "core/sessions/table.h"
+#include "perf/record/stats.h"
+
+/* A second, per peer: those with a cookie, and as many without. */
+enum { REGISTRY_HELLO_RATE = 10, REGISTRY_HELLO_BURST = 10 };
+
+struct registry {
+	pthread_mutex_t mutex; /* over all but what says otherwise */
+	struct peers peers;
+	struct pool pool;
+	struct networks networks;
+	struct session_table table;
+	uint32_t max_sessions;		   /* peers that have one, at most */
+	bool no_ipv6;			   /* the machine has none in the tunnel: nobody gets an IPv6 address. Constant
+					    * once threads run */
+	uint32_t orders;		   /* handshakes begun */
+	uint64_t cookies;		   /* number of the newest numbered cookie */
+	uint64_t spent;			   /* of cookies up to this number none counts for a peer that is added */
+	struct cds_wfcq_tail retired_tail; /* any worker */
+	struct cds_wfcq_head retired_head;
+};
+
+struct registry_params {
+	const struct ip_prefix *addresses; /* the gateway's own: at most one of each family */
+	size_t address_count;
+	uint32_t max_sessions; /* clients at once */
+	uint32_t workers;
+	size_t expected_peers;
+};
+
+/* Start-up, before any thread is pinned. On failure nothing is left. */
+int registry_init(struct registry *registry, const struct registry_params *params, struct error *error);
+/* Frees everything; all other threads ended. The caller is registered for RCU and online. */
+void registry_deinit(struct registry *registry);
+
+/* --- peers: the control thread ------------------------------------------------------------------------------------ */
+
+/* What a peer is made of. */
+struct registry_peer {
+	const uint8_t *public_key, *preshared_key; /* KEY_SIZE each */
+	const char *name;			   /* what to call it; NULL: nothing */
+	struct ip_address address;		   /* kept for it; family 0: any */
+	const struct ip_prefix *networks;	   /* behind it */
+	size_t network_count;
+	const struct freshness *freshness; /* what it had before it changed; NULL: it has to show a cookie first */
+};
+
+/* -EEXIST: the key is there already; -EADDRINUSE: the address is another peer's; -EADDRNOTAVAIL: not one that can be
+ * given out; what networks_add() says; -ENOMEM. */
+int registry_add_peer(struct registry *registry, const struct registry_peer *from, struct error *error);
+
+/* Calls a peer of this registry something else; NULL: nothing. 0 or -ENOMEM. */
+int registry_rename_peer(struct registry *registry, struct peer *peer, const char *name);
+
+/* Forgets the peer. `ids` gets the sessions that its workers have to end (0: none). False when it is not known. */
+bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2]);
+
+/* The peer's sessions (0: none), as far as the control plane knows. False when the peer is not known. */
+bool registry_peer_sessions(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2]);
+
+/* How fresh HELLOs of the peer are, for one that takes its place. False when the peer is not known. */
+bool registry_peer_freshness(struct registry *registry, const uint8_t public_key[KEY_SIZE],
+			     struct freshness *freshness);
+
+/* Takes back what workers retired. Anybody of the control plane, now and then. Returns how many. */
+size_t registry_collect(struct registry *registry);
+
+/* --- handshakes: any registered thread, online under RCU ---------------------------------------------------------- */
+
+/* What a HELLO asks for. */
+struct registry_request {
+	uint32_t session_id; /* named in its header */
+	const struct wire_hello *hello;
+	uint64_t cookie; /* number of the valid cookie that is its challenge (crypto/cookie.h); 0: it is none */
+	uint64_t now;	 /* monotonic ns */
+};
+
+/* What it gets. */
+struct registry_grant {
+	uint32_t session_id;
+	struct session *made; /* a new session, to be handed to the owner of its ID; NULL: the owner has it */
+	uint32_t order;	      /* of this handshake among all */
+	uint32_t cancels;     /* the session of a pending handshake that this one takes the place of; 0: none */
+	uint8_t epoch;
+	struct ip_prefix address4, address6;
+	uint64_t cookie; /* of what was refused: the number of the cookie by which the client may show that it is there;
+			    0: none */
+};
+
+/* Finds or makes the session that the handshake makes keys for: the peer's active one if the HELLO names it (a rekey),
+ * its pending one, or a new one. DROP_NONE, or why not: DROP_UNKNOWN_PEER (removed meanwhile), DROP_STALE,
+ * DROP_HELLO_RATE, DROP_NO_ADDRESS; then nothing has changed but the rate, and that not by a stale one. */
+enum drop_reason registry_begin(struct registry *registry, struct peer *peer, const struct registry_request *request,
+				struct registry_grant *grant);
+
+/* The handshake could not be answered after all: a session that was made is gone. */
+void registry_abandon(struct registry *registry, const struct registry_grant *grant);
+
+/* --- sessions: the owner's thread ----------------------------------------------------------------------------------*/
+
+/* The session is out of the table and has no user left on this thread: it is the control plane's again. Never blocks.
+ */
+void registry_retire(struct registry *registry, struct session *session);
+
+/* The session was confirmed, or ended: packets to its addresses and networks go to it, or nowhere. */
+void registry_attach(struct registry *registry, const struct session *session);
+void registry_detach(struct registry *registry, const struct session *session);
+
+/* --- lookups: online under RCU ------------------------------------------------------------------------------------ */
+
+/* The session whose peer has the network that the address lies in; 0: there is none. */
+static inline uint32_t registry_network_session(const struct registry *registry, unsigned version,
+						const uint8_t *address)
+{
+	struct network_route *route = networks_find(&registry->networks, version, address);
+	return route != NULL ? route_session(route) : 0;
+}
+
+/* The session that a packet to this inner address (its bytes in the IP header) belongs to; 0: none. */
+static inline uint32_t registry_route(const struct registry *registry, unsigned version, const uint8_t *destination)
+{
+	uint32_t id = pool_lookup(&registry->pool, version, destination);
+	return likely(id != 0) ? id : registry_network_session(registry, version, destination);
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/sessions/table.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+#define SLOT_TAKEN UINT32_MAX /* in `next`; above every slot's number */
+
+static uint32_t slot_count(uint32_t capacity, uint32_t workers)
+{
+	uint32_t slots = 1;
+	while ((slots < capacity || slots < workers) && slots < SESSION_SLOTS_MAX)
+		slots *= 2;
+	return slots;
+}
+
+/* So that an ID from before a restart hardly ever names a session of today. */
+static void randomise_generations(struct session_table *table)
+{
+	uint32_t mask = table->sharding.slot_mask;
+	uint8_t seed[randombytes_SEEDBYTES];
+	randombytes_buf(seed, sizeof seed);
+	randombytes_buf_deterministic(table->ids, (mask + (size_t)1) * sizeof *table->ids, seed);
+	for (uint32_t slot = 0; slot <= mask; slot++)
+		table->ids[slot] = (table->ids[slot] & ~mask) | slot;
+}
+
+static void free_all_slots(struct session_table *table)
+{
+	uint32_t workers = table->sharding.workers, slots = table->sharding.slot_mask + 1;
+	for (uint32_t slot = 0; slot < slots; slot++)
+		table->next[slot] = slot + workers;
+	for (uint32_t worker = 0; worker < workers; worker++) {
+		uint32_t free = slots / workers + (worker < slots % workers);
+		table->workers[worker] = (struct session_slots){
+			.first = worker,
+			.last = worker + (free - 1) * workers,
+			.free = free,
+		};
+	}
+}
+
+int session_table_init(struct session_table *table, uint32_t capacity, uint32_t workers)
+{
+	assert(workers >= 1 && workers <= SESSION_WORKERS_MAX);
+	size_t slots = slot_count(capacity, workers);
+	*table = (struct session_table){.sharding = {.slot_mask = (uint32_t)slots - 1, .workers = workers}};
+	table->slots = calloc(slots, sizeof *table->slots);
+	table->ids = malloc(slots * sizeof *table->ids);
+	table->next = malloc(slots * sizeof *table->next);
+	table->workers = malloc(workers * sizeof *table->workers);
+	if (table->slots == NULL || table->ids == NULL || table->next == NULL || table->workers == NULL) {
+		session_table_deinit(table);
+		return -ENOMEM;
+	}
+	randomise_generations(table);
+	free_all_slots(table);
+	return 0;
+}
+
+void session_table_deinit(struct session_table *table)
+{
+	free(table->slots);
+	free(table->ids);
+	free(table->next);
+	free(table->workers);
+	*table = (struct session_table){0};
+}
+
+void session_table_insert(struct session_table *table, struct session *session)
+{
+	rcu_publish(&table->slots[session->id & table->sharding.slot_mask], session);
+}
+
+void session_table_remove(struct session_table *table, struct session *session)
+{
+	_Atomic(struct session *) *slot = &table->slots[session->id & table->sharding.slot_mask];
+	if (atomic_load_explicit(slot, memory_order_relaxed) == session)
+		rcu_publish(slot, NULL);
+}
+
+uint32_t session_table_take(struct session_table *table, uint32_t worker)
+{
+	struct session_slots *own = &table->workers[worker];
+	if (own->free == 0)
+		return 0;
+	uint32_t slot = own->first;
+	own->first = table->next[slot];
+	own->free--;
+	own->taken++;
+	table->next[slot] = SLOT_TAKEN;
+
+	uint32_t step = table->sharding.slot_mask + 1;
+	table->ids[slot] += step;
+	if (table->ids[slot] == 0)
+		table->ids[slot] = step;
+	return table->ids[slot];
+}
+
+uint32_t session_table_emptiest(const struct session_table *table)
+{
+	uint32_t best = SESSION_WORKERS_MAX;
+	for (uint32_t worker = 0; worker < table->sharding.workers; worker++) {
+		const struct session_slots *one = &table->workers[worker];
+		if (one->free != 0 && (best == SESSION_WORKERS_MAX || one->taken < table->workers[best].taken))
+			best = worker;
+	}
+	return best;
+}
+
+void session_table_give_back(struct session_table *table, uint32_t id)
+{
+	uint32_t slot = id & table->sharding.slot_mask;
+	struct session_slots *owner = &table->workers[session_shard(&table->sharding, id)];
+	assert(table->next[slot] == SLOT_TAKEN && table->ids[slot] == id);
+	if (owner->free == 0)
+		owner->first = slot;
+	else
+		table->next[owner->last] = slot;
+	owner->last = slot;
+	table->next[slot] = slot; /* the last one's is not read, but it is no longer taken */
+	owner->free++;
+	owner->taken--;
+}

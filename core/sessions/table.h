@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The session table: an array of RCU pointers. A session ID is a slot number in the low bits and a generation above, so
+ * a lookup is one load and one compare of the whole ID, however many sessions there are.
+ *
+ * Each slot belongs to one worker, session_shard(). Only that worker puts sessions there and takes them out; anybody
+ * who is online under RCU may look up. IDs are given out and taken back by the control plane, under the registry's
+ * mutex: one ID at a time for each slot, from session_table_take() until session_table_give_back(). */
+#pragma once
+
+#include <stdint.h>
+
+#include "core/base/bytes.h"
+#include "core/base/rcu.h"
+#include "core/sessions/session.h"
+
+enum {
+	SESSION_WORKERS_MAX = 256,
+	SESSION_SLOTS_MAX = 1 << 24, /* leaves 8 bits of generation */
+};
+
+/* How IDs map to workers: the steering program, the TUN readers and the allocator share it. */
+struct session_sharding {
+	uint32_t slot_mask; /* slots - 1 */
+	uint32_t workers;   /* at least 1 */
+};
+
+/* The worker that owns an ID, whatever its generation. */
+static inline uint32_t session_shard(const struct session_sharding *sharding, uint32_t id)
+{
+	return (id & sharding->slot_mask) % sharding->workers;
+}
+
+/* A worker's free slots as a list, the one that is free for the longest first. */
+struct session_slots {
+	uint32_t first, last; /* meaningless when none is free */
+	uint32_t free, taken;
+};
+
+struct session_table {
+	struct session_sharding sharding;
+	_Atomic(struct session *) *slots;
+	/* the control plane's, under its mutex */
+	uint32_t *ids;		       /* of each slot: the last ID given, at first one that was not */
+	uint32_t *next;		       /* of each free slot: the next one in its worker's list */
+	struct session_slots *workers; /* of each worker */
+};
+
+/* `capacity` is rounded up to a power of two, at least `workers` and at most SESSION_SLOTS_MAX; each worker has its
+ * share of the slots, give or take one. Generations start at random. `workers` is 1 to SESSION_WORKERS_MAX. 0 or
+ * -ENOMEM. Start-up, after keys_init(). */
+int session_table_init(struct session_table *table, uint32_t capacity, uint32_t workers);
+void session_table_deinit(struct session_table *table); /* the sessions are the caller's */
+
+/* The session with exactly this ID, or NULL. `id` may be anything. Online under RCU, and the session is good until the
+ * caller's next quiescent state. */
+static inline struct session *session_table_find(const struct session_table *table, uint32_t id)
+{
+	struct session *session = rcu_read(&table->slots[id & table->sharding.slot_mask]);
+	return likely(session != NULL && session->id == id) ? session : NULL;
+}
+
+/* Puts the session at its ID's slot; one that is there is replaced, and stays its owner's to free. The session's owner.
+ */
+void session_table_insert(struct session_table *table, struct session *session);
+/* Takes the session out, unless another one has its slot already. It is freed after readers. The session's owner. */
+void session_table_remove(struct session_table *table, struct session *session);
+
+/* A new ID of `worker`, never 0, of the slot that is free for the longest; its generation is a step above the slot's
+ * last one. 0: the worker has no free slot. Control plane. */
+uint32_t session_table_take(struct session_table *table, uint32_t worker);
+
+/* The worker with the fewest IDs taken that has a free slot, the lowest number first among equals;
+ * SESSION_WORKERS_MAX: none has one. Control plane. */
+uint32_t session_table_emptiest(const struct session_table *table);
+
+/* The slot of an ID that was taken may be given again. Control plane, after the worker removed the session. */
+void session_table_give_back(struct session_table *table, uint32_t id);

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "perf/stgun/stgun.h"
+
+#define HELLO_FIRST_NS	NS_PER_S
+#define HELLO_MOST_NS	(16 * NS_PER_S)
+#define ACK_INTERVAL_NS (250 * NS_PER_MS)
+#define ACK_GIVE_UP_NS	(5 * NS_PER_S)
+#define RETRY_NS	(10 * NS_PER_MS) /* the socket was full */
+
+enum {
+	DIAL_TURN = 16, /* handshakes in a turn: each costs four scalar multiplications */
+	INDEX_BITS = 20,
+};
+_Static_assert(GUN_SESSIONS_MAX == 1 << INDEX_BITS, "client_magic holds a session's index");
+
+/* What WELCOME is told apart by: the session's index in the low bits, which spread over a gateway's handshake threads,
+ * and randomness above. */
+static uint32_t magic_of(uint32_t index)
+{
+	return randombytes_random() << INDEX_BITS | index;
+}
+
+static uint64_t hello_wait(uint32_t tries)
+{
+	uint64_t wait = HELLO_FIRST_NS << (tries < 5 ? tries : 5);
+	wait = wait < HELLO_MOST_NS ? wait : HELLO_MOST_NS;
+	return wait - wait / 4 + wait / 2 / 1024 * randombytes_uniform(1024); /* ±25 % */
+}
+
+/* The client's keys, and what they share with the gateway's. */
+static bool derive(struct gun_thread *thread, struct handshake_identity *own, uint32_t index)
+{
+	const struct gun_options *options = thread->gun->options;
+	seed_private_key(&options->seed, options->first + thread->first + index, own->keys.private_key);
+	noise_public_key(own->keys.private_key, own->keys.public_key);
+	return noise_dh(own->keys.private_key, thread->remote.public_key, thread->remote.static_static);
+}
+
+/* They stand in a handshake that is not spent. */
+static void recall(struct gun_thread *thread, struct handshake_identity *own, const struct gun_attempt *attempt)
+{
+	own->keys = attempt->initiator.noise.own;
+	memcpy(thread->remote.static_static, attempt->initiator.noise.static_static, NOISE_KEY_SIZE);
+}
+
+/* The address that it had, as a client does. */
+static void wish_address(const struct gun_session *session, struct wire_hello *hello)
+{
+	static const uint8_t none[16];
+	if (memcmp(session->address, none, sizeof none) == 0)
+		return;
+	struct ip_address *wish = session->version == 4 ? &hello->wish4 : &hello->wish6;
+	wish->family = session->version;
+	memcpy(wish->bytes, session->address, sizeof session->address);
+}
+
+static void write_hello(struct gun_thread *thread, struct gun_attempt *attempt, const struct handshake_identity *own)
+{
+	const struct gun_options *options = thread->gun->options;
+	struct wire_hello hello = {.mtu = options->mtu};
+	wish_address(&thread->sessions[attempt->index], &hello);
+	wire_timestamp(hello.timestamp, clock_wall(&clock_system));
+	if (attempt->has_cookie)
+		memcpy(hello.challenge, attempt->cookie, sizeof hello.challenge);
+	size_t offered = 0;
+	for (unsigned suite = AEAD_SUITE_FIRST; suite <= AEAD_SUITE_LAST; suite++) {
+		bool wanted = options->suite == 0 || options->suite == suite;
+		if (wanted && aead_engine_suite(thread->aead, suite) != NULL)
+			hello.suites[offered++] = (uint8_t)suite;
+	}
+	uint8_t random[HANDSHAKE_HELLO_RANDOM];
+	randombytes_buf(random, KEY_SIZE);
+	store_be32(random + KEY_SIZE, magic_of(attempt->index));
+	/* Fails for a point of low order, which the gateway's key was checked not to be. */
+	(void)handshake_write_hello(&attempt->initiator, own, &thread->remote, 0, &hello, random, attempt->hello);
+	if (attempt->has_cookie)
+		handshake_add_mac2(attempt->cookie, attempt->hello);
+	sodium_memzero(random, sizeof random);
+}
+
+static struct gun_attempt *make_attempt(struct gun_thread *thread, uint32_t index)
+{
+	struct gun_attempt *attempt = calloc(1, sizeof *attempt);
+	struct handshake_identity own = {0};
+	if (attempt == NULL)
+		return NULL;
+	attempt->index = index;
+	if (!derive(thread, &own, index)) {
+		free(attempt);
+		return NULL;
+	}
+	write_hello(thread, attempt, &own);
+	sodium_memzero(&own, sizeof own);
+	thread->sessions[index].attempt = attempt;
+	return attempt;
+}
+
+static void free_attempt(struct gun_thread *thread, struct gun_session *session)
+{
+	timer_clear(&thread->wheel, &session->attempt->timer);
+	sodium_memzero(session->attempt, sizeof *session->attempt);
+	free(session->attempt);
+	session->attempt = NULL;
+}
+
+void gun_abandon(struct gun_thread *thread, struct gun_session *session)
+{
+	if (session->attempt != NULL)
+		free_attempt(thread, session);
+}
+
+/* --- sending --------------------------------------------------------------------------------------------------------
+ */
+
+static void send_hello(struct gun_thread *thread, struct gun_attempt *attempt)
+{
+	uint8_t *room = gun_reserve(thread, &thread->sessions[attempt->index], 0, WIRE_HELLO_SIZE);
+	if (room == NULL) {
+		timer_set(&thread->wheel, &attempt->timer, thread->now + RETRY_NS);
+		return;
+	}
+	memcpy(room, attempt->hello, WIRE_HELLO_SIZE);
+	gun_count(thread, hellos, 1);
+	timer_set(&thread->wheel, &attempt->timer, thread->now + hello_wait(attempt->tries));
+	attempt->tries++;
+}
+
+static void send_ack(struct gun_thread *thread, struct gun_session *session)
+{
+	(void)gun_send_control(thread, session, WIRE_CLIENT_ACK, NULL, 0);
+	timer_set(&thread->wheel, &session->attempt->timer, thread->now + ACK_INTERVAL_NS);
+}
+
+void gun_attempt_due(struct timer *timer, void *context)
+{
+	struct gun_thread *thread = context;
+	struct gun_attempt *attempt = (struct gun_attempt *)((char *)timer - offsetof(struct gun_attempt, timer));
+	struct gun_session *session = &thread->sessions[attempt->index];
+	struct handshake_identity own = {0};
+	if (attempt->ack_end != 0 && thread->now < attempt->ack_end && session->key != NULL) {
+		send_ack(thread, session);
+		return;
+	}
+	if (attempt->ack_end != 0) { /* never confirmed: its handshake is spent */
+		attempt->ack_end = 0;
+		if (!derive(thread, &own, attempt->index))
+			return;
+		write_hello(thread, attempt, &own);
+	} else if (attempt->tries != 0) {
+		recall(thread, &own, attempt);
+		write_hello(thread, attempt, &own);
+	}
+	sodium_memzero(&own, sizeof own);
+	send_hello(thread, attempt);
+}
+
+bool gun_prepare(struct gun_thread *thread)
+{
+	for (uint32_t i = 0; i < DIAL_TURN && thread->next < thread->count; i++) {
+		/* Without memory it is made when it is sent. */
+		if (thread->sessions[thread->next].attempt == NULL)
+			(void)make_attempt(thread, thread->next);
+		thread->next++;
+	}
+	return thread->next < thread->count;
+}
+
+bool gun_dial(struct gun_thread *thread)
+{
+	bool paced = thread->pacer.interval != 0;
+	uint32_t begun = 0;
+	for (; begun < DIAL_TURN && thread->next < thread->count; begun++) {
+		if (!paced && thread->under_way >= thread->gun->options->parallel)
+			break;
+		if (pacer_due(&thread->pacer, thread->now, 1) == 0)
+			break;
+		struct gun_attempt *attempt = thread->sessions[thread->next].attempt;
+		if (attempt == NULL)
+			attempt = make_attempt(thread, thread->next);
+		if (attempt == NULL)
+			break; /* no memory: some others will be through soon */
+		attempt->intended = pacer_time(&thread->pacer, thread->pacer.issued, thread->now);
+		send_hello(thread, attempt);
+		thread->pacer.issued++;
+		thread->under_way++;
+		thread->next++;
+	}
+	return begun != 0;
+}
+
+void gun_redial(struct gun_thread *thread, struct gun_session *session)
+{
+	if (session->attempt != NULL)
+		return;
+	struct gun_attempt *attempt = make_attempt(thread, (uint32_t)(session - thread->sessions));
+	if (attempt == NULL)
+		return; /* no memory: in its next turn */
+	attempt->intended = thread->now;
+	send_hello(thread, attempt);
+	thread->under_way++;
+}
+
+/* --- receiving ------------------------------------------------------------------------------------------------------
+ */
+
+/* Once, by whichever thread is first. */
+static void note_gateway(struct gun *gun, const struct wire_welcome *welcome)
+{
+	uint32_t none = 0;
+	if (!atomic_compare_exchange_strong(&gun->mtu, &none, welcome->mtu))
+		return;
+	gun->gateway4 = welcome->gateway4;
+	gun->gateway6 = welcome->gateway6;
+	atomic_store_explicit(&gun->suite, welcome->suite, memory_order_relaxed);
+	atomic_store_explicit(&gun->told_gateway, true, memory_order_release);
+}
+
+static void take_welcome(struct gun_thread *thread, struct gun_session *session, const uint8_t *message,
+			 uint32_t length)
+{
+	struct wire_welcome welcome;
+	struct noise_keys secrets;
+	struct gun_attempt *attempt = session->attempt;
+	if (!handshake_read_welcome(&attempt->initiator, &thread->remote, message, length, &welcome, &secrets)) {
+		gun_count(thread, unexpected, 1);
+		return;
+	}
+	struct transport_key *key = transport_key_new(thread->aead, welcome.suite, welcome.epoch, &secrets,
+						      TRANSPORT_CLIENT, thread->now);
+	sodium_memzero(&secrets, sizeof secrets);
+	attempt->ack_end = thread->now + ACK_GIVE_UP_NS;
+	if (key == NULL) { /* no memory, or a suite that we did not offer: once more, later */
+		gun_count(thread, unexpected, 1);
+		return;
+	}
+	gun_forget(session);
+	session->key = key;
+	const struct ip_address *to = &thread->gun->options->to;
+	bool v6 = to->family == 6 || (to->family == 0 && welcome.gateway4.family == 0);
+	session->version = v6 ? 6 : 4;
+	memcpy(session->address, v6 ? welcome.address6.address.bytes : welcome.address4.address.bytes, v6 ? 16 : 4);
+	gun_index(thread, session, welcome.session_id);
+	note_gateway(thread->gun, &welcome);
+	gun_count(thread, welcomes, 1);
+	send_ack(thread, session);
+}
+
+static void take_cookie(struct gun_thread *thread, struct gun_attempt *attempt, const uint8_t *message, uint32_t length)
+{
+	if (!handshake_read_cookie(&attempt->initiator, &thread->remote, message, length, attempt->cookie)) {
+		gun_count(thread, unexpected, 1);
+		return;
+	}
+	gun_count(thread, cookies, 1);
+	if (attempt->has_cookie)
+		return; /* the last one was no good either: at its time */
+	attempt->has_cookie = true;
+	attempt->tries = 0;
+	struct handshake_identity own = {0};
+	recall(thread, &own, attempt);
+	write_hello(thread, attempt, &own);
+	sodium_memzero(&own, sizeof own);
+	send_hello(thread, attempt);
+}
+
+void gun_take_handshake(struct gun_thread *thread, const uint8_t *message, uint32_t length)
+{
+	if (wire_type(message) == WIRE_RESET) {
+		struct gun_session *session = length == WIRE_RESET_SIZE ? gun_find(thread, wire_session_id(message))
+									: NULL;
+		if (session == NULL || session->attempt != NULL) {
+			gun_count(thread, unexpected, 1);
+			return;
+		}
+		gun_count(thread, ended, 1);
+		gun_count(thread, resets, 1);
+		gun_forget(session);
+		gun_lost(thread, session);
+		return;
+	}
+	uint32_t index = wire_magic(message) & (GUN_SESSIONS_MAX - 1);
+	struct gun_session *session = index < thread->count ? &thread->sessions[index] : NULL;
+	if (session == NULL || session->attempt == NULL || session->attempt->ack_end != 0 ||
+	    session->attempt->initiator.magic != wire_magic(message))
+		gun_count(thread, unexpected, 1);
+	else if (wire_type(message) == WIRE_COOKIE)
+		take_cookie(thread, session->attempt, message, length);
+	else
+		take_welcome(thread, session, message, length);
+}
+
+void gun_confirmed(struct gun_thread *thread, struct gun_session *session)
+{
+	uint64_t intended = session->attempt->intended;
+	histogram_record(&thread->latency, thread->now > intended ? thread->now - intended : 0);
+	free_attempt(thread, session);
+	thread->under_way--;
+	gun_count(thread, up, 1);
+}

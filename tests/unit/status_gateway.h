@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A gateway that exists only as a report_source, for the tests of what is said about one. */
+#pragma once
+
+#include "perf/export/status.h"
+
+static struct stats stats[2];
+static struct stage_recorder recorders[2];
+
+/* Two workers, whose counters and histograms those above are, and a reader that has none. */
+static inline struct report_source gateway(void)
+{
+	static const struct report_thread threads[] = {
+		{.name = "worker 0",
+		 .cpu = 3,
+		 .load = 0.25,
+		 .cpu_time = 1500 * NS_PER_MS,
+		 .allocated = 4096,
+		 .stats = &stats[0],
+		 .stages = &recorders[0]},
+		{.name = "worker 1", .cpu = -1, .allocated = -1, .stats = &stats[1], .stages = &recorders[1]},
+		{.name = "reader 0", .cpu = 0},
+	};
+	static const char *const addresses[] = {"10.8.0.1/16", "fd00:8::1/64"};
+	static const char *const listens[] = {"[::]:5555"};
+	static const struct report_offload offloads[] = {{"tun_tso", true}, {"tun_uso", false}};
+	static const struct report_kept kept[] = {
+		{.label = "route", .wanted = true, .in_force = true, .restored = 3},
+		{.label = "nftables", .wanted = true, .trouble = "Operation not permitted"},
+		{.label = "sysctl", .restored = 1},
+	};
+	static const struct report_suite suites[] = {{"AES-256-GCM", "ipsec-mb/avx2"}};
+	return (struct report_source){
+		.role = "gateway",
+		.uptime = 7384 * NS_PER_S + 999,
+		.interface = "shardtun0",
+		.mtu = 1420,
+		.addresses = addresses,
+		.address_count = ARRAY_SIZE(addresses),
+		.listen = listens,
+		.listen_count = ARRAY_SIZE(listens),
+		.threads = threads,
+		.thread_count = ARRAY_SIZE(threads),
+		.offloads = offloads,
+		.offload_count = ARRAY_SIZE(offloads),
+		.kept = kept,
+		.kept_count = ARRAY_SIZE(kept),
+		.suites = suites,
+		.suite_count = ARRAY_SIZE(suites),
+		.sessions = {.active = 2, .max = 65536},
+		.pool = {.used = 5, .size = 65533},
+		.udp = {.receive_buffer = 212992,
+			.send_buffer = 4194304,
+			.wanted_buffer = 4194304,
+			.queue_overflows = 17},
+		.log_dropped = 18,
+		.tsc = {.hz = 2e9, .invariant = true},
+		.stage_sampling = 64,
+	};
+}
