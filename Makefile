@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# make help lists the targets. Variables: CC, CFLAGS, V=1, WERROR=1, PROFILE=0|1, OWNERS=0|1, SAN=address|thread|fuzz,
-# FUZZ_SECONDS, DESTDIR, PREFIX.
+# make help lists the targets. Variables: CC, CFLAGS, PKG_CONFIG, V=1, WERROR=1, PROFILE=0|1, OWNERS=0|1,
+# SAN=address|thread|fuzz, FUZZ_SECONDS, DESTDIR, PREFIX.
 
 ifeq ($(origin CC),default)
 CC      := gcc
@@ -13,7 +13,8 @@ OWNERS  ?= $(if $(SAN),1,0)
 LINES   ?= 0
 V       ?= 0
 PREFIX  ?= /usr/local
-CFLAGS  ?= -O2 -g
+# Sanitized code is built in two thirds of the time with -O1, and is as fast.
+CFLAGS  ?= $(if $(SAN),-O1,-O2) -g
 FUZZ_SECONDS ?= 10
 
 ifneq ($(filter-out 0 1,$(PROFILE)),)
@@ -30,6 +31,16 @@ VERSION := 0.1.0
 # One directory for each way to build, so that none has to be cleaned for another.
 B       := build/$(subst $() $(),-,$(notdir $(CC)))$(if $(SAN),-$(SAN))$(if $(filter 0,$(PROFILE)),-noprofile)$(if $(SAN),,$(if $(filter 1,$(OWNERS)),-owners))$(if $(filter 1,$(LINES)),-lines)
 Q       := $(if $(filter 1,$(V)),,@)
+# The compiler says for which machine it builds. The libraries of another machine than this one are where Debian installs
+# those of a second architecture.
+TARGET  := $(shell $(CC) -dumpmachine 2>/dev/null)
+MACHINE := $(firstword $(subst -, ,$(TARGET)))
+CROSS   := $(filter-out $(shell uname -m),$(MACHINE))
+ifeq ($(CROSS),)
+PKG_CONFIG ?= pkg-config
+else
+PKG_CONFIG ?= PKG_CONFIG_LIBDIR=/usr/lib/$(TARGET)/pkgconfig:/usr/share/pkgconfig pkg-config
+endif
 # What runs other targets takes all CPUs, unless the user said how many.
 JOBS     = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 MAKEFLAGS += --no-print-directory
@@ -41,9 +52,9 @@ DEFINES  := -I. -D_GNU_SOURCE -DSHARDTUN_VERSION='"$(VERSION)"' -DSHARDTUN_PROFI
 # What is installed does not say where it was built.
 COMPILE  := -std=gnu17 -pthread -fno-strict-aliasing -fstack-protector-strong -ffile-prefix-map=$(CURDIR)=.
 LINK     := -pthread -Wl,-z,relro,-z,now
-LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+LIBS     := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) -lm
 # libsodium runs everywhere; intel-ipsec-mb is for x86-64 alone.
-ifeq ($(shell uname -m),x86_64)
+ifeq ($(MACHINE),x86_64)
 DEFINES  += -DHAVE_IPSEC_MB=1
 LIBS     += -lIPSec_MB
 else
@@ -52,8 +63,9 @@ endif
 
 ifeq ($(SAN),)
 DEFINES  += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
-# Programs only, and not under the sanitizers: those bring an allocator of their own.
-MALLOC   := -ljemalloc
+# Programs only, and not under the sanitizers: those bring an allocator of their own. By its soname, since Debian installs
+# the link without a version for one architecture only.
+MALLOC   := -l:libjemalloc.so.2
 else
 DEFINES  += -DSHARDTUN_SANITIZED
 comma    := ,
@@ -62,36 +74,38 @@ COMPILE  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-poi
 # gcc does not instrument the copies that it inlines.
 COMPILE  += $(if $(filter thread,$(SAN)),$(addprefix -fno-builtin-,memcpy memmove memset memcmp))
 endif
-ALL_CPPFLAGS := $(DEFINES) $(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(CPPFLAGS)
+ALL_CPPFLAGS := $(DEFINES) $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null) $(CPPFLAGS)
 ALL_CFLAGS   := $(WARNINGS) $(CFLAGS) $(COMPILE)
 ALL_LDFLAGS  := $(LINK) $(LDFLAGS)
 
 LIB_SRCS     := $(wildcard $(addsuffix /*.c,core/base core/host perf/record crypto tun config core/protocol core/control core/sessions workers perf/export perf/stgun core/daemon core/gateway core/client core/cli))
 PROGRAM_SRCS := $(wildcard core/cmd/*.c)
 UNIT_SRCS    := $(wildcard tests/unit/*.c)
+RUNNER_SRCS  := $(wildcard tests/runner/*.c)
 HARNESS_SRCS := $(wildcard tests/harness/*.c)
 STRESS_SRCS  := $(filter-out $(if $(SAN),tests/stress/hot_path.c),$(wildcard tests/stress/*.c))
 LINES_SRCS   := $(wildcard tests/lines/*.c)
-BENCH_SRCS   := $(wildcard perf/bench/*.c)
+BENCH_SRCS   := $(wildcard perf/bench/micro/*.c perf/bench/scenarios/*.c)
 FUZZ_SRCS    := $(if $(filter fuzz,$(SAN)),$(wildcard tests/fuzz/*.c))
-SWARM_SRCS   := tests/netns/swarm.c
-ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS) $(SWARM_SRCS) $(FUZZ_SRCS) $(LINES_SRCS)
+FARM_SRCS    := tests/netns/tools/client_farm.c
+ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(RUNNER_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS) $(FARM_SRCS) $(FUZZ_SRCS) $(LINES_SRCS)
 
 LIB      := $(B)/libshardtun.a
 PROGRAMS := $(PROGRAM_SRCS:core/cmd/%.c=$(B)/%)
 STRESS   := $(STRESS_SRCS:tests/stress/%.c=$(B)/stress/%)
-BENCHES  := $(BENCH_SRCS:perf/bench/%.c=$(B)/bench/%)
+BENCHES  := $(addprefix $(B)/bench/,$(notdir $(BENCH_SRCS:.c=)))
 FUZZERS  := $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/fuzz/%)
 objects   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-.PHONY: programs everything deps demo test unit life-cycle run-stress run-lines stress cli netns fuzz run-fuzz bench bench-quick lint format install \
+.PHONY: programs everything deps demo test unit life-cycle run-stress run-lines stress cli netns fuzz run-fuzz aarch64 bench bench-quick lint format install \
         uninstall deb reports clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 programs: $(PROGRAMS) ## Build the programs (the default)
 
-everything: $(PROGRAMS) $(B)/unit $(STRESS) $(BENCHES) $(B)/swarm ## Build tests and benchmarks too
+# Debian installs libcriterion-dev for one architecture only.
+everything: $(PROGRAMS) $(if $(CROSS),,$(B)/unit) $(B)/unit_tap $(STRESS) $(BENCHES) $(B)/client_farm ## Build tests and benchmarks too
 
 deps: ## Install the Debian packages that are missing (as root)
 	$(Q)config/install-packages build test
@@ -105,10 +119,9 @@ test: deps ## All tests, one kind after the other (those in namespaces as root)
 	$(Q)[ "$$(id -u)" -ne 0 ] || config/install-packages monitor
 	$(Q)for kind in unit life-cycle stress cli netns; do echo "== $$kind" && $(MAKE) $(JOBS) $$kind || exit; done
 
-# Criterion notices a leak, which is found when the test is over, only if the process aborts. Its children outlive it
-# unless their whole group is killed; the trap is for Ctrl-C, which does not reach that group.
-unit: $(B)/unit ## Unit tests
-	$(Q)ASAN_OPTIONS=abort_on_error=1 timeout -k 10 300 $(B)/unit & trap "kill $$!" INT; wait $$!
+# Each test has a time limit of its own (tests/runner); that of run-tap comes long after.
+unit: $(B)/unit_tap ## Unit tests
+	$(Q)TAP_TIMEOUT=3600 tests/run-tap $(B)/unit_tap
 
 life-cycle: ## Unit tests under ASan+UBSan; gateway and client in one process under these, and under TSan
 	$(Q)$(MAKE) $(JOBS) SAN=address unit
@@ -133,7 +146,7 @@ cli: programs ## Command line, configuration and error messages
 	$(Q)tests/cli/model
 	$(Q)python3 -m unittest discover -q tests/peer
 
-netns: programs $(B)/swarm $(B)/bench/udp ## Real namespaces, devices and traffic (as root)
+netns: programs $(B)/client_farm $(B)/bench/udp $(B)/bench/shares ## Real namespaces, devices and traffic (as root)
 	$(Q)tests/netns/run $(B)
 
 fuzz: ## Each parser and the whole tunnel against random input, FUZZ_SECONDS (10) each; needs clang
@@ -142,11 +155,15 @@ fuzz: ## Each parser and the whole tunnel against random input, FUZZ_SECONDS (10
 run-fuzz: $(FUZZERS)
 	$(Q)tests/fuzz/run $(FUZZ_SECONDS) $(FUZZERS)
 
+aarch64: ## Build for aarch64 with a cross compiler, and run the unit tests that qemu-user can run
+	$(Q)$(MAKE) $(JOBS) CC=aarch64-linux-gnu-gcc WERROR=1 everything
+	$(Q)tests/aarch64 build/aarch64-linux-gnu-gcc
+
 bench: programs $(BENCHES) ## As root: beside the other tunnels that are installed; then micro-benchmarks
-	$(Q)perf/bench/run $(B)
+	$(Q)perf/bench/compare/run $(B)
 
 bench-quick: programs $(B)/bench/udp ## The same in two minutes: fewer figures, one round, nothing to quote
-	$(Q)QUICK=yes perf/bench/run $(B)
+	$(Q)QUICK=yes perf/bench/compare/run $(B)
 
 lint: ## Layers, layout, clang-tidy, shellcheck
 	$(Q)tests/lint $(ALL_CPPFLAGS) -std=gnu17
@@ -171,13 +188,13 @@ clean: ## Remove everything that was built
 	$(Q)rm -rf build
 
 help: ## This list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Both are rewritten when their content changes: other flags rebuild all, a source that went away the library.
 $(B)/flags: export CONTENT = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS)
 $(B)/sources: export CONTENT = $(LIB_SRCS)
 $(B)/flags $(B)/sources: FORCE
-	@pkg-config --exists --print-errors $(PKGS) || { echo "make deps installs what is missing" >&2; exit 1; }
+	@$(PKG_CONFIG) --exists --print-errors $(PKGS) || { echo "make deps installs what is missing" >&2; exit 1; }
 	@mkdir -p $(@D)
 	@echo "$$CONTENT" | cmp -s - $@ || echo "$$CONTENT" >$@
 
@@ -195,10 +212,13 @@ $(LIB): $(call objects,$(LIB_SRCS)) $(B)/sources
 
 $(PROGRAMS): $(B)/%: $(B)/obj/core/cmd/%.o $(LIB)
 $(STRESS): $(B)/stress/%: $(B)/obj/tests/stress/%.o $(call objects,$(HARNESS_SRCS)) $(LIB)
-$(BENCHES): $(B)/bench/%: $(B)/obj/perf/bench/%.o $(LIB)
+$(foreach source,$(BENCH_SRCS),$(eval $(B)/bench/$(basename $(notdir $(source))): $(call objects,$(source))))
+$(BENCHES): $(LIB)
 $(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call objects,$(HARNESS_SRCS)) $(LIB)
-$(B)/swarm: $(call objects,$(SWARM_SRCS) $(HARNESS_SRCS)) $(LIB)
+$(B)/client_farm: $(call objects,$(FARM_SRCS) $(HARNESS_SRCS)) $(LIB)
 $(B)/unit: $(call objects,$(UNIT_SRCS) $(HARNESS_SRCS)) $(LIB)
+# The same tests without libcriterion; tests/unit/leaks.c is about its runner.
+$(B)/unit_tap: $(call objects,$(RUNNER_SRCS) $(filter-out tests/unit/leaks.c,$(UNIT_SRCS)) $(HARNESS_SRCS)) $(LIB)
 
 $(B)/cache_lines: $(call objects,$(LINES_SRCS) $(HARNESS_SRCS)) $(LIB)
 
@@ -209,9 +229,9 @@ endif
 
 $(PROGRAMS) $(BENCHES) $(B)/cache_lines: EXTRA_LIBS := $(MALLOC)
 $(FUZZERS): EXTRA_LIBS := -fsanitize=fuzzer
-$(B)/shardtunctl: EXTRA_LIBS += $(shell pkg-config --libs ncursesw 2>/dev/null)
-$(B)/unit: EXTRA_LIBS := $(shell pkg-config --libs criterion 2>/dev/null)
-$(PROGRAMS) $(STRESS) $(BENCHES) $(FUZZERS) $(B)/unit $(B)/swarm $(B)/cache_lines:
+$(B)/shardtunctl: EXTRA_LIBS += $(shell $(PKG_CONFIG) --libs ncursesw 2>/dev/null)
+$(B)/unit: EXTRA_LIBS := $(shell $(PKG_CONFIG) --libs criterion 2>/dev/null)
+$(PROGRAMS) $(STRESS) $(BENCHES) $(FUZZERS) $(B)/unit $(B)/unit_tap $(B)/client_farm $(B)/cache_lines:
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(EXTRA_LIBS)

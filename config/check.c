@@ -2,34 +2,16 @@
 #include "config/check.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "config/check_networks.h"
+#include "config/check_peers.h"
 #include "core/base/cpu.h"
 
 enum {
-	IPV6_LOWEST_MTU = 1280, /* RFC 8200, section 5: below it the kernel takes IPv6 off the interface */
 	SHORTEST_POOL_PREFIX = 8,
 	POOL_HOST_BITS = 2, /* network, broadcast, us and one client */
 };
-
-unsigned check_family_bits(const struct ip_address *address)
-{
-	return address->family == 4 ? 32 : 128;
-}
-
-const char *check_address_of_network(const struct ip_prefix *network, const struct ip_address *address)
-{
-	bool zeros = true, ones = true;
-	for (unsigned bit = network->length; bit < check_family_bits(address); bit++) {
-		bool set = address->bytes[bit / 8] & (0x80u >> (bit % 8));
-		zeros = zeros && !set;
-		ones = ones && set;
-	}
-	if (zeros)
-		return "the network itself";
-	return ones && address->family == 4 ? "the network's broadcast address" : NULL;
-}
 
 static int check_gateway_address(const struct gateway_config *config, size_t i, struct error *error)
 {
@@ -62,27 +44,9 @@ static int check_gateway_address(const struct gateway_config *config, size_t i, 
 	return 0;
 }
 
-int check_mtu(const char *file, unsigned line, uint32_t mtu, const struct config_prefixes *prefixes, const char *key,
-	      struct error *error)
-{
-	for (size_t i = 0; i < prefixes->count; i++) {
-		if (prefixes->items[i].address.family == 6 && mtu < IPV6_LOWEST_MTU)
-			return error_set(error, -EINVAL, "%s:%u: MTU = %u: too small for the IPv6 in %s; at least %d",
-					 file, line, mtu, key, IPV6_LOWEST_MTU);
-	}
-	return 0;
-}
-
 /* Every worker and every reader has a queue of the TUN interface. */
-static int check_threads(struct gateway_config *config, const struct config_lines *lines, struct error *error)
+static int check_threads(const struct gateway_config *config, const struct config_lines *lines, struct error *error)
 {
-	if (config->tun_readers == 0 && config->workers > 1)
-		return error_set(error, -EINVAL,
-				 "%s:%u: TunReaders = 0: only a single worker reads by itself, not %u; write Workers = "
-				 "1 or TunReaders = auto",
-				 config->file, lines->tun_readers, config->workers);
-	if (config->tun_readers == 0)
-		config->workers = 1;
 	unsigned readers_max = CPU_TUN_QUEUES_MAX - config->workers;
 	if (config->tun_readers > (int32_t)readers_max)
 		return error_set(error, -EINVAL,
@@ -90,41 +54,6 @@ static int check_threads(struct gateway_config *config, const struct config_line
 				 "each; at most %u",
 				 config->file, lines->tun_readers, config->tun_readers, CPU_TUN_QUEUES_MAX,
 				 config->workers, readers_max);
-	return 0;
-}
-
-struct network {
-	struct ip_prefix prefix;
-	unsigned line;
-};
-
-static int network_compare(const void *a, const void *b)
-{
-	return memcmp(&((const struct network *)a)->prefix, &((const struct network *)b)->prefix,
-		      sizeof(struct ip_prefix));
-}
-
-/* Lists are often put together by scripts from others: one network written twice is no mistake worth stopping for, but
- * whoever makes routes of them should see it once. */
-int check_normalize_networks(struct config_prefixes *list)
-{
-	if (list->count == 0)
-		return 0;
-	struct network *networks = calloc(list->count, sizeof *networks);
-	if (networks == NULL)
-		return -ENOMEM;
-	for (size_t i = 0; i < list->count; i++)
-		networks[i] = (struct network){ip_prefix_network(&list->items[i]), list->lines[i]};
-	qsort(networks, list->count, sizeof *networks, network_compare);
-	size_t kept = 0;
-	for (size_t i = 0; i < list->count; i++) {
-		if (i > 0 && network_compare(&networks[i - 1], &networks[i]) == 0)
-			continue;
-		list->items[kept] = networks[i].prefix;
-		list->lines[kept++] = networks[i].line;
-	}
-	list->count = kept;
-	free(networks);
 	return 0;
 }
 
@@ -196,7 +125,7 @@ int config_check_gateway(struct gateway_config *config, const struct config_line
 		result = check_masquerade(config, error);
 	if (result == 0 && check_normalize_networks(&config->routes) != 0)
 		result = error_set(error, -ENOMEM, "%s: out of memory", config->file);
-	return result == 0 ? check_peers(config, lines, error) : result;
+	return result == 0 ? check_peers(config, lines->mtu, error) : result;
 }
 
 int config_check_client(struct client_config *config, const struct config_lines *lines, struct error *error)

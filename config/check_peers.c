@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Whether the peers go with the gateway's networks and with each other. */
+#include "config/check_peers.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/check.h"
+#include "config/check_networks.h"
 
 enum { PLACE_MAX = 256 };
 
@@ -144,7 +145,7 @@ static int check_peer_networks(const struct gateway_config *config, struct confi
 	return result == 0 ? 0 : error_set(error, result, "%s: out of memory", config->file);
 }
 
-static int check_peer(const struct gateway_config *config, struct config_peer *peer, const struct config_lines *lines,
+static int check_peer(const struct gateway_config *config, struct config_peer *peer, unsigned mtu_line,
 		      struct error *error)
 {
 	int result = 0;
@@ -153,12 +154,11 @@ static int check_peer(const struct gateway_config *config, struct config_peer *p
 	if (result == 0)
 		result = check_peer_networks(config, peer, error);
 	if (result == 0)
-		result = check_mtu(config->file, lines->mtu, config->mtu, &peer->allowed_ips, "AllowedIPs", error);
+		result = check_mtu(config->file, mtu_line, config->mtu, &peer->allowed_ips, "AllowedIPs", error);
 	return result;
 }
 
-/* --- what only one peer may have ------------------------------------------------------------------------------------
- */
+/* --- what only one peer may have ---------------------------------------------------------------------------------- */
 
 /* A peer's claim to a value. */
 struct claim {
@@ -308,10 +308,10 @@ cleanup:
 	return result;
 }
 
-int check_peers(const struct gateway_config *config, const struct config_lines *lines, struct error *error)
+int check_peers(const struct gateway_config *config, unsigned mtu_line, struct error *error)
 {
 	int result = 0;
 	for (size_t i = 0; i < config->peer_count && result == 0; i++)
-		result = check_peer(config, &config->peers[i], lines, error);
+		result = check_peer(config, &config->peers[i], mtu_line, error);
 	return result != 0 ? result : check_differ(config, error);
 }

@@ -3,7 +3,7 @@
  *
  * Strict: an unknown section or key, a key given twice, a missing one, a bad value or an overlap is -EINVAL with
  * "FILE:LINE: Key = offending text: what is wrong; what is right"; secrets are not quoted. The options themselves stand
- * in config/options.h. Keys are not decoded here and key files not read: that is for those who may use crypto/. */
+ * in config/options.h. Keys are not decoded here and key files not read: that is left to code that may use crypto/. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,13 +14,15 @@
 #include "core/base/error.h"
 #include "core/base/ip.h"
 #include "core/base/log.h"
+#include "core/host/cpu_priority.h"
+#include "core/host/privileges.h"
 
 enum {
 	CONFIG_KEY_TEXT_SIZE = 45,  /* 44 characters of base64 and the terminator */
 	CONFIG_INTERFACE_SIZE = 16, /* IFNAMSIZ */
 	CONFIG_HOST_SIZE = 254,	    /* the longest DNS name and the terminator */
 	CONFIG_NAME_SIZE = 64,	    /* of a peer, with the terminator; as a file's name it leaves room for an ending */
-	CONFIG_USER_SIZE = 33,	    /* the longest name that useradd(8) takes and the terminator */
+	CONFIG_USER_SIZE = PRIVILEGES_NAME_SIZE,
 	CONFIG_LISTEN_ADDRESSES = 16, /* at most */
 	CONFIG_MASQUERADE = 64,	      /* interfaces, at most */
 	CONFIG_DNS_SERVERS = 8,	      /* at most: what a WELCOME has room for */
@@ -67,7 +69,7 @@ struct config_interfaces {
 
 /* Where the client's names are resolved. */
 struct config_dns {
-	bool automatic;			 /* by whom the gateway says */
+	bool automatic;			 /* by the servers that the gateway names */
 	bool off;			 /* as ever */
 	struct config_addresses servers; /* by these; none when one of the above is true */
 };
@@ -96,13 +98,14 @@ struct config_common {
 	char *private_key;	/* base64, in memory that is wiped when it is freed; NULL: the file has it */
 	char interface[CONFIG_INTERFACE_SIZE];
 	enum config_cipher cipher;
-	const char *crypto_backend; /* as aead_engine_new() takes it; lives for ever */
+	const char *crypto_backend; /* as aead_engine_new() takes it; static text */
 	uint32_t disabled_offloads; /* enum config_offload */
 	uint32_t stage_sampling;    /* one batch in so many is timed; 0 is none */
 	char *control_socket;	    /* fits sun_path */
 	struct config_listener metrics_listen;
 	enum log_level log_level;
 	uint32_t udp_buffer; /* bytes, each way */
+	enum cpu_priority cpu_priority;
 	bool seccomp;
 };
 
@@ -111,7 +114,7 @@ struct config_peer {
 	char *name;		  /* NULL when there is none; not unique */
 	char *preshared_key_file; /* NULL when there is none, or */
 	char *preshared_key;	  /* this is it, as config_common's private_key */
-	/* Up to one of each family, inside the gateway's networks, nobody else's. */
+	/* Up to one of each family, inside the gateway's networks, no other peer's. */
 	struct config_addresses addresses;
 	/* Behind the client: networks without host bits, sorted, each once, none of them another peer's or in touch
 	 * with the gateway's. One may lie in that of another peer, which has the rest of it then. */
@@ -130,21 +133,21 @@ struct gateway_config {
 	struct config_prefixes addresses;
 	uint32_t mtu;
 	uint32_t max_sessions;	  /* as written: not rounded */
-	uint32_t workers;	  /* 1...CPU_WORKERS_MAX; 0 is auto; 1 when tun_readers is 0 */
-	int32_t tun_readers;	  /* 0...CPU_READERS_MAX; 0 is the worker's own loop; CONFIG_AUTO */
+	uint32_t workers;	  /* 1...CPU_WORKERS_MAX; 0 is auto */
+	int32_t tun_readers;	  /* 0...CPU_READERS_MAX; 0: workers read; CONFIG_AUTO */
 	uint32_t handshakers;	  /* 1...CPU_HANDSHAKERS_MAX; 0 is auto */
 	uint32_t rekey_interval;  /* seconds */
 	uint32_t session_timeout; /* seconds */
 	bool client_to_client;
-	struct config_addresses dns;   /* to tell the clients of */
+	struct config_addresses dns;   /* for the clients */
 	struct config_prefixes routes; /* the same; networks without host bits, sorted, each once */
 	bool reset;
 	char user[CONFIG_USER_SIZE];		/* "auto", or whose name it is: not looked up */
 	char *peers_file, *peers_directory;	/* NULL when there is none; `peers` has what is in them */
-	struct config_endpoint public_endpoint; /* port 0: not said */
+	struct config_endpoint public_endpoint; /* port 0: not set */
 	bool hide_addresses;
 	bool forward;
-	struct config_interfaces masquerade; /* each once, none of them the tunnel's */
+	struct config_interfaces masquerade; /* each once, none of them the gateway's own */
 	struct config_peer *peers;	     /* in the files' order; first the configuration's own, PeersFile's next */
 	size_t peer_count;
 	char **peer_files; /* where peers stand, besides `file` */

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "config/check.h"
-#include "config/parser.h"
 #include "config/ini.h"
+#include "config/parser.h"
 
 /* How the structs of all kinds of files begin. */
 struct any_config {
@@ -82,8 +82,7 @@ static void *load(const struct file_kind *kind, const char *path, bool streams, 
 	return NULL;
 }
 
-/* --- peers, in whichever file --------------------------------------------------------------------------------------
- */
+/* --- peers, in whichever file ------------------------------------------------------------------------------------- */
 
 static void *peer_begin(struct loader *loader)
 {
@@ -163,7 +162,7 @@ static int compare_names(const struct dirent **a, const struct dirent **b)
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-/* One that went since the directory was read is no error: whoever removes a peer does not wait for us. */
+/* A file that went since the directory was read is no error: peers are removed while we read. */
 static int load_entry(struct gateway_config *config, unsigned line, const char *name, struct error *error)
 {
 	char *path;

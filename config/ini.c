@@ -15,7 +15,7 @@
 enum {
 	CHUNK_SIZE = 65536,
 	LINE_FIRST = 1024,    /* bytes that the buffer of a line begins with; it doubles */
-	LINE_MOST = 16 << 20, /* a million networks; what is longer is no line that somebody wrote */
+	LINE_MOST = 16 << 20, /* a million networks; what is longer is no configuration */
 	FILE_MOST = 1 << 30,  /* five million peers; what is longer does not end */
 	KEY_LENGTH = 43,      /* characters of base64 that 32 bytes have, without the '=' that is the 44th */
 };
@@ -58,8 +58,7 @@ static int refuse(const struct reader *reader, char *text, const char *why)
 			 reader_hide_keys(text), why);
 }
 
-/* --- bytes ----------------------------------------------------------------------------------------------------------
- */
+/* --- bytes -------------------------------------------------------------------------------------------------------- */
 
 /* Of a pipe, until its writer has written or is gone. Nothing is made yet while a program reads its configuration: a
  * signal that asks for the end ends it here, although a daemon holds it otherwise. */
@@ -71,7 +70,7 @@ static void wait_for_writer(int fd)
 	(void)pthread_sigmask(SIG_SETMASK, NULL, &mask);
 	for (size_t i = 0; i < ARRAY_SIZE(ending); i++)
 		sigdelset(&mask, ending[i]);
-	(void)ppoll(&polled, 1, NULL, &mask); /* who calls tries again in any case */
+	(void)ppoll(&polled, 1, NULL, &mask); /* the caller reads again in any case */
 }
 
 /* The next chunk. 1, 0 at the end, or a negative errno. */
@@ -161,8 +160,7 @@ static int next_line(struct reader *reader)
 	}
 }
 
-/* --- lines ----------------------------------------------------------------------------------------------------------
- */
+/* --- lines -------------------------------------------------------------------------------------------------------- */
 
 static char *trim(char *text)
 {
@@ -229,8 +227,7 @@ static int one_line(struct reader *reader)
 	return *text == '[' ? section_line(reader, text) : setting_line(reader, text);
 }
 
-/* --- files ----------------------------------------------------------------------------------------------------------
- */
+/* --- files -------------------------------------------------------------------------------------------------------- */
 
 const char *reader_kind(unsigned mode)
 {
@@ -241,7 +238,7 @@ const char *reader_kind(unsigned mode)
 	return S_ISSOCK(mode) ? "a socket" : "a device";
 }
 
-/* Not blocking: who opens a FIFO that nobody writes would wait where no signal ends it. */
+/* Not blocking: opening a FIFO without a writer would wait where no signal ends it. */
 static int open_file(struct reader *reader, bool streams, struct stat *status)
 {
 	reader->fd = open(reader->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);

@@ -16,7 +16,7 @@ struct reader_handlers {
 	int (*setting)(void *user, const char *key, char *value, unsigned line);
 };
 
-/* Replaces what could be a key by "(hidden)"; for texts of which nobody knows what they are. */
+/* Replaces what could be a key by "(hidden)"; for texts of unknown content. */
 char *reader_hide_keys(char *text);
 
 /* Ends the text where a '#' stands at its start or after white space. */

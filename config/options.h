@@ -23,21 +23,23 @@
 	  "the private key itself instead; then this file must be unreadable for others")     \
 	X(Interface, interface, 0, 0, common.interface, "shardtun0", "NAME", "name of the TUN interface to create")
 
-#define TUNING_OPTIONS(X)                                                                             \
-	X(Cipher, cipher, 0, 0, common.cipher, "auto", "auto|AES-256-GCM|ChaCha20-Poly1305",          \
-	  "cipher suites to agree to; auto: whatever is fastest on both sides")                       \
-	X(CryptoBackend, backend, 0, 0, common.crypto_backend, "auto", "auto|sodium|ipsec-mb[:ARCH]", \
-	  "library that encrypts; ARCH is sse, avx, avx2 or avx512")                                  \
-	X(DisableOffloads, offloads, 0, 0, common.disabled_offloads, "", "OFFLOAD, ...",              \
-	  "not to be used: tun-checksum, tun-tso, tun-uso, udp-gso, udp-gro")                         \
-	X(StageSampling, number, 0, 1000000, common.stage_sampling, "64", "0..1000000",               \
-	  "time the stages of one batch in so many; 0: of none")                                      \
-	X(UdpBuffer, size, 65536, 1 << 30, common.udp_buffer, "3M", "64K..1G",                        \
-	  "bytes that the kernel may queue for the UDP socket, each way")                             \
-	X(ControlSocket, path, 0, 107, common.control_socket, "", "PATH",                             \
-	  "where shardtunctl finds us; unless given /run/shardtun/INTERFACE.sock")                    \
-	X(Seccomp, yes_no, 0, 0, common.seccomp, "yes", "yes|no",                                     \
-	  "end by system calls that are not needed once it runs")                                     \
+#define TUNING_OPTIONS(X)                                                                         \
+	X(Cipher, cipher, 0, 0, common.cipher, "auto", "auto|AES-256-GCM|ChaCha20-Poly1305",      \
+	  "cipher suites to agree to; auto: whatever is fastest on both sides")                   \
+	X(CryptoBackend, backend, 0, 0, common.crypto_backend, "auto", "auto|LIBRARY[:PATH]",     \
+	  "library that encrypts, such as sodium or ipsec-mb:avx2; a wrong name lists all")       \
+	X(DisableOffloads, offloads, 0, 0, common.disabled_offloads, "", "OFFLOAD, ...",          \
+	  "not to be used: tun-checksum, tun-tso, tun-uso, udp-gso, udp-gro")                     \
+	X(StageSampling, number, 0, 1000000, common.stage_sampling, "64", "0..1000000",           \
+	  "time the stages of one batch in so many; 0: of none")                                  \
+	X(CpuPriority, cpu_priority, 0, 0, common.cpu_priority, "normal", "normal|high|realtime", \
+	  "of the threads that move packets, where other programs need the same CPUs")            \
+	X(UdpBuffer, size, 65536, 1 << 30, common.udp_buffer, "3M", "64K..1G",                    \
+	  "bytes that the kernel may queue for the UDP socket, each way")                         \
+	X(ControlSocket, path, 0, 107, common.control_socket, "", "PATH",                         \
+	  "where shardtunctl finds us; unless given /run/shardtun/INTERFACE.sock")                \
+	X(Seccomp, yes_no, 0, 0, common.seccomp, "yes", "yes|no",                                 \
+	  "end by system calls that are not needed once it runs")                                 \
 	X(LogLevel, log_level, 0, 0, common.log_level, "info", "error|warning|info|debug", "the least that is logged")
 
 /* What the gateway changes of the machine that it runs on: struct gateway_config */
@@ -52,40 +54,40 @@
 	  "where /metrics and the status page are, over HTTP")
 
 /* [Gateway] of the gateway's file: struct gateway_config */
-#define GATEWAY_OPTIONS(X)                                                                                     \
-	IDENTITY_OPTIONS(X)                                                                                    \
-	X(Address, prefixes, 0, 2, addresses, NULL, "ADDRESS/LENGTH, ...",                                     \
-	  "our inner address in each family; the rest of its network is the clients' pool")                    \
-	X(ListenPort, port, 1, 65535, listen_port, "5555", "1..65535", "UDP port to listen on")                \
-	X(ListenAddress, addresses, 0, CONFIG_LISTEN_ADDRESSES, listen_addresses, "", "ADDRESS, ...",          \
-	  "outer addresses to listen on; unless given all")                                                    \
-	X(MTU, number, 576, 65000, mtu, "1420", "576..65000", "largest inner packet; at least 1280 with IPv6") \
-	X(MaxSessions, number, 1, 1 << 20, max_sessions, "65536", "1..1048576", "most clients at once")        \
-	X(Workers, number_or_auto, 1, CPU_WORKERS_MAX, workers, "auto", "auto|1..250",                         \
-	  "threads that move packets, each for its share of the sessions")                                     \
-	X(TunReaders, count_or_auto, 0, CPU_READERS_MAX, tun_readers, "auto", "auto|0..16",                    \
-	  "threads that read the TUN interface; 0: the only worker does")                                      \
-	X(Handshakers, number_or_auto, 1, CPU_HANDSHAKERS_MAX, handshakers, "auto", "auto|1..16",              \
-	  "threads that answer handshakes")                                                                    \
-	X(RekeyInterval, number, 10, 86400, rekey_interval, "120", "10..86400",                                \
-	  "seconds after which clients renew keys")                                                            \
-	X(SessionTimeout, number, 30, 604800, session_timeout, "7200", "30..604800",                           \
-	  "seconds of silence after which a session ends")                                                     \
-	X(Reset, yes_no, 0, 0, reset, "yes", "yes|no",                                                         \
-	  "tell clients whose session we do not know, so that they are back at once after a crash of ours")    \
-	X(ClientToClient, yes_no, 0, 0, client_to_client, "no", "yes|no", "let clients reach each other")      \
-	X(PeersFile, path, 0, 4095, peers_file, "", "PATH", "file with more [Peer] sections, nothing else")    \
-	X(PeersDirectory, path, 0, 4095, peers_directory, "", "PATH",                                          \
-	  "directory whose *.conf hold more [Peer] sections, read in the order of their names")                \
-	X(PublicEndpoint, endpoint, 0, 0, public_endpoint, "", "HOST:PORT",                                    \
-	  "where clients find us: for the files that 'shardtunctl peer add --new' makes")                      \
-	X(User, user, 0, 0, user, "auto", "auto|NAME",                                                         \
-	  "whom to become after the start as root; auto: 'shardtun', if there is such a user")                 \
-	ROUTER_OPTIONS(X)                                                                                      \
-	X(DNS, addresses, 0, CONFIG_DNS_SERVERS, dns, "", "ADDRESS, ...", "name servers for the clients")      \
-	X(Routes, prefixes, 0, CONFIG_ROUTES, routes, "", "NETWORK, ...",                                      \
-	  "networks that clients should reach through us, as far as their AllowedIPs let them")                \
-	METRICS_OPTION(X, "127.0.0.1:9586")                                                                    \
+#define GATEWAY_OPTIONS(X)                                                                                       \
+	IDENTITY_OPTIONS(X)                                                                                      \
+	X(Address, prefixes, 0, 2, addresses, NULL, "ADDRESS/LENGTH, ...",                                       \
+	  "our inner address in each family; the rest of its network is the clients' pool")                      \
+	X(ListenPort, port, 1, 65535, listen_port, "5555", "1..65535", "UDP port to listen on")                  \
+	X(ListenAddress, addresses, 0, CONFIG_LISTEN_ADDRESSES, listen_addresses, "", "ADDRESS, ...",            \
+	  "outer addresses to listen on; unless given all")                                                      \
+	X(MTU, number, 576, 65000, mtu, "1420", "576..65000", "largest inner packet; at least 1280 with IPv6")   \
+	X(MaxSessions, number, 1, 1 << 20, max_sessions, "65536", "1..1048576", "most clients at once")          \
+	X(Workers, number_or_auto, 1, CPU_WORKERS_MAX, workers, "auto", "auto|1..250",                           \
+	  "threads that move packets, each for its share of the sessions")                                       \
+	X(TunReaders, count_or_auto, 0, CPU_READERS_MAX, tun_readers, "auto", "auto|0..16",                      \
+	  "threads that read the TUN interface; 0: the workers do")                                              \
+	X(Handshakers, number_or_auto, 1, CPU_HANDSHAKERS_MAX, handshakers, "auto", "auto|1..16",                \
+	  "threads that answer handshakes")                                                                      \
+	X(RekeyInterval, number, 10, 86400, rekey_interval, "120", "10..86400",                                  \
+	  "seconds after which clients renew keys")                                                              \
+	X(SessionTimeout, number, 30, 604800, session_timeout, "7200", "30..604800",                             \
+	  "seconds of silence after which a session ends")                                                       \
+	X(Reset, yes_no, 0, 0, reset, "yes", "yes|no",                                                           \
+	  "answer clients whose session is unknown, so that they are back at once after a crash of the gateway") \
+	X(ClientToClient, yes_no, 0, 0, client_to_client, "no", "yes|no", "let clients reach each other")        \
+	X(PeersFile, path, 0, 4095, peers_file, "", "PATH", "file with more [Peer] sections, nothing else")      \
+	X(PeersDirectory, path, 0, 4095, peers_directory, "", "PATH",                                            \
+	  "directory whose *.conf hold more [Peer] sections, read in the order of their names")                  \
+	X(PublicEndpoint, endpoint, 0, 0, public_endpoint, "", "HOST:PORT",                                      \
+	  "where clients find us: for the files that 'shardtunctl peer add --new' makes")                        \
+	X(User, user, 0, 0, user, "auto", "auto|NAME",                                                           \
+	  "account to change to after a start as root; auto: 'shardtun', if there is such a user")               \
+	ROUTER_OPTIONS(X)                                                                                        \
+	X(DNS, addresses, 0, CONFIG_DNS_SERVERS, dns, "", "ADDRESS, ...", "name servers for the clients")        \
+	X(Routes, prefixes, 0, CONFIG_ROUTES, routes, "", "NETWORK, ...",                                        \
+	  "networks that clients should reach through us, as far as their AllowedIPs let them")                  \
+	METRICS_OPTION(X, "127.0.0.1:9586")                                                                      \
 	TUNING_OPTIONS(X)
 
 /* [Peer] of the gateway's file: struct config_peer */

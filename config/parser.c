@@ -117,7 +117,8 @@ static const char *rules_format(const struct loader *loader, char *text, size_t 
 	return text;
 }
 
-/* A pipe is in no directory that somebody would mean: its paths start where we are, and hold when we go elsewhere. */
+/* The directory of a pipe (/dev/fd) means nothing: relative paths start at the working directory, made absolute so that
+ * they hold when that changes. */
 static int on_opened(void *user, unsigned mode)
 {
 	struct loader *loader = user;

@@ -14,7 +14,7 @@ struct section_rule {
 	bool repeatable;
 	/* Yields the struct that the options' offsets count from; NULL when memory is short. */
 	void *(*begin)(struct loader *loader);
-	/* Called when every option of the section is right: says whether they go together, by 0 or an error. May be
+	/* Called when every option of the section is right: checks whether they go together: 0 or an error. May be
 	 * NULL. */
 	int (*end)(struct loader *loader);
 };
@@ -25,7 +25,7 @@ struct loader {
 	const char *path;
 	bool streams; /* as reader_run() takes it */
 	void *config; /* what begin() is for */
-	void *lines;  /* what end() leaves there for whoever checks */
+	void *lines;  /* what end() leaves there for the checks */
 	struct error *error;
 	const struct section_rule *rules;
 	size_t rule_count;

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "crypto/aead.h"
+
 static int no_memory(struct error *error)
 {
 	return error_set(error, -ENOMEM, "out of memory");
@@ -209,17 +211,12 @@ static int parse_cipher(void *target, const char *text, const struct value_conte
 
 static int parse_backend(void *target, const char *text, const struct value_context *context, struct error *error)
 {
-	static const char *const backends[] = {"auto",	       "sodium",	"ipsec-mb",	  "ipsec-mb:sse",
-					       "ipsec-mb:avx", "ipsec-mb:avx2", "ipsec-mb:avx512"};
 	(void)context;
-	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
-		if (strcasecmp(text, backends[i]) == 0) {
-			*(const char **)target = backends[i];
-			return 0;
-		}
-	}
-	return error_set(error, -EINVAL,
-			 "no such back end; auto, sodium or ipsec-mb, the last also with :sse, :avx, :avx2 or :avx512");
+	const char *name = aead_backend_find(text, error);
+	if (name == NULL)
+		return -EINVAL;
+	*(const char **)target = name;
+	return 0;
 }
 
 static int parse_offloads(void *target, const char *text, const struct value_context *context, struct error *error)
@@ -247,6 +244,14 @@ static int parse_log_level(void *target, const char *text, const struct value_co
 	(void)context;
 	if (!log_level_parse(text, target))
 		return error_set(error, -EINVAL, "no such level; error, warning, info or debug");
+	return 0;
+}
+
+static int parse_cpu_priority(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	(void)context;
+	if (!cpu_priority_parse(text, target))
+		return error_set(error, -EINVAL, "no such priority; normal, high or realtime");
 	return 0;
 }
 
@@ -521,6 +526,7 @@ const struct value_type value_cipher = {.parse = parse_cipher};
 const struct value_type value_backend = {.parse = parse_backend};
 const struct value_type value_offloads = {.list = true, .parse = parse_offloads};
 const struct value_type value_log_level = {.parse = parse_log_level};
+const struct value_type value_cpu_priority = {.parse = parse_cpu_priority};
 const struct value_type value_public_key = {.parse = parse_public_key};
 const struct value_type value_endpoint = {.parse = parse_endpoint};
 const struct value_type value_listener = {.parse = parse_listener, .free = free_listener};

@@ -19,7 +19,7 @@ struct value_context {
 struct value_type {
 	/* Lists: called once per item, to append; the option may stand on several lines. */
 	bool list;
-	/* Never quoted in messages, and the file may not be readable for everybody. */
+	/* Never quoted in messages, and the file may not be readable for all users. */
 	bool secret;
 	/* Of a list: a line is one item, commas and all. */
 	bool whole_lines;
@@ -49,6 +49,7 @@ struct value_type {
 	X(backend, const char *, "nothing")                        \
 	X(offloads, uint32_t, "nothing")                           \
 	X(log_level, enum log_level, "nothing")                    \
+	X(cpu_priority, enum cpu_priority, "nothing")              \
 	X(public_key, char[CONFIG_KEY_TEXT_SIZE], "nothing")       \
 	X(endpoint, struct config_endpoint, "nothing")             \
 	X(listener, struct config_listener, "longest path, bytes") \

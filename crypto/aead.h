@@ -1,73 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Authenticated encryption of transport messages behind one const vtable with several back ends.
+/* Authenticated encryption of transport messages: an engine is one back end, chosen by name, behind one vtable per
+ * suite.
  *
- * A thread owns one `struct aead_engine` (it holds the back end's scratch state) and shares it with nobody. Expanded
- * keys are plain read-only memory: any engine on any thread may use them, as long as aead_engine_describe() says the
- * same of it as of the one that expanded them (engines made from the same text in one process do).
- *
- * Suites: AES-256-GCM (NIST SP 800-38D) and ChaCha20-Poly1305 (RFC 8439), both with a 96-bit nonce and a 128-bit tag.
- * Nonce = IV with the 32-bit counter XORed, big-endian, into its last 4 bytes (core/protocol/PROTOCOL.md). */
+ * A thread owns one `struct aead_engine` (it holds the back end's scratch state), and no other thread uses it. Expanded
+ * keys are plain read-only memory: engines on other threads may use them if aead_engine_describe() gives the same text
+ * for both engines (engines made from the same name in one process do). */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include "core/base/bytes.h"
 #include "core/base/error.h"
+#include "crypto/aead_suite.h"
 
-enum aead_suite { AEAD_AES_256_GCM = 1, AEAD_CHACHA20_POLY1305 = 2 }; /* wire numbers */
-enum { AEAD_SUITE_FIRST = 1, AEAD_SUITE_LAST = 2 };
+/* The names that aead_engine_new() takes besides "auto": of each back end its own, then one for each code path of it
+ * that can be forced, such as "ipsec-mb:avx2"; fastest back end first. NULL from the first index behind them. Static
+ * text. */
+const char *aead_backend_name(size_t index);
 
-enum {
-	AEAD_KEY_SIZE = 32,
-	AEAD_IV_SIZE = 12,
-	AEAD_TAG_SIZE = 16,
-	AEAD_AAD_SIZE = 9,	   /* the clear header of a transport message, always */
-	AEAD_SCHEDULE_SIZE = 1024, /* the largest expanded key of any back end */
-	AEAD_INPUT_SLACK = 16, /* readable bytes that must lie behind any input: one code path loads whole vectors */
-};
+/* The same name as the table spells it ("auto" included; upper and lower case are the same), which is static text. NULL
+ * with `error` set, which lists the names, for one that no back end has. Whether it runs here is not asked. Any thread.
+ */
+const char *aead_backend_find(const char *name, struct error *error);
 
-/* An expanded key. The owner wipes it with sodium_memzero when the key dies. */
-struct aead_key {
-	uint8_t schedule[AEAD_SCHEDULE_SIZE] CACHE_ALIGNED; /* back end's own format */
-	uint8_t iv[AEAD_IV_SIZE];
-};
-
-/* One message to seal or open. `output` may equal `input` or not overlap it at all. Behind the input lie
- * AEAD_INPUT_SLACK bytes that may be read, though their values do not matter: the tag's room will do. */
-struct aead_op {
-	const uint8_t *input;  /* plaintext when sealing, ciphertext when opening: `length` bytes and slack; not NULL */
-	uint8_t *output;       /* `length` bytes */
-	const uint8_t *header; /* AEAD_AAD_SIZE bytes of associated data */
-	uint8_t *tag;	       /* AEAD_TAG_SIZE bytes: written when sealing, only read when opening */
-	uint32_t length;       /* bytes, 0…65535 */
-	uint32_t counter;      /* host byte order */
-	bool authentic;	       /* out, open only: the tag matched. When false `output` is all zero */
-};
-
-struct aead_engine;
-
-struct aead_vtable {
-	const char *name; /* "sodium", "ipsec-mb" */
-	enum aead_suite suite;
-	/* Fills `key` from the raw key and IV. Any thread. */
-	void (*expand)(const struct aead_engine *engine, struct aead_key *key, const uint8_t raw[AEAD_KEY_SIZE],
-		       const uint8_t iv[AEAD_IV_SIZE]);
-	/* Seals or opens `count` messages under one key. The engine's thread. Tags are compared in constant time. */
-	void (*seal)(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count);
-	void (*open)(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count);
-};
-
-/* Makes an engine. `backend` is "auto" (per suite the fastest that this CPU runs), "sodium" or "ipsec-mb"; with
- * "ipsec-mb" a further ":sse", ":avx", ":avx2" or ":avx512" forces that code path. Runs the known-answer test of each
- * suite it offers and refuses a back end that fails it. Returns NULL with `error` set when the named back end cannot
- * run here. The caller frees it with aead_engine_free() after the last thread stopped using it. Start-up only:
- * allocates. */
-struct aead_engine *aead_engine_new(const char *backend, struct error *error);
+/* Makes an engine of the back end `name`; "auto" takes the first in the table that runs here. Runs the known-answer
+ * test of each suite that it offers and refuses a back end that fails it. Returns NULL with `error` set when there is
+ * no such back end or it cannot run here. The caller frees the engine with aead_engine_free() when no thread uses it
+ * any more. Start-up only: allocates. */
+struct aead_engine *aead_engine_new(const char *name, struct error *error);
 void aead_engine_free(struct aead_engine *engine);
 
-/* The back end for a suite, or NULL when this machine does not offer it (AES-256-GCM without hardware support). `suite`
+/* The functions of a suite, or NULL when this machine does not offer it (AES-256-GCM without hardware support). `suite`
  * may be any number from the wire. Any thread. */
 const struct aead_vtable *aead_engine_suite(const struct aead_engine *engine, unsigned suite);
 

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "crypto/aead_backend.h"
 
+/* The back end's own name, then its code paths, best first. */
+static const char *const names[] = {"ipsec-mb",	    "ipsec-mb:avx512", "ipsec-mb:avx2",
+				    "ipsec-mb:avx", "ipsec-mb:sse",    NULL};
+
 #if HAVE_IPSEC_MB
 
 #include <intel-ipsec-mb.h>
@@ -8,22 +12,26 @@
 
 _Static_assert(sizeof(struct gcm_key_data) <= AEAD_SCHEDULE_SIZE, "the expanded key fits");
 
-/* Best first. */
-static const struct arch {
-	const char *name, *description;
+/* Without the one that takes the best, and the NULL behind the names. */
+enum { CODE_PATHS = ARRAY_SIZE(names) - 2 };
+
+/* In the order of `names`. */
+static const struct code_path {
+	const char *description;
 	uint64_t features;
 	void (*init)(IMB_MGR *manager);
-} archs[] = {
-	{"avx512", "ipsec-mb/avx512", IMB_CPUFLAGS_AVX512, init_mb_mgr_avx512},
-	{"avx2", "ipsec-mb/avx2", IMB_CPUFLAGS_AVX2, init_mb_mgr_avx2},
-	{"avx", "ipsec-mb/avx", IMB_CPUFLAGS_AVX, init_mb_mgr_avx},
-	{"sse", "ipsec-mb/sse", IMB_CPUFLAGS_SSE, init_mb_mgr_sse},
+} code_paths[CODE_PATHS] = {
+	{"ipsec-mb/avx512", IMB_CPUFLAGS_AVX512, init_mb_mgr_avx512},
+	{"ipsec-mb/avx2", IMB_CPUFLAGS_AVX2, init_mb_mgr_avx2},
+	{"ipsec-mb/avx", IMB_CPUFLAGS_AVX, init_mb_mgr_avx},
+	{"ipsec-mb/sse", IMB_CPUFLAGS_SSE, init_mb_mgr_sse},
 };
 
 static void gcm_expand(const struct aead_engine *engine, struct aead_key *key, const uint8_t raw[AEAD_KEY_SIZE],
 		       const uint8_t iv[AEAD_IV_SIZE])
 {
-	IMB_AES256_GCM_PRE(engine->ipsec_mb, raw, (struct gcm_key_data *)key->schedule);
+	IMB_MGR *manager = engine->state;
+	IMB_AES256_GCM_PRE(manager, raw, (struct gcm_key_data *)key->schedule);
 	memcpy(key->iv, iv, AEAD_IV_SIZE);
 }
 
@@ -31,14 +39,15 @@ static void gcm_seal(struct aead_engine *engine, const struct aead_key *key, str
 {
 	const struct gcm_key_data *schedule = (const struct gcm_key_data *)key->schedule;
 	struct gcm_context_data context;
+	IMB_MGR *manager = engine->state;
 
 	/* The direct calls are the fastest on every code path: jobs and bursts give GCM no parallelism across messages.
 	 */
 	for (struct aead_op *op = ops; op < ops + count; op++) {
 		uint8_t nonce[AEAD_IV_SIZE];
 		aead_nonce(nonce, key, op->counter);
-		IMB_AES256_GCM_ENC(engine->ipsec_mb, schedule, &context, op->output, op->input, op->length, nonce,
-				   op->header, AEAD_AAD_SIZE, op->tag, AEAD_TAG_SIZE);
+		IMB_AES256_GCM_ENC(manager, schedule, &context, op->output, op->input, op->length, nonce, op->header,
+				   AEAD_AAD_SIZE, op->tag, AEAD_TAG_SIZE);
 	}
 	sodium_memzero(&context, sizeof context);
 }
@@ -68,12 +77,13 @@ static void gcm_open(struct aead_engine *engine, const struct aead_key *key, str
 {
 	const struct gcm_key_data *schedule = (const struct gcm_key_data *)key->schedule;
 	struct gcm_context_data context;
+	IMB_MGR *manager = engine->state;
 
 	for (struct aead_op *op = ops; op < ops + count; op++) {
 		uint8_t nonce[AEAD_IV_SIZE], computed[AEAD_TAG_SIZE];
 		aead_nonce(nonce, key, op->counter);
-		IMB_AES256_GCM_DEC(engine->ipsec_mb, schedule, &context, op->output, op->input, op->length, nonce,
-				   op->header, AEAD_AAD_SIZE, computed, AEAD_TAG_SIZE);
+		IMB_AES256_GCM_DEC(manager, schedule, &context, op->output, op->input, op->length, nonce, op->header,
+				   AEAD_AAD_SIZE, computed, AEAD_TAG_SIZE);
 		op->authentic = tag_matches(op, computed);
 	}
 	sodium_memzero(&context, sizeof context);
@@ -156,19 +166,18 @@ static void chacha_run(IMB_MGR *manager, const struct aead_key *key, struct aead
 static void chacha_seal(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
 {
 	for (size_t done = 0; done < count; done += CHACHA_JOBS)
-		chacha_run(engine->ipsec_mb, key, ops + done, count - done < CHACHA_JOBS ? count - done : CHACHA_JOBS,
+		chacha_run(engine->state, key, ops + done, count - done < CHACHA_JOBS ? count - done : CHACHA_JOBS,
 			   IMB_DIR_ENCRYPT);
 }
 
 static void chacha_open(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
 {
 	for (size_t done = 0; done < count; done += CHACHA_JOBS)
-		chacha_run(engine->ipsec_mb, key, ops + done, count - done < CHACHA_JOBS ? count - done : CHACHA_JOBS,
+		chacha_run(engine->state, key, ops + done, count - done < CHACHA_JOBS ? count - done : CHACHA_JOBS,
 			   IMB_DIR_DECRYPT);
 }
 
 static const struct aead_vtable aes_256_gcm = {
-	.name = "ipsec-mb",
 	.suite = AEAD_AES_256_GCM,
 	.expand = gcm_expand,
 	.seal = gcm_seal,
@@ -176,14 +185,13 @@ static const struct aead_vtable aes_256_gcm = {
 };
 
 static const struct aead_vtable chacha20_poly1305 = {
-	.name = "ipsec-mb",
 	.suite = AEAD_CHACHA20_POLY1305,
 	.expand = chacha_expand,
 	.seal = chacha_seal,
 	.open = chacha_open,
 };
 
-/* CPUID says what the processor has; whether the kernel saves the wide registers is the compiler's run-time's to say.
+/* CPUID tells what the processor has, and the compiler's run-time library whether the kernel saves the wide registers.
  */
 static uint64_t usable_features(const IMB_MGR *manager)
 {
@@ -195,68 +203,89 @@ static uint64_t usable_features(const IMB_MGR *manager)
 	return features;
 }
 
-/* The first of `archs` that is named so (any, for NULL) and runs here. */
-static const struct arch *choose_arch(const char *name, uint64_t features, struct error *error)
+/* The one that `path` forces, or for 0 the best; NULL when this CPU does not run it. */
+static const struct code_path *choose(const IMB_MGR *manager, unsigned path)
 {
-	bool known = name == NULL;
-	for (size_t i = 0; i < ARRAY_SIZE(archs); i++) {
-		if (name != NULL && strcmp(name, archs[i].name) != 0)
-			continue;
-		known = true;
-		if ((features & archs[i].features) == archs[i].features)
-			return &archs[i];
+	uint64_t features = usable_features(manager);
+	for (unsigned i = 0; i < CODE_PATHS; i++) {
+		bool wanted = path == 0 || path == i + 1;
+		if (wanted && (features & code_paths[i].features) == code_paths[i].features)
+			return &code_paths[i];
 	}
-	if (known)
-		error_set(error, -ENOTSUP, "this CPU does not run it; use auto");
-	else
-		error_set(error, -EINVAL, "no such code path; use sse, avx, avx2 or avx512 after the colon");
 	return NULL;
 }
 
-int aead_ipsec_mb_init(struct aead_engine *engine, const char *arch_name, struct error *error)
+/* What the CPU has is known to the library's managers only. */
+static IMB_MGR *new_manager(unsigned path, const struct code_path **code_path, struct error *error)
 {
 	IMB_MGR *manager = alloc_mb_mgr(0);
-	if (manager == NULL)
-		return error_set(error, -ENOTSUP, "cannot start (memory or CPU); use sodium");
+	if (manager == NULL) {
+		error_set(error, -ENOTSUP, "cannot start (memory or CPU); use sodium");
+		return NULL;
+	}
+	*code_path = choose(manager, path);
+	if (*code_path != NULL)
+		return manager;
+	error_set(error, -ENOTSUP, "this CPU does not run it; use auto");
+	free_mb_mgr(manager);
+	return NULL;
+}
 
-	const struct arch *arch = choose_arch(arch_name, usable_features(manager), error);
-	if (arch == NULL) {
-		free_mb_mgr(manager);
+static int probe(unsigned path, struct error *error)
+{
+	const struct code_path *code_path;
+	IMB_MGR *manager = new_manager(path, &code_path, error);
+	if (manager == NULL)
 		return -ENOTSUP;
-	}
-	arch->init(manager);
-	int failure = imb_get_errno(manager);
-	if (failure != 0) {
-		free_mb_mgr(manager);
-		return error_set(error, -ENOTSUP, "%s cannot start (%s); use sodium", arch->description,
-				 imb_get_strerror(failure));
-	}
-	engine->ipsec_mb = manager;
-	engine->suites[AEAD_AES_256_GCM] = &aes_256_gcm;
-	engine->suites[AEAD_CHACHA20_POLY1305] = &chacha20_poly1305;
-	engine->description = arch->description;
+	free_mb_mgr(manager);
 	return 0;
 }
 
-void aead_ipsec_mb_deinit(struct aead_engine *engine)
+static int init(struct aead_engine *engine, unsigned path, struct error *error)
 {
-	if (engine->ipsec_mb != NULL)
-		free_mb_mgr(engine->ipsec_mb);
-	engine->ipsec_mb = NULL;
+	const struct code_path *code_path;
+	IMB_MGR *manager = new_manager(path, &code_path, error);
+	if (manager == NULL)
+		return -ENOTSUP;
+	code_path->init(manager);
+	int failure = imb_get_errno(manager);
+	if (failure != 0) {
+		free_mb_mgr(manager);
+		return error_set(error, -ENOTSUP, "%s cannot start (%s); use sodium", code_path->description,
+				 imb_get_strerror(failure));
+	}
+	engine->state = manager;
+	engine->suites[AEAD_AES_256_GCM] = &aes_256_gcm;
+	engine->suites[AEAD_CHACHA20_POLY1305] = &chacha20_poly1305;
+	engine->description = code_path->description;
+	return 0;
+}
+
+static void deinit(struct aead_engine *engine)
+{
+	free_mb_mgr(engine->state);
 }
 
 #else
 
-int aead_ipsec_mb_init(struct aead_engine *engine, const char *arch_name, struct error *error)
+static int probe(unsigned path, struct error *error)
 {
-	(void)engine;
-	(void)arch_name;
+	(void)path;
 	return error_set(error, -ENOTSUP, "not built for this kind of CPU; use sodium");
 }
 
-void aead_ipsec_mb_deinit(struct aead_engine *engine)
+static int init(struct aead_engine *engine, unsigned path, struct error *error)
+{
+	(void)engine;
+	return probe(path, error);
+}
+
+static void deinit(struct aead_engine *engine)
 {
 	(void)engine;
 }
 
 #endif
+
+extern const struct aead_backend aead_backend_ipsec_mb;
+const struct aead_backend aead_backend_ipsec_mb = {.names = names, .probe = probe, .init = init, .deinit = deinit};

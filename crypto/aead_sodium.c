@@ -71,7 +71,6 @@ static void chacha_open(struct aead_engine *engine, const struct aead_key *key, 
 }
 
 static const struct aead_vtable aes_256_gcm = {
-	.name = "sodium",
 	.suite = AEAD_AES_256_GCM,
 	.expand = gcm_expand,
 	.seal = gcm_seal,
@@ -79,17 +78,32 @@ static const struct aead_vtable aes_256_gcm = {
 };
 
 static const struct aead_vtable chacha20_poly1305 = {
-	.name = "sodium",
 	.suite = AEAD_CHACHA20_POLY1305,
 	.expand = chacha_expand,
 	.seal = chacha_seal,
 	.open = chacha_open,
 };
 
-void aead_sodium_init(struct aead_engine *engine)
+/* ChaCha20-Poly1305 needs no hardware support. */
+static int probe(unsigned path, struct error *error)
 {
+	(void)path;
+	(void)error;
+	return 0;
+}
+
+static int init(struct aead_engine *engine, unsigned path, struct error *error)
+{
+	(void)path;
+	(void)error;
 	if (crypto_aead_aes256gcm_is_available())
 		engine->suites[AEAD_AES_256_GCM] = &aes_256_gcm;
 	engine->suites[AEAD_CHACHA20_POLY1305] = &chacha20_poly1305;
 	engine->description = "sodium";
+	return 0;
 }
+
+static const char *const names[] = {"sodium", NULL};
+
+extern const struct aead_backend aead_backend_sodium;
+const struct aead_backend aead_backend_sodium = {.names = names, .probe = probe, .init = init};

@@ -18,7 +18,7 @@ enum {
 	NUMBER_MAC_SIZE = COOKIE_SIZE - NUMBER_SIZE,
 };
 
-/* Numbers are given in order, also when the clock stands: so they may be ahead of it, but not far. */
+/* Numbers increase even while the clock stands still, so one may be ahead of the clock, by a bounded amount. */
 #define NUMBER_AHEAD_NS NS_PER_S
 
 void cookie_jar_init(struct cookie_jar *jar)

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Cookies: a proof that somebody receives what is sent to an address, which costs the gateway no memory. After
+/* Cookies: a proof that a sender receives what is sent to its address, for which the gateway stores nothing. After
  * WireGuard (Donenfeld, "WireGuard: Next Generation Kernel Network Tunnel", 2017, 5.3).
  *
  * A cookie is a MAC over the address it was sent to and a number, under one random key that a gateway draws when it
  * starts. Numbers are moments of the monotonic clock, so they tell which of two cookies was given first. There are two
  * kinds:
  *
- *   of a period   the number is when the current period of COOKIE_ROTATION_NS began, so all that a source is given in
- *                 it are the same, and mac2 can be checked before anything is decrypted. Valid in this period and the
- *                 next: for one to two periods.
- *   numbered      the number is the caller's and stands in the cookie, so each may be another one. Valid for
+ *   of a period   the number is when the current period of COOKIE_ROTATION_NS began, so a source gets the same cookie
+ *                 throughout the period, and mac2 can be checked before anything is decrypted. Valid in this period
+ *                 and the next: for one to two periods.
+ *   numbered      the caller chooses the number, which stands in the cookie, so each cookie may differ. Valid for
  *                 COOKIE_ROTATION_NS.
  *
  * So the secret rotates by the clock alone: nothing is written after start, and any number of threads use the same jar
- * at once. The MAC is SipHash-2-4, whose output nobody can guess who does not have the key; a flood of requests makes
- * more of them than of anything else here.
+ * at once. The MAC is SipHash-2-4, unpredictable without the key and cheap: under a flood of requests it is the most
+ * frequent operation here.
  *
  * Pure: no clock, no socket, no allocation. Any thread. */
 #pragma once
@@ -33,7 +33,7 @@ enum {
 };
 
 #define COOKIE_ROTATION_NS (120 * NS_PER_S)
-#define COOKIE_KEEP_NS	   (115 * NS_PER_S) /* how long a client uses one: less than a period by the time on the way */
+#define COOKIE_KEEP_NS	   (115 * NS_PER_S) /* how long a client uses one: a period less the time in transit */
 
 /* Kept in locked memory by the caller. Constant once it is made. */
 struct cookie_jar {
@@ -44,8 +44,8 @@ struct cookie_jar {
 void cookie_jar_init(struct cookie_jar *jar);
 
 /* The cookie of a source in this period. `address`: 16 bytes in network order, IPv4 as v4-mapped IPv6 throughout.
- * `port`: in whatever byte order, as long as it is the same each time. `now`: monotonic ns, the same clock for all who
- * share the jar. */
+ * `port`: in whatever byte order, as long as it is the same each time. `now`: monotonic ns, the same clock for all
+ * users of the jar. */
 void cookie_make(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		 uint8_t cookie[COOKIE_SIZE]);
 
@@ -53,8 +53,7 @@ void cookie_make(const struct cookie_jar *jar, const uint8_t address[16], uint16
 void cookie_make_numbered(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t number,
 			  uint8_t cookie[COOKIE_SIZE]);
 
-/* The number of a cookie that was made for this source and is valid, of either kind; 0: it is not. Compares in constant
- * time. */
+/* The number of a valid cookie of this source, of either kind; 0 for any other cookie. Compares in constant time. */
 uint64_t cookie_number(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		       const uint8_t cookie[COOKIE_SIZE]);
 
@@ -65,14 +64,13 @@ void cookie_mac(uint8_t mac[MAC_SIZE], const uint8_t cookie[COOKIE_SIZE], const 
 bool cookie_mac_verify(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		       const uint8_t mac[MAC_SIZE], const void *data, size_t size);
 
-/* The key that cookies from the owner of `public_key` are sealed with: BLAKE2b-256("shardtun1 cookie" || public_key).
- * It is no secret: it keeps cookies from those who do not know the gateway, `mac1` from those who did not see the
- * HELLO. */
+/* The key that cookies from the owner of `public_key` are sealed with: BLAKE2b-256("shardtun1 cookie" ||
+ * public_key). The key is not secret: reading a cookie takes the gateway's public key, and `mac1` of the HELLO that
+ * it answers. */
 void cookie_key(uint8_t key[KEY_SIZE], const uint8_t public_key[KEY_SIZE]);
 
 /* XChaCha20-Poly1305 with mac1 of the HELLO that is answered as associated data. `nonce`: never the same twice under
- * one key. cookie_open()
- * returns false and leaves `cookie` as it is when the tag does not match. */
+ * one key. cookie_open() returns false and leaves `cookie` as it is when the tag does not match. */
 void cookie_seal(uint8_t sealed[COOKIE_SEALED_SIZE], const uint8_t key[KEY_SIZE],
 		 const uint8_t nonce[COOKIE_NONCE_SIZE], const uint8_t mac1[MAC_SIZE],
 		 const uint8_t cookie[COOKIE_SIZE]);

@@ -53,7 +53,7 @@ void key_format(const uint8_t key[KEY_SIZE], char text[KEY_TEXT_SIZE])
 	sodium_bin2base64(text, KEY_TEXT_SIZE, key, KEY_SIZE, sodium_base64_VARIANT_ORIGINAL);
 }
 
-/* Asks the open file, not the path, so that nobody can exchange the file between the question and the reading. */
+/* Checks the open file, not the path, so that the file cannot be replaced between the check and the read. */
 static int key_file_check(int fd, const char *path, struct error *error)
 {
 	struct stat status;
@@ -100,7 +100,7 @@ static int key_file_parse(int fd, const char *path, uint8_t key[KEY_SIZE], struc
 
 int key_read_file(const char *path, uint8_t key[KEY_SIZE], struct error *error)
 {
-	/* Non-blocking, so that a FIFO in the file's place is refused instead of waited for. */
+	/* Non-blocking, so that opening a FIFO does not block; it is refused below. */
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
 		return error_open(error, path, "cannot open");
@@ -115,15 +115,15 @@ void *secret_new(size_t size)
 {
 	if (size > SIZE_MAX - CACHE_LINE)
 		return NULL;
-	/* sodium_malloc() puts the block's end at a guard page, so a whole number of cache lines also aligns its start.
-	 * It marks the memory as not to be dumped before it tries to lock it, and hands it out when locking fails. */
+	/* sodium_malloc() puts the block's end at a guard page, so a whole number of cache lines also aligns its
+	 * start. It excludes the memory from core dumps before it tries to lock it, and returns it even when locking
+	 * fails. */
 	size = (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 	void *secret = sodium_malloc(size);
 	if (secret == NULL)
 		return NULL;
 	memset(secret, 0, size);
-	/* A process that is forked to do something else finds zeros. Its pages are nobody else's: sodium_malloc() maps
-	 * them for this block alone. */
+	/* Forked children read zeros. The pages hold nothing else: sodium_malloc() maps them for this block alone. */
 	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)secret & ~(page - 1);
 	(void)madvise((void *)start, (uintptr_t)secret + size - start, MADV_WIPEONFORK);
 	return secret;

@@ -17,26 +17,24 @@ enum {
 /* Initialises libsodium; call first in every program. 0, or a negative errno with `error` set. */
 int keys_init(struct error *error);
 
-/* Base64 of exactly 32 bytes. Parsing takes surrounding white space and nothing else, runs in constant time, and wants
- * the canonical form. */
+/* Base64 of exactly 32 bytes. Parsing takes surrounding white space and nothing else, runs in constant time, and
+ * accepts only the canonical form. */
 bool key_parse(const char *text, uint8_t key[KEY_SIZE]);
 void key_format(const uint8_t key[KEY_SIZE], char text[KEY_TEXT_SIZE]);
 
 /* Reads a key from a regular file: one base64 line. Refuses (-EPERM) a file with any permission for others, with a
- * hint; -EINVAL when it holds no key or is no regular file (a FIFO is not waited for). `key` changes on success only.
- * The buffer on the way is wiped. */
+ * hint; -EINVAL when it holds no key or is no regular file (opening a FIFO does not block). `key` changes on success
+ * only. The buffer on the way is wiped. */
 int key_read_file(const char *path, uint8_t key[KEY_SIZE], struct error *error);
 
 /* Locked, guarded, zeroed memory for long-lived secrets, aligned to a cache line; secret_free() wipes it and takes
- * NULL. NULL when memory is short. When the lock limit is reached the memory is still handed out (core dumps leave it
- * out); the caller need not care. Each costs whole pages and system calls: for a handful of secrets, not for one per
- * session.
- */
+ * NULL. NULL when memory is short. When the lock limit is reached the memory is still returned (core dumps leave it
+ * out). Each costs whole pages and system calls: for a handful of secrets, not for one per session. */
 void *secret_new(size_t size);
 void secret_free(void *secret);
 
-/* BLAKE2b with the given output size (1…64) over `key` (0…64 bytes) and the concatenation of label and data. RFC 7693.
- */
+/* BLAKE2b with the given output size (1…64) over `key` (0…64 bytes) and the concatenation of label and data. RFC
+ * 7693. */
 void key_derive(uint8_t *output, size_t output_size, const uint8_t *key, size_t key_size, const char *label,
 		const void *data, size_t data_size);
 

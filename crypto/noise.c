@@ -26,7 +26,7 @@ static void hash_pair(uint8_t output[NOISE_HASH_SIZE], const void *first, size_t
 	sodium_memzero(&state, sizeof state);
 }
 
-/* HMAC (RFC 2104), which Noise wants even of a hash that has a keyed mode. `output` may be the data. */
+/* HMAC (RFC 2104), which Noise prescribes even for a hash that has a keyed mode. `output` may be the data. */
 static void hmac(uint8_t output[NOISE_HASH_SIZE], const uint8_t key[NOISE_HASH_SIZE], const void *data, size_t size)
 {
 	uint8_t pad[BLAKE2B_BLOCK_SIZE];
@@ -116,7 +116,7 @@ static void mix_ephemeral(struct noise_handshake *state, const uint8_t public_ke
 static void cipher_nonce(uint8_t nonce[crypto_aead_chacha20poly1305_IETF_NPUBBYTES], uint64_t counter)
 {
 	memset(nonce, 0, 4);
-	memcpy(nonce + 4, &counter, sizeof counter); /* little-endian, as core/base/bytes.h asserts we are */
+	memcpy(nonce + 4, &counter, sizeof counter); /* little-endian, which core/base/bytes.h asserts of the host */
 }
 
 static void encrypt_and_hash(struct noise_handshake *state, const void *plaintext, size_t size, uint8_t *output)
@@ -139,7 +139,7 @@ static bool decrypt_and_hash(struct noise_handshake *state, const uint8_t *input
 	return true;
 }
 
-/* Every step works on a copy, which becomes the state when all of it went well; either way no secret stays behind. */
+/* Each step works on a copy, which replaces the state on success; the copy is wiped in either case. */
 static bool commit(struct noise_handshake *state, struct noise_handshake *next, bool valid)
 {
 	if (valid)

@@ -2,13 +2,13 @@
 /* Noise_IKpsk2_25519_ChaChaPoly_BLAKE2b over libsodium's primitives (The Noise Protocol Framework, revision 34).
  *
  * Pure: no socket, no clock, no random numbers (the caller passes the ephemeral key), no allocation. The state
- * is a plain value that holds secrets: who drops one without noise_split() wipes it. Functions that read hostile input
+ * is a plain value that holds secrets: the owner wipes it unless noise_split() did. Functions that read hostile input
  * return false and leave the state as it was, so the caller can go on with the next message; the payload buffer then
  * holds nothing of the message. All-zero DH results fail.
  *
  *   initiator                                         responder
  *   noise_initiator_start                             noise_responder_start
- *   noise_initiator_write  -> e, es, s, ss, payload   noise_responder_read_static   (e, es, s: who is it?)
+ *   noise_initiator_write  -> e, es, s, ss, payload   noise_responder_read_static   (e, es, s: identity)
  *                                                     noise_responder_read_payload  (ss, payload)
  *   noise_initiator_read   <- e, ee, se, psk, payload noise_responder_write
  *   noise_split                                       noise_split
@@ -53,7 +53,7 @@ struct noise_keys {
 /* Derives the public half (clamping as RFC 7748 says). Any thread. */
 void noise_public_key(const uint8_t private_key[NOISE_KEY_SIZE], uint8_t public_key[NOISE_KEY_SIZE]);
 
-/* X25519; false when the result is all zero. Costs about 45 us: results of two static keys are worth keeping. */
+/* X25519; false when the result is all zero. Costs about 45 us: results for two static keys are worth caching. */
 bool noise_dh(const uint8_t private_key[NOISE_KEY_SIZE], const uint8_t public_key[NOISE_KEY_SIZE],
 	      uint8_t shared[NOISE_KEY_SIZE]);
 
@@ -68,24 +68,25 @@ void noise_responder_start(struct noise_handshake *state, const struct noise_key
 bool noise_initiator_write(struct noise_handshake *state, const uint8_t ephemeral_private[NOISE_KEY_SIZE],
 			   const void *payload, size_t payload_length, uint8_t *message);
 
-/* Reads e, es, s of message 1 and yields the initiator's static key (also kept in the state). The key is proven to be
- * meant for us, not yet to be owned by the sender: that is what read_payload does. */
+/* Reads e, es, s of message 1 and yields the initiator's static key (also kept in the state). At this point the
+ * message is known to be encrypted for our static key; that the sender owns the initiator's key is proven by
+ * noise_responder_read_payload(). */
 bool noise_responder_read_static(struct noise_handshake *state, const uint8_t *message, size_t message_length,
 				 uint8_t remote_static[NOISE_KEY_SIZE]);
 
-/* Reads ss and the payload of the same message 1; writes message_length − NOISE_MESSAGE1_OVERHEAD bytes to `payload`.
- */
+/* Reads ss and the payload of the same message 1; writes message_length − NOISE_MESSAGE1_OVERHEAD bytes to
+ * `payload`. */
 bool noise_responder_read_payload(struct noise_handshake *state, const uint8_t static_static[NOISE_KEY_SIZE],
 				  const uint8_t *message, size_t message_length, uint8_t *payload);
 
-/* Writes message 2: NOISE_MESSAGE2_OVERHEAD + payload_length bytes. `ephemeral` is used for this message alone; its
- * public half comes with it, so that it may be made ahead. False when a DH result is zero. */
+/* Writes message 2: NOISE_MESSAGE2_OVERHEAD + payload_length bytes. `ephemeral` is used for this message alone; the
+ * public half is passed along, so that the pair may be made ahead of time. False when a DH result is zero. */
 bool noise_responder_write(struct noise_handshake *state, const struct noise_keypair *ephemeral,
 			   const uint8_t psk[NOISE_KEY_SIZE], const void *payload, size_t payload_length,
 			   uint8_t *message);
 
-/* Reads message 2; writes message_length − NOISE_MESSAGE2_OVERHEAD bytes to `payload`. On false the state is as before,
- * so a forged WELCOME does not end the handshake. */
+/* Reads message 2; writes message_length − NOISE_MESSAGE2_OVERHEAD bytes to `payload`. On false the state is as
+ * before, so a forged WELCOME does not end the handshake. */
 bool noise_initiator_read(struct noise_handshake *state, const uint8_t psk[NOISE_KEY_SIZE], const uint8_t *message,
 			  size_t message_length, uint8_t *payload);
 

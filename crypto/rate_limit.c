@@ -33,7 +33,7 @@ void rate_limiter_deinit(struct rate_limiter *limiter)
 	limiter->buckets = NULL;
 }
 
-/* The whole hash stands for the source: with a secret key, that two of them meet is not to be feared. */
+/* The whole hash stands for the source: under a secret key, collisions are negligible. */
 static uint64_t source_hash(const uint8_t hash_key[16], const uint8_t address[16])
 {
 	static const uint8_t v4_mapped[12] = {[10] = 0xff, [11] = 0xff};

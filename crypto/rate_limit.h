@@ -45,10 +45,10 @@ static inline bool token_bucket_take(struct token_bucket *bucket, uint64_t now)
 
 /* A bucket for each source: an IPv4 address, or an IPv6 /64, which is what one host or line gets.
  *
- * The table is set-associative: a source's keyed hash names one set of RATE_LIMITER_WAYS buckets, so nobody can choose
- * sources that share a set. A newcomer takes the place of the bucket there that will be full first. When that is full,
- * which is the rule, nothing is lost; else the newcomer starts with a single token instead of a burst: it is served,
- * but sources that displace each other gain no more than that. Owned by one thread. */
+ * The table is set-associative: a source's keyed hash names one set of RATE_LIMITER_WAYS buckets, so an attacker cannot
+ * choose sources that share a set. A new source replaces the bucket of its set that will be full first. If that one is
+ * full, which is the usual case, no state is lost; otherwise the new source starts with one token instead of a full
+ * burst, so that sources which evict each other gain at most one token each. Owned by one thread. */
 enum { RATE_LIMITER_WAYS = 8 };
 
 struct rate_limiter_bucket {
@@ -63,7 +63,7 @@ struct rate_limiter {
 	struct rate_limiter_bucket *buckets;
 };
 
-/* `sources`: how many are remembered at once, rounded up to a power of two; 16 bytes each. `rate`: as from
+/* `sources`: how many the table holds, rounded up to a power of two; 16 bytes each. `rate`: as from
  * token_rate_make(). 0 or -ENOMEM. After keys_init(); start-up: nothing is allocated later. */
 int rate_limiter_init(struct rate_limiter *limiter, uint32_t sources, struct token_rate rate);
 void rate_limiter_deinit(struct rate_limiter *limiter);
@@ -71,9 +71,9 @@ void rate_limiter_deinit(struct rate_limiter *limiter);
 /* Takes a token of the source's bucket, if there is one. `address`: 16 bytes in network order, IPv4 as v4-mapped. */
 bool rate_limiter_allow(struct rate_limiter *limiter, const uint8_t address[16], uint64_t now);
 
-/* Buckets that sources share by a keyed hash: their number bounds what all together may do, however many addresses are
- * forged. A flood takes from the others no more than its share of the buckets, or of a bucket, and nobody can aim at
- * one but by the addresses that it is for. Owned by one thread. */
+/* Buckets that sources share by a keyed hash: their number bounds the total rate, however many addresses are forged.
+ * A flood uses up only the buckets that its addresses hash to, and the keyed hash keeps an attacker from choosing
+ * them, except by using a victim's own address. Owned by one thread. */
 enum { SHARED_LIMITER_BUCKETS = 128 };
 
 struct shared_limiter {
@@ -86,5 +86,5 @@ struct shared_limiter {
 /* `buckets`: a power of two, at most SHARED_LIMITER_BUCKETS. `rate`: of each. After keys_init(). */
 void shared_limiter_init(struct shared_limiter *limiter, uint32_t buckets, struct token_rate rate);
 
-/* Takes a token of the bucket that the source has a share in, if there is one. */
+/* Takes a token of the bucket that the source maps to, if there is one. */
 bool shared_limiter_allow(struct shared_limiter *limiter, const uint8_t address[16], uint64_t now);

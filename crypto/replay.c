@@ -10,7 +10,7 @@ enum { WORD_BITS = 64, WORDS = REPLAY_WINDOW / WORD_BITS + 1 };
 _Static_assert(REPLAY_WINDOW % WORD_BITS == 0, "a window of whole words");
 _Static_assert(sizeof((struct replay_window *)0)->bitmap == sizeof(uint64_t) * WORDS, "the ring covers the window");
 
-/* The words of the ring that `counter` enters still hold what was true WORDS words ago. */
+/* The words of the ring that `counter` moves into still hold the bits of counters WORDS words lower. */
 static void clear_entered(struct replay_window *window, uint32_t counter)
 {
 	uint64_t first = (window->next + WORD_BITS - 1) / WORD_BITS, last = counter / WORD_BITS;
@@ -43,7 +43,8 @@ void replay_resume(struct replay_window *window, uint64_t next)
 	owner_clear(&window->owner);
 	window->next = next;
 	memset(window->bitmap, 0xff, sizeof window->bitmap);
-	/* The word that `next` lies in is entered already: nobody will clear what is still to come in it. */
+	/* The word that holds `next` counts as entered already, so no later call clears its bits for counters from
+	 * `next` on. */
 	if (next % WORD_BITS != 0)
 		window->bitmap[next / WORD_BITS % WORDS] = (1ull << next % WORD_BITS) - 1;
 }

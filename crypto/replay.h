@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Anti-replay sliding window over a 32-bit counter (RFC 6479's ring of words: no shifting).
  *
- * Ask only after the message's tag was verified. Owner: the worker of the session. All-zero is a valid empty window. */
+ * Call only after the message's tag was verified. Owner: the worker of the session. All-zero is a valid empty window.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -26,5 +27,5 @@ enum replay_verdict {
 /* Marks `counter` as seen unless it is rejected; a rejected one changes nothing. */
 enum replay_verdict replay_accept(struct replay_window *window, uint32_t counter);
 
-/* Makes a window in which every counter below `next` (0…2^32) counts as seen: for a key whose bitmap was given back. */
+/* Makes a window in which every counter below `next` (0…2^32) counts as seen: for a key whose bitmap was freed. */
 void replay_resume(struct replay_window *window, uint64_t next);

@@ -2,7 +2,7 @@
 #include "tun/checksum.h"
 
 #include "core/base/bytes.h"
-#include "tun/inner.h"
+#include "tun/headers.h"
 
 /* 32-bit words are added in 64-bit lanes: no carry needs care below 16 GiB, and the lanes of a whole packet stay far
  * enough below 2^64 that callers add sums with a plain +. 2^16 = 1 modulo 2^16 - 1, so wider words give the same fold.
@@ -34,8 +34,8 @@ __attribute__((target("avx2"))) static uint64_t sum_blocks_avx2(const uint8_t *d
 }
 #endif
 
-/* Chosen by a branch on libgcc's CPU word rather than by target_clones: the ifunc that those make would run before the
- * sanitizers are set up, and the branch predicts. */
+/* Chosen by a branch on libgcc's CPU word rather than by target_clones: the ifunc of target_clones would run before the
+ * sanitizers are initialised, and the branch is predicted. */
 static uint64_t sum_blocks_best(const uint8_t *data, size_t blocks)
 {
 #ifdef __x86_64__

@@ -8,8 +8,6 @@
 #include "tun/checksum.h"
 
 enum {
-	TCP_PSH = 0x08,
-	TCP_ACK = 0x10,
 	FENCES = 256,
 	PACKETS_MAX = 1 << 20,	     /* of a batch: keeps every index and size far inside 32 bits */
 	TCP_MERGE_MAX = IOV_MAX - 1, /* one writev() takes IOV_MAX pieces, the first is the virtio-net header */
@@ -30,7 +28,8 @@ struct entry {
 	bool verified;
 	bool open;	  /* another packet may be merged */
 	bool push;	  /* the last packet's PSH */
-	uint16_t next_id; /* what the next packet must have */
+	uint16_t last_id; /* IPv4 */
+	uint16_t id_step; /* from one packet to the next: 1, or 0; once there are two */
 	uint32_t next_sequence;
 	uint32_t payload_size; /* of each packet but the last */
 	uint32_t length;       /* of the whole, with one header */
@@ -50,8 +49,8 @@ struct coalescer {
 	struct iovec *pieces;
 	uint32_t *next_piece;
 
-	/* Hash of a flow to its newest entry. A flow that takes another's slot only costs that one its merging. Stale
-	 * slots are told by the entry they lead to, so none is cleared between batches. */
+	/* Hash of a flow to its newest entry. When two flows share a slot, only merging is lost. A stale slot is
+	 * recognised by the entry that it leads to, so none is cleared between batches. */
 	uint32_t *slots;
 	size_t slot_mask;
 
@@ -81,7 +80,8 @@ struct coalescer *coalescer_new(size_t packets, struct tun_offloads offloads)
 	coalescer->pieces = calloc(packets, sizeof *coalescer->pieces);
 	coalescer->next_piece = calloc(packets, sizeof *coalescer->next_piece);
 	coalescer->slots = calloc(slots, sizeof *coalescer->slots);
-	coalescer->iov = calloc(2 * packets, sizeof *coalescer->iov); /* each packet, and a header for each frame */
+	/* One for each packet, and one for the header of each frame. */
+	coalescer->iov = calloc(2 * packets, sizeof *coalescer->iov);
 	coalescer->frames = calloc(packets, sizeof *coalescer->frames);
 	if (!coalescer->entries || !coalescer->pieces || !coalescer->next_piece || !coalescer->slots ||
 	    !coalescer->iov || !coalescer->frames) {
@@ -200,6 +200,16 @@ static bool options_equal(const uint8_t *a, const uint8_t *b, uint32_t length)
 	return true;
 }
 
+/* The second packet decides whether IDs count up or stay; without DF they must count up. */
+static bool id_fits(const struct entry *entry, const uint8_t *ip)
+{
+	uint16_t step = (uint16_t)(load_be16(ip + IPV4_AT_ID) - entry->last_id);
+
+	if (entry->packets > 1)
+		return step == entry->id_step;
+	return step == 1 || (step == 0 && load_be16(ip + IPV4_AT_FRAGMENT) & IPV4_DONT_FRAGMENT);
+}
+
 static bool ip_headers_fit(const struct entry *entry, const struct inner *inner)
 {
 	const uint8_t *head = entry->head.data, *ip = inner->data;
@@ -209,7 +219,7 @@ static bool ip_headers_fit(const struct entry *entry, const struct inner *inner)
 		       load16(head + IPV6_AT_NEXT_HEADER) == load16(ip + IPV6_AT_NEXT_HEADER);
 	/* Version, header length, TOS; flags and offset, TTL, protocol. */
 	return load16(head) == load16(ip) && load32(head + IPV4_AT_FRAGMENT) == load32(ip + IPV4_AT_FRAGMENT) &&
-	       load_be16(ip + IPV4_AT_ID) == entry->next_id &&
+	       id_fits(entry, ip) &&
 	       options_equal(head + IPV4_HEADER_MIN, ip + IPV4_HEADER_MIN, inner->ip_length - IPV4_HEADER_MIN);
 }
 
@@ -243,6 +253,7 @@ static bool has_push(const struct inner *inner)
 static void append(struct coalescer *coalescer, struct entry *entry, const struct inner *inner, uint32_t payload)
 {
 	uint32_t piece = (uint32_t)coalescer->packet_count++;
+	uint16_t id = load_be16(inner->data + IPV4_AT_ID);
 
 	coalescer->pieces[piece] = (struct iovec){.iov_base = inner->data + inner->length - payload,
 						  .iov_len = payload};
@@ -251,7 +262,8 @@ static void append(struct coalescer *coalescer, struct entry *entry, const struc
 	entry->packets++;
 	entry->length += payload;
 	entry->next_sequence += payload;
-	entry->next_id++;
+	entry->id_step = (uint16_t)(id - entry->last_id);
+	entry->last_id = id;
 	entry->push = has_push(inner);
 	entry->open = !entry->push && payload == entry->payload_size;
 }
@@ -292,7 +304,8 @@ bool coalescer_add(struct coalescer *coalescer, const struct inner *inner)
 	if (merge && known && continues(entry, inner, payload)) {
 		append(coalescer, entry, inner, payload);
 	} else {
-		/* A new entry also for what cannot be merged: as the flow's newest it closes the one before. */
+		/* A packet that cannot be merged gets an entry as well: as the flow's newest it closes the one before.
+		 */
 		coalescer->slots[hash & coalescer->slot_mask] = (uint32_t)coalescer->entry_count;
 		entry = start(coalescer, inner);
 		entry->flow = flow;
@@ -303,13 +316,13 @@ bool coalescer_add(struct coalescer *coalescer, const struct inner *inner)
 		entry->payload_size = payload;
 		if (entry->open && inner->protocol == IPPROTO_TCP)
 			entry->next_sequence = load_be32(inner->data + inner->ip_length + TCP_AT_SEQUENCE) + payload;
-		entry->next_id = (uint16_t)(load_be16(inner->data + IPV4_AT_ID) + 1);
+		entry->last_id = load_be16(inner->data + IPV4_AT_ID);
 	}
 	coalescer->last = entry;
 	return true;
 }
 
-/* Rewrites the head's headers for the whole and asks the kernel for the rest. */
+/* Rewrites the head's headers for the super-packet. The kernel completes the checksum or cuts it. */
 static void finish_super(struct entry *entry)
 {
 	const struct inner *head = &entry->head;

@@ -2,19 +2,22 @@
 /* Coalescing, the inverse of segmentation: consecutive packets of one TCP or UDP flow become one super-packet for the
  * TUN.
  *
- * Packets are not copied: frames point to the memory where each was opened, which must stay until the frames were
- * written. Packets of a flow keep their order, also those that cannot be merged; what has no ports (a fragment) counts
- * for every flow between its addresses.
+ * Packets are not copied: frames point to the memory where each packet was decrypted, which must stay valid until the
+ * frames were written. Packets of a flow keep their order, also those that cannot be merged; a packet without ports (a
+ * fragment) counts as one of every flow between its addresses.
  *
- * What is merged comes out of segmentation again byte for byte, in ours as in the kernel's. That decides the rules:
- * same addresses, ports, TTL, TOS with ECN, fragment field, flow label and IP options; IPv4 IDs that count up by one,
- * also with DF (segmentation counts them up, so equal ones would not come back). TCP: next sequence number, same
+ * A merged packet comes out of segmentation again byte for byte, in tun/segment.c as in the kernel, with one exception:
+ * IPv4 IDs under DF that were all the same (0 from an unconnected UDP socket) come out counting up from it. Nothing may
+ * rely on such an ID (RFC 6864), and a virtio-net header has no word for IDs that stay (SKB_GSO_TCP_FIXEDID).
+ *
+ * That decides the rules: same addresses, ports, TTL, TOS with ECN, fragment field, flow label and IP options; IPv4 IDs
+ * that count up by one or, with DF, are all the same, as the kernel's GRO takes them. TCP: next sequence number, same
  * acknowledgement, window and options, ACK and nothing but PSH beside it. Equal payload sizes; a shorter one or PSH
  * closes; an empty one (a pure ACK) is never merged. No fragment, no IPv6 extension header. All checksums verified, and
- * in the form that segmentation computes: a packet that says 0xffff where TCP's or IPv4's would be 0 stays alone.
+ * in the form that segmentation computes: a packet with 0xffff where TCP's or IPv4's checksum would be 0 is not merged.
  *
- * A packet whose checksum is not verified right is never merged and never marked as checked: the receiver's stack shall
- * find what we found.
+ * A packet whose checksum is wrong or absent is never merged and never marked as checked: the receiving stack then sees
+ * it as it came.
  *
  * Owner: one worker. Fixed memory, no allocation after init. */
 #pragma once
@@ -34,7 +37,7 @@ struct coalescer; /* large: allocated once */
 struct coalescer *coalescer_new(size_t packets, struct tun_offloads offloads);
 void coalescer_free(struct coalescer *coalescer);
 
-/* It belongs to whom `owner` belongs to. */
+/* For OWNERS=1 builds (core/base/owner.h): the coalescer has the owner that `owner` has. */
 void coalescer_own(struct coalescer *coalescer, const struct owner *owner);
 
 /* Adds a packet that inner_parse() accepted; `inner->data` is modified when it becomes the head of a super-packet.

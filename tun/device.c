@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "core/base/cpu.h"
 #include "core/base/log.h"
 #include "core/host/sysctl.h"
 #include "tun/netlink.h"
@@ -34,7 +35,7 @@ static int device_read(struct tun_queue *queue, struct iovec *frames, size_t cou
 		}
 		if (errno == EINTR)
 			continue;
-		/* What was read comes first; a device that is gone says so again at the next call. */
+		/* Frames that were read are returned first; a device that is gone fails again at the next call. */
 		if (errno == EAGAIN || done > 0)
 			break;
 		return -errno;
@@ -110,7 +111,8 @@ static int create_error(int code, const char *name, struct error *error)
 		hint = "; start as root or with CAP_NET_ADMIN";
 	else if (code == -E2BIG)
 		hint = "; this is one queue too many for the kernel: set fewer Workers or TunReaders";
-	/* An interface with several queues is invalid for one who wants one, and the other way round. */
+	/* The kernel answers EINVAL when an interface with several queues is opened with one, and the other way round.
+	 */
 	else if ((code == -EBUSY || code == -EINVAL) && is_tun(name))
 		hint = "; another process holds this interface: stop it or choose another Interface name";
 	else if ((code == -EBUSY || code == -EINVAL) && if_nametoindex(name) != 0)
@@ -118,7 +120,8 @@ static int create_error(int code, const char *name, struct error *error)
 	return error_set(error, code, "create interface %s: %s%s", name, strerror(-code), hint);
 }
 
-/* Opens one queue of the interface `name`, which is created with its first queue; `name` receives the one in force. */
+/* Opens one queue of the interface `name`, which is created with its first queue; `name` receives the name that the
+ * kernel chose. */
 static int queue_open(char name[IFNAMSIZ], int flags, struct error *error)
 {
 	int fd = open(TUN_NODE, O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -136,7 +139,7 @@ static int queue_open(char name[IFNAMSIZ], int flags, struct error *error)
 	return fd;
 }
 
-/* The kernel sends nothing to a detached queue and still takes what is written to it. */
+/* The kernel sends nothing to a detached queue, and still accepts frames written to it. */
 static int queue_detach(int fd, const char *name, struct error *error)
 {
 	struct ifreq request = {.ifr_flags = IFF_DETACH_QUEUE};
@@ -146,11 +149,11 @@ static int queue_detach(int fd, const char *name, struct error *error)
 	return error_set(error, -errno, "detach a queue of interface %s: %s", name, strerror(errno));
 }
 
-/* Whoever asks for an interface of several queues by its name gets one more of them, another process included: the
- * first of ours may not find one. */
+/* TUNSETIFF on an existing interface with several queues adds a queue, even when another process made the interface:
+ * before the first queue is opened there must be no such interface. */
 static int queues_open(struct tun_device *device, struct error *error)
 {
-	unsigned count = device->readers + device->writers;
+	unsigned count = device->readers + device->writers + device->sparse;
 
 	device->queues = calloc(count, sizeof *device->queues);
 	if (device->queues == NULL)
@@ -164,23 +167,72 @@ static int queues_open(struct tun_device *device, struct error *error)
 		if (fd < 0)
 			return fd;
 		device->queues[i].fd = fd;
-		int rc = i < device->readers ? 0 : queue_detach(fd, device->name, error);
-		if (rc < 0)
-			return rc;
 	}
 	return 0;
+}
+
+/* Before the queues are opened: their number follows from it. */
+static int sparse_load(struct tun_device *device, const struct tun_params *params)
+{
+	struct queue_steering steering = params->steering;
+	unsigned others = params->readers + params->writers;
+	steering.queues = steering.queues != 0 ? steering.queues : 1;
+	if (others + steering.queues > CPU_TUN_QUEUES_MAX)
+		return -E2BIG;
+	int result = sparse_flows_load(&device->sparse_flows, &steering, others);
+	device->sparse = result == 0 ? steering.queues : 0;
+	return result;
+}
+
+static int sparse_attach(struct tun_device *device)
+{
+	unsigned others = device->readers + device->writers;
+	int result = queue_steering_attach_program(device->queues[0].fd, device->sparse_flows.program);
+	sparse_flows_close_program(&device->sparse_flows);
+	for (unsigned i = 0; i < device->sparse && result == 0; i++) {
+		device->queues[i].sparse = &device->queues[others + i];
+		device->queues[i].shared = &device->sparse_flows.queues[i];
+	}
+	for (; device->sparse != 0 && result != 0; device->sparse--) {
+		int *fd = &device->queues[others + device->sparse - 1].fd;
+		close(*fd); /* or the kernel would put packets there */
+		*fd = -1;
+	}
+	return result;
+}
+
+static void sparse_report(const char *name, int result)
+{
+	log_info("%s: packets of flows that send little wait behind those of others (%s%s)", name, strerror(-result),
+		 result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
+}
+
+/* A queue that is not detached has an index of its own, which the kernel records in the packets that are written to it:
+ * packets of several writers then leave by several transmit queues. All detached ones have the same. */
+static int queues_steer(struct tun_device *device, const struct queue_steering *steering, struct error *error)
+{
+	if (device->sparse != 0 && sparse_attach(device) == 0)
+		return 0;
+	bool wanted = steering->queues != 0;
+	device->steering = wanted ? queue_steering_attach(device->queues[0].fd, steering) : 0;
+	if (wanted && device->steering == 0)
+		return 0;
+	int result = 0;
+	for (unsigned i = device->readers; i < device->readers + device->writers && result == 0; i++)
+		result = queue_detach(device->queues[i].fd, device->name, error);
+	return result;
 }
 
 /* --- offloads ----------------------------------------------------------------------------------------------------- */
 
 static unsigned long offload_mask(struct tun_offloads offloads)
 {
-	/* The kernel takes USO for both families or for none, and nothing without checksums. */
+	/* The kernel accepts USO for both families or for none, and no other offload without checksums. */
 	return (offloads.checksum ? TUN_F_CSUM : 0ul) | (offloads.tso ? TUN_F_TSO4 | TUN_F_TSO6 : 0ul) |
 	       (offloads.uso ? TUN_F_USO4 | TUN_F_USO6 : 0ul);
 }
 
-/* Tries the wanted set and takes away the youngest offload after each refusal. */
+/* Tries the wanted set, and leaves out the most recent kernel feature after each refusal. */
 static int offloads_probe(int fd, struct tun_offloads wanted, struct tun_offloads *granted, struct error *error)
 {
 	struct tun_offloads try = {
@@ -225,7 +277,8 @@ static size_t count_family(const struct tun_params *params, uint8_t family)
 	return count;
 }
 
-/* What the kernel answers where IPv6 is off: for the interface, or for all of it (ipv6.disable=1, or not built in). */
+/* The kernel's errors where IPv6 is off: for the interface, or for the whole machine (ipv6.disable=1, or not built in).
+ */
 static bool is_off(int code)
 {
 	return code == -EACCES || code == -EOPNOTSUPP || code == -EAFNOSUPPORT;
@@ -265,7 +318,7 @@ static int add_addresses(struct tun_device *device, struct netlink *netlink, con
 	return result;
 }
 
-/* Link-local addresses are turned off before the link is up, or the kernel has made one already. */
+/* Link-local addresses are turned off before the link is set up: the kernel makes one at that moment. */
 static int interface_configure(struct tun_device *device, struct netlink *netlink, const struct tun_params *params,
 			       struct error *error)
 {
@@ -283,13 +336,18 @@ static int interface_configure(struct tun_device *device, struct netlink *netlin
 
 static int interface_open(struct tun_device *device, const struct tun_params *params, struct error *error)
 {
+	int sparse = params->sparse ? sparse_load(device, params) : 0;
 	int rc = queues_open(device, error);
+	if (rc == 0)
+		rc = queues_steer(device, &params->steering, error);
 	if (rc < 0)
 		return rc;
+	if (params->sparse && device->sparse == 0)
+		sparse_report(device->name, sparse);
 	rc = offloads_probe(device->queues[0].fd, params->offloads, &device->offloads, error);
 	if (rc < 0)
 		return error_prefix(error, rc, "interface %s: ", device->name);
-	for (unsigned i = 0; i < device->readers + device->writers; i++)
+	for (unsigned i = 0; i < device->readers + device->writers + device->sparse; i++)
 		device->queues[i].offloads = device->offloads;
 
 	device->ifindex = if_nametoindex(device->name);
@@ -305,7 +363,8 @@ static int interface_open(struct tun_device *device, const struct tun_params *pa
 
 int tun_device_open(struct tun_device *device, const struct tun_params *params, struct error *error)
 {
-	struct tun_device opened = {.readers = params->readers, .writers = params->writers};
+	struct tun_device opened = {
+		.readers = params->readers, .writers = params->writers, .sparse_flows = {.program = -1}};
 	int rc = name_check(params->name, error);
 	if (rc < 0)
 		return rc;
@@ -323,9 +382,10 @@ int tun_device_open(struct tun_device *device, const struct tun_params *params, 
 
 void tun_device_close(struct tun_device *device)
 {
+	sparse_flows_unload(&device->sparse_flows);
 	if (device->queues == NULL)
 		return;
-	for (unsigned i = device->readers + device->writers; i > 0; i--)
+	for (unsigned i = device->readers + device->writers + device->sparse; i > 0; i--)
 		if (device->queues[i - 1].fd >= 0)
 			close(device->queues[i - 1].fd);
 	free(device->queues);

@@ -5,7 +5,7 @@
 
 uint8_t ecn_get(const struct inner *inner)
 {
-	return inner->version == 4 ? inner->data[1] & 3 : (inner->data[1] >> 4) & 3;
+	return inner->version == 4 ? inner->data[IPV4_AT_TOS] & 3 : (inner->data[1] >> 4) & 3;
 }
 
 static void ecn_set(const struct inner *inner, uint8_t ecn)
@@ -17,11 +17,11 @@ static void ecn_set(const struct inner *inner, uint8_t ecn)
 	}
 	/* RFC 1624: HC' = ~(~HC + ~m + m') */
 	uint16_t old = load_be16(ip);
-	ip[1] = (uint8_t)((ip[1] & ~3) | ecn);
-	uint32_t sum = (uint16_t)~load_be16(ip + 10) + (uint32_t)(uint16_t)~old + load_be16(ip);
+	ip[IPV4_AT_TOS] = (uint8_t)((ip[IPV4_AT_TOS] & ~3) | ecn);
+	uint32_t sum = (uint16_t)~load_be16(ip + IPV4_AT_CHECKSUM) + (uint32_t)(uint16_t)~old + load_be16(ip);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
-	store_be16(ip + 10, (uint16_t)~sum);
+	store_be16(ip + IPV4_AT_CHECKSUM, (uint16_t)~sum);
 }
 
 bool ecn_decapsulate(const struct inner *inner, uint8_t outer)

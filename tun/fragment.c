@@ -5,18 +5,11 @@
 #include "tun/checksum.h"
 
 enum {
-	DONT_FRAGMENT = 0x4000,
-	MORE_FRAGMENTS = 0x2000,
 	FRAGMENT_UNIT = 8,
 	OPTION_END = 0,
 	OPTION_NOTHING = 1,
 	OPTION_COPIED = 0x80,
 };
-
-bool fragment_allowed(const struct inner *inner)
-{
-	return inner->version == 4 && (load_be16(inner->data + IPV4_AT_FRAGMENT) & DONT_FRAGMENT) == 0;
-}
 
 static uint32_t payload_size(uint32_t ip_length, uint32_t mtu)
 {
@@ -29,9 +22,8 @@ uint32_t fragment_count(uint32_t length, uint32_t ip_length, uint32_t mtu)
 	return length <= mtu ? 1 : (length - ip_length + size - 1) / size;
 }
 
-void fragment_start(struct fragmenter *fragmenter, uint8_t *packet, uint32_t length, uint32_t mtu)
+void fragment_start(struct fragmenter *fragmenter, uint8_t *packet, uint32_t length, uint8_t ip_length, uint32_t mtu)
 {
-	uint8_t ip_length = (uint8_t)((packet[0] & 15) * 4);
 	*fragmenter = (struct fragmenter){.packet = packet,
 					  .left = length - ip_length,
 					  .size = payload_size(ip_length, mtu),
@@ -40,7 +32,7 @@ void fragment_start(struct fragmenter *fragmenter, uint8_t *packet, uint32_t len
 	memcpy(fragmenter->header, packet, ip_length);
 }
 
-/* Some options stand in the first fragment only: nothing takes their place in the others. */
+/* Options without the copied flag stand in the first fragment only; the others have NOPs in their place. */
 static void blank_options(uint8_t *header, uint32_t ip_length)
 {
 	for (uint32_t at = IPV4_HEADER_MIN; at < ip_length && header[at] != OPTION_END;) {
@@ -62,7 +54,7 @@ bool fragment_next(struct fragmenter *f, uint8_t **fragment, uint32_t *length)
 	uint8_t *ip = f->packet + f->at;
 	uint16_t field = (uint16_t)(f->field + f->at / FRAGMENT_UNIT);
 	store_be16(f->header + IPV4_AT_LENGTH, (uint16_t)(f->ip_length + payload));
-	store_be16(f->header + IPV4_AT_FRAGMENT, last ? field : field | MORE_FRAGMENTS);
+	store_be16(f->header + IPV4_AT_FRAGMENT, last ? field : field | IPV4_MORE_FRAGMENTS);
 	memset(f->header + IPV4_AT_CHECKSUM, 0, 2);
 	uint16_t checksum = checksum_ipv4_header(f->header, f->ip_length);
 	memcpy(f->header + IPV4_AT_CHECKSUM, &checksum, sizeof checksum);

@@ -15,8 +15,6 @@ enum {
 	IPV6_MESSAGE_AT_MTU = 4, /* 32 bits */
 	IPV4_QUOTE_MAX = ICMP_IPV4_MAX - IPV4_HEADER_MIN - MESSAGE_HEADER,
 	IPV6_QUOTE_MAX = ICMP_IPV6_MAX - IPV6_HEADER_LENGTH - MESSAGE_HEADER,
-	IPV4_DONT_FRAGMENT = 0x4000,
-	IPV4_FRAGMENT_OFFSET = 0x1fff,
 	IPV6_AT_FRAGMENT = 2, /* within the fragment header */
 	IPV6_FRAGMENT_OFFSET = 0xfff8,
 	INTERNETWORK_CONTROL = 0xc0, /* precedence 6: RFC 1812, 4.3.2.5 */
@@ -59,16 +57,14 @@ static bool ipv4_query(uint8_t type)
 
 static bool ipv4_answerable(const struct inner *inner)
 {
-	uint16_t fragment = load_be16(inner->data + IPV4_AT_FRAGMENT);
-
-	if (!(fragment & IPV4_DONT_FRAGMENT) || fragment & IPV4_FRAGMENT_OFFSET)
+	if (inner->may_fragment || load_be16(inner->data + IPV4_AT_FRAGMENT) & IPV4_FRAGMENT_OFFSET)
 		return false;
 	if (inner->protocol != IPPROTO_ICMP)
 		return true;
 	return inner->length > inner->ip_length && ipv4_query(inner->data[inner->ip_length]);
 }
 
-/* ESP is none here: what follows it cannot be read. */
+/* ESP does not count: the header behind it is encrypted. */
 static bool ipv6_extension(uint8_t protocol)
 {
 	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_FRAGMENT ||
@@ -82,7 +78,7 @@ static size_t ipv6_extension_length(uint8_t protocol, const uint8_t *header)
 	return protocol == IPPROTO_AH ? (header[1] + 2u) * 4 : (header[1] + 1u) * 8;
 }
 
-/* Looks no further than the quote, so that a long chain of headers costs no more than the copy. */
+/* Reads no further than the quote, so that a long chain of headers costs no more than the copy. */
 static bool ipv6_answerable(const struct inner *inner, size_t quote)
 {
 	const uint8_t *at = inner->data + IPV6_HEADER_LENGTH;
@@ -108,7 +104,7 @@ static void write_ipv4(uint8_t *ip, size_t length, const struct ip_address *from
 	ip[0] = 4 << 4 | IPV4_HEADER_MIN / 4;
 	ip[IPV4_AT_TOS] = INTERNETWORK_CONTROL;
 	store_be16(ip + IPV4_AT_LENGTH, (uint16_t)length);
-	/* Never fragmented, so that its ID of 0 needs to tell nothing apart (RFC 6864). */
+	/* Never fragmented, so its ID may be 0 (RFC 6864). */
 	store_be16(ip + IPV4_AT_FRAGMENT, IPV4_DONT_FRAGMENT);
 	ip[IPV4_AT_TTL] = HOP_LIMIT;
 	ip[IPV4_AT_PROTOCOL] = IPPROTO_ICMP;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the tunnel tells the sender of a packet that is too long for it. */
+/* ICMP errors of the tunnel: the answer to a packet that is too long for the session (path MTU discovery). */
 #pragma once
 
 #include <stddef.h>
@@ -21,15 +21,15 @@ enum {
  * as the limits above allow, and has all checksums. Returns the frame's length, at most ICMP_FRAME_MAX.
  *
  * `inner` is one that inner_parse() accepted, a super-packet too, and does not overlap the frame. Neither its length
- * nor `mtu` is judged (a host ignores less than 68, in IPv6 less than 1280). A Linux kernel that gets the message from
- * its TUN drops it when `from` is one of its own IPv4 addresses. RFC 4443, 2.4 (f) demands that errors are
- * rate-limited: the caller does that.
+ * nor `mtu` is checked (a host ignores an MTU of less than 68, in IPv6 of less than 1280). A Linux kernel that gets the
+ * message from its TUN drops it when `from` is one of its own IPv4 addresses. The caller limits the rate (RFC 4443, 2.4
+ * (f)).
  *
  * Returns 0, and has written nothing, when it does not fit into `capacity`, when `from` is not of the packet's IP
  * version, and when no error may be sent (RFC 1122, 3.2.2; RFC 4443, 2.4 (e)):
  *   - IPv4 without DF: it is fragmented (tun/fragment.h);
  *   - an ICMP error or redirect, or an ICMP type that is not known to be neither;
- *   - a fragment other than the first: what it is a part of cannot be known (the first one has its answer);
+ *   - a fragment other than the first: its upper header is not in it, and the first fragment is answered;
  *   - source or destination is not a single host's: unspecified, loopback, multicast, limited broadcast, class E. To an
  *     IPv6 multicast address RFC 4443 would allow it, but a tunnel has no way of knowing the group's;
  *   - IPv6 whose extension headers do not end within what would be quoted.

@@ -6,15 +6,16 @@
 
 static bool parse_ipv4(struct inner *inner, const uint8_t *ip, size_t length)
 {
-	enum { MORE_FRAGMENTS = 0x2000, FRAGMENT_OFFSET = 0x1fff };
 	size_t header = (ip[0] & 0xfu) * 4;
 
 	if (header < IPV4_HEADER_MIN || header > length || load_be16(ip + IPV4_AT_LENGTH) != length)
 		return false;
+	uint16_t field = load_be16(ip + IPV4_AT_FRAGMENT);
 	inner->version = 4;
-	inner->ip_length = (uint8_t)header;
+	inner->fragment = field & (IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET);
+	inner->may_fragment = !(field & IPV4_DONT_FRAGMENT);
 	inner->protocol = ip[IPV4_AT_PROTOCOL];
-	inner->fragment = load_be16(ip + IPV4_AT_FRAGMENT) & (MORE_FRAGMENTS | FRAGMENT_OFFSET);
+	inner->ip_length = (uint8_t)header;
 	return true;
 }
 
@@ -27,9 +28,10 @@ static bool parse_ipv6(struct inner *inner, const uint8_t *ip, size_t length)
 	if (load_be16(ip + IPV6_AT_LENGTH) != (payload > UINT16_MAX ? 0 : payload))
 		return false;
 	inner->version = 6;
-	inner->ip_length = IPV6_HEADER_LENGTH;
 	inner->protocol = ip[IPV6_AT_NEXT_HEADER];
 	inner->fragment = inner->protocol == IPPROTO_FRAGMENT;
+	inner->may_fragment = false;
+	inner->ip_length = IPV6_HEADER_LENGTH;
 	return true;
 }
 
@@ -75,23 +77,20 @@ bool inner_parse(struct inner *inner, void *data, size_t length)
 	}
 }
 
-static void address_read(const struct inner *inner, size_t at4, size_t at6, struct ip_address *address)
+static void address_read(const struct inner *inner, const uint8_t *bytes, struct ip_address *address)
 {
 	*address = (struct ip_address){.family = inner->version};
-	if (inner->version == 4)
-		memcpy(address->bytes, inner->data + at4, 4);
-	else
-		memcpy(address->bytes, inner->data + at6, 16);
+	memcpy(address->bytes, bytes, inner->version == 4 ? 4 : 16);
 }
 
 void inner_source(const struct inner *inner, struct ip_address *address)
 {
-	address_read(inner, IPV4_AT_SOURCE, IPV6_AT_SOURCE, address);
+	address_read(inner, inner_source_bytes(inner), address);
 }
 
 void inner_destination(const struct inner *inner, struct ip_address *address)
 {
-	address_read(inner, IPV4_AT_DESTINATION, IPV6_AT_DESTINATION, address);
+	address_read(inner, inner_destination_bytes(inner), address);
 }
 
 bool inner_checksum_ok(const struct inner *inner)

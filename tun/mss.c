@@ -28,7 +28,7 @@ bool mss_clamp(const struct inner *inner, uint16_t mtu, bool partial_checksum)
 	bool changed = false;
 
 	/* Without an upper header it is a fragment. */
-	if (inner->protocol != IPPROTO_TCP || !inner->upper_length || !(tcp[TCP_AT_FLAGS] & TH_SYN) || mtu <= headers)
+	if (inner->protocol != IPPROTO_TCP || !inner->upper_length || !(tcp[TCP_AT_FLAGS] & TCP_SYN) || mtu <= headers)
 		return false;
 
 	uint16_t limit = (uint16_t)(mtu - headers);

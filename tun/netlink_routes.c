@@ -5,26 +5,16 @@
 #include <net/if.h>
 #include <stdlib.h>
 
+#include "tun/netlink.h"
 #include "tun/netlink_request.h"
 #include "tun/netlink_state.h"
 
 enum {
 	FLUSH_BATCH = 64,
-	METRIC6 = 1024, /* IP6_RT_PRIO_USER: what the kernel gives to one of IPv6 that has none */
+	METRIC6 = 1024, /* IP6_RT_PRIO_USER: the kernel's default for IPv6 */
 };
 
-struct ip_address netlink_address_read(const struct nlattr *attribute, int family)
-{
-	struct ip_address address = {0};
-	size_t size = family == AF_INET ? 4 : 16;
-	if (attribute == NULL || mnl_attr_get_payload_len(attribute) != size)
-		return address;
-	address.family = family == AF_INET ? 4 : 6;
-	memcpy(address.bytes, mnl_attr_get_payload(attribute), size);
-	return address;
-}
-
-/* 0: none. The kernel replaces and deletes routes by it. */
+/* 0: none. The kernel matches it when routes are replaced and deleted. */
 static uint32_t metric_of(unsigned ifindex, const struct ip_prefix *network, uint32_t table)
 {
 	if (table == RT_TABLE_MAIN)
@@ -44,8 +34,8 @@ static int route_request(struct netlink *netlink, uint16_t type, uint16_t flags,
 	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
 	body->rtm_family = (uint8_t)netlink_family(destination.address.family);
 	body->rtm_dst_len = destination.length;
-	body->rtm_table = RT_TABLE_UNSPEC; /* RTA_TABLE says it: 8 bits are too few */
-	/* What a version before left behind had another one. */
+	body->rtm_table = RT_TABLE_UNSPEC; /* in RTA_TABLE: 8 bits are too few */
+	/* Deletion matches any: earlier versions used another number. */
 	body->rtm_protocol = type == RTM_NEWROUTE ? NETLINK_PROTOCOL : RTPROT_UNSPEC;
 	body->rtm_scope = destination.address.family == 4 && link ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
 	body->rtm_type = link ? RTN_UNICAST : ifindex == NETLINK_THROW ? RTN_THROW : RTN_UNREACHABLE;
@@ -148,9 +138,9 @@ int netlink_detours(struct netlink *netlink, uint8_t family, unsigned ifindex, s
 }
 
 struct table_search {
-	uint8_t family; /* a kernel without IPv6 dumps what it has */
+	uint8_t family; /* a kernel without IPv6 dumps the families that it has */
 	uint32_t table;
-	bool all; /* whoever made them */
+	bool all; /* of any protocol */
 	struct netlink_routes *routes;
 	size_t most;
 	int result;
@@ -211,7 +201,7 @@ bool netlink_table_is_used(struct netlink *netlink, uint8_t family, uint32_t tab
 	return used;
 }
 
-/* Whatever it is that the table has for the network first. */
+/* Deletes the table's first route to the network, of any type. */
 static int route_delete_any(struct netlink *netlink, const struct ip_prefix *network, uint32_t table,
 			    struct error *error)
 {
@@ -229,7 +219,7 @@ static int route_delete_any(struct netlink *netlink, const struct ip_prefix *net
 	return error_prefix(error, rc, "remove route %s: ", ip_prefix_format(network, text));
 }
 
-/* Some at a time, from a fresh list: a deletion during a dump makes the kernel skip others. */
+/* Some at a time, then a new dump: the kernel skips routes when others are deleted during a dump. */
 int netlink_table_flush(struct netlink *netlink, uint8_t family, uint32_t table, struct error *error)
 {
 	for (;;) {
@@ -244,7 +234,7 @@ int netlink_table_flush(struct netlink *netlink, uint8_t family, uint32_t table,
 			rc = one == -ESRCH ? 0 : one;
 		}
 		netlink_routes_free(&found);
-		/* The same ones would be found again for ever. */
+		/* Otherwise the next dump would find the same routes again, endlessly. */
 		if (rc < 0 || count < FLUSH_BATCH || gone == 0)
 			return rc;
 	}
@@ -335,8 +325,8 @@ void netlink_attached_free(struct netlink_attached_list *list)
 	*list = (struct netlink_attached_list){0};
 }
 
-/* Only what follows from an address of the machine, or what a router announced to be on the link: a route that DHCP or
- * anybody else put there does not count, with a gateway or without. */
+/* Only routes that the kernel made from the machine's addresses, or that a router advertised as on-link. Routes of DHCP
+ * and of other programs do not count, with a gateway or without. */
 static void attached_read(const struct nlmsghdr *message, void *data)
 {
 	struct attached_search *search = data;
@@ -359,7 +349,7 @@ static void attached_read(const struct nlmsghdr *message, void *data)
 		search->result = attached_append(search->list, &found);
 }
 
-/* The kernel filters by protocol: a full table of another one costs it a walk, and nobody a message. */
+/* The kernel filters by protocol: a full table of another protocol costs a walk in the kernel and no messages. */
 static int attached_dump(struct netlink *netlink, uint8_t family, uint8_t protocol, struct attached_search *search,
 			 struct error *error)
 {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Policy rules: what the kernel looks up in which routing table, and in which order. */
+/* Policy rules: which packets the kernel looks up in which routing table, and in which order. */
 #include <linux/fib_rules.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
 
+#include "tun/netlink.h"
 #include "tun/netlink_request.h"
 
 static bool no_family(int rc)
@@ -122,10 +123,10 @@ int netlink_rule_add(struct netlink *netlink, const struct netlink_rule *rule, s
 struct rule_search {
 	uint32_t table;			   /* 0: any, at the priority */
 	uint32_t priority;		   /* with table 0 */
-	const struct netlink_rule *wanted; /* to stay; NULL: nothing is */
+	const struct netlink_rule *wanted; /* rules to keep; NULL: none */
 	size_t count;
 	bool found;
-	/* The rule as the kernel told it, to be sent back for deletion. */
+	/* The rule as it was dumped, to be sent back for deletion. */
 	alignas(struct nlmsghdr) char rule[NETLINK_REQUEST_MAX];
 };
 
@@ -154,7 +155,7 @@ static void rule_match(const struct nlmsghdr *message, void *data)
 	}
 }
 
-/* One at a time, from a fresh list: a deletion during a dump makes the kernel skip others. */
+/* One at a time, then a new dump: the kernel skips rules when others are deleted during a dump. */
 static int delete_found(struct netlink *netlink, uint8_t family, struct rule_search *search, struct error *error)
 {
 	for (;;) {

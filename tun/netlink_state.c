@@ -26,13 +26,49 @@ static void link_read(const struct nlmsghdr *message, void *data)
 		strcpy(link->name, mnl_attr_get_str(name));
 }
 
-int netlink_link_read(struct netlink *netlink, unsigned ifindex, struct netlink_link *link, struct error *error)
+static int ask_for_link(struct netlink *netlink, unsigned ifindex, netlink_answer_fn *answer, void *data,
+			struct error *error)
 {
 	struct nlmsghdr *request = netlink_start(netlink, RTM_GETLINK, 0);
 	struct ifinfomsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
 	body->ifi_index = (int)ifindex;
-	int rc = netlink_transact(netlink, request, link_read, link, error);
+	int rc = netlink_transact(netlink, request, answer, data, error);
 	return rc < 0 ? error_prefix(error, rc, "read interface #%u: ", ifindex) : 0;
+}
+
+int netlink_link_read(struct netlink *netlink, unsigned ifindex, struct netlink_link *link, struct error *error)
+{
+	return ask_for_link(netlink, ifindex, link_read, link, error);
+}
+
+struct drops_search {
+	struct netlink_link_drops *drops;
+	bool found;
+};
+
+static void drops_read(const struct nlmsghdr *message, void *data)
+{
+	struct drops_search *search = data;
+	struct netlink_attributes attributes = netlink_attributes(message, sizeof(struct ifinfomsg));
+	const struct nlattr *counters = attributes.by_type[IFLA_STATS64];
+	struct rtnl_link_stats64 stats = {0};
+	/* Newer kernels append to the structure, and older ones end earlier. */
+	const size_t needed = offsetof(struct rtnl_link_stats64, multicast);
+	if (counters == NULL || mnl_attr_get_payload_len(counters) < needed)
+		return;
+	memcpy(&stats, mnl_attr_get_payload(counters), needed); /* an attribute is aligned to 4 bytes only */
+	*search->drops = (struct netlink_link_drops){.tx = stats.tx_dropped, .rx = stats.rx_dropped};
+	search->found = true;
+}
+
+int netlink_link_drops_read(struct netlink *netlink, unsigned ifindex, struct netlink_link_drops *drops,
+			    struct error *error)
+{
+	struct drops_search search = {.drops = drops};
+	int rc = ask_for_link(netlink, ifindex, drops_read, &search, error);
+	if (rc == 0 && !search.found)
+		return error_set(error, -ENODATA, "read interface #%u: no counters", ifindex);
+	return rc;
 }
 
 /* --- addresses ---------------------------------------------------------------------------------------------------- */
@@ -112,7 +148,7 @@ static int compare_routes(const void *a, const void *b)
 	return result != 0 ? result : order(one->ifindex, other->ifindex);
 }
 
-/* By network; of each the ones that refuse last, else as they were appended. */
+/* By network; for one network unreachable routes come last, the others in the order of appending. */
 static int compare_by_rank(const void *a, const void *b)
 {
 	const struct netlink_route *one = a, *other = b;
@@ -130,7 +166,7 @@ void netlink_routes_settle(struct netlink_routes *routes)
 	for (size_t i = 0; i < routes->count; i++) {
 		const struct netlink_route *route = &routes->items[i], *before = &routes->items[kept - 1];
 		bool same = kept != 0 && compare_networks(&before->network, &route->network) == 0;
-		/* Of one network: the first, and one that refuses. */
+		/* Of one network: the first, and an unreachable one. */
 		if (!same || (route->ifindex == NETLINK_UNREACHABLE && before->ifindex != NETLINK_UNREACHABLE))
 			routes->items[kept++] = *route;
 	}

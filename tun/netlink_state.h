@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the kernel has, read back, and how that differs from what is wanted. Dumps are filtered by the kernel
- * (NETLINK_GET_STRICT_CHK): a machine with a full routing table costs no more than another. Control thread; reading
- * needs no rights. Functions that fail return a negative errno with `error` set. */
+/* Reads back the kernel's links, addresses and routes, and compares routes with those that should exist. The kernel
+ * filters dumps (NETLINK_GET_STRICT_CHK), so a full routing table sends no more messages than a small one. One thread
+ * at a time; reading needs no rights. Functions that fail return a negative errno with `error` set. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,17 +15,27 @@
 /* --- the link ----------------------------------------------------------------------------------------------------- */
 
 struct netlink_link {
-	char name[16]; /* as it is now: somebody may have renamed it */
+	char name[16]; /* its present name: links can be renamed */
 	unsigned mtu, group;
 	bool up; /* IFF_UP */
 };
 
-/* -ENODEV: there is no such link any more. */
+/* -ENODEV: the link is gone. */
 int netlink_link_read(struct netlink *netlink, unsigned ifindex, struct netlink_link *link, struct error *error);
+
+/* Packets and super-packets that the kernel dropped at the link since it was made. Of a TUN, tx are those that were to
+ * be read from it, rx those that were written to it. */
+struct netlink_link_drops {
+	uint64_t tx, rx;
+};
+
+/* -ENODEV: the link is gone; -ENODATA: the kernel said no counters. */
+int netlink_link_drops_read(struct netlink *netlink, unsigned ifindex, struct netlink_link_drops *drops,
+			    struct error *error);
 
 /* --- addresses ---------------------------------------------------------------------------------------------------- */
 
-/* Whether the link has this address with this prefix length; false also when it cannot be asked. */
+/* Whether the link has this address with this prefix length; false also when the request fails. */
 bool netlink_address_exists(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *address);
 
 /* --- routes ------------------------------------------------------------------------------------------------------- */
@@ -34,7 +44,7 @@ bool netlink_address_exists(struct netlink *netlink, unsigned ifindex, const str
 struct netlink_route {
 	struct ip_prefix network; /* without host bits */
 	unsigned ifindex;	  /* or NETLINK_THROW, NETLINK_UNREACHABLE */
-	uint32_t rank;		  /* the how-manieth that was appended */
+	uint32_t rank;		  /* its place in the order of appending */
 };
 
 struct netlink_routes {
@@ -46,8 +56,8 @@ struct netlink_routes {
 int netlink_routes_append(struct netlink_routes *routes, const struct ip_prefix *network, unsigned ifindex);
 void netlink_routes_free(struct netlink_routes *routes);
 
-/* What a table can hold of the list, sorted: of several routes to one network the first that was appended, and besides
- * it one to NETLINK_UNREACHABLE, which is for when that one is gone. O(n log n). */
+/* Reduces the list to what a table can hold, sorted: of several routes to one network the first that was appended, and
+ * beside it one to NETLINK_UNREACHABLE, which takes over when the first is gone. O(n log n). */
 void netlink_routes_settle(struct netlink_routes *routes);
 
 /* Sorted, nothing left out. O(n log n). */
@@ -58,6 +68,6 @@ void netlink_routes_sort(struct netlink_routes *routes);
 int netlink_routes_compare(const struct netlink_routes *wanted, const struct netlink_routes *have,
 			   struct netlink_routes *missing, struct netlink_routes *extra);
 
-/* Our own routes of a table, as netlink_route_add() made them, in one family (4 or 6), sorted. Others' are skipped. */
+/* The routes of a table that netlink_route_add() made (NETLINK_PROTOCOL), in one family (4 or 6), sorted. */
 int netlink_routes_read(struct netlink *netlink, uint8_t family, uint32_t table, struct netlink_routes *routes,
 			struct error *error);

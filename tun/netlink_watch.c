@@ -11,13 +11,14 @@
 #include <unistd.h>
 
 #include "core/base/bytes.h"
+#include "tun/netlink.h"
 #include "tun/netlink_request.h"
 
 enum { MESSAGES_MAX = 16384, EVERYTHING = NETLINK_CHANGED_OWN | NETLINK_CHANGED_ATTACHED | NETLINK_CHANGED_PATH };
 
 /* --- the socket filter -------------------------------------------------------------------------------------------- */
 
-/* Where a jump leads that is not known yet. */
+/* Jump targets that are resolved when the program is complete. */
 enum { NEXT = 0, ACCEPT = 254, DROP = 255 };
 
 /* Offsets in a message about a route. */
@@ -81,7 +82,7 @@ static void filter_origin(struct program *program)
 	jump(program, BPF_JEQ, RTPROT_RA, NEXT, 2);
 	load_byte(program, AT_TABLE);
 	jump(program, BPF_JEQ, RT_TABLE_MAIN, ACCEPT, NEXT);
-	/* What is local follows from addresses, which are told of too. */
+	/* Local routes follow from addresses, which have notifications of their own. */
 	load_byte(program, AT_TABLE);
 	jump(program, BPF_JEQ, RT_TABLE_LOCAL, DROP, NEXT);
 }
@@ -114,7 +115,7 @@ static void filter_covering(struct program *program, const struct ip_address *en
 		emit(program, BPF_LD | BPF_W | BPF_MEM, DIFFERENCE);
 		jump(program, BPF_JEQ, 0, NEXT, DROP);
 		emit(program, BPF_JMP | BPF_JA, 6);
-		/* It ends here: what is behind it is shifted out. */
+		/* The prefix ends in this word: the bits behind it are shifted out. */
 		emit(program, BPF_ALU | BPF_NEG, 0);
 		emit(program, BPF_ALU | BPF_ADD, 32 * (i + 1));
 		emit(program, BPF_MISC | BPF_TAX, 0);
@@ -165,7 +166,7 @@ int netlink_watch_aim(int fd, const struct netlink_interest *interest, struct er
 
 /* --- the socket --------------------------------------------------------------------------------------------------- */
 
-/* A socket without an address of its own hears nothing. */
+/* An unbound socket receives no notifications. */
 static int join(int fd)
 {
 	static const int groups[] = {RTNLGRP_LINK,	 RTNLGRP_IPV4_IFADDR,  RTNLGRP_IPV6_IFADDR,
@@ -213,7 +214,7 @@ static bool find_attribute(const struct nlmsghdr *message, size_t header, uint16
 	return false;
 }
 
-/* A link that tells of itself without a change of its flags (Wi-Fi does after each scan) may have another MTU. */
+/* A link notification without a change of flags (Wi-Fi sends one after each scan) may mean another MTU. */
 static unsigned about_link(const struct nlmsghdr *message, unsigned ifindex)
 {
 	const struct ifinfomsg *link = mnl_nlmsg_get_payload(message);

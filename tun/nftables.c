@@ -14,7 +14,7 @@
 #include "tun/nftables_process.h"
 
 enum {
-	ANSWER_S = 30,		   /* for thousands of elements on a busy machine; then the process is given up */
+	ANSWER_S = 30,		   /* enough for thousands of elements on a busy machine; then the process is killed */
 	ANSWER_MAX = 64 * 1048576, /* of a query */
 };
 
@@ -32,7 +32,7 @@ bool nftables_is_absent(int code)
 
 /* --- the process -------------------------------------------------------------------------------------------------- */
 
-/* libnftables would write there what it ends for. */
+/* libnftables writes to stderr before it calls exit(). */
 static void silence(void)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -42,7 +42,7 @@ static void silence(void)
 		close(null);
 }
 
-/* Descriptors first: other locks and devices that are inherited would outlive us here. */
+/* Descriptors first: inherited locks and devices would stay open here after the parent's end. */
 static void child(const struct nftables *nftables, int fd)
 {
 	enum { REQUESTS = STDERR_FILENO + 1, HELD };
@@ -138,7 +138,7 @@ static bool answer_comes(int fd)
 	return ready > 0;
 }
 
-/* The text, for the caller to free; NULL: the process ended, or is given up. */
+/* The text, to be freed by the caller; NULL: the process ended, or did not answer in time. */
 static char *exchange(int fd, const struct nftables_request *request, const char *payload,
 		      struct nftables_answer *answer)
 {
@@ -154,7 +154,7 @@ static char *exchange(int fd, const struct nftables_request *request, const char
 	return NULL;
 }
 
-/* A code of at least 0, with the text in `*text` if that is wanted; or a negative errno. */
+/* 0 or more, with the answer in `*text` unless `text` is NULL; or a negative errno. */
 static int call(struct nftables *nftables, const char *subject, struct nftables_request *request, const char *payload,
 		char **text, struct error *error)
 {

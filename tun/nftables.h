@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Firewall rules in nftables tables that are ours alone, by libnftables in a process of its own.
+/* Firewall rules in nftables tables of this program's own, by libnftables in a helper process.
  *
- * A process, because libnftables calls exit() when it is short of something; and one that lives as long as we do,
- * because the kernel (5.12) binds a table with the flag "owner" to the netlink socket that made it: nobody else can
- * change or delete it, "nft flush ruleset" leaves it, and it goes with the socket. A table that has to outlive us gets
- * the flag "persist" too (6.9): it then stays, without protection, until a later run takes it over. Older kernels
- * get tables without an owner, which anybody may flush: nftables_check() tells.
+ * A process, because libnftables calls exit() when it runs out of memory or sockets. It lives as long as its caller,
+ * because the kernel (5.12) binds a table with the flag "owner" to the netlink socket that made it: no other socket can
+ * change or delete the table, "nft flush ruleset" skips it, and it is removed with the socket. A table that has to
+ * outlive the process gets the flag "persist" too (6.9): it then stays, unprotected, until a later run takes it over.
+ * On older kernels tables have no owner and can be flushed by other programs: nftables_check() detects that.
  *
  * All tables are of family inet. Needs CAP_NET_ADMIN. Control thread, or a program's only one. */
 #pragma once
@@ -13,12 +13,11 @@
 #include <stdbool.h>
 
 #include "core/base/error.h"
+#include "tun/nftables_name.h"
 
 struct nftables;
 
-enum { NFTABLES_NAME_MAX = 64 };
-
-/* What the process does first, to give up rights that it does not need: 0, or a negative errno, and it ends. */
+/* Called first in the process, to drop rights that it does not need. 0, or a negative errno, which ends it. */
 struct nftables_confine {
 	int (*run)(void *context);
 	void *context;
@@ -27,12 +26,13 @@ struct nftables_confine {
 /* Starts the process. NULL with `error` set: out of memory or processes. `confine` may be NULL; it is kept, because a
  * process that died is started again by the next call.
  *
- * When we are killed the process ends by itself, but a moment later: until then its tables are nobody else's, and what
- * it was asked last is still done. `held` is a descriptor that it keeps open until its end (-1: none), which stays the
- * caller's and outlives `nftables`: flock(2) on it tells who comes after us that the process is gone. */
+ * When the caller is killed the process ends by itself, but a moment later: until then it still owns its tables and
+ * completes its last request. `held` is a descriptor that the process keeps open until its end (-1: none); it stays the
+ * caller's and outlives `nftables`. By flock(2) on it a later run finds out that the process is gone. */
 struct nftables *nftables_open(const struct nftables_confine *confine, int held, struct error *error);
 
-/* Ends it, and with it go the tables that do not outlive it, where the kernel has owners: else remove them before. */
+/* Ends the process. Where the kernel has owners, this removes the tables that do not outlive it; elsewhere remove them
+ * first. */
 void nftables_close(struct nftables *nftables);
 
 struct nftables_table {
@@ -40,24 +40,25 @@ struct nftables_table {
 	const char *name;    /* shorter than NFTABLES_NAME_MAX */
 	bool outlives;	     /* stays when the process ends */
 	/* Rules in nft's language (nft(8)), as single commands: "add chain inet NAME ...", "add rule inet NAME ...",
-	 * and no "table" block or command. They make the table what it should be whatever they find in it: begin with
-	 * its chains, then "flush table inet NAME", then the rules. */
+	 * and no "table" block or command. They must work on an empty and on an existing table: begin with its chains,
+	 * then "flush table inet NAME", then the rules. */
 	const char *commands;
 };
 
 /* Makes the table, or takes over one that is there, and runs the commands as one transaction: until then the former
  * rules of a table that was taken over are in force. 0, or a negative errno with `error` "SUBJECT: why": a table that
- * was not there before is not there then. */
+ * did not exist before does not exist then. */
 int nftables_lay(struct nftables *nftables, const struct nftables_table *table, struct error *error);
 
-/* Whether the table is as nftables_lay() left it: 1 yes, 0 no or gone, or a negative errno. */
+/* Whether the table is as nftables_lay() left it: 1 yes, 0 changed or gone, or a negative errno. */
 int nftables_check(struct nftables *nftables, const char *name, struct error *error);
 
-/* Removes the table, whoever made it; that there is none is no error, nor is a kernel without nftables. */
+/* Removes the table, of an earlier run too. 0 also when it does not exist or the kernel has no nftables. */
 int nftables_remove(struct nftables *nftables, const char *subject, const char *name, struct error *error);
 
-/* What nft prints in JSON for `commands` ("list chains"), for the caller to free. NULL with errno and `error` set. */
+/* The JSON that nft prints for `commands` ("list chains"), to be freed by the caller. NULL with errno and `error` set.
+ */
 char *nftables_query(struct nftables *nftables, const char *subject, const char *commands, struct error *error);
 
-/* Whether `code` says that this kernel has no nftables. */
+/* Whether `code` means that this kernel has no nftables. */
 bool nftables_is_absent(int code);

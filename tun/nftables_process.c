@@ -15,27 +15,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/error.h"
+
 enum {
 	TABLES_MAX = 8,
-	TRIES = 5, /* to lay a table whose owner's socket is opened anew meanwhile */
+	TRIES = 5, /* to lay a table while libnftables reopens the owner's socket */
 	BATCH_MAX = 1024,
 	ANSWER_MAX = 8192,
 	ANSWER_MS = 5000,
-	DESCRIPTORS = 64, /* where libnftables' socket is looked for: this process has few */
+	DESCRIPTORS = 64, /* libnftables' socket is searched among these: this process has few */
 	COMMAND_MAX = 128,
 	FLAG_OWNER = 0x2, /* of a table; headers before Linux 6.9 lack the second */
 	FLAG_PERSIST = 0x4,
 };
 
-/* A table that was laid: how it looked then. */
+/* A table that was laid, and its listing at that time. */
 struct laid {
 	char name[NFTABLES_NAME_MAX];
 	char *listing;
 };
 
-/* libnftables opens its socket anew when somebody changes rules while it reads them (in nft_cache_update()), and with
- * the old one the ownership of all tables is gone. So what reads often has a context of its own. Both sockets keep
- * their numbers: every lower one is in use. */
+/* libnftables reopens its socket when rules change while it reads them (in nft_cache_update()), and the ownership of
+ * all tables goes with the old socket. So frequent reads use a context of their own. Both sockets keep their numbers
+ * when reopened: every lower one is in use. */
 struct process {
 	int fd;
 	struct nft_ctx *context, *reader;
@@ -75,13 +77,13 @@ bool nftables_receive(int fd, void *data, size_t size)
 
 /* --- tables by netlink -------------------------------------------------------------------------------------------- */
 
-/* libnftables 1.0.6 cannot say "persist", and only the socket that made a table with an owner may change it: so tables
- * are made by messages of our own on libnftables' socket. */
+/* libnftables 1.0.6 does not know "persist", and only the socket that made a table with an owner may change it: so
+ * tables are made by netlink messages of this file on libnftables' socket. */
 struct batch {
 	alignas(struct nlmsghdr) char bytes[BATCH_MAX];
 	size_t used;
 	uint32_t first;	       /* sequence number of its beginning */
-	unsigned acknowledged; /* messages that the kernel answers */
+	unsigned acknowledged; /* messages that ask for an acknowledgement */
 };
 
 static struct nlmsghdr *batch_add(struct process *process, struct batch *batch, uint16_t type, uint16_t flags)
@@ -115,7 +117,7 @@ static void batch_edge(struct process *process, struct batch *batch, uint16_t ty
 	batch->used += batch_add(process, batch, type, 0)->nlmsg_len;
 }
 
-/* The first error of the batch; 0: all was done. */
+/* The first error of the batch; 0: success. */
 static int batch_answer(struct process *process, const struct batch *batch)
 {
 	alignas(struct nlmsghdr) char bytes[ANSWER_MAX];
@@ -132,7 +134,7 @@ static int batch_answer(struct process *process, const struct batch *batch)
 				continue;
 			int code = ((const struct nlmsgerr *)mnl_nlmsg_get_payload(message))->error;
 			if (message->nlmsg_seq == batch->first)
-				return code; /* all of it was refused: no rights, no nf_tables */
+				return code; /* the whole batch was refused: no rights, no nf_tables */
 			result = result != 0 ? result : code;
 			seen++;
 		}
@@ -163,17 +165,17 @@ static int make_table(struct process *process, const char *name, uint32_t flags)
 	return batch_run(process, &batch);
 }
 
-/* A table without rules in the place of whatever is there. */
+/* Replaces the table, if there is one, by one without rules. */
 static int replace_table(struct process *process, const char *name, uint32_t flags)
 {
 	struct batch batch = batch_begin(process);
-	batch_table(process, &batch, NFT_MSG_NEWTABLE, name, 0); /* "delete" wants one to be there */
+	batch_table(process, &batch, NFT_MSG_NEWTABLE, name, 0); /* deletion fails without a table */
 	batch_table(process, &batch, NFT_MSG_DELTABLE, name, 0);
 	batch_table(process, &batch, NFT_MSG_NEWTABLE, name, flags);
 	return batch_run(process, &batch);
 }
 
-/* Whether the kernel takes tables with these flags. */
+/* Whether the kernel accepts tables with these flags. */
 static bool kernel_has(struct process *process, const char *name, uint32_t flags)
 {
 	char scratch[NFTABLES_NAME_MAX + 8];
@@ -184,7 +186,7 @@ static bool kernel_has(struct process *process, const char *name, uint32_t flags
 	return batch_run(process, &batch) == 0;
 }
 
-/* One that survived its process belongs to nobody: taking it over is all that the kernel allows then. */
+/* A table that outlived its process has no owner: the kernel then allows nothing but to take it over. */
 static int remove_table(struct process *process, const char *name)
 {
 	static const uint32_t flags[] = {0, FLAG_OWNER | FLAG_PERSIST};
@@ -202,7 +204,7 @@ static int remove_table(struct process *process, const char *name)
 
 /* --- libnftables -------------------------------------------------------------------------------------------------- */
 
-/* The first line of what libnftables has to say, without its "Error: ": the others draw the place in the commands. */
+/* The first line of libnftables' message, without its "Error: ": the others mark the place in the commands. */
 static const char *first_line(const char *message, char line[256])
 {
 	static const char label[] = "Error: ";
@@ -229,7 +231,7 @@ static ino_t identity_of(int fd)
 	return fstat(fd, &status) == 0 ? status.st_ino : 0;
 }
 
-/* Whether it is another socket than it was, which owns nothing. */
+/* Whether libnftables reopened its socket since the last call: the new one owns nothing. */
 static bool owner_changed(struct process *process)
 {
 	ino_t before = process->identity;
@@ -237,7 +239,7 @@ static bool owner_changed(struct process *process)
 	return process->identity != before;
 }
 
-/* The table in nft's language, without what counts; NULL: it is not there. */
+/* The table in nft's language, without counters; NULL: it does not exist. */
 static char *list_table(struct process *process, const char *name)
 {
 	char command[COMMAND_MAX], line[256];
@@ -282,7 +284,7 @@ static void forget(struct process *process, const char *name)
 
 /* --- the requests ------------------------------------------------------------------------------------------------- */
 
-/* The table with an owner where the kernel has that. `*fresh`: it has no rules yet. */
+/* Makes or takes over the table, with an owner where the kernel has that. `*fresh`: it has no rules yet. */
 static int claim(struct process *process, const struct nftables_request *request, bool *fresh)
 {
 	uint32_t flags = FLAG_OWNER | (request->outlives ? FLAG_PERSIST : 0);
@@ -294,7 +296,7 @@ static int claim(struct process *process, const struct nftables_request *request
 		return result;
 	if (!kernel_has(process, request->name, flags))
 		return make_table(process, request->name, 0);
-	/* Of a run without owners; this kernel gives an existing table none. */
+	/* The table is of a run without owners, and this kernel cannot give an existing one an owner. */
 	*fresh = true;
 	return replace_table(process, request->name, flags);
 }
@@ -308,7 +310,7 @@ static int lay_once(struct process *process, const struct nftables_request *requ
 		return result;
 	result = run_commands(process->context, commands, line);
 	if (result != 0 && !fresh && !owner_changed(process)) {
-		/* Another version's chains may be in the way. */
+		/* Chains of another version may conflict. */
 		uint32_t flags = FLAG_OWNER | (request->outlives ? FLAG_PERSIST : 0);
 		fresh = true;
 		if (replace_table(process, request->name, flags) == 0 || replace_table(process, request->name, 0) == 0)
@@ -393,7 +395,7 @@ static int find_netlink(void)
 	return -ENOENT;
 }
 
-/* libnftables ends the process when it gets no socket of this kind, without a reason. */
+/* libnftables calls exit() without a message when it gets no socket of this kind. */
 static int probe(void)
 {
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);

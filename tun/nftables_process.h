@@ -3,9 +3,11 @@
  * sockets, each a header and then `length` bytes of text without a NUL. For tun/nftables.c only. */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-#include "tun/nftables.h"
+#include "tun/nftables_name.h"
 
 enum nftables_operation { NFTABLES_LAY, NFTABLES_CHECK, NFTABLES_REMOVE, NFTABLES_QUERY };
 
@@ -17,13 +19,13 @@ struct nftables_request {
 };
 
 struct nftables_answer {
-	int32_t code; /* 0 (CHECK: 0 or 1), or a negative errno: then the text says why */
+	int32_t code; /* 0 (CHECK: 0 or 1), or a negative errno, with the reason as text */
 	uint32_t length;
 };
 
 /* Answers requests until the other end is closed. Never returns. */
 void nftables_process_run(int fd) __attribute__((noreturn));
 
-/* All of it, whatever signals come. Returns whether it worked; at the stream's end it does not. */
+/* Sends or receives all `size` bytes, in spite of signals. False on error and at the stream's end. */
 bool nftables_send(int fd, const void *data, size_t size);
 bool nftables_receive(int fd, void *data, size_t size);

@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A transaction is told rule by rule, and at its end in a message of its own that there is a new generation: only that
- * one passes. Types are in the host's byte order, and the filter loads big-endian ones. */
+/* A transaction is reported rule by rule and ends in a message about the new generation: only that one passes. Types
+ * are in the host's byte order, and the filter loads big-endian ones. */
 static int pass_generations(int fd)
 {
 	const uint32_t type = htons(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN);

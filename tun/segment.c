@@ -4,8 +4,6 @@
 #include "core/base/bytes.h"
 #include "tun/checksum.h"
 
-enum { TCP_FIN = 0x01, TCP_PSH = 0x08, TCP_CWR = 0x80 };
-
 /* Sums are in memory order, so a 16-bit field enters them as it is stored. */
 static uint64_t word(uint32_t value)
 {
@@ -28,61 +26,27 @@ static void store_checksum(uint8_t *at, uint64_t sum, bool udp)
 	memcpy(at, &field, sizeof field);
 }
 
-static enum segment_status start_plain(struct segmenter *segmenter, const struct virtio_net_hdr *header,
-				       uint32_t max_packet)
+static enum segment_status plan_plain(struct segmenter *segmenter, const struct virtio_net_hdr *offload,
+				      uint32_t max_packet)
 {
-	const struct inner *inner = &segmenter->inner;
+	const struct inner *packet = &segmenter->packet;
 
 	segmenter->protocol = 0;
 	segmenter->count = 1;
-	segmenter->packet_length = segmenter->total_bytes = inner->length;
-	if (header->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) {
-		uint32_t start = header->csum_start, field = start + header->csum_offset;
-		if (start < inner->ip_length || field + 2 > inner->length)
-			return SEGMENT_MALFORMED;
-		/* The kernel tells the protocol by nothing but the offset: 6 is UDP's (and DCCP's, where it is as
-		 * right). */
-		store_checksum(inner->data + field, checksum_add(inner->data + start, inner->length - start, 0),
-			       header->csum_offset == UDP_AT_CHECKSUM);
-	}
-	return inner->length > max_packet ? SEGMENT_TOO_BIG : SEGMENT_OK;
+	segmenter->packet_length = segmenter->total_bytes = packet->length;
+	if (frame_needs_checksum(offload) && (offload->csum_start < packet->ip_length ||
+					      offload->csum_start + offload->csum_offset + 2u > packet->length))
+		return SEGMENT_MALFORMED;
+	return packet->length > max_packet ? SEGMENT_TOO_BIG : SEGMENT_OK;
 }
 
-/* Splits the super-packet's headers into what all segments share (header, sums) and what differs. */
-static void prepare_headers(struct segmenter *segmenter, bool needs_csum)
+static void complete_checksum(const struct inner *packet, const struct virtio_net_hdr *offload)
 {
-	const struct inner *inner = &segmenter->inner;
-	uint8_t *ip = segmenter->header, *upper = ip + segmenter->upper_at;
-	uint8_t *check = upper + (segmenter->protocol == IPPROTO_TCP ? TCP_AT_CHECKSUM : UDP_AT_CHECKSUM);
+	uint8_t *start = packet->data + offload->csum_start;
 
-	memcpy(ip, inner->data, segmenter->header_length);
-	if (inner->version == 4) {
-		segmenter->ipv4_id = load_be16(ip + IPV4_AT_ID);
-		memset(ip + IPV4_AT_LENGTH, 0, 2);
-		memset(ip + IPV4_AT_ID, 0, 2);
-		memset(ip + IPV4_AT_CHECKSUM, 0, 2);
-		segmenter->ip_sum = checksum_add(ip, inner->ip_length, 0);
-	}
-
-	/* The field holds the pseudo-header's sum with the whole length, which goes out by adding its complement. With
-	 * a routing header this is the only way to know: the sum is over the final destination. */
-	if (needs_csum) {
-		uint16_t whole = checksum_fold(__builtin_bswap32(inner->length - segmenter->upper_at));
-		segmenter->upper_sum = (uint64_t)load_word(check) + (uint16_t)~whole;
-	} else {
-		segmenter->upper_sum = checksum_pseudo(inner->version, ip, 0, segmenter->protocol);
-	}
-	memset(check, 0, 2);
-	if (segmenter->protocol == IPPROTO_TCP) {
-		segmenter->sequence = load_be32(upper + TCP_AT_SEQUENCE);
-		segmenter->tcp_flags = upper[TCP_AT_FLAGS];
-		memset(upper + TCP_AT_SEQUENCE, 0, 4);
-		upper[TCP_AT_FLAGS] = 0;
-	} else {
-		memset(upper + UDP_AT_LENGTH, 0, 2);
-	}
-	segmenter->upper_sum = checksum_add(upper, segmenter->header_length - segmenter->upper_at,
-					    segmenter->upper_sum);
+	/* Nothing but the offset tells the protocol: 6 is UDP's (and DCCP's, where it is as right). */
+	store_checksum(start + offload->csum_offset, checksum_add(start, packet->length - offload->csum_start, 0),
+		       offload->csum_offset == UDP_AT_CHECKSUM);
 }
 
 /* The protocol that a super-packet's type promises, or 0 when the type is unknown or of the other IP version. */
@@ -102,28 +66,39 @@ static uint8_t super_protocol(uint8_t gso_type, uint8_t version)
 	}
 }
 
-static enum segment_status start_super(struct segmenter *segmenter, const struct virtio_net_hdr *header,
-				       uint32_t max_packet)
+/* Where TCP or UDP starts: right behind the IP header, or, in IPv6 only, behind extension headers. 0: the virtio-net
+ * header contradicts the packet. */
+static uint32_t find_upper(const struct inner *packet, const struct virtio_net_hdr *offload, uint8_t protocol)
 {
-	const struct inner *inner = &segmenter->inner;
-	bool needs_csum = header->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
-	uint32_t at = needs_csum ? header->csum_start : inner->ip_length;
-	uint8_t protocol = super_protocol(header->gso_type, inner->version);
+	bool needs_checksum = frame_needs_checksum(offload);
+	uint32_t at = needs_checksum ? offload->csum_start : packet->ip_length;
 
-	if (!protocol || !header->gso_size || inner->fragment || at < inner->ip_length || at > inner->length)
-		return SEGMENT_MALFORMED;
-	/* Right behind the IP header, or, in IPv6 only, behind extension headers. */
-	if (at == inner->ip_length ? inner->protocol != protocol : inner->version == 4 || inner->upper_length)
-		return SEGMENT_MALFORMED;
-	if (needs_csum && header->csum_offset != (protocol == IPPROTO_TCP ? TCP_AT_CHECKSUM : UDP_AT_CHECKSUM))
-		return SEGMENT_MALFORMED;
+	if (!protocol || packet->fragment || at < packet->ip_length || at > packet->length)
+		return 0;
+	if (at == packet->ip_length ? packet->protocol != protocol : packet->version == 4 || packet->upper_length)
+		return 0;
+	if (needs_checksum && offload->csum_offset != (protocol == IPPROTO_TCP ? TCP_AT_CHECKSUM : UDP_AT_CHECKSUM))
+		return 0;
+	return at;
+}
 
-	uint32_t upper_length = inner_upper_length(inner->data + at, inner->length - at, protocol);
-	uint32_t header_length = at + upper_length, size = header->gso_size;
+static enum segment_status plan_super(struct segmenter *segmenter, const struct virtio_net_hdr *offload,
+				      uint32_t max_packet)
+{
+	const struct inner *packet = &segmenter->packet;
+	uint8_t protocol = super_protocol(offload->gso_type, packet->version);
+	uint32_t at = find_upper(packet, offload, protocol), size = offload->gso_size;
+
+	if (!at || !size)
+		return SEGMENT_MALFORMED;
+	uint32_t upper_length = at == packet->ip_length
+					? packet->upper_length
+					: inner_upper_length(packet->data + at, packet->length - at, protocol);
+	uint32_t header_length = at + upper_length;
 	if (!upper_length || header_length > SEGMENT_HEADER_MAX)
 		return SEGMENT_MALFORMED;
 
-	uint32_t payload = inner->length - header_length;
+	uint32_t payload = packet->length - header_length;
 	if (header_length + (payload < size ? payload : size) > max_packet) {
 		if (protocol != IPPROTO_TCP || header_length >= max_packet)
 			return SEGMENT_TOO_BIG;
@@ -137,29 +112,83 @@ static enum segment_status start_super(struct segmenter *segmenter, const struct
 	segmenter->upper_at = at;
 	segmenter->payload_size = size;
 	segmenter->payload_left = payload;
-	segmenter->payload = inner->data + header_length;
-	prepare_headers(segmenter, needs_csum);
+	segmenter->payload = packet->data + header_length;
 	return SEGMENT_OK;
 }
 
-enum segment_status segment_start(struct segmenter *segmenter, uint8_t *frame, size_t length, uint32_t max_packet)
+/* What the packet becomes, by its headers alone: nothing is written to it. */
+static enum segment_status plan(struct segmenter *segmenter, const struct inner *packet,
+				const struct virtio_net_hdr *offload, uint32_t max_packet)
 {
-	struct virtio_net_hdr header;
-
-	if (length < VNET_HEADER_SIZE ||
-	    !inner_parse(&segmenter->inner, frame + VNET_HEADER_SIZE, length - VNET_HEADER_SIZE))
-		return SEGMENT_MALFORMED;
+	segmenter->packet = *packet;
+	segmenter->index = 0;
 	if (max_packet > TUN_PACKET_MAX)
 		max_packet = TUN_PACKET_MAX; /* so that every length field holds */
-	memcpy(&header, frame, sizeof header);
-	segmenter->index = 0;
-	return header.gso_type == VIRTIO_NET_HDR_GSO_NONE ? start_plain(segmenter, &header, max_packet)
-							  : start_super(segmenter, &header, max_packet);
+	return offload->gso_type == VIRTIO_NET_HDR_GSO_NONE ? plan_plain(segmenter, offload, max_packet)
+							    : plan_super(segmenter, offload, max_packet);
+}
+
+uint32_t segment_count(const struct inner *packet, const struct virtio_net_hdr *offload)
+{
+	struct segmenter segmenter;
+
+	return plan(&segmenter, packet, offload, TUN_PACKET_MAX) == SEGMENT_OK ? segmenter.count : 1;
+}
+
+/* Splits the super-packet's headers into what all segments share (header, sums) and what differs. */
+static void prepare_headers(struct segmenter *segmenter, bool needs_checksum)
+{
+	const struct inner *packet = &segmenter->packet;
+	uint8_t *ip = segmenter->header, *upper = ip + segmenter->upper_at;
+	uint8_t *check = upper + (segmenter->protocol == IPPROTO_TCP ? TCP_AT_CHECKSUM : UDP_AT_CHECKSUM);
+
+	memcpy(ip, packet->data, segmenter->header_length);
+	if (packet->version == 4) {
+		segmenter->ipv4_id = load_be16(ip + IPV4_AT_ID);
+		memset(ip + IPV4_AT_LENGTH, 0, 2);
+		memset(ip + IPV4_AT_ID, 0, 2);
+		memset(ip + IPV4_AT_CHECKSUM, 0, 2);
+		segmenter->ip_sum = checksum_add(ip, packet->ip_length, 0);
+	}
+
+	/* The field holds the pseudo-header's sum with the whole length, which goes out by adding its complement. With
+	 * a routing header this is the only way to know: the sum is over the final destination. */
+	if (needs_checksum) {
+		uint16_t whole = checksum_fold(__builtin_bswap32(packet->length - segmenter->upper_at));
+		segmenter->upper_sum = (uint64_t)load_word(check) + (uint16_t)~whole;
+	} else {
+		segmenter->upper_sum = checksum_pseudo(packet->version, ip, 0, segmenter->protocol);
+	}
+	memset(check, 0, 2);
+	if (segmenter->protocol == IPPROTO_TCP) {
+		segmenter->sequence = load_be32(upper + TCP_AT_SEQUENCE);
+		segmenter->tcp_flags = upper[TCP_AT_FLAGS];
+		memset(upper + TCP_AT_SEQUENCE, 0, 4);
+		upper[TCP_AT_FLAGS] = 0;
+	} else {
+		memset(upper + UDP_AT_LENGTH, 0, 2);
+	}
+	segmenter->upper_sum = checksum_add(upper, segmenter->header_length - segmenter->upper_at,
+					    segmenter->upper_sum);
+}
+
+enum segment_status segment_start(struct segmenter *segmenter, const struct inner *packet,
+				  const struct virtio_net_hdr *offload, uint32_t max_packet)
+{
+	enum segment_status status = plan(segmenter, packet, offload, max_packet);
+	bool super = offload->gso_type != VIRTIO_NET_HDR_GSO_NONE;
+
+	if (super && status == SEGMENT_OK)
+		prepare_headers(segmenter, frame_needs_checksum(offload));
+	/* Also of a packet that is too big: the ICMP message that answers it quotes it. */
+	if (!super && status != SEGMENT_MALFORMED && frame_needs_checksum(offload))
+		complete_checksum(packet, offload);
+	return status;
 }
 
 static void finish_ip(const struct segmenter *segmenter, uint8_t *ip, uint32_t length)
 {
-	if (segmenter->inner.version == 6) {
+	if (segmenter->packet.version == 6) {
 		store_be16(ip + IPV6_AT_LENGTH, (uint16_t)(length - IPV6_HEADER_LENGTH));
 		return;
 	}
@@ -190,8 +219,8 @@ bool segment_next(struct segmenter *segmenter, uint8_t **packet, uint32_t *lengt
 	if (segmenter->index == segmenter->count)
 		return false;
 	if (!segmenter->protocol) {
-		*packet = segmenter->inner.data;
-		*length = segmenter->inner.length;
+		*packet = segmenter->packet.data;
+		*length = segmenter->packet.length;
 		segmenter->index++;
 		return true;
 	}

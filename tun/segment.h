@@ -10,23 +10,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tun/inner.h"
-#include "tun/vnet.h"
+#include "tun/frame.h"
 
 enum segment_status {
 	SEGMENT_OK,
-	SEGMENT_MALFORMED, /* not an IP packet, or a virtio-net header that contradicts it */
-	SEGMENT_TOO_BIG,   /* longer than max_packet and not TCP that could be cut smaller: answer with ICMP too-big */
+	SEGMENT_MALFORMED, /* the virtio-net header contradicts the packet */
+	SEGMENT_TOO_BIG,   /* longer than max_packet, and cannot be cut to fit: answered by ICMP too-big */
 };
 
 enum { SEGMENT_HEADER_MAX = 192 /* IPv6 with extension headers; more is SEGMENT_MALFORMED */ };
 
 struct segmenter {
-	struct inner inner;	/* of the frame as it came; look at inner.data before the first segment_next() */
 	uint32_t count;		/* packets that will come out; known from the start */
 	uint32_t packet_length; /* bytes of each but the last, which is not longer */
 	uint32_t total_bytes;	/* of all packets together, headers included */
 	/* private from here on */
+	struct inner packet;
 	uint32_t index;
 	uint32_t header_length;
 	uint32_t upper_at; /* where TCP or UDP starts */
@@ -43,13 +42,18 @@ struct segmenter {
 };
 
 /* What comes out is what the kernel's own segmentation makes of the frame: IPv4 IDs count up, CWR stays on the first
- * segment, FIN and PSH on the last. hdr_len is not believed, the headers tell their lengths; csum_start is, within
- * bounds, and finds TCP behind IPv6 extension headers. A checksum that nobody asks to complete passes untouched.
+ * segment, FIN and PSH on the last. hdr_len is ignored, lengths come from the headers; csum_start is used, within
+ * bounds, and finds TCP behind IPv6 extension headers. Without NEEDS_CSUM a plain packet's checksum is not touched.
  *
- * Starts on a frame of `length` bytes at `frame`, which starts with the virtio-net header. No packet that comes out is
- * longer than `max_packet` bytes (a session's MTU): TCP super-packets are cut smaller than their gso_size asks if need
- * be; all else above it is SEGMENT_TOO_BIG. With SEGMENT_TOO_BIG `inner` is filled. */
-enum segment_status segment_start(struct segmenter *segmenter, uint8_t *frame, size_t length, uint32_t max_packet);
+ * Starts on a packet from frame_parse() with its virtio-net header from frame_offload(). No packet that comes out is
+ * longer than `max_packet` bytes (a session's MTU): TCP super-packets are cut smaller than their gso_size if need be;
+ * anything else above it is SEGMENT_TOO_BIG. Writes to the packet: its checksum, when it is not a super-packet. */
+enum segment_status segment_start(struct segmenter *segmenter, const struct inner *packet,
+				  const struct virtio_net_hdr *offload, uint32_t max_packet);
 
-/* The next packet, or false when all were given. `packet` points into the frame and is valid until the next call. */
+/* How many packets the frame stands for by what it says itself, without a session's MTU; 1 when it contradicts itself.
+ * Writes nothing: for frames that are dropped. */
+uint32_t segment_count(const struct inner *packet, const struct virtio_net_hdr *offload);
+
+/* The next packet, or false after the last. `packet` points into the frame and is valid until the next call. */
 bool segment_next(struct segmenter *segmenter, uint8_t **packet, uint32_t *length);

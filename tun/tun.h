@@ -12,10 +12,11 @@
 
 #include "core/base/error.h"
 #include "core/base/ip.h"
+#include "tun/sparse_flows.h"
 #include "tun/vnet.h"
 
-/* What the device does for us. Probed downwards at start: each falls back alone. `checksum` is a condition of the
- * others. */
+/* Offloads of the device, probed at start: each is left out alone where the kernel lacks it. The others need
+ * `checksum`. */
 struct tun_offloads {
 	bool checksum; /* partial checksums in both directions */
 	bool tso;      /* TCP super-packets, IPv4 and IPv6 */
@@ -32,7 +33,7 @@ struct tun_frame {
 struct tun_queue;
 
 struct tun_ops {
-	/* Reads up to `count` frames, each into iov_base with room for iov_len bytes, and sets iov_len to what came.
+	/* Reads up to `count` frames, each into iov_base with room for iov_len bytes, and sets iov_len to its length.
 	 * Returns how many; 0 when none is waiting; a negative errno when the device is gone (-EBADFD, -EIO). Never
 	 * blocks. */
 	int (*read)(struct tun_queue *queue, struct iovec *frames, size_t count);
@@ -44,6 +45,10 @@ struct tun_queue {
 	const struct tun_ops *ops;
 	int fd; /* for epoll; -1 when there is none */
 	struct tun_offloads offloads;
+	/* Where the kernel puts packets of sparse flows (tun/sparse_flows.h), and what is shared with it; both NULL:
+	 * there is no such queue. */
+	struct tun_queue *sparse;
+	struct sparse_queue *shared;
 };
 
 /* --- the kernel's device ------------------------------------------------------------------------------------------ */
@@ -54,14 +59,23 @@ struct tun_params {
 	struct tun_offloads offloads;	   /* what to try; false switches one off */
 	const struct ip_prefix *addresses; /* with prefix length, host bits kept */
 	size_t address_count;
-	unsigned readers; /* queues to read from, at least 1; they can be written as well */
-	unsigned writers; /* queues to write to alone; 256 of both at most */
+	unsigned readers; /* queues to read from, at least 1; they can be written to as well */
+	unsigned writers; /* further queues, to be written to; CPU_TUN_QUEUES_MAX of both at most */
+	/* What the kernel sends goes to the first `steering.queues` of all by their destination. Where the kernel
+	 * cannot do that, or is not asked to, it spreads packets over the readers by flow, and the writers are
+	 * detached: nothing is ever read from those. */
+	struct queue_steering steering;
+	/* Wanted: a second queue behind each that is steered to, for sparse flows. Where the kernel cannot do that,
+	 * or that would be too many queues, there is none. */
+	bool sparse;
 };
 
 struct tun_device {
 	struct tun_queue *queues; /* readers, then writers; heap, owned; non-blocking; constant once open */
-	unsigned readers;	  /* what the kernel sends is spread over these by flow */
-	unsigned writers;	  /* detached: nothing ever comes from these */
+	unsigned readers, writers;
+	unsigned sparse; /* queues behind all these, which they point to; 0 where there are none */
+	struct sparse_flows sparse_flows;
+	int steering; /* 0: packets are steered as wanted, if that was wanted; a negative errno: why they are not */
 	char name[16];
 	unsigned ifindex;
 	struct tun_offloads offloads; /* those in force, on every queue */
@@ -69,10 +83,10 @@ struct tun_device {
 };
 
 /* Creates the interface, probes offloads, sets MTU, addresses and link up, without link-local address or router
- * discovery. On failure nothing is left and `error` says what to do (no /dev/net/tun: modprobe or DeviceAllow; EPERM:
+ * discovery. On failure nothing is left and `error` has the remedy (no /dev/net/tun: modprobe or DeviceAllow; EPERM:
  * CAP_NET_ADMIN; interface held by another process; E2BIG: too many queues). The interface goes when the last queue is
- * closed. A wanted offload that the kernel does not have is said once in the log. So is IPv6: it is switched on for the
- * interface where it is off for new ones; where that cannot be, an interface with IPv4 addresses goes on with those.
- * Start-up; needs CAP_NET_ADMIN. */
+ * closed. An offload that the kernel lacks is logged once. IPv6 is switched on for the interface where it is off for
+ * new ones; where that fails, it is logged, and an interface with IPv4 addresses works with those. Start-up; needs
+ * CAP_NET_ADMIN. */
 int tun_device_open(struct tun_device *device, const struct tun_params *params, struct error *error);
 void tun_device_close(struct tun_device *device); /* again is allowed */

@@ -40,7 +40,7 @@ bool client_hellos_aim(struct client_hellos *hellos, const struct client_candida
 		if (known != NULL)
 			*address = *known;
 		else
-			hellos->step = 0, hellos->due = 0; /* one that is new is asked soon */
+			hellos->step = 0, hellos->due = 0; /* a new address is tried soon */
 		address->gateway = gateway;
 		address->mtu = candidates[i].mtu;
 		if (known != NULL && known == &before.addresses[before.current]) {
@@ -104,8 +104,7 @@ static void send_hello(struct worker *worker, struct client_hellos *hellos, cons
 				  message)) {
 		if (address->proof_sent)
 			handshake_add_mac2(address->proof.bytes, message);
-		if (worker_send_plain(worker, &address->gateway, message, sizeof message))
-			stats_add(&worker->stats, tx_hello, 1);
+		(void)worker_send_plain(worker, &address->gateway, message, sizeof message);
 		address->order = ++hellos->order;
 	}
 	sodium_memzero(random, sizeof random);
@@ -144,10 +143,10 @@ struct client_address *client_hellos_answered(struct client_hellos *hellos, cons
 	return NULL;
 }
 
-/* The gateway wants to see that we receive what it sends to where our HELLO seems to come from: because it is under
- * load, or because it cannot believe our clock. It checks mac2 under load only by cookies that it gives before it reads
- * a HELLO, and the one for a HELLO that it read is another. So one for a HELLO that had both of one cookie is about the
- * challenge; if that was wrong, because the proof was too old, the next one is for both. */
+/* A COOKIE: the gateway demands a proof of our source address, because it is under load or cannot trust the timestamp
+ * of our HELLO. It checks mac2 under load only by cookies that it gives before it reads a HELLO, and the one for a
+ * HELLO that it read is another. So one for a HELLO that had both of one cookie is about the challenge; if that was
+ * wrong, because the proof was too old, the next one is for both. */
 static void take_cookie(struct client_address *address, const struct client_cookie *cookie)
 {
 	if (!address->same_sent)
@@ -158,17 +157,15 @@ static void take_cookie(struct client_address *address, const struct client_cook
 enum drop_reason client_hellos_cookie(struct worker *worker, struct client_hellos *hellos,
 				      const struct handshake_remote *remote, const struct datagram *datagram)
 {
-	if (datagram->length != WIRE_COOKIE_SIZE)
-		return datagram->length < WIRE_COOKIE_SIZE ? DROP_RUNT : DROP_OVERSIZED;
 	struct client_address *address = client_hellos_answered(hellos, datagram->data);
 	if (address == NULL || !hellos->handshaking)
 		return DROP_UNEXPECTED;
 	struct client_cookie cookie = {.end = worker->now + COOKIE_KEEP_NS};
 	if (!handshake_read_cookie(&address->initiator, remote, datagram->data, datagram->length, cookie.bytes))
 		return DROP_HANDSHAKE_FORGED;
-	stats_add(&worker->stats, rx_cookie, 1);
 	take_cookie(address, &cookie);
-	/* At once, unless the last one was no good either: then at its time, so that nobody makes us send without end.
+	/* At once, unless the last one was no good either: then at its time, so that forged COOKIEs cannot make the
+	 * client send without end.
 	 */
 	if (!address->proof_sent) {
 		hellos->current = (size_t)(address - hellos->addresses);

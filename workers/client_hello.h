@@ -31,8 +31,8 @@ struct client_address {
 	uint16_t mtu;
 	uint32_t order; /* of its latest HELLO among all; 0: none waits for an answer */
 	struct handshake_initiator initiator;
-	struct client_cookie proof;	/* the key of mac2: that we are where we say we are */
-	struct client_cookie challenge; /* that our HELLO is no recording */
+	struct client_cookie proof;	/* the key of mac2: proves our source address */
+	struct client_cookie challenge; /* proves that our HELLO is no recording */
 	bool proof_sent;		/* that HELLO had a mac2, */
 	bool same_sent;			/* made with what was its challenge too */
 };
@@ -40,7 +40,7 @@ struct client_address {
 struct client_hellos {
 	struct client_address addresses[CLIENT_ADDRESSES_MAX];
 	size_t count;
-	size_t current; /* whom the session is with, and who is asked first */
+	size_t current; /* index of the session's address, which is tried first */
 	bool handshaking;
 	uint32_t rounds;	 /* begun since the last answer */
 	size_t step;		 /* addresses asked in this round; 0: it has not begun */
@@ -51,7 +51,7 @@ struct client_hellos {
 	uint64_t last_timestamp; /* wall ns, of the last HELLO */
 };
 
-/* What goes into a HELLO, and to whom it may go. */
+/* What goes into a HELLO, and where it may be sent. */
 struct client_hello_wish {
 	const struct handshake_identity *identity;
 	const struct handshake_remote *remote;
@@ -77,7 +77,7 @@ void client_hellos_expedite(struct client_hellos *hellos, uint64_t now);
 /* Sends the HELLO that is due, if any. Returns whether a round began. */
 bool client_hellos_tick(struct worker *worker, struct client_hellos *hellos, const struct client_hello_wish *wish);
 
-/* Whose latest HELLO this WELCOME or COOKIE answers, or NULL; it may still be forged. */
+/* The address whose latest HELLO this WELCOME or COOKIE answers, or NULL; it may still be forged. */
 struct client_address *client_hellos_answered(struct client_hellos *hellos, const uint8_t *message);
 
 /* Takes a COOKIE; the address that sent it is asked first from then on, and at once unless its HELLO carried one. */

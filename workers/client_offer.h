@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Whether a client takes what a gateway's WELCOME gives it. The gateway is who it says, but it may have been turned: an
- * address outside AllowedIPs, 9.9.9.9 for instance, would make the client answer for somebody else. Any thread. */
+/* Whether a client accepts the addresses of a WELCOME. The gateway is authentic, but may be compromised: an address
+ * outside AllowedIPs, 9.9.9.9 for instance, would make the client receive what is meant for another host. Any thread.
+ */
 #pragma once
 
 #include <netinet/in.h>

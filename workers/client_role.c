@@ -44,7 +44,7 @@ static void publish(struct client_role *role, enum client_state state)
 	struct client_snapshot *snapshot = malloc(sizeof *snapshot);
 	role->state = state;
 	if (snapshot == NULL)
-		return; /* the next change tells */
+		return; /* the next change publishes it */
 	*snapshot = (struct client_snapshot){.state = state,
 					     .bye_reason = role->bye_reason,
 					     .forgotten = role->forgotten,
@@ -58,8 +58,8 @@ static void publish(struct client_role *role, enum client_state state)
 
 /* --- WELCOME ------------------------------------------------------------------------------------------------------ */
 
-/* The gateway must choose from what was offered, and give what AllowedIPs have. Else a session that there is goes on,
- * and the gateway is asked again after a while: somebody may set it right. */
+/* The suite must be one that was offered, and the addresses within AllowedIPs. Else an existing session goes on, and
+ * the handshake is tried again after REFUSED_NS: the gateway's configuration may be corrected. */
 static bool acceptable(struct worker *worker, const struct client_address *from, struct wire_welcome *welcome)
 {
 	struct client_role *role = client(worker);
@@ -87,7 +87,7 @@ static struct session *session_for(struct worker *worker, const struct wire_welc
 	role->session = session;
 	role->reset_wait = RESET_FIRST_NS;
 	worker_add_session(worker, session);
-	stats_add(&worker->stats, sessions_started, 1);
+	stats_add(&worker->loop.stats, sessions_started, 1);
 	return session;
 }
 
@@ -112,7 +112,7 @@ static bool take_welcome(struct worker *worker, struct client_address *from, con
 	worker_wake_next(worker, session, key);
 	session_set_next(session, key, worker->now);
 	if (session_promote(session))
-		stats_add(&worker->stats, rekeys, 1);
+		stats_add(&worker->loop.stats, rekeys, 1);
 	session_set_active(session);
 	session->endpoint = from->gateway;
 	session->mtu = welcome->mtu < from->mtu ? welcome->mtu : from->mtu;
@@ -120,7 +120,7 @@ static bool take_welcome(struct worker *worker, struct client_address *from, con
 	session->inner6 = welcome->address6;
 	session->keepalive = role->persistent_keepalive != 0 ? role->persistent_keepalive : welcome->keepalive;
 	session->received = worker->now;
-	session->unanswered = 0;
+	session->awaiting_reply_since = 0;
 
 	role->lease = *welcome;
 	role->welcomed = worker->now;
@@ -142,12 +142,8 @@ static bool take_welcome(struct worker *worker, struct client_address *from, con
 static enum drop_reason client_reset(struct worker *worker, const struct datagram *datagram)
 {
 	struct client_role *role = client(worker);
-	if (datagram->length != WIRE_RESET_SIZE)
-		return DROP_OVERSIZED; /* a shorter one is a runt of any type */
-	if (role->session == NULL || role->session->id != wire_session_id(datagram->data) ||
-	    sodium_memcmp(datagram->data + WIRE_HEADER_SIZE, role->lease.reset_token, WIRE_RESET_TOKEN_SIZE) != 0)
+	if (role->session == NULL || !wire_reset_matches(datagram->data, role->session->id, role->lease.reset_token))
 		return DROP_UNEXPECTED;
-	stats_add(&worker->stats, rx_reset, 1);
 	if (worker->now < role->reset_due)
 		return DROP_NONE;
 	role->reset_due = worker->now + role->reset_wait;
@@ -162,17 +158,15 @@ static enum drop_reason client_reset(struct worker *worker, const struct datagra
 	return DROP_NONE;
 }
 
-static enum drop_reason take_message(struct worker *worker, const struct datagram *datagram)
+static enum drop_reason client_cookie(struct worker *worker, const struct datagram *datagram)
 {
 	struct client_role *role = client(worker);
-	if (wire_type(datagram->data) == WIRE_RESET)
-		return client_reset(worker, datagram);
-	if (wire_type(datagram->data) == WIRE_COOKIE)
-		return client_hellos_cookie(worker, &role->hellos, role->remote, datagram);
-	if (wire_type(datagram->data) != WIRE_WELCOME)
-		return DROP_TYPE;
-	if (datagram->length < WIRE_WELCOME_MIN || datagram->length > WIRE_WELCOME_MAX)
-		return datagram->length < WIRE_WELCOME_MIN ? DROP_RUNT : DROP_OVERSIZED;
+	return client_hellos_cookie(worker, &role->hellos, role->remote, datagram);
+}
+
+static enum drop_reason client_welcome(struct worker *worker, const struct datagram *datagram)
+{
+	struct client_role *role = client(worker);
 	struct client_address *from = client_hellos_answered(&role->hellos, datagram->data);
 	if (from == NULL)
 		return DROP_UNEXPECTED;
@@ -187,17 +181,18 @@ static enum drop_reason take_message(struct worker *worker, const struct datagra
 		return DROP_HANDSHAKE_FORGED;
 	bool taken = acceptable(worker, from, &welcome) && take_welcome(worker, from, &welcome, &secrets);
 	sodium_memzero(&secrets, sizeof secrets);
-	if (!taken)
-		return DROP_PAYLOAD;
-	stats_add(&worker->stats, rx_welcome, 1);
-	return DROP_NONE;
+	return taken ? DROP_NONE : DROP_PAYLOAD;
 }
 
 static enum drop_reason client_handshake(struct worker *worker, const struct datagram *datagram)
 {
-	enum drop_reason reason = take_message(worker, datagram);
+	static enum drop_reason (*const messages[WIRE_TYPES])(struct worker * worker,
+							      const struct datagram *datagram) = {
+		[WIRE_WELCOME] = client_welcome, [WIRE_COOKIE] = client_cookie, [WIRE_RESET] = client_reset};
+	unsigned type = wire_type(datagram->data);
+	enum drop_reason reason = messages[type] != NULL ? messages[type](worker, datagram) : DROP_TYPE;
 	if (reason == DROP_NONE)
-		stats_add(&worker->stats, rx_control, 1);
+		wire_count_received(&worker->loop.stats, type);
 	return reason;
 }
 
@@ -225,7 +220,7 @@ static enum drop_reason client_admit(struct worker *worker, const struct session
 
 static void client_unknown_session(struct worker *worker, uint32_t session_id, const struct endpoint *from)
 {
-	(void)worker, (void)session_id, (void)from; /* the gateway does not need to be told */
+	(void)worker, (void)session_id, (void)from; /* a client sends no RESET */
 }
 
 static void client_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
@@ -242,58 +237,54 @@ static void client_confirmed(struct worker *worker, struct session *session, con
 		return;
 	client_hellos_forget(&role->hellos);
 	publish(role, CLIENT_UP);
-	role->forgotten = false; /* whoever reads only this state still learns of it */
+	role->forgotten = false; /* after the snapshot of this state, which still shows it */
 }
 
-/* The gateway asks whether we are where our packets seem to come from. */
-static void answer_ping(struct worker *worker, struct session *session, const uint8_t ping[WIRE_PROBE_SIZE])
+/* A ping: the gateway validates the client's source address. The pong repeats its nonce. */
+static void client_keepalive(struct worker *worker, struct session *session, const uint8_t *payload, uint32_t length,
+			     const struct endpoint *from)
 {
+	struct wire_probe ping;
 	uint8_t pong[WIRE_PROBE_SIZE];
-	memcpy(pong, ping, sizeof pong);
-	pong[0] = WIRE_PONG;
+	(void)from;
+	if (!wire_probe_read(&ping, payload, length) || ping.kind != WIRE_PING)
+		return;
+	wire_probe_write(pong, WIRE_PONG, ping.nonce);
 	(void)worker_send_control(worker, session, WIRE_KEEPALIVE, pong, sizeof pong);
 }
 
-static enum drop_reason client_control(struct worker *worker, struct session *session, enum wire_type type,
-				       const uint8_t *payload, uint32_t length, const struct endpoint *from)
+static void client_bye(struct worker *worker, struct session *session, const uint8_t *payload, uint32_t length,
+		       const struct endpoint *from)
 {
 	struct client_role *role = client(worker);
-	(void)from;
-	if (type == WIRE_KEEPALIVE) {
-		if (length == WIRE_PROBE_SIZE && payload[0] == WIRE_PING)
-			answer_ping(worker, session, payload);
-		return DROP_NONE;
-	}
-	if (type != WIRE_BYE)
-		return DROP_TYPE;
+	(void)length, (void)from;
 	if (session != role->session)
-		return DROP_NONE; /* it was replaced in this very batch */
+		return; /* it was replaced in this very batch */
 
-	role->bye_reason = payload[0];
+	unsigned reason = wire_bye_reason(payload);
+	role->bye_reason = (int)reason;
 	role->session = NULL;
-	stats_add(&worker->stats, sessions_ended, 1);
+	stats_add(&worker->loop.stats, sessions_ended, 1);
 	worker_end_session(worker, session);
-	/* A gateway that restarts is back soon; one that does not want us is not asked again at once. */
-	bool soon = payload[0] == WIRE_BYE_RESTARTING || payload[0] == WIRE_BYE_TIMED_OUT;
+	/* A gateway that restarts is back soon; one that refused the client is not tried again at once. */
+	bool soon = reason == WIRE_BYE_RESTARTING || reason == WIRE_BYE_TIMED_OUT;
 	client_hellos_start(&role->hellos, worker->now + client_jitter(soon ? BYE_SOON_NS : BYE_LATER_NS, 25));
 	publish(role, CLIENT_HANDSHAKE);
-	return DROP_NONE;
 }
 
-/* --- timers ----------------------------------------------------------------------------------------------------------
- */
+/* --- timers ------------------------------------------------------------------------------------------------------- */
 
-/* A packet from where we are now tells the gateway; a handshake does too, and agrees on what fits the way there. */
-static void hurry(struct worker *worker, enum client_urge urge)
+/* Any packet from the new address makes the gateway follow; a handshake also agrees on the MTU of the new path. */
+static void expedite_handshake(struct worker *worker, enum path_event event)
 {
 	struct client_role *role = client(worker);
-	if (urge == CLIENT_NO_HURRY)
+	if (event == PATH_UNCHANGED)
 		return;
 	if (role->session != NULL)
 		(void)worker_send_control(worker, role->session, WIRE_KEEPALIVE, NULL, 0);
 	if (role->hellos.handshaking)
 		client_hellos_expedite(&role->hellos, worker->now);
-	else if (urge == CLIENT_AWAKE && role->session != NULL)
+	else if (event == CLIENT_AWAKE && role->session != NULL)
 		client_hellos_start(&role->hellos, worker->now);
 }
 
@@ -306,26 +297,26 @@ static void take_target(struct worker *worker)
 	bool changed = client_hellos_aim(&role->hellos, target->candidates, target->count);
 	if (role->session != NULL)
 		role->session->endpoint = client_hellos_current(&role->hellos)->gateway;
-	/* What fits the way is agreed on by a handshake. */
-	enum client_urge urge = changed && target->urge == CLIENT_ROAMED ? CLIENT_AWAKE : target->urge;
+	/* The MTU of the path is agreed on by a handshake. */
+	enum path_event event = changed && target->event == CLIENT_ROAMED ? CLIENT_AWAKE : target->event;
 	free(target);
-	hurry(worker, urge);
+	expedite_handshake(worker, event);
 }
 
 static bool session_silent(const struct worker *worker, const struct session *session)
 {
-	return session->unanswered != 0 && worker->now - session->unanswered >= SESSION_SILENCE_NS;
+	return session->awaiting_reply_since != 0 && worker->now - session->awaiting_reply_since >= SESSION_SILENCE_NS;
 }
 
-/* Behind a NAT that forgot us the gateway reaches us again once we send. A receiver of TCP has nothing to send while
- * nothing comes: so it shows a sign of life when its last DATA is not followed by anything. */
+/* Behind a NAT that lost its mapping the gateway reaches the client again once the client sends. A TCP receiver sends
+ * nothing while nothing arrives: so a KEEPALIVE follows when its last DATA got no answer. */
 static bool owes_sign(struct client_role *role, const struct session *session, uint64_t quiet)
 {
-	if (role->silence != session->unanswered) {
-		role->silence = session->unanswered;
+	if (role->silence != session->awaiting_reply_since) {
+		role->silence = session->awaiting_reply_since;
 		role->signs = 0;
 	}
-	if (session->unanswered == 0 || role->signs >= SIGNS || quiet < SIGN_FIRST_NS << role->signs)
+	if (session->awaiting_reply_since == 0 || role->signs >= SIGNS || quiet < SIGN_FIRST_NS << role->signs)
 		return false;
 	role->signs++;
 	return true;
@@ -344,13 +335,14 @@ static void tick_session(struct worker *worker, struct session *session)
 		}
 	}
 	uint64_t quiet = worker->now - session->sent;
-	bool replies = session->unreplied != 0 && worker->now - session->unreplied >= SESSION_KEEPALIVE_NS;
+	bool replies = session->keepalive_owed_since != 0 &&
+		       worker->now - session->keepalive_owed_since >= SESSION_KEEPALIVE_NS;
 	if (replies || owes_sign(role, session, quiet) ||
 	    (session->keepalive != 0 && quiet >= session->keepalive * NS_PER_S))
 		(void)worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0);
 }
 
-/* A session that works is not to be led elsewhere by a HELLO whose answer was a little late. */
+/* While the session works, one late answer must not start handshakes with the other addresses. */
 static void tick_hellos(struct worker *worker)
 {
 	struct client_role *role = client(worker);
@@ -389,7 +381,7 @@ static void client_tick(struct worker *worker)
 	tick_hellos(worker);
 }
 
-/* Nobody else knows it. */
+/* No other thread has a pointer to it. */
 static void client_retire(struct worker *worker, struct session *session)
 {
 	(void)worker;
@@ -409,11 +401,12 @@ static bool client_stop(struct worker *worker)
 }
 
 const struct worker_role client_worker_role = {
+	.side = WIRE_SIDE_CLIENT,
 	.handshake = client_handshake,
 	.route = client_route,
 	.admit = client_admit,
 	.confirmed = client_confirmed,
-	.control = client_control,
+	.control = {[WIRE_KEEPALIVE] = client_keepalive, [WIRE_BYE] = client_bye},
 	.moved = client_moved,
 	.unknown_session = client_unknown_session,
 	.tick = client_tick,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a worker does as a client: the handshake's state machine (core/protocol/PROTOCOL.md, 4), one session. Everything runs on
- * the worker's thread; the control thread hands in endpoints and gets states through mailboxes. */
+/* What a worker does as a client: the handshake's state machine (core/protocol/PROTOCOL.md, 4), one session. Everything
+ * runs on the worker's thread; the control thread hands in endpoints and gets states through mailboxes. */
 #pragma once
 
 #include "core/base/ip_set.h"
@@ -27,12 +27,12 @@ struct client_snapshot {
 	uint64_t welcomed;	       /* when the last WELCOME was accepted, monotonic ns */
 	struct wire_welcome lease;     /* of the last session; session_id 0: there was none */
 	struct client_refusal refusal; /* of the last WELCOME */
-	struct sockaddr_in6 gateway; /* where the session's is, or who is asked first; family 0: nobody is known yet */
+	struct sockaddr_in6 gateway;   /* of the session, or tried first; family 0: none is known yet */
 };
 
 /* What the worker should do about a target besides using it. */
-enum client_urge {
-	CLIENT_NO_HURRY,
+enum path_event {
+	PATH_UNCHANGED,
 	CLIENT_ROAMED, /* we may be somewhere else: let the gateway see where, at once */
 	CLIENT_AWAKE,  /* the machine has slept: handshake at once */
 };
@@ -41,7 +41,7 @@ enum client_urge {
 struct client_target {
 	struct client_candidate candidates[CLIENT_ADDRESSES_MAX];
 	size_t count;
-	enum client_urge urge;
+	enum path_event event;
 };
 
 struct client_role {
@@ -60,7 +60,7 @@ struct client_role {
 	enum client_state state;
 	struct session *session;
 	struct client_hellos hellos;
-	uint64_t silence; /* session->unanswered when `signs` were last sent */
+	uint64_t silence; /* session->awaiting_reply_since when `signs` were last sent */
 	unsigned signs;	  /* of life, sent in that silence */
 	uint64_t ack_due;
 	uint64_t ack_end;

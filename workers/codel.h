@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* CoDel, RFC 8289: tells from how long packets waited when the queue that they waited in stands, and which to drop.
+/* CoDel, RFC 8289: detects a standing queue by how long packets waited in it, and chooses which to drop.
  *
- * The queue is the caller's. One of these belongs to one queue and hears of each packet that leaves it, in order: the
+ * The queue is the caller's. One of these belongs to one queue and sees each packet that leaves it, in order: the
  * RFC's section 5 with its loop turned inside out. One difference: the next drop is scheduled together with a drop, and
  * not when the packet after it was looked at as well. It shows only in when exactly the drop rate of the last time
  * is forgotten, some 16 intervals later. */

@@ -3,10 +3,10 @@
  * own its session, because a GRO batch is steered by its first datagram alone. Rare, so a copy is cheaper than buffers
  * that change hands. D. Vyukov, "Bounded MPMC queue", 1024cores.net, with a single consumer.
  *
- * Each slot has a sequence number that says whose turn it is: position + 0: the producer's who claims that position;
+ * Each slot has a sequence number that names the side whose turn it is: position + 0: the producer that claims it;
  * + 1: the consumer's; + entries: the next round's producer's.
  *
- *   who        does                          order
+ *   end        does                          order
  *   producer   reads the slot's sequence     acquire: after the consumer's pop, so its slot is free
  *              claims the position (tail)    relaxed compare-and-swap: orders nothing, it only chooses
  *              copies, stores the sequence   release: the copy comes before
@@ -33,9 +33,9 @@ struct copy_ring;
 /* Room for `entries` (a power of two, at least 2) datagrams of up to `datagram_max` bytes (1…UDP_MESSAGE_MAX). NULL
  * with `error` set. Start-up; allocates, and nothing else here does. */
 struct copy_ring *copy_ring_new(uint32_t entries, uint32_t datagram_max, struct error *error);
-void copy_ring_free(struct copy_ring *ring); /* nobody uses it any more; NULL is allowed */
+void copy_ring_free(struct copy_ring *ring); /* after its last use; NULL is allowed */
 
-/* The consumer's end belongs to whom `owner` belongs to. Start-up. */
+/* The consumer's end follows `owner` (core/base/owner.h). Start-up. */
 void copy_ring_own(struct copy_ring *ring, const struct owner *owner);
 
 /* Copies a datagram in. False when the ring is full or the datagram too long: the caller counts the drop. Any thread;

@@ -15,16 +15,22 @@
 #include "tun/icmp.h"
 #include "tun/mss.h"
 #include "tun/segment.h"
+#include "workers/frame_stats.h"
 #include "workers/worker.h"
 
-enum { DOWNLINK_FRAMES = STAGE_KEPT_MAX /* of a batch: enough small ones to fill a train */ };
+enum {
+	DOWNLINK_FRAMES = STAGE_KEPT_MAX, /* of a batch: enough small ones to fill a train */
+	DOWNLINK_SPARSE = 1024,		  /* more than the kernel lets through in a window (tun/sparse_flows.h) */
+	/* The ciphers may read a little past a packet's end. */
+	FRAME_SIZE = (TUN_FRAME_MAX + AEAD_INPUT_SLACK + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE,
+};
 
 static uint8_t *reserve(struct worker *worker, const struct session *session, uint8_t ecn, uint32_t length)
 {
 	struct send_queue *queue = &worker->send;
 	uint8_t *room = send_queue_reserve(queue, session->id, &session->endpoint, ecn, length);
 	if (unlikely(room == NULL) && !queue->blocked) {
-		send_queue_flush(queue, worker->udp, &worker->stats);
+		send_queue_flush(queue, worker->udp, &worker->loop.stats);
 		room = send_queue_reserve(queue, session->id, &session->endpoint, ecn, length);
 	}
 	return room;
@@ -41,9 +47,9 @@ static enum drop_reason downlink_packet(struct worker *worker, struct session *s
 	uint8_t *room = reserve(worker, session, ecn, WIRE_OVERHEAD + length);
 	if (unlikely(room == NULL))
 		return DROP_OUT_SEND;
-	stage_lap(&worker->stages, STAGE_SEGMENT);
+	stage_lap(&worker->loop.stages, STAGE_SEGMENT);
 	transport_seal(worker->aead, key, session->id, WIRE_DATA, packet, length, room);
-	stage_lap(&worker->stages, STAGE_SEAL);
+	stage_lap(&worker->loop.stages, STAGE_SEAL);
 	return DROP_NONE;
 }
 
@@ -55,68 +61,55 @@ static void mark_sent(struct worker *worker, struct session *session, uint32_t p
 	session->sent = session->data_moved = worker->now;
 	worker_set_timer_before(worker, session, worker->now + SESSION_HIBERNATE_NS);
 	if (session->path_deadline == 0)
-		session->unreplied = 0;
-	if (session->unanswered == 0)
-		session->unanswered = worker->now;
+		session->keepalive_owed_since = 0;
+	if (session->awaiting_reply_since == 0)
+		session->awaiting_reply_since = worker->now;
 }
 
-static void drop_frame(struct worker *worker, uint8_t *frame, uint32_t length, enum drop_reason reason)
-{
-	downlink_drop(&worker->stats, frame, length, reason);
-}
-
-/* Tells the sender, who then sends smaller packets. The message claims to come from the packet's destination: the
+/* Notifies the sender, which then sends smaller packets. The message claims to come from the packet's destination: the
  * kernel would not take one from an address of its own. */
-static void answer_too_big(struct worker *worker, const struct inner *inner, uint16_t mtu)
+static void answer_too_big(struct worker *worker, const struct inner *packet, uint16_t mtu)
 {
 	if (worker->icmp_left == 0)
 		return;
 	worker->icmp_left--;
 	uint8_t message[ICMP_FRAME_MAX];
 	struct ip_address from;
-	inner_destination(inner, &from);
-	size_t length = icmp_too_big(inner, mtu, &from, message, sizeof message);
+	inner_destination(packet, &from);
+	size_t length = icmp_too_big(packet, mtu, &from, message, sizeof message);
 	if (length == 0)
 		return;
 	struct iovec iov[2] = {{.iov_base = message, .iov_len = VNET_HEADER_SIZE},
 			       {.iov_base = message + VNET_HEADER_SIZE, .iov_len = length - VNET_HEADER_SIZE}};
 	struct tun_frame frame = {.iov = iov, .iov_count = ARRAY_SIZE(iov), .packets = 1};
 	if (worker->tun->ops->write(worker->tun, &frame) == 0)
-		stats_add(&worker->stats, tun_tx_icmp, 1);
+		stats_add(&worker->loop.stats, tun_tx_icmp, 1);
 }
 
 /* The longest packet that segmentation may leave. TCP is cut to fit, whether it may be fragmented or not. */
-static uint32_t longest_packet(const struct session *session, const struct inner *inner, const uint8_t *frame)
+static uint32_t longest_packet(const struct session *session, const struct inner *packet,
+			       const struct virtio_net_hdr *offload)
 {
-	if (likely(inner->length <= session->mtu) || !fragment_allowed(inner))
+	if (likely(packet->length <= session->mtu) || !packet->may_fragment)
 		return session->mtu;
-	struct virtio_net_hdr header;
-	memcpy(&header, frame, sizeof header);
-	bool plain = header.gso_type == VIRTIO_NET_HDR_GSO_NONE || header.gso_type == VIRTIO_NET_HDR_GSO_UDP_L4;
+	bool plain = offload->gso_type == VIRTIO_NET_HDR_GSO_NONE || offload->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4;
 	return plain ? TUN_PACKET_MAX : session->mtu;
 }
 
 /* The frame as read: what its packets become is counted, fragments included. */
-static void count_frame(struct worker *worker, const struct segmenter *segmenter, uint16_t mtu)
+static void count_frame(struct worker *worker, const struct segmenter *segmenter, uint32_t ip_length, uint16_t mtu)
 {
 	uint32_t count = segmenter->count, bytes = segmenter->total_bytes;
 	if (unlikely(segmenter->packet_length > mtu)) {
-		uint32_t header = segmenter->inner.ip_length, all_but_last = count - 1;
+		uint32_t all_but_last = count - 1;
 		uint32_t last = bytes - all_but_last * segmenter->packet_length;
-		count = all_but_last * fragment_count(segmenter->packet_length, header, mtu) +
-			fragment_count(last, header, mtu);
-		bytes += (count - segmenter->count) * header;
+		count = all_but_last * fragment_count(segmenter->packet_length, ip_length, mtu) +
+			fragment_count(last, ip_length, mtu);
+		bytes += (count - segmenter->count) * ip_length;
 	}
-	downlink_count(&worker->stats, count, bytes);
+	frame_stats_read(&worker->loop.stats, count, bytes);
 	uint32_t longest = segmenter->packet_length < mtu ? segmenter->packet_length : mtu;
 	send_queue_plan(&worker->send, worker->udp->gso, count, WIRE_OVERHEAD + longest);
-}
-
-static bool needs_checksum(const uint8_t *frame)
-{
-	struct virtio_net_hdr header;
-	memcpy(&header, frame, sizeof header);
-	return (header.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0;
 }
 
 /* What became of a frame. */
@@ -129,55 +122,57 @@ static inline void send_packet(struct worker *worker, struct session *session, u
 {
 	enum drop_reason reason = downlink_packet(worker, session, ecn, packet, length);
 	if (unlikely(reason != DROP_NONE))
-		stats_drop(&worker->stats, reason, 1);
+		stats_drop(&worker->loop.stats, reason, 1);
 	else
 		sent->packets++, sent->bytes += length;
 }
 
-static void send_fragments(struct worker *worker, struct session *session, uint8_t ecn, uint8_t *packet,
-			   uint32_t length, struct sent *sent)
+static void send_fragments(struct worker *worker, struct session *session, uint8_t ecn, uint8_t ip_length,
+			   uint8_t *packet, uint32_t length, struct sent *sent)
 {
 	struct fragmenter fragmenter;
-	fragment_start(&fragmenter, packet, length, session->mtu);
+	fragment_start(&fragmenter, packet, length, ip_length, session->mtu);
 	while (fragment_next(&fragmenter, &packet, &length))
 		send_packet(worker, session, ecn, packet, length, sent);
 }
 
-static void downlink_frame(struct worker *worker, uint32_t session_id, struct inner *inner, uint8_t *frame,
-			   uint32_t length)
+static void downlink_frame(struct worker *worker, uint32_t session_id, const struct inner *packet)
 {
 	struct session *session = session_id != 0 ? session_table_find(worker->table, session_id) : NULL;
 	if (session == NULL) {
-		drop_frame(worker, frame, length, DROP_OUT_NO_SESSION);
+		frame_stats_drop(&worker->loop.stats, packet, DROP_OUT_NO_SESSION);
 		return;
 	}
 	if (session->current == NULL) {
-		drop_frame(worker, frame, length, DROP_OUT_NO_KEY);
+		frame_stats_drop(&worker->loop.stats, packet, DROP_OUT_NO_KEY);
 		return;
 	}
-	uint8_t ecn = ecn_get(inner);
-	(void)mss_clamp(inner, session->mtu, needs_checksum(frame));
+	struct virtio_net_hdr offload = frame_offload(packet);
+	uint8_t ecn = ecn_get(packet);
+	(void)mss_clamp(packet, session->mtu, frame_needs_checksum(&offload));
 
 	struct segmenter segmenter;
-	enum segment_status status = segment_start(&segmenter, frame, length, longest_packet(session, inner, frame));
+	enum segment_status status = segment_start(&segmenter, packet, &offload,
+						   longest_packet(session, packet, &offload));
 	if (status != SEGMENT_OK) {
 		if (status == SEGMENT_TOO_BIG)
-			answer_too_big(worker, inner, session->mtu);
-		drop_frame(worker, frame, length, status == SEGMENT_TOO_BIG ? DROP_OUT_TOO_BIG : DROP_OUT_MALFORMED);
+			answer_too_big(worker, packet, session->mtu);
+		frame_stats_drop(&worker->loop.stats, packet,
+				 status == SEGMENT_TOO_BIG ? DROP_OUT_TOO_BIG : DROP_OUT_MALFORMED);
 		return;
 	}
-	count_frame(worker, &segmenter, session->mtu);
-	stage_lap(&worker->stages, STAGE_ROUTE);
-	stage_keep(&worker->stages);
+	count_frame(worker, &segmenter, packet->ip_length, session->mtu);
+	stage_lap(&worker->loop.stages, STAGE_ROUTE);
+	stage_keep(&worker->loop.stages);
 
 	struct sent sent = {0};
-	uint8_t *packet;
-	uint32_t packet_length;
-	while (segment_next(&segmenter, &packet, &packet_length)) {
-		if (likely(packet_length <= session->mtu))
-			send_packet(worker, session, ecn, packet, packet_length, &sent);
+	uint8_t *segment;
+	uint32_t length;
+	while (segment_next(&segmenter, &segment, &length)) {
+		if (likely(length <= session->mtu))
+			send_packet(worker, session, ecn, segment, length, &sent);
 		else
-			send_fragments(worker, session, ecn, packet, packet_length, &sent);
+			send_fragments(worker, session, ecn, packet->ip_length, segment, length, &sent);
 	}
 	if (sent.packets != 0)
 		mark_sent(worker, session, sent.packets, sent.bytes);
@@ -188,28 +183,97 @@ static bool room_for_more(const struct worker *worker)
 	return worker->send.used < SEND_QUEUE_FLUSH_BYTES && !worker->send.blocked;
 }
 
-/* Straight from the TUN. */
-static size_t take_from_tun(struct worker *worker)
+/* A frame that this worker read. The kernel steers by addresses of the pool alone: what goes to a network behind a peer
+ * may be another worker's. */
+static void take_frame(struct worker *worker, uint8_t *frame, uint32_t length)
+{
+	struct inner packet;
+	if (unlikely(!frame_parse(&packet, frame, length))) {
+		frame_stats_malformed(&worker->loop.stats, length);
+		return;
+	}
+	uint32_t id = worker->role->route(worker, &packet);
+	struct frame_dispatch *dispatch = &worker->dispatch;
+	if (likely(dispatch->pool == NULL || id == 0 || session_shard(dispatch->sharding, id) == worker->index)) {
+		downlink_frame(worker, id, &packet);
+		return;
+	}
+	enum drop_reason reason = frame_dispatch_push(dispatch, id, &packet, worker->now);
+	if (unlikely(reason != DROP_NONE))
+		frame_stats_drop(&worker->loop.stats, &packet, reason);
+}
+
+uint8_t *downlink_batch_memory(void)
+{
+	return aligned_alloc(CACHE_LINE, 2 * FRAME_SIZE + SEND_QUEUE_FLUSH_BYTES / CACHE_LINE * CACHE_LINE);
+}
+
+/* 0: none was there. */
+static uint32_t read_frame(struct worker *worker, struct tun_queue *queue, uint8_t *frame)
+{
+	struct iovec iov = {.iov_base = frame, .iov_len = TUN_FRAME_MAX};
+	int got = queue->ops->read(queue, &iov, 1);
+	if (likely(got > 0)) {
+		stage_lap(&worker->loop.stages, STAGE_TUN_READ);
+		return (uint32_t)iov.iov_len;
+	}
+	stats_add(&worker->loop.stats, empty_calls, 1);
+	if (got < 0)
+		event_loop_fail(&worker->loop, got);
+	return 0;
+}
+
+static void read_batch(struct worker *worker)
+{
+	struct tun_batch *batch = &worker->batch;
+	uint32_t at = FRAME_SIZE, length = 1;
+	batch->next = batch->count = 0;
+	while (batch->count < DOWNLINK_FRAMES && at < FRAME_SIZE + SEND_QUEUE_FLUSH_BYTES) {
+		length = read_frame(worker, worker->tun, batch->memory + at);
+		if (length == 0)
+			break;
+		batch->frames[batch->count].at = at;
+		batch->frames[batch->count++].length = length;
+		at += (length + AEAD_INPUT_SLACK + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+	}
+	batch->began = length == 0 ? worker->now : 0;
+}
+
+/* Until the queue is empty, or for once too many are there: then the batch waits, so that no flow is reordered. */
+static size_t take_sparse(struct worker *worker, bool *empty)
 {
 	size_t frames = 0;
-	for (; frames < DOWNLINK_FRAMES && room_for_more(worker); frames++) {
-		struct iovec iov = {.iov_base = worker->frame, .iov_len = TUN_FRAME_MAX};
-		int got = worker->tun->ops->read(worker->tun, &iov, 1);
-		if (got <= 0) {
-			stats_add(&worker->stats, empty_calls, 1);
-			if (got < 0)
-				atomic_store_explicit(&worker->tun_error, got, memory_order_relaxed);
+	for (; frames < DOWNLINK_SPARSE; frames++) {
+		stage_skip(&worker->loop.stages);
+		stage_arrived(&worker->loop.stages);
+		uint32_t length = worker->send.blocked ? 0
+						       : read_frame(worker, worker->tun->sparse, worker->batch.memory);
+		if (length == 0)
 			break;
-		}
-		stage_arrived(&worker->stages);
-		stage_lap(&worker->stages, STAGE_TUN_READ);
-		uint32_t length = (uint32_t)iov.iov_len;
-		struct inner inner;
-		if (downlink_parse(&inner, worker->frame, length))
-			downlink_frame(worker, worker->role->route(worker, &inner), &inner, worker->frame, length);
-		else
-			drop_frame(worker, worker->frame, length, DROP_OUT_MALFORMED);
+		take_frame(worker, worker->batch.memory, length);
 	}
+	*empty = frames < DOWNLINK_SPARSE && !worker->send.blocked;
+	return frames;
+}
+
+/* Straight from the TUN: a batch is read first, what there is of sparse flows is handled then, and the batch last. */
+static size_t take_from_tun(struct worker *worker)
+{
+	struct tun_batch *batch = &worker->batch;
+	struct tun_queue *tun = worker->tun;
+	size_t frames = 0;
+	bool may_send = true;
+	if (batch->next == batch->count)
+		read_batch(worker);
+	if (tun->sparse != NULL)
+		frames = take_sparse(worker, &may_send);
+	stage_arrived_first(&worker->loop.stages);
+	for (; may_send && batch->next < batch->count && !worker->send.blocked; batch->next++, frames++)
+		take_frame(worker, batch->memory + batch->frames[batch->next].at, batch->frames[batch->next].length);
+	if (tun->sparse != NULL && batch->next == batch->count && batch->began != 0)
+		sparse_flows_drained(tun->shared, batch->began);
+	if (worker->dispatch.pool != NULL)
+		frame_dispatch_publish(&worker->dispatch, &worker->loop.stats);
 	return frames;
 }
 
@@ -218,24 +282,23 @@ static size_t take_from_tun(struct worker *worker)
 static bool waited_too_long(struct worker *worker, struct worker_source *source, const struct frame_ref *ref)
 {
 	uint64_t waited = codel_sojourn(ref->stamp, worker->now);
-	stage_arrived_at(&worker->stages, STAGE_RING_WAIT, ref->stamp);
+	stage_arrived_at(&worker->loop.stages, STAGE_RING_WAIT, ref->stamp);
 	return codel_drop(&source->codel, waited, worker->now, frame_ring_behind(source->ring, ref));
 }
 
-/* What a TUN reader put into its ring for us. */
-static size_t take_from_reader(struct worker *worker, struct worker_source *source)
+/* From the ring of a TUN reader or of another worker. */
+static size_t take_from_ring(struct worker *worker, struct worker_source *source)
 {
 	size_t frames = 0;
 	const struct frame_ref *ref;
 	for (; frames < DOWNLINK_FRAMES && room_for_more(worker) && frame_ring_peek(source->ring, &ref, 1) != 0;
 	     frames++) {
-		struct inner inner;
+		/* Copied once: the reader writes to the next entry, which is on the same line. */
+		struct inner packet = ref->packet;
 		if (waited_too_long(worker, source, ref))
-			drop_frame(worker, ref->data, ref->length, DROP_OUT_QUEUE);
-		else if (!downlink_parse(&inner, ref->data, ref->length))
-			drop_frame(worker, ref->data, ref->length, DROP_OUT_MALFORMED);
+			frame_stats_drop(&worker->loop.stats, &packet, DROP_OUT_QUEUE);
 		else
-			downlink_frame(worker, ref->session_id, &inner, ref->data, ref->length);
+			downlink_frame(worker, ref->session_id, &packet);
 		frame_ring_release(source->ring, 1);
 	}
 	if (frames != 0)
@@ -245,32 +308,34 @@ static size_t take_from_reader(struct worker *worker, struct worker_source *sour
 
 static size_t take_frames(struct worker *worker)
 {
-	if (worker->source_count == 0)
-		return take_from_tun(worker);
-	/* Each of them is the first in turn: a batch may be full before it comes to the last. */
-	size_t frames = 0;
-	for (size_t i = 0; i < worker->source_count; i++)
-		frames += take_from_reader(worker, &worker->sources[(worker->first_source + i) % worker->source_count]);
+	/* Each of them, the worker's own queue included, is the first in turn: a batch may be full before it comes to
+	 * the last. */
+	size_t frames = 0, count = worker->source_count + (worker->reads_tun ? 1 : 0);
+	for (size_t i = 0; i < count; i++) {
+		size_t source = (worker->first_source + i) % count;
+		frames += source == worker->source_count ? take_from_tun(worker)
+							 : take_from_ring(worker, &worker->sources[source]);
+	}
 	worker->first_source++;
 	return frames;
 }
 
 size_t downlink_batch(struct worker *worker)
 {
-	owner_check(&worker->owner, "frame buffer");
+	owner_check(&worker->loop.owner, "frame buffer");
 	if (worker->send.blocked)
 		return 0; /* the turn's last flush tries again; what waits in the TUN keeps its order */
 
-	stage_begin(&worker->stages);
-	stage_tie(&worker->stages, worker->clock);
+	stage_begin(&worker->loop.stages);
+	stage_tie(&worker->loop.stages, worker->clock);
 	size_t frames = take_frames(worker);
 	if (frames == 0) {
-		stage_cancel(&worker->stages);
+		stage_cancel(&worker->loop.stages);
 		return 0;
 	}
-	stage_skip(&worker->stages);
-	send_queue_flush(&worker->send, worker->udp, &worker->stats);
-	stage_lap(&worker->stages, STAGE_UDP_SEND);
-	stage_end_kept(&worker->stages, STAGE_RESIDENCE_DOWN);
+	stage_skip(&worker->loop.stages);
+	send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
+	stage_lap(&worker->loop.stages, STAGE_UDP_SEND);
+	stage_end_kept(&worker->loop.stages, STAGE_RESIDENCE_DOWN);
 	return frames;
 }

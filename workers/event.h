@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What an operator wants to know of a gateway's sessions, one line each: who came, went, moved, or was refused.
+/* Events of a gateway's sessions for its operator, one log line each: connected, ended, moved, refused.
  *
- * Threads raise events; the control thread writes them down (core/daemon/events.h), so that no thread that moves packets
- * formats or waits for a log. Each kind has a rate in each thread. What is above it is counted and said in one number,
- * so nobody fills a disk; most kinds take a client that authenticated itself, EVENT_REFUSED only the gateway's public
- * key. Never raised for a packet that is just bad. */
+ * Threads raise events; the control thread formats and logs them (core/daemon/events.h), so the data path never waits
+ * for the log. Each kind has a rate limit in each thread, and what exceeds it is logged as one count, so that no client
+ * fills a disk: most kinds need an authenticated client, but EVENT_REFUSED only the gateway's public key. Never raised
+ * for a packet that is merely malformed or forged. */
 #pragma once
 
 #include <stdatomic.h>
@@ -63,7 +63,7 @@ struct event_queue {
 
 /* A thread's side. */
 struct event_source {
-	struct event_queue *queue; /* NULL: nobody listens */
+	struct event_queue *queue; /* NULL: no event is kept */
 	struct token_bucket buckets[EVENT_KIND_COUNT];
 	_Atomic uint64_t suppressed[EVENT_KIND_COUNT]; /* the thread writes, any may read */
 };
@@ -71,7 +71,7 @@ struct event_source {
 /* 0 or a negative errno. */
 int event_queue_init(struct event_queue *queue);
 
-/* After all threads ended; frees what nobody took. */
+/* After all threads ended; frees what is left. */
 void event_queue_deinit(struct event_queue *queue);
 
 /* The oldest event, now the caller's to free, or NULL. The reader, when the waker's descriptor is readable and at the
@@ -81,8 +81,8 @@ struct event *event_take(struct event_queue *queue);
 /* `share`: how many threads raise events of these kinds; the rates are divided by it. Before the thread starts. */
 void event_source_init(struct event_source *source, struct event_queue *queue, unsigned share);
 
-/* A new event, zeroed but for its kind, to be filled and posted; NULL when there were too many lately (which is
- * counted), nobody listens, or memory is short. The source's thread. */
+/* A new event, zeroed but for its kind, to be filled and posted; NULL above the rate limit (which is counted), without
+ * a queue, or without memory. The source's thread. */
 struct event *event_new(struct event_source *source, enum event_kind kind, uint64_t now);
 
 /* The same about a session, which lives: with its ID, peer, endpoint and addresses. */

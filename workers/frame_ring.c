@@ -18,6 +18,7 @@ enum {
 	SLOT_SIZE = (1 << 16) + 4096 + 5 * CACHE_LINE,
 };
 _Static_assert(SLOT_SIZE >= TUN_FRAME_MAX + AEAD_INPUT_SLACK, "the ciphers read a little past a frame's end");
+_Static_assert((uint64_t)SLOT_SIZE << 15 <= UINT32_MAX, "what a worker holds fits the positions' range");
 _Static_assert(SLOT_SIZE % CACHE_LINE == 0, "slots start on a line");
 _Static_assert(sizeof(struct frame_ref) == CACHE_LINE / 2, "two to a line, and none across two");
 
@@ -38,7 +39,7 @@ struct lane {
 	struct frame_ring ring;
 	struct frame_ref *entries APART;
 	uint32_t *slots; /* in which slot each entry's frame lies */
-	uint64_t position;
+	uint32_t position;
 	uint32_t mask;
 	uint32_t pushed;     /* entries before it are written */
 	uint32_t known_head; /* entries before it are taken back */
@@ -59,7 +60,7 @@ struct frame_pool {
 	struct owner owner;
 };
 
-/* In whole lines, so that the worker and the reader, who packs the next frame, never write to the same one. */
+/* In whole lines, so that the worker and the reader, which packs the next frame, never write to the same one. */
 static uint32_t footprint(uint32_t length)
 {
 	return (length + AEAD_INPUT_SLACK + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
@@ -199,8 +200,10 @@ static uint32_t hold_slot(struct frame_pool *pool, struct lane *lane, uint32_t l
 	return filled;
 }
 
-bool frame_pool_push(struct frame_pool *pool, uint32_t worker, uint32_t length, uint32_t session_id, uint64_t stamp)
+bool frame_pool_push(struct frame_pool *pool, uint32_t worker, const struct inner *packet, uint32_t session_id,
+		     uint64_t stamp)
 {
+	uint32_t length = VNET_HEADER_SIZE + packet->length;
 	owner_check(&pool->owner, "frame pool");
 	struct lane *lane = &pool->lanes[worker];
 	bool joins = joins_open(lane, length);
@@ -214,21 +217,24 @@ bool frame_pool_push(struct frame_pool *pool, uint32_t worker, uint32_t length, 
 	}
 	uint32_t slot = joins ? lane->open : hold_slot(pool, lane, length);
 	uint8_t *data = slot_data(pool, slot);
+	const uint8_t *frame = packet->data - VNET_HEADER_SIZE;
 	if (length <= FRAME_SMALL_MAX) {
 		data += lane->open_used;
-		memcpy(data, frame_pool_buffer(pool), length);
 		lane->open_used += footprint(length);
 	}
+	if (frame != data)
+		memcpy(data, frame, length);
 	pool->frames[slot]++;
 	lane->position += length;
 	lane->slots[lane->pushed & lane->mask] = slot;
-	lane->entries[lane->pushed & lane->mask] = (struct frame_ref){
-		.data = data,
+	struct frame_ref *entry = &lane->entries[lane->pushed & lane->mask];
+	*entry = (struct frame_ref){
+		.packet = *packet,
 		.stamp = stamp,
 		.position = lane->position,
-		.length = length,
 		.session_id = session_id,
 	};
+	entry->packet.data = data + VNET_HEADER_SIZE;
 	lane->pushed++;
 	return true;
 }
@@ -275,7 +281,7 @@ size_t frame_ring_peek(struct frame_ring *ring, const struct frame_ref **frames,
 uint64_t frame_ring_behind(const struct frame_ring *ring, const struct frame_ref *frame)
 {
 	uint32_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
-	return ring->entries[(tail - 1) & ring->mask].position - frame->position;
+	return (uint32_t)(ring->entries[(tail - 1) & ring->mask].position - frame->position);
 }
 
 void frame_ring_release(struct frame_ring *ring, size_t count)

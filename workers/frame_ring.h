@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Frames on their way from a TUN reader to the workers.
+/* Frames on their way from the thread that reads them, a TUN reader or a worker, to the workers that own their
+ * sessions.
  *
  * A reader (the producer) owns a pool of slots and one ring per worker (its only consumer). It reads a frame into the
  * spare slot and pushes it: a large frame takes the slot along, a small one is copied behind the small frames before
@@ -29,17 +30,18 @@
 #include <stdint.h>
 
 #include "core/base/owner.h"
+#include "tun/inner.h"
 
 enum {
 	FRAME_SMALL_MAX = 2048, /* longer frames are not copied: a full packet of the usual MTUs still is */
 };
 
+/* A frame as its reader parsed it. */
 struct frame_ref {
-	uint8_t *data;	     /* virtio-net header and packet; AEAD_INPUT_SLACK bytes behind them are the worker's too */
+	struct inner packet; /* behind its virtio-net header; AEAD_INPUT_SLACK bytes behind it are the worker's too */
 	uint64_t stamp;	     /* when it was read, monotonic ns */
-	uint64_t position;   /* bytes of all frames of this ring so far, this one included */
-	uint32_t length;     /* bytes */
-	uint32_t session_id; /* whom it is for */
+	uint32_t position;   /* bytes of all frames of this ring so far, this one included, modulo 2^32 */
+	uint32_t session_id; /* of the session that it is sent to */
 };
 
 struct frame_pool;
@@ -47,7 +49,7 @@ struct frame_ring;
 
 struct frame_pool_params {
 	uint32_t workers;	   /* rings; 1 or more */
-	uint32_t slots_per_worker; /* a worker's share: the large frames it can be behind; 1 or more */
+	uint32_t slots_per_worker; /* a worker's share: the large frames it can be behind; 1 to 2^15 */
 	uint32_t ring_entries;	   /* the frames it can be behind; 1 to 2^31, rounded up to a power of two */
 	uint32_t first_index;	   /* where the rings' indexes start; for tests: they wrap around at 2^32 */
 };
@@ -60,8 +62,8 @@ void frame_pool_free(struct frame_pool *pool);
 /* The ring of worker 0…workers-1, for its consumer. */
 struct frame_ring *frame_pool_ring(struct frame_pool *pool, uint32_t worker);
 
-/* The two ends belong to whom `owner` belongs to: the pool, with the producer's end of each ring, and the consumer's
- * end of one. Start-up. */
+/* Sets the owner of the two ends: of the pool, with the producer's end of each ring, and of the consumer's end of one.
+ * Start-up. */
 void frame_pool_own(struct frame_pool *pool, const struct owner *owner);
 void frame_ring_own(struct frame_ring *ring, const struct owner *owner);
 
@@ -70,10 +72,11 @@ void frame_ring_own(struct frame_ring *ring, const struct owner *owner);
 /* Where to read the next frame: room for TUN_FRAME_MAX bytes. Another one after a push. */
 uint8_t *frame_pool_buffer(const struct frame_pool *pool);
 
-/* Hands the `length` bytes in frame_pool_buffer() to a worker, who sees them after frame_pool_publish(). False when the
- * worker holds its share or the ring is full: nothing has changed then, and the caller counts a drop. `length` is at
- * most TUN_FRAME_MAX. */
-bool frame_pool_push(struct frame_pool *pool, uint32_t worker, uint32_t length, uint32_t session_id, uint64_t stamp);
+/* Hands the frame in frame_pool_buffer(), with the packet that frame_parse() found in it, to a worker, which sees it
+ * after frame_pool_publish(). A frame that lies elsewhere is copied. False when the worker holds its share or the ring
+ * is full: nothing has changed then, and the caller counts a drop. */
+bool frame_pool_push(struct frame_pool *pool, uint32_t worker, const struct inner *packet, uint32_t session_id,
+		     uint64_t stamp);
 
 /* Makes visible what was pushed: once a batch. False when there was nothing new. Wake the worker (core/base/waker.h)
  * afterwards. */

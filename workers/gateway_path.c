@@ -10,8 +10,8 @@ void gateway_path_init(struct session *session)
 	randombytes_buf(session->path_key, sizeof session->path_key);
 }
 
-/* One nonce for each endpoint, so that a pong counts also when the client went elsewhere and back meanwhile, and proves
- * no other. The key changes with each endpoint that was proven or refused. */
+/* One nonce for each endpoint, so that a pong is valid also when the client moved away and back meanwhile, and only for
+ * that endpoint. The key changes with each endpoint that was proven or refused. */
 static uint64_t path_nonce(const struct session *session, const struct endpoint *to)
 {
 	uint8_t hash[MAC_SIZE];
@@ -35,8 +35,8 @@ void gateway_path_go_back(struct session *session)
 
 static void ping(struct worker *worker, struct session *session)
 {
-	uint8_t payload[WIRE_PROBE_SIZE] = {WIRE_PING};
-	store_be64(payload + 1, session->path_nonce);
+	uint8_t payload[WIRE_PROBE_SIZE];
+	wire_probe_write(payload, WIRE_PING, session->path_nonce);
 	(void)worker_send_control(worker, session, WIRE_KEEPALIVE, payload, sizeof payload);
 }
 
@@ -45,12 +45,12 @@ void gateway_path_moved(struct worker *worker, struct session *session, const st
 	if (session->path_deadline == 0)
 		session->proven = session->endpoint;
 	session->endpoint = *from;
-	stats_add(&worker->stats, roams, 1);
+	stats_add(&worker->loop.stats, roams, 1);
 	if (endpoint_equal(from, &session->proven)) {
 		session->path_deadline = 0;
 		return;
 	}
-	/* Who moves on before it answered does not get more time for it. */
+	/* A client that moves again before it answered gets no more time. */
 	if (session->path_deadline == 0)
 		session->path_deadline = worker->now + SESSION_PATH_NS;
 	session->path_credit = SESSION_PATH_FACTOR * bytes;
@@ -63,7 +63,7 @@ void gateway_path_pong(struct worker *worker, struct session *session, uint64_t 
 	if (session->path_deadline == 0 || nonce != session->path_nonce || !endpoint_equal(from, &session->endpoint))
 		return;
 	settle(session);
-	stats_add(&worker->stats, paths_proven, 1);
+	stats_add(&worker->loop.stats, paths_proven, 1);
 }
 
 void gateway_path_tick(struct worker *worker, struct session *session)
@@ -75,7 +75,7 @@ void gateway_path_tick(struct worker *worker, struct session *session)
 		return;
 	}
 	gateway_path_go_back(session);
-	stats_add(&worker->stats, paths_refused, 1);
+	stats_add(&worker->loop.stats, paths_refused, 1);
 }
 
 void gateway_path_confirmed(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)

@@ -79,8 +79,7 @@ static void tell_unconfirmed(struct worker *worker, const struct session *sessio
 	event_post(events, event);
 }
 
-/* --- end of sessions -------------------------------------------------------------------------------------------------
- */
+/* --- end of sessions ---------------------------------------------------------------------------------------------- */
 
 static void say_bye(struct worker *worker, struct session *session, enum wire_bye_reason reason)
 {
@@ -96,7 +95,7 @@ static void end_session(struct worker *worker, struct session *session, const ch
 		tell_disconnect(worker, session, why);
 		registry_detach(role->registry, session);
 		bump(&role->active, -1);
-		stats_add(&worker->stats, sessions_ended, 1);
+		stats_add(&worker->loop.stats, sessions_ended, 1);
 	} else {
 		bump(&role->pending, -1);
 	}
@@ -115,8 +114,7 @@ static void gateway_retire(struct worker *worker, struct session *session)
 	registry_retire(gateway(worker)->registry, session);
 }
 
-/* --- timers: a session is looked at when something may be due -------------------------------------------------------
- */
+/* --- timers: a session is looked at when something may be due ----------------------------------------------------- */
 
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
@@ -128,8 +126,8 @@ static void set_timer(struct worker *worker, struct session *session)
 	uint64_t due = earlier(session_keys_due(session), session_hibernation_due(session));
 	if (session_is_active(session)) {
 		due = earlier(due, session->received + gateway(worker)->session_timeout * NS_PER_S);
-		if (session->unreplied != 0)
-			due = earlier(due, session->unreplied + SESSION_KEEPALIVE_NS);
+		if (session->keepalive_owed_since != 0)
+			due = earlier(due, session->keepalive_owed_since + SESSION_KEEPALIVE_NS);
 		if (session->path_deadline != 0)
 			due = earlier(due, worker->now + SESSION_PATH_PING_NS);
 	}
@@ -159,14 +157,13 @@ static void gateway_expire(struct worker *worker, struct session *session)
 	gateway_path_tick(worker, session);
 	tell_roam(worker, session, &tried, "no answer from there");
 	session_show_endpoint(session); /* it may have gone back */
-	if (session->unreplied != 0 && worker->now - session->unreplied >= SESSION_KEEPALIVE_NS &&
+	if (session->keepalive_owed_since != 0 && worker->now - session->keepalive_owed_since >= SESSION_KEEPALIVE_NS &&
 	    !worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0))
-		session->unreplied = worker->now; /* without a key or room: later */
+		session->keepalive_owed_since = worker->now; /* without a key or room: later */
 	set_timer(worker, session);
 }
 
-/* --- what other threads want ----------------------------------------------------------------------------------------
- */
+/* --- requests of other threads ------------------------------------------------------------------------------------ */
 
 static struct session *find(struct worker *worker, uint32_t id)
 {
@@ -214,7 +211,7 @@ static struct session *session_for(struct worker *worker, const struct inbox_mes
 	if (!overtaken && message->install.key->epoch == epoch)
 		return session;
 	if (overtaken || message->install.made != NULL)
-		end_session(worker, session, ""); /* nothing else would ever end it */
+		end_session(worker, session, ""); /* no timer would ever end it */
 	return NULL;
 }
 
@@ -236,7 +233,7 @@ static void install(struct worker *worker, struct inbox_message *message)
 	struct session *session = session_for(worker, message);
 	if (session == NULL) {
 		transport_key_free(message->install.key);
-		stats_add(&worker->stats, handshakes_late, 1);
+		stats_add(&worker->loop.stats, handshakes_late, 1);
 		return;
 	}
 	forget_other_handshake(worker, session, message);
@@ -247,9 +244,8 @@ static void install(struct worker *worker, struct inbox_message *message)
 	session->next_mtu = message->install.mtu;
 	set_timer(worker, session);
 	/* Now that the keys are there, whatever the client sends under them finds them. */
-	if (worker_send_plain(worker, &message->install.from, message->install.welcome,
-			      message->install.welcome_length))
-		stats_add(&worker->stats, tx_welcome, 1);
+	(void)worker_send_plain(worker, &message->install.from, message->install.welcome,
+				message->install.welcome_length);
 }
 
 static void gateway_inbox(struct worker *worker, struct inbox_message *message)
@@ -267,21 +263,20 @@ static void gateway_inbox(struct worker *worker, struct inbox_message *message)
 	}
 }
 
-/* --- datagrams -------------------------------------------------------------------------------------------------------
- */
+/* --- datagrams ---------------------------------------------------------------------------------------------------- */
 
-/* Handshakes are not made here: a HELLO that came in somebody's GRO batch goes to the thread for it. */
+/* A HELLO that arrived in a GRO batch of other datagrams is passed to its handshake thread. */
 static enum drop_reason gateway_handshake(struct worker *worker, const struct datagram *datagram)
 {
-	if (wire_type(datagram->data) != WIRE_HELLO || worker->handover == NULL)
+	if (worker->handoff == NULL)
 		return DROP_TYPE;
-	return handover_pass(worker->handover, datagram->from, datagram->ecn, datagram->data, datagram->length,
-			     &worker->stats);
+	return handoff_pass(worker->handoff, datagram->from, datagram->ecn, datagram->data, datagram->length,
+			    &worker->loop.stats);
 }
 
-/* Tells a client whose session we do not know, after a crash of ours for instance, so that it need not wait for
- * silence. It is sent to an address that nobody has proven: so it is smaller than what it answers, and since a worker's
- * time is for data, limited by source. */
+/* Answers with RESET for an unknown session, after a crash for instance, so that the client need not wait for its
+ * timeout. The address is unproven: so RESET is smaller than what it answers, and limited by source to save the
+ * worker's time. */
 static void gateway_unknown_session(struct worker *worker, uint32_t session_id, const struct endpoint *from)
 {
 	struct gateway_role *role = gateway(worker);
@@ -289,12 +284,9 @@ static void gateway_unknown_session(struct worker *worker, uint32_t session_id, 
 	    !shared_limiter_allow(&role->resets, from->remote.sin6_addr.s6_addr, worker->now))
 		return;
 	uint8_t message[WIRE_RESET_SIZE];
-	wire_header(message, WIRE_VERSION, WIRE_RESET, session_id);
-	reset_token(role->reset_secret, session_id, message + WIRE_HEADER_SIZE);
-	if (!worker_send_plain(worker, from, message, sizeof message))
-		return;
-	role->reset_last = session_id;
-	stats_add(&worker->stats, tx_reset, 1);
+	reset_write(message, role->reset_secret, session_id);
+	if (worker_send_plain(worker, from, message, sizeof message))
+		role->reset_last = session_id;
 }
 
 static uint32_t gateway_route(struct worker *worker, const struct inner *inner)
@@ -337,8 +329,7 @@ static enum drop_reason gateway_admit(struct worker *worker, const struct sessio
 	return DROP_NONE;
 }
 
-/* --- sessions that live
- * ----------------------------------------------------------------------------------------------- */
+/* --- sessions that live ------------------------------------------------------------------------------------------- */
 
 /* The address goes from the peer's old session to this one, and the old one ends. */
 static void activate(struct worker *worker, struct session *session)
@@ -351,7 +342,7 @@ static void activate(struct worker *worker, struct session *session)
 	if (old != NULL)
 		end_with_bye(worker, old, WIRE_BYE_REPLACED);
 	session_set_active(session);
-	stats_add(&worker->stats, sessions_started, 1);
+	stats_add(&worker->loop.stats, sessions_started, 1);
 	tell_connect(worker, session);
 }
 
@@ -366,7 +357,7 @@ static void gateway_confirmed(struct worker *worker, struct session *session, co
 	session->mtu = session->next_mtu;
 	session->received = worker->now;
 	if (session_is_active(session)) {
-		stats_add(&worker->stats, rekeys, 1);
+		stats_add(&worker->loop.stats, rekeys, 1);
 		session_count32(&session->view.rekeys, 1);
 		tell_roam(worker, session, &previous, NULL);
 	} else {
@@ -386,25 +377,28 @@ static void gateway_moved(struct worker *worker, struct session *session, const 
 	set_timer(worker, session);
 }
 
-static enum drop_reason gateway_control(struct worker *worker, struct session *session, enum wire_type type,
-					const uint8_t *payload, uint32_t length, const struct endpoint *from)
+static void gateway_client_ack(struct worker *worker, struct session *session, const uint8_t *payload, uint32_t length,
+			       const struct endpoint *from)
 {
-	switch (type) {
-	case WIRE_CLIENT_ACK:
-		(void)worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0);
-		return DROP_NONE;
-	case WIRE_KEEPALIVE:
-		if (length == WIRE_PROBE_SIZE && payload[0] == WIRE_PONG)
-			gateway_path_pong(worker, session, load_be64(payload + 1), from);
-		return DROP_NONE;
-	case WIRE_BYE:
-		/* Two in one batch: the first ended it. */
-		if (find(worker, session->id) == session)
-			end_session(worker, session, wire_bye_text(payload[0]));
-		return DROP_NONE;
-	default:
-		return DROP_TYPE;
-	}
+	(void)payload, (void)length, (void)from;
+	(void)worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0);
+}
+
+static void gateway_keepalive(struct worker *worker, struct session *session, const uint8_t *payload, uint32_t length,
+			      const struct endpoint *from)
+{
+	struct wire_probe probe;
+	if (wire_probe_read(&probe, payload, length) && probe.kind == WIRE_PONG)
+		gateway_path_pong(worker, session, probe.nonce, from);
+}
+
+static void gateway_bye(struct worker *worker, struct session *session, const uint8_t *payload, uint32_t length,
+			const struct endpoint *from)
+{
+	(void)length, (void)from;
+	/* Two in one batch: the first ended it. */
+	if (find(worker, session->id) == session)
+		end_session(worker, session, wire_bye_text(wire_bye_reason(payload)));
 }
 
 static void gateway_tick(struct worker *worker)
@@ -426,11 +420,14 @@ static bool gateway_stop(struct worker *worker)
 }
 
 const struct worker_role gateway_worker_role = {
+	.side = WIRE_SIDE_GATEWAY,
 	.handshake = gateway_handshake,
 	.route = gateway_route,
 	.admit = gateway_admit,
 	.confirmed = gateway_confirmed,
-	.control = gateway_control,
+	.control = {[WIRE_CLIENT_ACK] = gateway_client_ack,
+		    [WIRE_KEEPALIVE] = gateway_keepalive,
+		    [WIRE_BYE] = gateway_bye},
 	.moved = gateway_moved,
 	.unknown_session = gateway_unknown_session,
 	.inbox = gateway_inbox,

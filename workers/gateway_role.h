@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a worker does as a gateway: takes the keys that the handshake threads made, confirms and ends sessions, routes
- * by inner destination. The state machine is core/protocol/PROTOCOL.md, 4. Everything runs on the worker's thread, and each
- * worker has one of these. */
+ * by inner destination. The state machine is core/protocol/PROTOCOL.md, 4. Everything runs on the worker's thread, and
+ * each worker has one of these. */
 #pragma once
 
-#include "core/sessions/registry.h"
 #include "core/protocol/reset.h"
+#include "core/sessions/registry.h"
 #include "crypto/rate_limit.h"
 #include "workers/event.h"
 #include "workers/worker.h"

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <sodium.h>
-#include <sys/epoll.h>
 #include <time.h>
 
 enum {
@@ -29,28 +28,27 @@ struct hello {
 	struct registry_grant grant;
 };
 
-/* --- COOKIE ----------------------------------------------------------------------------------------------------------
- */
+/* --- COOKIE ------------------------------------------------------------------------------------------------------- */
 
-/* They are in the order of their HELLOs. Who gets none says HELLO again. */
+/* They are in the order of their HELLOs. A client that gets none sends HELLO again. */
 static void send_cookies(struct handshaker *h)
 {
 	struct handshaker_cookies *cookies = &h->cookies;
 	uint64_t count = 0;
 	for (size_t at = 0; at < cookies->count;) {
 		int sent = h->params.udp->ops->send(h->params.udp, cookies->messages + at, cookies->count - at);
-		stats_add(&h->stats, udp_tx_calls, 1);
+		stats_add(&h->loop.stats, udp_tx_calls, 1);
 		if (sent == -EAGAIN)
 			break;
-		/* A forged source may have no route: that is nobody else's loss. */
+		/* A forged source may have no route: the other COOKIEs are sent all the same. */
 		at += sent > 0 ? (size_t)sent : 1;
 		count += sent > 0 ? (uint64_t)sent : 0;
 	}
 	cookies->count = 0;
-	stats_add(&h->stats, tx_cookie, count);
-	stats_add(&h->stats, udp_tx_packets, count);
-	stats_add(&h->stats, udp_tx_bytes, count * WIRE_COOKIE_SIZE);
-	stats_add(&h->stats, udp_tx_control, count);
+	stats_add(&h->loop.stats, tx_cookie, count);
+	stats_add(&h->loop.stats, udp_tx_packets, count);
+	stats_add(&h->loop.stats, udp_tx_bytes, count * WIRE_COOKIE_SIZE);
+	stats_add(&h->loop.stats, udp_tx_control, count);
 }
 
 /* The key that seals COOKIEs is the same for all time and threads: 16 random bytes keep their nonces apart, and each
@@ -102,8 +100,7 @@ static bool under_load(const struct handshaker *h)
 	return h->params.common->always_cookie || h->now < h->load_until;
 }
 
-/* --- WELCOME ---------------------------------------------------------------------------------------------------------
- */
+/* --- WELCOME ------------------------------------------------------------------------------------------------------ */
 
 static uint8_t choose_suite(const struct handshaker *h, const struct wire_hello *payload)
 {
@@ -142,8 +139,8 @@ static void fill_welcome(const struct handshaker *h, const struct hello *hello, 
 	reset_token(common->reset_secret, welcome->session_id, welcome->reset_token);
 }
 
-/* The keys and the message that tells the client of them, for the session's worker. NULL: no memory, or a key of the
- * client's is no point of the curve. */
+/* The keys and the WELCOME with them, for the session's worker. NULL: no memory, or a key of the client's is no point
+ * of the curve. */
 static struct inbox_message *make_install(struct handshaker *h, struct hello *hello)
 {
 	struct inbox_message *message = calloc(1, sizeof *message);
@@ -178,8 +175,7 @@ static struct inbox_message *make_install(struct handshaker *h, struct hello *he
 	return message;
 }
 
-/* --- HELLO -----------------------------------------------------------------------------------------------------------
- */
+/* --- HELLO -------------------------------------------------------------------------------------------------------- */
 
 /* It is authentic: what it is not yet is new. The client may have a wrong clock, or we may have started after it. */
 static enum drop_reason begin(struct handshaker *h, struct hello *hello)
@@ -213,7 +209,7 @@ static enum drop_reason check(struct handshaker *h, struct hello *hello)
 	return hello->suite != 0 ? begin(h, hello) : DROP_NO_SUITE;
 }
 
-/* An operator wants to know whom the gateway turns away, as far as it is known who that is. */
+/* An event for the operator, if the client's public key is authentic. */
 static void tell_refused(struct handshaker *h, const struct hello *hello, enum drop_reason reason)
 {
 	bool peer_known = hello->peer != NULL;
@@ -240,8 +236,7 @@ static enum drop_reason answer(struct handshaker *h, struct hello *hello)
 		registry_abandon(h->params.common->registry, &hello->grant);
 		return DROP_HANDSHAKE_FORGED;
 	}
-	stats_add(&h->stats, rx_hello, 1);
-	stats_add(&h->stats, rx_control, 1);
+	wire_count_received(&h->loop.stats, WIRE_HELLO);
 	inbox_post(h->params.common->inboxes[session_shard(&registry->table.sharding, message->session_id)], message);
 	return DROP_NONE;
 }
@@ -249,19 +244,19 @@ static enum drop_reason answer(struct handshaker *h, struct hello *hello)
 static void take_waiting(struct handshaker *h, const struct waiting_hello *waiting)
 {
 	struct hello hello = {.message = waiting->message, .from = &waiting->from};
-	stage_begin(&h->stages);
+	stage_begin(&h->loop.stages);
 	enum drop_reason reason = check(h, &hello);
 	if (reason == DROP_NONE)
 		reason = answer(h, &hello);
 	else
 		tell_refused(h, &hello, reason);
-	stage_lap(&h->stages, STAGE_HANDSHAKE);
+	stage_lap(&h->loop.stages, STAGE_HANDSHAKE);
 	sodium_memzero(&hello, sizeof hello);
 	if (reason != DROP_NONE)
-		stats_drop(&h->stats, reason, 1);
+		stats_drop(&h->loop.stats, reason, 1);
 }
 
-/* Takes up to `most` of those that wait: all in their order, or else the newest. Returns how many. */
+/* Takes up to `most` of those that wait: all in their order, or if there are more, the newest. Returns how many. */
 static size_t answer_waiting(struct handshaker *h, size_t most)
 {
 	bool all = h->waiting.count <= most;
@@ -276,15 +271,13 @@ static size_t answer_waiting(struct handshaker *h, size_t most)
 	return count;
 }
 
-/* What costs no more than hashes, at once: so the socket is emptied far faster than HELLOs are answered. What is left
- * waits for its turn. */
-static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *from, const uint8_t *data,
-				   uint32_t length)
+/* Checks that cost no more than hashes, at once: so the socket is emptied far faster than HELLOs are answered. HELLOs
+ * that pass wait in the queue. */
+static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *from,
+				   const uint8_t data[WIRE_HELLO_SIZE])
 {
-	if (length != WIRE_HELLO_SIZE)
-		return length < WIRE_HELLO_SIZE ? DROP_RUNT : DROP_OVERSIZED;
 	if (h->behind && !seen_sources_note(&h->seen, &from->remote, h->now))
-		return DROP_COOKIE; /* a client asks again, and one that forges addresses has others by then */
+		return DROP_COOKIE; /* a client retries; a flood of forged addresses rarely repeats one */
 	if (!handshake_check_mac1(h->params.common->identity, data))
 		return DROP_MAC1;
 	bool proven = source_proven(h, from, data);
@@ -292,46 +285,38 @@ static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *
 		give_cookie(h, from, data, 0);
 		return DROP_COOKIE;
 	}
-	/* Whoever only claims an address takes nothing from its owner. */
+	/* A forged source must not use up the rate of the address's owner. */
 	if (proven && !rate_limiter_allow(&h->sources, from->remote.sin6_addr.s6_addr, h->now))
 		return DROP_HELLO_RATE;
 	if (!hello_queue_put(&h->waiting, from, data, h->now))
-		stats_drop(&h->stats, DROP_HELLO_LATE, 1); /* another, the oldest */
+		stats_drop(&h->loop.stats, DROP_HELLO_LATE, 1); /* another, the oldest */
 	return DROP_NONE;
 }
 
-/* A batch that the kernel steered here by a HELLO may hold what belongs to others. */
+/* A train that was steered here by a HELLO may hold datagrams of other threads. */
 static void take_datagram(struct handshaker *h, const struct udp_message *train, const uint8_t *data, uint32_t length)
 {
-	enum drop_reason reason;
+	struct wire_verdict verdict = wire_classify(WIRE_SIDE_GATEWAY, data, length);
+	enum drop_reason reason = verdict.reason;
 	if (train->truncated)
 		reason = DROP_TRUNCATED;
-	else if (length < WIRE_SMALLEST)
-		reason = DROP_RUNT;
-	else if (wire_type(data) != WIRE_HELLO)
-		reason = handover_pass(h->params.handover, &train->endpoint, train->ecn, data, length, &h->stats);
-	else if (wire_high(data) != WIRE_VERSION)
-		reason = DROP_VERSION;
-	else
-		reason = take_hello(h, &train->endpoint, data, length);
+	else if (wire_is_transport(verdict.class))
+		reason = handoff_pass(h->params.handoff, &train->endpoint, train->ecn, data, length, &h->loop.stats);
+	else if (reason == DROP_NONE)
+		reason = take_hello(h, &train->endpoint, data);
 	if (reason != DROP_NONE)
-		stats_drop(&h->stats, reason, 1);
+		stats_drop(&h->loop.stats, reason, 1);
 }
 
 /* Returns the number of datagrams. */
 static uint32_t take_train(struct handshaker *h, const struct udp_message *train)
 {
-	uint32_t step = train->segment_size != 0 ? train->segment_size : train->length;
-	uint32_t datagrams = 0, at = 0;
-	do {
-		uint32_t length = train->length - at < step ? train->length - at : step;
-		take_datagram(h, train, train->data + at, length);
-		datagrams++;
-		at += step;
-	} while (at < train->length);
-	stats_add(&h->stats, udp_rx_packets, datagrams);
-	stats_add(&h->stats, udp_rx_bytes, train->length);
-	return datagrams;
+	struct udp_datagrams datagrams = udp_datagrams(train);
+	while (udp_datagrams_next(&datagrams))
+		take_datagram(h, train, datagrams.data, datagrams.length);
+	stats_add(&h->loop.stats, udp_rx_packets, datagrams.count);
+	stats_add(&h->loop.stats, udp_rx_bytes, train->length);
+	return datagrams.count;
 }
 
 static size_t take_copies(struct handshaker *h)
@@ -345,7 +330,7 @@ static size_t take_copies(struct handshaker *h)
 	return count;
 }
 
-/* A burst is worked off: only what goes on is too much. */
+/* A burst is worked off: only a backlog that lasts is too much. */
 static void note_backlog(struct handshaker *h, bool full)
 {
 	if (!full)
@@ -357,16 +342,16 @@ static void note_backlog(struct handshaker *h, bool full)
 
 size_t handshaker_turn(struct handshaker *h)
 {
-	owner_check(&h->owner, "handshake thread");
+	owner_check(&h->loop.owner, "handshake thread");
 	h->now = clock_monotonic(h->params.clock);
 	size_t datagrams = take_copies(h);
 	int received = h->params.udp->ops->receive(h->params.udp, h->messages, HANDSHAKER_MESSAGES);
 	if (received > 0)
-		stats_add(&h->stats, udp_rx_calls, 1);
+		stats_add(&h->loop.stats, udp_rx_calls, 1);
 	note_backlog(h, received == HANDSHAKER_MESSAGES);
 	for (int i = 0; i < received; i++)
 		datagrams += take_train(h, &h->messages[i]);
-	stats_drop(&h->stats, DROP_HELLO_LATE, hello_queue_expire(&h->waiting, h->now));
+	stats_drop(&h->loop.stats, DROP_HELLO_LATE, hello_queue_expire(&h->waiting, h->now));
 	size_t answered = answer_waiting(h, received == HANDSHAKER_MESSAGES ? 1 : HANDSHAKER_ANSWERS);
 	send_cookies(h);
 	if (datagrams >= HANDSHAKER_LOADED || h->waiting.count != 0)
@@ -375,8 +360,7 @@ size_t handshaker_turn(struct handshaker *h)
 	return datagrams + answered;
 }
 
-/* --- the thread ------------------------------------------------------------------------------------------------------
- */
+/* --- the thread --------------------------------------------------------------------------------------------------- */
 
 static uint64_t cpu_time(void)
 {
@@ -385,20 +369,13 @@ static uint64_t cpu_time(void)
 	return (uint64_t)spent.tv_sec * NS_PER_S + (uint64_t)spent.tv_nsec;
 }
 
-static void wait_for_events(struct handshaker *h, int timeout)
+static void wait_for_messages(struct handshaker *h)
 {
-	struct epoll_event events[2];
-	waker_prepare(&h->waker);
-	bool waiting = atomic_load_explicit(&h->stop, memory_order_relaxed) || !copy_ring_empty(h->params.copies);
-	bool woken = false;
-	if (!waiting) {
-		rcu_offline();
-		int ready = epoll_wait(h->epoll_fd, events, ARRAY_SIZE(events), timeout);
-		rcu_online();
-		for (int i = 0; i < ready; i++)
-			woken |= events[i].data.fd == h->waker.fd;
-	}
-	waker_done(&h->waker, woken);
+	event_loop_prepare_wait(&h->loop);
+	if (event_loop_stopped(&h->loop) || !copy_ring_empty(h->params.copies))
+		event_loop_cancel_wait(&h->loop);
+	else
+		event_loop_wait(&h->loop, EVENT_LOOP_FOREVER);
 }
 
 /* The thread's share of a CPU, in windows. */
@@ -409,7 +386,7 @@ struct budget {
 	uint64_t overspent_since; /* monotonic ns; 0: the last window was enough for what came */
 };
 
-/* A burst uses up a window or two: only what goes on is load. Nor is it load that keys are made ahead. */
+/* A burst uses up a window or two: only what lasts is load. Key pairs made ahead are no load. */
 static void note_overspent(struct handshaker *h, struct budget *budget, uint64_t now)
 {
 	if (budget->messages == 0)
@@ -446,41 +423,15 @@ static void keep_to_budget(struct handshaker *h, struct budget *budget, size_t m
 void handshaker_run(struct handshaker *h)
 {
 	struct budget budget = {.window = clock_monotonic(h->params.clock), .spent = cpu_time()};
-	owner_set(&h->owner);
-	while (!atomic_load_explicit(&h->stop, memory_order_acquire)) {
+	owner_set(&h->loop.owner);
+	while (event_loop_running(&h->loop)) {
 		size_t messages = handshaker_turn(h);
 		if (messages == 0 && !ephemerals_prepare(&h->ephemerals))
-			wait_for_events(h, -1);
+			wait_for_messages(h);
 		keep_to_budget(h, &budget, messages);
 	}
-	stats_drop(&h->stats, DROP_HELLO_LATE, hello_queue_clear(&h->waiting));
-	owner_clear(&h->owner);
-}
-
-void handshaker_stop(struct handshaker *h)
-{
-	atomic_store_explicit(&h->stop, true, memory_order_release);
-	(void)waker_wake(&h->waker);
-}
-
-static int watch(struct handshaker *h, int fd)
-{
-	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
-	return epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
-}
-
-static int open_poll(struct handshaker *h)
-{
-	h->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (h->epoll_fd < 0)
-		return -errno;
-	int result = waker_init(&h->waker);
-	if (result == 0)
-		result = watch(h, h->waker.fd);
-	const struct udp_socket *member;
-	for (size_t i = 0; result == 0 && (member = udp_member(h->params.udp, i)) != NULL; i++)
-		result = watch(h, member->fd);
-	return result;
+	stats_drop(&h->loop.stats, DROP_HELLO_LATE, hello_queue_clear(&h->waiting));
+	owner_clear(&h->loop.owner);
 }
 
 static int open_buffers(struct handshaker *h)
@@ -503,13 +454,15 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 	}
 	memset(h, 0, sizeof *h);
 	h->params = *params;
-	h->epoll_fd = h->waker.fd = -1;
 	h->now = clock_monotonic(params->clock);
 	randombytes_buf(h->cookies.nonce, sizeof h->cookies.nonce);
 	event_source_init(&h->events, params->common->events, params->common->share);
-	stage_recorder_init(&h->stages, params->stage_sampling, params->ticks_per_second);
-	int result = rate_limiter_init(&h->sources, HANDSHAKER_SOURCES,
-				       token_rate_make(HANDSHAKER_SOURCE_RATE, HANDSHAKER_SOURCE_BURST));
+	int result = event_loop_init(&h->loop, params->stage_sampling, params->ticks_per_second);
+	if (result == 0)
+		result = event_loop_watch_socket(&h->loop, params->udp);
+	if (result == 0)
+		result = rate_limiter_init(&h->sources, HANDSHAKER_SOURCES,
+					   token_rate_make(HANDSHAKER_SOURCE_RATE, HANDSHAKER_SOURCE_BURST));
 	if (result == 0)
 		result = rate_limiter_init(&h->cookie_sources, HANDSHAKER_SOURCES,
 					   token_rate_make(HANDSHAKER_COOKIE_RATE, HANDSHAKER_COOKIE_BURST));
@@ -521,16 +474,12 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 		result = ephemerals_init(&h->ephemerals, params->ephemerals);
 	if (result == 0)
 		result = open_buffers(h);
-	if (result == 0)
-		result = open_poll(h);
 	if (result != 0) {
 		error_set(error, result, "handshake thread: %s", strerror(-result));
 		handshaker_free(h);
 		return NULL;
 	}
-	owner_follow(&h->stats.owner, &h->owner);
-	owner_follow(&h->stages.owner, &h->owner);
-	copy_ring_own(h->params.copies, &h->owner);
+	copy_ring_own(h->params.copies, &h->loop.owner);
 	return h;
 }
 
@@ -538,9 +487,7 @@ void handshaker_free(struct handshaker *h)
 {
 	if (h == NULL)
 		return;
-	waker_deinit(&h->waker);
-	if (h->epoll_fd >= 0)
-		close(h->epoll_fd);
+	event_loop_deinit(&h->loop);
 	free(h->buffers);
 	free(h->messages);
 	ephemerals_deinit(&h->ephemerals);

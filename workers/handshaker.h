@@ -2,24 +2,24 @@
 /* A handshake thread of the gateway: answers HELLO, so that public-key work never delays a data packet and a flood of
  * HELLOs fills no queue but its own.
  *
- * It checks in the order of core/protocol/PROTOCOL.md, has the registry find the session, and hands its keys together with the
- * finished WELCOME to the worker that owns the session: that one installs the keys first and then sends. Only COOKIEs
- * leave from here. It runs at lower priority than the workers and, where it shares their CPUs, keeps to a budget of
- * time; while it cannot follow, senders have to prove their addresses by a cookie, and the newest HELLOs are answered
- * first (hello_queue.h).
+ * It checks in the order of core/protocol/PROTOCOL.md, has the registry find the session, and hands its keys together
+ * with the finished WELCOME to the worker that owns the session: that one installs the keys first and then sends. Only
+ * COOKIEs leave from here. It runs at lower priority than the workers and, where it shares their CPUs, keeps to a
+ * budget of time; while it cannot follow, senders have to prove their addresses by a cookie, and the newest HELLOs are
+ * answered first (hello_queue.h).
  *
- * No limit is shared by those who are not proven: whoever floods with forged addresses would use it up for all. COOKIE
- * has a twentieth of HELLO's size, so it may go to anybody. While more comes than the thread can look at, it looks at
- * those that come again (seen_sources.h). */
+ * No limit is shared by unproven sources: a flood from forged addresses would use it up for all clients. COOKIE has a
+ * twentieth of HELLO's size, so it may be sent to any address. While more arrives than the thread can check, it checks
+ * only sources that it has seen before (seen_sources.h). */
 #pragma once
 
 #include "core/protocol/handshake.h"
-#include "core/sessions/registry.h"
 #include "core/protocol/reset.h"
+#include "core/sessions/registry.h"
 #include "crypto/ephemerals.h"
 #include "crypto/rate_limit.h"
-#include "perf/record/stage.h"
 #include "workers/event.h"
+#include "workers/event_loop.h"
 #include "workers/handoff.h"
 #include "workers/hello_queue.h"
 #include "workers/inbox.h"
@@ -29,7 +29,7 @@ enum {
 	HANDSHAKER_SOURCE_RATE = 100,  /* HELLOs a second from one IPv4 address or IPv6 /64 ... */
 	HANDSHAKER_SOURCE_BURST = 200, /* ... and at once */
 	HANDSHAKER_COOKIE_RATE = 1000, /* COOKIEs a second to one such source, while the thread is short of time; ... */
-	HANDSHAKER_COOKIE_BURST = 1000, /* ... else all that ask get one */
+	HANDSHAKER_COOKIE_BURST = 1000, /* ... else there is no limit */
 	HANDSHAKER_COOKIES = 32,	/* that leave in one system call */
 	HANDSHAKER_EPHEMERALS = 256,	/* key pairs made ahead: enough for a burst */
 	HANDSHAKER_BUFFER = 32 << 20,	/* bytes: its socket's, of HELLOs that come while others have the CPU; 14,000 */
@@ -48,10 +48,10 @@ struct handshaker_common {
 	uint32_t rekey_interval;  /* s */
 	uint32_t session_timeout; /* s */
 	unsigned dns_count, route_count;
-	struct ip_address dns[WIRE_DNS_MAX]; /* what clients are told of */
+	struct ip_address dns[WIRE_DNS_MAX]; /* sent to clients */
 	struct ip_prefix routes[WIRE_ROUTES_MAX];
 	uint32_t suites;	    /* bit n: suite number n may be chosen */
-	struct event_queue *events; /* NULL: nobody listens */
+	struct event_queue *events; /* NULL: no events */
 	bool always_cookie;	    /* demand one as if there were load: for tests */
 };
 
@@ -60,10 +60,10 @@ struct handshaker_params {
 	struct udp_socket *udp;	  /* the caller's */
 	struct aead_engine *aead; /* the caller's; used by this thread alone */
 	const struct clock *clock;
-	const struct handover *handover; /* the caller's */
-	struct copy_ring *copies;	 /* the caller's: HELLOs that others received */
-	uint64_t budget;		 /* ns of CPU time in each HANDSHAKER_WINDOW_NS; 0: all of it */
-	uint32_t ephemerals;		 /* key pairs to make ahead; 0: each when it is needed */
+	const struct handoff *handoff; /* the caller's */
+	struct copy_ring *copies;      /* the caller's: HELLOs that others received */
+	uint64_t budget;	       /* ns of CPU time in each HANDSHAKER_WINDOW_NS; 0: all of it */
+	uint32_t ephemerals;	       /* key pairs to make ahead; 0: each when it is needed */
 	uint32_t stage_sampling;
 	uint64_t ticks_per_second;
 };
@@ -93,27 +93,15 @@ struct handshaker {
 	struct event_source events;
 	struct udp_message *messages;
 	uint8_t *buffers;
-	int epoll_fd;
-	struct owner owner;
-
-	/* written by the thread, read by others */
-	struct stats stats;
-	struct stage_recorder stages;
-
-	/* written by others */
-	struct waker waker;
-	_Atomic bool stop;
+	struct event_loop loop; /* it never fails */
 };
 
 /* Start-up. NULL: `error`. Freed after the thread ended. */
 struct handshaker *handshaker_new(const struct handshaker_params *params, struct error *error);
 void handshaker_free(struct handshaker *handshaker);
 
-/* The thread, registered for RCU: turns and sleeps until handshaker_stop(). */
+/* The thread, registered for RCU: turns and sleeps until its event loop is stopped. */
 void handshaker_run(struct handshaker *handshaker);
-
-/* Ends handshaker_run(). Any thread. */
-void handshaker_stop(struct handshaker *handshaker);
 
 /* One turn without sleeping; returns the number of datagrams it received and HELLOs it worked on. */
 size_t handshaker_turn(struct handshaker *handshaker);

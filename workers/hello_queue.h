@@ -2,21 +2,22 @@
 /* HELLOs that wait for a handshake thread. While there are more than it can answer at once, the newest is taken first.
  *
  * A client accepts a WELCOME only for its latest HELLO, and sends a new one when no answer came for a second, then two,
- * four and more (core/protocol/PROTOCOL.md). Answered in the order of arrival, with a queue longer than that, every HELLO would
- * have been replaced by the time its turn comes: the thread would work for nobody, the clients would go on asking, and
- * the queue would stay. With the newest first each answer is in time however many wait, so as many clients are
- * connected in a second as the thread can answer. An old one is taken when there is nothing newer, for a client that
- * asked often already and is patient by now; if it asked again meanwhile its HELLO is known to be stale, and cheap.
+ * four and more (core/protocol/PROTOCOL.md). Answered in the order of arrival, with a queue longer than that, every
+ * HELLO would have been replaced by the time its turn comes: every answer would come too late, the clients would go
+ * on retrying, and the queue would stay. With the newest first each answer is in time however many wait, so as many
+ * clients are connected in a second as the thread can answer. An old one is taken when there is nothing newer, for a
+ * client that has retried often and waits longer between retries; if it has retried meanwhile its old HELLO is
+ * recognized as stale at little cost.
  *
- * The socket's own queue cannot be read from its end: whoever uses this empties that first. Owned by one thread. */
+ * The socket's own queue can only be read oldest first, so the thread empties it into this one. Owned by one thread. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/sessions/session.h"
 #include "core/protocol/wire.h"
+#include "core/sessions/session.h"
 
 /* How long one may wait: clients that were turned away twice wait for three seconds to five. */
 #define HELLO_QUEUE_LIFE_NS (4 * NS_PER_S)
@@ -45,7 +46,7 @@ bool hello_queue_put(struct hello_queue *queue, const struct endpoint *from, con
 const struct waiting_hello *hello_queue_take_oldest(struct hello_queue *queue);
 const struct waiting_hello *hello_queue_take_newest(struct hello_queue *queue);
 
-/* Forgets those that waited for longer than HELLO_QUEUE_LIFE_NS. Returns how many. */
+/* Drops those that waited for longer than HELLO_QUEUE_LIFE_NS. Returns how many. */
 uint32_t hello_queue_expire(struct hello_queue *queue, uint64_t now);
 
 /* Forgets all. Returns how many. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What other threads want of a worker: a lock-free queue (liburcu's wfcqueue: many writers, one reader) and the waker
- * of the one who reads. Messages are on the heap: made by the writer, freed by the reader. */
+/* Requests from other threads to a worker: a lock-free queue (liburcu's wfcqueue: many writers, one reader) and the
+ * reader's waker. Messages are on the heap: made by the writer, freed by the reader. */
 #pragma once
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 
 enum inbox_kind {
 	INBOX_INSTALL, /* a handshake was answered: keys for a session, and the WELCOME to send once they are there */
-	INBOX_END,     /* say BYE to a session and end it */
+	INBOX_END,     /* send BYE to a session and end it */
 };
 
 struct inbox_message {

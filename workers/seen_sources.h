@@ -2,10 +2,10 @@
 /* Which addresses and ports sent something a few seconds ago: two Bloom filters of one hash, of this period and the one
  * before.
  *
- * Whoever forges addresses as a rule never has the same one twice, and a client that got no answer asks again. So a
- * thread that cannot look at all that comes looks at those that come again, and for the others does no more than to
- * note them here, which costs a twentieth of it. A source that is taken for another one is looked at too early: no
- * harm. The hash is keyed, the memory fixed, and not touched before there is need. Owned by one thread. */
+ * A forged address rarely occurs twice, and a client without an answer retries. So a thread that cannot check every
+ * HELLO checks those of sources seen before, and only notes the others here, which costs a twentieth of a check. A
+ * source that is mistaken for another one is checked too early: no harm. The hash is keyed, the memory fixed, and not
+ * touched before there is need. Owned by one thread. */
 #pragma once
 
 #include <netinet/in.h>
@@ -16,7 +16,7 @@
 
 enum { SEEN_SOURCES_BITS = 1 << 23 }; /* 100,000 new ones a second: one in twenty is taken for another */
 
-/* A note is good for one to two periods: a client asks again after one second, then two. */
+/* A note is good for one to two periods: a client retries after one second, then two. */
 #define SEEN_SOURCES_PERIOD_NS (4 * NS_PER_S)
 
 struct seen_sources {
@@ -29,5 +29,5 @@ struct seen_sources {
 int seen_sources_init(struct seen_sources *seen);
 void seen_sources_deinit(struct seen_sources *seen);
 
-/* Notes a source, and says whether it was noted before. `now`: monotonic ns. */
+/* Notes a source, and returns whether it was noted before. `now`: monotonic ns. */
 bool seen_sources_note(struct seen_sources *seen, const struct sockaddr_in6 *source, uint64_t now);

@@ -10,8 +10,10 @@
 #include <stdint.h>
 
 #include "core/base/error.h"
+#include "core/protocol/messages.h"
 
-enum { STEERING_INSTRUCTIONS = 13 };
+/* A test of the first byte for each type that handshake threads take. */
+enum { STEERING_INSTRUCTIONS = 12 + WIRE_HANDSHAKER_TYPES };
 
 #define STEERING_HASH UINT32_MAX /* any of the group: the kernel's hash over addresses and ports */
 
@@ -22,8 +24,8 @@ struct steering {
 };
 
 /* The socket's index in the group for a datagram of `length` bytes, or STEERING_HASH for one that is too short for any
- * message. HELLO of version 1 goes to a handshake thread by its client_magic, everything else to the worker that owns
- * the session ID. The program's meaning in C; any thread. */
+ * message. What handshake threads take (HELLO of version 1) goes to one of them by its client_magic, everything else to
+ * the worker that owns the session ID. The program's meaning in C; any thread. */
 uint32_t steering_thread(const struct steering *steering, const uint8_t *datagram, uint32_t length);
 
 /* The same as a classic BPF program, for the kernel. */

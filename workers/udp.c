@@ -55,8 +55,7 @@ static struct in_addr unmap_v4(const struct in6_addr *address)
 	return v4;
 }
 
-/* --- receiving ------------------------------------------------------------------------------------------------------
- */
+/* --- receiving ---------------------------------------------------------------------------------------------------- */
 
 static void read_control(struct udp_message *message, struct msghdr *header)
 {
@@ -130,8 +129,7 @@ static int kernel_receive(struct udp_socket *socket, struct udp_message *message
 	return received;
 }
 
-/* --- sending --------------------------------------------------------------------------------------------------------
- */
+/* --- sending ------------------------------------------------------------------------------------------------------ */
 
 static void put_control(struct msghdr *header, struct cmsghdr **at, int level, int type, const void *data, size_t size)
 {
@@ -201,8 +199,7 @@ static int kernel_send(struct udp_socket *socket, const struct udp_message *mess
 	return sent < 0 ? -errno : sent;
 }
 
-/* --- opening --------------------------------------------------------------------------------------------------------
- */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 
 static void kernel_close(struct udp_socket *socket)
 {
@@ -267,7 +264,7 @@ static int prepare(struct kernel_socket *k, const struct udp_params *params, str
 		return error_set(error, -errno, "UDP socket: SO_MARK: %s; run as root or with CAP_NET_ADMIN",
 				 strerror(errno));
 
-	/* Forged ICMP cannot shrink what we send: the path MTU it claims is ignored. */
+	/* Forged ICMP cannot shrink datagrams: the path MTU that it claims is ignored. */
 	int failed = set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
 	failed |= set_option(fd, IPPROTO_IP, IP_RECVTOS, 1);
 	if (k->ipv4_only) {
@@ -342,8 +339,8 @@ static int allow_sharing(struct kernel_socket *k, const struct udp_params *param
 	return error_set(error, -errno, "UDP port %u: SO_REUSEPORT: %s", params->port, strerror(errno));
 }
 
-/* The first socket binds before it allows others to do so too. That fails when anybody holds the port, one who would
- * share it with us included, and a port that the kernel chooses is nobody else's. */
+/* The first socket binds before it allows others to do so too. That fails when the port is in
+ * use, also by a socket with SO_REUSEPORT, and a port that the kernel chooses is unused. */
 static int bind_first(struct kernel_socket *k, struct udp_params *params, bool shared, struct error *error)
 {
 	int result = bind_socket(k, params, error);

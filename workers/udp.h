@@ -31,6 +31,39 @@ struct udp_message {
 	struct endpoint endpoint; /* the other side's address and ours */
 };
 
+/* The datagrams of a message: of a train one for each segment, else the message itself, also when it is empty. The
+ * bytes may be changed on the way.
+ *
+ *   struct udp_datagrams datagrams = udp_datagrams(message);
+ *   while (udp_datagrams_next(&datagrams))
+ *           take(datagrams.data, datagrams.length); */
+struct udp_datagrams {
+	uint8_t *data;	 /* the one at hand */
+	uint32_t length; /* bytes */
+	uint32_t count;	 /* so many up to and with the one at hand */
+	uint32_t step;	 /* bytes from each to the next */
+	uint32_t left;	 /* bytes behind the one at hand */
+};
+
+static inline struct udp_datagrams udp_datagrams(const struct udp_message *message)
+{
+	return (struct udp_datagrams){.data = message->data,
+				      .step = message->segment_size != 0 ? message->segment_size : message->length,
+				      .left = message->length};
+}
+
+/* False after the last. */
+static inline bool udp_datagrams_next(struct udp_datagrams *datagrams)
+{
+	if (datagrams->left == 0 && datagrams->count != 0)
+		return false;
+	datagrams->data += datagrams->length;
+	datagrams->length = datagrams->left < datagrams->step ? datagrams->left : datagrams->step;
+	datagrams->left -= datagrams->length;
+	datagrams->count++;
+	return true;
+}
+
 struct udp_socket;
 
 struct udp_ops {
@@ -48,7 +81,7 @@ struct udp_ops {
 struct udp_socket {
 	const struct udp_ops *ops;
 	int fd;
-	_Atomic bool gso; /* trains can be sent; the worker clears it when the device refuses them; anybody may read */
+	_Atomic bool gso; /* trains can be sent; the worker clears it when the device refuses them; any thread reads */
 	bool gro;	  /* trains may be received */
 	bool full;	  /* the last send was -EAGAIN: wait until `fd` is writable */
 };
@@ -69,9 +102,9 @@ struct udp_params {
 	bool gso, gro;		   /* what to try */
 };
 
-/* Opens, binds and prepares a socket, dual-stack unless IPv6 is off. A port that anybody holds, another shardtund
- * included, is an error that says so; from then on nobody else gets it. NULL with `error` set. Start-up; CAP_NET_ADMIN
- * for mark and large buffers. */
+/* Opens, binds and prepares a socket, dual-stack unless IPv6 is off. A port in use, by another shardtund too,
+ * is an error; a port that was bound here is exclusive. NULL with `error` set. Start-up; CAP_NET_ADMIN for mark and
+ * large buffers. */
 struct udp_socket *udp_open(const struct udp_params *params, struct error *error);
 
 /* The same for `count` sockets of one address and port that share what arrives (SO_REUSEPORT): sockets[i] has index i

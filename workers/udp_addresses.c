@@ -24,7 +24,7 @@ static struct udp_socket *several_member(struct udp_socket *socket, size_t i)
 	return i < s->count ? s->members[i] : NULL;
 }
 
-/* From each in turn first, so that one that is busy does not keep the others waiting. */
+/* Begins with each in turn, so that a busy one does not starve the others. */
 static int several_receive(struct udp_socket *socket, struct udp_message *messages, size_t count)
 {
 	struct several_sockets *s = several(socket);
@@ -42,7 +42,7 @@ static int several_receive(struct udp_socket *socket, struct udp_message *messag
 	return filled != 0 ? (int)filled : result;
 }
 
-/* The socket of the address that was asked; without one, any that can reach the other side's family. */
+/* The socket of the local address of the message; without one, any that can reach the other side's family. */
 static struct udp_socket *choose(const struct several_sockets *s, const struct endpoint *endpoint)
 {
 	bool ipv4 = IN6_IS_ADDR_V4MAPPED(&endpoint->remote.sin6_addr);

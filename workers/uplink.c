@@ -3,14 +3,18 @@
  *
  *   uplink_batch      receives messages, walks their datagrams, writes what became of them
  *   uplink_copies     the same for what others received for us
- *   uplink_datagram   length, version, type, session, key; datagrams of one key are collected
+ *   uplink_datagram   length, version, type
+ *   uplink_transport  session, key; datagrams of one key are collected
  *   uplink_open       opens what was collected, in place
  *   uplink_deliver    tag, replay window, confirmation, endpoint, then by type
  *   uplink_data       inner packet: shape, source and destination, ECN; then to the coalescer
  *
  * Each way out is one drop reason, counted once. */
+#include "workers/uplink.h"
+
 #include <stdlib.h>
 
+#include "core/protocol/messages.h"
 #include "tun/ecn.h"
 #include "tun/mss.h"
 #include "workers/worker.h"
@@ -74,17 +78,17 @@ static void write_frames(struct worker *worker)
 {
 	size_t count;
 	const struct tun_frame *frames = coalescer_frames(worker->coalescer, &count);
-	stage_skip(&worker->stages);
+	stage_skip(&worker->loop.stages);
 	for (size_t i = 0; i < count; i++) {
 		int result = worker->tun->ops->write(worker->tun, &frames[i]);
-		stage_lap(&worker->stages, STAGE_TUN_WRITE);
+		stage_lap(&worker->loop.stages, STAGE_TUN_WRITE);
 		if (unlikely(result != 0)) {
-			stats_drop(&worker->stats, DROP_TUN_WRITE, frames[i].packets);
+			stats_drop(&worker->loop.stats, DROP_TUN_WRITE, frames[i].packets);
 			continue;
 		}
-		stats_add(&worker->stats, tun_tx_frames, 1);
-		stats_add(&worker->stats, tun_tx_packets, frames[i].packets);
-		stats_add(&worker->stats, tun_tx_bytes, frame_bytes(&frames[i]));
+		stats_add(&worker->loop.stats, tun_tx_frames, 1);
+		stats_add(&worker->loop.stats, tun_tx_packets, frames[i].packets);
+		stats_add(&worker->loop.stats, tun_tx_bytes, frame_bytes(&frames[i]));
 	}
 	coalescer_reset(worker->coalescer);
 }
@@ -102,19 +106,19 @@ static enum drop_reason uplink_data(struct worker *worker, struct session *sessi
 		return DROP_ECN;
 
 	session->data_moved = worker->now;
-	if (session->unreplied == 0) {
-		session->unreplied = worker->now;
+	if (session->keepalive_owed_since == 0) {
+		session->keepalive_owed_since = worker->now;
 		worker_set_timer_before(worker, session, worker->now + SESSION_KEEPALIVE_NS);
 	}
 	session_count(&session->view.rx_packets, 1);
 	session_count(&session->view.rx_bytes, inner.length);
 	(void)mss_clamp(&inner, session->mtu, false);
-	stage_lap(&worker->stages, STAGE_REPLAY);
+	stage_lap(&worker->loop.stages, STAGE_REPLAY);
 	if (unlikely(!coalescer_add(worker->coalescer, &inner))) {
 		write_frames(worker);
 		(void)coalescer_add(worker->coalescer, &inner); /* an empty one takes any packet */
 	}
-	stage_lap(&worker->stages, STAGE_COALESCE);
+	stage_lap(&worker->loop.stages, STAGE_COALESCE);
 	return DROP_NONE;
 }
 
@@ -133,20 +137,11 @@ static void follow_endpoint(struct worker *worker, struct session *session, cons
 static enum drop_reason uplink_control(struct worker *worker, struct session *session, enum wire_type type,
 				       const uint8_t *payload, uint32_t length, const struct endpoint *from)
 {
-	enum drop_reason reason = worker->role->control(worker, session, type, payload, length, from);
-	if (reason != DROP_NONE)
-		return reason;
-	stats_add(&worker->stats, rx_control, 1);
-	switch (type) {
-	case WIRE_CLIENT_ACK:
-		stats_add(&worker->stats, rx_client_ack, 1);
-		break;
-	case WIRE_BYE:
-		stats_add(&worker->stats, rx_bye, 1);
-		break;
-	default:
-		stats_add(&worker->stats, rx_keepalive, 1);
-	}
+	worker_control *take = worker->role->control[type];
+	if (take == NULL)
+		return DROP_TYPE;
+	take(worker, session, payload, length, from);
+	wire_count_received(&worker->loop.stats, type);
 	return DROP_NONE;
 }
 
@@ -171,7 +166,7 @@ static enum drop_reason uplink_deliver(struct worker *worker, const struct openi
 		follow_endpoint(worker, session, key, verdict, from, op->length + WIRE_OVERHEAD);
 	}
 	session->received = worker->now;
-	session->unanswered = 0;
+	session->awaiting_reply_since = 0;
 	atomic_store_explicit(&session->view.received, worker->now, memory_order_relaxed);
 
 	enum wire_type type = (enum wire_type)wire_type(opening->messages[i]);
@@ -185,45 +180,28 @@ static void uplink_open(struct worker *worker)
 	struct opening *opening = &worker->uplink->opening;
 	if (opening->count == 0)
 		return;
-	stage_lap_many(&worker->stages, STAGE_LOOKUP, (uint32_t)opening->count);
+	stage_lap_many(&worker->loop.stages, STAGE_LOOKUP, (uint32_t)opening->count);
 	transport_open(worker->aead, opening->key, opening->ops, opening->count);
-	stage_lap_many(&worker->stages, STAGE_OPEN, (uint32_t)opening->count);
+	stage_lap_many(&worker->loop.stages, STAGE_OPEN, (uint32_t)opening->count);
 
 	bool ended = false;
 	for (size_t i = 0; i < opening->count; i++) {
 		enum drop_reason reason = ended ? DROP_SESSION : uplink_deliver(worker, opening, i);
 		if (unlikely(reason != DROP_NONE))
-			stats_drop(&worker->stats, reason, 1);
+			stats_drop(&worker->loop.stats, reason, 1);
 		if (unlikely(wire_type(opening->messages[i]) == WIRE_BYE))
 			ended = session_table_find(worker->table, opening->session->id) != opening->session;
 	}
 	opening->count = 0;
 	if (unlikely(ended))
 		opening->session = NULL;
-	stage_skip(&worker->stages);
-}
-
-static enum drop_reason check_transport_length(enum wire_type type, uint32_t length)
-{
-	switch (type) {
-	case WIRE_DATA:
-		return length > WIRE_OVERHEAD ? DROP_NONE : DROP_RUNT;
-	case WIRE_KEEPALIVE:
-		return length < WIRE_OVERHEAD			   ? DROP_RUNT
-		       : length == WIRE_OVERHEAD		   ? DROP_NONE
-		       : length == WIRE_OVERHEAD + WIRE_PROBE_SIZE ? DROP_NONE
-								   : DROP_OVERSIZED;
-	case WIRE_BYE:
-		return length < WIRE_OVERHEAD + 1 ? DROP_RUNT : length > WIRE_OVERHEAD + 1 ? DROP_OVERSIZED : DROP_NONE;
-	default:
-		return length < WIRE_OVERHEAD ? DROP_RUNT : length > WIRE_OVERHEAD ? DROP_OVERSIZED : DROP_NONE;
-	}
+	stage_skip(&worker->loop.stages);
 }
 
 /* Whether another worker owns the session: a GRO batch is steered by its first datagram alone. */
 static bool foreign(const struct worker *worker, const uint8_t *message)
 {
-	return worker->handover != NULL &&
+	return worker->handoff != NULL &&
 	       session_shard(&worker->table->sharding, wire_session_id(message)) != worker->index;
 }
 
@@ -242,10 +220,6 @@ static enum drop_reason uplink_transport(struct worker *worker, const struct udp
 					 uint32_t length)
 {
 	struct opening *opening = &worker->uplink->opening;
-	enum drop_reason reason = check_transport_length((enum wire_type)wire_type(message), length);
-	if (unlikely(reason != DROP_NONE))
-		return reason;
-
 	struct session *session = opening->session;
 	struct transport_key *key = opening->key;
 	if (opening->count == UPLINK_OPEN || session == NULL || session->id != wire_session_id(message) ||
@@ -253,12 +227,11 @@ static enum drop_reason uplink_transport(struct worker *worker, const struct udp
 		uplink_open(worker);
 		opening->session = NULL;
 		if (unlikely(foreign(worker, message)))
-			return handover_pass(worker->handover, &train->endpoint, train->ecn, message, length,
-					     &worker->stats);
+			return handoff_pass(worker->handoff, &train->endpoint, train->ecn, message, length,
+					    &worker->loop.stats);
 		session = find_session(worker, message, &key);
 		if (unlikely(session == NULL)) {
-			enum wire_type type = (enum wire_type)wire_type(message);
-			if (type == WIRE_DATA || type == WIRE_KEEPALIVE)
+			if (wire_messages[wire_type(message)].flags & WIRE_RESETS)
 				worker->role->unknown_session(worker, wire_session_id(message), &train->endpoint);
 			return DROP_SESSION;
 		}
@@ -277,40 +250,28 @@ static enum drop_reason uplink_transport(struct worker *worker, const struct udp
 static enum drop_reason uplink_handshake(struct worker *worker, const struct udp_message *train, const uint8_t *message,
 					 uint32_t length)
 {
-	if (wire_high(message) != WIRE_VERSION)
-		return DROP_VERSION;
 	/* It may change or end the session that datagrams are collected for. */
 	uplink_open(worker);
 	worker->uplink->opening.session = NULL;
 
 	struct datagram datagram = {.data = message, .length = length, .ecn = train->ecn, .from = &train->endpoint};
 	enum drop_reason reason = worker->role->handshake(worker, &datagram);
-	stage_lap(&worker->stages, STAGE_HANDSHAKE);
+	stage_lap(&worker->loop.stages, STAGE_HANDSHAKE);
 	return reason;
 }
 
 static enum drop_reason uplink_datagram(struct worker *worker, const struct udp_message *train, uint8_t *message,
 					uint32_t length)
 {
-	if (unlikely(length < WIRE_SMALLEST))
-		return DROP_RUNT;
-	switch (wire_type(message)) {
-	case WIRE_DATA:
-	case WIRE_CLIENT_ACK:
-	case WIRE_BYE:
-	case WIRE_KEEPALIVE:
+	struct wire_verdict verdict = wire_classify(worker->role->side, message, length);
+	if (unlikely(verdict.reason != DROP_NONE))
+		return verdict.reason;
+	if (likely(wire_is_transport(verdict.class)))
 		return uplink_transport(worker, train, message, length);
-	case WIRE_HELLO:
-	case WIRE_WELCOME:
-	case WIRE_COOKIE:
-	case WIRE_RESET:
-		return uplink_handshake(worker, train, message, length);
-	default:
-		return DROP_TYPE;
-	}
+	return uplink_handshake(worker, train, message, length);
 }
 
-/* What another thread got instead of us, and counted as received. Packets stay in the ring until they are written. */
+/* Datagrams that another thread received for this one, and counted. They stay in the ring until they are written. */
 size_t uplink_copies(struct worker *worker)
 {
 	const struct udp_message *copy;
@@ -321,7 +282,7 @@ size_t uplink_copies(struct worker *worker)
 	     count++) {
 		enum drop_reason reason = uplink_datagram(worker, copy, copy->data, copy->length);
 		if (reason != DROP_NONE)
-			stats_drop(&worker->stats, reason, 1);
+			stats_drop(&worker->loop.stats, reason, 1);
 	}
 	if (count == 0)
 		return 0;
@@ -331,39 +292,35 @@ size_t uplink_copies(struct worker *worker)
 	return count;
 }
 
-/* Returns how many datagrams it was. */
+/* Returns the number of datagrams. */
 static uint32_t uplink_train(struct worker *worker, const struct udp_message *train)
 {
-	uint32_t step = train->segment_size != 0 ? train->segment_size : train->length;
-	uint32_t datagrams = 0, at = 0;
-	do {
-		uint32_t length = train->length - at < step ? train->length - at : step;
+	struct udp_datagrams datagrams = udp_datagrams(train);
+	while (udp_datagrams_next(&datagrams)) {
 		enum drop_reason reason = unlikely(train->truncated)
 						  ? DROP_TRUNCATED
-						  : uplink_datagram(worker, train, train->data + at, length);
+						  : uplink_datagram(worker, train, datagrams.data, datagrams.length);
 		if (unlikely(reason != DROP_NONE))
-			stats_drop(&worker->stats, reason, 1);
-		datagrams++;
-		at += step;
-	} while (at < train->length);
-	stats_add(&worker->stats, udp_rx_packets, datagrams);
-	stats_add(&worker->stats, udp_rx_bytes, train->length);
-	return datagrams;
+			stats_drop(&worker->loop.stats, reason, 1);
+	}
+	stats_add(&worker->loop.stats, udp_rx_packets, datagrams.count);
+	stats_add(&worker->loop.stats, udp_rx_bytes, train->length);
+	return datagrams.count;
 }
 
 size_t uplink_batch(struct worker *worker)
 {
 	struct uplink *uplink = worker->uplink;
-	owner_check(&worker->owner, "receive buffers");
-	stage_begin(&worker->stages);
+	owner_check(&worker->loop.owner, "receive buffers");
+	stage_begin(&worker->loop.stages);
 	int received = worker->udp->ops->receive(worker->udp, uplink->messages, UPLINK_MESSAGES);
 	if (received <= 0) {
-		stats_add(&worker->stats, empty_calls, 1);
-		stage_cancel(&worker->stages);
+		stats_add(&worker->loop.stats, empty_calls, 1);
+		stage_cancel(&worker->loop.stages);
 		return 0;
 	}
-	stats_add(&worker->stats, udp_rx_calls, 1);
-	stage_lap(&worker->stages, STAGE_UDP_RECV);
+	stats_add(&worker->loop.stats, udp_rx_calls, 1);
+	stage_lap(&worker->loop.stages, STAGE_UDP_RECV);
 
 	uplink->opening.count = 0;
 	uplink->opening.session = NULL;
@@ -372,6 +329,6 @@ size_t uplink_batch(struct worker *worker)
 		datagrams += uplink_train(worker, &uplink->messages[i]);
 	uplink_open(worker);
 	write_frames(worker);
-	stage_end(&worker->stages, STAGE_RESIDENCE_UP, datagrams);
+	stage_end(&worker->loop.stages, STAGE_RESIDENCE_UP, datagrams);
 	return (size_t)received;
 }

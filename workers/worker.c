@@ -3,9 +3,10 @@
 
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+
+#include "core/protocol/messages.h"
+#include "workers/downlink.h"
+#include "workers/uplink.h"
 
 #define WORKER_LOOK_NS	(5 * NS_PER_US)	  /* from one look at the descriptors to the next, before a sleep */
 #define WORKER_FED_NS	(10 * NS_PER_MS)  /* how long frames of a TUN reader are remembered */
@@ -15,46 +16,46 @@ enum {
 	WORKER_COALESCE_PACKETS = 1024,
 	WORKER_DOWNLINK_BATCHES = 4, /* a turn: about as many bytes as one uplink batch brings */
 	WORKER_TIMERS = 256,	     /* a turn */
-	/* The ciphers may read a little past a packet's end. */
-	WORKER_FRAME_SIZE = (TUN_FRAME_MAX + AEAD_INPUT_SLACK + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE,
 };
 
-static int watch(struct worker *worker, int operation, int fd, uint32_t events)
+static int watch_tun(struct worker *worker)
 {
-	struct epoll_event event = {.events = events, .data.fd = fd};
-	return epoll_ctl(worker->epoll_fd, operation, fd, &event) == 0 ? 0 : -errno;
-}
-
-static bool reads_tun(const struct worker *worker)
-{
-	return worker->source_count == 0;
-}
-
-static int open_poll(struct worker *worker)
-{
-	worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (worker->epoll_fd < 0)
-		return -errno;
-	int result = waker_init(&worker->waker);
-	if (result == 0)
-		result = watch(worker, EPOLL_CTL_ADD, worker->waker.fd, EPOLLIN);
-	const struct udp_socket *member;
-	for (size_t i = 0; result == 0 && (member = udp_member(worker->udp, i)) != NULL; i++)
-		result = watch(worker, EPOLL_CTL_ADD, member->fd, EPOLLIN);
-	if (result == 0 && reads_tun(worker))
-		result = watch(worker, EPOLL_CTL_ADD, worker->tun->fd, EPOLLIN);
+	const struct tun_queue *sparse = worker->tun->sparse;
+	int result = event_loop_watch(&worker->loop, worker->tun->fd, EPOLLIN);
+	if (result == 0 && sparse != NULL)
+		result = event_loop_watch(&worker->loop, sparse->fd, EPOLLIN);
 	return result;
 }
 
-static int open_downlink(struct worker *worker, size_t sources)
+static void unwatch_tun(struct worker *worker)
 {
-	worker->source_count = sources;
-	if (sources != 0) {
-		worker->sources = calloc(sources, sizeof *worker->sources);
-		return worker->sources != NULL ? 0 : -ENOMEM;
-	}
-	worker->frame = aligned_alloc(CACHE_LINE, WORKER_FRAME_SIZE);
-	return worker->frame != NULL ? 0 : -ENOMEM;
+	event_loop_unwatch(&worker->loop, worker->tun->fd);
+	if (worker->tun->sparse != NULL)
+		event_loop_unwatch(&worker->loop, worker->tun->sparse->fd);
+}
+
+static int watch_descriptors(struct worker *worker)
+{
+	int result = event_loop_watch_socket(&worker->loop, worker->udp);
+	if (result == 0 && worker->reads_tun)
+		result = watch_tun(worker);
+	return result;
+}
+
+static int open_downlink(struct worker *worker, const struct worker_params *params)
+{
+	worker->reads_tun = params->reads_tun;
+	worker->source_count = params->sources;
+	worker->sources = calloc(params->sources + 1, sizeof *worker->sources);
+	if (worker->sources == NULL)
+		return -ENOMEM;
+	if (!params->reads_tun)
+		return 0;
+	worker->batch.memory = downlink_batch_memory();
+	if (worker->batch.memory == NULL)
+		return -ENOMEM;
+	return params->wakers != NULL ? frame_dispatch_init(&worker->dispatch, &params->table->sharding, params->wakers)
+				      : 0;
 }
 
 static void set_params(struct worker *worker, const struct worker_params *params)
@@ -67,25 +68,24 @@ static void set_params(struct worker *worker, const struct worker_params *params
 	worker->role = params->role;
 	worker->role_state = params->role_state;
 	worker->table = params->table;
-	worker->handover = params->handover;
+	worker->handoff = params->handoff;
 	worker->copies = params->copies;
 	worker->spin = params->spin;
 	worker->nap = params->nap;
-	stage_recorder_init(&worker->stages, params->stage_sampling, params->ticks_per_second);
 	worker->now = worker->next_tick = clock_monotonic(worker->clock);
 }
 
-/* Whoever runs the worker has all of it, and its sessions. */
+/* The worker's thread owns all parts of the worker, and its sessions. */
 static void own(struct worker *worker)
 {
-	owner_follow(&worker->wheel.owner, &worker->owner);
-	owner_follow(&worker->send.owner, &worker->owner);
-	owner_follow(&worker->stats.owner, &worker->owner);
-	owner_follow(&worker->stages.owner, &worker->owner);
-	owner_follow(&worker->inbox.owner, &worker->owner);
-	coalescer_own(worker->coalescer, &worker->owner);
+	owner_follow(&worker->wheel.owner, &worker->loop.owner);
+	owner_follow(&worker->send.owner, &worker->loop.owner);
+	owner_follow(&worker->inbox.owner, &worker->loop.owner);
+	coalescer_own(worker->coalescer, &worker->loop.owner);
 	if (worker->copies != NULL)
-		copy_ring_own(worker->copies, &worker->owner);
+		copy_ring_own(worker->copies, &worker->loop.owner);
+	if (worker->dispatch.pool != NULL)
+		frame_pool_own(worker->dispatch.pool, &worker->loop.owner);
 }
 
 struct worker *worker_new(const struct worker_params *params, struct error *error)
@@ -96,23 +96,25 @@ struct worker *worker_new(const struct worker_params *params, struct error *erro
 		return NULL;
 	}
 	memset(worker, 0, sizeof *worker);
-	worker->epoll_fd = worker->waker.fd = -1;
 	CDS_INIT_LIST_HEAD(&worker->sessions);
 	CDS_INIT_LIST_HEAD(&worker->ended);
-	inbox_init(&worker->inbox, &worker->waker);
+	inbox_init(&worker->inbox, &worker->loop.waker);
 	set_params(worker, params);
 	timer_wheel_init(&worker->wheel, worker->now);
 
-	worker->coalescer = coalescer_new(WORKER_COALESCE_PACKETS, params->tun->offloads);
-	int result = worker->coalescer == NULL ? -ENOMEM : 0;
+	int result = event_loop_init(&worker->loop, params->stage_sampling, params->ticks_per_second);
+	if (result == 0) {
+		worker->coalescer = coalescer_new(WORKER_COALESCE_PACKETS, params->tun->offloads);
+		result = worker->coalescer != NULL ? 0 : -ENOMEM;
+	}
 	if (result == 0)
-		result = open_downlink(worker, params->sources);
+		result = open_downlink(worker, params);
 	if (result == 0)
 		result = send_queue_init(&worker->send);
 	if (result == 0)
 		result = uplink_init(worker);
 	if (result == 0)
-		result = open_poll(worker);
+		result = watch_descriptors(worker);
 	if (result != 0) {
 		error_set(error, result, "worker: %s", strerror(-result));
 		worker_free(worker);
@@ -125,8 +127,13 @@ struct worker *worker_new(const struct worker_params *params, struct error *erro
 void worker_set_source(struct worker *worker, size_t index, struct frame_ring *ring, const _Atomic bool *busy)
 {
 	worker->sources[index] = (struct worker_source){.ring = ring, .busy = busy};
-	frame_ring_own(ring, &worker->owner);
+	frame_ring_own(ring, &worker->loop.owner);
 	codel_init(&worker->sources[index].codel, CODEL_TARGET_NS, CODEL_INTERVAL_NS, TUN_FRAME_MAX);
+}
+
+struct frame_ring *worker_ring(struct worker *worker, uint32_t other)
+{
+	return frame_pool_ring(worker->dispatch.pool, other);
 }
 
 static void retire_ended(struct worker *worker)
@@ -140,7 +147,7 @@ static void retire_ended(struct worker *worker)
 	}
 }
 
-/* Those that nobody said BYE to. */
+/* Ends the sessions that are left, without BYE. */
 static void abandon_sessions(struct worker *worker)
 {
 	struct session *session, *following;
@@ -158,27 +165,20 @@ void worker_free(struct worker *worker)
 	(void)worker_read_inbox(worker);
 	abandon_sessions(worker);
 	inbox_deinit(&worker->inbox);
-	waker_deinit(&worker->waker);
-	if (worker->epoll_fd >= 0)
-		close(worker->epoll_fd);
+	event_loop_deinit(&worker->loop);
 	uplink_deinit(worker);
 	send_queue_deinit(&worker->send);
 	coalescer_free(worker->coalescer);
+	frame_dispatch_deinit(&worker->dispatch);
 	free(worker->sources);
-	free(worker->frame);
+	free(worker->batch.memory);
 	free(worker);
 }
 
 void worker_wake(struct worker *worker)
 {
 	atomic_store_explicit(&worker->attention, true, memory_order_release);
-	(void)waker_wake(&worker->waker);
-}
-
-void worker_stop(struct worker *worker)
-{
-	atomic_store_explicit(&worker->stop, true, memory_order_release);
-	(void)waker_wake(&worker->waker);
+	(void)waker_wake(&worker->loop.waker);
 }
 
 size_t worker_read_inbox(struct worker *worker)
@@ -212,16 +212,16 @@ static void run_timers(struct worker *worker)
 
 size_t worker_turn(struct worker *worker)
 {
-	owner_check(&worker->owner, "worker");
+	owner_check(&worker->loop.owner, "worker");
 	worker->now = clock_monotonic(worker->clock);
-	/* Timers first: after a sleep of the machine no packet may meet a key that died meanwhile. */
+	/* Timers first: after a suspend of the machine no packet may use a key that expired meanwhile. */
 	run_timers(worker);
 	size_t work = worker_read_inbox(worker);
 	work += uplink_batch(worker);
 	work += uplink_copies(worker);
 	for (size_t batch = 0, frames = 1; batch < WORKER_DOWNLINK_BATCHES && frames != 0; batch++)
 		work += frames = downlink_batch(worker);
-	send_queue_flush(&worker->send, worker->udp, &worker->stats);
+	send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
 	retire_ended(worker);
 	rcu_quiescent();
 	return work;
@@ -237,12 +237,14 @@ static void choose_events(struct worker *worker)
 	worker->polls_writable = blocked;
 	const struct udp_socket *member;
 	for (size_t i = 0; (member = udp_member(worker->udp, i)) != NULL; i++)
-		(void)watch(worker, EPOLL_CTL_MOD, member->fd, EPOLLIN | (blocked && member->full ? EPOLLOUT : 0));
+		event_loop_change(&worker->loop, member->fd, EPOLLIN | (blocked && member->full ? EPOLLOUT : 0));
 	if (!changed)
 		return;
 	/* Out of the set, not only without events: its errors would be reported all the same. */
-	if (reads_tun(worker))
-		(void)watch(worker, blocked ? EPOLL_CTL_DEL : EPOLL_CTL_ADD, worker->tun->fd, EPOLLIN);
+	if (worker->reads_tun && blocked)
+		unwatch_tun(worker);
+	else if (worker->reads_tun)
+		(void)watch_tun(worker);
 }
 
 static bool rings_empty(const struct worker *worker)
@@ -254,43 +256,28 @@ static bool rings_empty(const struct worker *worker)
 	return true;
 }
 
-/* What no descriptor tells of. */
+/* Work that no descriptor signals. */
 static bool work_waiting(struct worker *worker)
 {
-	return atomic_load_explicit(&worker->stop, memory_order_relaxed) ||
-	       atomic_load_explicit(&worker->attention, memory_order_relaxed) || !inbox_empty(&worker->inbox) ||
-	       (worker->copies != NULL && !copy_ring_empty(worker->copies)) ||
-	       (!worker->send.blocked && !rings_empty(worker));
+	return event_loop_stopped(&worker->loop) || atomic_load_explicit(&worker->attention, memory_order_relaxed) ||
+	       !inbox_empty(&worker->inbox) || (worker->copies != NULL && !copy_ring_empty(worker->copies)) ||
+	       (!worker->send.blocked && (worker->batch.next < worker->batch.count || !rings_empty(worker)));
 }
 
-/* Those who get nothing from a busy reader sleep soundly all the same. */
+/* Only readers that sent frames lately count: for the others there is nothing to poll for. */
 static bool readers_busy(const struct worker *worker)
 {
 	if (worker->now - worker->fed >= WORKER_FED_NS)
 		return false;
 	for (size_t i = 0; i < worker->source_count; i++) {
-		if (atomic_load_explicit(worker->sources[i].busy, memory_order_relaxed))
+		const _Atomic bool *busy = worker->sources[i].busy;
+		if (busy != NULL && atomic_load_explicit(busy, memory_order_relaxed))
 			return true;
 	}
 	return false;
 }
 
-/* Returns whether the waker's descriptor was among what ended the wait. */
-static bool wait_for_events(struct worker *worker, uint64_t ns)
-{
-	struct epoll_event events[4];
-	struct timespec timeout = {.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
-	int ready = epoll_pwait2(worker->epoll_fd, events, ARRAY_SIZE(events), &timeout, NULL);
-	if (ready < 0 && errno == ENOSYS) /* before Linux 5.11 */
-		ready = epoll_wait(worker->epoll_fd, events, ARRAY_SIZE(events),
-				   (int)((ns + NS_PER_MS - 1) / NS_PER_MS));
-	bool woken = false;
-	for (int i = 0; i < ready; i++)
-		woken |= events[i].data.fd == worker->waker.fd;
-	return woken;
-}
-
-/* While a TUN reader comes by all the time it need not pay for waking us: we look ourselves a little later. */
+/* While a TUN reader is busy it need not pay for wake-ups: the worker sleeps for a short time and polls the ring. */
 static void sleep_until_due(struct worker *worker)
 {
 	choose_events(worker);
@@ -302,29 +289,27 @@ static void sleep_until_due(struct worker *worker)
 	if (naps)
 		wait = wait < worker->nap ? wait : worker->nap;
 	else
-		waker_prepare(&worker->waker);
-	bool woken = false;
-	if (!work_waiting(worker)) {
-		stats_add(&worker->stats, sleeps, 1);
-		rcu_offline();
-		woken = wait_for_events(worker, wait);
-		rcu_online();
+		event_loop_prepare_wait(&worker->loop);
+	if (work_waiting(worker)) {
+		event_loop_cancel_wait(&worker->loop);
+		return;
 	}
-	waker_done(&worker->waker, woken);
+	stats_add(&worker->loop.stats, sleeps, 1);
+	event_loop_wait(&worker->loop, wait);
 }
 
 /* Whether the last turn moved data, either way. */
 static bool moved_data(struct worker *worker)
 {
-	const _Atomic uint64_t *counters = worker->stats.counters;
+	const _Atomic uint64_t *counters = worker->loop.stats.counters;
 	uint64_t before = worker->moved;
 	worker->moved = atomic_load_explicit(&counters[STATS_tun_tx_packets], memory_order_relaxed) +
 			atomic_load_explicit(&counters[STATS_udp_tx_data], memory_order_relaxed);
 	return worker->moved != before;
 }
 
-/* A short look around is cheaper than to be woken, for data, of which more is likely to come. Handshakes come at their
- * own pace, and need the CPU more than we do. */
+/* After data more is likely to follow, and to spin is cheaper than a wake-up. Handshakes have no such pattern, and
+ * their thread may need the CPU. */
 static bool still_spinning(struct worker *worker)
 {
 	if (worker->spin == 0)
@@ -333,8 +318,8 @@ static bool still_spinning(struct worker *worker)
 		worker->idle_since = worker->now;
 	if (worker->now - worker->idle_since >= worker->spin)
 		return false;
-	/* To ask the descriptors takes system calls, so they have their turn only now and then; what needs none is
-	 * looked at all the time. */
+	/* Descriptors take a system call to poll, so they are polled every WORKER_LOOK_NS; what needs none is checked
+	 * all the time. */
 	while (!work_waiting(worker) && clock_monotonic(worker->clock) - worker->now < WORKER_LOOK_NS)
 		caa_cpu_relax();
 	return true;
@@ -343,7 +328,7 @@ static bool still_spinning(struct worker *worker)
 /* Waits until the socket took what is queued, for a bounded time. False when it did not. */
 static bool drain(struct worker *worker, uint64_t deadline)
 {
-	send_queue_flush(&worker->send, worker->udp, &worker->stats);
+	send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
 	while (worker->send.blocked) {
 		uint64_t now = clock_monotonic(worker->clock);
 		if (now >= deadline)
@@ -356,22 +341,23 @@ static bool drain(struct worker *worker, uint64_t deadline)
 				writable[count++] = (struct pollfd){.fd = member->fd, .events = POLLOUT};
 		}
 		(void)poll(writable, count, (int)((deadline - now + NS_PER_MS - 1) / NS_PER_MS));
-		send_queue_flush(&worker->send, worker->udp, &worker->stats);
+		send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
 	}
 	return true;
 }
 
-/* What the readers, who ended before us, left in the rings. */
+/* What is left in the rings. Readers ended before this thread; another worker may end later, and what it still passes
+ * on is lost, like what is left in the TUN. */
 static bool downlink_rest(struct worker *worker)
 {
-	return !reads_tun(worker) && downlink_batch(worker) != 0;
+	worker->reads_tun = false;
+	return downlink_batch(worker) != 0;
 }
 
 void worker_run(struct worker *worker)
 {
-	owner_set(&worker->owner);
-	while (!atomic_load_explicit(&worker->stop, memory_order_acquire) &&
-	       atomic_load_explicit(&worker->tun_error, memory_order_relaxed) == 0) {
+	owner_set(&worker->loop.owner);
+	while (event_loop_running(&worker->loop)) {
 		size_t work = worker_turn(worker);
 		if (moved_data(worker))
 			worker->idle_since = 0;
@@ -388,10 +374,10 @@ void worker_run(struct worker *worker)
 		if (!downlink_rest(worker))
 			more = worker->role->stop(worker);
 	}
-	send_queue_discard(&worker->send, &worker->stats);
+	send_queue_discard(&worker->send, &worker->loop.stats);
 	retire_ended(worker);
 	rcu_quiescent();
-	owner_clear(&worker->owner);
+	owner_clear(&worker->loop.owner);
 }
 
 static void count_sessions(struct worker *worker, int by)
@@ -402,8 +388,8 @@ static void count_sessions(struct worker *worker, int by)
 
 void worker_add_session(struct worker *worker, struct session *session)
 {
-	owner_check(&worker->owner, "list of sessions");
-	owner_follow(&session->owner, &worker->owner);
+	owner_check(&worker->loop.owner, "list of sessions");
+	owner_follow(&session->owner, &worker->loop.owner);
 	session_table_insert(worker->table, session);
 	cds_list_add_tail(&session->node, &worker->sessions);
 	count_sessions(worker, 1);
@@ -428,7 +414,7 @@ static uint8_t *reserve_control(struct worker *worker, const struct endpoint *to
 {
 	uint8_t *room = send_queue_reserve(&worker->send, 0, to, 0, length);
 	if (room == NULL && !worker->send.blocked) {
-		send_queue_flush(&worker->send, worker->udp, &worker->stats);
+		send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
 		room = send_queue_reserve(&worker->send, 0, to, 0, length);
 	}
 	return room;
@@ -437,9 +423,11 @@ static uint8_t *reserve_control(struct worker *worker, const struct endpoint *to
 bool worker_send_plain(struct worker *worker, const struct endpoint *to, const uint8_t *message, uint32_t length)
 {
 	uint8_t *room = reserve_control(worker, to, length);
-	if (room != NULL)
-		memcpy(room, message, length);
-	return room != NULL;
+	if (room == NULL)
+		return false;
+	memcpy(room, message, length);
+	wire_count_sent(&worker->loop.stats, wire_type(message));
+	return true;
 }
 
 bool worker_send_control(struct worker *worker, struct session *session, enum wire_type type, const uint8_t *payload,
@@ -455,16 +443,7 @@ bool worker_send_control(struct worker *worker, struct session *session, enum wi
 	transport_seal(worker->aead, key, session->id, type, payload, length, room);
 	session->sent = worker->now;
 	if (session->path_deadline == 0)
-		session->unreplied = 0; /* else it may have gone to somebody else */
-	switch (type) {
-	case WIRE_CLIENT_ACK:
-		stats_add(&worker->stats, tx_client_ack, 1);
-		break;
-	case WIRE_KEEPALIVE:
-		stats_add(&worker->stats, tx_keepalive, 1);
-		break;
-	default:
-		stats_add(&worker->stats, tx_bye, 1);
-	}
+		session->keepalive_owed_since = 0; /* else it may have reached another host */
+	wire_count_sent(&worker->loop.stats, type);
 	return true;
 }

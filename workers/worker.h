@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A worker: one thread that owns a UDP socket, a TUN queue and the sessions of its shard, and moves packets between the
- * two. THREADS.md says how several of them live together.
+ * two. THREADS.md describes how several of them work together.
  *
  *   uplink.c    UDP -> TUN   receive, look up, open, replay window, inner checks, coalesce, write
  *   downlink.c  TUN -> UDP   read, or take from the TUN readers' rings; find the session, segment, seal, send
  *   worker.c    the loop around both, timers, sleep
  *
- * What differs between gateway and client (handshakes, whose packet goes where, timers) is a role: gateway_role.c,
- * client_role.c. All functions here are called by the worker's own thread unless they say otherwise. */
+ * What differs between gateway and client (handshakes, routing of inner packets, timers) is a role: gateway_role.c,
+ * client_role.c. All functions here are called by the worker's own thread unless stated otherwise. */
 #pragma once
 
 #include <stdatomic.h>
@@ -15,20 +15,17 @@
 #include <stdint.h>
 
 #include "core/base/clock.h"
-#include "core/base/owner.h"
 #include "core/base/timer_wheel.h"
-#include "core/base/waker.h"
 #include "core/sessions/session.h"
 #include "core/sessions/table.h"
 #include "crypto/aead.h"
-#include "perf/record/stage.h"
-#include "perf/record/stats.h"
 #include "tun/coalesce.h"
 #include "tun/inner.h"
 #include "tun/tun.h"
 #include "workers/codel.h"
 #include "workers/copy_ring.h"
-#include "workers/frame_ring.h"
+#include "workers/event_loop.h"
+#include "workers/frame_dispatch.h"
 #include "workers/handoff.h"
 #include "workers/inbox.h"
 #include "workers/send_queue.h"
@@ -44,8 +41,14 @@ struct datagram {
 	const struct endpoint *from;
 };
 
+/* Takes an authentic control message, of a length that its type may have. `from` is its sender. */
+typedef void worker_control(struct worker *worker, struct session *session, const uint8_t *payload, uint32_t length,
+			    const struct endpoint *from);
+
 struct worker_role {
-	/* A HELLO, WELCOME, COOKIE or RESET of this protocol version. Returns DROP_NONE when it was accepted. */
+	enum wire_side side;
+	/* A handshake message for this side, of this protocol version and of a length that its type may have. Returns
+	 * DROP_NONE when it was accepted. */
 	enum drop_reason (*handshake)(struct worker *worker, const struct datagram *datagram);
 	/* The ID of the session that takes a packet from the TUN; 0: none. */
 	uint32_t (*route)(struct worker *worker, const struct inner *inner);
@@ -54,16 +57,15 @@ struct worker_role {
 	/* The first packet under `key` was opened: it is confirmed. `from` is where its `bytes` came from. */
 	void (*confirmed)(struct worker *worker, struct session *session, const struct transport_key *key,
 			  const struct endpoint *from, uint32_t bytes);
-	/* An authentic CLIENT_ACK, BYE or KEEPALIVE. DROP_NONE, or DROP_TYPE when this side does not take it. */
-	enum drop_reason (*control)(struct worker *worker, struct session *session, enum wire_type type,
-				    const uint8_t *payload, uint32_t length, const struct endpoint *from);
+	/* By type; NULL: this side does not take it. */
+	worker_control *control[WIRE_TYPES];
 	/* A fresh authentic datagram of `bytes` under the current key came from elsewhere than the session's endpoint.
 	 */
 	void (*moved)(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes);
 	/* A DATA or KEEPALIVE of the right length named a session that does not exist. It is dropped and counted
 	 * already. */
 	void (*unknown_session)(struct worker *worker, uint32_t session_id, const struct endpoint *from);
-	/* What another thread wants: the message is freed by the caller. NULL: this role has no inbox. */
+	/* A request of another thread; the message is freed by the caller. NULL: this role has no inbox. */
 	void (*inbox)(struct worker *worker, struct inbox_message *message);
 	/* A session's timer, set by worker_set_timer(). NULL: this role sets none. */
 	void (*expire)(struct worker *worker, struct session *session);
@@ -71,7 +73,7 @@ struct worker_role {
 	void (*tick)(struct worker *worker);
 	/* An ended session that this thread does not use any more: the role's to free. */
 	void (*retire)(struct worker *worker, struct session *session);
-	/* Orderly end: says BYE to some sessions and ends them. Called until it returns false: nobody is left. */
+	/* Orderly end: sends BYE to some sessions and ends them. Called until it returns false: no session is left. */
 	bool (*stop)(struct worker *worker);
 };
 
@@ -79,6 +81,17 @@ struct worker_role {
 enum { WORKER_ICMP_PER_TICK = 25 /* 100 a second: RFC 4443, 2.4 (f) */ };
 
 struct uplink;
+
+/* Frames that were read from the worker's own queue of the TUN, and are not sent yet. They stay when the socket takes
+ * no more. */
+struct tun_batch {
+	uint8_t *memory; /* of the frames, and before them of one of a sparse flow; NULL: no queue */
+	struct {
+		uint32_t at, length;
+	} frames[STAGE_KEPT_MAX];
+	uint32_t next, count;
+	uint64_t began; /* of clock_system, ns; 0: the queue was not empty behind the last */
+};
 
 struct worker {
 	/* set before the thread starts */
@@ -90,15 +103,15 @@ struct worker {
 	const struct worker_role *role;
 	void *role_state;
 	struct session_table *table;
-	const struct handover *handover; /* NULL: every datagram is ours */
-	struct copy_ring *copies;	 /* what others handed over to us; NULL: nobody does */
-	struct worker_source *sources;	 /* TUN readers; none: we read the TUN ourselves */
+	const struct handoff *handoff; /* NULL: every datagram is ours */
+	struct copy_ring *copies;      /* datagrams that other threads received for this worker; NULL: none do */
+	struct worker_source *sources; /* rings of frames to this worker: of TUN readers, or of the other workers */
 	size_t source_count;
-	uint64_t spin; /* ns to look for work before a sleep */
-	uint64_t nap;  /* ns to sleep at most while a TUN reader is busy */
+	bool reads_tun; /* itself */
+	uint64_t spin;	/* ns to look for work before a sleep */
+	uint64_t nap;	/* ns to sleep at most while a TUN reader is busy */
 
 	/* the thread's own */
-	struct owner owner;
 	uint64_t now; /* monotonic ns, read once a turn */
 	uint64_t next_tick;
 	uint64_t fed;	     /* when the last frame of a TUN reader came, monotonic ns */
@@ -111,29 +124,26 @@ struct worker {
 	struct send_queue send;
 	struct uplink *uplink;
 	struct coalescer *coalescer;
-	uint8_t *frame; /* TUN_FRAME_MAX bytes; NULL when TUN readers read */
-	int epoll_fd;
-	bool polls_writable; /* epoll waits for the socket to take more, and leaves the TUN alone */
-	size_t first_source; /* that a batch looks at; modulo their number */
-	unsigned icmp_left;  /* ICMP errors that may still be sent before the next tick */
+	struct tun_batch batch;
+	struct frame_dispatch dispatch; /* of frames for other workers; without pool unless several read the TUN */
+	bool polls_writable;		/* epoll waits for the socket to take more, and leaves the TUN alone */
+	size_t first_source;		/* that a batch looks at; modulo their number */
+	unsigned icmp_left;		/* ICMP errors that may still be sent before the next tick */
 
 	/* written by the thread, read by others */
-	struct stats stats;
-	struct stage_recorder stages;
 	_Atomic uint32_t session_count;
-	_Atomic int tun_error; /* negative errno when the TUN is gone, which ends the thread */
+
+	struct event_loop loop; /* it fails when the TUN is gone */
 
 	/* written by others */
-	struct waker waker;
 	struct inbox inbox;
-	_Atomic bool attention; /* the role's tick is wanted at once */
-	_Atomic bool stop;
+	_Atomic bool attention; /* the role's tick is due at once */
 };
 
-/* What one TUN reader has for us. */
+/* The ring from one TUN reader, or from another worker. */
 struct worker_source {
 	struct frame_ring *ring;
-	const _Atomic bool *busy; /* the reader comes by often: no need to be woken */
+	const _Atomic bool *busy; /* the reader is busy: poll its ring rather than be woken; NULL: it always wakes */
 	struct codel codel;
 };
 
@@ -145,13 +155,17 @@ struct worker_params {
 	const struct clock *clock;
 	const struct worker_role *role;
 	void *role_state;
-	struct session_table *table;	 /* the caller's */
-	const struct handover *handover; /* the caller's, or NULL */
-	struct copy_ring *copies;	 /* the caller's, or NULL */
-	size_t sources;			 /* TUN readers, set by worker_set_source() before the thread starts; 0: none */
-	uint64_t spin, nap;		 /* ns */
-	uint32_t stage_sampling;	 /* one batch in this many; 0 none */
-	uint64_t ticks_per_second;	 /* of the time stamp counter */
+	struct session_table *table;   /* the caller's */
+	const struct handoff *handoff; /* the caller's, or NULL */
+	struct copy_ring *copies;      /* the caller's, or NULL */
+	/* Where frames come from: TUN readers (`sources` of them), or its own queue of the TUN, which is then the only
+	 * one, or one of several; what it reads for other workers it passes on, and `sources` of these to it. */
+	bool reads_tun;
+	size_t sources;		     /* set by worker_set_source() before the thread starts */
+	struct waker *const *wakers; /* of all workers, by number: the caller's, filled in later. NULL: it is alone */
+	uint64_t spin, nap;	     /* ns */
+	uint32_t stage_sampling;     /* one batch in this many; 0 none */
+	uint64_t ticks_per_second;   /* of the time stamp counter */
 };
 
 /* Allocates everything the worker will ever use. The caller frees with worker_free() after the thread ended. NULL:
@@ -159,15 +173,16 @@ struct worker_params {
 struct worker *worker_new(const struct worker_params *params, struct error *error);
 void worker_free(struct worker *worker);
 
-/* Where frames come from instead of the TUN: the ring of reader number `index`. Before the thread starts. */
+/* Where frames come from besides its own queue: a ring of a TUN reader, or of another worker (worker_ring()); `busy` is
+ * NULL for those. Before the thread starts. */
 void worker_set_source(struct worker *worker, size_t index, struct frame_ring *ring, const _Atomic bool *busy);
 
-/* The thread: turns and sleeps until worker_stop(), then says BYE. Registered for RCU, as whoever calls worker_turn()
- * is. */
-void worker_run(struct worker *worker);
+/* The ring of what this worker reads for another one. */
+struct frame_ring *worker_ring(struct worker *worker, uint32_t other);
 
-/* Ends worker_run(). Any thread; also safe before it started. */
-void worker_stop(struct worker *worker);
+/* The thread: turns and sleeps until its event loop is stopped, then sends BYE. Registered for RCU, as every caller of
+ * worker_turn() is. */
+void worker_run(struct worker *worker);
 
 /* Interrupts its sleep and lets the role's timers run then; a busy worker comes to them within WORKER_TICK_NS. Any
  * thread. */
@@ -177,19 +192,10 @@ void worker_wake(struct worker *worker);
  * moved. For tests that hold the clock; worker_run() is this in a loop. */
 size_t worker_turn(struct worker *worker);
 
-/* One batch: from the socket, from the copy ring, from the TUN or its readers. */
-size_t uplink_batch(struct worker *worker);
-size_t uplink_copies(struct worker *worker);
-size_t downlink_batch(struct worker *worker);
-
-/* Does what others want. Returns how many messages there were. */
+/* Handles the requests of other threads. Returns how many there were. */
 size_t worker_read_inbox(struct worker *worker);
 
-int uplink_init(struct worker *worker);
-void uplink_deinit(struct worker *worker);
-
-/* --- for roles -------------------------------------------------------------------------------------------------------
- */
+/* --- for roles ---------------------------------------------------------------------------------------------------- */
 
 /* Takes the session over: into table and list. */
 void worker_add_session(struct worker *worker, struct session *session);
@@ -207,8 +213,8 @@ static inline void worker_set_timer_before(struct worker *worker, struct session
 		worker_set_timer(worker, session, due);
 }
 
-/* New keys for a session under whose old ones DATA moves wake at once: asleep, the first message under them would make
- * late whatever it overtook. */
+/* Prepares new keys at once if the session's current ones are in use: a hibernated key wakes with its first message,
+ * and that would delay what the message overtook. */
 static inline void worker_wake_next(struct worker *worker, const struct session *session, struct transport_key *next)
 {
 	if (session->current != NULL && transport_key_is_live(session->current))
@@ -220,5 +226,5 @@ static inline void worker_wake_next(struct worker *worker, const struct session 
 bool worker_send_control(struct worker *worker, struct session *session, enum wire_type type, const uint8_t *payload,
 			 uint32_t length);
 
-/* Queues a HELLO or WELCOME as it is. False: no room. */
+/* Queues a handshake message as it is, and counts it as sent. False: no room. */
 bool worker_send_plain(struct worker *worker, const struct endpoint *to, const uint8_t *message, uint32_t length);

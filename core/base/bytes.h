@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Unaligned big-endian access and the few macros that every layer needs. */
+/* Unaligned big-endian access and the few macros that every room needs. */
 #pragma once
 
 #include <stddef.h>

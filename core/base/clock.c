@@ -26,7 +26,7 @@ static uint64_t system_slept(const struct clock *clock)
 {
 	(void)clock;
 	uint64_t before, all, after;
-	do { /* until nothing came between */
+	do { /* until no preemption came in between */
 		before = read_ns(CLOCK_MONOTONIC);
 		all = read_ns(CLOCK_BOOTTIME);
 		after = read_ns(CLOCK_MONOTONIC);

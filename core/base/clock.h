@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Time is passed in: everything above reads it through one of these, so that tests can hold it in their hands. */
+/* Clocks are passed in: all code reads time through one of these, so that tests can control it. */
 #pragma once
 
 #include <stddef.h>
@@ -14,8 +14,8 @@ struct clock {
 	uint64_t (*monotonic)(const struct clock *clock);
 	/* Nanoseconds since 1970 UTC (CLOCK_REALTIME); may be wrong and may jump. Any thread. */
 	uint64_t (*wall)(const struct clock *clock);
-	/* Nanoseconds of `monotonic` during which the machine slept; may be off by a millisecond. NULL:
-	 * it never sleeps. Any thread. */
+	/* Nanoseconds of `monotonic` during which the machine slept; may be off by a millisecond. NULL: it never
+	 * sleeps. Any thread. */
 	uint64_t (*slept)(const struct clock *clock);
 };
 

@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 enum {
-	FEW_CPUS = 4,		/* up to here no CPU is kept for anything but workers */
-	MASK_CPUS_MAX = 1 << 20 /* where asking with ever larger masks ends */
+	FEW_CPUS = 4,		/* with at most so many CPUs, none is reserved for other threads than workers */
+	MASK_CPUS_MAX = 1 << 20 /* largest mask that is tried */
 };
 
 /* Our own cgroup in a hierarchy, as /proc/self/cgroup has it: a path from the root of that hierarchy, "" for none. */
@@ -23,7 +23,7 @@ struct cgroup_paths {
 
 /* Where a cgroup file system is mounted. All point into a line of mountinfo. */
 struct cgroup_mount {
-	const char *subtree; /* what of the hierarchy shows there */
+	const char *subtree; /* the part of the hierarchy that is mounted there */
 	const char *point;
 	bool v2;
 };
@@ -126,7 +126,7 @@ static bool read_numbers(const char *directory, const char *name, long long *num
 
 static unsigned quota_of_directory(const char *directory, bool v2)
 {
-	long long numbers[2]; /* microseconds of CPU time in a period of so many */
+	long long numbers[2]; /* CPU time and length of a period, both in microseconds */
 	bool limited = v2 ? read_numbers(directory, "/cpu.max", numbers, 2)
 			  : read_numbers(directory, "/cpu.cfs_quota_us", &numbers[0], 1) &&
 				       read_numbers(directory, "/cpu.cfs_period_us", &numbers[1], 1);
@@ -136,8 +136,8 @@ static unsigned quota_of_directory(const char *directory, bool v2)
 	return cpus < CPU_LIST_MAX ? (unsigned)cpus : CPU_NO_QUOTA;
 }
 
-/* The path of our cgroup below the mount point; "" when all we can see is what is mounted there, as in a container that
- * has a namespace for cgroups. */
+/* The path of our cgroup below the mount point; "" when only the mounted part is visible, as in a container that has
+ * a namespace for cgroups. */
 static const char *path_in_mount(const char *path, const char *subtree)
 {
 	size_t length = strcmp(subtree, "/") == 0 ? 0 : strlen(subtree);
@@ -166,15 +166,18 @@ static unsigned quota_of_mount(const char *root, const struct cgroup_mount *moun
 	return quota;
 }
 
-unsigned cpu_quota(const char *root)
+/* Calls for each mounted hierarchy that has our cgroup, at `path` in it. */
+static void each_mount(const char *root,
+		       void (*visit)(const char *root, const struct cgroup_mount *mount, const char *path,
+				     void *result),
+		       void *result)
 {
 	struct cgroup_paths paths;
 	FILE *mounts = open_under(root, "/proc/self/mountinfo");
-	unsigned quota = CPU_NO_QUOTA;
 	char *line = NULL;
 	size_t size = 0;
 	if (mounts == NULL)
-		return quota;
+		return;
 	if (read_own_cgroups(root, &paths)) {
 		while (getline(&line, &size, mounts) > 0) {
 			struct cgroup_mount mount;
@@ -182,12 +185,52 @@ unsigned cpu_quota(const char *root)
 				continue;
 			const char *path = mount.v2 ? paths.v2 : paths.v1;
 			if (path[0] != '\0')
-				quota = smaller(quota, quota_of_mount(root, &mount, path));
+				visit(root, &mount, path, result);
 		}
 	}
 	free(line);
 	fclose(mounts);
+}
+
+static void visit_quota(const char *root, const struct cgroup_mount *mount, const char *path, void *result)
+{
+	unsigned *quota = result;
+	*quota = smaller(*quota, quota_of_mount(root, mount, path));
+}
+
+unsigned cpu_quota(const char *root)
+{
+	unsigned quota = CPU_NO_QUOTA;
+	each_mount(root, visit_quota, &quota);
 	return quota;
+}
+
+/* The root of version 2 has no such file; in a namespace for cgroups, what looks like the root may be none. Lower ones
+ * have it only if the first one below the root has. */
+static bool v2_weighs(const char *root, const char *point, const char *path)
+{
+	const int lengths[] = {0, path[0] == '/' ? 1 + (int)strcspn(path + 1, "/") : 0};
+	char file[PATH_MAX];
+	for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+		int length = snprintf(file, sizeof file, "%s%s%.*s/cpu.weight", root, point, lengths[i], path);
+		if (length > 0 && (size_t)length < sizeof file && access(file, F_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void visit_weight(const char *root, const struct cgroup_mount *mount, const char *path, void *result)
+{
+	bool *weighs = result;
+	*weighs |= mount->v2 ? v2_weighs(root, mount->point, path_in_mount(path, mount->subtree))
+			     : strcmp(path, "/") != 0;
+}
+
+bool cpu_cgroup_weighs(const char *root)
+{
+	bool weighs = false;
+	each_mount(root, visit_weight, &weighs);
+	return weighs;
 }
 
 static void list_from_mask(struct cpu_list *list, const cpu_set_t *mask, size_t size)
@@ -199,7 +242,7 @@ static void list_from_mask(struct cpu_list *list, const cpu_set_t *mask, size_t 
 	}
 }
 
-/* The kernel refuses a mask that is smaller than its own, whatever that is. */
+/* The kernel refuses a mask that is smaller than its own, the size of which is not known. */
 static int list_inherited(struct cpu_list *list)
 {
 	for (size_t cpus = CPU_LIST_MAX; cpus <= MASK_CPUS_MAX; cpus *= 2) {
@@ -222,7 +265,7 @@ int cpu_available_at(const char *root, struct cpu_list *list)
 {
 	int result = list_inherited(list);
 	if (result == 0)
-		list->count = smaller((unsigned)list->count, cpu_quota(root));
+		list->share = smaller((unsigned)list->count, cpu_quota(root));
 	return result;
 }
 
@@ -234,43 +277,53 @@ int cpu_available(struct cpu_list *list)
 /* Threads on some CPUs of the list, in turn. */
 static void deal(int *cpus, unsigned threads, const struct cpu_list *list, unsigned first, unsigned count)
 {
+	bool pinned = count > 0 && list->share == list->count;
 	for (unsigned i = 0; i < threads; i++)
-		cpus[i] = count > 0 ? list->cpus[first + i % count] : CPU_FLOATS;
+		cpus[i] = pinned ? list->cpus[first + i % count] : CPU_FLOATS;
+}
+
+static unsigned plan_readers(const struct cpu_wanted *wanted, unsigned workers, bool few)
+{
+	if (wanted->readers < 0)
+		return workers == 1 || few ? 0 : 1;
+	return smaller((unsigned)wanted->readers, CPU_READERS_MAX);
 }
 
 void cpu_plan_make(struct cpu_plan *plan, const struct cpu_list *available, const struct cpu_wanted *wanted)
 {
-	unsigned n = (unsigned)available->count;
-	unsigned control = n > FEW_CPUS ? 1 : 0;
-	unsigned workers = wanted->readers == 0 ? 1 : smaller(wanted->workers, CPU_WORKERS_MAX);
-	unsigned readers = workers == 1 ? 0 : 1;
-	if (wanted->readers >= 0)
-		readers = smaller((unsigned)wanted->readers, CPU_READERS_MAX);
+	unsigned n = (unsigned)available->share;
+	bool few = n <= FEW_CPUS;
+	unsigned control = few ? 0 : 1;
+	unsigned workers = smaller(wanted->workers, CPU_WORKERS_MAX);
+	unsigned readers = plan_readers(wanted, workers, few);
 	if (workers > 0)
 		readers = smaller(readers, CPU_TUN_QUEUES_MAX - workers);
-
 	unsigned handshakers = wanted->handshakers == 0 ? 1 : smaller(wanted->handshakers, CPU_HANDSHAKERS_MAX);
 
-	/* However many readers and handshake threads: one CPU stays for workers. */
-	unsigned reader_cpus = n > FEW_CPUS ? smaller(readers, n - control - 1) : 0;
-	unsigned handshaker_cpus = n > FEW_CPUS ? smaller(handshakers - 1, n - control - reader_cpus - 1) : 0;
+	/* One CPU stays for workers, however many readers and handshake threads there are. */
+	unsigned reader_cpus = few ? 0 : smaller(readers, n - control - 1);
+	unsigned handshaker_cpus = few ? 0 : smaller(handshakers - 1, n - control - reader_cpus - 1);
 	unsigned worker_cpus = n - control - reader_cpus - handshaker_cpus;
 	if (workers == 0)
 		workers = smaller(worker_cpus, smaller(CPU_WORKERS_MAX, CPU_TUN_QUEUES_MAX - readers));
-	if (workers == 1 && wanted->readers < 0)
-		readers = 0; /* the only CPU, and nobody asked for more */
 
 	*plan = (struct cpu_plan){
 		.workers = workers,
 		.readers = readers,
 		.handshakers = handshakers,
-		.spin = workers <= worker_cpus && n > 1,
+		.spin = !few && workers <= worker_cpus && available->share == available->count && !wanted->realtime,
 	};
 	deal(&plan->control_cpu, 1, available, 0, control);
 	unsigned first = control + handshaker_cpus;
 	deal(plan->handshaker_cpus, handshakers, available, 0, first);
 	deal(plan->reader_cpus, readers, available, first, reader_cpus);
 	deal(plan->worker_cpus, workers, available, first + reader_cpus, worker_cpus);
+}
+
+void cpu_plan_add_reader(struct cpu_plan *plan)
+{
+	plan->readers = 1;
+	plan->reader_cpus[0] = CPU_FLOATS;
 }
 
 int cpu_float(const struct cpu_list *list)

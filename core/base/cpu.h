@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Which CPUs we may use, which thread gets which, and how a thread goes there. */
+/* Which CPUs the process may use, which thread runs on which, and pinning. */
 #pragma once
 
 #include <limits.h>
@@ -20,10 +20,11 @@ enum {
 struct cpu_list {
 	uint16_t cpus[CPU_LIST_MAX];
 	size_t count;
+	size_t share; /* so many CPUs' time may be used: `count`, or less where a quota limits it */
 };
 
-/* The first n CPUs of the calling thread's affinity mask, n = min(CPUs of the mask, quota of the cgroup rounded up):
- * at least one. Before anything is pinned. 0 or a negative errno. */
+/* The CPUs of the calling thread's affinity mask, at least one, and the share of them that the quota of the cgroup
+ * leaves, rounded up. Before anything is pinned. 0 or a negative errno. */
 int cpu_available(struct cpu_list *list);
 
 /* The same with another directory in place of "/" for /proc and the cgroup file systems; "" is the real one. */
@@ -34,38 +35,52 @@ int cpu_available_at(const char *root, struct cpu_list *list);
 #define CPU_NO_QUOTA UINT_MAX
 unsigned cpu_quota(const char *root);
 
-/* How many threads somebody asks for. What is beyond the bounds above is cut to them. */
+/* Whether our cgroup, or one above it, has a weight of CPU time (cpu.weight of version 2, cpu.shares of version 1), so
+ * that this decides against processes outside of it, and not the session. False when there is nothing to read. */
+bool cpu_cgroup_weighs(const char *root);
+
+/* The configured numbers of threads. Values beyond the bounds above are cut to them. */
 struct cpu_wanted {
 	unsigned workers;     /* 0: auto, one for each CPU left to workers */
-	int readers;	      /* of the TUN; -1: auto; 0: the worker itself reads, which makes it one worker */
+	int readers;	      /* of the TUN; -1: auto; 0: workers read it themselves */
 	unsigned handshakers; /* 0: auto */
+	bool realtime;	      /* threads run under a real-time policy: none may spin */
 };
 
 /* How many threads there are and the CPU of each, or CPU_FLOATS. */
 struct cpu_plan {
 	unsigned workers;     /* at least 1 */
-	unsigned readers;     /* 0: the worker itself reads */
+	unsigned readers;     /* 0: each worker reads a queue of its own */
 	unsigned handshakers; /* at least 1 */
-	bool spin;	      /* a worker may spin before it sleeps: it takes nobody's CPU away */
+	bool spin;	      /* a worker may spin before it sleeps: no thread that it waits for needs its CPU */
 	int worker_cpus[CPU_WORKERS_MAX];
 	int reader_cpus[CPU_READERS_MAX];
 	int handshaker_cpus[CPU_HANDSHAKERS_MAX];
 	int control_cpu; /* of all other threads: control, metrics, deferred frees */
 };
 
-/* With up to 4 CPUs workers are pinned to all of them and the others float. With more, control and the first handshake
- * thread share the first one, which is where the kernel's own chores tend to run, then each further handshake thread
- * has one, then each reader, the rest is the workers'. Who wants more threads than there are CPUs for them shares
- * those, in turn; readers come before handshake threads, and one CPU stays for workers. No system call: the
- * same arguments give the same plan. `available` has at least one CPU. */
+/* With up to 4 CPUs workers are pinned to all of them, each of which reads a TUN queue of its own, and all other
+ * threads float: a worker that spins would delay what it waits for. With more, control and the first handshake thread
+ * share the first one, which tends to run the kernel's own work, then each further handshake thread has one, then each
+ * reader, by default one, and workers have the rest. Threads for which there are too few CPUs share those in turn;
+ * readers come before handshake threads, and one CPU stays for workers.
+ *
+ * A share that is less than the CPUs is a quota of time, on whichever of them: as many threads as for so few CPUs, and
+ * all float, so that processes with a quota on one machine do not meet on its first CPUs.
+ *
+ * No system call: the same arguments give the same plan. `available` has at least one CPU. */
 void cpu_plan_make(struct cpu_plan *plan, const struct cpu_list *available, const struct cpu_wanted *wanted);
 
-/* All for the calling thread. 0 or a negative errno: who could not be pinned runs all the same. */
+/* Where the kernel cannot steer packets to the workers' queues: one reader, which floats, reads for them all. */
+void cpu_plan_add_reader(struct cpu_plan *plan);
+
+/* All for the calling thread. 0 or a negative errno: a thread that could not be pinned runs all the same. */
 int cpu_pin(int cpu);
 int cpu_float(const struct cpu_list *list);
 
 /* What top and gdb show; cut to 15 characters. */
 void thread_set_name(const char *name);
 
-/* 19, the most modest, to -20, of this thread alone. To lower it takes a privilege. 0 or a negative errno. */
+/* Nice value of this thread alone, 19 (lowest priority) to -20. Lowering it takes a privilege. 0 or a negative
+ * errno. */
 int thread_set_nice(int nice);

@@ -30,7 +30,7 @@ bool heap_read(struct heap_figures *figures)
 {
 	uint64_t epoch = 1;
 	size_t length = sizeof epoch;
-	/* The figures stand still until the epoch moves on. */
+	/* jemalloc updates its figures only when the epoch is advanced. */
 	if (mallctl == NULL || mallctl("epoch", &epoch, &length, &epoch, sizeof epoch) != 0)
 		return false;
 	*figures = (struct heap_figures){

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The allocator: jemalloc, in the programs that link it. With another one nothing is known and nothing is done. It may
- * take the allocator's locks: not for the data path. */
+/* The allocator: jemalloc, in the programs that link it. With another allocator nothing is known, and the functions
+ * do nothing. It may take the allocator's locks: not for the data path. */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Gives pages back to the kernel that have been free for some seconds. jemalloc looks for them only while its threads
- * allocate and free, which those of the data path do not: what a crowd needed, and gave back when it fell asleep, would
- * stay until the next one. Any thread. */
+/* Gives pages back to the kernel that have been free for some seconds. jemalloc looks for them only in threads that
+ * allocate or free, which data threads do not: memory that many sessions used and freed when they hibernated would
+ * stay allocated. Any thread. */
 void heap_give_back(void);
 
-/* Where the bytes are counted that the calling thread ever allocated; a word that it goes on writing, until it ends.
- * NULL: unknown. */
+/* The counter of bytes that the calling thread has allocated; the thread updates it until it ends. NULL: unknown. */
 const uint64_t *heap_thread_counter(void);
 
 struct heap_figures {

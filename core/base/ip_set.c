@@ -73,8 +73,8 @@ void ip_set_deinit(struct ip_set *set)
 	*set = (struct ip_set){0};
 }
 
-/* The whole of `wanted`: ranges do not touch, so it lies in one of them or is not all there. That one is the last that
- * does not begin behind it. The halving has no branch on the address: addresses of packets follow no pattern. */
+/* The whole of `wanted`: ranges do not touch, so it lies in one of them or is not all there. That one is the last
+ * that does not begin behind it. The halving has no branch on the address: addresses of packets follow no pattern. */
 static bool has(const struct ip_ranges *ranges, const struct ip_range *wanted)
 {
 	const struct ip_range *range = ranges->items;
@@ -119,7 +119,7 @@ static const struct ip_prefix special4[] = {
 	BLOCK4(224, 0, 0, 0, 3),
 };
 
-/* What is not 2000::/3: unique local, link-local, multicast, and what nobody has been given. */
+/* What is not 2000::/3: unique local, link-local, multicast, and unassigned space. */
 static const struct ip_prefix special6[] = {
 	{{6, {0}}, 3},
 	{{6, {0x40}}, 2},
@@ -163,7 +163,7 @@ bool ip_set_covers_most(const struct ip_set *set, const struct ip_prefix *prefix
 	return covered > half;
 }
 
-/* Of the Internet's addresses, those in the hole. */
+/* Number of addresses of the Internet in the hole. */
 static unsigned __int128 missing_in(const struct ip_range *hole, uint8_t family)
 {
 	size_t count;

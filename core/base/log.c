@@ -58,7 +58,7 @@ bool log_is_on(enum log_level level)
 
 void log_to_syslog(const char *program)
 {
-	tzset(); /* syslog(3) would read its file when a filter of system calls is in force */
+	tzset(); /* reads the time zone's file now: later a system call filter may forbid it */
 	openlog(program, LOG_PID, LOG_DAEMON);
 	atomic_store_explicit(&in_syslog, true, memory_order_relaxed);
 }
@@ -79,10 +79,9 @@ bool log_level_parse(const char *text, enum log_level *level)
 	return false;
 }
 
-/* --- writing ---------------------------------------------------------------------------------------------------------
- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
-/* A descriptor that is shared with others may have become non-blocking by them. */
+/* A descriptor shared with other processes may have been made non-blocking by one of them. */
 static bool write_all(const char *text, size_t length)
 {
 	for (size_t done = 0; done < length;) {
@@ -99,8 +98,8 @@ static bool write_all(const char *text, size_t length)
 	return true;
 }
 
-/* May block. False: nobody has it. Where syslog has it nobody need have it from standard error, whose reader went when
- * the start was over. */
+/* May block. False: the line was written nowhere. A line that syslog took need not reach standard error, whose
+ * reader may have closed it after start-up. */
 static bool write_line(struct line *line)
 {
 	if (line->kind == LINE_EVENT && send_event != NULL && send_event(line->level, line->text + line->message))
@@ -136,11 +135,11 @@ static void format_prefix(struct line *line)
 	line->message = (uint32_t)length;
 }
 
-/* --- the queue -------------------------------------------------------------------------------------------------------
- */
+/* --- the queue ---------------------------------------------------------------------------------------------------- */
 
-/* Of many producers and one consumer (D. Vyukov's bounded queue): `turn` says whose a slot is. In its lap n, from 0, it
- * is 2n while the slot is empty, and 2n + 1 while it has a line. Zeroed, so that memory is used only as lines come. */
+/* Of many producers and one consumer (D. Vyukov's bounded queue): `turn` says whether a slot is the producers' or
+ * the consumer's. In its lap n, from 0, it is 2n while the slot is empty, and 2n + 1 while it has a line. All zero
+ * at the start, so that pages are allocated only when they are used. */
 struct slot {
 	_Atomic uint64_t turn;
 	uint64_t lost; /* lines dropped right before this one */
@@ -148,8 +147,8 @@ struct slot {
 };
 
 enum log_mode {
-	MODE_DIRECT, /* who logs writes */
-	MODE_EARLY,  /* who logs writes if that does not block; one thread */
+	MODE_DIRECT, /* the logging thread writes */
+	MODE_EARLY,  /* the logging thread writes if that does not block; there is one thread */
 	MODE_QUEUED,
 };
 
@@ -225,7 +224,7 @@ static void log_line(struct line *line)
 {
 	enum log_mode mode = atomic_load_explicit(&queue.mode, memory_order_acquire);
 	if (mode == MODE_DIRECT || (mode == MODE_EARLY && is_empty() && can_write()))
-		(void)write_line(line); /* if not, there is nobody to tell */
+		(void)write_line(line); /* a failure cannot be reported */
 	else
 		put(line);
 }
@@ -261,8 +260,7 @@ void log_last_words(const char *program, const char *text)
 	log_line(&line);
 }
 
-/* --- the thread ------------------------------------------------------------------------------------------------------
- */
+/* --- the thread --------------------------------------------------------------------------------------------------- */
 
 /* True: written, or there are none. */
 static bool tell_lost(uint64_t lost)
@@ -279,7 +277,7 @@ static bool tell_lost(uint64_t lost)
 	return write_line(&line);
 }
 
-/* Everything that is there; returns how many lines are still to be told of as lost. */
+/* Writes all lines in the queue; returns how many lost lines have not been reported yet. */
 static uint64_t drain(uint64_t lost)
 {
 	for (;;) {
@@ -352,7 +350,7 @@ static void *run_late(void *none)
 	return NULL;
 }
 
-/* For a start that failed before the thread was made, and had something to say. */
+/* For a start that failed before the thread was made, with lines in the queue. */
 static bool start_late(void)
 {
 	pthread_t thread;

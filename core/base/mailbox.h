@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A slot for one heap object between two threads: the newest wins, nobody waits. Posting hands ownership over; what it
- * replaces comes back to the poster. The receiver is woken through an eventfd that it may poll. */
+/* A slot for one heap object between two threads: the newest replaces an older one, and neither side blocks. Posting
+ * hands ownership over; what it replaces comes back to the poster. The receiver is woken through an eventfd that it
+ * may poll. */
 #pragma once
 
 #include <stdatomic.h>
@@ -22,7 +23,7 @@ static inline int mailbox_init(struct mailbox *mailbox)
 	return mailbox->fd < 0 ? -1 : 0;
 }
 
-/* Yields what nobody took, for the caller to free. */
+/* Returns an item that was not taken, for the caller to free. */
 static inline void *mailbox_deinit(struct mailbox *mailbox)
 {
 	if (mailbox->fd >= 0)
@@ -31,7 +32,7 @@ static inline void *mailbox_deinit(struct mailbox *mailbox)
 	return atomic_exchange_explicit(&mailbox->item, NULL, memory_order_acquire);
 }
 
-/* Release: what the poster wrote to the item is seen by who takes it. Any thread. */
+/* Release: the receiver sees what the poster wrote to the item. Any thread. */
 static inline void *mailbox_post(struct mailbox *mailbox, void *item)
 {
 	void *replaced = atomic_exchange_explicit(&mailbox->item, item, memory_order_acq_rel);
@@ -48,6 +49,6 @@ static inline void *mailbox_take(struct mailbox *mailbox)
 	 * poll would return at once for ever. */
 	uint64_t count;
 	ssize_t got = read(mailbox->fd, &count, sizeof count);
-	(void)got; /* drained already: the item counts, not the number */
+	(void)got; /* may be drained already; the item counts, not the number */
 	return atomic_exchange_explicit(&mailbox->item, NULL, memory_order_acq_rel);
 }

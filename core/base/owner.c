@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Its address tells threads apart; the rest is for people. */
+/* Its address identifies the thread; the members are for the error line. */
 struct owner_thread {
 	pid_t id;
 	char name[16]; /* as the kernel shows it */
@@ -56,7 +56,7 @@ void owner_check(const struct owner *owner, const char *what)
 
 #else
 
-/* An empty file is no C. */
+/* ISO C forbids an empty translation unit. */
 typedef int owner_is_not_checked;
 
 #endif

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Which thread may change a data-path struct: asserted by every function that changes one, in builds with OWNERS=1
- * (that under a sanitizer are), and nothing, neither a byte nor an instruction, in all others.
+/* Which thread may change a data-path struct: checked by every function that changes one, in builds with OWNERS=1 (the
+ * default under a sanitizer); in other builds it adds no byte and no instruction.
  *
- *   owner_set(&worker->owner);                      a thread begins to run it, and is its owner until owner_clear()
- *   owner_follow(&queue->owner, &worker->owner);    the queue belongs to whoever that belongs to
+ *   owner_set(&worker->owner);                      the calling thread owns it until owner_clear()
+ *   owner_follow(&queue->owner, &worker->owner);    the queue has the worker's owner from here on
  *   owner_check(&queue->owner, "send queue");       in what changes it: aborts, with one line, in any other thread
  *
- * What nobody owns is open to all: it is being made before the threads run, or freed after they ended, or is on its
- * way from one thread to another (new keys, a session that ended). So a handover is to follow another owner, and to let
- * go is to follow none. Zeroed memory is owned by nobody. */
+ * A struct without owner may be changed by any thread: before the threads run, after they ended, or on its way from one
+ * thread to another (new keys, a session that ended). So a handoff follows another owner, and a release follows none.
+ * Zeroed memory has no owner. */
 #pragma once
 
 #ifndef SHARDTUN_OWNERS
@@ -22,19 +22,19 @@
 
 struct owner_thread; /* one for each thread that ever owned something; in owner.c */
 
-/* Relaxed words, so that a foreign thread is reported here and not by ThreadSanitizer as a race upon the owner. */
+/* Relaxed atomics, so that a wrong thread is reported here and not by ThreadSanitizer as a data race on the owner. */
 struct owner {
-	_Atomic(const struct owner *) followed;	     /* NULL: it stands for itself */
-	_Atomic(const struct owner_thread *) thread; /* NULL: nobody */
+	_Atomic(const struct owner *) followed;	     /* NULL: its own `thread` counts */
+	_Atomic(const struct owner_thread *) thread; /* NULL: no owner */
 };
 
-/* The calling thread owns it from here. Nobody does yet, or the process ends. */
+/* The calling thread owns it from here on. The process ends if another thread already does. */
 void owner_set(struct owner *owner);
 
-/* Ends the process when a thread other than the calling one owns it; `what` says in a word or two what it is. */
+/* Ends the process when a thread other than the calling one owns it; `what` names it in the error line. */
 void owner_check(const struct owner *owner, const char *what);
 
-/* Belongs to whom `followed` belongs to, which lives longer; NULL: to nobody. */
+/* From here on it has the owner of `followed`, which outlives it; NULL: no owner. */
 static inline void owner_follow(struct owner *owner, const struct owner *followed)
 {
 	atomic_store_explicit(&owner->followed, followed, memory_order_relaxed);
@@ -54,5 +54,5 @@ _Static_assert(sizeof(struct owner) == 0, "no build but one with OWNERS=1 pays f
 
 #endif
 
-/* Belongs to nobody from here. */
+/* It has no owner from here on. */
 #define owner_clear(owner) owner_follow((owner), NULL)

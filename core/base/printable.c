@@ -11,7 +11,7 @@ enum { ESCAPE_LENGTH = 4 /* \xNN */ };
 /* How many bytes the character has that begins here; 0: it is no UTF-8 (RFC 3629). */
 static size_t decode(const char *text, uint32_t *character)
 {
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000}; /* what is longer than needed is none */
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000}; /* overlong forms are invalid */
 	const unsigned char *bytes = (const unsigned char *)text;
 	size_t length = bytes[0] < 0x80 ? 1 : bytes[0] < 0xc0 ? 0 : bytes[0] < 0xe0 ? 2 : bytes[0] < 0xf0 ? 3 : 4;
 	if (length == 0 || bytes[0] > 0xf4)
@@ -26,7 +26,7 @@ static size_t decode(const char *text, uint32_t *character)
 	return *character < least[length] || *character > 0x10ffff || surrogate ? 0 : length;
 }
 
-/* Beyond ASCII: the categories Cc, Cf, Zl and Zp of Unicode, and letters that are not seen. */
+/* Beyond ASCII: the categories Cc, Cf, Zl and Zp of Unicode, and letters that are invisible. */
 static const struct {
 	uint32_t first, last;
 } harmful[] = {
@@ -40,7 +40,7 @@ static const struct {
 	{0x890, 0x891},	    /* the same */
 	{0x8e2, 0x8e2},	    /* the same */
 	{0x115f, 0x1160},   /* fillers */
-	{0x17b4, 0x17b5},   /* vowels that are not seen */
+	{0x17b4, 0x17b5},   /* invisible vowels */
 	{0x180b, 0x180f},   /* selectors, separator */
 	{0x200b, 0x200f},   /* no width, direction */
 	{0x2028, 0x202e},   /* line, paragraph, direction */
@@ -66,7 +66,7 @@ static bool is_harmless(uint32_t character)
 		if (character >= harmful[i].first && character <= harmful[i].last)
 			return false;
 	}
-	return (character & 0xfffe) != 0xfffe; /* no characters at all */
+	return (character & 0xfffe) != 0xfffe; /* noncharacters */
 }
 
 /* The bytes that can be printed as they are; 0: the first cannot. */

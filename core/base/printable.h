@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Texts for terminals and logs. What comes from a file, the network or another process may hold bytes that a terminal
- * obeys (ESC and the C1 controls begin commands, a line feed begins another line of a log) or that show something else
- * than is there (controls of direction and of no width, Unicode TR 36). Each such byte, and each that is no UTF-8, is
- * written as \xNN. */
+/* Texts for terminals and logs. What comes from a file, the network or another process may hold bytes that control a
+ * terminal (ESC and the C1 controls begin commands, a line feed begins another line of a log) or that make a text
+ * look like another one (controls of direction and of no width, Unicode TR 36). Each such byte, and each that is no
+ * UTF-8, is written as \xNN. */
 #pragma once
 
 #include <stdbool.h>

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* liburcu told why; a core dump would tell nothing more. */
+/* liburcu has printed the reason; a core dump would add nothing. */
 static void give_up(int number)
 {
 	(void)number;
@@ -18,7 +18,7 @@ void rcu_start(void)
 	struct sigaction ending = {.sa_handler = give_up}, abort_before;
 	sigset_t all, before;
 	sigfillset(&all);
-	sigdelset(&all, SIGSYS); /* what a filter of system calls sends is for the thread itself */
+	sigdelset(&all, SIGSYS); /* a system call filter sends it to the thread that made the call */
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	(void)sigaction(SIGABRT, &ending, &abort_before);
 	(void)get_default_call_rcu_data();
@@ -51,7 +51,8 @@ void rcu_run_on_thread(void (*run)(void *context), void *context)
 #ifdef RCU_TSAN
 char rcu_tsan_order;
 
-/* liburcu frees on its own thread what it allocated on ours, ordered by atomics that ThreadSanitizer does not see. */
+/* liburcu frees on its own thread what it allocated on the calling one, ordered by atomics that ThreadSanitizer does
+ * not see. */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Read-copy-update by liburcu's QSBR flavour: readers pay nothing per access. Everything that uses RCU includes this.
  *
- * A thread that reads calls rcu_join() once, then says rcu_quiescent() between batches, when it holds no
- * pointer that RCU protects, and is rcu_offline() while it sleeps. Who removes something defers its end with
- * rcu_after_readers(). At the very end rcu_after_readers_barrier() waits for all that was deferred; its caller must be
- * offline or not registered.
+ * A thread that reads calls rcu_join() once, then calls rcu_quiescent() between batches, when it holds no pointer that
+ * RCU protects, and is rcu_offline() while it sleeps. A thread that unlinks an object defers freeing it with
+ * rcu_after_readers(). At shutdown rcu_after_readers_barrier() waits for all deferred calls; its caller must be offline
+ * or not registered.
  *
- * ThreadSanitizer does not see liburcu's ordering (its atomics are in assembly), so it is told here: what a reader did
- * before a quiescent state happens before what was deferred. Desnoyers et al., "User-Level Implementations of
- * Read-Copy Update", IEEE TPDS 23 (2), 2012. */
+ * ThreadSanitizer does not see liburcu's ordering (its atomics are in assembly), so annotations state it here: what a
+ * reader did before a quiescent state happens before the deferred calls. Desnoyers et al., "User-Level Implementations
+ * of Read-Copy Update", IEEE TPDS 23 (2), 2012. */
 #pragma once
 
 #define RCU_QSBR
@@ -29,7 +29,7 @@
 #ifdef RCU_TSAN
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);
-extern char rcu_tsan_order; /* what the annotations are about; in rcu.c */
+extern char rcu_tsan_order; /* the address that the annotations use; in rcu.c */
 #define rcu_tsan_release() __tsan_release(&rcu_tsan_order)
 #define rcu_tsan_acquire() __tsan_acquire(&rcu_tsan_order)
 #else
@@ -48,14 +48,14 @@ static inline void rcu_leave(void)
 	rcu_unregister_thread();
 }
 
-/* The thread holds nothing that RCU protects. Once a batch. */
+/* Quiescent state: the thread holds no pointer that RCU protects. Once per batch. */
 static inline void rcu_quiescent(void)
 {
 	rcu_tsan_release();
 	rcu_quiescent_state();
 }
 
-/* Around a sleep: nobody waits for the thread then. */
+/* Around a sleep: grace periods do not wait for the thread in between. */
 static inline void rcu_offline(void)
 {
 	rcu_tsan_release();
@@ -68,13 +68,13 @@ static inline void rcu_online(void)
 	rcu_tsan_acquire();
 }
 
-/* A pointer that RCU protects: published with release order by its one writer, read by anybody who is online. The C11
+/* A pointer that RCU protects: published with release order by its one writer, read by any online thread. The C11
  * consume order that this needs is acquire on every compiler; it costs nothing on x86. */
 #define rcu_publish(slot, pointer) atomic_store_explicit((slot), (pointer), memory_order_release)
 #define rcu_read(slot)		   atomic_load_explicit((slot), memory_order_acquire)
 
-/* Calls `callback(head)` on liburcu's own thread after all readers went through a quiescent state. The callback starts
- * with rcu_after_readers_begin(). Registered threads only; never blocks. */
+/* Calls `callback(head)` on liburcu's own thread after all readers went through a quiescent state. The callback
+ * starts with rcu_after_readers_begin(). Registered threads only; never blocks. */
 static inline void rcu_after_readers(struct rcu_head *head, void (*callback)(struct rcu_head *head))
 {
 	rcu_tsan_release();
@@ -93,11 +93,11 @@ static inline void rcu_after_readers_barrier(void)
 	rcu_tsan_acquire();
 }
 
-/* Makes liburcu's thread for deferred calls, so that it inherits the mask of CPUs that holds now. Before any thread is
- * pinned. Signals are not for it, whether the caller blocks them already or not. When no thread can be made liburcu
- * says so on standard error, and the program ends with status 1: nothing else is open then. */
+/* Starts liburcu's thread for deferred calls, which inherits the current CPU mask: call before any thread is pinned.
+ * The thread has all signals blocked, whatever the caller's mask. When it cannot be started liburcu prints that, and
+ * the program ends with status 1: nothing else is open at that time. */
 void rcu_start(void);
 
-/* Calls `run(context)` on that thread and waits for the end of it. The caller is registered and holds nothing that RCU
+/* Calls `run(context)` on that thread and waits for its return. The caller is registered and holds nothing that RCU
  * protects. */
 void rcu_run_on_thread(void (*run)(void *context), void *context);

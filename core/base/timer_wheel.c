@@ -28,8 +28,8 @@ void timer_wheel_init(struct timer_wheel *wheel, uint64_t now)
 	}
 }
 
-/* Its tick is not before the position, so its digit at the level where they differ is the greater one: all that waits
- * at a level comes before all that waits at the levels above. */
+/* Its tick is not before the position, so its digit at the level where they differ is the greater one: all timers of
+ * a level are due before all timers of the levels above. */
 static void file(struct timer_wheel *wheel, struct timer *timer)
 {
 	uint64_t tick = tick_at_or_after(timer->due);
@@ -44,7 +44,7 @@ static void unfile(struct timer_wheel *wheel, struct timer *timer)
 {
 	struct cds_list_head *next = timer->node.next;
 	if (next == timer->node.prev) {
-		/* Alone between both ends of its bucket: which one, its address says. */
+		/* The only timer of its bucket, which the address of the list head identifies. */
 		size_t index = (size_t)(next - &wheel->buckets[0][0]);
 		wheel->occupied[index / TIMER_WHEEL_BUCKETS] &= ~(1ull << index % TIMER_WHEEL_BUCKETS);
 	}
@@ -57,7 +57,7 @@ void timer_set(struct timer_wheel *wheel, struct timer *timer, uint64_t due)
 	owner_check(&wheel->owner, "timer wheel");
 	if (timer_armed(timer))
 		unfile(wheel, timer);
-	/* Never into the bucket that is firing, which so comes to an end. */
+	/* Never puts it into the bucket that is firing, so that firing a bucket ends. */
 	uint64_t earliest = tick_start(wheel->now + 1);
 	timer->due = due > earliest ? due : earliest;
 	file(wheel, timer);
@@ -70,7 +70,7 @@ void timer_clear(struct timer_wheel *wheel, struct timer *timer)
 		unfile(wheel, timer);
 }
 
-/* Empties the bucket that the position came to into the levels below. False when the allowance did not suffice. */
+/* Moves the timers of the bucket at the position to the levels below. False when the limit did not suffice. */
 static bool sink(struct timer_wheel *wheel, uint64_t *allowance)
 {
 	unsigned level = wheel->sinking;
@@ -149,6 +149,6 @@ uint64_t timer_wheel_next(const struct timer_wheel *wheel)
 {
 	unsigned level;
 	if (wheel->sinking != 0)
-		return tick_start(wheel->position); /* what has yet to sink may come before what sank */
+		return tick_start(wheel->position); /* timers that have yet to sink may be due before those that sank */
 	return tick_start(earliest_bucket(wheel, &level));
 }

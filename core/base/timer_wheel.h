@@ -5,13 +5,13 @@
  * Time counts in ticks of 2^24 ns (16.8 ms). A level is one digit of the tick number, to the base of 64: a timer waits
  * at the highest digit in which its tick differs from the wheel's, in the bucket of its own digit there, and sinks a
  * level or more when the wheel comes to that bucket. Seven levels hold every 64-bit time, so there is no horizon. A
- * bitmap of the occupied buckets of each level leads from one straight to the next: a jump of the clock by hours costs
- * no more than the timers that it makes due.
+ * bitmap of the occupied buckets of each level leads from one straight to the next: a clock jump of hours costs no more
+ * than the timers that become due.
  *
- * A timer never fires before its time, and becomes due at the first tick boundary at or after it. A time that is over
- * already counts as the next boundary; so a timer that its own callback sets again fires once in a call at most.
+ * A timer never fires before its time, and becomes due at the first tick boundary at or after it. A time in the past
+ * counts as the next boundary, so a timer that its own callback sets again fires at most once per call.
  *
- * The timers belong to whoever embeds them; the wheel never allocates. Owned by one thread. Times are nanoseconds of
+ * Timers are embedded in the caller's structs; the wheel never allocates. Owned by one thread. Times are nanoseconds of
  * clock_monotonic(). A wheel cannot be copied or moved. */
 #pragma once
 
@@ -26,7 +26,7 @@ enum {
 	TIMER_WHEEL_DIGIT_BITS = 6,
 	TIMER_WHEEL_BUCKETS = 1 << TIMER_WHEEL_DIGIT_BITS, /* of a level */
 	TIMER_WHEEL_LEVELS = 7,
-	TIMER_WHEEL_SINKS = 8, /* timers that may sink for each callback that a call may make: about as much work */
+	TIMER_WHEEL_SINKS = 8, /* timers that may sink per callback of a call: about the same amount of work */
 };
 
 #define TIMER_WHEEL_TICK_NS (1ull << TIMER_WHEEL_TICK_BITS)
@@ -41,7 +41,7 @@ struct timer {
 };
 
 struct timer_wheel {
-	uint64_t now;	   /* tick that the owner told last; later ones are not due */
+	uint64_t now;	   /* tick of the last `now`; later ones are not due */
 	uint64_t position; /* tick that the levels refer to; behind `now` only when a call ended at its limit */
 	unsigned sinking;  /* level whose bucket at `position` is being emptied; 0: none */
 	uint64_t occupied[TIMER_WHEEL_LEVELS]; /* a bit for each bucket that holds a timer */
@@ -49,8 +49,8 @@ struct timer_wheel {
 	struct owner owner;
 };
 
-/* May set and clear any timer of the wheel, this one included, and free what embeds a timer that is not armed, as this
- * one is now. */
+/* May set and clear any timer of the wheel, this one included, and free a struct whose embedded timer is not armed;
+ * this timer no longer is. */
 typedef void timer_callback(struct timer *timer, void *context);
 
 void timer_wheel_init(struct timer_wheel *wheel, uint64_t now);
@@ -63,15 +63,15 @@ static inline bool timer_armed(const struct timer *timer)
 /* Arms the timer for `due`, or moves it there. UINT64_MAX never comes. */
 void timer_set(struct timer_wheel *wheel, struct timer *timer, uint64_t due);
 
-/* Disarms it; nothing happens to one that is not armed. */
+/* Disarms it; does nothing if it is not armed. */
 void timer_clear(struct timer_wheel *wheel, struct timer *timer);
 
 /* Disarms what is due at `now` and calls back, tick by tick in order (within a tick in any), at most `limit` times,
  * which is at least 1. At most TIMER_WHEEL_SINKS times as many timers sink in one call. True when work is left over:
- * call again soon. Not to be called from a callback. A clock that goes back is taken for one that stands. */
+ * call again soon. Not to be called from a callback. A clock that goes back is treated as one that stands still. */
 bool timer_wheel_advance(struct timer_wheel *wheel, uint64_t now, timer_callback *callback, void *context,
 			 uint32_t limit);
 
-/* Until when timer_wheel_advance() need not be called, ns: nothing fires before. A time that is over when a call left
- * work; UINT64_MAX when no timer is armed. A timer far away costs one early call for each level that it sinks. */
+/* The time before which timer_wheel_advance() need not be called, ns: nothing fires earlier. In the past when a call
+ * left work; UINT64_MAX when no timer is armed. A timer far away costs one early call for each level that it sinks. */
 uint64_t timer_wheel_next(const struct timer_wheel *wheel);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Wakes one sleeping thread, and costs a system call only when it sleeps.
  *
- *   the sleeper                          anybody else
+ *   the sleeper                          any other thread
  *   waker_prepare()                      makes work visible
- *   looks for work once more             waker_wake()
+ *   checks for work again                waker_wake()
  *   sleeps on waker->fd (epoll)
  *   waker_done()
  *
- * Either the sleeper sees the work when it looks once more, or the other side sees its flag: both put a full fence
- * between their store and their load. At most one wake-up is paid for each sleep. */
+ * Either the sleeper sees the work when it checks again, or the other side sees its flag: both put a full fence
+ * between their store and their load. Each sleep costs at most one wake-up system call. */
 #pragma once
 
 #include <errno.h>
@@ -21,13 +21,13 @@
 #include "core/base/bytes.h"
 
 /* ThreadSanitizer does not model fences. What they order here is one flag against work that the other side publishes
- * with an order of its own; only a wake-up too few could come of it. */
+ * with an order of its own; without a fence only a missed wake-up could result. */
 #if defined(__SANITIZE_THREAD__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wtsan"
 #endif
 
 struct waker {
-	int fd; /* an eventfd: readable when somebody woke us */
+	int fd; /* an eventfd: readable when waker_wake() was called */
 	_Atomic bool asleep CACHE_ALIGNED;
 };
 
@@ -46,14 +46,14 @@ static inline void waker_deinit(struct waker *waker)
 	waker->fd = -1;
 }
 
-/* The sleeper announces itself; it looks for work after this and before it sleeps. */
+/* The sleeper sets its flag; it checks for work after this and before it sleeps. */
 static inline void waker_prepare(struct waker *waker)
 {
 	atomic_store_explicit(&waker->asleep, true, memory_order_relaxed);
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
-/* Awake again. `signalled`: the descriptor was readable, and is drained. */
+/* The sleeper clears its flag. `signalled`: the descriptor was readable, and is drained. */
 static inline void waker_done(struct waker *waker, bool signalled)
 {
 	atomic_store_explicit(&waker->asleep, false, memory_order_relaxed);
@@ -64,7 +64,7 @@ static inline void waker_done(struct waker *waker, bool signalled)
 	}
 }
 
-/* After work was made visible. Returns whether a wake-up had to be paid for. Any thread. */
+/* After work was made visible. Returns whether that took a system call. Any thread. */
 static inline bool waker_wake(struct waker *waker)
 {
 	atomic_thread_fence(memory_order_seq_cst);

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "core/base/log.h"
-
 #include "core/base/printable.h"
 
 static void print_help(const struct cli_program *program)
@@ -66,7 +65,7 @@ enum cli_status cli_fail(const struct cli_program *program, enum cli_status stat
 	return status;
 }
 
-/* A pipe without a reader: who read has what they wanted. */
+/* A closed pipe is no error: the reader, such as head(1), has what it needs. */
 static bool reader_is_gone(void)
 {
 	struct pollfd polled = {.fd = STDOUT_FILENO};
@@ -76,7 +75,7 @@ static bool reader_is_gone(void)
 enum cli_status cli_finish(const struct cli_program *program, enum cli_status status)
 {
 	bool failed = ferror(stdout) != 0, gone = reader_is_gone();
-	/* fclose also reports what only the file system's last word brings up (NFS, quotas). */
+	/* Some file systems (NFS, quotas) report a failed write only on close. */
 	if ((fclose(stdout) != 0 || failed) && !gone) {
 		fprintf(stderr, "%s: standard output cannot be written (%s)\n", program->name, strerror(errno));
 		return CLI_FAILED;

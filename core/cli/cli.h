@@ -28,8 +28,8 @@ struct cli_program {
 	size_t section_count;
 };
 
-/* Looks for -h, --help, -V or --version before any "--" and does what it asks. True when there was one: *status is then
- * what to exit with. Call first. */
+/* Handles -h, --help, -V and --version before any "--". True when there was one: *status is then the exit status. Call
+ * it first. */
 bool cli_help_or_version(const struct cli_program *program, int argc, char *const *argv, enum cli_status *status);
 
 /* Prints "NAME: message; try 'NAME --help'" on standard error; returns CLI_USAGE. */
@@ -38,6 +38,6 @@ enum cli_status cli_usage_error(const struct cli_program *program, const char *f
 /* Prints "NAME: text" on standard error, escaped as core/base/printable.h says; returns `status`. */
 enum cli_status cli_fail(const struct cli_program *program, enum cli_status status, const struct error *error);
 
-/* Flushes and closes standard output; every program that wrote to it ends with this. Returns `status`, or CLI_FAILED
- * with a line on standard error when not all of it arrived (a full disk, for instance). */
+/* Flushes and closes standard output; every program that wrote to it must end with this. Returns `status`, or
+ * CLI_FAILED with a line on standard error when the output was not written completely (a full disk, for instance). */
 enum cli_status cli_finish(const struct cli_program *program, enum cli_status status);

@@ -67,7 +67,7 @@ static void print_not_in_force(FILE *out, json_t *kept)
 	}
 }
 
-void client_print_status(FILE *out, const json_t *status)
+void client_command_print_status(FILE *out, const json_t *status)
 {
 	size_t i;
 	json_t *server;
@@ -104,7 +104,7 @@ static void show(json_t *status, bool json)
 	if (json && json_dumpf(status, stdout, JSON_INDENT(2)) == 0)
 		putchar('\n');
 	else if (!json)
-		client_print_status(stdout, status);
+		client_command_print_status(stdout, status);
 	json_decref(status);
 }
 
@@ -126,7 +126,7 @@ static enum cli_status status_of(const struct cli_program *program, const struct
 	return CLI_OK;
 }
 
-/* Whoever answers in the directory as a client does. */
+/* Asks every socket in the directory; those that answer as a client does are shown. */
 static enum cli_status status_of_all(const struct cli_program *program, const struct options *options)
 {
 	struct error error = {0};
@@ -143,7 +143,7 @@ static enum cli_status status_of_all(const struct cli_program *program, const st
 		if (result == 0)
 			json_array_append_new(list, status);
 		else if (result != -EREMOTEIO && result != -ECONNREFUSED && result != -EPERM)
-			failure = result; /* neither a gateway, who need not be root, nor somebody who is gone */
+			failure = result; /* not of a gateway, or of a socket without a process */
 	}
 	if (paths > 0)
 		globfree(&found);
@@ -174,12 +174,12 @@ bool client_command_knows(const char *word)
 	return false;
 }
 
-bool client_command_stays(const char *word)
+bool client_command_is_daemon(const char *word)
 {
 	return strcmp(word, "run") == 0 || strcmp(word, "up") == 0;
 }
 
-/* What has a slash, or ends as files do, is a file. */
+/* A word with a slash, or that ends in ".conf", is a path; others are names. */
 static bool file_of(const char *word, char path[PATH_SIZE])
 {
 	static const char suffix[] = ".conf";
@@ -198,7 +198,7 @@ static bool parse_timeout(const char *text, unsigned *timeout)
 	return text[0] >= '0' && text[0] <= '9' && *end == '\0' && value >= 1 && value <= TIMEOUT_MOST;
 }
 
-/* CLI_OK, or what was reported. */
+/* CLI_OK, or the status of an error that was reported. */
 static enum cli_status parse(const struct cli_program *program, int argc, char **argv, struct options *options)
 {
 	static const struct option known[] = {
@@ -221,7 +221,7 @@ static enum cli_status parse(const struct cli_program *program, int argc, char *
 	if (words == 0 && !is_status)
 		return cli_usage_error(program, "%s wants %s", argv[0], wants);
 	if (words > 1)
-		return cli_usage_error(program, "%s wants %s only: one", argv[0], wants);
+		return cli_usage_error(program, "%s wants one argument: %s", argv[0], wants);
 	options->file = words == 1 ? argv[optind] : NULL;
 	return CLI_OK;
 }

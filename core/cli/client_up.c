@@ -14,19 +14,19 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/log.h"
 #include "core/client/client.h"
 #include "core/client/journal.h"
 #include "core/daemon/logger.h"
 #include "core/host/process.h"
-#include "core/base/log.h"
 
 enum {
 	END_SECONDS = 60,    /* for an orderly end: PostDown may take some */
-	SPARE_SECONDS = 120, /* beyond the limit, until one that does not even give up is killed */
+	SPARE_SECONDS = 120, /* beyond the limit: a client that has not given up by then hangs, and is killed */
 	MS_PER_S = 1000,
 };
 
-/* Also what can be checked before anything is started. NULL: reported, and *status is what to exit with. */
+/* Loads and checks. NULL: an error was reported, and *status is the exit status. */
 static struct client_config *load(const struct cli_program *program, const char *file, enum cli_status *status)
 {
 	struct error error = {0};
@@ -65,10 +65,10 @@ enum cli_status client_foreground(const struct cli_program *program, const char 
 
 /* --- up ----------------------------------------------------------------------------------------------------------- */
 
-/* Between the one who waits and the client; -1 where closed. */
+/* Between the parent, which waits, and the client; -1: closed. */
 struct pipes {
 	int ready[2];  /* one byte once connected */
-	int output[2]; /* what it logs until then */
+	int output[2]; /* its standard error until then */
 	int signal_fd;
 };
 
@@ -98,7 +98,7 @@ static int open_pipes(struct pipes *pipes, struct error *error)
 	return error_set(error, code, "start: %s", strerror(-code));
 }
 
-/* Away from the terminal and the directory that we were started from. */
+/* Leaves the terminal and the working directory. */
 static bool detach(const struct pipes *pipes)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -110,13 +110,13 @@ static bool detach(const struct pipes *pipes)
 	return true;
 }
 
-/* The process in the background. */
+/* The child. */
 static enum cli_status run_detached(const struct cli_program *program, const struct client_config *config,
 				    struct pipes *pipes, pid_t parent, unsigned limit)
 {
 	struct client_start start = {.ready_fd = fcntl(pipes->ready[1], F_DUPFD_CLOEXEC, 0), .limit = limit};
 	struct error error = {0};
-	/* Who is killed while he waits leaves nothing either. */
+	/* When the parent is killed while it waits, the client ends, too. */
 	bool detached = start.ready_fd >= 0 && prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 && getppid() == parent &&
 			detach(pipes);
 	close_pipes(pipes);
@@ -137,7 +137,7 @@ static void copy_output(int from)
 	ssize_t got;
 	while ((got = read(from, buffer, sizeof buffer)) > 0) {
 		ssize_t written = write(STDERR_FILENO, buffer, (size_t)got);
-		(void)written; /* nobody to tell */
+		(void)written; /* standard error is the last resort */
 	}
 }
 
@@ -161,7 +161,7 @@ static enum outcome wait_ready(struct pipes *pipes, unsigned limit)
 			continue;
 		if (polled[1].revents != 0) {
 			copy_output(pipes->output[0]);
-			/* At its end it stays readable; the other pipe tells then. */
+			/* A closed pipe stays readable: stop polling it. The other pipe reports the end. */
 			polled[1].fd = (polled[1].revents & POLLIN) != 0 ? polled[1].fd : -1;
 		}
 		char byte;
@@ -173,7 +173,7 @@ static enum outcome wait_ready(struct pipes *pipes, unsigned limit)
 	return STUCK;
 }
 
-/* Its exit status, once it ended; it is killed when it does not. */
+/* Waits for the client's end, and kills it when that takes too long. Returns its wait status. */
 static int reap(pid_t pid)
 {
 	int status = 0, fd = pidfd_open(pid, 0);
@@ -187,8 +187,8 @@ static int reap(pid_t pid)
 	return status;
 }
 
-static enum cli_status attend(const struct cli_program *program, const struct client_config *config, pid_t pid,
-			      struct pipes *pipes, unsigned limit)
+static enum cli_status wait_for_client(const struct cli_program *program, const struct client_config *config, pid_t pid,
+				       struct pipes *pipes, unsigned limit)
 {
 	struct error error = {0};
 	enum outcome outcome = wait_ready(pipes, limit);
@@ -230,14 +230,14 @@ static enum cli_status up(const struct cli_program *program, const struct client
 		status = cli_fail(program, CLI_FAILED, &error);
 	} else {
 		(void)fcntl(pipes.output[0], F_SETFL, O_NONBLOCK);
-		status = attend(program, config, pid, &pipes, limit);
+		status = wait_for_client(program, config, pid, &pipes, limit);
 	}
 	close_pipes(&pipes);
 	return status;
 }
 
-/* So that its paths hold where the client goes. Symbolic links stay: relative paths in the file start at the one that
- * was named. */
+/* The client changes its working directory. Symbolic links are kept: relative paths in the file start at the link's
+ * directory. */
 static char *absolute(const char *file)
 {
 	char *path = NULL, *directory = file[0] != '/' ? getcwd(NULL, 0) : strdup("");
@@ -261,15 +261,15 @@ enum cli_status client_up(const struct cli_program *program, const char *file, u
 
 /* --- down --------------------------------------------------------------------------------------------------------- */
 
-/* Asks the process to end and waits until it has; kills it when it does not. */
+/* Sends SIGTERM and waits for the end; kills the process when that takes too long. */
 static int end_process(const struct client_config *config, pid_t pid, struct error *error)
 {
 	int fd = pidfd_open(pid, 0);
 	if (fd < 0)
 		return errno == ESRCH ? 0 : error_set(error, -errno, "process %d: %s", (int)pid, strerror(errno));
-	/* Still the one that we asked for: its number could be another's by now. */
+	/* Asked again, now that the pidfd is open: the process ID may have been reused before. */
 	int result = 0;
-	if (client_record_holder(config, error) == pid) {
+	if (journal_holder(config, error) == pid) {
 		struct pollfd polled = {.fd = fd, .events = POLLIN};
 		if (pidfd_send_signal(fd, SIGTERM, NULL, 0) != 0)
 			result = error_set(error, -errno, "process %d: %s%s", (int)pid, strerror(errno),
@@ -284,14 +284,14 @@ static int end_process(const struct client_config *config, pid_t pid, struct err
 static enum cli_status down(const struct cli_program *program, const struct client_config *config)
 {
 	struct error error = {0};
-	pid_t pid = client_record_holder(config, &error);
+	pid_t pid = journal_holder(config, &error);
 	int result = pid < 0 ? (int)pid : 0;
 	if (pid > 0)
 		result = end_process(config, pid, &error);
 	if (result == 0) {
 		result = client_clean(config, &error);
 		if (result == -ENOENT && pid > 0)
-			result = 0; /* it took back everything itself */
+			result = 0; /* it has undone everything itself */
 		else if (result == -ENOENT)
 			error_set(&error, result, "%s: it is not up", config->file);
 	}

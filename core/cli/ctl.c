@@ -3,15 +3,16 @@
 
 #include <glob.h>
 #include <poll.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "core/cli/ctl_answer.h"
 #include "core/base/clock.h"
+#include "core/cli/ctl_answer.h"
 
 enum { READ_FIRST = 65536, READ_LEAST = 16384 };
 
@@ -55,7 +56,7 @@ bool ctl_line_add(struct ctl_line *line, const char *word)
 	return *word != '\0' && line->length < sizeof line->text - 1; /* and the newline */
 }
 
-/* The limit is for all of it, connecting included, however slowly bytes drip in. */
+/* One deadline for connecting, sending and the whole answer: a daemon cannot stretch it by sending slowly. */
 struct exchange {
 	struct ctl_target *target;
 	int fd;
@@ -75,7 +76,7 @@ static int refuse_connection(const char *path, int failure, struct error *error)
 	const char *hint = failure == ECONNREFUSED || failure == ENOENT ? "; is the daemon running?"
 			   : failure == EACCES				? "; run as root"
 									: "";
-	return error_set(error, -failure, "%s: nobody can be asked there (%s)%s", path, strerror(failure), hint);
+	return error_set(error, -failure, "%s: cannot connect (%s)%s", path, strerror(failure), hint);
 }
 
 static int connect_to(struct exchange *exchange, unsigned seconds, struct error *error)
@@ -106,8 +107,8 @@ static int send_request(const struct exchange *exchange, const char *request, st
 	int length = asprintf(&line, "%s\n", request);
 	if (length < 0)
 		return error_set(error, -ENOMEM, "no memory for the request");
-	/* A daemon that refuses may do so before it has read all: what it says tells more than a failed send. For the
-	 * same reason a reset after a whole answer is no failure, but its end. */
+	/* A daemon may refuse a request before it has read all of it: its answer says more than the failed send. For
+	 * the same reason a reset after an answer counts as its end. */
 	ssize_t sent = send(exchange->fd, line, (size_t)length, MSG_NOSIGNAL);
 	(void)sent;
 	explicit_bzero(line, (size_t)length);
@@ -128,7 +129,6 @@ static bool make_room(struct exchange *exchange)
 	return true;
 }
 
-/* All that comes, until its end. */
 static int read_answer(struct exchange *exchange, struct error *error)
 {
 	const char *path = exchange->target->path;
@@ -152,15 +152,14 @@ static int read_answer(struct exchange *exchange, struct error *error)
 			return 0;
 		exchange->length += (size_t)got;
 		if (exchange->length > CTL_ANSWER_MAX)
-			return error_set(error, -EMSGSIZE,
-					 "%s: the answer is longer than %d MiB; nobody of ours says so much", path,
-					 CTL_ANSWER_MAX >> 20);
+			return error_set(error, -EMSGSIZE, "%s: the answer is longer than %d MiB; this is not shardtun",
+					 path, CTL_ANSWER_MAX >> 20);
 	}
 }
 
 int ctl_request(struct ctl_target *target, const char *request, json_t **result, struct error *error)
 {
-	return ctl_request_for(target, request, CTL_PATIENCE, result, error);
+	return ctl_request_for(target, request, CTL_TIMEOUT, result, error);
 }
 
 int ctl_request_for(struct ctl_target *target, const char *request, unsigned seconds, json_t **result,
@@ -182,4 +181,10 @@ int ctl_request_for(struct ctl_target *target, const char *request, unsigned sec
 		close(exchange.fd);
 	free(exchange.answer);
 	return code;
+}
+
+bool ctl_sleep(uint64_t ns)
+{
+	struct timespec wait = {.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+	return clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, NULL) == 0;
 }

@@ -9,7 +9,7 @@
 
 enum { ESCAPED = 4 /* bytes of \xNN */ };
 
-/* Before the parser, which would make an object of a hundred bytes from each "[]". */
+/* Checked before parsing: the parser allocates about 100 bytes for each "[]". */
 static bool is_moderate(const char *text, size_t length)
 {
 	size_t values = 0;
@@ -47,7 +47,8 @@ static bool escape_string(json_t *string)
 	return done;
 }
 
-/* In place. False: a name is not printable, which is none of ours, or there is no memory. As deep as the text was. */
+/* In place. False: a name is not printable, so this is not shardtun, or there is no memory. is_moderate() bounds the
+ * recursion. */
 static bool escape_texts(json_t *value)
 {
 	const char *name;
@@ -72,7 +73,7 @@ int ctl_answer_parse(const char *text, size_t length, const char *path, json_t *
 	const char *refusal = json_string_value(json_object_get(answer, "error"));
 	json_t *value = json_object_get(answer, "result");
 	int code = 0;
-	if (refusal != NULL && refusal[0] != '\0') /* whoever prints an error escapes it */
+	if (refusal != NULL && refusal[0] != '\0') /* cli_fail() escapes it */
 		code = error_set(error, -EREMOTEIO, "%s", refusal);
 	else if (value != NULL && escape_texts(value))
 		*result = json_incref(value);

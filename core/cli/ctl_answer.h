@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What comes back over a control socket. The daemon has less rights than who asks it, and may be in an intruder's hand:
- * an answer is bounded in size, in nesting and in the number of its values, and each text in it is escaped for
- * terminals (core/base/printable.h) before anybody sees it. Nothing in it is ever a path or a key that the asker goes
- * by. */
+/* Parses answers from the control socket. They are not trusted: the daemon has fewer rights than the user of this tool,
+ * and may have been taken over. So an answer is bounded in size, in nesting and in the number of its values, and each
+ * text in it is escaped for terminals (core/base/printable.h). No path or key in it is ever used, only printed. */
 #pragma once
 
 #include <jansson.h>
@@ -11,11 +10,11 @@
 #include "core/base/error.h"
 
 enum {
-	CTL_ANSWER_MAX = 16 << 20,   /* bytes; a page of a thousand sessions has half a MB */
+	CTL_ANSWER_MAX = 16 << 20,   /* bytes; a page of 1000 sessions has half a MB */
 	CTL_ANSWER_VALUES = 1 << 18, /* about 200 bytes of memory each, at most */
 	CTL_ANSWER_DEPTH = 16,
 };
 
-/* Takes the answer's text apart. 0: *result is the caller's. -EREMOTEIO: the daemon said no, in its own words; -EPROTO:
- * no answer of a daemon of ours. `path` is for the messages. Any thread. */
+/* 0: the caller owns *result. -EREMOTEIO: the daemon refused, and `error` has its text; -EPROTO: this is no answer of
+ * shardtun. `path` is for the error. Any thread. */
 int ctl_answer_parse(const char *text, size_t length, const char *path, json_t **result, struct error *error);

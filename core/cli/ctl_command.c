@@ -2,57 +2,28 @@
 #include "core/cli/ctl_command.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "core/control/control.h"
 #include "core/cli/ctl.h"
 #include "core/cli/ctl_peer.h"
+#include "core/cli/ctl_print.h"
 #include "core/cli/ctl_record.h"
+#include "core/cli/ctl_sessions.h"
 #include "core/cli/ctl_stages.h"
 #include "core/cli/ctl_top.h"
-
-const struct option ctl_long_options[] = {
-	{"from", required_argument, NULL, CTL_FROM},
-	{"count", required_argument, NULL, CTL_COUNT},
-	{"peer", required_argument, NULL, CTL_PEER},
-	{"address", required_argument, NULL, CTL_ADDRESS},
-	{"state", required_argument, NULL, CTL_STATE},
-	{"psk-file", required_argument, NULL, CTL_PSK_FILE},
-	{"allowed-ips", required_argument, NULL, CTL_ALLOWED_IPS},
-	{"name", required_argument, NULL, CTL_NAME},
-	{"new", required_argument, NULL, CTL_NEW},
-	{"endpoint", required_argument, NULL, CTL_ENDPOINT},
-	{"routes", required_argument, NULL, CTL_ROUTES},
-	{"save", no_argument, NULL, CTL_SAVE},
-	{"qr", no_argument, NULL, CTL_QR},
-	{"raw", no_argument, NULL, CTL_RAW},
-	{"diff", required_argument, NULL, CTL_DIFF},
-	{"sampling", required_argument, NULL, CTL_SAMPLING},
-	{"sort", required_argument, NULL, CTL_SORT},
-	{"filter", required_argument, NULL, CTL_FILTER},
-	{"batch", no_argument, NULL, CTL_BATCH},
-	{"interval", required_argument, NULL, CTL_INTERVAL},
-	{"times", required_argument, NULL, CTL_TIMES},
-	{"socket", required_argument, NULL, 's'},
-	{"config", required_argument, NULL, 'c'},
-	{"json", no_argument, NULL, 'j'},
-	{0},
-};
 
 #define BIT(option) (1u << ((option)-CTL_FROM))
 
 struct command {
 	const char *name;
-	int words;				  /* that follow */
-	const char *wanted;			  /* what they are */
-	unsigned options;			  /* that it takes */
-	void (*print)(FILE *out, json_t *result); /* what the daemon answers; or else */
+	int words;				  /* arguments after it */
+	const char *wanted;			  /* the text for a missing one */
+	unsigned options;			  /* that it takes, BIT() */
+	void (*print)(FILE *out, json_t *result); /* the daemon's answer; NULL: `run` does it all */
 	enum cli_status (*run)(const struct cli_program *program, const struct ctl_options *options, char *const *words,
 			       int count);
 };
 
-/* --- the request ----------------------------------------------------------------------------------------------------
- */
+/* --- the request -------------------------------------------------------------------------------------------------- */
 
 static bool add_option(struct ctl_line *request, const struct ctl_options *options, size_t i)
 {
@@ -61,7 +32,7 @@ static bool add_option(struct ctl_line *request, const struct ctl_options *optio
 	return ctl_line_add(request, name) && ctl_line_add(request, options->values[i]);
 }
 
-/* `skip`: options that are not the request's own. */
+/* `skip`: options that do not go to the daemon. */
 static bool add_options(struct ctl_line *request, const struct ctl_options *options, unsigned skip)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(options->values); i++) {
@@ -71,34 +42,7 @@ static bool add_options(struct ctl_line *request, const struct ctl_options *opti
 	return true;
 }
 
-static bool parse_number(const char *text, uint64_t most, uint64_t *value)
-{
-	char *end;
-	if (text == NULL)
-		return true;
-	errno = 0;
-	*value = strtoull(text, &end, 10);
-	return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' && *value <= most;
-}
-
-enum cli_status ctl_refuse_words(const struct cli_program *program)
-{
-	return cli_usage_error(
-		program, "a value has spaces or bytes that are not ASCII, or all together have more than %d bytes",
-		CONTROL_REQUEST_MAX);
-}
-
-/* --- running --------------------------------------------------------------------------------------------------------
- */
-
-int ctl_find_target(const struct ctl_options *options, struct ctl_target *target, struct error *error)
-{
-	char found[CTL_PATH_MAX];
-	const char *path = options->socket != NULL ? options->socket : found;
-	int result = options->socket != NULL ? 0 : ctl_find_socket(CTL_DIRECTORY, found, error);
-	const char *config = options->config != NULL ? options->config : CTL_GATEWAY_CONFIG;
-	return result == 0 ? ctl_target_set(target, path, config, error) : result;
-}
+/* --- running ------------------------------------------------------------------------------------------------------ */
 
 static enum cli_status run_sessions(const struct cli_program *program, const struct ctl_options *options,
 				    char *const *words, int word_count)
@@ -108,9 +52,9 @@ static enum cli_status run_sessions(const struct cli_program *program, const str
 	struct ctl_target target;
 	struct ctl_line filters = {.text = ""};
 	uint64_t from = 0, count = UINT64_MAX;
-	if (!parse_number(ctl_value(options, CTL_FROM), UINT32_MAX, &from))
+	if (!ctl_parse_number(ctl_value(options, CTL_FROM), 0, UINT32_MAX, &from))
 		return cli_usage_error(program, "--from wants a number");
-	if (!parse_number(ctl_value(options, CTL_COUNT), UINT64_MAX, &count))
+	if (!ctl_parse_number(ctl_value(options, CTL_COUNT), 0, UINT64_MAX, &count))
 		return cli_usage_error(program, "--count wants a number");
 	if (!add_options(&filters, options, BIT(CTL_FROM) | BIT(CTL_COUNT)))
 		return ctl_refuse_words(program);
@@ -118,7 +62,7 @@ static enum cli_status run_sessions(const struct cli_program *program, const str
 	(void)snprintf(text, sizeof text, "%s%s", filters.length != 0 ? " " : "", filters.text);
 	struct ctl_sessions wanted = {.filters = text, .from = (uint32_t)from, .count = count};
 	if (ctl_find_target(options, &target, &error) != 0 ||
-	    ctl_print_sessions(stdout, &target, &wanted, options->json, &error) != 0)
+	    ctl_sessions_print(stdout, &target, &wanted, options->json, &error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	return cli_finish(program, CLI_OK);
 }
@@ -135,21 +79,19 @@ static enum cli_status run_plain(const struct cli_program *program, const struct
 		fits = fits && ctl_line_add(&request, words[i]);
 	if (!fits || !add_options(&request, options, 0))
 		return ctl_refuse_words(program);
-	unsigned patience = command->print == ctl_print_reload ? CTL_PATIENCE_RELOAD : CTL_PATIENCE;
+	unsigned timeout = command->print == ctl_print_reload ? CTL_TIMEOUT_RELOAD : CTL_TIMEOUT;
 	if (ctl_find_target(options, &target, &error) != 0 ||
-	    ctl_request_for(&target, request.text, patience, &result, &error) != 0)
+	    ctl_request_for(&target, request.text, timeout, &result, &error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
-	if (options->json) {
+	if (options->json)
 		ctl_print_json(stdout, result);
-	} else {
+	else
 		command->print(stdout, result);
-	}
 	json_decref(result);
 	return cli_finish(program, CLI_OK);
 }
 
-/* --- the command line -----------------------------------------------------------------------------------------------
- */
+/* --- the command line --------------------------------------------------------------------------------------------- */
 
 static const struct command commands[] = {
 	{"status", 0, "", 0, ctl_print_status, NULL},
@@ -169,8 +111,8 @@ static const struct command commands[] = {
 	{"reload", 0, "", 0, ctl_print_reload, NULL},
 };
 
-enum cli_status ctl_run(const struct cli_program *program, const struct ctl_options *options, char *const *words,
-			int count)
+enum cli_status ctl_command_run(const struct cli_program *program, const struct ctl_options *options,
+				char *const *words, int count)
 {
 	const struct command *command = NULL;
 	if (count == 0)
@@ -186,7 +128,7 @@ enum cli_status ctl_run(const struct cli_program *program, const struct ctl_opti
 		if (options->values[i] != NULL && (command->options & 1u << i) == 0)
 			return cli_usage_error(program, "%s takes no --%s", command->name, ctl_long_options[i].name);
 	}
-	/* A key that is made here need not be said; a difference may be of two files. */
+	/* --new makes the key that is an argument otherwise; --diff may have a second file. */
 	int wanted = command->words - (ctl_value(options, CTL_NEW) != NULL ? 1 : 0);
 	int most = wanted + (ctl_value(options, CTL_DIFF) != NULL ? 1 : 0);
 	if (count - 1 > most)

@@ -7,12 +7,13 @@
 
 #include "config/value.h"
 #include "core/cli/ctl.h"
+#include "core/cli/ctl_print.h"
 #include "core/cli/ctl_text.h"
-#include "core/daemon/identity.h"
 #include "core/cli/keytool.h"
-#include "core/host/ownership.h"
 #include "core/cli/peer_files.h"
 #include "core/cli/qr.h"
+#include "core/daemon/identity.h"
+#include "core/host/ownership.h"
 
 #define EVERYTHING "0.0.0.0/0,::/0"
 enum { ENDPOINT_SIZE = CONFIG_HOST_SIZE + 64 };
@@ -21,22 +22,20 @@ enum { ENDPOINT_SIZE = CONFIG_HOST_SIZE + 64 };
 struct addition {
 	const struct ctl_options *options;
 	struct ctl_target target;
-	struct gateway_config *config; /* as the file has it, not the daemon; NULL: it is not needed */
+	struct gateway_config *config; /* from the file; NULL: not needed */
 	char gateway_key[KEY_TEXT_SIZE];
 	const char *name; /* or NULL */
-	bool is_new;	  /* the keys are ours */
-	const char *key;  /* the public one; of a new peer: */
+	bool is_new;	  /* --new */
+	const char *key;  /* public; of a new peer: */
 	char public_key[KEY_TEXT_SIZE], private_key[KEY_TEXT_SIZE], preshared_key[KEY_TEXT_SIZE];
 	char peer_file[PEER_FILE_MAX], client_file[PEER_FILE_MAX];
 	struct ctl_line request;
-	char saved[PEER_PATH_MAX]; /* the file that was written, or "" */
+	char saved[PEER_PATH_MAX]; /* path of the file that --save wrote, or "" */
 };
 
-/* --- what the client's file says ------------------------------------------------------------------------------------
- */
+/* --- what the client's file says ---------------------------------------------------------------------------------- */
 
-/* HOST, HOST:PORT, an IPv6 address with or without brackets: made HOST:PORT, with the gateway's own port if none is
- * given. */
+/* Completes HOST, HOST:PORT, or an IPv6 address with or without brackets to HOST:PORT, by the gateway's own port. */
 static int complete_endpoint(const char *given, uint64_t port, char text[ENDPOINT_SIZE], struct error *error)
 {
 	static const struct value_context context = {0};
@@ -68,7 +67,7 @@ static int check_routes(const char *routes, struct error *error)
 	return result;
 }
 
-/* The gateway's own networks, with commas between them. */
+/* The gateway's own networks, separated by commas. */
 static void own_networks(const struct config_prefixes *addresses, char *text, size_t size)
 {
 	char one[IP_TEXT_MAX];
@@ -79,7 +78,7 @@ static void own_networks(const struct config_prefixes *addresses, char *text, si
 	}
 }
 
-/* Where clients find the gateway, as HOST:PORT. */
+/* The gateway's endpoint for clients, as HOST:PORT. */
 static int find_endpoint(const struct addition *addition, char text[ENDPOINT_SIZE], struct error *error)
 {
 	const char *given = ctl_value(addition->options, CTL_ENDPOINT);
@@ -117,9 +116,7 @@ static int make_client_file(struct addition *addition, struct error *error)
 	return client_file_format(&file, addition->client_file, error);
 }
 
-/* --- what the gateway's configuration says
- * ----------------------------------------------------------------------------
- */
+/* --- what the gateway's configuration says ------------------------------------------------------------------------ */
 
 static int find_gateway_key(struct addition *addition, struct error *error)
 {
@@ -131,17 +128,17 @@ static int find_gateway_key(struct addition *addition, struct error *error)
 	return 0;
 }
 
-/* The daemon is not asked what the file says, only whether it is the one that runs by it: an answer may come from
- * whoever has taken it over. */
+/* The daemon's answer is not trusted: it is only compared with what the file says. */
 static int check_same_gateway(struct addition *addition, struct error *error)
 {
 	json_t *identity = NULL;
 	int result = ctl_request(&addition->target, "identity", &identity, error);
 	if (result == 0 && strcmp(ctl_text(identity, "public_key"), addition->gateway_key) != 0)
-		result = error_set(error, -EINVAL,
-				   "%s: the gateway at %s has another key than this configuration; --config FILE says "
-				   "by which one it runs",
-				   addition->target.config, addition->target.path);
+		result = error_set(
+			error, -EINVAL,
+			"%s: the gateway at %s has another key than this configuration; give --config FILE, the "
+			"one that it runs with",
+			addition->target.config, addition->target.path);
 	json_decref(identity);
 	return result;
 }
@@ -153,14 +150,14 @@ static int read_configuration(struct addition *addition, struct error *error)
 	if (result == 0)
 		result = config_load_gateway(path, &addition->config, error);
 	if (result == -ENOENT)
-		result = error_prefix(error, result, "--config FILE says by which configuration the gateway runs: ");
+		result = error_prefix(error, result,
+				      "give --config FILE, the configuration that the gateway runs with: ");
 	if (result == 0)
 		result = find_gateway_key(addition, error);
 	return result == 0 ? check_same_gateway(addition, error) : result;
 }
 
-/* --- steps ----------------------------------------------------------------------------------------------------------
- */
+/* --- steps -------------------------------------------------------------------------------------------------------- */
 
 static int save(struct addition *addition, struct error *error)
 {
@@ -216,8 +213,8 @@ static bool make_request(struct addition *addition)
 	return fits;
 }
 
-/* Nobody got the keys after all. */
-static void take_back(struct addition *addition)
+/* The keys could not be printed: a peer with keys that no client has is removed again. */
+static void remove_again(struct addition *addition)
 {
 	char request[sizeof "peer del " + KEY_TEXT_SIZE];
 	struct error error;
@@ -228,8 +225,7 @@ static void take_back(struct addition *addition)
 	unsave(addition);
 }
 
-/* --- what is said about it ------------------------------------------------------------------------------------------
- */
+/* --- printing ----------------------------------------------------------------------------------------------------- */
 
 static int print_json(struct addition *addition, json_t *result, struct error *error)
 {
@@ -241,7 +237,7 @@ static int print_json(struct addition *addition, json_t *result, struct error *e
 	return printed ? 0 : error_set(error, -errno, "standard output cannot be written (%s)", strerror(errno));
 }
 
-/* The QR code's lines are comments, so that what is printed is a client's file in any case. */
+/* The lines of the QR code are comments: the output is a valid client's file with and without them. */
 static int print_client(const struct addition *addition, struct error *error)
 {
 	int result = keytool_print(addition->client_file, error);
@@ -265,7 +261,7 @@ static int print_added(struct addition *addition, json_t *result, struct error *
 		return 0;
 	}
 	int code = addition->is_new ? print_client(addition, error) : 0;
-	FILE *out = addition->is_new ? stderr : stdout; /* beside the client's file */
+	FILE *out = addition->is_new ? stderr : stdout; /* standard output has the client's file */
 	if (code == 0 && addition->saved[0] != '\0')
 		fprintf(out, "peer %s is added, and saved as %s\n", addition->key, addition->saved);
 	else if (code == 0)
@@ -273,8 +269,7 @@ static int print_added(struct addition *addition, json_t *result, struct error *
 	return code;
 }
 
-/* --- peer add -------------------------------------------------------------------------------------------------------
- */
+/* --- peer add ----------------------------------------------------------------------------------------------------- */
 
 static int check_name(const char *name, struct error *error)
 {
@@ -285,7 +280,7 @@ static int check_name(const char *name, struct error *error)
 	return result == 0 ? 0 : error_prefix(error, result, "%.64s: ", name);
 }
 
-/* Everything that can go wrong without a trace, before anything is changed. */
+/* All that can fail without side effects, before anything is changed. */
 static int prepare(struct addition *addition, struct error *error)
 {
 	const struct ctl_options *options = addition->options;
@@ -315,12 +310,12 @@ static int add(struct addition *addition, struct error *error)
 				      : error_set(error, -EPROTO, "%s: the answer is from something else than shardtun",
 						  addition->target.path);
 	if (code != 0 && addition->is_new)
-		take_back(addition);
+		remove_again(addition);
 	json_decref(result);
 	return code;
 }
 
-/* NULL: they fit. */
+/* NULL: they can be combined. */
 static const char *unfit_options(const struct ctl_options *options)
 {
 	bool is_new = ctl_value(options, CTL_NEW) != NULL;
@@ -342,7 +337,7 @@ static const char *unfit_options(const struct ctl_options *options)
 static enum cli_status run_add(const struct cli_program *program, struct addition *addition)
 {
 	struct error error = {0};
-	(void)signal(SIGPIPE, SIG_IGN); /* who does not read the file shall not leave its peer behind */
+	(void)signal(SIGPIPE, SIG_IGN); /* a failed write has to remove the peer again */
 	if (addition->is_new)
 		keytool_warn_if_readable(program);
 	if (addition->is_new)
@@ -379,8 +374,7 @@ static enum cli_status peer_add(const struct cli_program *program, const struct 
 	return status;
 }
 
-/* --- peer del -------------------------------------------------------------------------------------------------------
- */
+/* --- peer del ----------------------------------------------------------------------------------------------------- */
 
 static enum cli_status peer_delete(const struct cli_program *program, const struct ctl_options *options,
 				   const char *public_key)

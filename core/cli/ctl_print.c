@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What shardtunctl shows to people; scripts take --json. */
+#include "core/cli/ctl_print.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
-#include "core/cli/ctl.h"
+#include "core/base/bytes.h"
 #include "core/cli/ctl_text.h"
 
 void ctl_print_json(FILE *out, const json_t *result)
@@ -16,7 +17,7 @@ void ctl_print_json(FILE *out, const json_t *result)
 
 /* --- status ------------------------------------------------------------------------------------------------------- */
 
-/* A labelled line, begun; the caller ends it. */
+/* Starts a line with a label; the caller ends it. */
 static void PRINTF_LIKE(3, 4) begin_field(FILE *out, const char *label, const char *format, ...)
 {
 	fprintf(out, "  %-12s", label);
@@ -65,7 +66,7 @@ static void print_sessions(FILE *out, const json_t *status)
 			    ctl_number(pool, "size"));
 }
 
-/* What this end set up on the machine: what is not in force comes first, with the reason. */
+/* What the daemon set up on the machine: first what is not in force, each with the reason. */
 static void print_kept(FILE *out, json_t *kept)
 {
 	const char *what, *label = "set up";
@@ -140,15 +141,32 @@ static void print_udp(FILE *out, const json_t *udp)
 		begin_field(out, "", "%s datagrams lost because the receive queue was full\n", ctl_count(text, lost));
 }
 
+/* What the interface lost, where no counter of ours sees it. */
+static void print_interface_drops(FILE *out, const json_t *interface)
+{
+	char text[CTL_NUMBER_MAX];
+	uint64_t unread = ctl_number(interface, "tx_dropped"), written = ctl_number(interface, "rx_dropped");
+	const char *label = "interface";
+	if (unread != 0) {
+		begin_field(out, label, "%s packets dropped by the kernel before they could be read\n",
+			    ctl_count(text, unread));
+		label = "";
+	}
+	if (written != 0)
+		begin_field(out, label, "%s packets dropped by the kernel that were written\n",
+			    ctl_count(text, written));
+}
+
 static void print_log(FILE *out, const json_t *log)
 {
 	char text[CTL_NUMBER_MAX];
 	uint64_t dropped = ctl_number(log, "lines_dropped");
 	if (dropped != 0)
-		begin_field(out, "log", "%s lines dropped because nobody read it in time\n", ctl_count(text, dropped));
+		begin_field(out, "log", "%s lines dropped because they were not read in time\n",
+			    ctl_count(text, dropped));
 }
 
-/* What the daemon's side of the program added: an object of plain values for each label. */
+/* Objects of plain values that have no printer of their own: those of one role, or of a newer daemon. */
 static void print_additions(FILE *out, json_t *status)
 {
 	static const char *const known[] = {"version",	"role",	    "uptime_seconds", "interface", "listen",
@@ -198,7 +216,7 @@ static void print_traffic(FILE *out, const json_t *counters)
 	}
 }
 
-/* What a packet costs in system calls: those for both its sides, for nothing, and for sleep. */
+/* All system calls of the data path for each packet carried: also those that found nothing, and those for sleep. */
 static void print_calls(FILE *out, const json_t *status)
 {
 	char packets[CTL_NUMBER_MAX], calls[CTL_NUMBER_MAX];
@@ -263,6 +281,7 @@ void ctl_print_status(FILE *out, json_t *status)
 	print_suites(out, json_object_get(status, "suites"));
 	print_offloads(out, json_object_get(status, "offloads"));
 	print_udp(out, json_object_get(status, "udp"));
+	print_interface_drops(out, json_object_get(status, "interface"));
 	print_log(out, json_object_get(status, "log"));
 	print_traffic(out, json_object_get(status, "counters"));
 	print_calls(out, status);
@@ -338,4 +357,50 @@ void ctl_print_stages(FILE *out, json_t *report)
 	const json_t *stages = json_object_get(report, "stages");
 	print_stage_table(out, stages, "ns", "ns");
 	print_stage_table(out, stages, "cycles", "cyc");
+}
+
+/* --- other commands ----------------------------------------------------------------------------------------------- */
+
+void ctl_print_kick(FILE *out, json_t *result)
+{
+	size_t i;
+	json_t *id;
+	json_array_foreach (json_object_get(result, "kicked"), i, id)
+		fprintf(out, "session %s is ended\n", ctl_text_of(id));
+}
+
+void ctl_print_identity(FILE *out, json_t *identity)
+{
+	size_t i;
+	json_t *network;
+	fprintf(out, "public key  %s\nUDP port    %" PRIu64 "\nendpoint    %s\nnetworks    ",
+		ctl_text(identity, "public_key"), ctl_number(identity, "port"), ctl_text(identity, "endpoint"));
+	json_array_foreach (json_object_get(identity, "networks"), i, network)
+		fprintf(out, "%s%s", i != 0 ? ", " : "", ctl_text_of(network));
+	fprintf(out, "\npeers in    %s\n", ctl_text(identity, "peers_directory"));
+}
+
+void ctl_print_peer(FILE *out, json_t *result)
+{
+	const char *did;
+	json_t *key;
+	json_object_foreach (result, did, key)
+		fprintf(out, "peer %s is %s; the next reload follows the configuration file again\n", ctl_text_of(key),
+			did);
+}
+
+void ctl_print_reload(FILE *out, json_t *result)
+{
+	size_t i;
+	json_t *option;
+	fprintf(out,
+		"peers: %" PRIu64 " added, %" PRIu64 " removed, %" PRIu64 " changed, %" PRIu64 " as before; %" PRIu64
+		" sessions ended\n",
+		ctl_number(result, "added"), ctl_number(result, "removed"), ctl_number(result, "changed"),
+		ctl_number(result, "unchanged"), ctl_number(result, "sessions_ended"));
+	const json_t *restart = json_object_get(result, "needs_restart");
+	json_array_foreach (restart, i, option)
+		fprintf(out, "%s%s", i == 0 ? "needs a restart: " : ", ", ctl_text_of(option));
+	if (json_array_size(restart) != 0)
+		fputc('\n', out);
 }

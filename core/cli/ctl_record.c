@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "core/cli/ctl_stages.h"
 #include "core/base/clock.h"
+#include "core/cli/ctl.h"
 
 static double unix_time(void)
 {
@@ -31,7 +31,7 @@ static int record_line(struct ctl_target *target, struct error *error)
 	json_decref(line);
 	if (text == NULL)
 		return error_set(error, -ENOMEM, "out of memory");
-	/* In one piece, so that who ends us leaves no half line behind. */
+	/* Written in one piece: a kill leaves no half line behind. */
 	fprintf(stdout, "%s\n", text);
 	free(text);
 	return fflush(stdout) == 0 ? 0 : error_set(error, -EIO, "standard output: %s", strerror(errno));
@@ -47,7 +47,7 @@ enum cli_status ctl_record(const struct cli_program *program, const struct ctl_o
 	uint64_t interval = NS_PER_S, times = UINT64_MAX;
 	if (!ctl_parse_seconds(ctl_value(options, CTL_INTERVAL), &interval))
 		return cli_usage_error(program, "--interval wants seconds, from 0.1 to a day");
-	if (!ctl_parse_count(ctl_value(options, CTL_TIMES), &times))
+	if (!ctl_parse_number(ctl_value(options, CTL_TIMES), 1, UINT64_MAX, &times))
 		return cli_usage_error(program, "--times wants a number");
 	if (ctl_find_target(options, &target, &error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
@@ -59,7 +59,7 @@ enum cli_status ctl_record(const struct cli_program *program, const struct ctl_o
 		if (--times == 0)
 			return cli_finish(program, CLI_OK);
 		uint64_t now = clock_monotonic(&clock_system);
-		next = next + interval > now ? next + interval : now; /* what was missed is not made up for */
+		next = next + interval > now ? next + interval : now; /* missed lines are not made up for */
 		(void)ctl_sleep(next - now);
 	}
 }

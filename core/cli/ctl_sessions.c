@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The list of sessions, and what became of commands that change something. */
+#include "core/cli/ctl_sessions.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -9,11 +10,10 @@
 enum {
 	PAGE = 1000,
 	CELL_MAX = 64,
-	STEP_LEAST = 1024, /* slots that a gateway looks at, at least, when it finds nobody */
+	STEP_LEAST = 1024, /* slots that a gateway searches at least before it returns an empty page */
 };
 
-/* --- the table ------------------------------------------------------------------------------------------------------
- */
+/* --- the table ---------------------------------------------------------------------------------------------------- */
 
 static const char *text_cell(const json_t *session, const char *key, char text[CELL_MAX])
 {
@@ -101,7 +101,7 @@ static void print_rows(struct table *table, json_t *sessions)
 	}
 }
 
-/* Each on a line of its own. */
+/* One object a line. */
 static void print_objects(struct table *table, json_t *sessions)
 {
 	size_t i;
@@ -157,7 +157,7 @@ static bool is_progress(uint64_t from, json_int_t next, size_t found)
 	return next >= 0 && next <= UINT32_MAX && (uint64_t)next >= from + step;
 }
 
-int ctl_print_sessions(FILE *out, struct ctl_target *target, const struct ctl_sessions *wanted, bool json,
+int ctl_sessions_print(FILE *out, struct ctl_target *target, const struct ctl_sessions *wanted, bool json,
 		       struct error *error)
 {
 	struct table table = {.out = out, .json = json};
@@ -175,8 +175,8 @@ int ctl_print_sessions(FILE *out, struct ctl_target *target, const struct ctl_se
 		size_t count = json_array_size(sessions);
 		left = count < left ? left - count : 0;
 		next = json_object_get(page, "next");
-		/* A slot that is not above the last one would lead round in a circle, and small steps without a session
-		 * on for ever. */
+		/* The answer is not trusted: slots that do not rise, or rise in small steps without sessions, would
+		 * make this loop endless. */
 		if (json_is_integer(next) && !is_progress(from, json_integer_value(next), count))
 			break;
 		from = ctl_number(page, "next");
@@ -184,51 +184,4 @@ int ctl_print_sessions(FILE *out, struct ctl_target *target, const struct ctl_se
 	print_end(&table, next);
 	json_decref(page);
 	return 0;
-}
-
-/* --- what became of it ----------------------------------------------------------------------------------------------
- */
-
-void ctl_print_kick(FILE *out, json_t *result)
-{
-	size_t i;
-	json_t *id;
-	json_array_foreach (json_object_get(result, "kicked"), i, id)
-		fprintf(out, "session %s is ended\n", ctl_text_of(id));
-}
-
-void ctl_print_identity(FILE *out, json_t *identity)
-{
-	size_t i;
-	json_t *network;
-	fprintf(out, "public key  %s\nUDP port    %" PRIu64 "\nendpoint    %s\nnetworks    ",
-		ctl_text(identity, "public_key"), ctl_number(identity, "port"), ctl_text(identity, "endpoint"));
-	json_array_foreach (json_object_get(identity, "networks"), i, network)
-		fprintf(out, "%s%s", i != 0 ? ", " : "", ctl_text_of(network));
-	fprintf(out, "\npeers in    %s\n", ctl_text(identity, "peers_directory"));
-}
-
-void ctl_print_peer(FILE *out, json_t *result)
-{
-	const char *did;
-	json_t *key;
-	json_object_foreach (result, did, key)
-		fprintf(out, "peer %s is %s; the next reload follows the configuration file again\n", ctl_text_of(key),
-			did);
-}
-
-void ctl_print_reload(FILE *out, json_t *result)
-{
-	size_t i;
-	json_t *option;
-	fprintf(out,
-		"peers: %" PRIu64 " added, %" PRIu64 " removed, %" PRIu64 " changed, %" PRIu64 " as before; %" PRIu64
-		" sessions ended\n",
-		ctl_number(result, "added"), ctl_number(result, "removed"), ctl_number(result, "changed"),
-		ctl_number(result, "unchanged"), ctl_number(result, "sessions_ended"));
-	const json_t *restart = json_object_get(result, "needs_restart");
-	json_array_foreach (restart, i, option)
-		fprintf(out, "%s%s", i == 0 ? "needs a restart: " : ", ", ctl_text_of(option));
-	if (json_array_size(restart) != 0)
-		fputc('\n', out);
 }

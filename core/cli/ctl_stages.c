@@ -1,47 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/cli/ctl_stages.h"
 
-#include <math.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "core/cli/ctl.h"
+#include "core/cli/ctl_print.h"
 #include "perf/export/stages.h"
 
-/* --- values -------------------------------------------------------------------------------------------------------
- */
-
-enum { SECONDS_MAX = 86400 };
-
-bool ctl_parse_seconds(const char *text, uint64_t *ns)
-{
-	char *end;
-	if (text == NULL)
-		return true;
-	double seconds = strtod(text, &end);
-	if (*text < '0' || *text > '9' || *end != '\0' || !(seconds >= 0.1 && seconds <= SECONDS_MAX))
-		return false;
-	*ns = (uint64_t)llround(seconds * 1e9);
-	return true;
-}
-
-bool ctl_parse_count(const char *text, uint64_t *number)
-{
-	char *end;
-	if (text == NULL)
-		return true;
-	errno = 0;
-	*number = strtoull(text, &end, 10);
-	return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' && *number > 0;
-}
-
-bool ctl_sleep(uint64_t ns)
-{
-	struct timespec wait = {.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
-	return clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, NULL) == 0;
-}
-
-/* --- snapshots ----------------------------------------------------------------------------------------------------
- */
+/* --- snapshots ---------------------------------------------------------------------------------------------------- */
 
 /* Takes `report` over. */
 static int parse(struct stages *stages, json_t *report, const char *whose, struct error *error)
@@ -70,7 +36,7 @@ static int load(struct stages *stages, const char *file, struct error *error)
 	return parse(stages, report, file, error);
 }
 
-/* From now on, if it is wanted. */
+/* Does what --sampling asks for, if it was given. */
 static int choose_sampling(const struct ctl_options *options, struct error *error)
 {
 	char request[64];
@@ -80,7 +46,7 @@ static int choose_sampling(const struct ctl_options *options, struct error *erro
 	const char *text = ctl_value(options, CTL_SAMPLING);
 	if (text == NULL)
 		return 0;
-	if (strcmp(text, "0") != 0 && !ctl_parse_count(text, &interval))
+	if (!ctl_parse_number(text, 0, UINT64_MAX, &interval))
 		return error_set(error, -EINVAL, "--sampling %.32s: not a number", text);
 	(void)snprintf(request, sizeof request, "stages sampling %.32s", text);
 	int code = ctl_find_target(options, &target, error);
@@ -91,7 +57,7 @@ static int choose_sampling(const struct ctl_options *options, struct error *erro
 	return code;
 }
 
-/* The two to compare: SECONDS, or BEFORE and AFTER, or BEFORE and now. */
+/* The two snapshots of --diff: now and SECONDS later, BEFORE and AFTER, or BEFORE and now. */
 static int read_two(struct stages two[2], const struct ctl_options *options, const char *after, struct error *error)
 {
 	const char *first = ctl_value(options, CTL_DIFF);
@@ -108,8 +74,7 @@ static int read_two(struct stages two[2], const struct ctl_options *options, con
 	return after != NULL ? load(&two[1], after, error) : ask(&two[1], options, error);
 }
 
-/* --- the command --------------------------------------------------------------------------------------------------
- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 
 static enum cli_status show(const struct cli_program *program, const struct ctl_options *options,
 			    const struct stages *stages)

@@ -26,7 +26,7 @@ static int refuse_user(const struct ctl_target *target, uid_t user, struct error
 				 target->path, (unsigned)user);
 	return error_set(error, -EPERM,
 			 "%s: user ID %u answers there, who is neither root nor you nor the User of %s: not asked; "
-			 "--config FILE says by which one the gateway runs",
+			 "give --config FILE, the one that the gateway runs with",
 			 target->path, (unsigned)user, target->config);
 }
 
@@ -38,11 +38,11 @@ int ctl_target_check_path(const struct ctl_target *target, struct error *error)
 	if (S_ISLNK(status.st_mode))
 		return error_set(error, -EPERM, "%s: a symbolic link of user ID %u's, which is not followed",
 				 target->path, (unsigned)status.st_uid);
-	/* He could let connect(2) wait, too. */
+	/* Also because an untrusted listener could make connect(2) block. */
 	return target->config == NULL ? refuse_user(target, status.st_uid, error) : 0;
 }
 
-/* Who is not there, or may not be read by who asks, says nothing: then it is whom the package makes. */
+/* A configuration that does not exist, or that we may not read, counts as one with User = auto. */
 static int find_user(struct ctl_target *target, struct error *error)
 {
 	char name[CONFIG_USER_SIZE] = "auto";
@@ -66,7 +66,7 @@ int ctl_target_check_peer(struct ctl_target *target, int fd, struct error *error
 {
 	struct ucred peer;
 	socklen_t size = sizeof peer;
-	/* Of the process that called listen(2), at that time. */
+	/* The credentials of the process that called listen(2), at that time. */
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
 		return error_set(error, -errno, "%s: %s", target->path, strerror(errno));
 	if (ownership_trusted(peer.uid))

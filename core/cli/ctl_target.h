@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Whom to ask, and who may be believed to answer. A socket may be made by whoever makes names in its directory, which
- * in /run/shardtun is the gateway's user and group: so the kernel is asked who listens. That is to be root, who runs
- * us, or the User of the gateway's configuration, which is root's own. */
+/* The daemon to ask, and whether its answers can be trusted. The gateway's user and group can create sockets in
+ * /run/shardtun, so the kernel is asked which user listens. Trusted are root, the user of this process, and the User of
+ * the gateway's configuration, a file that only root can write. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,18 +14,18 @@ enum { CTL_PATH_MAX = 256 };
 
 struct ctl_target {
 	char path[CTL_PATH_MAX]; /* of the socket */
-	const char *config;	 /* the gateway's configuration; NULL: none but root and who runs us is believed */
-	bool known;		 /* whose number the configuration's User has, once it was looked up */
-	bool has_user;
+	const char *config;	 /* the gateway's configuration; NULL: trust only root and the user of this process */
+	bool known;		 /* the User of the configuration was looked up */
+	bool has_user;		 /* it is valid: */
 	uid_t user;
 };
 
-/* -ENAMETOOLONG, or 0. `config` lives as long as the target. */
+/* 0 or -ENAMETOOLONG. `config` must outlive the target. */
 int ctl_target_set(struct ctl_target *target, const char *path, const char *config, struct error *error);
 
-/* Before connecting: that the path itself leads where root, or who runs us, or the daemon wants, not elsewhere by
- * somebody else's symbolic link. 0 or a negative errno; what is not there is for connect(2) to tell. */
+/* Before connecting: refuses symbolic links of users that are not trusted. 0 or a negative errno; 0 also when there is
+ * nothing at the path, which connect(2) reports. */
 int ctl_target_check_path(const struct ctl_target *target, struct error *error);
 
-/* The connected socket's other end. 0, or -EPERM. May read the configuration. */
+/* After connecting: checks the listener's user. 0, -EPERM, or an error of reading the configuration. */
 int ctl_target_check_peer(struct ctl_target *target, int fd, struct error *error);

@@ -5,8 +5,8 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#include "core/cli/ctl_stages.h"
 #include "core/base/clock.h"
+#include "core/cli/ctl.h"
 
 enum { BATCH_ROWS = 20, BATCH_WIDTH = 200, SOON_MS = 200 /* until there are rates */, SOON_TIMES = 25 };
 
@@ -48,10 +48,9 @@ bool ctl_top_ready(const struct ctl_top *top)
 	return view->before.at != 0 && (view->now.top == NULL || json_is_true(json_object_get(view->now.top, "ready")));
 }
 
-/* --- without a terminal -------------------------------------------------------------------------------------------
- */
+/* --- without a terminal ------------------------------------------------------------------------------------------- */
 
-static void print_view(const struct ctl_top_view *view)
+static void print_view(const struct ctl_top_view *view, bool separate)
 {
 	char *text = NULL;
 	size_t size = 0;
@@ -60,6 +59,8 @@ static void print_view(const struct ctl_top_view *view)
 		return;
 	ctl_top_write(out, view);
 	fclose(out);
+	if (separate)
+		putchar('\n');
 	for (const char *c = text; *c != '\0'; c++) {
 		if (*c != CTL_TOP_HEADING)
 			putchar(*c);
@@ -75,7 +76,7 @@ static void print_line(const struct ctl_top_view *view)
 	json_decref(line);
 }
 
-/* The first ones come when there are rates. */
+/* The first sample has no rates: takes more, quickly, until there are some. */
 static int wait_until_ready(struct ctl_top *top, struct error *error)
 {
 	int code = 0;
@@ -98,14 +99,13 @@ static int run_batch(struct ctl_top *top, uint64_t times, bool json, struct erro
 		if (code == 0 && json)
 			print_line(&top->view);
 		else if (code == 0)
-			printf("%s", i != 0 ? "\n" : ""), print_view(&top->view);
+			print_view(&top->view, i != 0);
 		fflush(stdout);
 	}
 	return code;
 }
 
-/* --- the command --------------------------------------------------------------------------------------------------
- */
+/* --- the command -------------------------------------------------------------------------------------------------- */
 
 static bool parse_order(const char *label, unsigned *order)
 {
@@ -125,7 +125,7 @@ static enum cli_status live(const struct cli_program *program, struct ctl_top *t
 	if (ended_by < 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	if (ended_by > 0) {
-		/* So that a shell knows why. */
+		/* The shell should see that a signal ended us. */
 		(void)signal(ended_by, SIG_DFL);
 		(void)raise(ended_by);
 	}
@@ -155,9 +155,9 @@ enum cli_status ctl_top(const struct cli_program *program, const struct ctl_opti
 	bool batch = ctl_value(options, CTL_BATCH) != NULL;
 	if (!ctl_parse_seconds(ctl_value(options, CTL_INTERVAL), &top.interval))
 		return cli_usage_error(program, "--interval wants seconds, from 0.1 to a day");
-	if (!ctl_parse_count(ctl_value(options, CTL_TIMES), &times))
+	if (!ctl_parse_number(ctl_value(options, CTL_TIMES), 1, UINT64_MAX, &times))
 		return cli_usage_error(program, "--times wants a number");
-	if (!ctl_parse_count(ctl_value(options, CTL_COUNT), &rows) || rows > CTL_TOP_SESSIONS_MAX)
+	if (!ctl_parse_number(ctl_value(options, CTL_COUNT), 1, CTL_TOP_SESSIONS_MAX, &rows))
 		return cli_usage_error(program, "--count wants a number from 1 to %d", CTL_TOP_SESSIONS_MAX);
 	if (!parse_order(ctl_value(options, CTL_SORT), &top.view.order))
 		return cli_usage_error(program, "--sort wants bits, rx, tx, packets, bytes, seen, age or roams");

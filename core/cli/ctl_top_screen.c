@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "core/cli/ctl_top.h"
 #include "core/base/clock.h"
 #include "core/base/printable.h"
+#include "core/cli/ctl_top.h"
 
 enum {
-	WAIT_MS = 100, /* for a key, so that a signal is noticed soon */
-	SOON_MS = 250, /* until there are rates */
+	WAIT_MS = 100, /* for a key: bounds the time until a signal is noticed */
+	SOON_MS = 250, /* between samples until there are rates */
 	KEY_ESCAPE = 27,
 	WIDTH_LEAST = 40,
 };
@@ -26,27 +26,26 @@ static void note_signal(int number)
 struct screen {
 	struct ctl_top *top;
 	bool paused, help, typing, done;
-	uint64_t due;				   /* when to ask the next time */
-	char said[sizeof((struct error){0}).text]; /* why there is nothing new, or "" */
+	uint64_t due;				      /* of the next sample, monotonic ns */
+	char failure[sizeof((struct error){0}).text]; /* of the last sample, or "" */
 	char typed[CTL_TOP_FILTER_MAX];
 };
 
-/* --- drawing ------------------------------------------------------------------------------------------------------
- */
+/* --- drawing ------------------------------------------------------------------------------------------------------ */
 
 static const char help_text[] =
 	"\n"
 	"Sessions are sorted by, the largest first:\n"
-	"  b  bits a second, both ways     p  packets a second     s  seen last\n"
-	"  r  received from the client     y  bytes in all         a  there for the longest\n"
-	"  t  sent to it                   o  moved most often     < >  the order before, after\n"
+	"  b  bits a second, both ways     p  packets a second     s  last seen\n"
+	"  r  received from the client     y  bytes in all         a  age\n"
+	"  t  sent to the client           o  roams                < >  the order before, after\n"
 	"\n"
-	"  /          only sessions with a text in name, key, addresses, endpoint or ID, of the first 1000\n"
-	"  arrows     up and down the list, a line or (Page) a screen; Home: back to its beginning\n"
-	"  space      pause, and go on\n"
-	"  + -        more or less often\n"
-	"  h ?        this help, and back\n"
-	"  q          end\n";
+	"  /          filter: a text in name, key, addresses, endpoint or ID, among the first 1000\n"
+	"  arrows     scroll by a line; Page: by a screen; Home: to the beginning\n"
+	"  space      pause and continue\n"
+	"  + -        sample more or less often\n"
+	"  h ?        show and hide this help\n"
+	"  q          quit\n";
 
 static void draw_line(int y, const char *text, size_t length)
 {
@@ -75,8 +74,8 @@ static void draw_bottom(const struct screen *screen)
 	char line[512];
 	if (screen->typing)
 		(void)snprintf(line, sizeof line, "filter: %s", screen->typed);
-	else if (screen->said[0] != '\0')
-		(void)snprintf(line, sizeof line, "%s", screen->said);
+	else if (screen->failure[0] != '\0')
+		(void)snprintf(line, sizeof line, "%s", screen->failure);
 	else
 		(void)snprintf(line, sizeof line,
 			       "%sby %s%s%s%s%s  q quit  h help  b r t p y s a o sort  / filter  space pause",
@@ -106,10 +105,9 @@ static void draw(const struct screen *screen)
 	refresh();
 }
 
-/* --- asking -------------------------------------------------------------------------------------------------------
- */
+/* --- sampling ----------------------------------------------------------------------------------------------------- */
 
-/* The head, the threads and their heading, and two lines between stay free. */
+/* Seven lines are used besides threads and sessions: the head, two headings, empty lines and the bottom line. */
 static void fit(struct screen *screen)
 {
 	struct ctl_top_view *view = &screen->top->view;
@@ -122,9 +120,9 @@ static void fit(struct screen *screen)
 static void ask(struct screen *screen, uint64_t now)
 {
 	struct error error;
-	screen->said[0] = '\0';
+	screen->failure[0] = '\0';
 	if (ctl_top_ask(screen->top, &error) != 0)
-		(void)printable_copy(screen->said, sizeof screen->said, error.text);
+		(void)printable_copy(screen->failure, sizeof screen->failure, error.text);
 	uint64_t soon = SOON_MS * NS_PER_MS, wait = screen->top->interval;
 	if (!ctl_top_ready(screen->top) && soon < wait)
 		wait = soon;
@@ -132,8 +130,7 @@ static void ask(struct screen *screen, uint64_t now)
 	fit(screen);
 }
 
-/* --- keys ---------------------------------------------------------------------------------------------------------
- */
+/* --- keys --------------------------------------------------------------------------------------------------------- */
 
 static void type(struct screen *screen, int key)
 {
@@ -253,8 +250,7 @@ static void take_key(struct screen *screen, int key)
 	}
 }
 
-/* --- the terminal -------------------------------------------------------------------------------------------------
- */
+/* --- the terminal ------------------------------------------------------------------------------------------------- */
 
 static void loop(struct screen *screen)
 {
@@ -269,7 +265,7 @@ static void loop(struct screen *screen)
 	}
 }
 
-/* After initscr(), which has handlers of its own. */
+/* After newterm(), which sets handlers of its own. */
 static void handle_signals(void)
 {
 	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};

@@ -3,23 +3,22 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "core/base/printable.h"
 #include "core/cli/ctl_text.h"
 #include "core/cli/ctl_top.h"
-#include "core/base/printable.h"
 
 const char *const ctl_top_orders[] = {"bits", "rx", "tx", "packets", "bytes", "seen", "age", "roams"};
 
 enum { CELL_MAX = 96, LINE_MAX_BYTES = 512, THREAD_NAME = 15 /* with the terminator */ };
 
-/* --- rates --------------------------------------------------------------------------------------------------------
- */
+/* --- rates -------------------------------------------------------------------------------------------------------- */
 
 static double seconds_between(const struct ctl_top_view *view)
 {
 	return view->before.at != 0 ? (double)(view->now.at - view->before.at) / 1e9 : 0;
 }
 
-/* Of one number in two answers. */
+/* Of a number that both samples have. */
 static double rate(const struct ctl_top_view *view, const json_t *before, const json_t *now, const char *key)
 {
 	double seconds = seconds_between(view);
@@ -27,7 +26,7 @@ static double rate(const struct ctl_top_view *view, const json_t *before, const 
 	return seconds > 0 && new > old ? (double)(new - old) / seconds : 0;
 }
 
-/* 1234 or 12.3 M; nothing for 0, so that what moves stands out. */
+/* 1234 or 12.3 M; "-" for 0, so that what is busy stands out. */
 static const char *rate_text(char text[CELL_MAX], double value)
 {
 	static const char *const units[] = {"", " k", " M", " G", " T"};
@@ -43,8 +42,7 @@ static const char *rate_text(char text[CELL_MAX], double value)
 	return text;
 }
 
-/* --- head ---------------------------------------------------------------------------------------------------------
- */
+/* --- head --------------------------------------------------------------------------------------------------------- */
 
 static uint64_t drops_of(const json_t *status)
 {
@@ -56,7 +54,7 @@ static uint64_t drops_of(const json_t *status)
 	return sum;
 }
 
-/* Between characters. */
+/* Never cuts a multi-byte character in two. */
 static const char *cut(char *shown, size_t size, const char *text, size_t width)
 {
 	(void)printable_copy(shown, width < size ? width + 1 : size, text);
@@ -92,10 +90,9 @@ static void write_head(FILE *out, const struct ctl_top_view *view)
 	write_cut(out, view, line);
 }
 
-/* --- threads ------------------------------------------------------------------------------------------------------
- */
+/* --- threads ------------------------------------------------------------------------------------------------------ */
 
-/* Threads keep their places while a daemon lives. */
+/* Threads keep their place in the array while a daemon runs. */
 static const json_t *thread_before(const struct ctl_top_view *view, const json_t *thread, size_t place)
 {
 	const json_t *old = json_array_get(json_object_get(view->before.status, "threads"), place);
@@ -138,8 +135,7 @@ static void write_threads(FILE *out, const struct ctl_top_view *view)
 		write_thread(out, view, thread, i);
 }
 
-/* --- sessions -----------------------------------------------------------------------------------------------------
- */
+/* --- sessions ----------------------------------------------------------------------------------------------------- */
 
 static const char *text_cell(const json_t *session, const char *key, char text[CELL_MAX])
 {
@@ -147,7 +143,7 @@ static const char *text_cell(const json_t *session, const char *key, char text[C
 	return ctl_text(session, key);
 }
 
-/* Called as the operator does, else by its key. */
+/* The name that the operator gave the peer, else its key. */
 static const char *client_cell(const json_t *session, const char *key, char text[CELL_MAX])
 {
 	const char *name = json_string_value(json_object_get(session, key));
@@ -170,7 +166,7 @@ static const char *packets_cell(const json_t *session, const char *key, char tex
 	return rate_text(text, (double)(ctl_number(session, key) + ctl_number(session, "tx_packets_per_second")));
 }
 
-/* "3 h": the larger unit of what ctl_duration() says, for narrow columns. */
+/* "3 h": only the larger unit of ctl_duration(), for narrow columns. */
 static const char *duration_cell(const json_t *session, const char *key, char text[CELL_MAX])
 {
 	uint64_t seconds = ctl_number(session, key);
@@ -201,8 +197,8 @@ struct column {
 	const char *title, *key;
 	const char *(*cell)(const json_t *session, const char *key, char text[CELL_MAX]);
 	bool right;
-	unsigned widest; /* what is longer is cut */
-	unsigned rank;	 /* those with the largest go first when there is no room */
+	unsigned widest; /* longer cells are cut */
+	unsigned rank;	 /* columns with the largest are dropped first when there is no room */
 };
 
 static const struct column columns[] = {
@@ -243,10 +239,10 @@ static bool passes(const struct ctl_top_view *view, const json_t *session)
 	return false;
 }
 
-/* The client's is what can be cut without harm: a key is known by its beginning. */
+/* The client's column can be cut: the beginning of a key identifies it. */
 enum { CLIENT_LEAST = 10 };
 
-/* Which columns there is room for, and how wide each is: 0 for none. */
+/* Computes the width of each column; 0: there is no room for it. */
 static void fit(const struct ctl_top_view *view, json_t *const *sessions, unsigned count,
 		unsigned widths[ARRAY_SIZE(columns)])
 {
@@ -279,7 +275,7 @@ static void fit(const struct ctl_top_view *view, json_t *const *sessions, unsign
 	}
 }
 
-/* What is no text of ours cannot move the cursor. */
+/* Escaped: cells are the daemon's texts, and must not move the cursor. */
 static void write_cell(FILE *out, const char *text, unsigned width, bool right, bool last)
 {
 	char shown[CELL_MAX];

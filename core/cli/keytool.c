@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Secrets pass by read(2) and write(2): stdio would leave copies in its buffers. */
+/* Secrets are read and written by read(2) and write(2): stdio would leave copies in its buffers. */
 #include "core/cli/keytool.h"
 
 #include <sodium.h>
@@ -42,7 +42,7 @@ static int print_key(const uint8_t key[KEY_SIZE], struct error *error)
 	return result;
 }
 
-/* Clamped as RFC 7748, section 5, does before each use, so that every tool prints the same text for the key. */
+/* Clamped (RFC 7748, section 5), as wg genkey does, so that every tool prints the same text for the key. */
 static void new_private_key(uint8_t key[KEY_SIZE])
 {
 	randombytes_buf(key, KEY_SIZE);
@@ -86,7 +86,7 @@ static int genkey(const struct cli_program *program, struct error *error)
 static int pubkey(const struct cli_program *program, struct error *error)
 {
 	(void)program;
-	char text[128]; /* a key and any reasonable white space */
+	char text[128]; /* a key with some white space */
 	size_t length = 0;
 	ssize_t got;
 	while (length < sizeof text &&

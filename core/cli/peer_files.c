@@ -13,12 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_MODE = 0640, LIST_LINE_MAX = 120 /* characters that people like to read */, RANDOM_LENGTH = 18 };
+enum { FILE_MODE = 0640, LIST_LINE_MAX = 120 /* characters */, RANDOM_LENGTH = 18 };
 
-/* --- texts ----------------------------------------------------------------------------------------------------------
- */
+/* --- texts -------------------------------------------------------------------------------------------------------- */
 
-/* Not stdio: that would keep copies. */
+/* Not stdio, which keeps copies of secrets. */
 struct buffer {
 	char *start;
 	size_t length;
@@ -44,7 +43,7 @@ static void append_option(struct buffer *to, const char *key, const char *value)
 		append(to, "%s = %s\n", key, value);
 }
 
-/* A long list goes on several lines, each with the key in front. */
+/* A long list is split into several lines, each with the key. */
 static void append_list(struct buffer *to, const char *key, const char *list)
 {
 	size_t line = 0;
@@ -94,8 +93,7 @@ int client_file_format(const struct client_file *client, char text[PEER_FILE_MAX
 	return finish(&to, error);
 }
 
-/* --- writing --------------------------------------------------------------------------------------------------------
- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 static int write_all(int fd, const char *text)
 {
@@ -109,7 +107,7 @@ static int write_all(int fd, const char *text)
 	return 0;
 }
 
-/* Who is not root cannot give files away, and need not where the directory is their own group's. */
+/* fchown() fails with EPERM for users other than root, and is not needed where the directory has their own group. */
 static int fill(int directory, int fd, const char *text)
 {
 	struct stat status;
@@ -122,8 +120,8 @@ static int fill(int directory, int fd, const char *text)
 	return result;
 }
 
-/* Into a file that no daemon looks at, which gets its name when all of it is on the disk. link(2), unlike rename(2),
- * leaves a file alone that is there. All by the directory's descriptor: its path may lead elsewhere meanwhile. */
+/* Writes a hidden file, which the daemon ignores, and links it to its name once it is on the disk. link(2), unlike
+ * rename(2), fails if the name exists. Uses the directory's descriptor: its path may be replaced meanwhile. */
 static int write_and_link(int directory, const char *temporary, const char *text, const char *name)
 {
 	int fd = openat(directory, temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The files that let one more client in: its own, and the [Peer] of the gateway's PeersDirectory. Both may hold
- * secrets: their texts are built in the caller's memory. */
+/* The two files of a new client: its own, and the [Peer] in the gateway's PeersDirectory. Both may contain secrets, so
+ * their texts are built in the caller's memory. */
 #pragma once
 
 #include "core/base/error.h"
@@ -8,24 +8,24 @@
 
 enum { PEER_FILE_MAX = 4096, PEER_PATH_MAX = 4096 };
 
-/* What the gateway knows of a client; NULL: nothing. */
+/* The gateway's side; NULL: the option is not given. */
 struct peer_file {
 	const char *name;
 	const char *public_key;
 	const char *preshared_key, *preshared_key_file; /* one of them at most */
 	const char *address;
-	const char *allowed_ips; /* with commas between them */
+	const char *allowed_ips; /* separated by commas */
 };
 
-/* The whole of a file with this peer. -E2BIG: it does not fit. */
+/* Formats the file with this peer. 0, or -E2BIG: it does not fit. */
 int peer_file_format(const struct peer_file *peer, char text[PEER_FILE_MAX], struct error *error);
 
-/* Writes DIRECTORY/NAME.conf, which must not be there yet: all of it or nothing, readable for the directory's group,
- * which the daemon is in, and for no others. `path` gets its name. */
+/* Writes DIRECTORY/NAME.conf, which must not exist, completely or not at all. Only the directory's group, which the
+ * daemon is in, can read it. `path` gets its path. */
 int peer_file_save(const char *directory, const char *name, const char *text, char path[PEER_PATH_MAX],
 		   struct error *error);
 
-/* What a client needs to know. */
+/* The client's side. */
 struct client_file {
 	const char *name;
 	const char *private_key, *preshared_key;
@@ -34,5 +34,5 @@ struct client_file {
 	const char *allowed_ips; /* as above */
 };
 
-/* The whole of a file for `shardtun run`. */
+/* Formats the file for `shardtun run`. 0, or -E2BIG. */
 int client_file_format(const struct client_file *client, char text[PEER_FILE_MAX], struct error *error);

@@ -28,7 +28,7 @@ static void write_rows(FILE *out, const QRcode *code, const char *lead)
 
 char *qr_format(const char *data, const char *lead, struct error *error)
 {
-	/* The lowest level of correction: a screen has no scratches, and a smaller code fits more of them. */
+	/* The lowest level of error correction: a screen has no scratches, and a smaller code fits on more screens. */
 	QRcode *code = QRcode_encodeString(data, 0, QR_ECLEVEL_L, QR_MODE_8, 1);
 	if (code == NULL) {
 		error_set(error, -errno, "QR code: %s",

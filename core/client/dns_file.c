@@ -15,7 +15,7 @@ enum {
 	FORMER_MOST = 16 << 20,
 	REST_US = 20000,
 	REST_TRIES = 10,
-	TEXT_MOST = 4 * FORMER_MOST, /* in place it stands there twice */
+	TEXT_MOST = 4 * FORMER_MOST, /* written in place it has the former text twice, once with prefixes */
 };
 
 /* --- files -------------------------------------------------------------------------------------------------------- */
@@ -37,18 +37,18 @@ static int read_open(int fd, struct resolv_conf_text *text)
 		if (got < 0)
 			return -errno;
 		if (got == 0)
-			break; /* it has become shorter */
+			break; /* the file was truncated meanwhile */
 		text->length += (size_t)got;
 	}
 	return 0;
 }
 
-int client_dns_file_read(const char *path, struct resolv_conf_text *text, struct error *error)
+int dns_file_read(const char *path, struct resolv_conf_text *text, struct error *error)
 {
 	*text = (struct resolv_conf_text){0};
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == ENOTDIR))
-		return 0; /* a link that leads nowhere is as good as none */
+		return 0; /* as for a link to nothing */
 	if (fd < 0)
 		return error_set(error, -errno, "%s: %s", path, strerror(errno));
 	int result = read_open(fd, text);
@@ -80,7 +80,7 @@ static int write_file(const char *path, int flags, const struct resolv_conf_text
 		return -errno;
 	struct stat status;
 	int result = fstat(fd, &status) != 0 ? -errno : S_ISREG(status.st_mode) ? write_all(fd, text) : -EINVAL;
-	/* Whatever the umask was: everybody reads it. */
+	/* Regardless of the umask: every user resolves names. */
 	if (result == 0 && (flags & O_CREAT) != 0 && fchmod(fd, FILE_MODE) != 0)
 		result = -errno;
 	if (close(fd) != 0 && result == 0)
@@ -94,7 +94,7 @@ static bool is_link(const char *path)
 	return lstat(path, &status) == 0 && S_ISLNK(status.st_mode);
 }
 
-/* --- what was there before ---------------------------------------------------------------------------------------- */
+/* --- the former text ---------------------------------------------------------------------------------------------- */
 
 static int former_of(const struct resolv_conf_text *current, int owner, struct resolv_conf_text *former,
 		     struct error *error)
@@ -103,7 +103,7 @@ static int former_of(const struct resolv_conf_text *current, int owner, struct r
 	if (owner == 1 && resolv_conf_is_in_place(current))
 		return resolv_conf_former(current, former) == 0 ? 0 : error_set(error, -ENOMEM, "out of memory");
 	if (owner == 1)
-		return client_dns_file_read(RESOLV_CONF_SAVED, former, error);
+		return dns_file_read(RESOLV_CONF_SAVED, former, error);
 	former->bytes = malloc(current->length + 1);
 	if (former->bytes == NULL)
 		return error_set(error, -ENOMEM, "out of memory");
@@ -113,11 +113,11 @@ static int former_of(const struct resolv_conf_text *current, int owner, struct r
 	return 0;
 }
 
-int client_dns_file_former(const char *interface, struct resolv_conf_text *former, struct error *error)
+int dns_file_former(const char *interface, struct resolv_conf_text *former, struct error *error)
 {
 	struct resolv_conf_text current;
 	*former = (struct resolv_conf_text){0};
-	int result = client_dns_file_read(RESOLV_CONF, &current, error);
+	int result = dns_file_read(RESOLV_CONF, &current, error);
 	if (result == 0)
 		result = former_of(&current, resolv_conf_owner(&current, interface, NULL), former, error);
 	free(current.bytes);
@@ -126,25 +126,26 @@ int client_dns_file_former(const char *interface, struct resolv_conf_text *forme
 
 /* --- setting ------------------------------------------------------------------------------------------------------ */
 
-/* What another program wrote where a link of its own would have led it elsewhere: there. */
+/* Another program meant to write through the link that we replaced: writes its text to the target of that link. */
 static bool pass_through_saved_link(const struct resolv_conf_text *written)
 {
 	return is_link(RESOLV_CONF_SAVED) && !is_link(RESOLV_CONF) && write_file(RESOLV_CONF_SAVED, 0, written) == 0;
 }
 
-/* Gives what is there its second name. `again`: ours was there, and another program's is now. -errno. */
+/* Gives the current file its second name. `again`: one was saved before, and another program replaced ours since.
+ * -errno. */
 static int save_current(const struct resolv_conf_text *current, bool again)
 {
 	struct stat status;
 	if (lstat(RESOLV_CONF, &status) != 0)
-		return errno == ENOENT ? 0 : -errno; /* what is saved stays, if anything is */
+		return errno == ENOENT ? 0 : -errno; /* a file that was saved before stays saved */
 	if (again && pass_through_saved_link(current))
 		return 0;
 	(void)unlink(RESOLV_CONF_SAVED);
 	return linkat(AT_FDCWD, RESOLV_CONF, AT_FDCWD, RESOLV_CONF_SAVED, 0) == 0 ? 0 : -errno;
 }
 
-/* At any moment either file is whole: the old one gets a second name, then the new one takes its first. -errno. */
+/* Both files are whole at any moment: first the old one gets its second name, then the new one is renamed. -errno. */
 static int replace(const struct resolv_conf_text *current, const struct resolv_conf_text *ours, int owner)
 {
 	bool saved_before = is_link(RESOLV_CONF_SAVED) || access(RESOLV_CONF_SAVED, F_OK) == 0;
@@ -184,7 +185,7 @@ static int set_in_place(const struct resolv_conf_wish *wish, const struct resolv
 				       strerror(-result));
 }
 
-/* Not in place before, or not ours. Fails where that is the only way. */
+/* For a file that is not ours, or that was replaced before. Fails where only writing in place works. */
 static int set_replaced(const struct resolv_conf_wish *wish, const struct resolv_conf_text *current, int owner,
 			const struct resolv_conf_text *former, struct error *error)
 {
@@ -202,15 +203,15 @@ static bool same_text(const struct resolv_conf_text *a, const struct resolv_conf
 	return a->length == b->length && (a->length == 0 || memcmp(a->bytes, b->bytes, a->length) == 0);
 }
 
-/* Another program may be writing it: the file is empty for a moment, then there is a part of it. What it writes after
- * we replaced it would be lost. */
+/* Another program may be writing the file at this moment, and what it writes after we replaced it would be lost: reads
+ * until two readings are the same, and not empty. */
 static int read_at_rest(struct resolv_conf_text *text, struct error *error)
 {
 	struct resolv_conf_text before;
-	int result = client_dns_file_read(RESOLV_CONF, &before, error);
+	int result = dns_file_read(RESOLV_CONF, &before, error);
 	for (unsigned i = 0; result == 0 && i < REST_TRIES; i++) {
 		(void)usleep(REST_US);
-		result = client_dns_file_read(RESOLV_CONF, text, error);
+		result = dns_file_read(RESOLV_CONF, text, error);
 		bool rests = result == 0 && same_text(&before, text) &&
 			     (text->length != 0 || access(RESOLV_CONF, F_OK) != 0);
 		free(before.bytes);
@@ -221,7 +222,7 @@ static int read_at_rest(struct resolv_conf_text *text, struct error *error)
 	return result;
 }
 
-int client_dns_file_set(const struct resolv_conf_wish *wish, struct error *error)
+int dns_file_set(const struct resolv_conf_wish *wish, struct error *error)
 {
 	struct resolv_conf_text current, former = {0};
 	int result = read_at_rest(&current, error);
@@ -241,11 +242,11 @@ int client_dns_file_set(const struct resolv_conf_wish *wish, struct error *error
 	return result;
 }
 
-bool client_dns_file_is_set(const struct resolv_conf_wish *wish)
+bool dns_file_is_set(const struct resolv_conf_wish *wish)
 {
 	struct resolv_conf_text current, former = {0}, ours = {0};
 	bool set = false;
-	if (client_dns_file_read(RESOLV_CONF, &current, NULL) != 0)
+	if (dns_file_read(RESOLV_CONF, &current, NULL) != 0)
 		return false;
 	int owner = resolv_conf_owner(&current, wish->interface, NULL);
 	if (owner == 1 && former_of(&current, owner, &former, NULL) == 0 &&
@@ -257,9 +258,9 @@ bool client_dns_file_is_set(const struct resolv_conf_wish *wish)
 	return set;
 }
 
-/* --- undoing ------------------------------------------------------------------------------------------------------ */
+/* --- restoring ---------------------------------------------------------------------------------------------------- */
 
-static int undo_in_place(const struct resolv_conf_text *current, struct error *error)
+static int restore_in_place(const struct resolv_conf_text *current, struct error *error)
 {
 	struct resolv_conf_text former;
 	if (resolv_conf_former(current, &former) != 0)
@@ -273,23 +274,23 @@ static int undo_in_place(const struct resolv_conf_text *current, struct error *e
 			 strerror(-result));
 }
 
-int client_dns_file_restore(const char *interface, struct error *error)
+int dns_file_restore(const char *interface, struct error *error)
 {
 	struct resolv_conf_text current;
 	(void)unlink(PREPARED);
-	int result = client_dns_file_read(RESOLV_CONF, &current, error);
+	int result = dns_file_read(RESOLV_CONF, &current, error);
 	if (result != 0)
 		return result;
 	int owner = resolv_conf_owner(&current, interface, NULL);
 	if (owner == 1 && resolv_conf_is_in_place(&current)) {
-		result = undo_in_place(&current, error);
+		result = restore_in_place(&current, error);
 	} else if (owner == 1) {
 		if (rename(RESOLV_CONF_SAVED, RESOLV_CONF) != 0 && (errno != ENOENT || unlink(RESOLV_CONF) != 0))
 			result = error_set(error, -errno,
 					   RESOLV_CONF ": cannot be restored from " RESOLV_CONF_SAVED " (%s)",
 					   strerror(errno));
 	} else if (owner == 0) {
-		/* We never came to replace it, or another program did so just now. */
+		/* We were killed before we replaced it, or another program replaced ours. */
 		(void)unlink(RESOLV_CONF_SAVED);
 	}
 	free(current.bytes);

@@ -10,25 +10,25 @@
 
 #include "core/client/dns_file.h"
 
-/* Whole files: one that is being written is looked at when it is closed. */
+/* Not IN_MODIFY: a file that is being written is read when it is closed. */
 #define DIRECTORY_EVENTS (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CLOSE_WRITE | IN_ONLYDIR)
 #define FILE_EVENTS	 (IN_CLOSE_WRITE | IN_DELETE_SELF | IN_MOVE_SELF)
 
-int client_dns_watch_open(struct client_dns_watch *watch, struct error *error)
+int dns_watch_open(struct dns_watch *watch, struct error *error)
 {
-	*watch = (struct client_dns_watch){.fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK)};
+	*watch = (struct dns_watch){.fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK)};
 	return watch->fd < 0 ? error_set(error, -errno, "inotify: %s", strerror(errno)) : 0;
 }
 
-void client_dns_watch_close(struct client_dns_watch *watch)
+void dns_watch_close(struct dns_watch *watch)
 {
 	if (watch->fd >= 0)
 		close(watch->fd);
 	watch->fd = -1;
 }
 
-/* Failing is no error: there is a slow round. */
-static void watch_target(struct client_dns_watch *watch, size_t index, const char *link)
+/* Failures are ignored: the slow round finds what is missed. */
+static void watch_target(struct dns_watch *watch, size_t index, const char *link)
 {
 	char path[PATH_MAX];
 	watch->targets[index][0] = '\0';
@@ -41,7 +41,7 @@ static void watch_target(struct client_dns_watch *watch, size_t index, const cha
 	(void)inotify_add_watch(watch->fd, path[0] != '\0' ? path : "/", DIRECTORY_EVENTS);
 }
 
-void client_dns_watch_arm(struct client_dns_watch *watch)
+void dns_watch_arm(struct dns_watch *watch)
 {
 	if (watch->fd < 0)
 		return;
@@ -50,18 +50,18 @@ void client_dns_watch_arm(struct client_dns_watch *watch)
 	(void)inotify_add_watch(watch->fd, "/etc", DIRECTORY_EVENTS);
 }
 
-static bool is_about(const struct client_dns_watch *watch, const struct inotify_event *event)
+static bool is_about(const struct dns_watch *watch, const struct inotify_event *event)
 {
 	static const char name[] = "resolv.conf";
 	if (event->len == 0)
-		return (event->mask & IN_IGNORED) == 0; /* one of the files themselves, or the queue was full */
+		return (event->mask & IN_IGNORED) == 0; /* a watched file itself, or an overflow of the queue */
 	bool about = strcmp(event->name, name) == 0;
-	for (size_t i = 0; i < CLIENT_DNS_WATCH_TARGETS; i++)
+	for (size_t i = 0; i < DNS_WATCH_TARGETS; i++)
 		about |= strcmp(event->name, watch->targets[i]) == 0;
 	return about;
 }
 
-bool client_dns_watch_read(struct client_dns_watch *watch)
+bool dns_watch_read(struct dns_watch *watch)
 {
 	alignas(struct inotify_event) char buffer[4096];
 	bool about = false;

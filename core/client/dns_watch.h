@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Told by the kernel (inotify) when /etc/resolv.conf changes: the file, its name, what it links to, and what the one
- * before ours links to. A mount over it is not told: that is for the slow round. Control thread. */
+/* Watches /etc/resolv.conf by inotify: the file, its name, the target of the link, and the target of the link that ours
+ * replaced. inotify does not report a mount over the file: the reconciler's slow round finds that. Control thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,19 +8,19 @@
 
 #include "core/base/error.h"
 
-enum { CLIENT_DNS_WATCH_TARGETS = 2 };
+enum { DNS_WATCH_TARGETS = 2 };
 
-struct client_dns_watch {
-	int fd;					     /* readable when something changed */
-	char targets[CLIENT_DNS_WATCH_TARGETS][256]; /* names of the files that links lead to */
+struct dns_watch {
+	int fd;				      /* readable when something changed */
+	char targets[DNS_WATCH_TARGETS][256]; /* file names of the links' targets */
 };
 
 /* 0, or a negative errno with `error` set; then fd is -1. */
-int client_dns_watch_open(struct client_dns_watch *watch, struct error *error);
-void client_dns_watch_close(struct client_dns_watch *watch);
+int dns_watch_open(struct dns_watch *watch, struct error *error);
+void dns_watch_close(struct dns_watch *watch);
 
-/* Follows the links as they lead now. */
-void client_dns_watch_arm(struct client_dns_watch *watch);
+/* Watches the targets that the links have now. */
+void dns_watch_arm(struct dns_watch *watch);
 
-/* Reads what waits there. Returns whether it is about these files. */
-bool client_dns_watch_read(struct client_dns_watch *watch);
+/* Reads all events. Returns whether one is about these files. */
+bool dns_watch_read(struct dns_watch *watch);

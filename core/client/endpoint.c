@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Where the gateway is: its name, its addresses, and the ways there. The worker tries the addresses that have one. */
+#include "core/client/endpoint.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "core/client/context.h"
-#include "core/client/kill_switch.h"
 #include "core/base/log.h"
+#include "core/client/conflicts.h"
+#include "core/client/kill_switch.h"
+#include "core/client/names.h"
 
 enum {
-	RETRY_AWAITED_S = 1, /* while somebody waits for us to be connected */
+	RETRY_STARTING_S = 1, /* until 'up' returns */
 	RETRY_S = 5,
 	LIST_TEXT_MAX = RESOLVER_ADDRESSES_MAX * ENDPOINT_TEXT_MAX,
 };
@@ -37,12 +39,12 @@ void client_endpoint_close(struct client_endpoint *endpoint)
 
 static void retry_later(struct client *client)
 {
-	struct itimerspec when = {.it_value.tv_sec = client_is_awaited(client) ? RETRY_AWAITED_S : RETRY_S};
+	struct itimerspec when = {.it_value.tv_sec = client_is_starting(client) ? RETRY_STARTING_S : RETRY_S};
 	(void)timerfd_settime(client->endpoint.retry_fd, 0, &when, NULL);
 }
 
-/* Said once for as long as the reason stays the same. */
-static void wait_for(struct client *client, const struct error *why)
+/* Logs a reason once, until another one comes. */
+static void retry_because(struct client *client, const struct error *why)
 {
 	struct client_endpoint *endpoint = &client->endpoint;
 	if (strcmp(endpoint->obstacle.text, why->text) != 0)
@@ -51,23 +53,23 @@ static void wait_for(struct client *client, const struct error *why)
 	retry_later(client);
 }
 
-static void look_up(struct client *client)
+static void resolve(struct client *client)
 {
 	struct outside_servers servers;
-	struct ip_address numeric; /* which nobody needs to be asked for */
+	struct ip_address numeric; /* needs no name server */
 	bool outside = !ip_address_parse(client->config->gateway.endpoint.host, &numeric) &&
 		       client_names_outside(client, &servers);
 	if (resolver_start(client->endpoint.resolver, outside ? &servers : NULL) != 0)
 		retry_later(client);
 }
 
-void client_on_retry(void *context)
+void client_endpoint_on_retry(void *context)
 {
 	struct client *client = context;
 	uint64_t count;
 	ssize_t got = read(client->endpoint.retry_fd, &count, sizeof count);
 	(void)got;
-	look_up(client);
+	resolve(client);
 }
 
 /* --- addresses ---------------------------------------------------------------------------------------------------- */
@@ -83,8 +85,8 @@ static bool same_address(const struct sockaddr_in6 *a, const struct sockaddr_in6
 	return a->sin6_port == b->sin6_port && memcmp(&a->sin6_addr, &b->sin6_addr, sizeof a->sin6_addr) == 0;
 }
 
-/* A default route may outlive the addresses of its link: then the kernel offers to send from the tunnel's own, which
- * nobody out there can answer. */
+/* A default route may outlive the addresses of its link. Then the kernel picks the tunnel's inner address as the
+ * source, to which no answer can come. */
 static int find_path(struct client *client, const struct sockaddr_in6 *to, struct netlink_path *path,
 		     struct error *error)
 {
@@ -106,7 +108,7 @@ static size_t index_of(const struct resolver_result *resolved, const struct sock
 	return i < resolved->count ? i : 0;
 }
 
-static bool look_up_path(struct client *client, size_t i, struct error *error)
+static bool update_path(struct client *client, size_t i, struct error *error)
 {
 	struct netlink_path path, *known = &client->endpoint.paths[i];
 	if (find_path(client, &client->endpoint.resolved->addresses[i], &path, error) != 0)
@@ -116,26 +118,26 @@ static bool look_up_path(struct client *client, size_t i, struct error *error)
 	return changed;
 }
 
-/* Looks up the way to each address. Returns whether one of them is another now; `error` says why there is none to the
- * one in use. Changes of the way that is asked for last are watched. */
-static bool find_paths(struct client *client, struct error *error)
+/* Looks up the route to each address. Returns whether one changed; `error` says why there is none to the address in
+ * use. That one comes last: the network's watch follows the last lookup. */
+static bool update_paths(struct client *client, struct error *error)
 {
 	const struct client_endpoint *endpoint = &client->endpoint;
 	size_t used = index_of(endpoint->resolved, &endpoint->used);
 	bool changed = false;
 	for (size_t i = 0; i < endpoint->resolved->count; i++) {
 		if (i != used)
-			changed |= look_up_path(client, i, NULL);
+			changed |= update_path(client, i, NULL);
 	}
-	changed |= look_up_path(client, used, error);
+	changed |= update_path(client, used, error);
 	struct error circle = {0};
-	if (client_network_look_around(&client->network, &endpoint->resolved->addresses[used], &endpoint->paths[used],
-				       &circle) != 0)
+	if (client_conflicts_check_path(&client->network, &endpoint->resolved->addresses[used], &endpoint->paths[used],
+					&circle) != 0)
 		client_give_up(client, "%s", circle.text);
 	return changed;
 }
 
-/* The place of the address in use among those that there is a way to; else the first of these; SIZE_MAX: none. */
+/* The index of the address in use if it has a route, else of the first that has one; SIZE_MAX: none has. */
 static size_t used_index(const struct client_endpoint *endpoint)
 {
 	size_t first = SIZE_MAX;
@@ -149,8 +151,8 @@ static size_t used_index(const struct client_endpoint *endpoint)
 	return first;
 }
 
-/* Tells the worker the addresses that there is a way to. */
-static int aim(struct client *client, enum client_urge urge, struct error *error)
+/* Gives the worker the addresses that have a route. */
+static int post_targets(struct client *client, enum path_event event, struct error *error)
 {
 	struct client_endpoint *endpoint = &client->endpoint;
 	const struct client_config *config = client->config;
@@ -166,14 +168,14 @@ static int aim(struct client *client, enum client_urge urge, struct error *error
 						: client_network_mtu(path, address, CLIENT_MTU_DEFAULT);
 		target->candidates[target->count++] = (struct client_candidate){*address, mtu};
 	}
-	target->urge = urge;
+	target->event = event;
 	endpoint->used = endpoint->resolved->addresses[used_index(endpoint)];
 	free(mailbox_post(&client->role.targets, target));
 	worker_wake(client->worker);
 	return 0;
 }
 
-/* Those that there is a way to. */
+/* Of the addresses that have a route. */
 static const char *list_addresses(const struct client_endpoint *endpoint, char text[LIST_TEXT_MAX])
 {
 	char *at = text;
@@ -186,24 +188,24 @@ static const char *list_addresses(const struct client_endpoint *endpoint, char t
 	return text;
 }
 
-/* Behind the kill switch a name may be out of reach: the addresses are kept for a next run after a crash. */
+/* Behind the kill switch the name may not resolve: the journal keeps the addresses for the run after a crash. */
 static int raise_kill_switch(struct client *client, struct error *error)
 {
-	struct client_deeds *deeds = &client->record.deeds;
+	struct applied *applied = &client->journal.applied;
 	if (!client->config->kill_switch)
 		return 0;
-	deeds->kill_switch = true;
-	deeds->endpoints = *client->endpoint.resolved;
-	int result = client_record_write(&client->record, error);
+	applied->kill_switch = true;
+	applied->endpoints = *client->endpoint.resolved;
+	int result = journal_write(&client->journal, error);
 	if (result == 0 && !client->kill_switch_set)
-		result = client_killswitch_set(client->record.nftables, client->config->common.interface, error);
+		result = kill_switch_set(client->journal.nftables, client->config->common.interface, error);
 	client->kill_switch_set |= result == 0;
 	client->kill_switch_in_force |= result == 0;
 	return result;
 }
 
-/* `news`: there are other addresses than before. */
-static void try_addresses(struct client *client, bool news)
+/* `changed`: the addresses are not those of the last call. */
+static void try_addresses(struct client *client, bool changed)
 {
 	struct client_endpoint *endpoint = &client->endpoint;
 	char text[LIST_TEXT_MAX];
@@ -212,33 +214,33 @@ static void try_addresses(struct client *client, bool news)
 		client_give_up(client, "%s", error.text);
 		return;
 	}
-	(void)find_paths(client, &error);
-	if (used_index(endpoint) == SIZE_MAX || aim(client, CLIENT_NO_HURRY, &error) != 0) {
-		wait_for(client, &error);
+	(void)update_paths(client, &error);
+	if (used_index(endpoint) == SIZE_MAX || post_targets(client, PATH_UNCHANGED, &error) != 0) {
+		retry_because(client, &error);
 		return;
 	}
-	news |= endpoint->obstacle.text[0] != '\0';
+	changed |= endpoint->obstacle.text[0] != '\0';
 	endpoint->obstacle = (struct error){0};
-	if (news)
+	if (changed)
 		log_info("handshake with %s", list_addresses(endpoint, text));
 }
 
 /* --- names -------------------------------------------------------------------------------------------------------- */
 
-/* Returns whether it says something new. */
+/* Takes `result` over. Returns whether its addresses are not those of the answer before. */
 static bool take_answer(struct client_endpoint *endpoint, struct resolver_result *result)
 {
 	const struct resolver_result *before = endpoint->resolved;
-	bool news = before == NULL || before->count != result->count;
-	for (size_t i = 0; !news && i < result->count; i++)
-		news = !same_address(&before->addresses[i], &result->addresses[i]);
+	bool changed = before == NULL || before->count != result->count;
+	for (size_t i = 0; !changed && i < result->count; i++)
+		changed = !same_address(&before->addresses[i], &result->addresses[i]);
 	free(endpoint->resolved);
 	endpoint->resolved = result;
 	memset(endpoint->paths, 0, sizeof endpoint->paths);
-	return news;
+	return changed;
 }
 
-void client_on_resolved(void *context)
+void client_endpoint_on_resolved(void *context)
 {
 	struct client *client = context;
 	const char *host = client->config->gateway.endpoint.host;
@@ -251,7 +253,7 @@ void client_on_resolved(void *context)
 	(void)error_set(&why, -EAGAIN, "Endpoint %s: %s", host, result != NULL ? result->failure : "out of memory");
 	free(result);
 	if (client->endpoint.resolved == NULL) {
-		wait_for(client, &why);
+		retry_because(client, &why);
 		return;
 	}
 	log_info("%s; going on with the addresses known", why.text);
@@ -260,27 +262,27 @@ void client_on_resolved(void *context)
 
 void client_endpoint_resolve(struct client *client)
 {
-	look_up(client);
+	resolve(client);
 }
 
-int client_begin(struct client *client, struct error *error)
+int client_endpoint_begin(struct client *client, struct error *error)
 {
 	const struct config_endpoint *endpoint = &client->config->gateway.endpoint;
-	const struct client_deeds *deeds = &client->record.deeds;
+	const struct applied *applied = &client->journal.applied;
 	struct ip_address numeric;
-	client->slept = clock_slept(client->tunnel.clock);
-	if (deeds->kill_switch && deeds->endpoints.count != 0) {
-		/* Of the run before, whose kill switch is still in force. */
+	client->slept = clock_slept(client->daemon.clock);
+	if (applied->kill_switch && applied->endpoints.count != 0) {
+		/* The kill switch of the last run is still in force, and keeps the name from being resolved. */
 		struct resolver_result *known = malloc(sizeof *known);
 		if (known == NULL)
 			return error_set(error, -ENOMEM, "endpoint: out of memory");
-		*known = deeds->endpoints;
+		*known = applied->endpoints;
 		try_addresses(client, take_answer(&client->endpoint, known));
 		return 0;
 	}
 	if (!ip_address_parse(endpoint->host, &numeric))
 		log_info("resolving %s", endpoint->host);
-	look_up(client);
+	resolve(client);
 	return 0;
 }
 
@@ -299,35 +301,36 @@ void client_endpoint_late(const struct client *client, unsigned limit, struct er
 				endpoint->host, limit, endpoint->port);
 }
 
-/* --- changes of the machine --------------------------------------------------------------------------------------- */
+/* --- changed networks --------------------------------------------------------------------------------------------- */
 
-/* The ways may be other ones now: then the gateway learns of it at once, and not with our next packet. */
-void client_endpoint_follow(struct client *client, enum client_urge urge)
+/* A new path is told to the gateway at once, not with the next packet: it may be the gateway that has data to send. */
+void client_endpoint_follow(struct client *client, enum path_event event)
 {
 	struct client_endpoint *endpoint = &client->endpoint;
 	struct error error = {0};
 	if (endpoint->obstacle.text[0] != '\0') {
-		look_up(client); /* what was missing may be there */
+		resolve(client); /* what was missing may be there now */
 		return;
 	}
 	if (endpoint->resolved == NULL)
 		return;
 	size_t before = used_index(endpoint);
 	struct netlink_path path = before != SIZE_MAX ? endpoint->paths[before] : (struct netlink_path){0};
-	bool changed = find_paths(client, &error);
+	bool changed = update_paths(client, &error);
 	size_t now = used_index(endpoint);
 	if (now == SIZE_MAX) {
 		if (before != SIZE_MAX)
 			log_warning("%s; waiting for a network", error.text);
 		return;
 	}
-	if (!changed && urge == CLIENT_ROAMED)
+	if (!changed && event == CLIENT_ROAMED)
 		return;
 	const struct netlink_path *used = &endpoint->paths[now];
 	char text[IP_TEXT_MAX];
-	if (!same_path(&path, used) && urge == CLIENT_ROAMED)
+	if (!same_path(&path, used) && event == CLIENT_ROAMED)
 		log_info("the way to the gateway changed: now from %s, MTU %u", ip_address_format(&used->source, text),
 			 used->mtu);
-	if (aim(client, same_path(&path, used) && urge == CLIENT_ROAMED ? CLIENT_NO_HURRY : urge, &error) != 0)
+	if (post_targets(client, same_path(&path, used) && event == CLIENT_ROAMED ? PATH_UNCHANGED : event, &error) !=
+	    0)
 		log_warning("%s", error.text);
 }

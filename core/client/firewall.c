@@ -6,16 +6,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/client/table.h"
-#include "core/gateway/firewall.h"
 #include "core/base/bytes.h"
+#include "core/client/table.h"
 #include "core/host/sysctl.h"
+#include "tun/nftables.h"
 
 #define SRC_VALID_MARK "net/ipv4/conf/all/src_valid_mark"
 
 static const char subject[] = "firewall";
 
-/* Not what is forwarded, which has no business with our port, nor what comes out of the tunnel. */
+/* Marks neither forwarded datagrams, which are not for our socket, nor those that come out of the tunnel. */
 static void write_marks(FILE *out, const char *table, const struct client_firewall *firewall)
 {
 	fprintf(out,
@@ -24,8 +24,8 @@ static void write_marks(FILE *out, const char *table, const struct client_firewa
 		table, firewall->ifindex, firewall->port, ~CLIENT_MASK, CLIENT_MARK);
 }
 
-/* What may come from anywhere: the tunnel's own packets, which `marks` has marked; and what keeps a link alive, from
- * whichever address it comes. */
+/* Accepted from any source address: the tunnel's own packets, which "marks" has marked, DHCP and neighbour discovery.
+ */
 static void write_exceptions(FILE *out, const char *table, const struct client_firewall *firewall)
 {
 	fprintf(out,
@@ -39,14 +39,14 @@ static void write_exceptions(FILE *out, const char *table, const struct client_f
 		table, firewall->ifindex, CLIENT_MASK, CLIENT_MARK, firewall->port);
 }
 
-/* A route of somebody else's may lead the tunnel's own packets into the tunnel: they would go round at full speed. */
+/* A route of another program may lead the tunnel's own packets into the tunnel, where they would loop at full speed. */
 static void write_loop(FILE *out, const char *table, const struct client_firewall *firewall)
 {
 	fprintf(out, "add rule inet %s loop oif %u udp sport %u meta mark & %#x == %#x drop\n", table,
 		firewall->ifindex, firewall->port, CLIENT_MASK, CLIENT_MARK);
 }
 
-/* Neighbour discovery for an inner address is answered: only its packets are not taken. */
+/* A neighbour solicitation for an inner address is still answered: only packets to the address are dropped. */
 static void write_guard(FILE *out, const char *table, const struct client_firewall *firewall)
 {
 	static const char *const protocols[] = {"ip", "ip6"};
@@ -75,7 +75,7 @@ char *client_firewall_commands(const struct client_firewall *firewall)
 	FILE *out = open_memstream(&text, &size);
 	if (out == NULL)
 		return NULL;
-	gateway_firewall_table(firewall->interface, table);
+	nftables_table_name(firewall->interface, table);
 	fprintf(out,
 		"add chain inet %1$s marks { type filter hook prerouting priority raw - 10; policy accept; }\n"
 		"add chain inet %1$s guard { type filter hook prerouting priority raw; policy accept; }\n"
@@ -98,7 +98,7 @@ int client_firewall_set(struct nftables *nftables, const struct client_firewall 
 	char *commands = client_firewall_commands(firewall);
 	if (commands == NULL)
 		return error_set(error, -ENOMEM, "%s: out of memory", subject);
-	gateway_firewall_table(firewall->interface, name);
+	nftables_table_name(firewall->interface, name);
 	const struct nftables_table table = {.subject = subject, .name = name, .commands = commands};
 	int result = nftables_lay(nftables, &table, error);
 	free(commands);
@@ -108,14 +108,14 @@ int client_firewall_set(struct nftables *nftables, const struct client_firewall 
 bool client_firewall_is_set(struct nftables *nftables, const char *interface)
 {
 	char table[NFTABLES_NAME_MAX];
-	gateway_firewall_table(interface, table);
+	nftables_table_name(interface, table);
 	return nftables_check(nftables, table, NULL) == 1;
 }
 
 int client_firewall_clear(struct nftables *nftables, const char *interface, struct error *error)
 {
 	char table[NFTABLES_NAME_MAX];
-	gateway_firewall_table(interface, table);
+	nftables_table_name(interface, table);
 	return nftables_remove(nftables, subject, table, error);
 }
 
@@ -128,8 +128,8 @@ static long reverse_path_filter(const char *interface)
 	return sysctl_number(name);
 }
 
-/* Of a link and of all together the larger number counts, and 1 is strict, 2 loose. Writes the name of a link that
- * filters strictly. */
+/* The kernel uses the larger number of a link's setting and that of "all"; 1 is strict, 2 is loose. Writes the name of
+ * a link that filters strictly. */
 static bool is_strict(char link[IF_NAMESIZE])
 {
 	enum { STRICT = 1 };
@@ -142,7 +142,8 @@ static bool is_strict(char link[IF_NAMESIZE])
 		if (found)
 			(void)snprintf(link, IF_NAMESIZE, "%s", list[i].if_name);
 	}
-	if_freenameindex(list);
+	if (list != NULL)
+		if_freenameindex(list); /* takes no NULL */
 	return found;
 }
 

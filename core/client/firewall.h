@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The client's firewall rules that are not the kill switch's: the nftables table "inet shardtun-INTERFACE", there while
- * the client runs.
+/* The client's firewall rules besides the kill switch: the nftables table "inet shardtun-INTERFACE", which exists while
+ * the client runs. It has three chains.
  *
- * Reverse path filters ask whether a packet's source would be reached by the link that it came from. What comes from
- * the gateway would not while AllowedIPs cover the gateway's own address: without a mark it is looked up in the
- * client's table, which leads into the tunnel. So datagrams for the tunnel's UDP port get the mark that those from
- * there carry, before any filter (firewalld's is at priority raw + 10), and net.ipv4.conf.all.src_valid_mark has the
- * kernel's own filter (rp_filter) look at marks. A rule on the port needs no connection tracking.
+ * "marks": a reverse path filter drops a packet whose source is not routed back by the link that it came from. While
+ * AllowedIPs cover the gateway's own address, that is true of the gateway's datagrams: without a mark their source is
+ * looked up in the client's table, which leads into the tunnel. So datagrams to the tunnel's UDP port get the mark that
+ * the tunnel's own packets carry, before any filter (firewalld's has priority raw + 10), and
+ * net.ipv4.conf.all.src_valid_mark makes the kernel's own filter (rp_filter) use it. The rule matches the port, and so
+ * needs no connection tracking.
  *
- * And a guard (CVE-2019-14899): hosts beside ours, on a link that we share with them, know or guess an inner address,
- * and the kernel takes packets for it by whichever link they come. So what is for an inner address of ours is dropped
- * unless it came out of the tunnel or from the machine itself; and so is what claims to be from where our answers
- * would go into the tunnel, that is from AllowedIPs, less attached networks and Networks. Where AllowedIPs are
- * everything that would be all that comes from outside: there it holds for the tunnel's inner network alone.
+ * "guard" (CVE-2019-14899): the kernel accepts packets to an inner address from any link, so a host on a shared link
+ * that guesses the address could send to it. Packets to our inner addresses are dropped unless they come out of the
+ * tunnel or from the machine itself. So are packets whose source is routed into the tunnel: AllowedIPs less attached
+ * networks and Networks. If AllowedIPs are everything, that would drop all traffic from outside; then only sources in
+ * the tunnel's inner network are dropped.
  *
- * And the tunnel's own packets never enter the tunnel, whatever routes table main has. Control thread. */
+ * "loop": the tunnel's own packets never enter the tunnel, whatever routes table main has. Control thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -25,31 +26,31 @@
 #include "tun/nftables.h"
 
 struct client_firewall {
-	const char *interface; /* of the configuration, for the table's name */
-	unsigned ifindex;      /* the tunnel's, which it keeps when it gets another name */
+	const char *interface; /* as configured, for the table's name */
+	unsigned ifindex;      /* of the tunnel; survives a rename of the interface */
 	uint16_t port;	       /* our UDP port, host order */
 	struct {
 		struct ip_prefix address; /* inner, with its network; family 0: none, or not yet */
-		bool everything;	  /* what AllowedIPs are in this family */
+		bool everything;	  /* AllowedIPs cover the whole family */
 	} inner[2];			  /* IPv4, IPv6 */
 };
 
 /* The table's rules, for nftables_lay(); on the heap, NULL: no memory. */
 char *client_firewall_commands(const struct client_firewall *firewall);
 
-/* Puts them in force, in one step. Needs CAP_NET_ADMIN. 0 or a negative errno with `error` set. */
+/* Sets the rules in one transaction. Needs CAP_NET_ADMIN. 0 or a negative errno with `error` set. */
 int client_firewall_set(struct nftables *nftables, const struct client_firewall *firewall, struct error *error);
 
-/* Whether they are as they were set. */
+/* Whether the rules are unchanged since they were set. */
 bool client_firewall_is_set(struct nftables *nftables, const char *interface);
 
-/* Takes them back; that there are none is no error. */
+/* Removes the rules. It is no error when there are none. */
 int client_firewall_clear(struct nftables *nftables, const char *interface, struct error *error);
 
-/* Whether reverse path filters of the kernel's look at marks, or there is none that would drop for it. */
+/* Whether the kernel's reverse path filter uses marks, or is not strict on any link. */
 bool client_firewall_sees_marks(void);
 
-/* Sees to net.ipv4.conf.all.src_valid_mark = 1. It stays so after the end: who else relies on it by then cannot be
- * known. 1: it was changed; 0: it was so, or no link has a strict rp_filter; a negative errno with `error` set when
- * that is so and it cannot be changed. */
+/* Sets net.ipv4.conf.all.src_valid_mark to 1. It is not reset at the end: another program may rely on it by then. 1: it
+ * was changed; 0: it was set already, or cannot be set and no link has a strict rp_filter; a negative errno with
+ * `error` set: it cannot be set, and a link has a strict one. */
 int client_firewall_see_marks(struct error *error);

@@ -12,18 +12,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/log.h"
 #include "core/client/firewall.h"
 #include "core/client/kill_switch.h"
 #include "core/client/network.h"
-#include "core/host/command.h"
 #include "core/control/control.h"
+#include "core/host/command.h"
 #include "core/host/ownership.h"
-#include "core/base/log.h"
 
 enum {
 	FILE_MODE = 0600,
 	DIRECTORY_MODE = 0700,
-	REST_MS = 10000, /* for the nftables process of a client that was killed to end */
+	REST_MS = 10000, /* until the nftables process of a killed client must have ended */
 	REST_STEP_MS = 10,
 };
 
@@ -34,7 +34,7 @@ static bool is_in_control_directory(const char *socket)
 }
 
 /* "X.sock" becomes "X.state". */
-static char *record_path(const struct client_config *config)
+static char *journal_path(const struct client_config *config)
 {
 	const char *socket = config->common.control_socket, *directory = "";
 	static const char suffix[] = ".sock";
@@ -49,7 +49,7 @@ static char *record_path(const struct client_config *config)
 	return asprintf(&path, "%s%.*s.state", directory, (int)length, socket) < 0 ? NULL : path;
 }
 
-/* Where nobody but us makes names, `path` is whose we think it is. */
+/* In a directory that only we can write to, no other user can have put a file of theirs at `path`. */
 static int check_directory(const char *path, struct error *error)
 {
 	const char *slash = strrchr(path, '/');
@@ -57,7 +57,8 @@ static int check_directory(const char *path, struct error *error)
 	int result = directory != NULL ? ownership_check(directory, error)
 				       : error_set(error, -ENOMEM, "%s: out of memory", path);
 	free(directory);
-	return result == -EPERM ? error_prefix(error, result, "the note beside ControlSocket, %s: ", path) : result;
+	return result == -EPERM ? error_prefix(error, result, "the state file beside ControlSocket, %s: ", path)
+				: result;
 }
 
 static int make_directory(const struct client_config *config, struct error *error)
@@ -99,9 +100,9 @@ static void read_endpoints(const json_t *list, uint16_t port, struct resolver_re
 static json_t *ways_json(unsigned ways)
 {
 	json_t *list = json_array();
-	for (int way = 0; way < CLIENT_DNS_WAYS; way++) {
-		if ((ways & CLIENT_DNS_BIT(way)) != 0)
-			json_array_append_new(list, json_string(client_dns_way_text((enum client_dns_way)way)));
+	for (int way = 0; way < DNS_WAYS; way++) {
+		if ((ways & DNS_BIT(way)) != 0)
+			json_array_append_new(list, json_string(dns_way_text((enum dns_way)way)));
 	}
 	return list;
 }
@@ -113,9 +114,9 @@ static unsigned read_ways(const json_t *list)
 	const json_t *item;
 	json_array_foreach (list, i, item) {
 		const char *text = json_string_value(item);
-		for (int way = 0; text != NULL && way < CLIENT_DNS_WAYS; way++) {
-			if (strcmp(text, client_dns_way_text((enum client_dns_way)way)) == 0)
-				ways |= CLIENT_DNS_BIT(way);
+		for (int way = 0; text != NULL && way < DNS_WAYS; way++) {
+			if (strcmp(text, dns_way_text((enum dns_way)way)) == 0)
+				ways |= DNS_BIT(way);
 		}
 	}
 	return ways;
@@ -130,7 +131,7 @@ static json_t *read_json(int fd)
 	return NULL;
 }
 
-/* The kernel's own tables are never ours, whatever a damaged file says. */
+/* A damaged file must not make us flush the kernel's own tables. */
 static uint32_t read_table(const json_t *json)
 {
 	json_int_t table = json_integer_value(json_object_get(json, "route_table"));
@@ -138,47 +139,47 @@ static uint32_t read_table(const json_t *json)
 	return ours ? (uint32_t)table : 0;
 }
 
-void client_deeds_read(int fd, uint16_t port, struct client_deeds *deeds)
+void journal_parse(int fd, uint16_t port, struct applied *applied)
 {
 	json_t *json = read_json(fd);
-	*deeds = (struct client_deeds){
+	*applied = (struct applied){
 		.route_table = read_table(json),
 		.route_rank = (unsigned)json_integer_value(json_object_get(json, "route_rank")),
 		.kill_switch = json_is_true(json_object_get(json, "kill_switch")),
 		.firewall = json_is_true(json_object_get(json, "firewall")),
 		.post_up = json_is_true(json_object_get(json, "post_up")),
 	};
-	deeds->dns = read_ways(json_object_get(json, "dns"));
-	read_endpoints(json_object_get(json, "endpoints"), port, &deeds->endpoints);
+	applied->dns = read_ways(json_object_get(json, "dns"));
+	read_endpoints(json_object_get(json, "endpoints"), port, &applied->endpoints);
 	json_decref(json);
 }
 
-int client_record_write(struct client_record *record, struct error *error)
+int journal_write(struct journal *journal, struct error *error)
 {
-	const struct client_deeds *deeds = &record->deeds;
+	const struct applied *applied = &journal->applied;
 	json_t *json = json_pack("{s:i, s:s, s:I, s:i, s:b, s:b, s:b, s:o, s:o}", "pid", (int)getpid(), "interface",
-				 record->config->common.interface, "route_table", (json_int_t)deeds->route_table,
-				 "route_rank", (int)deeds->route_rank, "kill_switch", (int)deeds->kill_switch,
-				 "firewall", (int)deeds->firewall, "post_up", (int)deeds->post_up, "dns",
-				 ways_json(deeds->dns), "endpoints", endpoints_json(&deeds->endpoints));
+				 journal->config->common.interface, "route_table", (json_int_t)applied->route_table,
+				 "route_rank", (int)applied->route_rank, "kill_switch", (int)applied->kill_switch,
+				 "firewall", (int)applied->firewall, "post_up", (int)applied->post_up, "dns",
+				 ways_json(applied->dns), "endpoints", endpoints_json(&applied->endpoints));
 	char *text = json_dumps(json, JSON_COMPACT);
 	json_decref(json);
 	if (text == NULL)
-		return error_set(error, -ENOMEM, "%s: out of memory", record->path);
-	/* In one write to the same place: less than a page, so that whoever kills us gets all of it or none. What was
-	 * longer before is no matter to who reads one JSON document. */
+		return error_set(error, -ENOMEM, "%s: out of memory", journal->path);
+	/* One write of less than a page: a kill leaves either the old text or the new one. Bytes of a longer old text
+	 * may follow it: the parser stops after one JSON document. */
 	size_t length = strlen(text);
-	ssize_t written = pwrite(record->fd, text, length, 0);
+	ssize_t written = pwrite(journal->fd, text, length, 0);
 	int failure = written < 0 ? errno : ENOSPC;
 	free(text);
 	if (written != (ssize_t)length)
-		return error_set(error, -failure, "%s: cannot be written (%s)", record->path, strerror(failure));
+		return error_set(error, -failure, "%s: cannot be written (%s)", journal->path, strerror(failure));
 	return 0;
 }
 
 /* --- the lock ----------------------------------------------------------------------------------------------------- */
 
-/* Whether the path still leads to the file that is open: its last owner may have removed it while we waited. */
+/* Whether the path still leads to the open file: the client before may have removed it between open and lock. */
 static bool is_current(int fd, const char *path)
 {
 	struct stat open_file, at_path;
@@ -186,7 +187,7 @@ static bool is_current(int fd, const char *path)
 	       open_file.st_ino == at_path.st_ino;
 }
 
-static int check_is_ours(int fd, const char *path, struct error *error)
+static int check_owner(int fd, const char *path, struct error *error)
 {
 	struct stat status;
 	if (fstat(fd, &status) != 0)
@@ -197,8 +198,8 @@ static int check_is_ours(int fd, const char *path, struct error *error)
 	return 0;
 }
 
-/* A lock of the process (POSIX): the kernel says whose it is, it does not pass to a child, and closing any descriptor
- * of the file gives it up, so this is opened once. -EBUSY: somebody has it. */
+/* A POSIX lock: it names its process, and children do not inherit it. Closing any descriptor of the file would drop it,
+ * so the file is opened once. -EBUSY: another process has it. */
 static int take_lock(int fd)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -207,7 +208,7 @@ static int take_lock(int fd)
 	return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
 }
 
-/* Who keeps us from the lock; 0: nobody. */
+/* The process that has the lock; 0: none has. */
 static pid_t find_holder(int fd, const char *path, struct error *error)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -230,7 +231,7 @@ static int open_locked(const char *path, int flags, struct error *error)
 		if (fd < 0)
 			return error_set(error, -errno, "%s: %s%s", path, strerror(errno),
 					 errno == EACCES ? "; run as root" : "");
-		int foreign = check_is_ours(fd, path, error);
+		int foreign = check_owner(fd, path, error);
 		if (foreign != 0) {
 			close(fd);
 			return foreign;
@@ -248,8 +249,8 @@ static int open_locked(const char *path, int flags, struct error *error)
 	}
 }
 
-/* The nftables process of a client that was killed may live a moment longer than that lock: it owns tables, or is about
- * to lay one. This lock is of the open file, which a client shares with it, so it is free when both are gone. */
+/* The nftables process of a killed client may outlive the POSIX lock: it owns tables, or is about to set one. A flock()
+ * belongs to the open file, which the client shares with that process, so it is free when both have ended. */
 static int wait_for_rest(int fd, const char *path, struct error *error)
 {
 	for (unsigned waited = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; waited += REST_STEP_MS) {
@@ -265,61 +266,62 @@ static int wait_for_rest(int fd, const char *path, struct error *error)
 	return 0;
 }
 
-int client_record_open(struct client_record *record, const struct client_config *config, struct error *error)
+int journal_open(struct journal *journal, const struct client_config *config, struct error *error)
 {
-	*record = (struct client_record){.config = config, .fd = -1, .path = record_path(config)};
-	if (record->path == NULL)
+	*journal = (struct journal){.config = config, .fd = -1, .path = journal_path(config)};
+	if (journal->path == NULL)
 		return error_set(error, -ENOMEM, "%s: out of memory", config->file);
 	int result = make_directory(config, error);
 	if (result == 0)
-		result = check_directory(record->path, error);
+		result = check_directory(journal->path, error);
 	if (result == 0) {
-		record->fd = open_locked(record->path, O_CREAT, error);
-		result = record->fd < 0 ? record->fd : 0;
+		journal->fd = open_locked(journal->path, O_CREAT, error);
+		result = journal->fd < 0 ? journal->fd : 0;
 	}
 	if (result == 0) {
-		client_deeds_read(record->fd, config->gateway.endpoint.port, &record->deeds);
-		result = wait_for_rest(record->fd, record->path, error);
+		journal_parse(journal->fd, config->gateway.endpoint.port, &journal->applied);
+		result = wait_for_rest(journal->fd, journal->path, error);
 	}
 	if (result == 0) {
-		record->nftables = nftables_open(NULL, record->fd, error);
-		result = record->nftables != NULL ? 0 : -ENOMEM;
+		journal->nftables = nftables_open(NULL, journal->fd, error);
+		result = journal->nftables != NULL ? 0 : -ENOMEM;
 	}
 	if (result == 0)
-		result = client_record_write(record, error); /* who holds the lock */
+		result = journal_write(journal, error); /* our process ID */
 	if (result != 0)
-		client_record_close(record);
+		journal_close(journal);
 	return result;
 }
 
-bool client_record_is_clean(const struct client_record *record)
+bool journal_is_clean(const struct journal *journal)
 {
-	const struct client_deeds *deeds = &record->deeds;
-	return deeds->route_table == 0 && !deeds->kill_switch && !deeds->firewall && !deeds->post_up && deeds->dns == 0;
+	const struct applied *applied = &journal->applied;
+	return applied->route_table == 0 && !applied->kill_switch && !applied->firewall && !applied->post_up &&
+	       applied->dns == 0;
 }
 
-void client_record_close(struct client_record *record)
+void journal_close(struct journal *journal)
 {
-	nftables_close(record->nftables);
-	if (record->fd >= 0) {
-		if (client_record_is_clean(record))
-			(void)unlink(record->path);
-		close(record->fd);
+	nftables_close(journal->nftables);
+	if (journal->fd >= 0) {
+		if (journal_is_clean(journal))
+			(void)unlink(journal->path);
+		close(journal->fd);
 	}
-	free(record->path);
-	*record = (struct client_record){.fd = -1};
+	free(journal->path);
+	*journal = (struct journal){.fd = -1};
 }
 
-pid_t client_record_holder(const struct client_config *config, struct error *error)
+pid_t journal_holder(const struct client_config *config, struct error *error)
 {
-	char *path = record_path(config);
+	char *path = journal_path(config);
 	if (path == NULL)
 		return (pid_t)error_set(error, -ENOMEM, "%s: out of memory", config->file);
 	int result = check_directory(path, error);
 	int fd = result == 0 ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
 	pid_t holder = (pid_t)(result == -ENOENT ? 0 : result);
 	if (fd >= 0) {
-		result = check_is_ours(fd, path, error);
+		result = check_owner(fd, path, error);
 		holder = result == 0 ? find_holder(fd, path, error) : (pid_t)result;
 		close(fd);
 	} else if (result == 0 && errno != ENOENT) {
@@ -330,78 +332,73 @@ pid_t client_record_holder(const struct client_config *config, struct error *err
 	return holder;
 }
 
-/* --- taking back -------------------------------------------------------------------------------------------------- */
+/* --- undoing ------------------------------------------------------------------------------------------------------ */
 
-static void undo_rules(struct client_record *record)
+typedef int undo_fn(struct journal *journal, struct error *error);
+
+/* Tries twice: what stays outlives us, and the kernel may be short of memory for a moment only. Returns whether
+ * `applied` still holds. */
+static bool undo_twice(struct journal *journal, bool applied, undo_fn *undo)
 {
 	struct error error = {0};
-	/* Twice: a rule that stays outlives us, and the kernel may be short of memory for a moment only. */
-	if (record->deeds.route_table == 0 ||
-	    client_network_clean(record->deeds.route_table, record->deeds.route_rank, &error) == 0 ||
-	    client_network_clean(record->deeds.route_table, record->deeds.route_rank, &error) == 0)
-		record->deeds.route_table = 0;
-	else
-		log_warning("%s", error.text);
+	if (!applied || undo(journal, &error) == 0 || undo(journal, &error) == 0)
+		return false;
+	log_warning("%s", error.text);
+	return true;
 }
 
-static void undo_dns(struct client_record *record)
+static int undo_rules(struct journal *journal, struct error *error)
 {
-	const char *interface = record->config->common.interface;
-	for (int next = 0; next < CLIENT_DNS_WAYS; next++) {
-		enum client_dns_way way = (enum client_dns_way)next;
+	return client_network_clean(journal->applied.route_table, journal->applied.route_rank, error);
+}
+
+static int undo_firewall(struct journal *journal, struct error *error)
+{
+	return client_firewall_clear(journal->nftables, journal->config->common.interface, error);
+}
+
+static int undo_kill_switch(struct journal *journal, struct error *error)
+{
+	return kill_switch_clear(journal->nftables, journal->config->common.interface, error);
+}
+
+static void undo_dns(struct journal *journal)
+{
+	const char *interface = journal->config->common.interface;
+	for (int next = 0; next < DNS_WAYS; next++) {
+		enum dns_way way = (enum dns_way)next;
 		struct error error = {0};
-		/* systemd-resolved forgets with the interface. */
-		bool forgotten = way == CLIENT_DNS_RESOLVED && if_nametoindex(interface) == 0;
-		if ((record->deeds.dns & CLIENT_DNS_BIT(way)) != 0 && !forgotten &&
-		    client_dns_restore(way, interface, &error) != 0)
+		/* systemd-resolved drops a link's servers when the link goes. */
+		bool dropped = way == DNS_RESOLVED && if_nametoindex(interface) == 0;
+		if ((journal->applied.dns & DNS_BIT(way)) != 0 && !dropped && dns_restore(way, interface, &error) != 0)
 			log_warning("DNS: %s", error.text);
 	}
-	record->deeds.dns = 0;
+	journal->applied.dns = 0;
 }
 
-static void post_down(struct client_record *record)
+static void post_down(struct journal *journal)
 {
-	const struct client_config *config = record->config;
-	for (size_t i = 0; record->deeds.post_up && i < config->post_down.count; i++) {
+	const struct client_config *config = journal->config;
+	for (size_t i = 0; journal->applied.post_up && i < config->post_down.count; i++) {
 		struct error error = {0};
 		if (command_run_shell(config->post_down.items[i], config->common.interface, CLIENT_COMMAND_SECONDS,
 				      &error) != 0)
 			log_warning("PostDown = %s", error.text);
 	}
-	record->deeds.post_up = false;
+	journal->applied.post_up = false;
 }
 
-static void undo_firewall(struct client_record *record)
+void journal_undo(struct journal *journal, bool keep_kill_switch)
 {
+	struct applied *applied = &journal->applied;
 	struct error error = {0};
-	const char *interface = record->config->common.interface;
-	if (!record->deeds.firewall || client_firewall_clear(record->nftables, interface, &error) == 0 ||
-	    client_firewall_clear(record->nftables, interface, &error) == 0)
-		record->deeds.firewall = false;
-	else
-		log_warning("%s", error.text);
-}
-
-static void undo_kill_switch(struct client_record *record)
-{
-	struct error error = {0};
-	const char *interface = record->config->common.interface;
-	if (!record->deeds.kill_switch || client_killswitch_clear(record->nftables, interface, &error) == 0 ||
-	    client_killswitch_clear(record->nftables, interface, &error) == 0)
-		record->deeds.kill_switch = false;
-	else
-		log_warning("%s", error.text);
-}
-
-void client_record_undo(struct client_record *record, bool keep_kill_switch)
-{
-	struct error error = {0};
-	undo_dns(record);
-	undo_rules(record);
-	undo_firewall(record);
+	undo_dns(journal);
+	if (!undo_twice(journal, applied->route_table != 0, undo_rules))
+		applied->route_table = 0;
+	applied->firewall = undo_twice(journal, applied->firewall, undo_firewall);
 	if (!keep_kill_switch)
-		undo_kill_switch(record);
-	post_down(record);
-	if (client_record_write(record, &error) != 0)
+		applied->kill_switch = undo_twice(journal, applied->kill_switch, undo_kill_switch);
+	post_down(journal);
+	if (journal_write(journal, &error) != 0)
 		log_warning("%s", error.text);
 }

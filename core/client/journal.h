@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a running client would leave behind if it were killed now, written down before it is done
- * ("/run/shardtun-client/shardtun0.state"), so that 'down' and the next start find it and take it back. The file is
- * locked while the client lives: there is one client for it at a time, and the kernel tells 'down' whom to end.
+/* A write-ahead journal ("/run/shardtun-client/shardtun0.state") of what a client changes on the machine. Each change
+ * is written before it is made, so that 'down' and the next start can undo what a killed client left behind. The file
+ * is locked while the client runs: there is one client for it at a time, and 'down' learns its process ID from the
+ * lock.
  *
- * Whoever could write it would have root undo what it never did, and whoever could lock it would be ended in a client's
- * place. So it is root's alone (0600), in a directory where only root makes names: that of the control sockets, which
- * the gateway's user shares, is none. A ControlSocket elsewhere has it beside the socket, under the same condition.
- * Main thread. */
+ * A user that could write the file would make root undo arbitrary things, and one that could lock it would have 'down'
+ * kill a process of its choice. So the file is root's alone (0600), in a directory that only root can write to: not in
+ * that of the control sockets, which the gateway's user shares. With a ControlSocket in another directory the journal
+ * is beside the socket, under the same condition. Main thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,47 +23,46 @@
 
 enum { CLIENT_COMMAND_SECONDS = 30 /* for each PostUp and PostDown */ };
 
-struct client_deeds {
+struct applied {
+	uint32_t route_table; /* that policy rules look up; 0: there are none */
 	unsigned route_rank;  /* of these rules */
-	uint32_t route_table; /* policy rules point to it; 0: there are none */
 	bool kill_switch;
 	bool firewall;			  /* the table of core/client/firewall.h */
-	bool post_up;			  /* PostUp was begun */
-	unsigned dns;			  /* ways by which name servers are set, CLIENT_DNS_BIT() */
-	struct resolver_result endpoints; /* where the gateway was: behind a kill switch no name can be looked up */
+	bool post_up;			  /* PostUp was started */
+	unsigned dns;			  /* ways by which name servers are set, DNS_BIT() */
+	struct resolver_result endpoints; /* of the gateway: behind a kill switch its name may not resolve */
 };
 
-struct client_record {
+struct journal {
 	const struct client_config *config;
-	int fd; /* -1: not ours */
+	int fd; /* locked; -1: not open */
 	char *path;
-	struct nftables *nftables; /* which lays rules, and alone can remove those that it owns */
-	struct client_deeds deeds;
+	struct nftables *nftables; /* owns the tables that it sets: no other process can remove them */
+	struct applied applied;
 };
 
-/* Makes the file and locks it. record->deeds are those of a run that was killed; nothing when there was none, or it
- * took everything back, and of that run no process is left: it is waited for. -EBUSY: a client runs for it, or such a
- * process does not end. On failure nothing is left behind, but what was there before. */
-int client_record_open(struct client_record *record, const struct client_config *config, struct error *error);
+/* Creates or opens the file and locks it. journal->applied is then what a killed run left behind, or empty. Waits until
+ * the nftables process of that run has ended. -EBUSY: a client holds the lock, or that process does not end. On failure
+ * a file that was there before stays as it was. */
+int journal_open(struct journal *journal, const struct client_config *config, struct error *error);
 
-/* What the file says; `port` is that of the endpoints, which have none there. What cannot be read is as good as
- * nothing: the file is written whole, or was never written. */
-void client_deeds_read(int fd, uint16_t port, struct client_deeds *deeds);
+/* Reads the file. Endpoints have no port in it: they get `port`. A file that cannot be parsed reads as empty: it is
+ * written in one piece, so it was never written. */
+void journal_parse(int fd, uint16_t port, struct applied *applied);
 
-/* Writes the deeds down: before they are done, and after they were taken back. */
-int client_record_write(struct client_record *record, struct error *error);
+/* Writes journal->applied: before each change, and after it was undone. */
+int journal_write(struct journal *journal, struct error *error);
 
-/* Takes back what the deeds say, and runs PostDown last. What cannot be is logged. With
- * `keep_kill_switch` that one stays in force and in the file. The kernel has no interface of the name any more, or
- * nothing points to it. */
-void client_record_undo(struct client_record *record, bool keep_kill_switch);
+/* Undoes journal->applied, and runs PostDown last. Failures are logged. With `keep_kill_switch` the kill switch stays
+ * in force and in the journal. The interface must be gone, or have no routes left to it. */
+void journal_undo(struct journal *journal, bool keep_kill_switch);
 
-/* Whether there is nothing to take back. */
-bool client_record_is_clean(const struct client_record *record);
+/* Whether there is nothing to undo. */
+bool journal_is_clean(const struct journal *journal);
 
-/* Lets go of the file, and removes it when there is nothing left to take back. Also after a failed open. */
-void client_record_close(struct client_record *record);
+/* Unlocks the file, and removes it when there is nothing left to undo. Also after a failed open. */
+void journal_close(struct journal *journal);
 
-/* The process that holds the lock, as the kernel knows it, whatever the file says; 0: there is none, or the file is not
- * there; or a negative errno. */
-pid_t client_record_holder(const struct client_config *config, struct error *error);
+/* The process that holds the lock, by the kernel's word and not the file's. 0: none does, or there is no file; or a
+ * negative errno. */
+pid_t journal_holder(const struct client_config *config, struct error *error);

@@ -4,18 +4,19 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "core/base/log.h"
+#include "core/client/conflicts.h"
 #include "core/client/firewall.h"
 #include "core/client/kill_switch.h"
 #include "core/client/wanted.h"
-#include "core/base/log.h"
 #include "tun/nftables_watch.h"
 
-/* What there are no notices of, or none that can be relied on: somebody may have ended the process that owns our
- * tables. */
-#define OFTEN NS_PER_S
+/* For parts without reliable notices: no notice comes, for instance, when the process that owns our tables is killed.
+ */
+#define SHORT_ROUND NS_PER_S
 
-/* What the network's notices are about. */
-#define KERNEL (RECONCILE_ALL & ~RECONCILE_BIT(RECONCILE_nftables) & ~RECONCILE_BIT(RECONCILE_dns))
+/* What the notices of rtnetlink are about. */
+#define NETLINK_KINDS (RECONCILE_ALL & ~RECONCILE_BIT(RECONCILE_nftables) & ~RECONCILE_BIT(RECONCILE_dns))
 
 /* --- parts -------------------------------------------------------------------------------------------------------- */
 
@@ -27,19 +28,19 @@ static void keep_kill_switch(void *context, bool restore, struct reconcile_found
 	if (!client->kill_switch_set)
 		return;
 	found->wanted = 1;
-	client->kill_switch_in_force = client_killswitch_is_set(client->record.nftables, interface);
+	client->kill_switch_in_force = kill_switch_is_set(client->journal.nftables, interface);
 	if (client->kill_switch_in_force)
 		return;
-	client_wanted_missing(found, "kill switch");
+	reconcile_missing(found, "kill switch");
 	if (restore)
-		client_wanted_left(found, client_killswitch_set(client->record.nftables, interface, &error), &error);
+		reconcile_left(found, kill_switch_set(client->journal.nftables, interface, &error), &error);
 }
 
 static struct client_firewall wanted_firewall(const struct client *client)
 {
 	const struct client_network *network = &client->network;
 	struct sockaddr_in6 bound;
-	udp_address(udp_member(client->tunnel.sockets[0], 0), &bound);
+	udp_address(udp_member(client->daemon.descriptors.sockets[0], 0), &bound);
 	struct client_firewall firewall = {.interface = client->config->common.interface,
 					   .ifindex = network->ifindex,
 					   .port = ntohs(bound.sin6_port)};
@@ -55,13 +56,13 @@ static struct client_firewall wanted_firewall(const struct client *client)
 static int lay_firewall(struct client *client, struct error *error)
 {
 	const struct client_firewall firewall = wanted_firewall(client);
-	int result = client_firewall_set(client->record.nftables, &firewall, error);
+	int result = client_firewall_set(client->journal.nftables, &firewall, error);
 	client->firewall_absent = nftables_is_absent(result);
 	client->firewall_stale = result != 0;
 	return result;
 }
 
-/* Rules that are to be others now are no missing ones. */
+/* Setting rules that are stale does not count as restoring. */
 static void keep_firewall(void *context, bool restore, struct reconcile_found *found)
 {
 	struct client *client = context;
@@ -71,11 +72,11 @@ static void keep_firewall(void *context, bool restore, struct reconcile_found *f
 	found->wanted = 1;
 	if (client->firewall_stale && lay_firewall(client, &error) == 0)
 		return;
-	if (client_firewall_is_set(client->record.nftables, client->config->common.interface))
+	if (client_firewall_is_set(client->journal.nftables, client->config->common.interface))
 		return;
-	client_wanted_missing(found, "rules of the tunnel's interface");
+	reconcile_missing(found, "rules of the tunnel's interface");
 	if (restore)
-		client_wanted_left(found, lay_firewall(client, &error), &error);
+		reconcile_left(found, lay_firewall(client, &error), &error);
 }
 
 static void keep_marks(void *context, bool restore, struct reconcile_found *found)
@@ -87,35 +88,35 @@ static void keep_marks(void *context, bool restore, struct reconcile_found *foun
 	found->wanted = 1;
 	if (client_firewall_sees_marks())
 		return;
-	client_wanted_missing(found, "net.ipv4.conf.all.src_valid_mark = 1");
+	reconcile_missing(found, "net.ipv4.conf.all.src_valid_mark = 1");
 	if (restore) {
 		int result = client_firewall_see_marks(&error);
-		client_wanted_left(found, result < 0 ? result : 0, &error);
+		reconcile_left(found, result < 0 ? result : 0, &error);
 	}
 }
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
-/* The kill switch comes first: nothing is to leave while the rest is put back. */
+/* The kill switch comes first: nothing must leak while the rest is put back. */
 static int add_parts(struct client *client)
 {
 	const struct reconcile_part first[] = {
-		{.kind = RECONCILE_nftables, .run = keep_kill_switch, .context = client, .round = OFTEN},
-		{.kind = RECONCILE_nftables, .run = keep_firewall, .context = client, .round = OFTEN},
-		{.kind = RECONCILE_sysctl, .run = keep_marks, .context = client, .round = OFTEN / 2},
+		{.kind = RECONCILE_nftables, .run = keep_kill_switch, .context = client, .round = SHORT_ROUND},
+		{.kind = RECONCILE_nftables, .run = keep_firewall, .context = client, .round = SHORT_ROUND},
+		{.kind = RECONCILE_sysctl, .run = keep_marks, .context = client, .round = SHORT_ROUND / 2},
 	};
 	int result = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(first) && result == 0; i++)
-		result = reconciler_add(client->tunnel.reconciler, &first[i]);
-	return result == 0 ? client_wanted_add(&client->network, client->tunnel.reconciler) : result;
+		result = reconciler_add(client->daemon.reconciler, &first[i]);
+	return result == 0 ? client_wanted_add(&client->network, client->daemon.reconciler) : result;
 }
 
 static void open_firewall(struct client *client)
 {
 	struct error error = {0};
-	client->record.deeds.firewall = true;
+	client->journal.applied.firewall = true;
 	client->firewall_stale = true;
-	if (client_record_write(&client->record, &error) != 0 || lay_firewall(client, &error) != 0)
+	if (journal_write(&client->journal, &error) != 0 || lay_firewall(client, &error) != 0)
 		log_warning("%s; strict reverse path filters may drop what the gateway sends, and hosts on the same "
 			    "link can reach the tunnel's inner addresses",
 			    error.text);
@@ -131,8 +132,8 @@ int client_keep_open(struct client *client, struct error *error)
 	client->nftables_fd = nftables_watch_open(&absent);
 	if (client->nftables_fd < 0 && !client->firewall_absent)
 		log_warning("%s; rules that others remove are put back a second later", absent.text);
-	/* What needs no lease. */
-	if (reconciler_apply(client->tunnel.reconciler, KERNEL, &absent) != 0)
+	/* The parts that need no lease. */
+	if (reconciler_apply(client->daemon.reconciler, NETLINK_KINDS, &absent) != 0)
 		log_warning("%s", absent.text);
 	return 0;
 }
@@ -144,7 +145,7 @@ void client_keep_close(struct client *client)
 	client->nftables_fd = -1;
 }
 
-/* The guard is there before the addresses that it guards. */
+/* The firewall rules come before the addresses that they guard. */
 void client_keep_lease(struct client *client, const struct wire_welcome *lease)
 {
 	const struct wire_welcome *wanted = &client->network.wanted;
@@ -153,51 +154,51 @@ void client_keep_lease(struct client *client, const struct wire_welcome *lease)
 	client_network_apply(&client->network, lease);
 	client->firewall_stale |= memcmp(&before[0], &wanted->address4, sizeof before[0]) != 0 ||
 				  memcmp(&before[1], &wanted->address6, sizeof before[1]) != 0;
-	if (reconciler_apply(client->tunnel.reconciler, RECONCILE_BIT(RECONCILE_nftables), &error) != 0)
+	if (reconciler_apply(client->daemon.reconciler, RECONCILE_BIT(RECONCILE_nftables), &error) != 0)
 		log_warning("%s", error.text);
-	if (reconciler_apply(client->tunnel.reconciler, KERNEL, &error) != 0)
+	if (reconciler_apply(client->daemon.reconciler, NETLINK_KINDS, &error) != 0)
 		log_warning("%s", error.text);
-	client_network_get_before_others(&client->network);
+	client_conflicts_raise_rules(&client->network);
 	const struct ip_prefix *leased[] = {&wanted->address4, &wanted->address6};
-	tunnel_show(&client->tunnel, wanted->mtu, leased, ARRAY_SIZE(leased));
+	daemon_show(&client->daemon, wanted->mtu, leased, ARRAY_SIZE(leased));
 }
 
 /* --- notices ------------------------------------------------------------------------------------------------------ */
 
-void client_on_nftables(void *context)
+void client_keep_on_nftables(void *context)
 {
 	const struct client *client = context;
 	(void)nftables_watch_read(client->nftables_fd);
-	reconciler_notice(client->tunnel.reconciler, RECONCILE_BIT(RECONCILE_nftables));
+	reconciler_notice(client->daemon.reconciler, RECONCILE_BIT(RECONCILE_nftables));
 }
 
-/* Our rules, routes and the kill switch do not know the interface by its name, but people do; and nft writes rules
- * with the name that it has now. */
+/* Our rules and routes use the index, which a rename keeps. But logs and status show the name, and the listing of the
+ * firewall rules, which is compared, contains it. */
 static void follow_name(struct client *client)
 {
 	struct netlink_link *link = &client->network.link;
 	struct error error = {0};
 	if (netlink_link_read(client->network.netlink, client->network.ifindex, link, &error) != 0 ||
-	    strcmp(link->name, client->tunnel.device.name) == 0)
+	    strcmp(link->name, client->daemon.descriptors.device.name) == 0)
 		return;
-	log_info("interface %s is called %s now", client->tunnel.device.name, link->name);
-	tunnel_rename(&client->tunnel, link->name);
+	log_info("interface %s is called %s now", client->daemon.descriptors.device.name, link->name);
+	daemon_rename(&client->daemon, link->name);
 	client->firewall_stale = !client->firewall_absent;
-	(void)reconciler_apply(client->tunnel.reconciler, RECONCILE_BIT(RECONCILE_nftables), NULL);
+	(void)reconciler_apply(client->daemon.reconciler, RECONCILE_BIT(RECONCILE_nftables), NULL);
 }
 
-void client_on_network(void *context)
+void client_keep_on_network(void *context)
 {
 	struct client *client = context;
 	unsigned changed = client_network_changed(&client->network), kinds = 0;
 	if ((changed & NETLINK_CHANGED_OWN) != 0) {
 		follow_name(client);
-		kinds = KERNEL;
+		kinds = NETLINK_KINDS;
 	}
 	if ((changed & NETLINK_CHANGED_ATTACHED) != 0)
 		kinds |= RECONCILE_BIT(RECONCILE_route);
 	if (kinds != 0)
-		reconciler_notice(client->tunnel.reconciler, kinds);
+		reconciler_notice(client->daemon.reconciler, kinds);
 }
 
 /* --- status ------------------------------------------------------------------------------------------------------- */
@@ -207,10 +208,10 @@ json_t *client_keep_status(const struct client *client)
 	char text[256];
 	json_t *kinds = json_object();
 	for (int kind = 0; kind < RECONCILE_KIND_COUNT; kind++) {
-		struct reconcile_state state = reconciler_state(client->tunnel.reconciler, (enum reconcile_kind)kind);
+		struct reconcile_state state = reconciler_state(client->daemon.reconciler, (enum reconcile_kind)kind);
 		if (!state.wanted)
 			continue;
-		const char *trouble = reconciler_trouble(client->tunnel.reconciler, (enum reconcile_kind)kind, text);
+		const char *trouble = reconciler_trouble(client->daemon.reconciler, (enum reconcile_kind)kind, text);
 		json_t *one = json_pack("{s:b, s:I, s:s*}", "in_force", (int)state.in_force, "restored",
 					(json_int_t)state.restored, "trouble", trouble[0] != '\0' ? trouble : NULL);
 		json_object_set_new(kinds, reconcile_label((enum reconcile_kind)kind), one);
@@ -223,7 +224,7 @@ const char *client_keep_state(const struct client *client, char text[128])
 	size_t used = (size_t)snprintf(text, 128, "connected");
 	const char *lead = ", not in force: ";
 	for (int kind = 0; kind < RECONCILE_KIND_COUNT && used < 128; kind++) {
-		struct reconcile_state state = reconciler_state(client->tunnel.reconciler, (enum reconcile_kind)kind);
+		struct reconcile_state state = reconciler_state(client->daemon.reconciler, (enum reconcile_kind)kind);
 		if (!state.wanted || state.in_force)
 			continue;
 		used += (size_t)snprintf(text + used, 128 - used, "%s%s", lead,

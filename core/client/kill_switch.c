@@ -13,7 +13,7 @@ static const char *table_name(const char *interface, char name[TABLE_NAME_SIZE])
 	return name;
 }
 
-int client_killswitch_set(struct nftables *nftables, const char *interface, struct error *error)
+int kill_switch_set(struct nftables *nftables, const char *interface, struct error *error)
 {
 	static const char format[] =
 		"add chain inet %1$s output { type filter hook output priority 0; policy drop; }\n"
@@ -26,7 +26,7 @@ int client_killswitch_set(struct nftables *nftables, const char *interface, stru
 		"add rule inet %1$s output udp sport 546 udp dport 547 accept\n"
 		"add rule inet %1$s output ip6 hoplimit 255 icmpv6 type { nd-router-solicit, nd-neighbor-solicit, "
 		"nd-neighbor-advert } accept\n"
-		/* of the groups that neighbours are asked in, for switches that look: they stay on the link */
+		/* MLD reports, of which a snooping switch needs those for neighbour discovery; they stay on the link */
 		"add rule inet %1$s output ip6 hoplimit 1 icmpv6 type { mld-listener-report, mld2-listener-report } "
 		"accept\n"
 		"add rule inet %1$s forward oifgroup %2$u accept\n"
@@ -39,13 +39,13 @@ int client_killswitch_set(struct nftables *nftables, const char *interface, stru
 	return nftables_lay(nftables, &table, error);
 }
 
-bool client_killswitch_is_set(struct nftables *nftables, const char *interface)
+bool kill_switch_is_set(struct nftables *nftables, const char *interface)
 {
 	char name[TABLE_NAME_SIZE];
 	return nftables_check(nftables, table_name(interface, name), NULL) == 1;
 }
 
-int client_killswitch_clear(struct nftables *nftables, const char *interface, struct error *error)
+int kill_switch_clear(struct nftables *nftables, const char *interface, struct error *error)
 {
 	char name[TABLE_NAME_SIZE];
 	return nftables_remove(nftables, "KillSwitch", table_name(interface, name), error);

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The name servers that the client wants the machine to ask, kept in force while it runs. */
+#include "core/client/names.h"
+
 #include <stdio.h>
 
-#include "core/client/context.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
 
-#define ASK_NS (60 * NS_PER_S) /* between two looks at what systemd-resolved has, which run a program each */
+#define ASK_NS (60 * NS_PER_S) /* between two queries of systemd-resolved, each of which runs a program */
 
-/* Which servers are to be asked now. */
 static size_t wished_servers(const struct client *client, const struct wire_welcome *lease,
 			     struct ip_address servers[WIRE_DNS_MAX])
 {
@@ -34,14 +33,14 @@ static bool everything_goes_through(const struct client *client)
 	return ip_set_is_everything(&client->allowed, 4) || ip_set_is_everything(&client->allowed, 6);
 }
 
-static int note(void *context, unsigned told, struct error *error)
+static int write_ahead(void *context, unsigned ways, struct error *error)
 {
 	struct client *client = context;
-	unsigned before = client->record.deeds.dns;
-	client->record.deeds.dns = told;
-	int result = client_record_write(&client->record, error);
+	unsigned before = client->journal.applied.dns;
+	client->journal.applied.dns = ways;
+	int result = journal_write(&client->journal, error);
 	if (result != 0)
-		client->record.deeds.dns = before;
+		client->journal.applied.dns = before;
 	return result;
 }
 
@@ -57,26 +56,26 @@ static void keep(struct client *client, bool restore, struct reconcile_found *fo
 {
 	struct client_names *names = &client->names;
 	char text[IP_TEXT_MAX];
-	uint64_t now = clock_monotonic(client->tunnel.clock);
+	uint64_t now = clock_monotonic(client->daemon.clock);
 	bool ask = restore || names->noticed || now - names->asked >= ASK_NS;
 	names->noticed = false;
 	if (ask)
 		names->asked = now;
 	found->wanted = 1;
 	names->wish.link = link_name(client);
-	if (client_dns_in_force(names->dns.told, &names->wish, ask, NULL))
+	if (dns_in_force(names->dns.ways, &names->wish, ask, NULL))
 		return;
 	found->missing = 1;
 	(void)snprintf(found->first, sizeof found->first, "server %s%s",
 		       ip_address_format(&names->wish.servers[0], text), names->wish.count > 1 ? " and others" : "");
 	if (!restore)
 		return;
-	if (client_dns_set(&names->dns, &names->wish, &found->error) != 0)
+	if (dns_set(&names->dns, &names->wish, &found->error) != 0)
 		found->left = 1;
-	client_dns_watch_arm(&names->watch);
+	dns_watch_arm(&names->watch);
 }
 
-/* Programs are run meanwhile: leave RCU first, or grace periods stall. */
+/* Setting name servers runs programs: leave RCU first, or grace periods stall. */
 static void run(void *context, bool restore, struct reconcile_found *found)
 {
 	struct client *client = context;
@@ -94,29 +93,28 @@ int client_names_open(struct client *client, struct error *error)
 	struct client_names *names = &client->names;
 	names->wish = (struct resolv_conf_wish){.interface = client->config->common.interface,
 						.servers = names->servers};
-	names->dns = (struct client_dns){.note = note, .context = client};
-	int result = client_dns_watch_open(&names->watch, error);
+	names->dns = (struct dns_state){.write_ahead = write_ahead, .context = client};
+	int result = dns_watch_open(&names->watch, error);
 	if (result != 0)
 		return result;
-	client_dns_watch_arm(&names->watch);
+	dns_watch_arm(&names->watch);
 	const struct reconcile_part part = {.kind = RECONCILE_dns, .run = run, .context = client};
-	result = reconciler_add(client->tunnel.reconciler, &part);
+	result = reconciler_add(client->daemon.reconciler, &part);
 	return result == 0 ? 0 : error_set(error, result, "name servers: %s", strerror(-result));
 }
 
 static void drop(struct client *client)
 {
 	struct client_names *names = &client->names;
-	for (int way = 0; way < CLIENT_DNS_WAYS; way++) {
+	for (int way = 0; way < DNS_WAYS; way++) {
 		struct error error = {0};
-		if ((names->dns.told & CLIENT_DNS_BIT(way)) != 0 &&
-		    client_dns_restore((enum client_dns_way)way,
-				       way == CLIENT_DNS_RESOLVED ? link_name(client) : names->wish.interface,
-				       &error) != 0)
+		if ((names->dns.ways & DNS_BIT(way)) != 0 &&
+		    dns_restore((enum dns_way)way, way == DNS_RESOLVED ? link_name(client) : names->wish.interface,
+				&error) != 0)
 			log_warning("DNS: %s", error.text);
 	}
-	names->dns.told = 0;
-	(void)note(client, 0, NULL);
+	names->dns.ways = 0;
+	(void)write_ahead(client, 0, NULL);
 }
 
 void client_names_apply(struct client *client, const struct wire_welcome *lease)
@@ -137,26 +135,26 @@ void client_names_apply(struct client *client, const struct wire_welcome *lease)
 		drop(client);
 		rcu_online();
 	}
-	if (reconciler_apply(client->tunnel.reconciler, RECONCILE_BIT(RECONCILE_dns), &error) != 0)
+	if (reconciler_apply(client->daemon.reconciler, RECONCILE_BIT(RECONCILE_dns), &error) != 0)
 		log_warning("DNS: not in force, names are resolved as before: %s", error.text);
 }
 
-void client_on_names(void *context)
+void client_names_on_changed(void *context)
 {
 	struct client *client = context;
-	if (!client_dns_watch_read(&client->names.watch))
+	if (!dns_watch_read(&client->names.watch))
 		return;
 	client->names.noticed = true;
-	client_dns_watch_arm(&client->names.watch);
-	reconciler_notice(client->tunnel.reconciler, RECONCILE_BIT(RECONCILE_dns));
+	dns_watch_arm(&client->names.watch);
+	reconciler_notice(client->daemon.reconciler, RECONCILE_BIT(RECONCILE_dns));
 }
 
 bool client_names_outside(const struct client *client, struct outside_servers *servers)
 {
-	/* Before there are rules of ours, the machine's own way is the one past the tunnel. */
-	if (!client->network.leased && !client->record.deeds.kill_switch)
+	/* Without rules of ours the machine's resolver does not use the tunnel. */
+	if (!client->network.leased && !client->journal.applied.kill_switch)
 		return false;
-	client_dns_former(client->names.dns.told, &client->names.wish, servers);
+	dns_former(client->names.dns.ways, &client->names.wish, servers);
 	servers->mark = CLIENT_MARK;
 	return servers->count != 0;
 }

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/client/network.h"
 
-#include <net/if.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "core/client/wanted.h"
 #include "core/base/log.h"
 #include "core/host/sysctl.h"
 #include "tun/netlink_watch.h"
 
 enum {
-	SETTLE_MS = 50, /* a change of networks comes as several messages */
+	SETTLE_MS = 50, /* one change of the network comes as several messages */
 	UDP_HEADER = 8,
 	IPV4_HEADER = 20,
 	IPV6_HEADER = 40,
@@ -78,46 +76,26 @@ void client_network_close(struct client_network *network)
 	}
 }
 
-/* --- what is wanted ----------------------------------------------------------------------------------------------- */
+/* --- the lease ---------------------------------------------------------------------------------------------------- */
+
+struct ip_prefix client_network_host(const struct ip_prefix *leased)
+{
+	struct ip_prefix host = *leased;
+	host.length = host.address.family == 4 ? 32 : 128;
+	return host;
+}
 
 static void drop_address(struct client_network *network, const struct ip_prefix *before, const struct ip_prefix *now)
 {
 	struct error error = {0};
 	if (before->address.family == 0 || ip_address_equal(&before->address, &now->address))
 		return;
-	struct ip_prefix old = client_wanted_host(before);
+	struct ip_prefix old = client_network_host(before);
 	if (netlink_address_delete(network->netlink, network->ifindex, &old, &error) != 0)
 		log_warning("%s", error.text);
 }
 
-static void compare_with_others(struct client_network *network, size_t family, const struct ip_address *inner)
-{
-	struct error error = {0};
-	if (network->table.number == 0 || ip_address_equal(&network->compared[family], inner))
-		return;
-	network->compared[family] = *inner;
-	if (client_table_check_collision(&network->table, network->netlink, inner, &error) != 0)
-		log_warning("%s", error.text);
-}
-
-/* The gateway's inner address stands for all that is behind it. */
-void client_network_get_before_others(struct client_network *network)
-{
-	const struct ip_address *inner[] = {&network->wanted.gateway4, &network->wanted.gateway6};
-	for (size_t i = 0; i < ARRAY_SIZE(inner) && network->leased; i++) {
-		if (!network->carried[i] || !ip_set_contains(network->allowed, inner[i]))
-			continue;
-		compare_with_others(network, i, inner[i]);
-		if (!client_table_raise(&network->table, network->netlink, inner[i], network->ifindex))
-			continue;
-		log_info("another program's policy rule took what is behind the gateway: ours comes before it now "
-			 "(priority %u), and it has what is left",
-			 network->table.front);
-		client_wanted_put_rules(network);
-	}
-}
-
-/* Whether the kernel takes IPv6 addresses on our interface; where it is off for new ones, it is switched on. */
+/* Switches IPv6 on for our interface: it may be off for new ones. Returns whether it is on. */
 static bool has_ipv6(struct client_network *network)
 {
 	int result = sysctl_enable_ipv6(network->ifindex);
@@ -133,7 +111,7 @@ void client_network_apply(struct client_network *network, const struct wire_welc
 {
 	struct wire_welcome before = network->wanted;
 	network->wanted = *lease;
-	/* The kernel has no IPv6 on a link that is narrower than IPv6 allows. */
+	/* The kernel has no IPv6 on links whose MTU is below 1280. */
 	if (lease->mtu < IPV6_LEAST_MTU || (lease->address6.address.family != 0 && !has_ipv6(network)))
 		network->wanted.address6 = (struct ip_prefix){0};
 	drop_address(network, &before.address4, &network->wanted.address4);
@@ -142,9 +120,9 @@ void client_network_apply(struct client_network *network, const struct wire_welc
 	network->leased = true;
 }
 
-/* --- the way to the gateway --------------------------------------------------------------------------------------- */
+/* --- the path to the gateway -------------------------------------------------------------------------------------- */
 
-static struct ip_address address_of(const struct sockaddr_in6 *remote)
+struct ip_address client_network_address(const struct sockaddr_in6 *remote)
 {
 	struct ip_address address = {.family = 6};
 	memcpy(address.bytes, &remote->sin6_addr, 16);
@@ -160,7 +138,7 @@ void client_network_aim(struct client_network *network, const struct sockaddr_in
 	struct error error = {0};
 	struct netlink_interest interest = network->interest;
 	interest.table = network->table.number;
-	interest.endpoint = address_of(remote);
+	interest.endpoint = client_network_address(remote);
 	if (interest.table == network->interest.table &&
 	    ip_address_equal(&interest.endpoint, &network->interest.endpoint))
 		return;
@@ -170,57 +148,11 @@ void client_network_aim(struct client_network *network, const struct sockaddr_in
 		log_warning("%s", error.text);
 }
 
-static void pass_others(struct client_network *network, const struct sockaddr_in6 *remote,
-			const struct netlink_path *path)
-{
-	struct ip_address address = address_of(remote);
-	if (path->ifindex == 0 ||
-	    !client_table_find_passing(&network->table, network->netlink, &address, path->ifindex))
-		return;
-	for (size_t i = 0; i < network->table.passing_count; i++)
-		log_info("the way to the gateway leads through another tunnel, whose packets carry the mark %#x: "
-			 "they pass",
-			 network->table.passing[i].mark);
-	client_wanted_put_rules(network);
-}
-
-/* OpenVPN's way: two halves of everything by its tunnel, and its server by a gateway. But AllowedIPs are looked up
- * before table main, so that its packets to there would come into ours, and ours into it. */
-static int refuse_circle(struct client_network *network, const struct sockaddr_in6 *remote,
-			 const struct netlink_path *path, struct error *error)
-{
-	struct netlink_detours detours;
-	char server[IP_TEXT_MAX], name[IF_NAMESIZE] = "?";
-	if (path->ifindex == 0 || network->table.number == 0 || network->table.passing_count != 0 ||
-	    netlink_detours(network->netlink, address_of(remote).family, path->ifindex, &detours, error) != 0 ||
-	    !detours.everything)
-		return 0;
-	for (size_t i = 0; i < detours.count; i++) {
-		if (!ip_set_contains(network->allowed, &detours.hosts[i]))
-			continue;
-		ip_address_format(&detours.hosts[i], server);
-		return error_set(
-			error, -ELOOP,
-			"the way to the gateway leads through %s, another tunnel, and the way of that one to %s "
-			"through ours: packets would circle; leave %s out of AllowedIPs, or stop the other one",
-			if_indextoname(path->ifindex, name) != NULL ? name : "?", server, server);
-	}
-	return 0;
-}
-
-int client_network_look_around(struct client_network *network, const struct sockaddr_in6 *remote,
-			       const struct netlink_path *path, struct error *error)
-{
-	pass_others(network, remote, path);
-	client_network_get_before_others(network);
-	return refuse_circle(network, remote, path, error);
-}
-
 int client_network_path(struct client_network *network, const struct sockaddr_in6 *remote, struct netlink_path *path,
 			struct error *error)
 {
-	struct ip_address address = address_of(remote);
-	client_network_aim(network, remote); /* before it is asked: no change goes unnoticed */
+	struct ip_address address = client_network_address(remote);
+	client_network_aim(network, remote); /* before the lookup: no change after it goes unnoticed */
 	int result = netlink_path_find(network->netlink, &address, CLIENT_MARK, path, error);
 	if (result == 0 && path->ifindex == network->ifindex) {
 		char text[IP_TEXT_MAX];

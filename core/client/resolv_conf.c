@@ -33,7 +33,7 @@ static bool starts_with(const struct line *line, const char *prefix)
 	return line->length >= length && memcmp(line->start, prefix, length) == 0;
 }
 
-/* As libc takes it: at the line's start, with white space after it. */
+/* As libc parses it: at the start of the line, with white space after it. */
 static bool is_keyword(const struct line *line, const char *keyword)
 {
 	size_t length = strlen(keyword);
@@ -135,7 +135,7 @@ int resolv_conf_former(const struct resolv_conf_text *text, struct resolv_conf_t
 		return -ENOMEM;
 	size_t at = 0;
 	(void)next_line(text, &at, &line);
-	/* One block: what comes after it may look like this, too. */
+	/* Only the first block: the former text may itself contain such comments. */
 	while (next_line(text, &at, &line) && (starts_with(&line, FORMER) || starts_with(&line, FORMER_END))) {
 		bool whole = starts_with(&line, FORMER);
 		put_line(out, &line, strlen(whole ? FORMER : FORMER_END));
@@ -145,7 +145,7 @@ int resolv_conf_former(const struct resolv_conf_text *text, struct resolv_conf_t
 	return close_text(out, former);
 }
 
-/* What is true of names whoever is asked. */
+/* Settings that do not depend on the servers. */
 static bool is_kept(const struct line *line)
 {
 	return is_keyword(line, "search") || is_keyword(line, "domain") || is_keyword(line, "options") ||

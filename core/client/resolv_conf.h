@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The text of a resolv.conf: what it says, and ours in its place. Pure; anybody may have written what is read. */
+/* Parses and writes the text of a resolv.conf. No system calls. The text that is read is not trusted. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,28 +8,28 @@
 #include "core/base/error.h"
 #include "core/base/ip.h"
 
-#define RESOLV_CONF_MARK     "# Written by shardtun for " /* the interface follows, and how it is undone */
+#define RESOLV_CONF_MARK     "# Written by shardtun for " /* then the interface, and one of: */
 #define RESOLV_CONF_REPLACED "; what was there before is in "
 #define RESOLV_CONF_IN_PLACE "; what was there before follows as comments"
 
 struct resolv_conf_text {
-	char *bytes; /* the owner's to free(); NULL: there is none */
+	char *bytes; /* to free(); NULL: there is no file */
 	size_t length;
 };
 
 struct resolv_conf_wish {
 	const char *interface;
-	const char *link; /* its name now, which another program may have changed */
+	const char *link; /* its current name: another program may have renamed it */
 	const struct ip_address *servers;
 	size_t count;
-	bool everything; /* they are asked for all names; else before the ones there are */
+	bool everything; /* use only these servers; else add them before those that are there */
 };
 
 enum { RESOLV_CONF_SERVERS_MAX = 8 };
 
 /* The name servers that it names, in order. */
 struct resolv_conf_servers {
-	struct ip_address list[RESOLV_CONF_SERVERS_MAX]; /* family 0: what cannot be read as an address */
+	struct ip_address list[RESOLV_CONF_SERVERS_MAX]; /* family 0: not an address */
 	size_t count;
 };
 
@@ -37,16 +37,17 @@ void resolv_conf_read(const struct resolv_conf_text *text, struct resolv_conf_se
 
 bool resolv_conf_is_loopback(const struct ip_address *server);
 
-/* Whose it is: 1 that interface's of ours, 0 somebody else's, -EEXIST another interface's of ours. */
+/* Which program wrote it: 1 the client of this interface, 0 another program, -EEXIST the client of another interface.
+ */
 int resolv_conf_owner(const struct resolv_conf_text *text, const char *interface, struct error *error);
 
-/* Whether what was there before stands in it, as comments. */
+/* Whether it has the former text in it, as comments. */
 bool resolv_conf_is_in_place(const struct resolv_conf_text *text);
 
-/* Takes that out. 0 or -ENOMEM. */
+/* Extracts the former text. 0 or -ENOMEM. */
 int resolv_conf_former(const struct resolv_conf_text *text, struct resolv_conf_text *former);
 
-/* Ours: with search domains and options of `former`, or all of it, and, `saved` being NULL, `former` as comments;
- * else `saved` says where that is. 0 or -ENOMEM. */
+/* Writes ours: the servers, and of `former` the search domains and options, or, without wish->everything, all of it.
+ * `saved` is the path of the former file; NULL: the former text is added as comments. 0 or -ENOMEM. */
 int resolv_conf_write(const struct resolv_conf_wish *wish, const struct resolv_conf_text *former, const char *saved,
 		      struct resolv_conf_text *text);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A shorter prefix is no link's: who hands out such an address wants the packets of half the Internet. */
+/* No real link has a shorter prefix: a router that advertises one is after packets for half the Internet. */
 enum { SHORTEST_ATTACHED4 = 8, SHORTEST_ATTACHED6 = 48 };
 
 static bool prefix_equal(const struct ip_prefix *a, const struct ip_prefix *b)
@@ -17,14 +17,14 @@ static bool prefix_covers(const struct ip_prefix *outer, const struct ip_prefix 
 	return outer->length <= inner->length && ip_prefix_contains(outer, &inner->address);
 }
 
-/* The order of AllowedIPs: as numbers, and of those with one address the shorter first. */
+/* The order of AllowedIPs: by address, then by length. */
 static int compare(const void *a, const void *b)
 {
 	return memcmp(a, b, sizeof(struct ip_prefix));
 }
 
-/* The most specific one of AllowedIPs, which are sorted, that has all of `network` and is at most `longest` long; or
- * NULL. */
+/* The most specific of AllowedIPs, which are sorted, that contains `network` and has at most `longest` bits; or NULL.
+ */
 static const struct ip_prefix *find_allowed(const struct client_config *config, const struct ip_prefix *network,
 					    int longest)
 {
@@ -47,7 +47,7 @@ static const struct ip_prefix *allowed(const struct client_config *config, const
 	return find_allowed(config, network, network->length);
 }
 
-/* Being collected: the first route to a network counts. */
+/* The routes in the order of their priority: of two to the same network the first is used. */
 struct plan {
 	struct netlink_routes *wanted;
 	const struct client_routes_wish *wish;
@@ -61,7 +61,7 @@ static void add(struct plan *plan, const struct ip_prefix *network, unsigned ifi
 		plan->result = result;
 }
 
-/* What the gateway speaks of goes to the gateway, as far as AllowedIPs let it. */
+/* A network that the gateway pushed is routed to the gateway, if AllowedIPs contain it. */
 static void plan_pushed(struct plan *plan, const struct ip_prefix *pushed)
 {
 	struct ip_prefix network = ip_prefix_network(pushed);
@@ -90,8 +90,8 @@ static void plan_lease(struct plan *plan, uint8_t family)
 	}
 }
 
-/* Whether one of AllowedIPs was written for its own sake, and not as one of those that make up everything: it lies in
- * another one, or stands alone in a block that is not part of the Internet. */
+/* Whether a network of AllowedIPs was meant by itself, and not as a part of a list that makes up everything: it lies in
+ * another one, or in a special block (private networks, for instance) that the list covers little of. */
 static bool is_meant(const struct client_routes_wish *wish, const struct ip_prefix *one)
 {
 	const struct ip_prefix *block = ip_special_block(one);
@@ -99,8 +99,8 @@ static bool is_meant(const struct client_routes_wish *wish, const struct ip_pref
 	       (block != NULL && !ip_set_covers_most(wish->allowed, block));
 }
 
-/* The parts of everything that lie in the attached network: without the hole that they leave, for the gateway's address
- * say, there would be one wider part. */
+/* A list that makes up everything, but for a hole in the attached network (the gateway's address, for instance), has
+ * networks inside of it. They would be more specific than the attached network, so they become direct routes too. */
 static void plan_parts(struct plan *plan, const struct netlink_attached *attached)
 {
 	const struct config_prefixes *list = &plan->wish->config->gateway.allowed_ips;
@@ -118,8 +118,8 @@ static void plan_parts(struct plan *plan, const struct netlink_attached *attache
 	}
 }
 
-/* Only where AllowedIPs say "everything", which nobody means of the printer beside him. The first `pushed` routes of
- * the plan are those that the gateway gave. */
+/* Called when AllowedIPs are everything: that does not mean the printer on the same link. Routes `first` to `pushed` of
+ * the plan are those that the gateway pushed. */
 static void plan_attached(struct plan *plan, const struct netlink_attached *attached, size_t first, size_t pushed)
 {
 	const struct ip_prefix *network = &attached->network;
@@ -136,8 +136,8 @@ static void plan_attached(struct plan *plan, const struct netlink_attached *atta
 	plan_parts(plan, attached);
 }
 
-/* The route that refuses outlives the link, and the process too: a client that was killed would leave the machine
- * without a network. That is the kill switch's promise, and nobody else's wish. */
+/* An unreachable route outlives the link and the process: after a kill the machine would have no network. So while the
+ * tunnel carries packets it is added only for the kill switch, which promises just that. */
 static void plan_allowed(struct plan *plan, const struct ip_prefix *network)
 {
 	if (plan->wish->carried)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Routes of the client's own table: AllowedIPs, what is nearer than they say, and what is not.
+/* Plans the routes of the client's own table: AllowedIPs, and the networks within them that are reached directly.
  *
- * Table main is not asked at all before the client's table, so nothing that DHCP puts there can pull packets out of the
- * tunnel (TunnelVision, CVE-2024-3661). What is to be reached directly is copied from there: the networks that the
- * machine is attached to. Of equal networks the tunnel's wins. Control thread. */
+ * The client's table is looked up before table main, so a route that DHCP adds to main cannot divert packets from the
+ * tunnel (TunnelVision, CVE-2024-3661). Networks that the machine is attached to are copied from there. Of two routes
+ * to the same network the tunnel's wins. Control thread. */
 #pragma once
 
 #include "config/config.h"
@@ -17,11 +17,11 @@ struct client_routes_wish {
 	const struct wire_welcome *lease;
 	unsigned ifindex;			 /* of the tunnel */
 	bool carried;				 /* the tunnel has an address of the family */
-	const struct netlink_attached *attached; /* networks of the machine; of equal ones the first counts */
+	const struct netlink_attached *attached; /* networks of the machine; of equal ones the first is used */
 	size_t attached_count;
 };
 
-/* What the table should have for `family`, 4 or 6, appended to `wanted`: AllowedIPs, and what is besides them. What
- * AllowedIPs have is refused where no way into the tunnel is left, because the kernel drops the routes of a link that
- * goes down: it is not to leave otherwise. 0 or -ENOMEM. */
+/* Appends to `wanted` the routes that the table should have for `family`, 4 or 6. AllowedIPs get unreachable routes
+ * while the tunnel carries no packets of the family: the kernel drops the routes of a link that goes down, and packets
+ * must not leave in the clear. 0 or -ENOMEM. */
 int client_routes_plan(struct netlink_routes *wanted, uint8_t family, const struct client_routes_wish *wish);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/client/status.h"
+
 #include <stdio.h>
 
-#include "core/client/context.h"
-#include "core/client/keep.h"
 #include "core/base/rcu.h"
+#include "core/client/keep.h"
 
 enum { WAYS_TEXT_MAX = 64 };
 
@@ -33,7 +34,7 @@ static json_t *seconds_since(uint64_t then, uint64_t now)
 	return json_integer(now > then ? (json_int_t)((now - then) / NS_PER_S) : 0);
 }
 
-/* What only a session has. */
+/* The members that only a client with a session has. */
 static void add_session(json_t *status, const struct client *client, const struct session *session, uint64_t now)
 {
 	char text[IP_TEXT_MAX], id[9];
@@ -63,10 +64,10 @@ static const char *ways_text(unsigned ways, char text[WAYS_TEXT_MAX])
 {
 	int length = 0;
 	text[0] = '\0';
-	for (int way = 0; way < CLIENT_DNS_WAYS; way++) {
-		if ((ways & CLIENT_DNS_BIT(way)) != 0)
+	for (int way = 0; way < DNS_WAYS; way++) {
+		if ((ways & DNS_BIT(way)) != 0)
 			length += snprintf(text + length, (size_t)(WAYS_TEXT_MAX - length), "%s%s",
-					   length == 0 ? "" : " and ", client_dns_way_text((enum client_dns_way)way));
+					   length == 0 ? "" : " and ", dns_way_text((enum dns_way)way));
 	}
 	return length != 0 ? text : "nothing";
 }
@@ -80,18 +81,18 @@ static json_t *dns_status(const struct client *client)
 	json_t *servers = json_array();
 	for (size_t i = 0; i < names->wish.count; i++)
 		json_array_append_new(servers, json_string(ip_address_format(&names->servers[i], text)));
-	bool in_force = reconciler_state(client->tunnel.reconciler, RECONCILE_dns).in_force;
-	return json_pack("{s:o, s:s, s:b, s:b, s:s}", "servers", servers, "by", ways_text(names->dns.told, ways),
+	bool in_force = reconciler_state(client->daemon.reconciler, RECONCILE_dns).in_force;
+	return json_pack("{s:o, s:s, s:b, s:b, s:s}", "servers", servers, "by", ways_text(names->dns.ways, ways),
 			 "all_names", (int)names->wish.everything, "in_force", (int)in_force, "trouble",
-			 reconciler_trouble(client->tunnel.reconciler, RECONCILE_dns, trouble));
+			 reconciler_trouble(client->daemon.reconciler, RECONCILE_dns, trouble));
 }
 
 json_t *client_status(void *context, char *const *arguments, size_t count, struct error *error)
 {
-	const struct tunnel *tunnel = context;
-	const struct client *client = tunnel->params.context;
+	const struct daemon *daemon = context;
+	const struct client *client = daemon->params.context;
 	const struct config_endpoint *endpoint = &client->config->gateway.endpoint;
-	uint64_t now = clock_monotonic(tunnel->clock);
+	uint64_t now = clock_monotonic(daemon->clock);
 	char remote[ENDPOINT_TEXT_MAX], text[128];
 	(void)arguments, (void)count;
 
@@ -99,10 +100,11 @@ json_t *client_status(void *context, char *const *arguments, size_t count, struc
 	if (client->endpoint.used.sin6_family != 0)
 		at = json_string(sockaddr_format(&client->endpoint.used, remote));
 	json_t *status = json_pack("{s:s, s:i, s:s, s:s, s:i, s:o, s:i, s:o, s:b, s:o}", "interface",
-				   tunnel->device.name, "pid", (int)getpid(), "state", state_text(client, text), "host",
-				   endpoint->host, "port", (int)endpoint->port, "endpoint", at, "handshakes_unanswered",
-				   (int)client->shown.hellos, "dns", dns_status(client), "kill_switch",
-				   (int)client->kill_switch_in_force, "kept", client_keep_status(client));
+				   daemon->descriptors.device.name, "pid", (int)getpid(), "state",
+				   state_text(client, text), "host", endpoint->host, "port", (int)endpoint->port,
+				   "endpoint", at, "handshakes_unanswered", (int)client->shown.hellos, "dns",
+				   dns_status(client), "kill_switch", (int)client->kill_switch_in_force, "kept",
+				   client_keep_status(client));
 	if (status == NULL) {
 		error_set(error, -ENOMEM, "out of memory");
 		return NULL;

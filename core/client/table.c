@@ -188,7 +188,8 @@ static bool is_known(const struct client_table *table, const struct client_mark 
 	return false;
 }
 
-/* Of a rule like theirs that we are sent by, and who carries the mark is not. */
+/* Whether the rule is "not fwmark MARK", applies to our tunnel's packets, and with its mark the endpoint is reached by
+ * another link. */
 static bool escapes(struct netlink *netlink, const struct netlink_rule *rule, const struct ip_address *endpoint,
 		    unsigned ifindex)
 {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/client/wanted.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,36 +16,9 @@ static bool no_family(int result)
 	return result == -EAFNOSUPPORT || result == -EOPNOTSUPP;
 }
 
-void client_wanted_missing(struct reconcile_found *found, const char *format, ...)
-{
-	if (found->missing++ != 0)
-		return;
-	va_list arguments;
-	va_start(arguments, format);
-	(void)vsnprintf(found->first, sizeof found->first, format, arguments);
-	va_end(arguments);
-}
-
-void client_wanted_left(struct reconcile_found *found, int result, const struct error *error)
-{
-	if (result != 0 && found->left++ == 0)
-		found->error = *error;
-}
-
-static void add_found(struct reconcile_found *sum, const struct reconcile_found *part)
-{
-	if (sum->missing == 0)
-		memcpy(sum->first, part->first, sizeof sum->first);
-	if (sum->left == 0)
-		sum->error = part->error;
-	sum->wanted += part->wanted;
-	sum->missing += part->missing;
-	sum->left += part->left;
-}
-
 /* --- the link ----------------------------------------------------------------------------------------------------- */
 
-/* Nothing can be put back on a link that is gone: the worker notices, and the client ends. */
+/* A link that is gone is not created again: the worker sees its TUN queue fail, and the client ends. */
 static void keep_link(void *context, bool restore, struct reconcile_found *found)
 {
 	struct client_network *network = context;
@@ -56,16 +28,17 @@ static void keep_link(void *context, bool restore, struct reconcile_found *found
 		return;
 	found->wanted = 2;
 	if (!link->up) {
-		client_wanted_missing(found, "%s up", link->name);
-		int result = restore ? netlink_link_set_up(network->netlink, network->ifindex, &error) : 0;
-		client_wanted_left(found, result, &error);
+		reconcile_missing(found, "%s up", link->name);
+		if (restore)
+			reconcile_left(found, netlink_link_set_up(network->netlink, network->ifindex, &error), &error);
 	}
 	if (link->group != CLIENT_LINK_GROUP) {
-		client_wanted_missing(found, "%s in group %d", link->name, CLIENT_LINK_GROUP);
-		int result = restore ? netlink_link_set_group(network->netlink, network->ifindex, CLIENT_LINK_GROUP,
-							      &error)
-				     : 0;
-		client_wanted_left(found, result, &error);
+		reconcile_missing(found, "%s in group %d", link->name, CLIENT_LINK_GROUP);
+		if (restore)
+			reconcile_left(
+				found,
+				netlink_link_set_group(network->netlink, network->ifindex, CLIENT_LINK_GROUP, &error),
+				&error);
 	}
 }
 
@@ -79,23 +52,16 @@ static void keep_mtu(void *context, bool restore, struct reconcile_found *found)
 	found->wanted = 1;
 	if (link->mtu == network->wanted.mtu)
 		return;
-	client_wanted_missing(found, "%u on %s", network->wanted.mtu, link->name);
+	reconcile_missing(found, "%u on %s", network->wanted.mtu, link->name);
 	if (restore)
-		client_wanted_left(
-			found, netlink_link_set_mtu(network->netlink, network->ifindex, network->wanted.mtu, &error),
-			&error);
+		reconcile_left(found,
+			       netlink_link_set_mtu(network->netlink, network->ifindex, network->wanted.mtu, &error),
+			       &error);
 }
 
 /* --- addresses ---------------------------------------------------------------------------------------------------- */
 
-struct ip_prefix client_wanted_host(const struct ip_prefix *leased)
-{
-	struct ip_prefix own = *leased;
-	own.length = own.address.family == 4 ? 32 : 128;
-	return own;
-}
-
-/* IPv6 may be off for new links, or somebody switched it off. */
+/* IPv6 may be off for new links, or was switched off since. */
 static int add_address(struct client_network *network, const struct ip_prefix *own, struct error *error)
 {
 	if (own->address.family == 6) {
@@ -107,23 +73,23 @@ static int add_address(struct client_network *network, const struct ip_prefix *o
 	return netlink_address_add(network->netlink, network->ifindex, own, error);
 }
 
-/* Who is reachable through the tunnel is for AllowedIPs to say: the interface has its address without the network. */
+/* Returns whether the interface has the address now. */
 static bool keep_address(struct client_network *network, const struct ip_prefix *leased, bool restore,
 			 struct reconcile_found *found)
 {
 	char text[IP_TEXT_MAX];
 	struct error error = {0};
-	struct ip_prefix own = client_wanted_host(leased);
+	struct ip_prefix own = client_network_host(leased);
 	if (leased->address.family == 0)
 		return false;
 	found->wanted++;
 	if (netlink_address_exists(network->netlink, network->ifindex, &own))
 		return true;
-	client_wanted_missing(found, "%s on %s", ip_address_format(&own.address, text), network->link.name);
+	reconcile_missing(found, "%s on %s", ip_address_format(&own.address, text), network->link.name);
 	if (!restore)
 		return false;
 	int result = add_address(network, &own, &error);
-	client_wanted_left(found, result, &error);
+	reconcile_left(found, result, &error);
 	return result == 0;
 }
 
@@ -136,7 +102,7 @@ static void keep_addresses(void *context, bool restore, struct reconcile_found *
 	network->carried[1] = keep_address(network, &network->wanted.address6, restore, found);
 }
 
-/* --- routes ------------------------------------------------------------------------------------------------------- */
+/* --- families ----------------------------------------------------------------------------------------------------- */
 
 static bool has_family(const struct client_config *config, uint8_t family)
 {
@@ -147,7 +113,40 @@ static bool has_family(const struct client_config *config, uint8_t family)
 	return false;
 }
 
-/* Of two links to one network the kernel prefers the lower metric. */
+static void add_found(struct reconcile_found *sum, const struct reconcile_found *part)
+{
+	if (sum->missing == 0)
+		memcpy(sum->first, part->first, sizeof sum->first);
+	if (sum->left == 0)
+		sum->error = part->error;
+	sum->wanted += part->wanted;
+	sum->missing += part->missing;
+	sum->left += part->left;
+}
+
+/* Compares, and with `restore` puts back, the routes or the rules of one family: `family` is an index of `families`. */
+typedef int keep_family_fn(struct client_network *network, size_t family, bool restore, struct reconcile_found *found,
+			   struct error *error);
+
+/* For the families of AllowedIPs. One that the kernel turns out not to have counts as not wanted. */
+static void keep_families(struct client_network *network, keep_family_fn *keep, bool restore,
+			  struct reconcile_found *found)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		struct error error = {0};
+		struct reconcile_found family = {0};
+		if (network->absent[i] || !has_family(network->config, families[i]))
+			continue;
+		int result = keep(network, i, restore, &family, &error);
+		reconcile_left(&family, result, &error);
+		if (!network->absent[i])
+			add_found(found, &family);
+	}
+}
+
+/* --- routes ------------------------------------------------------------------------------------------------------- */
+
+/* By metric: of two links to one network the kernel prefers the lower one. */
 static int compare_attached(const void *a, const void *b)
 {
 	uint32_t one = ((const struct netlink_attached *)a)->metric,
@@ -173,7 +172,7 @@ static void read_attached(struct client_network *network)
 	network->attached = list;
 }
 
-static int plan(const struct client_network *network, size_t family, struct netlink_routes *wanted)
+static int plan_routes(const struct client_network *network, size_t family, struct netlink_routes *wanted)
 {
 	const struct client_routes_wish wish = {.config = network->config,
 						.allowed = network->allowed,
@@ -198,8 +197,8 @@ static const char *route_text(const struct client_network *network, const struct
 	return text;
 }
 
-/* First what is new: between the two a packet must not find less than there will be. The most specific ones come last
- * in a list, and are to be there before the wide ones around them lead elsewhere. */
+/* Adds before it deletes, so that at no moment a packet finds fewer routes than before and after. Adds backwards: lists
+ * are sorted, a prefix before those that it contains, and the more specific route must be there first. */
 static void put_routes(struct client_network *network, size_t family, const struct netlink_routes *missing,
 		       const struct netlink_routes *extra, struct reconcile_found *found)
 {
@@ -209,7 +208,7 @@ static void put_routes(struct client_network *network, size_t family, const stru
 		int result = netlink_route_add(network->netlink, route->ifindex, &route->network, network->table.number,
 					       &error);
 		network->absent[family] |= no_family(result);
-		client_wanted_left(found, result, &error);
+		reconcile_left(found, result, &error);
 	}
 	for (size_t i = 0; i < extra->count; i++) {
 		const struct netlink_route *route = &extra->items[i];
@@ -224,20 +223,23 @@ static int keep_routes_of(struct client_network *network, size_t family, bool re
 {
 	char text[96];
 	struct netlink_routes wanted = {0}, have = {0}, missing = {0}, extra = {0};
-	int result = plan(network, family, &wanted);
+	int result = plan_routes(network, family, &wanted);
 	if (result == 0)
 		result = netlink_routes_read(network->netlink, families[family], network->table.number, &have, error);
 	if (result == 0)
 		result = netlink_routes_compare(&wanted, &have, &missing, &extra);
 	if (result == -ENOMEM)
 		(void)error_set(error, result, "out of memory");
-	if (result == 0 && missing.count != 0)
-		client_wanted_missing(found, "%s", route_text(network, &missing.items[0], text));
 	if (result == 0) {
 		found->wanted += (unsigned)wanted.count;
-		found->missing += (unsigned)missing.count - (missing.count != 0);
+		if (missing.count != 0) {
+			reconcile_missing(found, "%s", route_text(network, &missing.items[0], text));
+			found->missing += (unsigned)missing.count - 1;
+		}
 		if (restore)
 			put_routes(network, family, &missing, &extra, found);
+	} else {
+		reconcile_missing(found, "IPv%u", families[family]);
 	}
 	struct netlink_routes *const lists[] = {&wanted, &have, &missing, &extra};
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
@@ -245,23 +247,7 @@ static int keep_routes_of(struct client_network *network, size_t family, bool re
 	return result;
 }
 
-static void keep_all_routes(struct client_network *network, bool restore, struct reconcile_found *found)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-		struct error error = {0};
-		struct reconcile_found family = {0};
-		if (network->absent[i] || !has_family(network->config, families[i]))
-			continue;
-		int result = keep_routes_of(network, i, restore, &family, &error);
-		if (result != 0)
-			client_wanted_missing(&family, "IPv%u", families[i]);
-		client_wanted_left(&family, result, &error);
-		if (!network->absent[i])
-			add_found(found, &family);
-	}
-}
-
-/* That routes follow the machine's networks is no restoring: it is done before the comparison. */
+/* Following the machine's networks does not count as restoring: that is done before the comparison. */
 static void keep_routes(void *context, bool restore, struct reconcile_found *found)
 {
 	struct client_network *network = context;
@@ -271,9 +257,9 @@ static void keep_routes(void *context, bool restore, struct reconcile_found *fou
 		struct reconcile_found before = {0};
 		network->attached_stale = false;
 		read_attached(network);
-		keep_all_routes(network, true, &before);
+		keep_families(network, keep_routes_of, true, &before);
 	}
-	keep_all_routes(network, restore, found);
+	keep_families(network, keep_routes_of, restore, found);
 }
 
 /* --- policy rules ------------------------------------------------------------------------------------------------- */
@@ -295,7 +281,7 @@ static int keep_rules_of(struct client_network *network, size_t family, bool res
 	uint8_t version = families[family];
 	size_t count = client_table_rules(&network->table, version, network->carried[family], wanted);
 	int result = 0;
-	/* Not only for order: the kernel takes a rule for the equal of one that has no "not", and refuses it. */
+	/* Also because the kernel compares rules without their "not", and would refuse ours as a copy of a left one. */
 	if (restore)
 		result = client_table_prune(&network->table, network->netlink, version, wanted, count, error);
 	if (result == 0)
@@ -304,30 +290,20 @@ static int keep_rules_of(struct client_network *network, size_t family, bool res
 		found->wanted++;
 		if (has_rule(&have, &wanted[i]))
 			continue;
-		client_wanted_missing(found, "IPv%u rule %u for table %u", version, wanted[i].priority,
-				      wanted[i].table);
+		reconcile_missing(found, "IPv%u rule %u for table %u", version, wanted[i].priority, wanted[i].table);
 		if (restore)
 			result = netlink_rule_add(network->netlink, &wanted[i], error);
 	}
 	netlink_rules_free(&have);
+	network->absent[family] |= no_family(result);
 	return result;
 }
 
-/* A kernel without the family has no rules of it. */
 static void keep_rules(void *context, bool restore, struct reconcile_found *found)
 {
 	struct client_network *network = context;
-	for (size_t i = 0; i < ARRAY_SIZE(families) && network->leased && network->table.number != 0; i++) {
-		struct error error = {0};
-		struct reconcile_found family = {0};
-		if (network->absent[i] || !has_family(network->config, families[i]))
-			continue;
-		int result = keep_rules_of(network, i, restore, &family, &error);
-		network->absent[i] |= no_family(result);
-		client_wanted_left(&family, result, &error);
-		if (!network->absent[i])
-			add_found(found, &family);
-	}
+	if (network->leased && network->table.number != 0)
+		keep_families(network, keep_rules_of, restore, found);
 }
 
 void client_wanted_put_rules(struct client_network *network)

@@ -20,10 +20,11 @@ static const struct cli_program program = {
 	.name = "shardtun",
 	.summary = "VPN client, and the key tool",
 	.synopses = synopses,
-	.details = CLIENT_COMMAND_DETAILS "  check FILE         say whether the file is right, and change nothing\n"
-					  "  genkey             print a new private key\n"
-					  "  pubkey             read a private key, print its public key\n"
-					  "  genpsk             print a new pre-shared key\n",
+	.details = CLIENT_COMMAND_DETAILS
+	"  check FILE         check the file and the keys that it names; change nothing\n"
+	"  genkey             print a new private key\n"
+	"  pubkey             read a private key, print its public key\n"
+	"  genpsk             print a new pre-shared key\n",
 	.sections = sections,
 	.section_count = ARRAY_SIZE(sections),
 };
@@ -32,7 +33,7 @@ int main(int argc, char **argv)
 {
 	enum cli_status status;
 	process_begin();
-	if (argc > 1 && client_command_stays(argv[1]))
+	if (argc > 1 && client_command_is_daemon(argv[1]))
 		process_hold_signals();
 	if (cli_help_or_version(&program, argc, argv, &status))
 		return (int)status;

@@ -3,12 +3,12 @@
 #include <getopt.h>
 #include <stdio.h>
 
+#include "core/base/log.h"
 #include "core/cli/cli.h"
-#include "core/gateway/gateway.h"
 #include "core/daemon/logger.h"
+#include "core/gateway/gateway.h"
 #include "core/host/privileges.h"
 #include "core/host/process.h"
-#include "core/base/log.h"
 #include "crypto/keys.h"
 
 static const char *const synopses[] = {"-c FILE", "-c FILE --check", NULL};
@@ -18,11 +18,11 @@ static const struct cli_program program = {
 	.summary = "VPN gateway for many-core Linux machines",
 	.synopses = synopses,
 	.details = "  -c, --config FILE  the configuration, as below\n"
-		   "      --check        say whether it is right, and change nothing\n"
+		   "      --check        check it and the keys that it names; change nothing\n"
 		   "  -h, --help         this text\n"
 		   "  -V, --version      the version\n"
 		   "\n"
-		   "Runs in the foreground until SIGTERM, SIGINT or SIGQUIT and then says good-bye to its clients.\n",
+		   "Runs in the foreground until SIGTERM, SIGINT or SIGQUIT, and then ends all sessions.\n",
 	.sections = sections,
 	.section_count = ARRAY_SIZE(sections),
 };

@@ -20,12 +20,12 @@ static const struct cli_program program = {
 	.name = "stgun",
 	.summary = "load generator for shardtun gateways",
 	.synopses = synopses,
-	.details = "  keys N      print a gateway's [Peer] sections for so many clients\n"
-		   "  reflect     inside the tunnel: count and answer what the others send\n"
-		   "  connect     connect all sessions and say how fast that went\n"
+	.details = "  keys N      print the [Peer] sections of N clients for a gateway\n"
+		   "  reflect     inside the tunnel: count and answer the packets of the other commands\n"
+		   "  connect     connect all sessions and report how fast that was\n"
 		   "  load        connect, then send at one rate\n"
-		   "  search      connect, then find the highest rate with little loss\n",
-	.print_options = gun_options_print,
+		   "  search      connect, then find the highest rate within a bound of loss\n",
+	.print_options = stgun_options_print,
 };
 
 static volatile sig_atomic_t ended;
@@ -36,7 +36,7 @@ static void end(int signal)
 	ended = 1;
 }
 
-/* The second one kills. */
+/* A second signal kills. */
 static void catch_signals(void)
 {
 	struct sigaction action = {.sa_handler = end, .sa_flags = (int)SA_RESETHAND};
@@ -48,25 +48,25 @@ int main(int argc, char **argv)
 {
 	enum cli_status status;
 	struct error error = {0};
-	struct gun_options options;
+	struct stgun_options options;
 	process_begin();
 	if (cli_help_or_version(&program, argc, argv, &status))
 		return (int)status;
 	if (keys_init(&error) != 0)
 		return (int)cli_fail(&program, CLI_FAILED, &error);
-	if (gun_options_read(argc, argv, &options, &error) != 0)
+	if (stgun_options_read(argc, argv, &options, &error) != 0)
 		return (int)cli_usage_error(&program, "%s", error.text);
-	if (gun_options_read_key(&options, &error) != 0)
+	if (stgun_options_read_key(&options, &error) != 0)
 		return (int)cli_fail(&program, CLI_CONFIG, &error);
 
 	int result = 0;
 	catch_signals();
-	if (options.command == GUN_KEYS)
+	if (options.command == STGUN_KEYS)
 		seed_print_peers(stdout, &options.seed, options.first, options.sessions, options.psk_file);
-	else if (options.command == GUN_REFLECT)
+	else if (options.command == STGUN_REFLECT)
 		result = reflect_run(&options, &ended, &error);
 	else
-		result = gun_run(&options, argc, argv, &ended, &error);
+		result = stgun_run(&options, argc, argv, &ended, &error);
 	status = result == 0 ? CLI_OK : cli_fail(&program, CLI_FAILED, &error);
 	return (int)cli_finish(&program, status);
 }

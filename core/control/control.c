@@ -1,27 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/control/control.h"
 
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "core/base/log.h"
-
 enum {
-	SOCKET_MODE = 0660,
-	DIRECTORY_MODE = 0755,
-	SHARED_DIRECTORY_MODE = 01775, /* as tmpfiles make it: each removes its own */
-	TICK_SECONDS = 1,	       /* how late a time limit may be noticed */
-	ARGUMENTS_MAX = 64,	       /* words of a request */
-	FAREWELL_ROUNDS = 64,	       /* reads of what a client sent too much, so that it sees an end and no reset */
-	JSON_FORMAT = JSON_COMPACT,    /* reals with ten digits: tenths of ns up to a second */
+	TICK_SECONDS = 1,	    /* how late a time limit may be noticed */
+	ARGUMENTS_MAX = 64,	    /* words of a request */
+	FAREWELL_ROUNDS = 64,	    /* reads of what a client sent too much, so that it sees an end and no reset */
+	JSON_FORMAT = JSON_COMPACT, /* reals with ten digits: tenths of ns up to a second */
 	JSON_DIGITS = 10,
 };
 
@@ -39,14 +31,9 @@ struct connection {
 
 struct control {
 	struct control_params params;
-	struct sockaddr_un address;
-	dev_t device; /* of the socket file, to know it again */
-	ino_t inode;
 	int epoll_fd;
-	int listen_fd;
 	int timer_fd;
-	bool made_directory;	   /* in which the socket is */
-	bool listening;		   /* listen_fd is watched */
+	bool listening;		   /* the listening socket is watched */
 	bool ticking;		   /* the timer runs */
 	struct connection *asking; /* whose handler runs */
 	bool out_of_memory;	   /* or descriptors: no accept before the next tick */
@@ -54,7 +41,7 @@ struct control {
 	struct connection connections[CONTROL_CONNECTIONS_MAX];
 };
 
-/* --- what the socket says ----------------------------------------------------------------------------------------- */
+/* --- requests and answers ----------------------------------------------------------------------------------------- */
 
 /* Takes `member` over. NULL: no memory. */
 static char *format_answer(bool ok, const char *key, json_t *member)
@@ -216,7 +203,7 @@ static void connection_read(struct control *control, struct connection *connecti
 struct control_ticket control_defer(struct control *control)
 {
 	struct connection *connection = control->asking;
-	/* Whether the client hangs up is all that is still of interest. */
+	/* Only the end of the connection is still watched for. */
 	struct epoll_event event = {.events = 0, .data.ptr = connection};
 	epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, connection->fd, &event);
 	connection->deferred = true;
@@ -251,9 +238,9 @@ static void control_accept(struct control *control)
 {
 	struct connection *connection;
 	while ((connection = free_connection(control)) != NULL) {
-		int fd = accept4(control->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(control->params.listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
-			/* What is short now would be short at once again: the listen socket stays readable. */
+			/* Not retried at once: the listening socket stays readable, and the loop would spin. */
 			control->out_of_memory = errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
 						 errno == ENOBUFS;
 			return;
@@ -278,8 +265,8 @@ static void control_rearm(struct control *control)
 {
 	bool listening = control->open < CONTROL_CONNECTIONS_MAX && !control->out_of_memory;
 	if (listening != control->listening) {
-		struct epoll_event event = {.events = listening ? EPOLLIN : 0, .data.ptr = &control->listen_fd};
-		epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, control->listen_fd, &event);
+		struct epoll_event event = {.events = listening ? EPOLLIN : 0, .data.ptr = &control->listening};
+		epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, control->params.listener->fd, &event);
 		control->listening = listening;
 	}
 	bool ticking = control->open > 0 || control->out_of_memory;
@@ -322,7 +309,7 @@ void control_poll(struct control *control)
 			ssize_t got = read(control->timer_fd, &ticks, sizeof ticks);
 			(void)got; /* how many does not matter */
 			control->out_of_memory = false;
-		} else if (events[i].data.ptr == &control->listen_fd) {
+		} else if (events[i].data.ptr == &control->listening) {
 			accepting = true;
 		} else if (connection->answer != NULL) {
 			connection_write(control, connection);
@@ -341,183 +328,38 @@ void control_poll(struct control *control)
 
 /* --- life cycle --------------------------------------------------------------------------------------------------- */
 
-/* False when there is no directory to speak of. */
-static bool directory_of(const char *path, char directory[sizeof((struct sockaddr_un){0}).sun_path])
-{
-	const char *slash = strrchr(path, '/');
-	if (slash == NULL || slash == path)
-		return false;
-	size_t length = (size_t)(slash - path);
-	memcpy(directory, path, length);
-	directory[length] = '\0';
-	return true;
-}
-
-static int make_directory(const char *path, bool *made, struct error *error)
-{
-	char directory[sizeof((struct sockaddr_un){0}).sun_path];
-	if (!directory_of(path, directory))
-		return 0;
-	if (mkdir(directory, DIRECTORY_MODE) != 0)
-		return errno == EEXIST
-			       ? 0
-			       : error_set(error, -errno, "control socket %s: cannot make the directory %s (%s)", path,
-					   directory, strerror(errno));
-	*made = true;
-	/* The mode asked for, whatever the umask of a start by hand: people look here for the socket. */
-	if (chmod(directory, DIRECTORY_MODE) != 0)
-		return error_set(error, -errno, "control socket %s: cannot set the mode of %s (%s)", path, directory,
-				 strerror(errno));
-	return 0;
-}
-
-int control_make_directory(const char *path, struct error *error)
-{
-	bool made;
-	return make_directory(path, &made, error);
-}
-
-/* Makes way for our socket if nobody lives there. */
-static int remove_stale(const struct sockaddr_un *address, struct error *error)
-{
-	const char *path = address->sun_path;
-	struct stat status;
-	if (lstat(path, &status) != 0)
-		return errno == ENOENT ? 0 : error_set(error, -errno, "control socket %s: %s", path, strerror(errno));
-	if (!S_ISSOCK(status.st_mode))
-		return error_set(error, -EEXIST,
-				 "control socket %s: something that is no socket is there; remove it or set "
-				 "ControlSocket",
-				 path);
-
-	int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (probe < 0)
-		return error_set(error, -errno, "control socket %s: %s", path, strerror(errno));
-	int failure = connect(probe, (const struct sockaddr *)address, sizeof *address) == 0 ? 0 : errno;
-	close(probe);
-	/* EAGAIN: the listen queue is full, but there is one. */
-	if (failure == 0 || failure == EAGAIN)
-		return error_set(error, -EADDRINUSE,
-				 "control socket %s: another daemon answers there; stop it or set ControlSocket", path);
-	if (failure != ECONNREFUSED && failure != ENOENT)
-		return error_set(error, -failure, "control socket %s: cannot tell whether another daemon uses it (%s)",
-				 path, strerror(failure));
-	if (unlink(path) != 0 && errno != ENOENT)
-		return error_set(error, -errno, "control socket %s: cannot remove the one left behind (%s)", path,
-				 strerror(errno));
-	return 0;
-}
-
-int control_remove_stale(const char *path, struct error *error)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	size_t length = strlen(path);
-	if (length >= sizeof address.sun_path)
-		return 0;
-	memcpy(address.sun_path, path, length);
-	return remove_stale(&address, error);
-}
-
-static int bind_and_listen(struct control *control, struct error *error)
-{
-	const char *path = control->address.sun_path;
-	const struct sockaddr *address = (const struct sockaddr *)&control->address;
-	struct stat status;
-	/* The file gets the descriptor's mode, cut by the umask: it is never wider open than in the end. */
-	if (fchmod(control->listen_fd, SOCKET_MODE) != 0 ||
-	    bind(control->listen_fd, address, sizeof control->address) != 0)
-		return error_set(error, -errno, "control socket %s: cannot bind (%s)", path, strerror(errno));
-	if (chmod(path, SOCKET_MODE) != 0 || lstat(path, &status) != 0 ||
-	    listen(control->listen_fd, CONTROL_CONNECTIONS_MAX) != 0) {
-		int failure = errno;
-		unlink(path);
-		return error_set(error, -failure, "control socket %s: cannot listen (%s)", path, strerror(failure));
-	}
-	control->device = status.st_dev;
-	control->inode = status.st_ino;
-	return 0;
-}
-
 static int open_descriptors(struct control *control, struct error *error)
 {
-	struct epoll_event listen_event = {.data.ptr = &control->listen_fd};
+	const struct control_listener *listener = control->params.listener;
+	struct epoll_event listen_event = {.data.ptr = &control->listening};
 	struct epoll_event timer_event = {.events = EPOLLIN, .data.ptr = &control->timer_fd};
 	if ((control->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0 ||
 	    (control->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) < 0 ||
-	    (control->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) < 0 ||
 	    epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, control->timer_fd, &timer_event) != 0 ||
-	    epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, control->listen_fd, &listen_event) != 0)
-		return error_set(error, -errno, "control socket %s: %s", control->params.path, strerror(errno));
+	    epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, listener->fd, &listen_event) != 0)
+		return error_set(error, -errno, "control socket %s: %s", listener->address.sun_path, strerror(errno));
 	return 0;
-}
-
-static void control_close(struct control *control)
-{
-	if (control->listen_fd >= 0)
-		close(control->listen_fd);
-	if (control->timer_fd >= 0)
-		close(control->timer_fd);
-	if (control->epoll_fd >= 0)
-		close(control->epoll_fd);
-	free(control);
 }
 
 struct control *control_new(const struct control_params *params, struct error *error)
 {
 	struct control *control = calloc(1, sizeof *control);
 	if (control == NULL) {
-		error_set(error, -ENOMEM, "control socket %s: no memory", params->path);
+		error_set(error, -ENOMEM, "control socket %s: no memory", params->listener->address.sun_path);
 		return NULL;
 	}
 	control->params = *params;
-	control->epoll_fd = control->timer_fd = control->listen_fd = -1;
+	control->epoll_fd = control->timer_fd = -1;
 	for (size_t i = 0; i < CONTROL_CONNECTIONS_MAX; i++)
 		control->connections[i].fd = -1;
-	control->address.sun_family = AF_UNIX;
 	/* Seeds its hash tables from /dev/urandom: now, while that can still be opened. */
 	json_object_seed(0);
-
-	size_t length = strlen(params->path);
-	if (length >= sizeof control->address.sun_path) {
-		error_set(error, -ENAMETOOLONG,
-			  "control socket %s: the path is longer than %zu bytes; set ControlSocket", params->path,
-			  sizeof control->address.sun_path - 1);
-		goto failed;
+	if (open_descriptors(control, error) != 0) {
+		control_free(control);
+		return NULL;
 	}
-	memcpy(control->address.sun_path, params->path, length);
-	if (make_directory(params->path, &control->made_directory, error) != 0 ||
-	    remove_stale(&control->address, error) != 0 || open_descriptors(control, error) != 0 ||
-	    bind_and_listen(control, error) != 0)
-		goto failed;
 	control_rearm(control);
 	return control;
-
-failed:
-	control_close(control);
-	return NULL;
-}
-
-int control_give(struct control *control, uid_t user, gid_t group, struct error *error)
-{
-	const char *path = control->address.sun_path;
-	char directory[sizeof control->address.sun_path];
-	bool ours = directory_of(path, directory) &&
-		    (control->made_directory || strcmp(directory, CONTROL_DIRECTORY) == 0);
-	if (lchown(path, user, group) != 0 ||
-	    (ours && (lchown(directory, 0, group) != 0 || chmod(directory, SHARED_DIRECTORY_MODE) != 0)))
-		return error_set(error, -errno, "control socket %s: cannot be given to user ID %u (%s)", path,
-				 (unsigned)user, strerror(errno));
-	return 0;
-}
-
-void control_check_removable(const struct control *control)
-{
-	const char *path = control->address.sun_path;
-	char directory[sizeof control->address.sun_path];
-	if (directory_of(path, directory) && faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0)
-		log_warning("control socket %s: user ID %u cannot remove it at the end, for it may not write to %s; "
-			    "set ControlSocket",
-			    path, (unsigned)geteuid(), directory);
 }
 
 void control_free(struct control *control)
@@ -528,9 +370,9 @@ void control_free(struct control *control)
 		if (control->connections[i].fd >= 0)
 			connection_close(control, &control->connections[i]);
 	}
-	struct stat status;
-	const char *path = control->address.sun_path;
-	if (lstat(path, &status) == 0 && status.st_dev == control->device && status.st_ino == control->inode)
-		unlink(path);
-	control_close(control);
+	if (control->timer_fd >= 0)
+		close(control->timer_fd);
+	if (control->epoll_fd >= 0)
+		close(control->epoll_fd);
+	free(control);
 }

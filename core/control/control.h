@@ -7,15 +7,15 @@
  *
  * and gets one JSON document, a "\n" and the end of the stream:
  *
- *   {"ok":true,"result":…}            what the command says
- *   {"ok":false,"error":"…"}          one line for people: what was wrong and what to do
+ *   {"ok":true,"result":…}            the command's answer
+ *   {"ok":false,"error":"…"}          one line of text: what was wrong and what to do
  *
- * "help" answers {command: one line} for every command. Anything after the first line is not read. Who may connect is
- * decided by the file's mode (0660) alone.
+ * "help" answers {command: one line} for every command. Anything after the first line is not read. The file's mode
+ * (0660) alone decides which users may connect.
  *
  * All of it happens on the caller's thread, in control_poll(), and never blocks: connections, requests and their time
- * are bounded. A command that takes longer says so, and its answer follows when it is there. A client that says nothing
- * is told so and dropped after CONTROL_TIME_LIMIT; while CONTROL_CONNECTIONS_MAX are open the next ones wait in the
+ * are bounded. A command that takes longer defers its answer (control_defer()). A client without a complete request is
+ * sent an error and dropped after CONTROL_TIME_LIMIT; while CONTROL_CONNECTIONS_MAX are open the next ones wait in the
  * listen queue. */
 #pragma once
 
@@ -24,6 +24,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/error.h"
+#include "core/control/listener.h"
 
 #define CONTROL_TIME_LIMIT (5 * NS_PER_S) /* per connection: request, handler and answer */
 enum {
@@ -39,45 +40,26 @@ struct control_command {
 	json_t *(*handler)(void *context, char *const *arguments, size_t count, struct error *error);
 };
 
-/* Whom an answer is for that comes later. */
+/* A request whose answer comes later. */
 struct control_ticket {
 	uint32_t index, serial;
 };
 
 /* Borrowed until control_free(). */
 struct control_params {
-	const char *path;
+	const struct control_listener *listener; /* open */
 	const struct control_command *commands;
 	size_t command_count;
 	void *context; /* for the handlers */
 	const struct clock *clock;
 };
 
-/* Where sockets are unless the configuration has them elsewhere. */
-#define CONTROL_DIRECTORY "/run/shardtun"
-
 struct control;
 
-/* Removes the socket that a daemon left at `path` when it was killed. Errors as of control_new(); none there is none.
- */
-int control_remove_stale(const char *path, struct error *error);
-
-/* Makes the directory of the socket at `path` (0755) when it is missing. */
-int control_make_directory(const char *path, struct error *error);
-
-/* Listens at the path; its directory is made (0755) when missing. The socket of a daemon that is gone is replaced; one
- * that somebody answers on is -EADDRINUSE, anything that is no socket -EEXIST. NULL with `error` set on failure, and
- * nothing left behind. Start-up only. */
+/* Serves the listener's connections. NULL with `error` set on failure, and nothing left behind. Start-up only. */
 struct control *control_new(const struct control_params *params, struct error *error);
 
-/* Before root becomes that user, who is to remove the socket at the end: the socket is its own then, and its group may
- * write to the directory, if that is CONTROL_DIRECTORY or was made here. 0, or a negative errno with `error`. */
-int control_give(struct control *control, uid_t user, gid_t group, struct error *error);
-
-/* Afterwards: warns when it cannot be removed all the same, from a directory of somebody else. */
-void control_check_removable(const struct control *control);
-
-/* Drops all connections and removes the file, if it is still ours. NULL is allowed. */
+/* Drops all connections. NULL is allowed. */
 void control_free(struct control *control);
 
 /* One descriptor to poll for reading; call control_poll() when it is readable. It also becomes readable when a time

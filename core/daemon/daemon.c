@@ -1,322 +1,255 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/daemon/daemon.h"
 
-#include <linux/sock_diag.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "core/daemon/events.h"
-#include "core/daemon/logger.h"
-#include "core/host/process.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
+#include "core/daemon/commands.h"
+#include "core/daemon/describe.h"
+#include "core/daemon/events.h"
+#include "core/daemon/logger.h"
+#include "core/daemon/metrics_server.h"
+#include "core/daemon/rights.h"
+#include "core/host/process.h"
 
-enum { TUNNEL_WATCHES_MAX = 16 };
+enum { DAEMON_WATCHES_MAX = 16 };
 
-/* --- control commands
- * ------------------------------------------------------------------------------------------------- */
+/* --- what is shown ------------------------------------------------------------------------------------------------ */
 
-static uint64_t socket_buffer(int fd, int name)
+/* The reconciler put something back, or found that something is not in force. */
+static void note_reconciled(void *context, const struct reconcile_news *news)
 {
-	int value = 0;
-	socklen_t length = sizeof value;
-	return getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? (uint64_t)value : 0;
-}
-
-static int64_t overflows(int fd)
-{
-	uint32_t info[SK_MEMINFO_VARS];
-	socklen_t length = sizeof info;
-	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &length) != 0 || length <= SK_MEMINFO_DROPS * sizeof info[0])
-		return -1;
-	return info[SK_MEMINFO_DROPS];
-}
-
-/* Of all sockets; -1: the kernel does not tell. */
-static int64_t queue_overflows(const struct tunnel *tunnel)
-{
-	int64_t sum = 0;
-	for (size_t i = 0; i < tunnel->params.sockets; i++) {
-		const struct udp_socket *member;
-		for (size_t m = 0; (member = udp_member(tunnel->sockets[i], m)) != NULL; m++) {
-			int64_t lost = overflows(member->fd);
-			if (lost < 0)
-				return -1;
-			sum += lost;
-		}
-	}
-	return sum;
-}
-
-/* Trains are sent until a device refuses one, which each socket finds out for itself. */
-static bool sends_trains(const struct tunnel *tunnel)
-{
-	bool all = true;
-	for (size_t i = 0; i < tunnel->params.sockets; i++)
-		all &= tunnel->sockets[i]->gso;
-	return all;
-}
-
-/* Address `i` in use; false after the last. */
-static bool bound_address(const struct tunnel *tunnel, size_t i, char text[ENDPOINT_TEXT_MAX])
-{
-	const struct udp_socket *member = udp_member(tunnel->sockets[0], i);
-	if (member == NULL)
-		return false;
-	struct sockaddr_in6 bound;
-	udp_address(member, &bound);
-	sockaddr_format(&bound, text);
-	return true;
-}
-
-const char *tunnel_bound(const struct tunnel *tunnel, char text[TUNNEL_BOUND_TEXT])
-{
-	char one[ENDPOINT_TEXT_MAX];
-	char *at = text;
-	for (size_t i = 0; bound_address(tunnel, i, one); i++)
-		at += snprintf(at, sizeof one, "%s%s", i == 0 ? "" : ", ", one);
-	return text;
-}
-
-static void read_shown(struct tunnel *tunnel, struct tunnel_shown *shown)
-{
-	pthread_mutex_lock(&tunnel->shown_mutex);
-	*shown = tunnel->shown;
-	memcpy(shown->name, tunnel->device.name, sizeof shown->name);
-	pthread_mutex_unlock(&tunnel->shown_mutex);
-}
-
-/* Something was put back, or is found not to be in force. */
-static void keeper_tells(void *context, const struct reconcile_news *news)
-{
-	struct tunnel *tunnel = context;
-	char text[sizeof tunnel->trouble[0]] = "";
+	struct daemon *daemon = context;
+	char text[sizeof daemon->trouble[0]] = "";
 	events_tell_kept(news);
 	if (!news->in_force && news->why[0] != '\0')
 		(void)snprintf(text, sizeof text, "%s", news->why);
 	else if (!news->in_force)
 		(void)snprintf(text, sizeof text, "%s: another program removed it %u times", news->first, news->times);
-	pthread_mutex_lock(&tunnel->shown_mutex);
-	memcpy(tunnel->trouble[news->kind], text, sizeof text);
-	pthread_mutex_unlock(&tunnel->shown_mutex);
+	pthread_mutex_lock(&daemon->shown_mutex);
+	memcpy(daemon->trouble[news->kind], text, sizeof text);
+	pthread_mutex_unlock(&daemon->shown_mutex);
 }
 
-/* Returns how many kinds this end keeps. */
-static size_t describe_kept(struct tunnel *tunnel, struct report_kept kept[RECONCILE_KIND_COUNT])
+void daemon_show(struct daemon *daemon, unsigned mtu, const struct ip_prefix *const *addresses, size_t count)
 {
-	size_t count = 0;
-	for (int kind = 0; kind < RECONCILE_KIND_COUNT; kind++) {
-		struct reconcile_state state = reconciler_state(tunnel->reconciler, (enum reconcile_kind)kind);
-		if (!state.wanted && state.restored == 0)
-			continue;
-		struct report_kept *one = &kept[count++];
-		*one = (struct report_kept){.label = reconcile_label((enum reconcile_kind)kind),
-					    .wanted = state.wanted,
-					    .in_force = state.in_force,
-					    .restored = state.restored};
-		pthread_mutex_lock(&tunnel->shown_mutex);
-		(void)snprintf(one->trouble, sizeof one->trouble, "%s", state.in_force ? "" : tunnel->trouble[kind]);
-		pthread_mutex_unlock(&tunnel->shown_mutex);
-	}
-	return count;
-}
-
-void tunnel_show(struct tunnel *tunnel, unsigned mtu, const struct ip_prefix *const *addresses, size_t count)
-{
-	pthread_mutex_lock(&tunnel->shown_mutex);
-	tunnel->shown = (struct tunnel_shown){.mtu = mtu};
+	pthread_mutex_lock(&daemon->shown_mutex);
+	daemon->shown = (struct daemon_shown){.mtu = mtu};
 	for (size_t i = 0; i < count; i++) {
 		if (addresses[i]->address.family != 0)
-			tunnel->shown.addresses[tunnel->shown.address_count++] = *addresses[i];
+			daemon->shown.addresses[daemon->shown.address_count++] = *addresses[i];
 	}
-	pthread_mutex_unlock(&tunnel->shown_mutex);
+	pthread_mutex_unlock(&daemon->shown_mutex);
 }
 
-void tunnel_rename(struct tunnel *tunnel, const char *name)
+void daemon_rename(struct daemon *daemon, const char *name)
 {
-	pthread_mutex_lock(&tunnel->shown_mutex);
-	(void)snprintf(tunnel->device.name, sizeof tunnel->device.name, "%s", name);
-	pthread_mutex_unlock(&tunnel->shown_mutex);
+	pthread_mutex_lock(&daemon->shown_mutex);
+	(void)snprintf(daemon->descriptors.device.name, sizeof daemon->descriptors.device.name, "%s", name);
+	pthread_mutex_unlock(&daemon->shown_mutex);
 }
 
-/* What the source points to lives on this stack. */
-void tunnel_describe(struct tunnel *tunnel, void (*use)(void *context, const struct report_source *source),
-		     void *context)
+const char *daemon_bound(const struct daemon *daemon, char text[DAEMON_BOUND_TEXT])
 {
-	struct tunnel_shown shown;
-	char address_text[ARRAY_SIZE(shown.addresses)][IP_TEXT_MAX];
-	char listen_text[UDP_ADDRESSES_MAX][ENDPOINT_TEXT_MAX];
-	const char *addresses[ARRAY_SIZE(shown.addresses)], *listens[UDP_ADDRESSES_MAX];
-	read_shown(tunnel, &shown);
-	for (size_t i = 0; i < shown.address_count; i++)
-		addresses[i] = ip_prefix_format(&shown.addresses[i], address_text[i]);
-	size_t listen_count = 0;
-	for (; bound_address(tunnel, listen_count, listen_text[listen_count]); listen_count++)
-		listens[listen_count] = listen_text[listen_count];
-	int fd = udp_member(tunnel->sockets[0], 0)->fd;
+	char one[ENDPOINT_TEXT_MAX];
+	char *at = text;
+	for (size_t i = 0; descriptors_bound(&daemon->descriptors, i, one); i++)
+		at += snprintf(at, sizeof one, "%s%s", i == 0 ? "" : ", ", one);
+	return text;
+}
 
-	struct report_suite suites[AEAD_SUITE_LAST];
-	size_t suite_count = 0;
-	for (unsigned suite = AEAD_SUITE_FIRST; suite <= AEAD_SUITE_LAST; suite++) {
-		if (aead_engine_suite(tunnel->aead, suite) != NULL)
-			suites[suite_count++] = (struct report_suite){aead_suite_name(suite),
-								      aead_engine_describe(tunnel->aead, suite)};
+static void show_configured(struct daemon *daemon)
+{
+	const struct daemon_params *params = &daemon->params;
+	const struct ip_prefix *addresses[ARRAY_SIZE(daemon->shown.addresses)];
+	size_t count = 0;
+	for (size_t i = 0; i < params->address_count && count < ARRAY_SIZE(addresses); i++) {
+		if (params->addresses[i].address.family == 4 || !daemon->descriptors.device.no_ipv6)
+			addresses[count++] = &params->addresses[i];
 	}
-	const struct tun_offloads *tun = &tunnel->device.offloads;
-	const struct report_offload offloads[] = {
-		{"tun_checksum", tun->checksum},
-		{"tun_tso", tun->tso},
-		{"tun_uso", tun->uso},
-		{"udp_gso", sends_trains(tunnel)},
-		{"udp_gro", tunnel->sockets[0]->gro},
+	daemon_show(daemon, params->mtu, addresses, count);
+}
+
+/* --- opening and closing ------------------------------------------------------------------------------------------ */
+
+static int open_notify(void *context, struct error *error)
+{
+	struct daemon *daemon = context;
+	(void)error;
+	notify_open(&daemon->notify);
+	return 0;
+}
+
+static void close_notify(void *context)
+{
+	struct daemon *daemon = context;
+	notify_close(&daemon->notify);
+}
+
+static int open_signals(void *context, struct error *error)
+{
+	struct daemon *daemon = context;
+	return descriptors_open_signals(&daemon->descriptors, error);
+}
+
+static void close_signals(void *context)
+{
+	struct daemon *daemon = context;
+	descriptors_close_signals(&daemon->descriptors);
+}
+
+static int open_timer(void *context, struct error *error)
+{
+	struct daemon *daemon = context;
+	return descriptors_open_timer(&daemon->descriptors, error);
+}
+
+static void close_timer(void *context)
+{
+	struct daemon *daemon = context;
+	descriptors_close_timer(&daemon->descriptors);
+}
+
+static int open_reconciler(void *context, struct error *error)
+{
+	struct daemon *daemon = context;
+	daemon->reconciler = reconciler_new(daemon->clock, note_reconciled, daemon, error);
+	return daemon->reconciler != NULL ? 0 : -ENOMEM;
+}
+
+static void close_reconciler(void *context)
+{
+	struct daemon *daemon = context;
+	reconciler_free(daemon->reconciler);
+}
+
+static int open_threads(void *context, struct error *error)
+{
+	struct daemon *daemon = context;
+	return threads_init(&daemon->threads, error);
+}
+
+static void close_threads(void *context)
+{
+	struct daemon *daemon = context;
+	threads_deinit(&daemon->threads);
+}
+
+/* Before anything else is started, which inherits the group, and before the user changes. */
+static int raise_group(void *context, struct error *error)
+{
+	struct daemon *daemon = context;
+	(void)error;
+	daemon->priority_group = cpu_priority_raise_group(&cpu_priority_kernel, daemon->params.common->cpu_priority);
+	return 0;
+}
+
+static int open_aead(void *context, struct error *error)
+{
+	struct daemon *daemon = context;
+	daemon->aead = aead_engine_new(daemon->params.common->crypto_backend, error);
+	return daemon->aead != NULL ? 0 : -EIO;
+}
+
+static void close_aead(void *context)
+{
+	struct daemon *daemon = context;
+	aead_engine_free(daemon->aead);
+}
+
+static int open_sockets(void *context, struct error *error)
+{
+	struct daemon *daemon = context;
+	const struct daemon_params *params = &daemon->params;
+	uint32_t off = params->common->disabled_offloads;
+	struct udp_params udp = {
+		.port = params->listen_port,
+		.mark = params->mark,
+		.buffer = params->common->udp_buffer,
+		.gso = !(off & CONFIG_OFFLOAD_UDP_GSO),
+		.gro = !(off & CONFIG_OFFLOAD_UDP_GRO),
 	};
-	struct report_thread *threads = calloc(tunnel->threads.count + 1, sizeof *threads);
-	if (threads == NULL)
-		return;
-	for (size_t i = 0; i < tunnel->threads.count; i++) {
-		const struct thread *thread = &tunnel->threads.list[i];
-		threads[i] = (struct report_thread){
-			.name = thread->params.name,
-			.cpu = thread->params.cpu,
-			.load = atomic_load_explicit(&thread->load, memory_order_relaxed),
-			.cpu_time = atomic_load_explicit(&thread->cpu_time, memory_order_relaxed),
-			.allocated = atomic_load_explicit(&thread->allocated, memory_order_relaxed),
-			.stats = thread->params.stats,
-			.stages = thread->params.stages};
-	}
-	struct report_kept kept[RECONCILE_KIND_COUNT];
-	size_t kept_count = describe_kept(tunnel, kept);
-	struct tunnel_figures figures = {0};
-	tunnel->params.refresh(tunnel, &figures);
+	return descriptors_open_sockets(&daemon->descriptors, &udp, params->listen_addresses,
+					params->listen_address_count, params->sockets, error);
+}
 
-	const struct report_source source = {
-		.role = tunnel->params.role_name,
-		.uptime = clock_monotonic(tunnel->clock) - tunnel->started,
-		.interface = shown.name,
-		.mtu = shown.mtu,
-		.addresses = addresses,
-		.address_count = shown.address_count,
-		.listen = listens,
-		.listen_count = listen_count,
-		.threads = threads,
-		.thread_count = tunnel->threads.count,
-		.offloads = offloads,
-		.offload_count = ARRAY_SIZE(offloads),
-		.suites = suites,
-		.suite_count = suite_count,
-		.kept = kept,
-		.kept_count = kept_count,
-		.forward = figures.forward,
-		.sessions = {.active = figures.sessions_active, .max = figures.sessions_max},
-		.pool = {.used = figures.pool_used, .size = figures.pool_size},
-		.udp = {.receive_buffer = socket_buffer(fd, SO_RCVBUF),
-			.send_buffer = socket_buffer(fd, SO_SNDBUF),
-			.wanted_buffer = tunnel->params.common->udp_buffer,
-			.queue_overflows = queue_overflows(tunnel)},
-		.log_dropped = log_dropped(),
-		.tsc = tunnel->tsc,
-		.stage_sampling = atomic_load_explicit(&tunnel->stage_sampling, memory_order_relaxed),
+static void close_sockets(void *context)
+{
+	struct daemon *daemon = context;
+	descriptors_close_sockets(&daemon->descriptors);
+}
+
+static int open_control_socket(void *context, struct error *error)
+{
+	struct daemon *daemon = context;
+	return descriptors_open_control(&daemon->descriptors, daemon->params.common->control_socket, error);
+}
+
+static void close_control_socket(void *context)
+{
+	struct daemon *daemon = context;
+	descriptors_close_control(&daemon->descriptors);
+}
+
+static int open_control(void *context, struct error *error)
+{
+	struct daemon *daemon = context;
+	size_t count = 0;
+	for (size_t i = 0; i < daemon_command_count && count < DAEMON_COMMANDS_MAX; i++)
+		daemon->commands[count++] = daemon_commands[i];
+	for (size_t i = 0; i < daemon->params.command_count && count < DAEMON_COMMANDS_MAX; i++)
+		daemon->commands[count++] = daemon->params.commands[i];
+	struct control_params control = {
+		.listener = &daemon->descriptors.control,
+		.commands = daemon->commands,
+		.command_count = count,
+		.context = daemon,
+		.clock = daemon->clock,
 	};
-	use(context, &source);
-	free(threads);
+	daemon->control = control_new(&control, error);
+	return daemon->control != NULL ? 0 : -EIO;
 }
 
-struct report_request {
-	json_t *(*make)(const struct report_source *source);
-	json_t *result;
-};
-
-static void make_report(void *context, const struct report_source *source)
+static void close_control(void *context)
 {
-	struct report_request *request = context;
-	request->result = request->make(source);
+	struct daemon *daemon = context;
+	control_free(daemon->control);
 }
 
-static json_t *report(struct tunnel *tunnel, json_t *(*make)(const struct report_source *source))
+static int open_metrics_socket(void *context, struct error *error)
 {
-	struct report_request request = {.make = make};
-	tunnel_describe(tunnel, make_report, &request);
-	return request.result;
+	struct daemon *daemon = context;
+	return descriptors_open_metrics(&daemon->descriptors, &daemon->params.common->metrics_listen, error);
 }
 
-static json_t *no_memory_unless(json_t *result, struct error *error)
+static void close_metrics_socket(void *context)
 {
-	if (result == NULL)
-		error_set(error, -ENOMEM, "out of memory");
-	return result;
+	struct daemon *daemon = context;
+	descriptors_close_metrics(&daemon->descriptors);
 }
 
-static json_t *handle_status(void *context, char *const *arguments, size_t count, struct error *error)
+static int open_metrics(void *context, struct error *error)
 {
-	(void)arguments, (void)count;
-	return no_memory_unless(report(context, report_status), error);
+	struct daemon *daemon = context;
+	const struct metrics_params metrics = {
+		.listener = &daemon->descriptors.metrics, .describe = daemon_describe, .daemon = daemon};
+	return metrics_open(&daemon->metrics, &metrics, error);
 }
 
-/* What was timed before stays in the histograms. */
-static int sample_stages(struct tunnel *tunnel, const char *text, struct error *error)
+static void close_metrics(void *context)
 {
-	char *end;
-	unsigned long interval = strtoul(text, &end, 10);
-	if (*text < '0' || *text > '9' || *end != '\0' || interval > STAGE_SAMPLING_MAX)
-		return error_set(error, -EINVAL, "%.32s: not a number from 0 to %d", text, STAGE_SAMPLING_MAX);
-	for (size_t i = 0; i < tunnel->threads.count; i++) {
-		if (tunnel->threads.list[i].params.stages != NULL)
-			stage_recorder_sample(tunnel->threads.list[i].params.stages, (uint32_t)interval);
-	}
-	atomic_store_explicit(&tunnel->stage_sampling, (uint32_t)interval, memory_order_relaxed);
-	return 0;
+	struct daemon *daemon = context;
+	metrics_close(daemon->metrics);
 }
 
-static json_t *handle_stages(void *context, char *const *arguments, size_t count, struct error *error)
+static int open_device(void *context, struct error *error)
 {
-	bool raw = count == 1 && strcmp(arguments[0], "raw") == 0;
-	bool sampling = count == 2 && strcmp(arguments[0], "sampling") == 0;
-	if (sampling && sample_stages(context, arguments[1], error) != 0)
-		return NULL;
-	if (count != 0 && !raw && !sampling) {
-		error_set(error, -EINVAL, "%.64s: unexpected here", arguments[count - 1]);
-		return NULL;
-	}
-	return no_memory_unless(report(context, raw ? report_stages_raw : report_stages), error);
-}
-
-static const struct control_command commands[] = {
-	{"status", "what runs here, counters and drop reasons", handle_status},
-	{"stages",
-	 "time in each stage of the data path: [raw], with the histograms' buckets; [sampling N]: time 1 in N",
-	 handle_stages},
-};
-
-/* --- opening
- * ----------------------------------------------------------------------------------------------------------- */
-
-static int open_signals(struct tunnel *tunnel, struct error *error)
-{
-	sigset_t set;
-	process_signals(&set);
-	tunnel->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (tunnel->signal_fd < 0)
-		return error_set(error, -errno, "signals: %s", strerror(errno));
-	return 0;
-}
-
-static int open_timer(struct tunnel *tunnel, struct error *error)
-{
-	static const struct itimerspec second = {.it_interval.tv_sec = 1, .it_value.tv_sec = 1};
-	tunnel->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (tunnel->timer_fd < 0 || timerfd_settime(tunnel->timer_fd, 0, &second, NULL) != 0)
-		return error_set(error, -errno, "timer: %s", strerror(errno));
-	return 0;
-}
-
-static int open_device(struct tunnel *tunnel, struct error *error)
-{
-	const struct tunnel_params *params = &tunnel->params;
+	struct daemon *daemon = context;
+	const struct daemon_params *params = &daemon->params;
 	uint32_t off = params->common->disabled_offloads;
 	struct tun_params device = {
 		.name = params->common->interface,
@@ -328,268 +261,168 @@ static int open_device(struct tunnel *tunnel, struct error *error)
 		.address_count = params->address_count,
 		.readers = params->tun_readers,
 		.writers = params->tun_writers,
+		.steering = params->tun_steering,
+		.sparse = params->tun_sparse,
 	};
-	int result = tun_device_open(&tunnel->device, &device, error);
-	tunnel->device_open = result == 0;
-	return result;
+	return descriptors_open_device(&daemon->descriptors, &device, error);
 }
 
-static int open_socket(struct tunnel *tunnel, struct error *error)
+static void close_device(void *context)
 {
-	const struct tunnel_params *params = &tunnel->params;
-	uint32_t off = params->common->disabled_offloads;
-	struct udp_params udp = {
-		.port = params->listen_port,
-		.mark = params->mark,
-		.buffer = params->common->udp_buffer,
-		.gso = !(off & CONFIG_OFFLOAD_UDP_GSO),
-		.gro = !(off & CONFIG_OFFLOAD_UDP_GRO),
-	};
-	tunnel->sockets = calloc(params->sockets, sizeof(struct udp_socket *));
-	if (tunnel->sockets == NULL)
-		return error_set(error, -ENOMEM, "sockets: out of memory");
-	return udp_open_groups(&udp, params->listen_addresses, params->listen_address_count, params->sockets,
-			       tunnel->sockets, error);
+	struct daemon *daemon = context;
+	descriptors_close_device(&daemon->descriptors);
 }
 
-static int open_control(struct tunnel *tunnel, struct error *error)
+static int open_interface_drops(void *context, struct error *error)
 {
-	size_t count = ARRAY_SIZE(commands);
-	memcpy(tunnel->commands, commands, sizeof commands);
-	for (size_t i = 0; i < tunnel->params.command_count && count < TUNNEL_COMMANDS_MAX; i++)
-		tunnel->commands[count++] = tunnel->params.commands[i];
-	struct control_params control = {
-		.path = tunnel->params.common->control_socket,
-		.commands = tunnel->commands,
-		.command_count = count,
-		.context = tunnel,
-		.clock = tunnel->clock,
-	};
-	tunnel->control = control_new(&control, error);
-	return tunnel->control != NULL ? 0 : -EIO;
+	struct daemon *daemon = context;
+	return interface_drops_open(&daemon->interface_drops, daemon->descriptors.device.ifindex, error);
 }
 
-/* --- privileges ------------------------------------------------------------------------------------------------------
- */
-
-int tunnel_prepare_filters(struct tunnel *tunnel, struct error *error)
+static void close_interface_drops(void *context)
 {
-	bool wanted = SECCOMP_AVAILABLE && tunnel->params.common->seccomp;
-	for (int kind = 0; wanted && kind < SECCOMP_KINDS; kind++) {
-		tunnel->filters[kind] = seccomp_filter_new((enum seccomp_kind)kind, error);
-		if (tunnel->filters[kind] == NULL)
-			return -EIO;
-	}
-	tunnel->threads.filter = tunnel->filters[SECCOMP_DATA];
-	return 0;
+	struct daemon *daemon = context;
+	interface_drops_close(&daemon->interface_drops);
 }
 
-int tunnel_drop_privileges(struct tunnel *tunnel, const struct privileges_user *user, struct error *error)
-{
-	int result = 0;
-	if (privileges_become(user))
-		result = control_give(tunnel->control, user->uid, user->gid, error);
-	if (result == 0 && privileges_become(user))
-		result = metrics_give(tunnel->metrics, user->uid, user->gid, error);
-	if (result == 0)
-		result = privileges_drop(user, error);
-	if (result == 0)
-		control_check_removable(tunnel->control);
-	return result;
-}
-
-int tunnel_start_log(struct tunnel *tunnel, struct error *error)
-{
-	return logger_start(tunnel->filters[SECCOMP_LOG], error);
-}
-
-struct load {
-	const struct seccomp_filter *filter;
-	int result;
+static const struct step steps[] = {
+	{"notify", open_notify, close_notify},
+	{"signals", open_signals, close_signals},
+	{"timer", open_timer, close_timer},
+	{"reconciler", open_reconciler, close_reconciler},
+	{"threads", open_threads, close_threads},
+	{"CPU priority", raise_group, NULL},
+	{"ciphers", open_aead, close_aead},
+	{"UDP sockets", open_sockets, close_sockets},
+	{"control socket", open_control_socket, close_control_socket},
+	{"control", open_control, close_control},
+	{"metrics socket", open_metrics_socket, close_metrics_socket},
+	{"metrics", open_metrics, close_metrics},
+	{"interface", open_device, close_device},
+	{"interface drops", open_interface_drops, close_interface_drops},
 };
 
-static void load_filter(void *context)
+int daemon_open(struct daemon *daemon, const struct daemon_params *params, struct error *error)
 {
-	struct load *load = context;
-	load->result = seccomp_filter_load(load->filter);
-}
-
-int tunnel_filter_calls(struct tunnel *tunnel, struct error *error)
-{
-	if (tunnel->filters[SECCOMP_CONTROL] == NULL)
-		return 0;
-	struct load load = {.filter = tunnel->filters[SECCOMP_DATA]};
-	rcu_run_on_thread(load_filter, &load);
-	if (load.result == 0)
-		load.result = seccomp_filter_load(tunnel->filters[SECCOMP_CONTROL]);
-	return load.result == 0 ? 0 : error_set(error, load.result, "seccomp: %s", strerror(-load.result));
-}
-
-static void show_configured(struct tunnel *tunnel)
-{
-	const struct tunnel_params *params = &tunnel->params;
-	const struct ip_prefix *addresses[ARRAY_SIZE(tunnel->shown.addresses)];
-	size_t count = 0;
-	for (size_t i = 0; i < params->address_count && count < ARRAY_SIZE(addresses); i++) {
-		if (params->addresses[i].address.family == 4 || !tunnel->device.no_ipv6)
-			addresses[count++] = &params->addresses[i];
-	}
-	tunnel_show(tunnel, params->mtu, addresses, count);
-}
-
-int tunnel_open(struct tunnel *tunnel, const struct tunnel_params *params, struct error *error)
-{
-	*tunnel = (struct tunnel){.params = *params,
+	*daemon = (struct daemon){.params = *params,
 				  .clock = &clock_system,
-				  .signal_fd = -1,
-				  .timer_fd = -1,
-				  .threads.exit_fd = -1,
+				  .steps = STEPS(steps, daemon),
 				  .shown_mutex = PTHREAD_MUTEX_INITIALIZER,
 				  .started = clock_monotonic(&clock_system)};
 	events_use_journal();
-	tunnel->tsc = tsc_calibrate();
-	atomic_store_explicit(&tunnel->stage_sampling, params->common->stage_sampling, memory_order_relaxed);
-	notify_open(&tunnel->notify);
-	int result = open_signals(tunnel, error);
+	daemon->tsc = tsc_calibrate();
+	atomic_store_explicit(&daemon->stage_sampling, params->common->stage_sampling, memory_order_relaxed);
+	int result = steps_open(&daemon->steps, error);
 	if (result == 0)
-		result = open_timer(tunnel, error);
-	if (result == 0) {
-		tunnel->reconciler = reconciler_new(tunnel->clock, keeper_tells, tunnel, error);
-		result = tunnel->reconciler != NULL ? 0 : -ENOMEM;
-	}
-	if (result == 0)
-		result = threads_init(&tunnel->threads, error);
-	if (result == 0) {
-		tunnel->aead = aead_engine_new(params->common->crypto_backend, error);
-		result = tunnel->aead != NULL ? 0 : -EIO;
-	}
-	if (result == 0)
-		result = open_socket(tunnel, error);
-	if (result == 0)
-		result = open_control(tunnel, error);
-	if (result == 0)
-		result = metrics_open(&tunnel->metrics, tunnel, &params->common->metrics_listen, error);
-	if (result == 0)
-		result = open_device(tunnel, error);
-	if (result == 0)
-		show_configured(tunnel);
-	else
-		tunnel_close(tunnel);
+		show_configured(daemon);
 	return result;
 }
 
-void tunnel_stop(struct tunnel *tunnel)
+int daemon_start_log(struct daemon *daemon, struct error *error)
 {
-	metrics_drain(tunnel->metrics);
-	/* They may wait for us to be quiet. */
+	return logger_start(daemon->filters[SECCOMP_LOG], error);
+}
+
+int daemon_start_metrics(struct daemon *daemon, struct error *error)
+{
+	return metrics_start(daemon->metrics, daemon->filters[SECCOMP_METRICS], error);
+}
+
+void daemon_stop(struct daemon *daemon)
+{
+	metrics_drain(daemon->metrics);
+	/* Threads that end may wait for a grace period of RCU: this one must not hold it up. */
 	rcu_offline();
-	threads_stop(&tunnel->threads);
+	threads_stop(&daemon->threads);
 	rcu_online();
-	metrics_stop(tunnel->metrics);
+	metrics_stop(daemon->metrics);
 }
 
-void tunnel_close(struct tunnel *tunnel)
+void daemon_close(struct daemon *daemon)
 {
-	if (tunnel->device_open)
-		tun_device_close(&tunnel->device);
-	metrics_close(tunnel->metrics);
-	control_free(tunnel->control);
-	for (size_t i = tunnel->params.sockets; tunnel->sockets != NULL && i-- > 0;)
-		udp_close(tunnel->sockets[i]);
-	free(tunnel->sockets);
-	aead_engine_free(tunnel->aead);
-	threads_deinit(&tunnel->threads);
-	reconciler_free(tunnel->reconciler);
-	if (tunnel->timer_fd >= 0)
-		close(tunnel->timer_fd);
-	if (tunnel->signal_fd >= 0)
-		close(tunnel->signal_fd);
-	for (size_t i = 0; i < SECCOMP_KINDS; i++)
-		seccomp_filter_free(tunnel->filters[i]);
-	notify_close(&tunnel->notify);
-	*tunnel = (struct tunnel){.signal_fd = -1, .timer_fd = -1, .threads.exit_fd = -1, .notify.fd = -1};
+	steps_close(&daemon->steps);
+	daemon_free_filters(daemon);
 }
 
-/* --- running
- * ----------------------------------------------------------------------------------------------------------- */
+/* --- running ------------------------------------------------------------------------------------------------------ */
 
-/* Whether a signal asks for the end. */
-static bool take_signal(struct tunnel *tunnel)
+/* True: the signal ends the daemon. */
+static bool take_signal(struct daemon *daemon)
 {
 	struct signalfd_siginfo info;
-	if (read(tunnel->signal_fd, &info, sizeof info) != sizeof info)
+	if (read(daemon->descriptors.signal_fd, &info, sizeof info) != sizeof info)
 		return false;
-	if (info.ssi_signo == SIGHUP && tunnel->params.reload != NULL)
-		tunnel->params.reload(tunnel);
+	if (info.ssi_signo == SIGHUP && daemon->params.reload != NULL)
+		daemon->params.reload(daemon);
 	else if (info.ssi_signo == SIGHUP)
 		log_warning("SIGHUP: the configuration is read at start only; restart to apply changes");
 	else if (info.ssi_signo == SIGUSR1 || info.ssi_signo == SIGUSR2)
 		log_warning("%s: means nothing here; ignored", strsignal((int)info.ssi_signo));
 	if (info.ssi_signo != SIGINT && info.ssi_signo != SIGTERM && info.ssi_signo != SIGQUIT)
 		return false;
-	notify_stopping(&tunnel->notify);
+	notify_stopping(&daemon->notify);
 	log_info("%s: ending", strsignal((int)info.ssi_signo));
 	return true;
 }
 
-static void second_passed(struct tunnel *tunnel)
+static void second_passed(struct daemon *daemon)
 {
 	uint64_t count;
-	if (read(tunnel->timer_fd, &count, sizeof count) != sizeof count)
+	if (read(daemon->descriptors.timer_fd, &count, sizeof count) != sizeof count)
 		return;
-	uint64_t now = clock_monotonic(tunnel->clock);
-	threads_measure(&tunnel->threads, now);
-	if (notify_watchdog_due(&tunnel->notify, now) && threads_alive(&tunnel->threads))
-		notify_watchdog(&tunnel->notify, now);
-	if (tunnel->params.every_second != NULL)
-		tunnel->params.every_second(tunnel);
+	uint64_t now = clock_monotonic(daemon->clock);
+	threads_measure(&daemon->threads, now);
+	if (notify_watchdog_due(&daemon->notify, now) && threads_alive(&daemon->threads))
+		notify_watchdog(&daemon->notify, now);
+	if (daemon->params.every_second != NULL)
+		daemon->params.every_second(daemon);
 }
 
-static int thread_ended(const struct tunnel *tunnel, struct error *error)
+static int thread_ended(const struct daemon *daemon, struct error *error)
 {
-	int code = threads_failure(&tunnel->threads);
+	int code = threads_failure(&daemon->threads);
 	if (code == -EBADFD)
-		return error_set(error, code, "interface %s: it was removed by somebody else; start again",
-				 tunnel->device.name);
-	return error_set(error, code, "interface %s: read: %s", tunnel->device.name, strerror(-code));
+		return error_set(error, code, "interface %s: another program removed it; start again",
+				 daemon->descriptors.device.name);
+	return error_set(error, code, "interface %s: read: %s", daemon->descriptors.device.name, strerror(-code));
 }
 
-int tunnel_loop(struct tunnel *tunnel, const struct tunnel_watch *watches, size_t count, void *context,
+int daemon_loop(struct daemon *daemon, const struct daemon_watch *watches, size_t count, void *context,
 		struct error *error)
 {
 	enum { OWN = 5 };
-	struct pollfd polled[OWN + TUNNEL_WATCHES_MAX] = {
-		{.fd = tunnel->signal_fd, .events = POLLIN},
-		{.fd = tunnel->threads.exit_fd, .events = POLLIN},
-		{.fd = control_fd(tunnel->control), .events = POLLIN},
-		{.fd = tunnel->timer_fd, .events = POLLIN},
-		{.fd = reconciler_fd(tunnel->reconciler), .events = POLLIN},
+	struct pollfd polled[OWN + DAEMON_WATCHES_MAX] = {
+		{.fd = daemon->descriptors.signal_fd, .events = POLLIN},
+		{.fd = daemon->threads.exit_fd, .events = POLLIN},
+		{.fd = control_fd(daemon->control), .events = POLLIN},
+		{.fd = daemon->descriptors.timer_fd, .events = POLLIN},
+		{.fd = reconciler_fd(daemon->reconciler), .events = POLLIN},
 	};
 	for (size_t i = 0; i < count; i++)
 		polled[OWN + i] = (struct pollfd){.fd = watches[i].fd, .events = POLLIN};
 
-	notify_ready(&tunnel->notify);
+	notify_ready(&daemon->notify);
 	for (;;) {
 		rcu_offline();
 		int ready = poll(polled, OWN + count, -1);
 		rcu_online();
 		if (ready < 0 && errno != EINTR)
 			return error_set(error, -errno, "control loop: poll: %s", strerror(errno));
-		if (polled[0].revents != 0 && take_signal(tunnel))
+		if (polled[0].revents != 0 && take_signal(daemon))
 			return 0;
 		if (polled[1].revents != 0)
-			return thread_ended(tunnel, error);
+			return thread_ended(daemon, error);
 		if (polled[2].revents != 0)
-			control_poll(tunnel->control);
+			control_poll(daemon->control);
 		if (polled[3].revents != 0)
-			second_passed(tunnel);
+			second_passed(daemon);
 		if (polled[4].revents != 0)
-			reconciler_run(tunnel->reconciler);
+			reconciler_run(daemon->reconciler);
 		for (size_t i = 0; i < count; i++) {
 			if (polled[OWN + i].revents != 0)
 				watches[i].ready(context);
 		}
-		if (tunnel->finish)
+		if (daemon->finish)
 			return 0;
 	}
 }

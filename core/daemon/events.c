@@ -26,8 +26,7 @@ struct event_fields {
 	} list[EVENT_FIELDS_MAX];
 };
 
-/* --- an event as fields ----------------------------------------------------------------------------------------------
- */
+/* --- an event as fields ------------------------------------------------------------------------------------------- */
 
 static void add(struct event_fields *fields, const char *name, const char *format, ...) PRINTF_LIKE(3, 4);
 
@@ -94,8 +93,7 @@ static void describe(struct event_fields *fields, const struct event *event, boo
 		add_totals(fields, event);
 }
 
-/* --- fields as a line, and for the journal ---------------------------------------------------------------------------
- */
+/* --- fields as a line, and for the journal ------------------------------------------------------------------------ */
 
 /* Values are our own texts: none has a quotation mark. */
 static const char *as_line(const struct event_fields *fields, char line[EVENT_LINE_MAX])
@@ -166,8 +164,7 @@ static void write_fields(const struct event_fields *fields)
 		log_event(fields->level, as_line(fields, line));
 }
 
-/* --- the queue -------------------------------------------------------------------------------------------------------
- */
+/* --- the queue ---------------------------------------------------------------------------------------------------- */
 
 /* systemd.exec(5): JOURNAL_STREAM names the device and inode of what it connected to the journal. */
 static bool stderr_is_journal(void)

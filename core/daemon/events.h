@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Writes down what the threads tell of sessions (workers/event.h): one line of key=value pairs each,
+/* Logs the events that the threads raise about sessions (workers/event.h): one line of key=value pairs each,
  *
  *   event=connect session=0a1b2c3d peer=KEY endpoint=192.0.2.2:5000 addresses=10.8.0.2,fd00:8::2 suite=AES-256-GCM
  * mtu=1420 event=disconnect session=0a1b2c3d peer=KEY endpoint=192.0.2.2:5000 reason="going away" duration=12.345
@@ -10,15 +10,15 @@
  * only. */
 #pragma once
 
-#include "core/daemon/reconcile.h"
 #include "core/base/error.h"
+#include "core/daemon/reconcile.h"
 #include "workers/event.h"
 
 struct events {
 	struct event_queue queue;
 	bool hide_addresses;		       /* of clients */
-	uint64_t suppressed[EVENT_KIND_COUNT]; /* said so far */
-	uint64_t next_suppressed;	       /* when to say it again, monotonic ns */
+	uint64_t suppressed[EVENT_KIND_COUNT]; /* as last logged */
+	uint64_t next_suppressed;	       /* when to log it next, monotonic ns */
 };
 
 enum { EVENT_LINE_MAX = 768 };
@@ -29,10 +29,10 @@ void events_use_journal(void);
 /* Before any thread that raises events exists; its sources get `queue`. */
 int events_open(struct events *events, bool hide_addresses, struct error *error);
 
-/* Writes down what came so far; when the queue's waker is readable, and at the end. */
+/* Logs what came so far; when the queue's waker is readable, and at the end. */
 void events_write(struct events *events);
 
-/* Says how many of each kind were left out since the last time, every ten seconds at most, or at once. `sums` are those
+/* Logs how many of each kind were left out since the last time, every ten seconds at most, or at once. `sums` are those
  * of all threads. */
 void events_write_suppressed(struct events *events, const uint64_t sums[EVENT_KIND_COUNT], uint64_t now, bool at_once);
 

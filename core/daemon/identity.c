@@ -3,7 +3,7 @@
 
 #include <sodium.h>
 
-/* `file` unless there is a text. The configuration says of the text only that it looks like a key. */
+/* From `text`, or from `file` if that is NULL. The configuration has checked only that the text looks like a key. */
 static int load_key(const char *option, const char *text, const char *file, uint8_t key[KEY_SIZE], struct error *error)
 {
 	if (text == NULL)

@@ -4,10 +4,10 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#include "core/host/launch.h"
 #include "core/base/log.h"
+#include "core/host/launch.h"
 
-/* Like the log, of the process. */
+/* One for the process, as the log itself. */
 static pthread_t thread;
 static bool started;
 

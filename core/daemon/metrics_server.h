@@ -1,30 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The HTTP server of a tunnel: /metrics for Prometheus, /healthz and /readyz, and the status page with its JSON.
+/* The HTTP server of a daemon: /metrics for Prometheus, /healthz and /readyz, and the status page with its JSON.
  *
- * Its thread owns nothing of the tunnel's: it reads atomics, and what the control thread changes while it runs is
- * copied under a mutex that no data-path thread knows. */
+ * Its thread owns nothing of the daemon's: it asks for a description of it, which reads atomics, and copies what the
+ * control thread changes under a mutex that no data-path thread takes. */
 #pragma once
 
-#include "config/config.h"
 #include "core/base/error.h"
+#include "core/daemon/metrics_listener.h"
+#include "core/host/seccomp_filter.h"
+#include "perf/export/status.h"
 
-struct tunnel;
+struct daemon;
 struct metrics_server;
 
-/* Listens, with whatever privileges that takes; requests wait until metrics_start(). *server is NULL when it is off.
- * On failure, with `error` set, nothing is left behind. */
-int metrics_open(struct metrics_server **server, struct tunnel *tunnel, const struct config_listener *listener,
-		 struct error *error);
+struct metrics_params {
+	const struct metrics_listener *listener; /* borrowed; closed: the server is off */
+	/* Describes the daemon to `use`; not called when there is no memory. On the server's thread. */
+	void (*describe)(struct daemon *daemon, status_use_fn *use, void *context);
+	struct daemon *daemon;
+};
 
-/* Before root becomes that user, who is to remove the socket's file, if it has one. 0, or a negative errno with
- * `error`. */
-int metrics_give(struct metrics_server *server, uid_t user, gid_t group, struct error *error);
+/* *server is NULL when it is off. On failure, with `error` set, nothing is left behind. */
+int metrics_open(struct metrics_server **server, const struct metrics_params *params, struct error *error);
 
-/* Starts the thread, which needs no privileges, and says that the tunnel is ready: the data-path threads run, and no
- * more are added until metrics_stop(). Takes NULL, as the others do. */
-int metrics_start(struct metrics_server *server, struct error *error);
+/* Starts the thread, which needs no privileges and loads `filter` unless it is NULL, and reports the daemon ready on
+ * /readyz: the data-path threads run, and no more are added until metrics_stop(). Takes NULL, as the others do. */
+int metrics_start(struct metrics_server *server, const struct seccomp_filter *filter, struct error *error);
 
-/* From now on /readyz says no: the end has begun. Any thread. */
+/* The end has begun: from now on /readyz answers 503. Any thread. */
 void metrics_drain(struct metrics_server *server);
 
 /* Ends the thread; data-path threads may have ended, but are not freed yet. */

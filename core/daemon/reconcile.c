@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/daemon/reconcile.h"
 
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +12,8 @@
 
 enum {
 	PARTS_MAX = 16,
-	AT_ONCE = 32, /* times in a row that a part is put back without waiting: more than anybody's scripts do, a few
-		       * seconds of two programs that undo each other's work */
+	AT_ONCE = 32, /* times in a row that a part is put back without waiting: more often than a script does it, and
+		       * a few seconds of two programs that undo each other's work */
 	WAIT_MOST_S = 60, /* between two tries */
 };
 
@@ -39,6 +40,22 @@ struct reconciler {
 	struct part parts[PARTS_MAX];
 	_Atomic uint64_t restored[RECONCILE_KIND_COUNT];
 };
+
+void reconcile_missing(struct reconcile_found *found, const char *format, ...)
+{
+	if (found->missing++ != 0)
+		return;
+	va_list arguments;
+	va_start(arguments, format);
+	(void)vsnprintf(found->first, sizeof found->first, format, arguments);
+	va_end(arguments);
+}
+
+void reconcile_left(struct reconcile_found *found, int result, const struct error *error)
+{
+	if (result != 0 && found->left++ == 0)
+		found->error = *error;
+}
 
 const char *reconcile_label(enum reconcile_kind kind)
 {
@@ -190,7 +207,7 @@ static void note(struct part *part, const struct reconcile_found *found)
 	atomic_store_explicit(&part->in_force, found->wanted != 0 && found->missing == 0, memory_order_relaxed);
 }
 
-/* How long to leave it alone, after it was put back so many times in a row. */
+/* How long to leave a part alone after it was put back so many times in a row. */
 static uint64_t wait_after(unsigned times)
 {
 	if (times < AT_ONCE)
@@ -200,7 +217,8 @@ static uint64_t wait_after(unsigned times)
 	return (seconds < WAIT_MOST_S ? seconds : WAIT_MOST_S) * NS_PER_S;
 }
 
-/* A time in the row is worth a second, and what it stayed is taken off: only who is quicker than that is waited for. */
+/* Each time in the row counts as a second, and the time for which the part stayed is taken off: only what is changed
+ * more often than once a second is put back later and later. */
 static void forgive(struct part *part, uint64_t now)
 {
 	uint64_t since = part->not_before > part->restored_at ? part->not_before : part->restored_at;
@@ -208,7 +226,7 @@ static void forgive(struct part *part, uint64_t now)
 	part->row -= calm < part->row ? calm : part->row;
 }
 
-/* Puts back what `before` says is missing, and looks whether it is there then. */
+/* Puts back what is missing, and compares once more. Returns how many things came back. */
 static unsigned put_back(struct reconciler *reconciler, struct part *part, uint64_t now)
 {
 	forgive(part, now);
@@ -237,7 +255,7 @@ static void run_part(struct reconciler *reconciler, struct part *part, uint64_t 
 	if (missing && now >= part->not_before) {
 		restored = put_back(reconciler, part, now);
 	} else {
-		/* What could not be put back before cannot be for the same reason. */
+		/* Not tried again this time: the reason of the last try still holds. */
 		if (missing && found.error.text[0] == '\0')
 			found.error = part->why;
 		note(part, &found);
@@ -274,7 +292,7 @@ int reconciler_apply(struct reconciler *reconciler, unsigned kinds, struct error
 		bool left = found.left != 0;
 		if (left && result == 0)
 			result = error_set(error, -EIO, "%s", found.error.text);
-		/* Acknowledged by the kernel: the comparison after the notice of it says whether it stays. */
+		/* Acknowledged by the kernel: whether it stays is seen by the comparison after the kernel's notice. */
 		found.missing = found.left;
 		note(part, &found);
 		part->not_before = 0;

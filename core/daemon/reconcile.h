@@ -4,11 +4,11 @@
  * What is wanted is divided into parts (the policy rules, the routes of a table, the interface's addresses, ...). Each
  * has one function that compares what is with what is wanted and puts back what is missing. The reconciler decides when
  * it runs: soon after a notice of the kernel's, at once when what is wanted changed, and on a slow round, for what
- * there are no notices of. It counts what had to be put back, logs a line, and says of each kind whether it is in
- * force: only what a comparison found to be so counts as that.
+ * there are no notices of. It counts what had to be put back, logs a line, and shows of each kind whether it is
+ * in force, which only a comparison decides.
  *
  * A part that is changed again and again, more often than once a second, is put back at longer and longer intervals, up
- * to a minute, and is not in force meanwhile: two programs that undo each other's work at full speed help nobody.
+ * to a minute, and is not in force meanwhile. Otherwise two programs would undo each other's work at full speed.
  *
  * Control thread; reconciler_state() any thread. */
 #pragma once
@@ -51,6 +51,13 @@ struct reconcile_found {
 	char first[96];	    /* the first that was missing: "IPv4 rule 21845 for table 21845" */
 	struct error error; /* why the first of those left could not be put back */
 };
+
+/* For a part's function: counts a missing thing, and keeps the text of the first. */
+void reconcile_missing(struct reconcile_found *found, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* For a part's function, after an attempt to put something back: counts a failure, and keeps the reason of the first.
+ * `result` 0: it succeeded. */
+void reconcile_left(struct reconcile_found *found, int result, const struct error *error);
 
 /* Compares; with `restore` puts back what is missing. The kernel's acknowledgement is enough to not count one as left.
  */

@@ -7,11 +7,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/host/launch.h"
 #include "core/base/clock.h"
 #include "core/base/heap.h"
 #include "core/base/log.h"
 #include "core/base/rcu.h"
+#include "core/host/launch.h"
 
 int threads_init(struct threads *threads, struct error *error)
 {
@@ -29,13 +29,13 @@ void threads_deinit(struct threads *threads)
 	*threads = (struct threads){.exit_fd = -1};
 }
 
-/* What a new thread is given, and frees. */
+/* Handed to a new thread, which frees it. */
 struct starting {
 	struct thread thread;
 	struct thread *listed; /* does not move until the thread is settled */
 };
 
-/* A thread that cannot be placed runs all the same, only slower. */
+/* A thread that cannot be placed, or gets no priority, runs all the same, only slower. */
 static void settle(void *context)
 {
 	struct starting *starting = context;
@@ -46,17 +46,18 @@ static void settle(void *context)
 		log_warning("%s: cannot be pinned to CPU %d: %s", params->name, params->cpu, strerror(-result));
 	if (params->nice != 0)
 		(void)thread_set_nice(params->nice);
+	cpu_priority_take(&cpu_priority_kernel, params->priority, &starting->listed->priority);
 }
 
 static void *thread_main(void *argument)
 {
-	/* The list may move while we run: what is needed is copied. */
+	/* threads_start() may reallocate the list while this runs: what is needed is copied. */
 	struct thread thread = ((struct starting *)argument)->thread;
 	free(argument);
 	rcu_join();
 	thread.params.run(thread.params.object);
 	rcu_leave();
-	if (thread.params.failure != NULL) {
+	if (event_loop_failure(thread.params.loop) != 0) {
 		uint64_t one = 1;
 		ssize_t written = write(thread.exit_fd, &one, sizeof one);
 		(void)written;
@@ -102,7 +103,8 @@ int threads_start(struct threads *threads, const struct thread_params *params, s
 	return 0;
 }
 
-/* Those of one kind end together: each may have something left to send. */
+/* Threads of one kind are all asked to stop before the first is joined: each may have messages left to send, and they
+ * send them at the same time. */
 void threads_stop(struct threads *threads)
 {
 	for (size_t end = threads->count; end > 0;) {
@@ -111,7 +113,7 @@ void threads_stop(struct threads *threads)
 			first--;
 		for (size_t i = first; i < end; i++) {
 			if (threads->list[i].running)
-				threads->list[i].params.stop(threads->list[i].params.object);
+				event_loop_stop(threads->list[i].params.loop);
 		}
 		for (size_t i = first; i < end; i++) {
 			if (threads->list[i].running)
@@ -131,7 +133,7 @@ static uint64_t cpu_time(const struct thread *thread)
 	return (uint64_t)spent.tv_sec * NS_PER_S + (uint64_t)spent.tv_nsec;
 }
 
-/* A word that its thread goes on writing; it is gone when that was joined. */
+/* The thread goes on writing this word, whose memory is gone when the thread is joined. */
 static void measure_allocations(struct thread *thread)
 {
 	if (thread->running && thread->allocator != NULL)
@@ -155,11 +157,10 @@ void threads_measure(struct threads *threads, uint64_t now)
 	threads->measured = now;
 }
 
-/* Whoever neither counts nor sleeps is stuck, in a loop or in a system call. */
+/* A thread that neither counts nor sleeps is stuck, in a loop or in a system call. */
 static bool has_moved(const struct thread *thread, uint64_t counted)
 {
-	return !thread->running || counted != thread->seen ||
-	       atomic_load_explicit(thread->params.asleep, memory_order_relaxed);
+	return !thread->running || counted != thread->seen || event_loop_asleep(thread->params.loop);
 }
 
 bool threads_alive(struct threads *threads)
@@ -167,7 +168,7 @@ bool threads_alive(struct threads *threads)
 	bool all = true;
 	for (size_t i = 0; i < threads->count; i++) {
 		struct thread *thread = &threads->list[i];
-		uint64_t counted = stats_total(thread->params.stats);
+		uint64_t counted = stats_total(&thread->params.loop->stats);
 		thread->moved |= has_moved(thread, counted);
 		thread->seen = counted;
 		all &= thread->moved;
@@ -177,12 +178,24 @@ bool threads_alive(struct threads *threads)
 	return all;
 }
 
+const struct cpu_priority_thread *threads_priority(const struct threads *threads)
+{
+	const struct cpu_priority_thread *found = NULL;
+	for (size_t i = 0; i < threads->count; i++) {
+		const struct cpu_priority_thread *thread = &threads->list[i].priority;
+		if (thread->wanted == CPU_PRIORITY_NORMAL)
+			continue;
+		if (thread->realtime != 0 || thread->nice != 0 || thread->slice != 0)
+			return thread;
+		found = thread;
+	}
+	return found;
+}
+
 int threads_failure(const struct threads *threads)
 {
 	int failure = 0;
-	for (size_t i = 0; i < threads->count && failure == 0; i++) {
-		const _Atomic int *word = threads->list[i].params.failure;
-		failure = word != NULL ? atomic_load_explicit(word, memory_order_relaxed) : 0;
-	}
+	for (size_t i = 0; i < threads->count && failure == 0; i++)
+		failure = event_loop_failure(threads->list[i].params.loop);
 	return failure;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The threads of a tunnel besides the control thread, which owns this list: started in order, stopped in mirror order,
+/* The threads of a daemon besides the control thread, which owns this list: started in order, stopped in mirror order,
  * each with its name, CPU and load. */
 #pragma once
 
@@ -8,23 +8,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/host/seccomp_filter.h"
 #include "core/base/cpu.h"
 #include "core/base/error.h"
-#include "perf/record/stage.h"
-#include "perf/record/stats.h"
+#include "core/host/cpu_priority.h"
+#include "core/host/seccomp_filter.h"
+#include "workers/event_loop.h"
 
 struct thread_params {
 	char name[24]; /* "worker 0"; the kernel shows 15 characters */
 	int cpu;       /* to be pinned to, or CPU_FLOATS */
 	int nice;      /* 0, or more modest */
-	void (*run)(void *object);
-	void (*stop)(void *object); /* ends run(); any thread */
+	enum cpu_priority priority;
+	void (*run)(void *object); /* until `loop` is stopped or fails */
 	void *object;
-	const struct stats *stats;
-	struct stage_recorder *stages;
-	const _Atomic int *failure; /* why it ended by itself: negative errno; NULL: it does not */
-	const _Atomic bool *asleep; /* that it waits to be woken */
+	struct event_loop *loop; /* of the object */
 };
 
 struct thread {
@@ -32,6 +29,7 @@ struct thread {
 	int exit_fd; /* of the list */
 	pthread_t id;
 	bool running;
+	struct cpu_priority_thread priority; /* as it was when the thread started */
 	/* written by the control thread, read by the metrics thread too: relaxed */
 	_Atomic uint64_t cpu_time; /* ns, when the load was last measured */
 	_Atomic double load;	   /* part of a CPU in the last second */
@@ -39,7 +37,7 @@ struct thread {
 	const uint64_t *allocator; /* where jemalloc counts them, while the thread runs; NULL: it is not linked */
 	/* the control thread's */
 	uint64_t seen; /* of its counters, when threads_alive() last looked */
-	bool moved;    /* on since that last said yes */
+	bool moved;    /* counted or slept since that last returned true */
 };
 
 struct threads {
@@ -60,11 +58,16 @@ int threads_start(struct threads *threads, const struct thread_params *params, s
 /* Stops and joins them, kind by kind (by `run`), the youngest first; the list stays for reports. */
 void threads_stop(struct threads *threads);
 
-/* Measures the load since the last time, and what they allocated. Now and then. */
+/* Measures the load since the last call, and what they allocated. Once a second. */
 void threads_measure(struct threads *threads, uint64_t now);
 
-/* Whether each of them has counted something, or slept, since this last said so. Now and then. */
+/* Whether each of them has counted something, or slept, since this last returned true. Called every second or less
+ * often. */
 bool threads_alive(struct threads *threads);
+
+/* What became of CpuPriority: of a thread that did not get all that was wanted, or else of one that did; NULL: none
+ * wanted anything. */
+const struct cpu_priority_thread *threads_priority(const struct threads *threads);
 
 /* The first failure among those that ended by themselves, or 0. */
 int threads_failure(const struct threads *threads);

@@ -5,20 +5,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/base/log.h"
 #include "core/control/words.h"
 #include "core/gateway/control_peer.h"
+#include "core/gateway/reloader.h"
 #include "core/gateway/sessions.h"
 #include "core/gateway/top.h"
-#include "core/gateway/reloader.h"
-#include "core/base/log.h"
 
-static struct gateway_running *running_of(const struct tunnel *tunnel)
+static struct gateway_running *running_of(const struct daemon *daemon)
 {
-	return tunnel->params.context;
+	return daemon->params.context;
 }
 
-/* --- sessions -------------------------------------------------------------------------------------------------------
- */
+/* --- sessions ----------------------------------------------------------------------------------------------------- */
 
 static int parse_state(const char *text, struct gateway_sessions_query *query, struct error *error)
 {
@@ -31,7 +30,7 @@ static int parse_state(const char *text, struct gateway_sessions_query *query, s
 
 static json_t *handle_sessions(void *context, char *const *words, size_t count, struct error *error)
 {
-	const struct tunnel *tunnel = context;
+	const struct daemon *daemon = context;
 	const char *from = NULL, *most = NULL, *peer = NULL, *address = NULL, *state = NULL;
 	const struct word_option options[] = {
 		{"--from", &from}, {"--count", &most}, {"--peer", &peer}, {"--address", &address}, {"--state", &state}};
@@ -47,13 +46,13 @@ static json_t *handle_sessions(void *context, char *const *words, size_t count, 
 			return NULL;
 		query.public_key = public_key;
 	}
-	uint64_t now = clock_monotonic(tunnel->clock);
-	return words_no_memory_unless(gateway_sessions_page(&running_of(tunnel)->registry->table, &query, now), error);
+	uint64_t now = clock_monotonic(daemon->clock);
+	return words_no_memory_unless(gateway_sessions_page(&running_of(daemon)->registry->table, &query, now), error);
 }
 
 static json_t *handle_top(void *context, char *const *words, size_t count, struct error *error)
 {
-	const struct tunnel *tunnel = context;
+	const struct daemon *daemon = context;
 	const char *most = NULL, *label = NULL;
 	const struct word_option options[] = {{"--count", &most}, {"--sort", &label}};
 	uint32_t sessions = TOP_SESSIONS;
@@ -66,12 +65,11 @@ static json_t *handle_top(void *context, char *const *words, size_t count, struc
 			  label);
 		return NULL;
 	}
-	struct gateway_top *top = running_of(tunnel)->top;
-	return words_no_memory_unless(gateway_top_answer(top, order, sessions, clock_monotonic(tunnel->clock)), error);
+	struct gateway_top *top = running_of(daemon)->top;
+	return words_no_memory_unless(gateway_top_answer(top, order, sessions, clock_monotonic(daemon->clock)), error);
 }
 
-/* --- kick -----------------------------------------------------------------------------------------------------------
- */
+/* --- kick --------------------------------------------------------------------------------------------------------- */
 
 static bool parse_id(const char *text, uint32_t *id)
 {
@@ -81,7 +79,7 @@ static bool parse_id(const char *text, uint32_t *id)
 	return true;
 }
 
-/* Whom an ID or a key means; at least one of `ids` is not 0. */
+/* The sessions that an ID or a key names: on success at least one of `ids` is not 0. */
 static int find_sessions(struct registry *registry, const char *text, uint32_t ids[2], struct error *error)
 {
 	uint8_t public_key[KEY_SIZE];
@@ -99,8 +97,8 @@ static int find_sessions(struct registry *registry, const char *text, uint32_t i
 	return 0;
 }
 
-/* The reason tells a client to stay away for a while (core/protocol/PROTOCOL.md, section 4); one that is at fault may not be
- * back in a second. */
+/* BYE with this reason makes a client pause (core/protocol/PROTOCOL.md, section 4), so that one that misbehaves is not
+ * back within a second. */
 static json_t *handle_kick(void *context, char *const *words, size_t count, struct error *error)
 {
 	const struct gateway_running *running = running_of(context);
@@ -124,8 +122,7 @@ static json_t *handle_kick(void *context, char *const *words, size_t count, stru
 	return words_no_memory_unless(json_pack("{s:o}", "kicked", kicked), error);
 }
 
-/* --- reload ---------------------------------------------------------------------------------------------------------
- */
+/* --- reload ------------------------------------------------------------------------------------------------------- */
 
 static void log_reload(const struct gateway_running *running, const struct gateway_reload_result *result)
 {
@@ -140,26 +137,26 @@ static void log_reload(const struct gateway_running *running, const struct gatew
 		log_warning("%s needs a restart: %s", running->config->file, list);
 }
 
-static void ask(struct tunnel *tunnel, const struct control_ticket *ticket)
+static void ask(struct daemon *daemon, const struct control_ticket *ticket)
 {
-	notify_reloading(&tunnel->notify);
-	reloader_ask(running_of(tunnel)->reloader, ticket);
+	notify_reloading(&daemon->notify);
+	reloader_ask(running_of(daemon)->reloader, ticket);
 }
 
-void gateway_control_reload(struct tunnel *tunnel)
+void gateway_control_reload(struct daemon *daemon)
 {
-	ask(tunnel, NULL);
+	ask(daemon, NULL);
 }
 
 static json_t *handle_reload(void *context, char *const *words, size_t count, struct error *error)
 {
-	struct tunnel *tunnel = context;
+	struct daemon *daemon = context;
 	if (count != 0) {
 		error_set(error, -EINVAL, "%.64s: unexpected here", words[0]);
 		return NULL;
 	}
-	struct control_ticket ticket = control_defer(tunnel->control);
-	ask(tunnel, &ticket);
+	struct control_ticket ticket = control_defer(daemon->control);
+	ask(daemon, &ticket);
 	return NULL;
 }
 
@@ -176,9 +173,9 @@ json_t *gateway_control_reload_answer(const struct gateway_reload_result *result
 				      error);
 }
 
-void gateway_control_reloaded(struct tunnel *tunnel)
+void gateway_control_reloaded(struct daemon *daemon)
 {
-	const struct gateway_running *running = running_of(tunnel);
+	const struct gateway_running *running = running_of(daemon);
 	struct gateway_reload_result result;
 	struct reloader_waiting waiting;
 	struct error error;
@@ -190,15 +187,15 @@ void gateway_control_reloaded(struct tunnel *tunnel)
 	else
 		log_error("not read again: %s", error.text);
 	if (!reloader_busy(running->reloader))
-		notify_ready(&tunnel->notify);
+		notify_ready(&daemon->notify);
 	for (size_t i = 0; i < waiting.count; i++) {
 		struct error copy = error;
 		json_t *answer = code == 0 ? gateway_control_reload_answer(&result, &copy) : NULL;
-		control_answer(tunnel->control, waiting.tickets[i], answer, &copy);
+		control_answer(daemon->control, waiting.tickets[i], answer, &copy);
 	}
 }
 
-const struct control_command gateway_commands[GATEWAY_COMMANDS] = {
+const struct control_command gateway_commands[] = {
 	{"sessions", "who is connected: [--from SLOT] [--count N] [--peer KEY] [--address IP] [--state active|pending]",
 	 handle_sessions},
 	{"top", "the busiest sessions: [--count N] [--sort bits|rx|tx|packets|bytes|seen|age|roams]", handle_top},
@@ -210,3 +207,4 @@ const struct control_command gateway_commands[GATEWAY_COMMANDS] = {
 	{"identity", "what the files of clients need of us", gateway_control_identity},
 	{"reload", "read the configuration again", handle_reload},
 };
+const size_t gateway_command_count = ARRAY_SIZE(gateway_commands);

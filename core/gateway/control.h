@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The commands of the gateway's control socket besides those of every tunnel (core/daemon/daemon.h): sessions, kick, peer,
- * identity, reload. The context of the tunnel is a struct gateway_running. Control thread. */
+/* The commands of the gateway's control socket besides those of every daemon (core/daemon/commands.h): sessions, top,
+ * kick, peer, identity, reload. The context of the daemon is a struct gateway_running. Control thread. */
 #pragma once
 
-#include "core/gateway/reload.h"
 #include "core/daemon/daemon.h"
+#include "core/gateway/reload.h"
 
-enum { GATEWAY_COMMANDS = 6 };
-extern const struct control_command gateway_commands[GATEWAY_COMMANDS];
+extern const struct control_command gateway_commands[];
+extern const size_t gateway_command_count;
 
-/* SIGHUP: has the configuration read again; what comes of it is logged. */
-void gateway_control_reload(struct tunnel *tunnel);
+/* SIGHUP: has the configuration read again; the outcome is logged. */
+void gateway_control_reload(struct daemon *daemon);
 
-/* The reloader's descriptor is readable: follows what was read, and answers those who asked. */
-void gateway_control_reloaded(struct tunnel *tunnel);
+/* The reloader's descriptor is readable: applies what was read, and answers the requests for it. */
+void gateway_control_reloaded(struct daemon *daemon);
 
-/* That answer. */
+/* The answer to "reload". NULL with `error` set: no memory. */
 json_t *gateway_control_reload_answer(const struct gateway_reload_result *result, struct error *error);

@@ -6,19 +6,18 @@
 #include <stdlib.h>
 
 #include "config/value.h"
+#include "core/base/log.h"
 #include "core/control/words.h"
+#include "core/daemon/daemon.h"
 #include "core/gateway/network.h"
 #include "core/gateway/reloader.h"
-#include "core/daemon/daemon.h"
-#include "core/base/log.h"
 
-static const struct gateway_running *running_of(const struct tunnel *tunnel)
+static const struct gateway_running *running_of(const struct daemon *daemon)
 {
-	return tunnel->params.context;
+	return daemon->params.context;
 }
 
-/* --- peer -----------------------------------------------------------------------------------------------------------
- */
+/* --- peer --------------------------------------------------------------------------------------------------------- */
 
 static int compare_prefixes(const void *a, const void *b)
 {
@@ -155,8 +154,7 @@ json_t *gateway_control_peer(void *context, char *const *words, size_t count, st
 	return words_no_memory_unless(json_pack("{s:s}", did, words[1]), error);
 }
 
-/* --- identity -------------------------------------------------------------------------------------------------------
- */
+/* --- identity ----------------------------------------------------------------------------------------------------- */
 
 static json_t *networks_of(const struct config_prefixes *addresses)
 {
@@ -177,7 +175,7 @@ static json_t *endpoint_of(const struct config_endpoint *endpoint)
 	return json_sprintf("%s%s%s:%u", brackets ? "[" : "", endpoint->host, brackets ? "]" : "", endpoint->port);
 }
 
-/* Whoever asks has another working directory. */
+/* Absolute: the program that asks has another working directory. */
 static json_t *directory_of(const char *path)
 {
 	char *absolute = path != NULL ? realpath(path, NULL) : NULL;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The gateway's control commands that are about letting a client in: handlers as of core/control/control.h. */
+/* The gateway's control commands that admit clients: handlers as of core/control/control.h. */
 #pragma once
 
 #include "core/control/control.h"
@@ -7,7 +7,7 @@
 /* "peer": adds a peer or deletes one, until the next reload. */
 json_t *gateway_control_peer(void *context, char *const *words, size_t count, struct error *error);
 
-/* "identity": what a client's file has to say of this gateway. {"public_key", "port": on which it listens, "endpoint":
- * where clients find it ("host:port", or null when nobody said), "networks": [its inner networks], "peers_directory":
- * an absolute path, or null} */
+/* "identity": what a client's file contains about this gateway. {"public_key", "port": on which it listens, "endpoint":
+ * where clients find it ("host:port", or null when PublicEndpoint is not set), "networks": [its inner networks],
+ * "peers_directory": an absolute path, or null} */
 json_t *gateway_control_identity(void *context, char *const *words, size_t count, struct error *error);

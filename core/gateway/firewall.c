@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/gateway/firewall.h"
 
-#include <ctype.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -10,19 +9,11 @@
 
 #include "core/gateway/forward.h"
 #include "core/host/sysctl.h"
+#include "tun/nftables.h"
 
 enum { PORT_LAST = 65535, LOOPBACK = 1 /* its index, in every network namespace */ };
 
-void gateway_firewall_table(const char *interface, char name[64])
-{
-	size_t used = (size_t)sprintf(name, "shardtun-");
-	for (const char *c = interface; *c != '\0'; c++) {
-		bool plain = isalnum((unsigned char)*c) || *c == '-' || *c == '.';
-		used += (size_t)sprintf(name + used, plain ? "%c" : "_%02x", (unsigned char)*c);
-	}
-}
-
-/* In quotes, nft takes any name without these; '*' would be all that begin like it. */
+/* nft takes any quoted name without these characters; '*' would match every name with that prefix. */
 static int check_names(const struct gateway_config *config, struct error *error)
 {
 	for (size_t i = 0; i < config->masquerade.count; i++) {
@@ -47,7 +38,7 @@ static void begin_chain(struct script *script, const char *chain, const char *ho
 {
 	script->chain = chain;
 	fprintf(script->out, "add chain inet %s %s { type %s; policy accept; }\n", script->table, chain, hook);
-	/* It may be there, of a run before or of another configuration. */
+	/* The chain may exist, from an earlier run or another configuration. */
 	fprintf(script->out, "flush chain inet %s %s\n", script->table, chain);
 }
 
@@ -62,10 +53,10 @@ static const char *family_word(const struct ip_address *address)
 	return address->family == 4 ? "ip" : "ip6";
 }
 
-/* Nobody outside may speak to our inner address, or as one of the clients: a neighbour on the outer link could find out
- * what goes on in the tunnel, and put in packets (CVE-2019-14899). Hosts behind us that talk to clients are routed as
- * ever; and a network behind a peer that the machine reaches by a better route is not the peer's alone, so there the
- * route to the source decides. */
+/* Drops packets from other interfaces that are sent to our inner address, or from an address of the pool: with these a
+ * neighbour on the outer link could find out about the connections inside the tunnel and inject packets into them
+ * (CVE-2019-14899). Packets of hosts behind us for clients are routed as before. A network behind a peer that the
+ * machine reaches by a better route is not the peer's alone, so there the route to the source decides. */
 static void write_inner_addresses(struct script *script, const struct gateway_firewall *firewall)
 {
 	const struct gateway_config *config = firewall->config;
@@ -114,7 +105,7 @@ static uint8_t mask_length(const struct ip_address *mask)
 	return (uint8_t)bits;
 }
 
-/* The networks that are attached there may open connections to clients, as behind any router. */
+/* Hosts of the networks attached to that interface may open connections to clients, as behind any router. */
 static void write_neighbours(struct script *script, const struct ifaddrs *list, const char *interface, unsigned tun)
 {
 	for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next) {
@@ -132,8 +123,8 @@ static void write_neighbours(struct script *script, const struct ifaddrs *list, 
 	}
 }
 
-/* Beyond a masqueraded interface nobody sees the clients' addresses. A packet for one from far away that answers
- * nothing is forged: it would be taken for the answer that a masqueraded connection waits for. */
+/* The clients' addresses are not visible beyond a masqueraded interface, so a packet from there to one of them that
+ * belongs to no connection is forged: the client would take it for the answer to a masqueraded connection. */
 static int write_forward(struct script *script, const struct gateway_firewall *firewall, struct error *error)
 {
 	const struct config_interfaces *masquerade = &firewall->config->masquerade;
@@ -151,7 +142,8 @@ static int write_forward(struct script *script, const struct gateway_firewall *f
 	return 0;
 }
 
-/* The ports that the machine's own connections start from: nothing listens there. What is ours is left out. */
+/* The range that the machine's own connections start from, in which no service listens; cut so that our own port is
+ * outside. */
 static void choose_ports(uint16_t listen_port, unsigned *low, unsigned *high)
 {
 	*low = 32768, *high = 60999;
@@ -170,7 +162,7 @@ static void choose_ports(uint16_t listen_port, unsigned *low, unsigned *high)
 
 /* A client that sends from our own port, or from one where something of this machine listens, to another client's outer
  * address would get that one's packets for us: the connection tracking takes them for answers (CVE-2021-3773, "port
- * shadow"). So nothing leaves from such a port, whoever's rule masquerades. */
+ * shadow"). So nothing leaves from such a port, whichever program's rule masquerades. */
 static void write_masquerade(struct script *script, const struct gateway_firewall *firewall)
 {
 	const struct gateway_config *config = firewall->config;
@@ -203,7 +195,7 @@ char *gateway_firewall_commands(const struct gateway_firewall *firewall, struct 
 	size_t size;
 	if (check_names(config, error) != 0)
 		return NULL;
-	gateway_firewall_table(config->common.interface, script.table);
+	nftables_table_name(config->common.interface, script.table);
 	script.out = open_memstream(&text, &size);
 	if (script.out == NULL) {
 		error_set(error, -ENOMEM, "rules: out of memory");

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/gateway/network.h"
 #include "core/base/log.h"
+#include "core/host/default_route.h"
 
 enum { COMMAND_MAX = 256, TABLES_MAX = 8 };
 
@@ -27,11 +27,10 @@ void gateway_forward_init(struct gateway_forward *forward, const struct gateway_
 					    .mutex = PTHREAD_MUTEX_INITIALIZER};
 }
 
-/* --- the counters ----------------------------------------------------------------------------------------------------
- */
+/* --- the counters ------------------------------------------------------------------------------------------------- */
 
-/* Before every chain of others that is hooked into forwarding, and after all of them: nothing of the kernel's own
- * drops between the two. */
+/* One chain runs before all other chains that are hooked into forwarding, one after them; between the two the kernel
+ * drops nothing by itself. */
 void gateway_forward_write(FILE *out, const char *table, unsigned ifindex)
 {
 	for (size_t way = 0; way < FORWARD_WAYS; way++) {
@@ -70,7 +69,7 @@ static bool find_counter(const json_t *listing, const char *name, uint64_t *pack
 	return false;
 }
 
-/* The array that "nft --json" prints, for the caller to release; NULL: there is none to be had. */
+/* The array that "nft --json" prints, for the caller to release; NULL: nft failed. */
 static json_t *query(struct nftables *nftables, const char *commands)
 {
 	struct error error;
@@ -82,8 +81,7 @@ static json_t *query(struct nftables *nftables, const char *commands)
 	return listing;
 }
 
-/* --- whose rules -----------------------------------------------------------------------------------------------------
- */
+/* --- whose rules -------------------------------------------------------------------------------------------------- */
 
 static bool plain_name(const char *name)
 {
@@ -94,7 +92,8 @@ static bool plain_name(const char *name)
 	return name[0] != '\0';
 }
 
-/* The tables of others with a chain in the way, each once: "list table FAMILY NAME", without the elements of sets. */
+/* The tables of other programs with a chain in the way, each once: "list table FAMILY NAME", without the elements of
+ * sets. */
 static size_t tables_in_the_way(const json_t *chains, const char *own, char commands[TABLES_MAX][COMMAND_MAX])
 {
 	const json_t *item;
@@ -119,7 +118,7 @@ static size_t tables_in_the_way(const json_t *chains, const char *own, char comm
 	return count;
 }
 
-/* NULL: there is none to be had. */
+/* The rules of all tables in the way; NULL: no memory. */
 static json_t *list_others(const struct gateway_forward *forward)
 {
 	char commands[TABLES_MAX][COMMAND_MAX];
@@ -139,7 +138,7 @@ static void judge(struct gateway_forward *forward, const char *interface)
 {
 	const struct gateway_config *config = forward->config;
 	char leaves[IF_NAMESIZE];
-	gateway_network_default_interface(leaves);
+	default_route_interface(leaves);
 	const char *beyond = config->masquerade.count != 0 ? config->masquerade.items[0]
 			     : leaves[0] != '\0'	   ? leaves
 							   : NULL;
@@ -158,8 +157,7 @@ static void judge(struct gateway_forward *forward, const char *interface)
 	json_decref(listing);
 }
 
-/* --- saying it -------------------------------------------------------------------------------------------------------
- */
+/* --- saying it ---------------------------------------------------------------------------------------------------- */
 
 static void advise(const struct forward_suspect *suspect, const char *interface, char text[COMMAND_MAX])
 {
@@ -206,7 +204,7 @@ static void warn(const struct gateway_forward_path *path, size_t way, uint8_t fa
 		    count, reason, advice);
 }
 
-/* What was counted has the last word; without traffic, what the rules say. */
+/* Counters decide where there is enough traffic, else the rules. */
 static bool is_blocked(const struct gateway_forward_path *path, enum forward_finding finding, bool judged)
 {
 	if (finding != FORWARD_UNCLEAR)
@@ -227,7 +225,7 @@ static void settle(struct gateway_forward_path *path, size_t way, uint8_t family
 
 static void publish(struct gateway_forward *forward, uint64_t offered, uint64_t passed)
 {
-	struct report_forward shown = {
+	struct status_forward shown = {
 		.watched = true, .offered = offered, .dropped = offered > passed ? offered - passed : 0};
 	for (size_t i = 0; i < FORWARD_WAYS * FORWARD_FAMILIES; i++) {
 		const struct gateway_forward_path *path = &forward->paths[i / FORWARD_FAMILIES][i % FORWARD_FAMILIES];
@@ -245,7 +243,7 @@ static void publish(struct gateway_forward *forward, uint64_t offered, uint64_t 
 	pthread_mutex_unlock(&forward->mutex);
 }
 
-void gateway_forward_show(struct gateway_forward *forward, struct report_forward *shown)
+void gateway_forward_show(struct gateway_forward *forward, struct status_forward *shown)
 {
 	if (forward->nftables == NULL)
 		return;
@@ -278,7 +276,7 @@ void gateway_forward_look(struct gateway_forward *forward, bool changed)
 									    path->suspected ? FORWARD_PACKETS_MIN
 											    : FORWARD_PACKETS_ALONE)
 						     : FORWARD_UNCLEAR;
-		/* Answers come only to what got out. */
+		/* Where requests are dropped there are no answers to judge. */
 		bool blocked = is_blocked(path, finding, changed) && (way == 0 || !forward->paths[0][family].blocked);
 		settle(path, way, families[family], blocked, finding == FORWARD_DROPPED, interface);
 	}

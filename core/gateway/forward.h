@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* With Forward = yes: whether somebody else's firewall drops what the gateway forwards, and whose. The rulesets of the
- * machine tell before there is a packet (forward_judge.h), and counters in the gateway's own table tell for certain
- * (forward_evidence.h). What an accept of ours cannot mend is said in one line with what to do, in status and in
- * metrics. Control thread; what others read has a mutex. */
+/* With Forward = yes: detects whether another program's firewall drops what the gateway forwards, and which one. The
+ * machine's rulesets give a suspicion before the first packet (forward_judge.h), counters in the gateway's own table a
+ * certainty (forward_evidence.h). No accept rule of ours can override such a drop, so it is logged in one line with the
+ * commands that help, and shown in status and metrics. Control thread; what other threads read has a mutex. */
 #pragma once
 
 #include <pthread.h>
@@ -18,9 +18,9 @@ enum { FORWARD_WAYS = 2 /* from clients, and the answers */, FORWARD_FAMILIES = 
 
 struct gateway_forward_path {
 	struct forward_evidence evidence;
-	struct forward_suspect suspect; /* in whose chain it ends, as the rules are */
+	struct forward_suspect suspect; /* the chain that drops it, as the rules are */
 	bool suspected;
-	bool blocked; /* as last said */
+	bool blocked; /* as last logged */
 };
 
 struct gateway_forward {
@@ -30,7 +30,7 @@ struct gateway_forward {
 	unsigned ifindex;
 	struct gateway_forward_path paths[FORWARD_WAYS][FORWARD_FAMILIES];
 	pthread_mutex_t mutex;
-	struct report_forward shown;
+	struct status_forward shown;
 };
 
 /* All borrowed. A forward that is all zero watches nothing. */
@@ -40,9 +40,9 @@ void gateway_forward_init(struct gateway_forward *forward, const struct gateway_
 /* The commands that make the counters, for the table's other ones (tun/nftables.h). */
 void gateway_forward_write(FILE *out, const char *table, unsigned ifindex);
 
-/* Reads the counters, and the machine's rules if they `changed`; says what is new. Now and then; takes some
- * milliseconds. */
+/* Reads the counters, and the machine's rules if they `changed`; logs what is new. Every few seconds; takes
+ * some milliseconds. */
 void gateway_forward_look(struct gateway_forward *forward, bool changed);
 
 /* Any thread. */
-void gateway_forward_show(struct gateway_forward *forward, struct report_forward *shown);
+void gateway_forward_show(struct gateway_forward *forward, struct status_forward *shown);

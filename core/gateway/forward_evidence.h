@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Whether packets get through forwarding, from two counters: one before every other table's chain and one after. What
- * passes the first and not the second was dropped by somebody in between, whatever he filters with (nftables, iptables
- * of either kind, eBPF). Any thread. */
+ * passes the first and not the second was dropped in between, by whichever kind of filter (nftables, iptables of
+ * either kind, eBPF). Any thread. */
 #pragma once
 
 #include <stdint.h>
@@ -9,7 +9,7 @@
 enum forward_finding { FORWARD_UNCLEAR, FORWARD_PASSES, FORWARD_DROPPED };
 
 enum {
-	FORWARD_PACKETS_MIN = 3,    /* fewer say nothing: counters are not read at one instant */
+	FORWARD_PACKETS_MIN = 3,    /* fewer prove nothing: the counters are not read at one instant */
 	FORWARD_PACKETS_ALONE = 20, /* with nothing but these to go by: an operator may well refuse some packets */
 };
 

@@ -27,8 +27,7 @@ static const char *text_of(const json_t *object, const char *key)
 	return text != NULL ? text : "";
 }
 
-/* --- one value against what a rule has -------------------------------------------------------------------------------
- */
+/* --- one value against what a rule has ---------------------------------------------------------------------------- */
 
 /* What a rule looks at, as far as the packet is known. */
 struct value {
@@ -91,8 +90,7 @@ static bool among(const struct value *value, const json_t *right)
 	return json_is_string(right) && in_network(&value->network, json_string_value(right), -1);
 }
 
-/* --- the packet ------------------------------------------------------------------------------------------------------
- */
+/* --- the packet --------------------------------------------------------------------------------------------------- */
 
 static struct value text_value(const char *text)
 {
@@ -168,8 +166,7 @@ static bool xt_matches(const struct forward_flow *flow, const json_t *xt)
 	return strcmp(name, "comment") == 0 || (strcmp(name, "conntrack") == 0 && flow->reply);
 }
 
-/* --- rules -----------------------------------------------------------------------------------------------------------
- */
+/* --- rules -------------------------------------------------------------------------------------------------------- */
 
 static enum verdict walk_chain(struct walk *walk, const char *chain, unsigned depth);
 
@@ -240,7 +237,7 @@ static enum verdict walk_chain(struct walk *walk, const char *chain, unsigned de
 		return NEXT;
 	json_array_foreach (json_object_get(walk->chains, full_name(name, walk->family, walk->table, chain)), i, rule) {
 		if (walk->rules++ >= RULES_MAX)
-			return ACCEPT; /* nobody knows */
+			return ACCEPT; /* too many to judge */
 		enum verdict verdict = walk_rule(walk, rule, depth);
 		if (verdict != NEXT)
 			return verdict;
@@ -268,8 +265,7 @@ static json_t *collect_rules(const json_t *listing)
 	return chains;
 }
 
-/* --- base chains -----------------------------------------------------------------------------------------------------
- */
+/* --- base chains -------------------------------------------------------------------------------------------------- */
 
 static bool concerns(const json_t *chain, const char *own, uint8_t family)
 {
@@ -281,7 +277,7 @@ static bool concerns(const json_t *chain, const char *own, uint8_t family)
 	       strcmp(text_of(chain, "hook"), "forward") == 0;
 }
 
-/* Docker says where rules of others belong: the chain that it leaves alone. */
+/* Docker documents the chain for the rules of others, which it leaves alone. */
 static enum forward_keeper find_keeper(const json_t *listing, const char *family, const char *table)
 {
 	const json_t *item;

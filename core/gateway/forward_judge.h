@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Whether the firewall of somebody else drops what the gateway forwards, judged from what "nft --json list table" says
- * of the tables that are hooked into forwarding. Every one of their base chains has to let a packet pass, so an accept
- * of ours cannot help: Docker's and ufw's FORWARD with its policy drop, and firewalld's reject at the end, have the
- * last word.
+/* Judges from the output of "nft --json list table", for the tables hooked into forwarding, whether another program's
+ * firewall drops what the gateway forwards. A packet has to pass every base chain, so an accept rule of ours cannot
+ * override the policy drop of Docker's and ufw's FORWARD, nor the reject at the end of firewalld's.
  *
  * The rules are walked for one packet that stands for many: TCP between a client and an address far away. What the
- * listing does not say of it (marks, named sets, matches of xtables) is taken as not matching; so a verdict is a
- * suspicion, which counting has to confirm. Any thread. */
+ * listing does not show (marks, named sets, matches of xtables) is taken as not matching; so a verdict is a suspicion,
+ * which counting has to confirm. Any thread. */
 #pragma once
 
 #include <jansson.h>
@@ -20,7 +19,7 @@ struct forward_flow {
 	bool reply; /* from far away to a client, of a connection that is established; else the client's first */
 };
 
-/* Who keeps the rules of that table, as far as names tell: how an operator changes them. */
+/* The program that manages the rules of that table, as far as names show it: it decides the advice. */
 enum forward_keeper { FORWARD_KEEPER_NONE, FORWARD_KEEPER_DOCKER, FORWARD_KEEPER_UFW, FORWARD_KEEPER_FIREWALLD };
 
 struct forward_suspect {

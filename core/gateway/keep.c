@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/gateway/keep.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "core/base/log.h"
@@ -10,37 +8,19 @@
 #include "tun/netlink_watch.h"
 #include "tun/nftables_watch.h"
 
-/* The time between two looks at the rules, whoever changes his how often. */
+/* The least time between two comparisons of the rules, however often other programs change theirs. */
 #define RULES_PAUSE (NS_PER_S / 2)
 
-static void missing(struct reconcile_found *found, const char *format, ...) PRINTF_LIKE(2, 3);
+/* --- the interface ------------------------------------------------------------------------------------------------ */
 
-static void missing(struct reconcile_found *found, const char *format, ...)
-{
-	va_list args;
-	va_start(args, format);
-	if (found->missing++ == 0)
-		(void)vsnprintf(found->first, sizeof found->first, format, args);
-	va_end(args);
-}
-
-static void left(struct reconcile_found *found, const struct error *error)
-{
-	if (found->left++ == 0)
-		found->error = *error;
-}
-
-/* --- the interface ---------------------------------------------------------------------------------------------------
- */
-
-/* Rules and routes know it by its index; only what is shown has its name. */
+/* Rules and routes refer to the interface by its index; only status, metrics and log have its name. */
 static void follow_name(struct gateway_network *network)
 {
 	struct error error;
-	if (strcmp(network->link.name, network->tunnel->device.name) == 0)
+	if (strcmp(network->link.name, network->daemon->descriptors.device.name) == 0)
 		return;
-	log_info("interface %s is called %s now", network->tunnel->device.name, network->link.name);
-	tunnel_rename(network->tunnel, network->link.name);
+	log_info("interface %s is called %s now", network->daemon->descriptors.device.name, network->link.name);
+	daemon_rename(network->daemon, network->link.name);
 	if (network->laid && gateway_network_lay(network, &error) != 0)
 		log_warning("%s", error.text); /* the listing of the rules that is compared has the name */
 }
@@ -55,11 +35,10 @@ static void run_link(void *context, bool restore, struct reconcile_found *found)
 		follow_name(network);
 	if (result == 0 && network->link.up)
 		return;
-	missing(found, "%s up", network->tunnel->device.name);
+	reconcile_missing(found, "%s up", network->daemon->descriptors.device.name);
 	if (result == 0 && restore)
 		result = netlink_link_set_up(network->netlink, network->ifindex, &error);
-	if (result != 0)
-		left(found, &error);
+	reconcile_left(found, result, &error);
 }
 
 static void run_mtu(void *context, bool restore, struct reconcile_found *found)
@@ -71,11 +50,10 @@ static void run_mtu(void *context, bool restore, struct reconcile_found *found)
 	int result = netlink_link_read(network->netlink, network->ifindex, &link, &error);
 	if (result == 0 && link.mtu == network->config->mtu)
 		return;
-	missing(found, "MTU %u of %s", network->config->mtu, network->tunnel->device.name);
+	reconcile_missing(found, "MTU %u of %s", network->config->mtu, network->daemon->descriptors.device.name);
 	if (result == 0 && restore)
 		result = netlink_link_set_mtu(network->netlink, network->ifindex, network->config->mtu, &error);
-	if (result != 0)
-		left(found, &error);
+	reconcile_left(found, result, &error);
 }
 
 static void run_address(struct gateway_network *network, const struct ip_prefix *address, bool restore,
@@ -86,14 +64,13 @@ static void run_address(struct gateway_network *network, const struct ip_prefix 
 	found->wanted++;
 	if (netlink_address_exists(network->netlink, network->ifindex, address))
 		return;
-	missing(found, "%s of %s", ip_prefix_format(address, text), network->tunnel->device.name);
+	reconcile_missing(found, "%s of %s", ip_prefix_format(address, text), network->daemon->descriptors.device.name);
 	if (!restore)
 		return;
 	/* Switched off for the interface, IPv6 loses its addresses. */
 	if (address->address.family == 6)
 		(void)sysctl_enable_ipv6(network->ifindex);
-	if (netlink_address_add(network->netlink, network->ifindex, address, &error) != 0)
-		left(found, &error);
+	reconcile_left(found, netlink_address_add(network->netlink, network->ifindex, address, &error), &error);
 }
 
 static void run_addresses(void *context, bool restore, struct reconcile_found *found)
@@ -114,15 +91,13 @@ static void run_rules(void *context, bool restore, struct reconcile_found *found
 	int result = nftables_check(network->nftables, network->table, &error);
 	if (result == 1)
 		return;
-	missing(found, "table inet %s", network->table);
+	reconcile_missing(found, "table inet %s", network->table);
 	if (restore)
 		result = gateway_network_lay(network, &error);
-	if (result < 0)
-		left(found, &error);
+	reconcile_left(found, result < 0 ? result : 0, &error);
 }
 
-/* --- notices ---------------------------------------------------------------------------------------------------------
- */
+/* --- notices ------------------------------------------------------------------------------------------------------ */
 
 static struct netlink_interest interest(const struct gateway_network *network)
 {
@@ -143,13 +118,15 @@ int gateway_keep_open(struct gateway_network *network, struct error *error)
 		{.kind = RECONCILE_nftables, .run = run_rules, .context = network},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-		if (reconciler_add(network->tunnel->reconciler, &parts[i]) != 0)
+		if (reconciler_add(network->daemon->reconciler, &parts[i]) != 0)
 			return error_set(error, -ENOSPC, "reconciler: no room");
 	}
 	network->watch_fd = netlink_watch_open(&what, error);
 	if (network->watch_fd < 0)
 		return network->watch_fd;
 	network->rules_fd = nftables_watch_open(NULL); /* without, there is the slow round */
+	/* Address, routes and rules were set up before: the parts learn that, and a failure was logged then. */
+	(void)reconciler_apply(network->daemon->reconciler, RECONCILE_ALL, NULL);
 	return 0;
 }
 
@@ -167,19 +144,19 @@ void gateway_keep_changed(struct gateway_network *network)
 	struct netlink_interest what = interest(network);
 	unsigned changed = netlink_watch_read(network->watch_fd, &what);
 	if ((changed & NETLINK_CHANGED_OWN) != 0)
-		reconciler_notice(network->tunnel->reconciler, RECONCILE_ALL & ~RECONCILE_BIT(RECONCILE_nftables));
+		reconciler_notice(network->daemon->reconciler, RECONCILE_ALL & ~RECONCILE_BIT(RECONCILE_nftables));
 	else if ((changed & NETLINK_CHANGED_ATTACHED) != 0)
-		reconciler_notice(network->tunnel->reconciler, RECONCILE_BIT(RECONCILE_route));
+		reconciler_notice(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_route));
 }
 
 void gateway_keep_rules_changed(struct gateway_network *network)
 {
-	uint64_t now = clock_monotonic(network->tunnel->clock);
+	uint64_t now = clock_monotonic(network->daemon->clock);
 	if (!nftables_watch_read(network->rules_fd))
 		return;
 	network->rules_changed = true;
 	if (now - network->rules_looked < RULES_PAUSE)
-		return; /* every second, too */
+		return; /* gateway_network_every_second() catches up */
 	network->rules_looked = now;
-	reconciler_notice(network->tunnel->reconciler, RECONCILE_BIT(RECONCILE_nftables));
+	reconciler_notice(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_nftables));
 }

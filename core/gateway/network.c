@@ -2,41 +2,17 @@
 #include "core/gateway/network.h"
 
 #include <ifaddrs.h>
-#include <limits.h>
 #include <net/if.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 
-#include "core/gateway/firewall.h"
-#include "core/gateway/keep.h"
-#include "core/host/proc_words.h"
 #include "core/base/log.h"
+#include "core/gateway/firewall.h"
+#include "core/host/default_route.h"
 #include "core/host/sysctl.h"
 #include "tun/nftables.h"
 
-/* --- advice ----------------------------------------------------------------------------------------------------------
- */
-
-void gateway_network_default_interface(char interface[IF_NAMESIZE])
-{
-	interface[0] = '\0';
-	FILE *file = fopen("/proc/net/route", "re");
-	if (file == NULL)
-		return;
-	enum { INTERFACE = 0, DESTINATION = 1, METRIC = 6, MASK = 7 };
-	char line[PROC_LINE], *words[PROC_WORDS];
-	unsigned long best = ULONG_MAX;
-	while (fgets(line, sizeof line, file) != NULL) {
-		/* The first line, the titles, has no numbers. */
-		if (proc_words(line, words) <= MASK || strcmp(words[DESTINATION], "00000000") != 0 ||
-		    strcmp(words[MASK], "00000000") != 0 || strtoul(words[METRIC], NULL, 10) >= best)
-			continue;
-		best = strtoul(words[METRIC], NULL, 10);
-		(void)snprintf(interface, IF_NAMESIZE, "%s", words[INTERFACE]);
-	}
-	fclose(file);
-}
+/* --- advice ------------------------------------------------------------------------------------------------------- */
 
 static bool listens_on(const struct gateway_config *config, const struct sockaddr *address)
 {
@@ -51,13 +27,13 @@ static bool listens_on(const struct gateway_config *config, const struct sockadd
 	return false;
 }
 
-/* Who asks for service at an address that the default route does not lead to is refused by a strict reverse path
- * filter, in the kernel, before we see anything of it. */
+/* A strict reverse path filter drops, before our sockets, packets from clients to an address on an interface that the
+ * default route does not use. */
 static void advise_rp_filter(const struct gateway_config *config)
 {
 	char leaves[IF_NAMESIZE];
 	struct ifaddrs *list;
-	gateway_network_default_interface(leaves);
+	default_route_interface(leaves);
 	if (leaves[0] == '\0' || getifaddrs(&list) != 0)
 		return;
 	for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next) {
@@ -73,7 +49,7 @@ static void advise_rp_filter(const struct gateway_config *config)
 	freeifaddrs(list);
 }
 
-/* Masquerading by an interface that is not there yet is right; by one that never comes it is a slip of the pen. */
+/* An interface of Masquerade may appear later, so its absence is a warning only: the name may be mistyped. */
 static void advise_masquerade(const struct gateway_config *config)
 {
 	for (size_t i = 0; i < config->masquerade.count; i++) {
@@ -85,8 +61,7 @@ static void advise_masquerade(const struct gateway_config *config)
 		log_warning("Masquerade: this machine does not forward packets; write Forward = yes");
 }
 
-/* --- opening ---------------------------------------------------------------------------------------------------------
- */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 
 static int confine(void *context)
 {
@@ -119,12 +94,12 @@ static int guard(struct gateway_network *network, struct error *error)
 	int result = gateway_network_lay(network, error);
 	if (result == 0 || network->config->forward || network->config->masquerade.count != 0)
 		return result;
-	log_warning("%s; until then, neighbours on other links can speak to inner addresses, and as clients",
+	log_warning("%s; until then, neighbours on other links can send to inner addresses, and in the name of clients",
 		    error->text);
 	return 0;
 }
 
-/* Forwarding is what was asked for; the filter is a service. */
+/* Forwarding is what the option asks for, so only its failure is an error. */
 static int set(struct gateway_network *network, struct error *error)
 {
 	struct reconcile_found forward = {0}, filter = {0};
@@ -152,17 +127,17 @@ static int open_network(struct gateway_network *network, struct privileges_user 
 	int result = guard(network, error);
 	if (result == 0)
 		result = set(network, error);
-	return result == 0 ? gateway_keep_open(network, error) : result;
+	return result;
 }
 
 int gateway_network_open(struct gateway_network *network, const struct gateway_network_params *params,
 			 struct error *error)
 {
 	const struct gateway_config *config = params->config;
-	const struct tun_device *device = &params->tunnel->device;
+	const struct tun_device *device = &params->daemon->descriptors.device;
 	*network = (struct gateway_network){
 		.config = config,
-		.tunnel = params->tunnel,
+		.daemon = params->daemon,
 		.ifindex = device->ifindex,
 		.no_ipv6 = device->no_ipv6,
 		.settings = {.config = config, .ifindex = device->ifindex, .no_ipv6 = device->no_ipv6},
@@ -170,7 +145,7 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_n
 		.watch_fd = -1,
 		.rules_fd = -1,
 	};
-	gateway_firewall_table(config->common.interface, network->table);
+	nftables_table_name(config->common.interface, network->table);
 	advise_rp_filter(config);
 	advise_masquerade(config);
 	int result = open_network(network, params->user, error);
@@ -178,8 +153,6 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_n
 		gateway_network_close(network);
 		return result;
 	}
-	/* All of it was set up just now, and what failed was said. */
-	(void)reconciler_apply(params->tunnel->reconciler, RECONCILE_ALL, NULL);
 	if (config->forward)
 		gateway_forward_look(&network->forward, true);
 	return 0;
@@ -198,13 +171,13 @@ void gateway_network_follow(struct gateway_network *network, struct registry *re
 		if (network->laid && gateway_network_lay(network, &error) != 0)
 			log_warning("%s", error.text);
 	}
-	if (reconciler_apply(network->tunnel->reconciler, RECONCILE_BIT(RECONCILE_route), &error) != 0)
-		log_warning("AllowedIPs: %s; who is there is not reached through us", error.text);
+	if (reconciler_apply(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_route), &error) != 0)
+		log_warning("AllowedIPs: %s; networks behind peers are not reached through the gateway", error.text);
 }
 
 void gateway_network_hurry(struct gateway_network *network)
 {
-	reconciler_hurry(network->tunnel->reconciler);
+	reconciler_hurry(network->daemon->reconciler);
 }
 
 void gateway_network_every_second(struct gateway_network *network)
@@ -212,8 +185,8 @@ void gateway_network_every_second(struct gateway_network *network)
 	enum { LOOK_S = 5 };
 	network->seconds++;
 	if (network->rules_changed) {
-		network->rules_looked = clock_monotonic(network->tunnel->clock);
-		reconciler_notice(network->tunnel->reconciler, RECONCILE_BIT(RECONCILE_nftables));
+		network->rules_looked = clock_monotonic(network->daemon->clock);
+		reconciler_notice(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_nftables));
 	}
 	if (network->config->forward && (network->seconds % LOOK_S == 0 || network->rules_changed))
 		gateway_forward_look(&network->forward, network->rules_changed);
@@ -223,8 +196,7 @@ void gateway_network_every_second(struct gateway_network *network)
 void gateway_network_close(struct gateway_network *network)
 {
 	struct error error;
-	gateway_keep_close(network);
-	/* Twice: rules that stay outlive us, and the system may be short of something for a moment only. */
+	/* Twice: rules that are not removed stay for good, and a shortage of memory or processes may pass. */
 	if (network->laid && nftables_remove(network->nftables, "Masquerade", network->table, &error) != 0 &&
 	    nftables_remove(network->nftables, "Masquerade", network->table, &error) != 0)
 		log_warning("%s; 'nft delete table inet %s' removes what is left", error.text, network->table);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a gateway changes of the machine's network beyond its own interface (Forward, Masquerade, and rules that keep
- * others from its inner addresses), and what it advises to change. Control thread only; needs CAP_NET_ADMIN.
+/* What a gateway changes of the machine's network beyond its own interface (Forward, Masquerade, and rules that guard
+ * its inner addresses), and what it advises to change. Control thread only; needs CAP_NET_ADMIN.
  *
  * The rules stand in one nftables table, "inet shardtun-INTERFACE", which is ours alone and goes when we end; one that
  * a killed run left is replaced. */
@@ -9,17 +9,17 @@
 #include <net/if.h>
 
 #include "config/config.h"
+#include "core/base/error.h"
+#include "core/daemon/daemon.h"
 #include "core/gateway/forward.h"
 #include "core/gateway/routes.h"
 #include "core/gateway/settings.h"
 #include "core/host/privileges.h"
-#include "core/daemon/daemon.h"
-#include "core/base/error.h"
 #include "tun/nftables.h"
 
 struct gateway_network {
 	const struct gateway_config *config;
-	struct tunnel *tunnel;
+	struct daemon *daemon;
 	unsigned ifindex;
 	bool no_ipv6;
 	struct netlink *netlink;
@@ -39,8 +39,9 @@ struct gateway_network {
 
 struct gateway_network_params {
 	const struct gateway_config *config;
-	struct tunnel *tunnel;	      /* its interface is there already, and so it is nobody else's */
-	struct privileges_user *user; /* whom the process that lays rules becomes; the caller's while this is open */
+	struct daemon *daemon; /* open: its interface exists, so no other process holds that name */
+	struct privileges_user
+		*user; /* whose rights the process that lays rules drops to; borrowed while this is open */
 };
 
 /* Switches forwarding on and lays the rules, as far as the configuration wants them; warns of what would keep packets
@@ -49,20 +50,17 @@ struct gateway_network_params {
 int gateway_network_open(struct gateway_network *network, const struct gateway_network_params *params,
 			 struct error *error);
 
-/* Routes and rules become those for the registry's peers. What fails is told. Online under RCU. */
+/* Routes and rules become those for the registry's peers. Failures are logged. Online under RCU. */
 void gateway_network_follow(struct gateway_network *network, struct registry *registry);
 
-/* Puts everything back that somebody changed: at a reload. */
+/* Puts back at once what other programs changed: at a reload. */
 void gateway_network_hurry(struct gateway_network *network);
 
 /* Lays the rules anew. */
 int gateway_network_lay(struct gateway_network *network, struct error *error);
 
-/* Looks whether others are in the way. */
+/* Checks whether other programs' firewalls drop what is forwarded. */
 void gateway_network_every_second(struct gateway_network *network);
 
-/* Removes the rules. Forwarding stays on: nobody knows who else relies on it by now. */
+/* Removes the rules. Forwarding stays on: other programs may rely on it by now. */
 void gateway_network_close(struct gateway_network *network);
-
-/* The interface by which what has no other route leaves, or "". */
-void gateway_network_default_interface(char interface[IF_NAMESIZE]);

@@ -8,8 +8,7 @@
 
 enum { PEERS_BETWEEN_QUIET = 1024 };
 
-/* --- from the configuration -----------------------------------------------------------------------------------------
- */
+/* --- from the configuration --------------------------------------------------------------------------------------- */
 
 /* IPv4 and IPv6 address of a peer come from one index, so either names both. */
 static int peer_address(const struct pool *pool, const struct config_peer *from, struct ip_address *address,
@@ -72,8 +71,7 @@ int gateway_peers_load(struct registry *registry, const struct gateway_config *c
 	return result;
 }
 
-/* --- one peer -------------------------------------------------------------------------------------------------------
- */
+/* --- one peer ----------------------------------------------------------------------------------------------------- */
 
 int gateway_peers_add(struct registry *registry, const struct registry_peer *peer, const struct session_ender *ender,
 		      struct error *error)
@@ -102,8 +100,7 @@ bool gateway_peers_remove(struct registry *registry, const uint8_t public_key[KE
 	return true;
 }
 
-/* --- all of them ----------------------------------------------------------------------------------------------------
- */
+/* --- all of them -------------------------------------------------------------------------------------------------- */
 
 static bool same_networks(const struct peer *a, const struct peer *b)
 {
@@ -228,7 +225,7 @@ static int add_all(struct registry *registry, const struct registry *wanted, con
 	return result;
 }
 
-/* What was recorded before a peer changed is stale after it too. */
+/* A HELLO recorded before a peer changed must not count as fresh after it. */
 static void keep_freshness(struct registry *registry, const struct gateway_peer_list *changed)
 {
 	for (size_t i = 0; i < changed->count; i++)
@@ -245,8 +242,8 @@ static int rename_all(struct registry *registry, const struct gateway_peer_list 
 	return 0;
 }
 
-/* First all go and then all come: one may get the address of another. One that changed comes back soon: its client has
- * to hear about the new address. */
+/* All removals come before the additions, since one peer may get the address of another. The client of a changed peer
+ * is to connect again at once, for its new address: BYE says "restarting". */
 int gateway_peers_follow(struct registry *registry, const struct registry *wanted,
 			 const struct gateway_peers_difference *difference, const struct session_ender *ender,
 			 struct gateway_peers_change *change, struct error *error)

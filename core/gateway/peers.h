@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The gateway's peers while it runs: from the [Peer] sections of a configuration to the registry, and from what the
- * registry has to what another one has. Control thread, where nothing else is said; online under RCU. */
+/* The gateway's peers while it runs: from the [Peer] sections of a configuration into the registry, and the registry
+ * changed to match another one. Control thread unless stated otherwise; online under RCU. */
 #pragma once
 
 #include "config/config.h"
 #include "core/sessions/registry.h"
 
-/* How a session is ended: its owner is asked, and says BYE with the reason. */
+/* How a session is ended: its worker sends BYE with the reason. */
 struct session_ender {
 	void (*end)(void *context, uint32_t session_id, enum wire_bye_reason reason);
 	void *context;
 };
 
 /* Reads the keys of all peers of the configuration and adds these to the registry. 0, or a negative errno with the file
- * and line in `error`: some of them are added then. Goes through quiescent states. Whichever thread the registry is of.
- */
+ * and line in `error`: some of them are added then. Goes through quiescent states. Any thread that owns the
+ * registry. */
 int gateway_peers_load(struct registry *registry, const struct gateway_config *config, struct error *error);
 
-/* registry_add_peer() while the gateway runs: whoever has the peer's address from the pool now is sent to get another.
- */
+/* registry_add_peer() while the gateway runs: if a session has the peer's address from the pool, that
+ * session is ended, and its client gets another address. */
 int gateway_peers_add(struct registry *registry, const struct registry_peer *peer, const struct session_ender *ender,
 		      struct error *error);
 
@@ -44,8 +44,8 @@ struct gateway_peers_difference {
 };
 
 /* Finds the difference between a registry's peers and those of `wanted`, which has the same addresses and whose peers
- * nobody uses. Peers that are in both and have the same pre-shared key, address and networks are unchanged. 0 or
- * -ENOMEM. Any thread, as long as nobody adds or removes a peer, until gateway_peers_follow() is done with it. */
+ * have no sessions. Peers that are in both and have the same pre-shared key, address and networks are unchanged. 0 or
+ * -ENOMEM. Any thread; no peer may be added or removed until gateway_peers_follow() is done with it. */
 int gateway_peers_compare(struct registry *registry, struct registry *wanted,
 			  struct gateway_peers_difference *difference, struct error *error);
 void gateway_peers_difference_free(struct gateway_peers_difference *difference);

@@ -4,12 +4,11 @@
 #include <sodium.h>
 
 #include "config/options.h"
-#include "core/gateway/network.h"
-#include "core/daemon/identity.h"
 #include "core/base/log.h"
+#include "core/daemon/identity.h"
+#include "core/gateway/network.h"
 
-/* --- what differs ---------------------------------------------------------------------------------------------------
- */
+/* --- what differs ------------------------------------------------------------------------------------------------- */
 
 static bool bytes_differ(const void *a, const void *b, size_t size)
 {
@@ -113,8 +112,7 @@ static int compare_key(const struct gateway_running *running, const struct gatew
 	return 0;
 }
 
-/* --- in two steps ----------------------------------------------------------------------------------------------------
- */
+/* --- in two steps ------------------------------------------------------------------------------------------------- */
 
 /* A registry of the file's peers and the running gateway's addresses: what can be built there can be built here. */
 static int build_wanted(const struct gateway_running *running, struct gateway_reload *reload, struct error *error)

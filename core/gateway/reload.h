@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Reading the gateway's configuration again while it runs: peers, wherever they stand, LogLevel, PublicEndpoint and
- * PeersDirectory follow the file, everything else waits for a restart. */
+ * PeersDirectory follow the file; all other options need a restart. */
 #pragma once
 
 #include "config/config.h"
@@ -14,7 +14,7 @@ enum { GATEWAY_RELOAD_OPTIONS = 32 };
 struct gateway_network;
 struct gateway_top;
 
-/* What of a running gateway is looked at and changed. Borrowed, but for what is read again. */
+/* The parts of a running gateway that control commands and reload work on. Borrowed, but for `reread`. */
 struct gateway_running {
 	const struct gateway_config *config; /* as it was read at the start; its `file` is read again */
 	struct gateway_config *reread;	     /* as it was read last, without its peers; NULL: no second time yet */
@@ -23,7 +23,7 @@ struct gateway_running {
 	struct session_ender ender;
 	struct reloader *reloader;	 /* NULL: there is no thread that reads (tests) */
 	struct gateway_top *top;	 /* what "top" answers from */
-	struct gateway_network *network; /* follows the peers; NULL: nothing does (tests) */
+	struct gateway_network *network; /* its routes and rules follow the peers; NULL: none do (tests) */
 };
 
 struct gateway_reload_result {
@@ -45,7 +45,7 @@ struct gateway_reload {
 
 /* First step: reads the file, those with peers, and the key files that they name, checks it all as a start does, and
  * finds what differs. Changes nothing. Takes seconds with a million peers: any thread that joined RCU, online, holding
- * nothing that it protects; until the second step nobody adds or removes peers of the running gateway. */
+ * nothing that it protects; peers of the running gateway may not be added or removed until the second step. */
 void gateway_reload_read(const struct gateway_running *running, struct gateway_reload *reload);
 
 /* Second step: on failure, with file and line in `error`, everything stays as it was. Else the peers become those of
@@ -54,5 +54,5 @@ void gateway_reload_read(const struct gateway_running *running, struct gateway_r
 int gateway_reload_apply(struct gateway_running *running, struct gateway_reload *reload,
 			 struct gateway_reload_result *result, struct error *error);
 
-/* Whatever came of it. Blocks for readers. As the first step. */
+/* After success and failure. Waits for a grace period. Same threads as the first step. */
 void gateway_reload_free(struct gateway_reload *reload);

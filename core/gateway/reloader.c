@@ -19,7 +19,7 @@ struct reloader {
 	struct gateway_reload reload; /* the thread's but between its word and `applied` */
 	/* control thread */
 	bool busy;
-	bool again;			   /* somebody asked after the reading had begun */
+	bool again;			   /* a request came after the reading had begun */
 	struct reloader_waiting now, next; /* for this reading, and for one more */
 };
 
@@ -75,9 +75,9 @@ void reloader_free(struct reloader *reloader)
 	if (reloader == NULL)
 		return;
 	atomic_store_explicit(&reloader->ended, true, memory_order_relaxed);
-	(void)sem_post(&reloader->applied); /* whatever it is at */
+	(void)sem_post(&reloader->applied); /* the thread waits for one or the other */
 	(void)sem_post(&reloader->wanted);
-	rcu_offline(); /* it may wait for us */
+	rcu_offline(); /* the thread may wait for a grace period */
 	(void)pthread_join(reloader->thread, NULL);
 	rcu_online();
 	(void)sem_destroy(&reloader->wanted);
@@ -89,7 +89,7 @@ void reloader_free(struct reloader *reloader)
 void reloader_ask(struct reloader *reloader, const struct control_ticket *ticket)
 {
 	struct reloader_waiting *waiting = reloader->busy ? &reloader->next : &reloader->now;
-	/* There are no more than connections, but one that hung up leaves its ticket. */
+	/* A connection that was closed leaves its ticket, so there can be more tickets than connections. */
 	if (ticket != NULL && waiting->count < ARRAY_SIZE(waiting->tickets))
 		waiting->tickets[waiting->count++] = *ticket;
 	reloader->again |= reloader->busy;

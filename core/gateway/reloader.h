@@ -7,7 +7,8 @@
  *   fd readable: reloader_apply  <--------
  *                           ------------->  gateway_reload_free
  *
- * Who asks while it reads may mean a newer file: then it reads once more. All functions: control thread. */
+ * A request that arrives while it reads may be about a newer file: then it reads once more. All functions: control
+ * thread. */
 #pragma once
 
 #include "core/control/control.h"
@@ -24,16 +25,17 @@ struct reloader *reloader_new(struct gateway_running *running, const struct secc
 /* Waits for the thread, which may still read for a while. NULL is allowed. Before the registry is taken down. */
 void reloader_free(struct reloader *reloader);
 
-/* Wants the configuration to be read now; `ticket` is who waits for the answer, NULL: nobody. */
+/* Requests a reading of the configuration; `ticket` is the control request to be answered, or NULL. */
 void reloader_ask(struct reloader *reloader, const struct control_ticket *ticket);
 
-/* Somebody asked, and it is not applied yet: peers are not to be added or removed. NULL is allowed, and not busy. */
+/* A reading was requested and is not applied yet: peers are not to be added or removed. NULL is allowed, and not busy.
+ */
 bool reloader_busy(const struct reloader *reloader);
 
 /* Readable when there is something to apply. */
 int reloader_fd(const struct reloader *reloader);
 
-/* Those who wait for what was just applied. */
+/* The control requests to be answered for a reading. */
 struct reloader_waiting {
 	struct control_ticket tickets[CONTROL_CONNECTIONS_MAX];
 	size_t count;

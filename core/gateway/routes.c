@@ -12,8 +12,7 @@ void gateway_routes_free(struct gateway_routes *routes)
 	netlink_routes_free(&routes->behind);
 }
 
-/* --- what there should be -------------------------------------------------------------------------------------------
- */
+/* --- what there should be ----------------------------------------------------------------------------------------- */
 
 struct plan {
 	struct netlink_routes routes;
@@ -57,8 +56,8 @@ static bool kernel_has(const struct gateway_routes *routes, const struct netlink
 	return false;
 }
 
-/* Those behind peers, and the pool's own where the kernel's is gone: whoever removed that has to be outdone by another,
- * for only a new address makes the kernel add it again. `*own` grows by those of the kernel that are there. */
+/* Those behind peers, and the pool's own where the kernel's is gone: a route of our own replaces it, for
+ * only a new address makes the kernel add it again. `*own` grows by those of the kernel that are there. */
 static int collect(struct gateway_routes *routes, uint8_t family, struct netlink_routes *wanted, unsigned *own,
 		   struct error *error)
 {
@@ -85,8 +84,7 @@ static int collect(struct gateway_routes *routes, uint8_t family, struct netlink
 	return result;
 }
 
-/* --- making it so ----------------------------------------------------------------------------------------------------
- */
+/* --- making it so ------------------------------------------------------------------------------------------------- */
 
 static void failed(struct reconcile_found *found, const struct error *error)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The kernel's routes by way of the gateway's interface: to the networks behind peers (their AllowedIPs), in the
- * machine's main table, with a metric that lets every other route to the same network win; and to the pool, if somebody
- * took away the ones that the kernel made. They go with the interface. Control thread only; needs CAP_NET_ADMIN. */
+ * machine's main table, with a metric that lets every other route to the same network win; and to the pool, if the
+ * kernel's own routes to it were removed. They go with the interface. Control thread only; needs CAP_NET_ADMIN. */
 #pragma once
 
 #include "config/config.h"

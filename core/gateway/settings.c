@@ -6,14 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/host/proc_words.h"
 #include "core/base/log.h"
+#include "core/host/proc_words.h"
 #include "core/host/sysctl.h"
 
 enum { NAME_SIZE = 64, RP_FILTER_STRICT = 1 };
 
-/* --- one setting -----------------------------------------------------------------------------------------------------
- */
+/* --- one setting -------------------------------------------------------------------------------------------------- */
 
 static const char *dotted(const char *name, char text[NAME_SIZE])
 {
@@ -62,11 +61,10 @@ static void want_of(struct reconcile_found *found, bool restore, const char *fam
 	want(found, restore, name, value, false);
 }
 
-/* --- Forward ---------------------------------------------------------------------------------------------------------
- */
+/* --- Forward ------------------------------------------------------------------------------------------------------ */
 
-/* An IPv6 router takes no router advertisements, and forgets the default route that it has from one, unless told so for
- * the interface. */
+/* A machine that forwards IPv6 ignores router advertisements, and loses the default route that it has from one, unless
+ * accept_ra of the interface is 2. */
 static void keep_advertised(struct gateway_settings *settings)
 {
 	FILE *file = fopen("/proc/net/ipv6_route", "re");
@@ -97,7 +95,7 @@ static void keep_advertised(struct gateway_settings *settings)
 	fclose(file);
 }
 
-/* Of each interface too: the kernel asks that of the one where a packet came in. */
+/* Of each interface too: the kernel looks at the one by which a packet came in. */
 static void forward_ipv4(const struct gateway_settings *settings, bool restore, struct reconcile_found *found)
 {
 	char interface[IF_NAMESIZE];
@@ -130,8 +128,7 @@ void gateway_settings_forward(void *context, bool restore, struct reconcile_foun
 	}
 }
 
-/* --- the reverse path filter -----------------------------------------------------------------------------------------
- */
+/* --- the reverse path filter -------------------------------------------------------------------------------------- */
 
 bool gateway_settings_strict(const char *interface)
 {

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/base/log.h"
+
 enum {
 	GATEWAY_COPIES = 256, /* datagrams that wait for a thread which others received for it */
 	GATEWAY_HANDSHAKE_NICE = 10,
@@ -13,6 +15,30 @@ enum {
 #define GATEWAY_NAP_NS	  (100 * NS_PER_US)
 #define GATEWAY_NAP_MOST  NS_PER_MS
 #define GATEWAY_BUDGET_NS (HANDSHAKER_WINDOW_NS / 2)
+
+/* Readers' queues come first, and a worker has one to write to; without readers it reads that one too. */
+void gateway_threads_want_queues(struct gateway_threads *threads, const struct pool *pool, struct daemon_params *params)
+{
+	const struct cpu_plan *plan = &threads->plan;
+	unsigned read = plan->readers != 0 ? plan->readers : plan->workers;
+	threads->first_queue = plan->readers;
+	params->tun_readers = plan->readers != 0 ? plan->readers : 1;
+	params->tun_writers = plan->readers + plan->workers - params->tun_readers;
+	params->tun_sparse = plan->readers == 0; /* readers do not look at a second queue */
+	if (params->tun_writers != 0)
+		params->tun_steering = (struct queue_steering){
+			.queues = read, .base4 = pool->base4, .base6 = pool->base6};
+}
+
+void gateway_threads_take_queues(struct gateway_threads *threads, const struct tun_device *device)
+{
+	if (device->steering == 0 || threads->plan.readers != 0)
+		return;
+	log_info("%s: the kernel does not steer packets to the workers' queues (%s%s): a TUN reader passes them on",
+		 device->name, strerror(-device->steering),
+		 device->steering == -EPERM ? "; this takes CAP_BPF at the start" : "");
+	cpu_plan_add_reader(&threads->plan);
+}
 
 static size_t group_size(const struct gateway_threads *threads)
 {
@@ -25,14 +51,14 @@ static int allocate(struct gateway_threads *threads, struct error *error)
 	size_t group = group_size(threads);
 	threads->copies = calloc(group, sizeof(struct copy_ring *));
 	threads->engines = calloc(group, sizeof(struct aead_engine *));
-	threads->handover.targets = calloc(group, sizeof *threads->handover.targets);
+	threads->handoff.targets = calloc(group, sizeof *threads->handoff.targets);
 	threads->roles = calloc(plan->workers, sizeof *threads->roles);
 	threads->workers = calloc(plan->workers, sizeof(struct worker *));
 	threads->inboxes = calloc(plan->workers, sizeof(struct inbox *));
 	threads->wakers = calloc(plan->workers, sizeof(struct waker *));
 	threads->readers = calloc(plan->readers + 1, sizeof(struct tun_reader *));
 	threads->handshakers = calloc(plan->handshakers, sizeof(struct handshaker *));
-	bool all = threads->copies != NULL && threads->engines != NULL && threads->handover.targets != NULL &&
+	bool all = threads->copies != NULL && threads->engines != NULL && threads->handoff.targets != NULL &&
 		   threads->roles != NULL && threads->workers != NULL && threads->inboxes != NULL &&
 		   threads->wakers != NULL && threads->readers != NULL && threads->handshakers != NULL;
 	return all ? 0 : error_set(error, -ENOMEM, "threads: out of memory");
@@ -42,7 +68,7 @@ static int allocate(struct gateway_threads *threads, struct error *error)
 static int open_member(struct gateway_threads *threads, const struct gateway_threads_params *params, size_t i,
 		       struct error *error)
 {
-	threads->engines[i] = aead_engine_new(params->tunnel->params.common->crypto_backend, error);
+	threads->engines[i] = aead_engine_new(params->daemon->params.common->crypto_backend, error);
 	if (threads->engines[i] == NULL)
 		return -EIO;
 	threads->copies[i] = copy_ring_new(GATEWAY_COPIES, params->datagram_max, error);
@@ -51,60 +77,76 @@ static int open_member(struct gateway_threads *threads, const struct gateway_thr
 
 static uint64_t nap(const struct gateway_threads *threads, const struct cpu_list *cpus)
 {
-	uint64_t each = (threads->plan.workers + cpus->count - 1) / cpus->count;
+	uint64_t each = (threads->plan.workers + cpus->share - 1) / cpus->share;
 	return GATEWAY_NAP_NS * each < GATEWAY_NAP_MOST ? GATEWAY_NAP_NS * each : GATEWAY_NAP_MOST;
 }
 
 static int open_worker(struct gateway_threads *threads, const struct gateway_threads_params *params, unsigned i,
 		       struct error *error)
 {
-	struct tunnel *tunnel = params->tunnel;
+	struct daemon *daemon = params->daemon;
+	const struct cpu_plan *plan = &threads->plan;
 	threads->roles[i] = *params->role;
-	gateway_role_limits(&threads->roles[i], threads->plan.workers);
-	event_source_init(&threads->roles[i].events, params->common->events, threads->plan.workers);
+	gateway_role_limits(&threads->roles[i], plan->workers);
+	event_source_init(&threads->roles[i].events, params->common->events, plan->workers);
 	struct worker_params worker = {
 		.index = i,
-		.udp = tunnel->sockets[i],
-		.tun = &tunnel->device.queues[threads->plan.readers == 0 ? 0 : threads->plan.readers + i],
+		.udp = daemon->descriptors.sockets[i],
+		.tun = &daemon->descriptors.device.queues[threads->first_queue + i],
 		.aead = threads->engines[i],
-		.clock = tunnel->clock,
+		.clock = daemon->clock,
 		.role = &gateway_worker_role,
 		.role_state = &threads->roles[i],
 		.table = &params->registry->table,
-		.handover = &threads->handover,
+		.handoff = &threads->handoff,
 		.copies = threads->copies[i],
-		.sources = threads->plan.readers,
-		.spin = threads->plan.spin ? GATEWAY_SPIN_NS : 0,
+		.reads_tun = plan->readers == 0,
+		.sources = plan->readers != 0 ? plan->readers : plan->workers - 1,
+		.wakers = plan->readers == 0 && plan->workers > 1 ? threads->wakers : NULL,
+		.spin = plan->spin ? GATEWAY_SPIN_NS : 0,
 		.nap = nap(threads, params->cpus),
-		.stage_sampling = tunnel->params.common->stage_sampling,
-		.ticks_per_second = (uint64_t)tunnel->tsc.hz,
+		.stage_sampling = daemon->params.common->stage_sampling,
+		.ticks_per_second = (uint64_t)daemon->tsc.hz,
 	};
 	threads->workers[i] = worker_new(&worker, error);
 	if (threads->workers[i] == NULL)
 		return -EIO;
 	threads->inboxes[i] = &threads->workers[i]->inbox;
-	threads->wakers[i] = &threads->workers[i]->waker;
-	threads->handover.targets[i] = (struct handover_target){threads->copies[i], threads->wakers[i]};
+	threads->wakers[i] = &threads->workers[i]->loop.waker;
+	threads->handoff.targets[i] = (struct handoff_target){threads->copies[i], threads->wakers[i]};
 	return 0;
+}
+
+/* Workers that read the TUN pass frames to each other. */
+static void connect_workers(struct gateway_threads *threads)
+{
+	for (unsigned w = 0; w < threads->plan.workers; w++) {
+		size_t source = 0;
+		for (unsigned other = 0; other < threads->plan.workers; other++) {
+			if (other != w)
+				worker_set_source(threads->workers[w], source++,
+						  worker_ring(threads->workers[other], w), NULL);
+		}
+	}
 }
 
 static int open_reader(struct gateway_threads *threads, const struct gateway_threads_params *params, unsigned i,
 		       struct error *error)
 {
-	struct tunnel *tunnel = params->tunnel;
+	struct daemon *daemon = params->daemon;
 	struct tun_reader_params reader = {
-		.tun = &tunnel->device.queues[i],
-		.clock = tunnel->clock,
+		.tun = &daemon->descriptors.device.queues[i],
+		.clock = daemon->clock,
 		.registry = params->registry,
 		.wakers = threads->wakers,
-		.stage_sampling = tunnel->params.common->stage_sampling,
-		.ticks_per_second = (uint64_t)tunnel->tsc.hz,
+		.stage_sampling = daemon->params.common->stage_sampling,
+		.ticks_per_second = (uint64_t)daemon->tsc.hz,
 	};
 	threads->readers[i] = tun_reader_new(&reader, error);
 	if (threads->readers[i] == NULL)
 		return -EIO;
 	for (unsigned w = 0; w < threads->plan.workers; w++)
-		worker_set_source(threads->workers[w], i, frame_pool_ring(threads->readers[i]->pool, w),
+		worker_set_source(threads->workers[w], i, frame_pool_ring(threads->readers[i]->dispatch.pool, w),
 				  &threads->readers[i]->busy);
 	return 0;
 }
@@ -112,27 +154,61 @@ static int open_reader(struct gateway_threads *threads, const struct gateway_thr
 static int open_handshaker(struct gateway_threads *threads, const struct gateway_threads_params *params, unsigned i,
 			   struct error *error)
 {
-	struct tunnel *tunnel = params->tunnel;
+	struct daemon *daemon = params->daemon;
 	size_t member = threads->plan.workers + i;
 	struct handshaker_params handshaker = {
 		.common = &threads->common,
-		.udp = tunnel->sockets[member],
+		.udp = daemon->descriptors.sockets[member],
 		.aead = threads->engines[member],
-		.clock = tunnel->clock,
-		.handover = &threads->handover,
+		.clock = daemon->clock,
+		.handoff = &threads->handoff,
 		.copies = threads->copies[member],
 		.ephemerals = HANDSHAKER_EPHEMERALS,
-		.budget = params->cpus->count <= GATEWAY_FEW_CPUS ? GATEWAY_BUDGET_NS : 0,
-		.stage_sampling = tunnel->params.common->stage_sampling,
-		.ticks_per_second = (uint64_t)tunnel->tsc.hz,
+		.budget = params->cpus->share <= GATEWAY_FEW_CPUS ? GATEWAY_BUDGET_NS : 0,
+		.stage_sampling = daemon->params.common->stage_sampling,
+		.ticks_per_second = (uint64_t)daemon->tsc.hz,
 	};
 	udp_receive_buffer(handshaker.udp, HANDSHAKER_BUFFER);
 	threads->handshakers[i] = handshaker_new(&handshaker, error);
 	if (threads->handshakers[i] == NULL)
 		return -EIO;
-	threads->handover.targets[member] = (struct handover_target){threads->copies[member],
-								     &threads->handshakers[i]->waker};
+	threads->handoff.targets[member] = (struct handoff_target){threads->copies[member],
+								   &threads->handshakers[i]->loop.waker};
 	return 0;
+}
+
+/* A page lies on the memory node of the CPU that writes to it first, and what is made here is filled here: so this
+ * thread is on a thread's CPU while it makes what that one will own. */
+static void go_to(int cpu, const struct cpu_list *cpus)
+{
+	if (cpu == CPU_FLOATS || cpu_pin(cpu) != 0)
+		(void)cpu_float(cpus);
+}
+
+static int open_each(struct gateway_threads *threads, const struct gateway_threads_params *params, struct error *error)
+{
+	const struct cpu_plan *plan = &threads->plan;
+	int result = 0;
+	for (unsigned i = 0; result == 0 && i < plan->workers; i++) {
+		go_to(plan->worker_cpus[i], params->cpus);
+		result = open_member(threads, params, i, error);
+		if (result == 0)
+			result = open_worker(threads, params, i, error);
+	}
+	if (result == 0 && plan->readers == 0)
+		connect_workers(threads);
+	for (unsigned i = 0; result == 0 && i < plan->readers; i++) {
+		go_to(plan->reader_cpus[i], params->cpus);
+		result = open_reader(threads, params, i, error);
+	}
+	for (unsigned i = 0; result == 0 && i < plan->handshakers; i++) {
+		go_to(plan->handshaker_cpus[i], params->cpus);
+		result = open_member(threads, params, plan->workers + i, error);
+		if (result == 0)
+			result = open_handshaker(threads, params, i, error);
+	}
+	go_to(CPU_FLOATS, params->cpus);
+	return result;
 }
 
 int gateway_threads_open(struct gateway_threads *threads, const struct gateway_threads_params *params,
@@ -141,23 +217,17 @@ int gateway_threads_open(struct gateway_threads *threads, const struct gateway_t
 	const struct cpu_plan *plan = &threads->plan;
 	threads->common = *params->common;
 	threads->common.share = plan->handshakers;
-	threads->handover.table = &params->registry->table;
-	threads->handover.steering = (struct steering){.workers = plan->workers,
-						       .handshakers = plan->handshakers,
-						       .slot_mask = params->registry->table.sharding.slot_mask};
+	threads->handoff.table = &params->registry->table;
+	threads->handoff.steering = (struct steering){.workers = plan->workers,
+						      .handshakers = plan->handshakers,
+						      .slot_mask = params->registry->table.sharding.slot_mask};
 	int result = allocate(threads, error);
 	threads->common.inboxes = threads->inboxes;
-	for (size_t i = 0; result == 0 && i < group_size(threads); i++)
-		result = open_member(threads, params, i, error);
-	for (unsigned i = 0; result == 0 && i < plan->workers; i++)
-		result = open_worker(threads, params, i, error);
-	for (unsigned i = 0; result == 0 && i < plan->readers; i++)
-		result = open_reader(threads, params, i, error);
-	for (unsigned i = 0; result == 0 && i < plan->handshakers; i++)
-		result = open_handshaker(threads, params, i, error);
+	if (result == 0)
+		result = open_each(threads, params, error);
 	const struct udp_socket *member; /* of each address's group */
-	for (size_t i = 0; result == 0 && (member = udp_member(params->tunnel->sockets[0], i)) != NULL; i++)
-		result = steering_attach(member->fd, &threads->handover.steering, error);
+	for (size_t i = 0; result == 0 && (member = udp_member(params->daemon->descriptors.sockets[0], i)) != NULL; i++)
+		result = steering_attach(member->fd, &threads->handoff.steering, error);
 	if (result != 0)
 		gateway_threads_close(threads);
 	return result;
@@ -167,7 +237,6 @@ void gateway_threads_close(struct gateway_threads *threads)
 {
 	for (unsigned i = 0; threads->handshakers != NULL && i < threads->plan.handshakers; i++)
 		handshaker_free(threads->handshakers[i]);
-	/* Workers may still take what is in the readers' rings. */
 	for (unsigned i = 0; threads->workers != NULL && i < threads->plan.workers; i++)
 		worker_free(threads->workers[i]);
 	for (unsigned i = 0; threads->readers != NULL && i < threads->plan.readers; i++)
@@ -184,24 +253,18 @@ void gateway_threads_close(struct gateway_threads *threads)
 	free(threads->inboxes);
 	free(threads->workers);
 	free(threads->roles);
-	free(threads->handover.targets);
+	free(threads->handoff.targets);
 	free(threads->engines);
 	free(threads->copies);
 	struct cpu_plan plan = threads->plan;
 	*threads = (struct gateway_threads){.plan = plan};
 }
 
-/* --- starting --------------------------------------------------------------------------------------------------------
- */
+/* --- starting ----------------------------------------------------------------------------------------------------- */
 
 static void run_worker(void *worker)
 {
 	worker_run(worker);
-}
-
-static void stop_worker(void *worker)
-{
-	worker_stop(worker);
 }
 
 static void run_reader(void *reader)
@@ -209,72 +272,53 @@ static void run_reader(void *reader)
 	tun_reader_run(reader);
 }
 
-static void stop_reader(void *reader)
-{
-	tun_reader_stop(reader);
-}
-
 static void run_handshaker(void *handshaker)
 {
 	handshaker_run(handshaker);
 }
 
-static void stop_handshaker(void *handshaker)
-{
-	handshaker_stop(handshaker);
-}
-
-static int start(struct tunnel *tunnel, struct thread_params *params, const char *kind, unsigned i, struct error *error)
+static int start(struct daemon *daemon, struct thread_params *params, const char *kind, unsigned i, struct error *error)
 {
 	(void)snprintf(params->name, sizeof params->name, "%s %u", kind, i);
-	return threads_start(&tunnel->threads, params, error);
+	return threads_start(&daemon->threads, params, error);
 }
 
-int gateway_threads_start(struct gateway_threads *threads, struct tunnel *tunnel, struct error *error)
+int gateway_threads_start(struct gateway_threads *threads, struct daemon *daemon, struct error *error)
 {
 	const struct cpu_plan *plan = &threads->plan;
+	enum cpu_priority priority = daemon->params.common->cpu_priority;
 	int result = 0;
 	for (unsigned i = 0; result == 0 && i < plan->workers; i++) {
 		struct worker *worker = threads->workers[i];
 		struct thread_params params = {.cpu = plan->worker_cpus[i],
+					       .priority = priority,
 					       .run = run_worker,
-					       .stop = stop_worker,
 					       .object = worker,
-					       .stats = &worker->stats,
-					       .stages = &worker->stages,
-					       .failure = &worker->tun_error,
-					       .asleep = &worker->waker.asleep};
-		result = start(tunnel, &params, "worker", i, error);
+					       .loop = &worker->loop};
+		result = start(daemon, &params, "worker", i, error);
 	}
 	for (unsigned i = 0; result == 0 && i < plan->readers; i++) {
 		struct tun_reader *reader = threads->readers[i];
 		struct thread_params params = {.cpu = plan->reader_cpus[i],
+					       .priority = priority,
 					       .run = run_reader,
-					       .stop = stop_reader,
 					       .object = reader,
-					       .stats = &reader->stats,
-					       .stages = &reader->stages,
-					       .failure = &reader->error,
-					       .asleep = &reader->waker.asleep};
-		result = start(tunnel, &params, "reader", i, error);
+					       .loop = &reader->loop};
+		result = start(daemon, &params, "reader", i, error);
 	}
 	for (unsigned i = 0; result == 0 && i < plan->handshakers; i++) {
 		struct handshaker *handshaker = threads->handshakers[i];
 		struct thread_params params = {.cpu = plan->handshaker_cpus[i],
 					       .nice = GATEWAY_HANDSHAKE_NICE,
 					       .run = run_handshaker,
-					       .stop = stop_handshaker,
 					       .object = handshaker,
-					       .stats = &handshaker->stats,
-					       .stages = &handshaker->stages,
-					       .asleep = &handshaker->waker.asleep};
-		result = start(tunnel, &params, "handshake", i, error);
+					       .loop = &handshaker->loop};
+		result = start(daemon, &params, "handshake", i, error);
 	}
 	return result;
 }
 
-/* --- running ---------------------------------------------------------------------------------------------------------
- */
+/* --- running ------------------------------------------------------------------------------------------------------ */
 
 int gateway_threads_end_session(struct gateway_threads *threads, const struct registry *registry, uint32_t session_id,
 				enum wire_bye_reason reason)

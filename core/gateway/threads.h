@@ -3,8 +3,8 @@
  * them (workers/THREADS.md). Made, started and freed by the control thread. */
 #pragma once
 
-#include "core/daemon/daemon.h"
 #include "core/base/cpu.h"
+#include "core/daemon/daemon.h"
 #include "core/sessions/registry.h"
 #include "workers/gateway_role.h"
 #include "workers/handshaker.h"
@@ -13,7 +13,8 @@
 
 struct gateway_threads {
 	struct cpu_plan plan;
-	struct handover handover;
+	unsigned first_queue; /* of the workers' queues of the TUN; those before it are the readers' */
+	struct handoff handoff;
 	struct copy_ring **copies;    /* of workers, then handshake threads */
 	struct aead_engine **engines; /* the same */
 	struct gateway_role *roles;   /* of the workers */
@@ -26,7 +27,7 @@ struct gateway_threads {
 };
 
 struct gateway_threads_params {
-	struct tunnel *tunnel; /* open; has sockets for workers and handshake threads, queues for readers and workers */
+	struct daemon *daemon; /* open; has sockets for workers and handshake threads, queues for readers and workers */
 	struct registry *registry;
 	const struct cpu_list *cpus;
 	const struct gateway_role *role;	/* a pattern: each worker gets a copy */
@@ -34,22 +35,30 @@ struct gateway_threads_params {
 	uint32_t datagram_max;			/* bytes of the longest message that a session may bring */
 };
 
+/* The queues of the TUN that the plan needs. */
+void gateway_threads_want_queues(struct gateway_threads *threads, const struct pool *pool,
+				 struct daemon_params *params);
+
+/* What the device has become: where the kernel cannot steer packets to the workers' own queues, the plan gets a TUN
+ * reader instead, and the log says so. */
+void gateway_threads_take_queues(struct gateway_threads *threads, const struct tun_device *device);
+
 /* Makes everything and attaches the steering program; `plan` is filled already. On failure nothing is left. */
 int gateway_threads_open(struct gateway_threads *threads, const struct gateway_threads_params *params,
 			 struct error *error);
 
-/* Starts all of them: workers, readers, handshake threads. tunnel_stop() ends them, also some of them. */
-int gateway_threads_start(struct gateway_threads *threads, struct tunnel *tunnel, struct error *error);
+/* Starts all of them: workers, readers, handshake threads. daemon_stop() ends them, also some of them. */
+int gateway_threads_start(struct gateway_threads *threads, struct daemon *daemon, struct error *error);
 
 /* Frees everything; the threads ended. */
 void gateway_threads_close(struct gateway_threads *threads);
 
-/* Asks the owner of a session to say BYE to it and end it. 0 or -ENOMEM. */
+/* Has a session's worker send BYE and end the session. 0 or -ENOMEM. */
 int gateway_threads_end_session(struct gateway_threads *threads, const struct registry *registry, uint32_t session_id,
 				enum wire_bye_reason reason);
 
 /* Sums over the workers. */
 uint32_t gateway_threads_active(const struct gateway_threads *threads);
 
-/* Events of a kind that were left out so far. */
+/* Events of a kind that were not logged so far, for there were too many. */
 uint64_t gateway_threads_suppressed(const struct gateway_threads *threads, enum event_kind kind);

@@ -23,7 +23,7 @@ struct look {
 	uint64_t when; /* monotonic ns */
 	uint64_t rx_bytes, tx_bytes;
 	uint32_t rx_packets, tx_packets; /* the low bits */
-	uint32_t id;			 /* whose it is; 0: nobody's yet */
+	uint32_t id;			 /* of the session; 0: none yet */
 };
 
 struct ranked {
@@ -39,7 +39,7 @@ struct ranking {
 	struct ranked entries[TOP_SESSIONS];
 };
 
-/* What is taken while somebody asks. */
+/* Memory that is there while "top" is in use. */
 struct work {
 	struct ranking rankings[2][TOP_ORDER_COUNT];
 	unsigned filling; /* which of the two; the other one is of the last whole pass */
@@ -55,7 +55,7 @@ struct gateway_top {
 	const struct session_table *table;
 	int timer_fd;
 	uint64_t asked;	   /* last */
-	struct work *work; /* NULL: nobody asks */
+	struct work *work; /* NULL: not in use */
 };
 
 static uint32_t slot_count(const struct gateway_top *top)
@@ -63,8 +63,7 @@ static uint32_t slot_count(const struct gateway_top *top)
 	return top->table->sharding.slot_mask + 1;
 }
 
-/* --- rankings -----------------------------------------------------------------------------------------------------
- */
+/* --- rankings ----------------------------------------------------------------------------------------------------- */
 
 static const char *const labels[TOP_ORDER_COUNT] = {
 #define X(name, label) [name] = label,
@@ -124,8 +123,7 @@ static int compare_ranked(const void *a, const void *b)
 	return (x->id > y->id) - (x->id < y->id); /* so that equals keep their places */
 }
 
-/* --- a pass -------------------------------------------------------------------------------------------------------
- */
+/* --- a pass ------------------------------------------------------------------------------------------------------- */
 
 static float rate(uint64_t amount, uint64_t ns)
 {
@@ -229,8 +227,7 @@ void gateway_top_step(struct gateway_top *top, uint64_t now)
 		end_pass(work);
 }
 
-/* --- answers ------------------------------------------------------------------------------------------------------
- */
+/* --- answers ------------------------------------------------------------------------------------------------------ */
 
 static bool start(struct gateway_top *top, uint64_t now)
 {
@@ -289,8 +286,7 @@ json_t *gateway_top_answer(struct gateway_top *top, enum top_order order, uint32
 			 (json_int_t)work->seen_last, "ready", work->passes >= READY_PASSES);
 }
 
-/* --- life cycle ---------------------------------------------------------------------------------------------------
- */
+/* --- life cycle --------------------------------------------------------------------------------------------------- */
 
 struct gateway_top *gateway_top_new(const struct session_table *table, struct error *error)
 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The busiest sessions: what "top" of the control socket answers.
  *
- * While somebody asks, and for ten seconds after, the control thread passes over the session table once a second, in
- * forty steps with pauses between them, so that it stays free for other things however many sessions there are. It
- * reads what their owners publish as relaxed words, and remembers for each slot what it saw there: a rate is the
+ * While requests come, and for ten seconds after the last, the control thread passes over the session table once a
+ * second, in forty steps with pauses between them, so that it stays free for other things however many sessions there
+ * are. It reads what the workers publish as relaxed words, and remembers for each slot what it saw there: a rate is the
  * difference of two looks at a session. For each order it keeps the first TOP_SESSIONS of a pass. Memory for all that
  * is taken with the first question, and touched for slots that have had a session only: 40 bytes each. */
 #pragma once
@@ -47,7 +47,7 @@ int gateway_top_fd(const struct gateway_top *top);
 /* `now`: monotonic ns. */
 void gateway_top_step(struct gateway_top *top, uint64_t now);
 
-/* {"sessions": as gateway_sessions.h describes them, and "rx_bits_per_second", "tx_bits_per_second",
+/* {"sessions": as sessions.h describes them, and "rx_bits_per_second", "tx_bits_per_second",
  * "rx_packets_per_second", "tx_packets_per_second"; "order", "seen": how many the last pass saw, "ready": whether there
  * are rates, which takes two passes}. NULL: no memory. */
 json_t *gateway_top_answer(struct gateway_top *top, enum top_order order, uint32_t count, uint64_t now);

@@ -15,8 +15,8 @@
 
 enum { SAID_MAX = 256, SUBJECT_MAX = 100, MS_PER_S = 1000 };
 
-/* Files in memory: neither side ever waits for the other to read or write, and what a program that runs on in the
- * background writes later is no matter. */
+/* Files in memory instead of pipes: neither side blocks on the other, and output that a background process writes
+ * later is harmless. */
 struct streams {
 	int input, output;
 };
@@ -44,7 +44,7 @@ static int open_streams(struct streams *streams, const char *input)
 	return 0;
 }
 
-/* In a process group of its own, so that it can be ended with all that it started, and ^C is not for it. */
+/* In a process group of its own, so that it can be killed with its children, and ^C does not reach it. */
 static int spawn(const char *const argv[], const struct streams *streams, pid_t *pid)
 {
 	posix_spawn_file_actions_t actions;
@@ -72,12 +72,12 @@ static int spawn(const char *const argv[], const struct streams *streams, pid_t 
 	return -failure;
 }
 
-/* Whether it ended within that time; then it is not reaped yet. */
+/* Whether it ended within that time; it is not reaped here. */
 static bool ends_within(pid_t pid, unsigned seconds)
 {
 	struct pollfd polled = {.fd = pidfd_open(pid, 0), .events = POLLIN};
 	if (polled.fd < 0)
-		return true; /* then waitpid() has to wait: better without a limit than never */
+		return true; /* fall back to waitpid() without a limit */
 	struct timespec start, now;
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	int ready = 0;

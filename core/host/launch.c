@@ -3,18 +3,18 @@
 
 #include <semaphore.h>
 
-#include "core/host/privileges.h"
 #include "core/base/cpu.h"
+#include "core/host/privileges.h"
 
-/* What the new thread gets from its maker, who waits until it is ready. */
+/* Arguments for the new thread. Its creator waits until `ready`, so they may be on the stack. */
 struct start {
 	const struct launch *launch;
 	sem_t ready;
 	int result;
-	const char *failed; /* what gave that result */
+	const char *failed; /* which step failed */
 };
 
-/* One that keeps what it may not have does not run. */
+/* A thread that could not drop its rights does not run. */
 static void give_up_rights(struct start *start)
 {
 	start->failed = "capset";
@@ -28,7 +28,7 @@ static void give_up_rights(struct start *start)
 static void *thread_main(void *argument)
 {
 	struct start *start = argument;
-	struct launch launch = *start->launch; /* both are gone when we run */
+	struct launch launch = *start->launch; /* both are invalid once the creator continues */
 	thread_set_name(launch.name);
 	if (launch.settle != NULL)
 		launch.settle(launch.context);

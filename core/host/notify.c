@@ -16,7 +16,7 @@
 
 enum {
 	MESSAGE_MAX = NOTIFY_STATUS_MAX + 16,
-	SIGNS_PER_WATCHDOG = 4, /* twice is asked for (sd_watchdog_enabled(3)); our second may be late, too */
+	SIGNS_PER_WATCHDOG = 4, /* sd_watchdog_enabled(3) recommends 2; with 4 one message may be late */
 };
 
 static void send_message(const struct notify *notify, const char *format, ...) PRINTF_LIKE(2, 3);
@@ -30,7 +30,7 @@ static void send_message(const struct notify *notify, const char *format, ...)
 	va_start(args, format);
 	(void)vsnprintf(message, sizeof message, format, args);
 	va_end(args);
-	/* A manager that is restarted or slow misses one; there is nothing that could be done about it here. */
+	/* A restarted or slow manager may miss a message; that cannot be remedied here. */
 	(void)send(notify->fd, message, strlen(message), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
@@ -55,7 +55,7 @@ static int connect_to(const char *name)
 	return -code;
 }
 
-/* The variables may have been meant for a parent of ours. */
+/* The variables may be meant for a parent process. */
 static uint64_t watchdog_asked_for(void)
 {
 	const char *pid = getenv("WATCHDOG_PID"), *usec = getenv("WATCHDOG_USEC");

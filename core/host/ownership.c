@@ -60,7 +60,7 @@ int ownership_check(const char *path, struct error *error)
 		return error_set(error, -errno, "%s: %s", path, strerror(errno));
 	if (length < 0)
 		return error_set(error, -ENOMEM, "%s: out of memory", path);
-	/* As it is written, with its links, and where these lead. */
+	/* Both the path as written, with its symbolic links, and the resolved one. */
 	char *resolved = realpath(absolute, NULL);
 	int result = resolved != NULL ? check_each(resolved, error)
 				      : error_set(error, -errno, "%s: %s", path, strerror(errno));

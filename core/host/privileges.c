@@ -13,7 +13,7 @@
 #include "core/base/log.h"
 #include "core/base/rcu.h"
 
-#define USER_AUTO "shardtun" /* whom the package makes */
+#define USER_AUTO "shardtun" /* the user that the package creates */
 
 int privileges_find_user(const char *option, struct privileges_user *user, struct error *error)
 {
@@ -35,10 +35,9 @@ int privileges_find_user(const char *option, struct privileges_user *user, struc
 	return 0;
 }
 
-/* --- memory ----------------------------------------------------------------------------------------------------------
- */
+/* --- memory ------------------------------------------------------------------------------------------------------- */
 
-/* LeakSanitizer looks into the process from outside, which one that is not dumpable does not allow. */
+/* LeakSanitizer attaches to the process by ptrace, which a process that is not dumpable refuses. */
 #ifdef SHARDTUN_SANITIZED
 enum { DUMPABLE = 1 };
 #else
@@ -52,16 +51,15 @@ void privileges_keep_memory(void)
 	(void)prctl(PR_SET_DUMPABLE, DUMPABLE);
 }
 
-/* --- capabilities ----------------------------------------------------------------------------------------------------
- */
+/* --- capabilities ------------------------------------------------------------------------------------------------- */
 
 static int failed(const char *what, int code, struct error *error)
 {
 	return code == 0 ? 0 : error_set(error, code, "privileges: %s: %s", what, strerror(-code));
 }
 
-/* Of the calling thread: what nothing that it might ever execute could get. Only who has CAP_SETPCAP may; who starts
- * without it, from a unit, has a small one already. */
+/* The calling thread's bounding set, which limits what programs it executes can get. Clearing it takes CAP_SETPCAP;
+ * a process that starts without it, from a unit, has a small set already. */
 static int empty_bounding_set(void)
 {
 	if (capng_get_caps_process() != 0)
@@ -72,16 +70,20 @@ static int empty_bounding_set(void)
 	return capng_apply(CAPNG_SELECT_BOUNDS) == 0 ? 0 : -errno;
 }
 
-/* Of the calling thread; ambient ones go with the inheritable. Without it, as nobody, the interface could not have been
- * made. */
-static int keep_net_admin(void)
+static const capng_type_t usable = CAPNG_EFFECTIVE | CAPNG_PERMITTED;
+
+/* The calling thread's sets; clearing the inheritable set clears the ambient one. */
+static int keep_net_admin(bool and_nice)
 {
 	if (capng_get_caps_process() != 0)
 		return -errno;
-	bool have = capng_have_capability(CAPNG_PERMITTED, CAP_NET_ADMIN);
+	bool net_admin = capng_have_capability(CAPNG_PERMITTED, CAP_NET_ADMIN);
+	bool nice = and_nice && capng_have_capability(CAPNG_PERMITTED, CAP_SYS_NICE);
 	capng_clear(CAPNG_SELECT_CAPS);
-	if (have)
-		(void)capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_NET_ADMIN);
+	if (net_admin)
+		(void)capng_update(CAPNG_ADD, usable, CAP_NET_ADMIN);
+	if (nice)
+		(void)capng_update(CAPNG_ADD, usable, CAP_SYS_NICE);
 	return capng_apply(CAPNG_SELECT_CAPS) == 0 ? 0 : -errno;
 }
 
@@ -96,8 +98,7 @@ static int no_new_privileges(void)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? 0 : -errno;
 }
 
-/* --- liburcu's thread ------------------------------------------------------------------------------------------------
- */
+/* --- liburcu's thread --------------------------------------------------------------------------------------------- */
 
 static void empty_rcu_bounding_set(void *result)
 {
@@ -117,11 +118,10 @@ static int on_rcu_thread(void (*run)(void *result), const char *what, struct err
 	return failed(what, result, error);
 }
 
-/* --- the control thread ----------------------------------------------------------------------------------------------
- */
+/* --- the control thread ------------------------------------------------------------------------------------------- */
 
-/* Capabilities go with root's number unless told to stay. Where that may be said, they stay in force: what fails after
- * this is undone with them. */
+/* Changing the user ID from root clears the capabilities unless they are kept. They are kept where that is allowed,
+ * since undoing a failed start needs them. */
 static int keep_capabilities(void)
 {
 	return prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) == 0 || prctl(PR_SET_KEEPCAPS, 1) == 0 ? 0 : -errno;
@@ -139,7 +139,7 @@ static int become(const struct privileges_user *user, struct error *error)
 		return failed("keep capabilities", kept, error);
 	if (setresuid(user->uid, user->uid, user->uid) != 0)
 		return failed("setresuid", -errno, error);
-	/* A change of user leaves it to fs.suid_dumpable who looks into our memory. */
+	/* A change of user resets the dumpable attribute to fs.suid_dumpable. */
 	(void)prctl(PR_SET_DUMPABLE, DUMPABLE);
 	return 0;
 }
@@ -151,7 +151,7 @@ static void report(const struct privileges_user *user, bool becomes)
 	else if (geteuid() == 0 && !user->change)
 		log_info("User = auto: there is no user '%s': running as root, but without root's rights", USER_AUTO);
 	else if (user->change && user->uid != geteuid())
-		log_info("User = %s: only root can become somebody else; running as user ID %u", user->name,
+		log_info("User = %s: only root can change the user; running as user ID %u", user->name,
 			 (unsigned)geteuid());
 }
 
@@ -160,7 +160,7 @@ bool privileges_become(const struct privileges_user *user)
 	return user->change && user->uid != 0 && geteuid() == 0;
 }
 
-int privileges_drop(const struct privileges_user *user, struct error *error)
+int privileges_drop(const struct privileges_user *user, bool nice, struct error *error)
 {
 	bool becomes = privileges_become(user);
 	int result = on_rcu_thread(empty_rcu_bounding_set, "bounding set", error);
@@ -169,7 +169,7 @@ int privileges_drop(const struct privileges_user *user, struct error *error)
 	if (result == 0 && becomes)
 		result = become(user, error);
 	if (result == 0)
-		result = failed("capset", keep_net_admin(), error);
+		result = failed("capset", keep_net_admin(nice), error);
 	if (result == 0)
 		result = failed("no new privileges", no_new_privileges(), error);
 	if (result == 0)
@@ -179,12 +179,17 @@ int privileges_drop(const struct privileges_user *user, struct error *error)
 	return result;
 }
 
+int privileges_drop_nice(struct error *error)
+{
+	return failed("capset", keep_net_admin(false), error);
+}
+
 int privileges_confine(const struct privileges_user *user)
 {
 	int result = empty_bounding_set();
 	if (result == 0 && privileges_become(user))
 		result = become(user, NULL);
 	if (result == 0)
-		result = keep_net_admin();
+		result = keep_net_admin(false);
 	return result == 0 ? no_new_privileges() : result;
 }

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <unistd.h>
 
-/* The lowest free descriptor, which is the one that is missing. Not O_CLOEXEC: what we start has it as well. Without
- * /dev/null, in a bare root directory, anything does that neither reads nor writes. */
+/* open() returns the lowest free descriptor, which is the missing one. Not O_CLOEXEC: child processes need it as
+ * well. Without /dev/null, in a bare root directory, any descriptor serves that can neither be read nor written. */
 static void fill_descriptor(int flags)
 {
 	if (open("/dev/null", flags | O_NOCTTY) < 0)
@@ -16,7 +16,8 @@ static void fill_descriptor(int flags)
 
 void process_begin(void)
 {
-	/* Standard output is for what somebody wants to have: read-only, so that writing it is an error (EBADF). */
+	/* Standard output is opened read-only, so that writing to it fails (EBADF): output that was asked for must
+	 * not get lost silently. */
 	static const int flags[] = {[STDIN_FILENO] = O_RDONLY, [STDOUT_FILENO] = O_RDONLY, [STDERR_FILENO] = O_WRONLY};
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
 		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "core/host/privileges.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mailbox.h"
+#include "core/host/privileges.h"
 
 enum { PATIENCE_S = 2 /* for a name server, at the first try */ };
 #define RESOLUTION_DELAY_NS (50 * NS_PER_MS) /* RFC 8305, 3 */
@@ -20,7 +20,7 @@ enum { PATIENCE_S = 2 /* for a name server, at the first try */ };
 static const int families[] = {AF_INET6, AF_INET};
 enum { FAMILIES = ARRAY_SIZE(families) };
 
-/* What a family's thread found. */
+/* The result of one family's thread. */
 struct half {
 	struct sockaddr_in6 addresses[RESOLVER_ADDRESSES_MAX];
 	size_t count;
@@ -29,7 +29,7 @@ struct half {
 	bool done;
 };
 
-/* Shared by the control thread and, while a resolution is under way, that; the last one frees it. */
+/* Shared by the control thread and a resolution under way; the last user frees it. */
 struct resolver {
 	_Atomic unsigned references;
 	atomic_bool busy;
@@ -38,11 +38,11 @@ struct resolver {
 	char host[];
 };
 
-/* A resolution: shared by its threads, the last one frees it. */
+/* A resolution, shared by its threads; the last one frees it. */
 struct lookup {
 	struct resolver *resolver;
 	_Atomic unsigned references;
-	struct outside *outside[FAMILIES]; /* each thread's own; NULL: the system's way alone */
+	struct outside *outside[FAMILIES]; /* one for each thread; NULL: only getaddrinfo() */
 
 	pthread_mutex_t mutex; /* of what follows */
 	pthread_cond_t changed;
@@ -105,7 +105,7 @@ static void add(void *context, const struct sockaddr *address)
 	to->sin6_port = half->port;
 }
 
-/* libc waits 5 s for each answer, while the next try in a second might meet a network that is there. The settings are
+/* libc waits 5 s for each answer; a retry after one second may find that the network has come up. The settings are
  * this thread's own; the second try waits twice as long. */
 static void be_impatient(void)
 {
@@ -148,7 +148,7 @@ static struct resolver_result *merge(const struct half halves[FAMILIES])
 {
 	struct resolver_result *result = calloc(1, sizeof *result);
 	if (result == NULL)
-		return NULL; /* the fd wakes the taker, who finds nothing */
+		return NULL; /* the fd wakes the receiver, which finds no item */
 	for (size_t i = 0; i < RESOLVER_ADDRESSES_MAX; i++) {
 		for (size_t family = 0; family < FAMILIES; family++) {
 			if (i < halves[family].count && result->count < RESOLVER_ADDRESSES_MAX)
@@ -182,7 +182,7 @@ static void wait_for_others(struct lookup *lookup)
 		;
 }
 
-/* Tells what is known when a family is through, unless the other one tells it in a moment. */
+/* Posts the results when a family is done, unless the other family will post them shortly. */
 static void finish(struct lookup *lookup, size_t family, const struct half *half)
 {
 	struct resolver *resolver = lookup->resolver;
@@ -193,7 +193,7 @@ static void finish(struct lookup *lookup, size_t family, const struct half *half
 		pthread_cond_broadcast(&lookup->changed);
 	else if (half->count != 0)
 		wait_for_others(lookup);
-	/* Before it is told: whoever takes the result may want to start again. */
+	/* Before the result is posted: its receiver may start the next resolution. */
 	if (last)
 		atomic_store_explicit(&resolver->busy, false, memory_order_release);
 	bool news = last ? half->count != 0 || !lookup->told : half->count != 0 && !is_complete(lookup);
@@ -219,7 +219,7 @@ static void *thread_main(void *argument)
 {
 	const struct task task = *(struct task *)argument;
 	free(argument);
-	/* It reads what anybody may have sent, by modules of libc's that nobody here knows. */
+	/* It parses packets of unknown origin, in NSS modules that are not part of this program. */
 	if (privileges_drop_thread() != 0)
 		log_warning("resolver: it keeps its capabilities: %s", strerror(errno));
 	struct half half = {.port = htons(task.lookup->resolver->port), .done = true};
@@ -242,7 +242,7 @@ static struct lookup *lookup_new(struct resolver *resolver, const struct outside
 	pthread_cond_init(&lookup->changed, &attributes);
 	pthread_condattr_destroy(&attributes);
 	pthread_mutex_init(&lookup->mutex, NULL);
-	atomic_init(&lookup->references, FAMILIES + 1); /* of the threads, and of who starts them */
+	atomic_init(&lookup->references, FAMILIES + 1); /* of the threads and of the function that starts them */
 	lookup->resolver = resolver;
 	atomic_fetch_add_explicit(&resolver->references, 1, memory_order_relaxed);
 	for (size_t i = 0; servers != NULL && servers->count != 0 && i < FAMILIES; i++) {

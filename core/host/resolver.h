@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Name resolution off the control thread, which must answer and end meanwhile: getaddrinfo(3) can block for a long
- * time.
+/* Name resolution outside the control thread, which must stay responsive: getaddrinfo(3) can block for a long time.
  *
  * IPv4 and IPv6 are looked up side by side, each by a thread: a name server that does not answer for one of them does
  * not hold up the other (RFC 8305, 3). */
@@ -10,8 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "core/host/resolver_outside.h"
 #include "core/base/error.h"
+#include "core/host/resolver_outside.h"
 
 struct resolver;
 
@@ -30,12 +29,12 @@ struct resolver *resolver_new(const char *host, uint16_t port, struct error *err
 /* Does not wait for a resolution under way: its threads end by themselves. NULL is allowed. */
 void resolver_free(struct resolver *resolver);
 
-/* Starts resolving unless that is under way: the system's way, or, where `outside` is not NULL, first by those servers
- * past the tunnel. A result comes, and perhaps a second one, with what the first one lacked. 0, or a negative errno:
- * nothing will come. */
+/* Starts resolving unless a resolution is under way: by getaddrinfo(), or, if `outside` is not NULL, first by those
+ * servers past the tunnel. One result is posted, and perhaps a second one with the addresses that the first one
+ * lacked. 0, or a negative errno: no result will be posted. */
 int resolver_start(struct resolver *resolver, const struct outside_servers *outside);
 
-/* Readable when a result waits. */
+/* Readable when a result is available. */
 int resolver_fd(const struct resolver *resolver);
 
 /* The newest result; the caller frees it with free(3). NULL: there is none, or memory was short. */

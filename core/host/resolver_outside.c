@@ -12,7 +12,7 @@
 enum {
 	TIMEOUT_MS = 1500, /* for a server, at the first try */
 	TRIES = 2,
-	UDP_PER_SERVER = 3, /* one that refused is asked again by a new one */
+	UDP_PER_SERVER = 3, /* a server that refused is asked again over a new socket */
 	SOCKETS_MAX = OUTSIDE_SERVERS_MAX * (UDP_PER_SERVER + 1),
 	MS_PER_S = 1000,
 };
@@ -55,7 +55,7 @@ struct outside *outside_open(const struct outside_servers *servers, struct error
 		for (size_t n = 0; n < UDP_PER_SERVER && result == 0; n++)
 			result = add_socket(outside, domain, SOCK_DGRAM);
 	}
-	/* A machine without IPv6 may list servers of it. */
+	/* A machine without IPv6 may list IPv6 servers. */
 	if (result == 0 || result == -EAFNOSUPPORT)
 		return outside;
 	error_set(error, result, "resolver: socket: %s", strerror(-result));
@@ -74,7 +74,7 @@ void outside_close(struct outside *outside)
 	free(outside);
 }
 
-/* --- what c-ares does with them ----------------------------------------------------------------------------------- */
+/* --- the socket functions for c-ares ------------------------------------------------------------------------------ */
 
 static ares_socket_t take_socket(int domain, int type, int protocol, void *context)
 {
@@ -147,7 +147,7 @@ static void take_answer(void *context, int status, int timeouts, struct ares_add
 		ares_freeaddrinfo(list);
 }
 
-/* Until nothing is asked any more; every question has its time limit. */
+/* Until no query is pending; every query has a time limit. */
 static void run(ares_channel channel)
 {
 	ares_socket_t fds[ARES_GETSOCK_MAXNUM];
@@ -173,7 +173,7 @@ static void run(ares_channel channel)
 			ares_process_fd(channel, reads ? polled[i].fd : ARES_SOCKET_BAD,
 					writes ? polled[i].fd : ARES_SOCKET_BAD);
 		}
-		ares_process_fd(channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD); /* what is late */
+		ares_process_fd(channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD); /* the queries that timed out */
 	}
 }
 

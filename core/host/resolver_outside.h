@@ -2,8 +2,8 @@
 /* One name asked of given name servers past the tunnel (c-ares): libc asks the servers of /etc/resolv.conf, which are
  * the VPN's while it is connected, and by ways that lead into the tunnel.
  *
- * Only who has CAP_NET_ADMIN may mark a socket, and who reads answers from strangers should have no capability. So the
- * sockets are made and marked by the control thread, and used by the thread of the look-up. */
+ * Marking a socket takes CAP_NET_ADMIN, which a thread that parses untrusted answers should not have. So the control
+ * thread opens and marks the sockets, and the look-up's thread uses them. */
 #pragma once
 
 #include <netinet/in.h>

@@ -23,7 +23,7 @@ enum {
 	LAST_CALL = 511,   /* more than there will be for some years */
 };
 
-/* In no list, and never used: how the handler ends. */
+/* In no list and never used: the handler makes this call to end the process. */
 #define FORBIDDEN_CALL SYS_ptrace
 
 struct seccomp_filter {
@@ -31,7 +31,7 @@ struct seccomp_filter {
 	enum seccomp_kind kind;
 };
 
-/* Of this thread: a call that is not allowed fails, and is not the end. */
+/* Of this thread: a call that is not allowed fails instead of ending the process. */
 static _Thread_local bool tolerant;
 
 /* A call that is allowed while (argument & mask) == value. */
@@ -41,8 +41,7 @@ struct condition {
 	uint64_t mask, value;
 };
 
-/* --- every thread ----------------------------------------------------------------------------------------------------
- */
+/* --- every thread ------------------------------------------------------------------------------------------------- */
 
 static const char *const data_calls[] = {
 	/* packets, wake-ups */
@@ -64,31 +63,29 @@ static const struct condition data_conditions[] = {
 	{"tgkill", 2, UINT32_MAX, SIGABRT}, /* abort() */
 };
 
-/* --- metrics ---------------------------------------------------------------------------------------------------------
- */
+/* --- metrics ------------------------------------------------------------------------------------------------------ */
 
 static const char *const metrics_calls[] = {
 	/* libmicrohttpd */
 	"accept", "accept4", "shutdown", "getsockname", "getpeername", "getsockopt", "setsockopt",
-	/* how the process does */
+	/* the process's own figures */
 	"fstat", "newfstatat", "pread64", "lseek", "getdents64", "getrusage", "getrlimit", "sysinfo"};
 
-/* What open(2) may be told by who only reads: no other flag, so that nothing is made, emptied or lengthened. O_RDONLY
+/* The flags of open(2) for reading only: with no other flag, no file is created, truncated or appended to. O_RDONLY
  * is 0, and the kernel empties a file for O_RDONLY | O_TRUNC as well. */
 #define READING_FLAGS (O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_DIRECTORY | O_LARGEFILE | KERNEL_LARGEFILE)
 enum { KERNEL_LARGEFILE = 0100000 }; /* what libc adds on 64 bits, where its O_LARGEFILE is 0 */
 
 static const struct condition metrics_conditions[] = {
 	{"openat", 2, (uint32_t)~READING_FLAGS, 0}, /* the time zone, for libc */
-	{"prlimit64", 2, UINT64_MAX, 0},	    /* asks, and sets nothing */
+	{"prlimit64", 2, UINT64_MAX, 0},	    /* reads the limit, does not set it */
 	{"fcntl", 1, UINT32_MAX, F_GETFD},
 	{"fcntl", 1, UINT32_MAX, F_SETFD},
 	{"fcntl", 1, UINT32_MAX, F_GETFL},
 	{"fcntl", 1, UINT32_MAX, F_SETFL},
 };
 
-/* --- the log ---------------------------------------------------------------------------------------------------------
- */
+/* --- the log ------------------------------------------------------------------------------------------------------ */
 
 static const char *const log_calls[] = {"connect", "memfd_create", "fstat", "newfstatat", "lseek"};
 
@@ -100,8 +97,7 @@ static const struct condition log_conditions[] = {
 	{"openat", 2, (uint32_t)~READING_FLAGS, 0}, /* the time zone, for syslog(3) */
 };
 
-/* --- the control thread ----------------------------------------------------------------------------------------------
- */
+/* --- the control thread ------------------------------------------------------------------------------------------- */
 
 /* Besides those of metrics. */
 static const char *const control_calls[] = {
@@ -112,7 +108,7 @@ static const char *const control_calls[] = {
 	"bind", "connect", "memfd_create", "select", "pselect6", "wait4", "socketpair", "close_range",
 	/* the loop */
 	"eventfd2", "timerfd_create", "timerfd_settime", "timerfd_gettime", "signalfd4", "epoll_create1",
-	/* what is asked about the process and the machine */
+	/* queries about the process and the machine */
 	"getuid", "geteuid", "getgid", "getegid", "getppid", "uname", "clock_getres", "getpriority"};
 
 #define NAMESPACES                                                                                              \
@@ -121,14 +117,13 @@ static const char *const control_calls[] = {
 
 static const struct condition control_conditions[] = {
 	{"socket", 0, UINT32_MAX, AF_UNIX},    {"socket", 0, UINT32_MAX, AF_NETLINK}, {"clone", 0, NAMESPACES, 0},
-	{"ioctl", 1, UINT32_MAX, TCGETS}, /* stdio asks what kind of file it has */
+	{"ioctl", 1, UINT32_MAX, TCGETS},					 /* stdio checks for a terminal */
 	{"ioctl", 1, UINT32_MAX, FIONREAD},    {"kill", 1, UINT32_MAX, SIGKILL}, /* libnftables' process, when it hangs
 										  */
-	{"ioctl", 1, UINT32_MAX, SIOCGIFNAME}, /* if_indextoname(): an interface may get another name */
+	{"ioctl", 1, UINT32_MAX, SIOCGIFNAME}, /* if_indextoname(): an interface may be renamed */
 };
 
-/* --- the filter ------------------------------------------------------------------------------------------------------
- */
+/* --- the filter --------------------------------------------------------------------------------------------------- */
 
 static int add_calls(scmp_filter_ctx context, const char *const *names, size_t count)
 {
@@ -160,8 +155,8 @@ static int add_newer_calls(scmp_filter_ctx context)
 	return result;
 }
 
-/* No foreign code runs in our threads, so they need not pay for the mitigation (SSB) that kernels before 5.16 put on
- * every filtered thread; those before 4.17 know none. OPTIMIZE 2 makes a tree of the rules. */
+/* No untrusted code runs in these threads, so they do not need the mitigation (SSB) that kernels before 5.16 put on
+ * every filtered thread; kernels before 4.17 do not have it. OPTIMIZE 2 makes a tree of the rules. */
 static int set_attributes(scmp_filter_ctx context)
 {
 	int result = seccomp_attr_set(context, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
@@ -197,10 +192,9 @@ static int fill(scmp_filter_ctx context, enum seccomp_kind kind)
 	return result;
 }
 
-/* --- a call that is not allowed --------------------------------------------------------------------------------------
- */
+/* --- a call that is not allowed ----------------------------------------------------------------------------------- */
 
-/* Whether the call could be made to look like one that this kernel does not have. */
+/* Makes the call return -ENOSYS. False on a machine where that is not implemented. */
 static bool refuse(ucontext_t *context)
 {
 #if defined(__x86_64__)
@@ -215,16 +209,16 @@ static bool refuse(ucontext_t *context)
 #endif
 }
 
-/* The kernel sends the signal in place of the call, so this runs where the call would have, and may do what code there
- * may, unlike a handler that comes at any time. SIGSYS is blocked in here: a second one ends the process. */
+/* The kernel sends the signal in place of the call, so this runs where the call would have, and may do what code
+ * there may, unlike a handler that comes at any time. SIGSYS is blocked in here: a second one ends the process. */
 static void tell(int signal_number, siginfo_t *info, void *context)
 {
 	(void)signal_number;
 	bool refused = tolerant && refuse(context);
 	char name[16] = "";
 	(void)prctl(PR_GET_NAME, name);
-	log_error("thread '%s' used system call %d, which it never needs: %s by seccomp; unless somebody attacks "
-		  "this machine, Seccomp = no helps, and a report of this line",
+	log_error("thread '%s' used system call %d, which it never needs: %s by seccomp; unless this is an "
+		  "attack, set Seccomp = no and report this line",
 		  name, info->si_syscall, refused ? "refused" : "ended");
 	if (refused)
 		return;
@@ -240,8 +234,7 @@ static int install_handler(void)
 	return sigaction(SIGSYS, &action, NULL) == 0 ? 0 : -errno;
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------
- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 struct seccomp_filter *seccomp_filter_new(enum seccomp_kind kind, struct error *error)
 {

@@ -13,7 +13,7 @@
 #include "crypto/keys.h"
 #include "crypto/noise.h"
 
-/* What one side knows for good. Kept in locked memory by the caller. */
+/* The long-term keys of one side. The caller keeps them in locked memory. */
 struct handshake_identity {
 	struct noise_keypair keys;
 	uint8_t mac1_key[KEY_SIZE];   /* of messages to this side */
@@ -22,7 +22,7 @@ struct handshake_identity {
 
 void handshake_identity_init(struct handshake_identity *identity, const uint8_t private_key[KEY_SIZE]);
 
-/* The client's view of the gateway. */
+/* The client's keys for one gateway. */
 struct handshake_remote {
 	uint8_t public_key[KEY_SIZE];
 	uint8_t preshared_key[KEY_SIZE];
@@ -35,8 +35,7 @@ struct handshake_remote {
 bool handshake_remote_init(struct handshake_remote *remote, const struct handshake_identity *own,
 			   const uint8_t public_key[KEY_SIZE], const uint8_t preshared_key[KEY_SIZE]);
 
-/* --- client ---------------------------------------------------------------------------------------------------------
- */
+/* --- client ------------------------------------------------------------------------------------------------------- */
 
 struct handshake_initiator {
 	struct noise_handshake noise;
@@ -55,26 +54,25 @@ bool handshake_write_hello(struct handshake_initiator *initiator, const struct h
 /* Puts mac2 into a HELLO: the cookie proves where it comes from, to a gateway under load. */
 void handshake_add_mac2(const uint8_t cookie[COOKIE_SIZE], uint8_t message[WIRE_HELLO_SIZE]);
 
-/* Reads a COOKIE (its first byte is checked already) that answers this HELLO. The initiator waits on: a WELCOME may
- * still come. False, with `cookie` as it was, when it answers another one or does not open. */
+/* Reads a COOKIE (its first byte is checked already) that answers this HELLO. The initiator stays valid: a WELCOME may
+ * still arrive. False, with `cookie` as it was, when it answers another one or does not open. */
 bool handshake_read_cookie(const struct handshake_initiator *initiator, const struct handshake_remote *remote,
 			   const uint8_t *message, size_t length, uint8_t cookie[COOKIE_SIZE]);
 
 /* Reads a WELCOME (its first byte is checked already). On true the secrets and the decoded payload are filled, and the
- * initiator is spent; on false it still waits. */
+ * initiator is spent; on false it is unchanged. */
 bool handshake_read_welcome(struct handshake_initiator *initiator, const struct handshake_remote *remote,
 			    const uint8_t *message, size_t length, struct wire_welcome *welcome,
 			    struct noise_keys *secrets);
 
-/* --- gateway --------------------------------------------------------------------------------------------------------
- */
+/* --- gateway ------------------------------------------------------------------------------------------------------ */
 
 struct handshake_responder {
 	struct noise_handshake noise;
 	uint32_t magic;
 };
 
-/* Whether mac1 of a HELLO (of the right size) was made for us: one hash. */
+/* Whether mac1 of a HELLO (of the right size) was made for this side's key: one hash. */
 bool handshake_check_mac1(const struct handshake_identity *own, const uint8_t message[WIRE_HELLO_SIZE]);
 
 /* Whether mac2 of a HELLO shows that its sender receives what is sent to this address and port, as crypto/cookie.h
@@ -87,11 +85,11 @@ void handshake_write_cookie(const struct handshake_identity *own, const uint8_t 
 			    const uint8_t cookie[COOKIE_SIZE], const uint8_t nonce[COOKIE_NONCE_SIZE],
 			    uint8_t message[WIRE_COOKIE_SIZE]);
 
-/* Opens as far as the client's static key: one DH. */
+/* Decrypts the client's static key: one DH. */
 bool handshake_read_static(struct handshake_responder *responder, const struct handshake_identity *own,
 			   const uint8_t message[WIRE_HELLO_SIZE], uint8_t client_key[KEY_SIZE]);
 
-/* Opens the payload. `static_static` is noise_dh(own, client_key), worth keeping for each peer. */
+/* Decrypts the payload. `static_static` is noise_dh(own, client_key), which the caller caches for each peer. */
 bool handshake_read_payload(struct handshake_responder *responder, const uint8_t static_static[KEY_SIZE],
 			    const uint8_t message[WIRE_HELLO_SIZE], struct wire_hello *hello);
 

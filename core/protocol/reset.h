@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What only this gateway can know about a session ID, also after it lost all else in a crash (core/protocol/PROTOCOL.md, RESET).
+/* The token of RESET: derived from the private key, so that the gateway can compute it after a crash
+ * (core/protocol/PROTOCOL.md, RESET).
  */
 #pragma once
 
@@ -22,4 +23,10 @@ static inline void reset_token(const struct reset_secret *secret, uint32_t sessi
 	uint8_t id[4];
 	store_be32(id, session_id);
 	key_derive(token, WIRE_RESET_TOKEN_SIZE, secret->bytes, sizeof secret->bytes, "", id, sizeof id);
+}
+
+static inline void reset_write(uint8_t message[WIRE_RESET_SIZE], const struct reset_secret *secret, uint32_t session_id)
+{
+	wire_header(message, WIRE_VERSION, WIRE_RESET, session_id);
+	reset_token(secret, session_id, message + WIRE_HEADER_SIZE);
 }

@@ -82,7 +82,7 @@ bool transport_key_wake(const struct aead_engine *engine, struct transport_key *
 	return true;
 }
 
-/* Only DATA wakes: a million clients that say KEEPALIVE now and then are idle. */
+/* Only DATA wakes a key: clients that send KEEPALIVE alone are idle. */
 static bool wakes(const struct aead_op *op)
 {
 	return wire_type(op->header) == WIRE_DATA;
@@ -114,7 +114,7 @@ enum replay_verdict transport_accept_asleep(const struct aead_engine *engine, st
 {
 	if (op->counter < key->seen)
 		return REPLAY_REJECT;
-	/* The window resumes below this counter, so that those which it overtook may still come. */
+	/* The window starts below this counter, so that reordered packets are still accepted. */
 	if (wakes(op) && transport_key_wake(engine, key))
 		return replay_accept(&key->live->replay, op->counter);
 	key->seen = (uint64_t)op->counter + 1;

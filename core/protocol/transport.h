@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The keys of a session in one epoch, and the transport messages sealed and opened under them (core/protocol/PROTOCOL.md, 3).
+/* The keys of a session in one epoch, and the transport messages sealed and opened under them
+ * (core/protocol/PROTOCOL.md, 3).
  *
- * A key belongs to the worker that owns the session; nobody else reads it. */
+ * Only the worker that owns the session uses its keys. */
 #pragma once
 
 #include <stdbool.h>
@@ -23,7 +24,7 @@
 #define TRANSPORT_REKEY_PACKETS_JUMBO (1ull << 26)
 enum { TRANSPORT_JUMBO_MTU = 2048 };
 
-/* What a key needs while DATA moves under it: 3 KiB that an idle one does without. */
+/* Allocated only while DATA moves under a key: an idle key saves these 3 KiB. */
 struct transport_state {
 	struct aead_key seal;
 	struct aead_key open;
@@ -36,12 +37,12 @@ struct transport_secret {
 	uint8_t iv[AEAD_IV_SIZE];
 };
 
-/* A key is born asleep. DATA that is sealed, or opened and accepted, wakes it, which allocates; anything else is sealed
- * and opened with a schedule on the stack and leaves it asleep. Nothing ever fails for want of memory: a key that
- * cannot wake goes on working asleep, at up to 0.15 us more a call.
+/* A key starts hibernated ("asleep"). DATA that is sealed, or opened and accepted, wakes it, which allocates; other
+ * messages are sealed and opened with a schedule on the stack and leave it asleep. No call fails for lack of memory: a
+ * key that cannot wake works asleep, at up to 0.15 us more per call.
  *
- * Asleep it accepts only what is above every counter before. So the sleep costs late packets from before it, and
- * nothing else: counters between the highest one before it and the one that woke it are still welcome. */
+ * Asleep, it accepts only counters above all seen before. So hibernation costs packets that were delayed from before
+ * it, and no others: counters between the highest one before and the one that woke the key are still accepted. */
 struct transport_key {
 	/* the data path touches this line alone */
 	const struct aead_vtable *aead CACHE_ALIGNED;
@@ -75,8 +76,8 @@ static inline bool transport_key_is_live(const struct transport_key *key)
 	return likely(key->live != NULL);
 }
 
-/* Gives the schedules and the replay window back, wiped: for a key under which no DATA moves any more. What it accepted
- * and sealed stays known: no nonce is used twice, and everything up to the highest counter counts as seen. */
+/* Wipes and frees the schedules and the replay window, when no DATA moves under the key any more. The counters stay: no
+ * nonce is used twice, and everything up to the highest counter counts as seen. */
 void transport_key_hibernate(struct transport_key *key);
 
 /* Makes the key ready for DATA; sealing and opening do it by themselves. False: no memory, and it stays asleep. */
@@ -91,7 +92,7 @@ static inline bool transport_key_spent(const struct transport_key *key)
 	return key->send_counter >= TRANSPORT_COUNTER_LIMIT;
 }
 
-/* The three inline functions below for a key that is asleep. */
+/* What the three inline functions below do for a key that is asleep. */
 void transport_seal_asleep(struct aead_engine *engine, struct transport_key *key, struct aead_op *op);
 void transport_open_asleep(struct aead_engine *engine, const struct transport_key *key, struct aead_op *ops,
 			   size_t count);
@@ -147,8 +148,8 @@ static inline void transport_open(struct aead_engine *engine, const struct trans
 		transport_open_asleep(engine, key, ops, count);
 }
 
-/* Asks the replay window about an opened message and marks its counter as seen. Only for an authentic one, and before
- * anything of it is believed. */
+/* Checks the counter of an authentic message against the replay window and marks it as seen. Before anything in the
+ * message is used. */
 static inline enum replay_verdict transport_accept(const struct aead_engine *engine, struct transport_key *key,
 						   const struct aead_op *op)
 {

@@ -3,18 +3,6 @@
 
 #include "core/base/clock.h"
 
-const char *wire_bye_text(unsigned reason)
-{
-	static const char *const texts[] = {
-		[WIRE_BYE_LEAVING] = "going away",
-		[WIRE_BYE_RESTARTING] = "restarting",
-		[WIRE_BYE_REMOVED] = "removed by the operator",
-		[WIRE_BYE_REPLACED] = "replaced by a newer session",
-		[WIRE_BYE_TIMED_OUT] = "timed out",
-	};
-	return reason < ARRAY_SIZE(texts) ? texts[reason] : "unknown reason";
-}
-
 void wire_prologue(uint8_t prologue[WIRE_PROLOGUE_SIZE], uint32_t session_id, uint32_t magic)
 {
 	memcpy(prologue, "shardtun", 8);

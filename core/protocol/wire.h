@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The protocol's numbers and layouts, as core/protocol/PROTOCOL.md says them. */
+/* The protocol's numbers and layouts, as specified in core/protocol/PROTOCOL.md. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,24 +11,17 @@
 
 enum { WIRE_VERSION = 1 };
 
-enum wire_type {
-	WIRE_HELLO = 1,
-	WIRE_WELCOME = 2,
-	WIRE_CLIENT_ACK = 3,
-	WIRE_DATA = 4,
-	WIRE_BYE = 5,
-	WIRE_KEEPALIVE = 6,
-	WIRE_COOKIE = 7,
-	WIRE_RESET = 8,
-};
-
 enum {
+	WIRE_SESSION_ID = 1,		/* offset */
 	WIRE_HEADER_SIZE = 5,		/* first byte, session ID */
+	WIRE_MAGIC = WIRE_HEADER_SIZE,	/* offset in HELLO, COOKIE and WELCOME */
 	WIRE_TRANSPORT_HEADER_SIZE = 9, /* and the counter: the associated data */
 	WIRE_TAG_SIZE = 16,
 	WIRE_OVERHEAD = WIRE_TRANSPORT_HEADER_SIZE + WIRE_TAG_SIZE,
-	WIRE_SMALLEST = 21,  /* below it nothing is a message, whatever its type */
+	WIRE_DATA_MIN = WIRE_OVERHEAD + 1,
+	WIRE_SMALLEST = 21,  /* no message of any type is shorter */
 	WIRE_EPOCH_MAX = 15, /* 1…15, cyclic; 0 is never a key */
+	WIRE_TYPES = 16,     /* that four bits can name */
 
 	WIRE_HELLO_SIZE = 1200,
 	WIRE_HELLO_NOISE = 9, /* first byte of the Noise message */
@@ -51,10 +44,11 @@ enum {
 	WIRE_TIMESTAMP_SIZE = 12,
 	WIRE_CHALLENGE_SIZE = 16,
 	WIRE_SUITES_MAX = 8,
+	WIRE_BYE_SIZE = 1,   /* the reason */
 	WIRE_PROBE_SIZE = 9, /* KEEPALIVE as ping or pong: kind, nonce */
 	WIRE_RESET_TOKEN_SIZE = 16,
 	WIRE_RESET_SIZE = WIRE_HEADER_SIZE + WIRE_RESET_TOKEN_SIZE,
-	WIRE_DNS_MAX = 8, /* that we send or keep; more are ignored */
+	WIRE_DNS_MAX = 8, /* sent or kept; more are ignored */
 	WIRE_ROUTES_MAX = 48,
 	WIRE_MTU_MIN = 576,
 };
@@ -63,7 +57,47 @@ _Static_assert(WIRE_HELLO_PAYLOAD_SIZE == 1063, "as specified");
 _Static_assert(WIRE_WELCOME_MIN == 137, "as specified");
 _Static_assert(WIRE_COOKIE_SIZE == 65, "as specified");
 
-enum wire_probe { WIRE_PING = 1, WIRE_PONG = 2 };
+enum wire_side {
+	WIRE_SIDE_CLIENT = 1,
+	WIRE_SIDE_GATEWAY = 2,
+	WIRE_SIDE_BOTH = WIRE_SIDE_CLIENT | WIRE_SIDE_GATEWAY,
+};
+
+enum wire_class {
+	WIRE_CLASS_NONE,      /* an unassigned type */
+	WIRE_CLASS_DATA,      /* sealed under a session's key: an inner packet */
+	WIRE_CLASS_CONTROL,   /* sealed under a session's key: about the session */
+	WIRE_CLASS_HANDSHAKE, /* in the clear, with the protocol version in its first byte */
+};
+
+enum wire_flag {
+	WIRE_ENDS_ONLY = 1, /* its length is the least or the greatest, nothing between */
+	WIRE_RESETS = 2,    /* answered with RESET when the gateway does not know the session */
+};
+
+/* The table of all messages, core/protocol/PROTOCOL.md, 1. What receives, steers, hands over and counts them is driven
+ * by it (core/protocol/messages.h).
+ *
+ * X(name, number, class, receiver, least length, greatest length, flags, counter received, counter sent) */
+#define WIRE_MESSAGES(X)                                                                                              \
+	X(HELLO, 1, HANDSHAKE, GATEWAY, WIRE_HELLO_SIZE, WIRE_HELLO_SIZE, 0, STATS_rx_hello, STATS_tx_hello)          \
+	X(WELCOME, 2, HANDSHAKE, CLIENT, WIRE_WELCOME_MIN, WIRE_WELCOME_MAX, 0, STATS_rx_welcome, STATS_tx_welcome)   \
+	X(CLIENT_ACK, 3, CONTROL, GATEWAY, WIRE_OVERHEAD, WIRE_OVERHEAD, 0, STATS_rx_client_ack, STATS_tx_client_ack) \
+	X(DATA, 4, DATA, BOTH, WIRE_DATA_MIN, UINT32_MAX, WIRE_RESETS, WIRE_UNCOUNTED, WIRE_UNCOUNTED)                \
+	X(BYE, 5, CONTROL, BOTH, WIRE_OVERHEAD + WIRE_BYE_SIZE, WIRE_OVERHEAD + WIRE_BYE_SIZE, 0, STATS_rx_bye,       \
+	  STATS_tx_bye)                                                                                               \
+	X(KEEPALIVE, 6, CONTROL, BOTH, WIRE_OVERHEAD, WIRE_OVERHEAD + WIRE_PROBE_SIZE, WIRE_RESETS | WIRE_ENDS_ONLY,  \
+	  STATS_rx_keepalive, STATS_tx_keepalive)                                                                     \
+	X(COOKIE, 7, HANDSHAKE, CLIENT, WIRE_COOKIE_SIZE, WIRE_COOKIE_SIZE, 0, STATS_rx_cookie, STATS_tx_cookie)      \
+	X(RESET, 8, HANDSHAKE, CLIENT, WIRE_RESET_SIZE, WIRE_RESET_SIZE, 0, STATS_rx_reset, STATS_tx_reset)
+
+enum wire_type {
+#define X(name, number, ...) WIRE_##name = (number),
+	WIRE_MESSAGES(X)
+#undef X
+};
+
+enum wire_probe_kind { WIRE_PING = 1, WIRE_PONG = 2 };
 
 enum wire_bye_reason {
 	WIRE_BYE_LEAVING,
@@ -72,9 +106,6 @@ enum wire_bye_reason {
 	WIRE_BYE_REPLACED,
 	WIRE_BYE_TIMED_OUT,
 };
-
-/* "going away", …; "unknown reason" for other numbers. */
-const char *wire_bye_text(unsigned reason);
 
 static inline unsigned wire_type(const uint8_t *message)
 {
@@ -89,7 +120,7 @@ static inline unsigned wire_high(const uint8_t *message)
 
 static inline uint32_t wire_session_id(const uint8_t *message)
 {
-	return load_be32(message + 1);
+	return load_be32(message + WIRE_SESSION_ID);
 }
 
 static inline uint32_t wire_counter(const uint8_t *message)
@@ -99,13 +130,13 @@ static inline uint32_t wire_counter(const uint8_t *message)
 
 static inline uint32_t wire_magic(const uint8_t *message)
 {
-	return load_be32(message + WIRE_HEADER_SIZE);
+	return load_be32(message + WIRE_MAGIC);
 }
 
 static inline void wire_header(uint8_t *message, unsigned high, enum wire_type type, uint32_t session_id)
 {
 	message[0] = (uint8_t)(high << 4 | type);
-	store_be32(message + 1, session_id);
+	store_be32(message + WIRE_SESSION_ID, session_id);
 }
 
 static inline void wire_transport_header(uint8_t *message, unsigned epoch, enum wire_type type, uint32_t session_id,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Which HELLOs of a peer are its newest, and which somebody recorded (core/protocol/PROTOCOL.md, Freshness).
+/* Tells a new HELLO of a peer from a replayed one (core/protocol/PROTOCOL.md, Freshness).
  *
- * A gateway keeps nothing on a disk, so after its start it cannot tell the two apart by a timestamp. It asks each peer
- * for proof then: a cookie, which nobody had before the gateway gave it away. Cookies are numbered in the order in
- * which they were given, so what was accepted is the pair (number of the newest cookie, timestamp under it), and each
- * HELLO that is accepted raises it: none is accepted twice. From the proof on, a timestamp alone is proof enough as
- * long as it is above all before and the client's clock went on as time does.
+ * The gateway stores nothing on disk, so after a start it cannot tell the two apart by timestamp. Each peer's first
+ * HELLO then needs a cookie, which did not exist before the gateway issued it. Cookies are numbered in the order of
+ * issue. The state of a peer is the pair (number of the newest cookie, timestamp under it); each accepted HELLO raises
+ * it, so none is accepted twice. After the first cookie a timestamp alone is enough, as long as it is above all before
+ * and the client's clock advanced at the rate of the gateway's.
  *
- * Pure; the caller has the lock. */
+ * Pure; the caller holds the lock. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,25 +16,24 @@
 #include "core/base/clock.h"
 #include "core/protocol/wire.h"
 
-/* A clock that jumped ahead further than that asks for proof: a recording from before the gateway's start, made while
- * the client's clock ran ahead, is not newer than all others. Clocks are set by less, and none drifts by a second in
- * eight. */
+/* A timestamp that jumped ahead by more than this needs a cookie: it may be a replay from before the gateway's start,
+ * recorded while the client's clock ran ahead. Clocks are adjusted by less, and none drifts by one second in eight. */
 #define FRESHNESS_JUMP_S 300
 #define FRESHNESS_DRIFT	 8
 
 enum freshness_verdict {
 	FRESHNESS_STALE,
-	FRESHNESS_NEWER,  /* by its timestamp: it may come from anywhere */
-	FRESHNESS_PROVEN, /* by a cookie: its sender is where it came from, now */
+	FRESHNESS_NEWER,  /* by its timestamp: its source address is not proven */
+	FRESHNESS_PROVEN, /* by a cookie: its source address is proven */
 };
 
 struct freshness {
-	uint64_t cookie;		   /* number of the newest cookie that counted; older ones count for nothing */
-	uint64_t mark;			   /* a number from when the last HELLO was accepted */
-	uint64_t at;			   /* when the last HELLO was accepted, monotonic ns */
-	uint8_t last[WIRE_TIMESTAMP_SIZE]; /* its timestamp */
+	uint64_t cookie;		      /* number of the newest cookie accepted; older ones are ignored */
+	uint64_t mark;			      /* the cookie number at which the last HELLO was accepted */
+	uint64_t at;			      /* when the last HELLO was accepted, monotonic ns */
+	uint8_t last[WIRE_TIMESTAMP_SIZE];    /* its timestamp */
 	uint8_t highest[WIRE_TIMESTAMP_SIZE]; /* of all: a client's clock may have been put back since */
-	bool proven;			      /* at least once; else only a cookie is proof */
+	bool proven; /* a cookie was accepted once; until then a timestamp alone is not enough */
 };
 
 /* Whether a HELLO with this timestamp is newer than all before. `cookie`: the number of the valid cookie that it
@@ -42,7 +41,7 @@ struct freshness {
 enum freshness_verdict freshness_judge(const struct freshness *freshness, const uint8_t timestamp[WIRE_TIMESTAMP_SIZE],
 				       uint64_t cookie, uint64_t now);
 
-/* A HELLO that was not stale is accepted: from now on it is. `mark`: above the numbers of all cookies that were given,
- * and below those that will be. */
+/* Records an accepted HELLO: from now on it is stale. `mark`: above the numbers of all cookies issued so far, and below
+ * those of later ones. */
 void freshness_accept(struct freshness *freshness, const uint8_t timestamp[WIRE_TIMESTAMP_SIZE], uint64_t cookie,
 		      uint64_t mark, uint64_t now);

@@ -41,7 +41,7 @@ static inline struct network_key key_truncate(struct network_key key, unsigned l
 }
 
 /* Multiplications as in MurmurHash3's finalizer; three, so that every bit of both halves reaches the low bits, which
- * choose the slot. Who sends packets does not choose what is in the table, so it has no seed. */
+ * choose the slot. No seed: the keys in the table come from the configuration, not from packets. */
 static inline uint64_t key_hash(struct network_key key, unsigned length)
 {
 	uint64_t hash = (key.high ^ length) * 0xff51afd7ed558ccdu;

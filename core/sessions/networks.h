@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The networks behind peers ([Peer] AllowedIPs): a longest-prefix table, IPv4 and IPv6, that says which session a
- * packet belongs to whose address is not the pool's. Each family is a hash table of networks that a lookup asks once
- * for every prefix length there is, the longest first. Configurations have few lengths: then it costs a few cache
- * misses among 100,000 networks, where a trie costs one a level.
+/* The networks behind peers ([Peer] AllowedIPs): a longest-prefix table, IPv4 and IPv6, that yields the session
+ * for an address outside the pool. Each family is one hash table; a lookup probes it once for each prefix length in
+ * use, the longest first. Configurations use few lengths, so it costs a few cache misses among 100,000 networks, where
+ * a trie costs one per level.
  *
  * Any thread that is online under RCU looks up, without a lock. The control plane adds and removes, under its one
  * mutex, in a thread that joined RCU. A lookup finds the longest of the networks that were there from its beginning to
@@ -49,7 +49,7 @@ struct networks {
 
 /* An empty table. Start-up. */
 void networks_init(struct networks *table);
-/* Frees all networks that are in it; nobody else uses it any more. After rcu_after_readers_barrier(). */
+/* Frees all networks in it; no other thread uses it any more. After rcu_after_readers_barrier(). */
 void networks_deinit(struct networks *table);
 
 /* Adds a network of `owner`, host bits ignored, and sets `*route`, whose session is 0. -EEXIST when exactly that

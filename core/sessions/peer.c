@@ -29,7 +29,7 @@ struct peer_chunk {
 
 _Static_assert(sizeof((struct peers *)0)->hash_key == crypto_shorthash_KEYBYTES, "SipHash's key");
 
-/* What was written before a peer was added is read after it was found. The table sees to it, by atomics that
+/* What was written before a peer was added is read after it was found. The table orders the two by atomics that
  * ThreadSanitizer does not see. */
 #ifdef RCU_TSAN
 #define tsan_publish(node) __tsan_release(node)
@@ -39,8 +39,7 @@ _Static_assert(sizeof((struct peers *)0)->hash_key == crypto_shorthash_KEYBYTES,
 #define tsan_find(node)	   ((void)0)
 #endif
 
-/* --- memory ---------------------------------------------------------------------------------------------------------
- */
+/* --- memory ------------------------------------------------------------------------------------------------------- */
 
 /* Called with the mutex held. */
 static bool arena_grow(struct peer_arena *arena)
@@ -149,8 +148,7 @@ static void discard_after_readers(struct peers *peers, struct peer *peer)
 	rcu_after_readers(&peer->rcu, discard_removed);
 }
 
-/* --- table ----------------------------------------------------------------------------------------------------------
- */
+/* --- table -------------------------------------------------------------------------------------------------------- */
 
 /* Keyed, since peers choose their own public keys. */
 static unsigned long hash_of(const struct peers *peers, const uint8_t public_key[KEY_SIZE])
@@ -177,7 +175,8 @@ int peers_init(struct peers *peers, size_t expected, struct error *error)
 		buckets *= 2;
 	*peers = (struct peers){.arena = {.mutex = PTHREAD_MUTEX_INITIALIZER, .next_chunk = CHUNK_MIN}};
 	randombytes_buf(peers->hash_key, sizeof peers->hash_key);
-	/* Without automatic resizing: its thread would have the CPUs of whoever adds, a pinned thread as a rule. */
+	/* No automatic resizing: liburcu would start a thread that inherits the CPU mask of the caller, which is
+	 * usually pinned. */
 	peers->table = cds_lfht_new(buckets, buckets, buckets, 0, NULL);
 	if (peers->table == NULL)
 		return error_set(error, -ENOMEM, "table of %zu peers: out of memory", expected);
@@ -252,10 +251,9 @@ void peers_for_each(struct peers *peers, void (*callback)(struct peer *peer, voi
 	cds_lfht_for_each(peers->table, &iter, node) callback(caa_container_of(node, struct peer, node), context);
 }
 
-/* --- DH of the static keys ------------------------------------------------------------------------------------------
- */
+/* --- DH of the static keys ---------------------------------------------------------------------------------------- */
 
-/* The first who comes here writes; others read only after it said so. */
+/* The first caller writes the result; others read it only once the state says that it is complete. */
 static void keep_static_static(struct peer *peer, const uint8_t static_static[KEY_SIZE])
 {
 	uint32_t expected = STATIC_STATIC_NONE;

@@ -121,9 +121,9 @@ void pool_addresses(const struct pool *pool, uint32_t index, struct ip_prefix *a
 	}
 }
 
-enum { RESTING = 0 /* the queue of those that were used, the one that rests for the longest first */ };
+enum { RESTING = 0 /* the queue of released indexes, the longest released first */ };
 
-/* The queue of those that nobody used, although their turn came. */
+/* The queue of indexes that were reserved and never used. */
 static uint32_t untouched(const struct pool *pool)
 {
 	return pool->size;
@@ -174,7 +174,7 @@ void pool_unhold(struct pool *pool, uint32_t index)
 		enqueue(pool, index);
 }
 
-/* An index that nobody had yet, or else the one that rests for the longest; POOL_NONE: none. */
+/* An index never used, or else the one released longest ago; POOL_NONE: none. */
 static uint32_t next_free(struct pool *pool)
 {
 	const struct pool_link *links = pool->links;
@@ -202,7 +202,7 @@ uint32_t pool_reserve(struct pool *pool, uint32_t index)
 	dequeue(pool, index);
 	pool->flags[index] &= (uint8_t)~POOL_BY_NAME;
 	pool->flags[index] |= by_name ? POOL_BY_NAME : 0;
-	/* Nobody else takes a free one: workers leave it alone. */
+	/* No race: workers never change a free entry. */
 	atomic_store_explicit(&pool->entries[index], pack(POOL_RESERVED, 0), memory_order_relaxed);
 	atomic_fetch_add_explicit(&pool->used, 1, memory_order_relaxed);
 	return index;

@@ -8,10 +8,10 @@
  *   ACTIVE(old) -> ACTIVE(session)   worker: pool_activate, a newer session of the same peer was confirmed
  *   ACTIVE(session) -> RESERVED      worker: pool_deactivate, its session ended
  *   RESERVED -> FREE                 control plane: pool_release, no session uses the index any more; or pool_cancel,
- *                                    none ever did, and it is as if it had not been reserved
+ *                                    none ever did: as if it had never been reserved
  *
- * Lookups may come from any thread. The control plane is any number of threads under one mutex, and it alone knows
- * which reservation is whose: it releases an index once neither a pending nor an active session has it. */
+ * Lookups may come from any thread. The control plane is any number of threads under one mutex, and it alone
+ * records which peer a reservation is for: it releases an index once neither a pending nor an active session has it. */
 #pragma once
 
 #include <stdatomic.h>
@@ -27,7 +27,7 @@ enum { POOL_SIZE_MAX = 1 << 22 };
 
 enum pool_state { POOL_FREE, POOL_RESERVED, POOL_ACTIVE };
 
-/* A place in the queue of indexes that were given back. */
+/* A place in the queue of released indexes. */
 struct pool_link {
 	uint32_t next, previous; /* an index that is never given out is the queue's head: 0, or the pool's size */
 };
@@ -41,17 +41,17 @@ struct pool {
 	uint32_t base4;			     /* network address, host order */
 	uint32_t base6;			     /* low 32 bits of the network address */
 	uint8_t upper6[12];		     /* the rest of it */
-	/* the control plane's, under its mutex */
+	/* control plane, under its mutex */
 	uint8_t *flags;		 /* enum pool_flag of each entry */
-	struct pool_link *links; /* written for those only that were given back: untouched pages cost nothing */
+	struct pool_link *links; /* written only for released indexes: untouched pages cost nothing */
 	uint32_t fresh;		 /* below it every free one that is not held is queued */
 };
 
 enum pool_flag {
-	POOL_HELD = 1,	  /* kept for one peer: given out by name only */
+	POOL_HELD = 1,	  /* held for one peer: reserved only by its number */
 	POOL_QUEUED = 2,  /* free, not held, and in a queue */
-	POOL_USED = 4,	  /* somebody had it */
-	POOL_BY_NAME = 8, /* reserved before its turn came */
+	POOL_USED = 4,	  /* a session was confirmed with it */
+	POOL_BY_NAME = 8, /* reserved by number, before its turn in the queue */
 };
 
 /* `addresses` are the gateway's own with their prefix lengths: at most one IPv4 and one IPv6. Start-up. */
@@ -64,8 +64,8 @@ bool pool_index(const struct pool *pool, const struct ip_address *address, uint3
 /* The addresses of an index with the networks' prefix lengths; family 0 where the pool has none. Any thread. */
 void pool_addresses(const struct pool *pool, uint32_t index, struct ip_prefix *address4, struct ip_prefix *address6);
 
-/* Keeps an index for one peer: it is given out by name only. It may be in use; then nothing changes for its user.
- * pool_unhold() ends that: a free index rests from then on as one that was given back. Control plane. */
+/* Holds an index for one peer: only pool_reserve() with its number gives it out. It may be in use; that session keeps
+ * it. pool_unhold() ends that: a free index then goes to the end of the queue, like a released one. Control plane. */
 void pool_hold(struct pool *pool, uint32_t index);
 void pool_unhold(struct pool *pool, uint32_t index);
 
@@ -75,8 +75,8 @@ static inline bool pool_held(const struct pool *pool, uint32_t index)
 	return (pool->flags[index] & POOL_HELD) != 0;
 }
 
-/* Reserves `index` (held or not), or, with POOL_NONE, one that is not held: first those that nobody had yet, in
- * ascending order, then the one that was given back longest ago. POOL_NONE when taken, unusable or when nothing is
+/* Reserves `index` (held or not), or, with POOL_NONE, one that is not held: first those never used, in
+ * ascending order, then the one released longest ago. POOL_NONE when taken, unusable or when nothing is
  * free. Control plane. */
 uint32_t pool_reserve(struct pool *pool, uint32_t index);
 
@@ -91,9 +91,9 @@ bool pool_deactivate(struct pool *pool, uint32_t index, uint32_t session_id);
 /* RESERVED -> FREE. False, and nothing changes, when it is ACTIVE or FREE already. Control plane. */
 bool pool_release(struct pool *pool, uint32_t index);
 
-/* The same when no session was ever confirmed with it: it does not rest, and its turn comes when it would have come.
- * Handshakes that nobody confirms leave no trace: else they would wear out addresses that rest, or that nobody had.
- * (One that was reserved by name rests anew: whoever has it in mind keeps it the longer.) Control plane. */
+/* The same when no session was ever confirmed with it: it keeps its place in the queue, so that unconfirmed handshakes
+ * neither use up fresh addresses nor shorten the time before a released one is reused. (One that was reserved by number
+ * goes to the end of the queue, which keeps it longer for the client that asked for it.) Control plane. */
 bool pool_cancel(struct pool *pool, uint32_t index);
 
 /* The session that a packet's destination belongs to, from its bytes in the IP header; 0 when none is ACTIVE there. Any

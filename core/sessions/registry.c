@@ -46,7 +46,8 @@ pool:
 
 void registry_deinit(struct registry *registry)
 {
-	registry_collect(registry);
+	while (registry_collect(registry) == REGISTRY_COLLECT_MAX)
+		;
 	rcu_offline();
 	rcu_after_readers_barrier();
 	rcu_online();
@@ -58,8 +59,7 @@ void registry_deinit(struct registry *registry)
 	cds_wfcq_destroy(&registry->retired_head, &registry->retired_tail);
 }
 
-/* --- sessions that ended --------------------------------------------------------------------------------------------
- */
+/* --- sessions that ended ------------------------------------------------------------------------------------------ */
 
 static void free_session(struct rcu_head *head)
 {
@@ -67,7 +67,7 @@ static void free_session(struct rcu_head *head)
 	session_free(caa_container_of(head, struct session, rcu));
 }
 
-/* The owner is done with it. */
+/* The owner no longer uses it. */
 static void collect(struct registry *registry, struct session *session)
 {
 	struct peer *peer = session->peer;
@@ -94,7 +94,8 @@ static size_t collect_retired(struct registry *registry)
 	size_t count = 0;
 	struct cds_wfcq_node *node;
 	/* One that is being put in at this moment comes out the next time. */
-	while ((node = __cds_wfcq_dequeue_nonblocking(&registry->retired_head, &registry->retired_tail)) != NULL &&
+	while (count < REGISTRY_COLLECT_MAX &&
+	       (node = __cds_wfcq_dequeue_nonblocking(&registry->retired_head, &registry->retired_tail)) != NULL &&
 	       node != CDS_WFCQ_WOULDBLOCK) {
 		rcu_tsan_acquire();
 		collect(registry, caa_container_of(node, struct session, retired));
@@ -118,10 +119,9 @@ void registry_retire(struct registry *registry, struct session *session)
 	(void)cds_wfcq_enqueue(&registry->retired_head, &registry->retired_tail, &session->retired);
 }
 
-/* --- handshakes ------------------------------------------------------------------------------------------------------
- */
+/* --- handshakes --------------------------------------------------------------------------------------------------- */
 
-/* Proven ones and others have each their own: a recording that is new to us is never proven. */
+/* Proven HELLOs and others have separate rates: a replay is never proven. */
 static bool within_rate(struct peer *peer, enum freshness_verdict verdict, uint64_t now)
 {
 	struct token_rate rate = token_rate_make(REGISTRY_HELLO_RATE, REGISTRY_HELLO_BURST);
@@ -142,7 +142,7 @@ static enum drop_reason judge(struct registry *registry, struct peer *peer, cons
 	enum freshness_verdict verdict = freshness_judge(&peer->freshness, request->hello->timestamp, request->cookie,
 							 request->now);
 	*cookie = 0;
-	/* The rate comes after: who repeats old ones takes nothing from the peer. */
+	/* Before the rate, so that replays do not use it up. */
 	if (verdict != FRESHNESS_STALE && within_rate(peer, verdict, request->now))
 		return DROP_NONE;
 	if (verdict != FRESHNESS_PROVEN)
@@ -167,7 +167,7 @@ static uint32_t reserve_wish(struct pool *pool, const struct ip_address *wish)
 	return pool_reserve(pool, index);
 }
 
-/* The peer's own address, the one it had or would like, or any. */
+/* The configured address, else the last or the wished one, else any. */
 static uint32_t reserve_address(struct pool *pool, const struct peer *peer, const struct wire_hello *hello)
 {
 	if (peer->fixed_index != POOL_NONE)
@@ -184,24 +184,34 @@ static uint32_t reserve_address(struct pool *pool, const struct peer *peer, cons
 	return index;
 }
 
-/* A live peer's sessions share a worker and, one after the other, the address. */
+/* The sessions of one peer are on one worker. Which one follows the address, as the TUN's queues do
+ * (tun/queue_steering.h): the worker then finds the session's packets in its own queue. A worker that has no room
+ * leaves the session to another one, and passes the packets on. */
+static uint32_t take_id(struct registry *registry, const struct session *live, uint32_t index)
+{
+	struct session_table *table = &registry->table;
+	uint32_t worker = live != NULL ? session_shard(&table->sharding, live->id) : index % table->sharding.workers;
+	uint32_t id = session_table_take(table, worker);
+	if (id == 0 && live == NULL && (worker = session_table_emptiest(table)) != SESSION_WORKERS_MAX)
+		id = session_table_take(table, worker);
+	return id;
+}
+
+/* The sessions of one peer use the address one after the other. */
 static struct session *make_session(struct registry *registry, struct peer *peer,
 				    const struct registry_request *request)
 {
 	const struct session *live = peer->active;
 	if (live == NULL && atomic_load_explicit(&registry->pool.used, memory_order_relaxed) >= registry->max_sessions)
 		return NULL;
-	uint32_t worker = live != NULL ? session_shard(&registry->table.sharding, live->id)
-				       : session_table_emptiest(&registry->table);
-	uint32_t id = worker < SESSION_WORKERS_MAX ? session_table_take(&registry->table, worker) : 0;
-	if (id == 0)
-		return NULL;
 	uint32_t index = live != NULL ? live->pool_index : reserve_address(&registry->pool, peer, request->hello);
-	struct session *session = index != POOL_NONE ? session_new(id, request->now) : NULL;
+	uint32_t id = index != POOL_NONE ? take_id(registry, live, index) : 0;
+	struct session *session = id != 0 ? session_new(id, request->now) : NULL;
 	if (session == NULL) {
 		if (index != POOL_NONE && live == NULL)
 			(void)pool_cancel(&registry->pool, index);
-		session_table_give_back(&registry->table, id);
+		if (id != 0)
+			session_table_give_back(&registry->table, id);
 		return NULL;
 	}
 	session->peer = peer;
@@ -267,8 +277,7 @@ void registry_abandon(struct registry *registry, const struct registry_grant *gr
 	unlock(registry);
 }
 
-/* --- peers -----------------------------------------------------------------------------------------------------------
- */
+/* --- peers -------------------------------------------------------------------------------------------------------- */
 
 static int hold_address(struct registry *registry, struct peer *peer, const struct ip_address *address,
 			struct error *error)
@@ -420,8 +429,7 @@ bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KE
 	return peer != NULL;
 }
 
-/* --- what the data path sees -----------------------------------------------------------------------------------------
- */
+/* --- what the data path sees -------------------------------------------------------------------------------------- */
 
 /* The routes may have gone with a peer that was removed, so they are looked up anew; and another peer may have these
  * networks by then, which are not for this session. */

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Who is connected: peers, inner addresses and session IDs, the gateway's control plane.
+/* The gateway's control plane: peers, inner addresses and session IDs.
  *
- * Handshake threads and the control thread change it under one mutex; workers never take that. A session is made here
- * (registry_begin), handed to the worker that owns its ID, and comes back through a lock-free queue when that worker is
- * done with it (registry_retire). Until then its ID, its address and its peer are its own:
+ * Handshake threads and the control thread change it under one mutex; workers never take it. A session is made here
+ * (registry_begin), passed to the worker that owns its ID, and returned through a lock-free queue when that worker no
+ * longer uses it (registry_retire). Until then its ID, its address and its peer stay reserved for it:
  *
  *   control plane                                  worker that owns the ID
  *   registry_begin: ID, address RESERVED  ------>  into the table; WELCOME
  *                                                  confirmed: address ACTIVE
  *   registry_collect: all free again      <------  ended: address RESERVED, out of the table, registry_retire
  *
- * So what the control plane knows lags behind, and a message for a session may meet one that is gone: then it is
- * dropped, and the client asks again. A peer has at most one active and one pending session, both on one worker. */
+ * The control plane's state therefore lags behind, and a message to a worker may name a session that has ended: it is
+ * dropped, and the client's next HELLO repeats the request. A peer has at most one active and one pending session, both
+ * on one worker. */
 #pragma once
 
 #include <pthread.h>
@@ -24,21 +25,21 @@
 #include "core/sessions/table.h"
 #include "perf/record/stats.h"
 
-/* A second, per peer: those with a cookie, and as many without. */
+/* HELLOs per second and peer: as many with a cookie, and as many without. */
 enum { REGISTRY_HELLO_RATE = 10, REGISTRY_HELLO_BURST = 10 };
 
 struct registry {
-	pthread_mutex_t mutex; /* over all but what says otherwise */
+	pthread_mutex_t mutex; /* guards all fields that do not say otherwise */
 	struct peers peers;
 	struct pool pool;
 	struct networks networks;
 	struct session_table table;
-	uint32_t max_sessions;		   /* peers that have one, at most */
-	bool no_ipv6;			   /* the machine has none in the tunnel: nobody gets an IPv6 address. Constant
+	uint32_t max_sessions;		   /* limit of peers with a session */
+	bool no_ipv6;			   /* no IPv6 on the TUN: no client gets an IPv6 address. Constant
 					    * once threads run */
 	uint32_t orders;		   /* handshakes begun */
 	uint64_t cookies;		   /* number of the newest numbered cookie */
-	uint64_t spent;			   /* of cookies up to this number none counts for a peer that is added */
+	uint64_t spent;			   /* cookies up to this number are not valid for a peer that is added */
 	struct cds_wfcq_tail retired_tail; /* any worker */
 	struct cds_wfcq_head retired_head;
 };
@@ -53,44 +54,47 @@ struct registry_params {
 
 /* Start-up, before any thread is pinned. On failure nothing is left. */
 int registry_init(struct registry *registry, const struct registry_params *params, struct error *error);
-/* Frees everything; all other threads ended. The caller is registered for RCU and online. */
+/* Frees everything; after all other threads ended. The caller is registered for RCU and online. */
 void registry_deinit(struct registry *registry);
 
 /* --- peers: the control thread ------------------------------------------------------------------------------------ */
 
-/* What a peer is made of. */
+/* The configuration of a peer. */
 struct registry_peer {
 	const uint8_t *public_key, *preshared_key; /* KEY_SIZE each */
-	const char *name;			   /* what to call it; NULL: nothing */
-	struct ip_address address;		   /* kept for it; family 0: any */
+	const char *name;			   /* NULL: none */
+	struct ip_address address;		   /* held for it; family 0: any */
 	const struct ip_prefix *networks;	   /* behind it */
 	size_t network_count;
-	const struct freshness *freshness; /* what it had before it changed; NULL: it has to show a cookie first */
+	const struct freshness *freshness; /* of the peer that it replaces; NULL: its first HELLO needs a cookie */
 };
 
 /* -EEXIST: the key is there already; -EADDRINUSE: the address is another peer's; -EADDRNOTAVAIL: not one that can be
  * given out; what networks_add() says; -ENOMEM. */
 int registry_add_peer(struct registry *registry, const struct registry_peer *from, struct error *error);
 
-/* Calls a peer of this registry something else; NULL: nothing. 0 or -ENOMEM. */
+/* Sets the name of a peer; NULL: none. 0 or -ENOMEM. */
 int registry_rename_peer(struct registry *registry, struct peer *peer, const char *name);
 
-/* Forgets the peer. `ids` gets the sessions that its workers have to end (0: none). False when it is not known. */
+/* Removes the peer. `ids` receives the sessions that the workers have to end (0: none). False: no such peer. */
 bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2]);
 
-/* The peer's sessions (0: none), as far as the control plane knows. False when the peer is not known. */
+/* The peer's sessions (0: none), as the control plane sees them. False: no such peer. */
 bool registry_peer_sessions(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2]);
 
-/* How fresh HELLOs of the peer are, for one that takes its place. False when the peer is not known. */
+/* The freshness state of a peer, for the one that replaces it. False: no such peer. */
 bool registry_peer_freshness(struct registry *registry, const uint8_t public_key[KEY_SIZE],
 			     struct freshness *freshness);
 
-/* Takes back what workers retired. Anybody of the control plane, now and then. Returns how many. */
+/* Frees sessions that workers retired, the first of them first, and at most so many: handshakes must not wait for the
+ * mutex for as long as the end of a million sessions takes. Control plane, repeatedly. Returns how many; after
+ * REGISTRY_COLLECT_MAX there may be more, and the caller comes again soon. Each handshake collects as many besides. */
+enum { REGISTRY_COLLECT_MAX = 256 };
 size_t registry_collect(struct registry *registry);
 
 /* --- handshakes: any registered thread, online under RCU ---------------------------------------------------------- */
 
-/* What a HELLO asks for. */
+/* A HELLO's request. */
 struct registry_request {
 	uint32_t session_id; /* named in its header */
 	const struct wire_hello *hello;
@@ -98,12 +102,12 @@ struct registry_request {
 	uint64_t now;	 /* monotonic ns */
 };
 
-/* What it gets. */
+/* What is granted. */
 struct registry_grant {
 	uint32_t session_id;
-	struct session *made; /* a new session, to be handed to the owner of its ID; NULL: the owner has it */
+	struct session *made; /* a new session, to be passed to the owner of its ID; NULL: the owner has it already */
 	uint32_t order;	      /* of this handshake among all */
-	uint32_t cancels;     /* the session of a pending handshake that this one takes the place of; 0: none */
+	uint32_t cancels;     /* the session of a pending handshake that this one replaces; 0: none */
 	uint8_t epoch;
 	struct ip_prefix address4, address6;
 	uint64_t cookie; /* of what was refused: the number of the cookie by which the client may show that it is there;
@@ -121,8 +125,7 @@ void registry_abandon(struct registry *registry, const struct registry_grant *gr
 
 /* --- sessions: the owner's thread ----------------------------------------------------------------------------------*/
 
-/* The session is out of the table and has no user left on this thread: it is the control plane's again. Never blocks.
- */
+/* Returns a session to the control plane. It is out of the table, and this thread no longer uses it. Never blocks. */
 void registry_retire(struct registry *registry, struct session *session);
 
 /* The session was confirmed, or ended: packets to its addresses and networks go to it, or nowhere. */

@@ -63,7 +63,7 @@ bool session_promote(struct session *session)
 {
 	owner_check(&session->owner, "session");
 	bool rekey = session->current != NULL;
-	/* A key under which nothing ever came was never confirmed: the other side may still use the one before it. */
+	/* A key under which no packet was opened is not confirmed: the other side may still use the one before it. */
 	if (rekey && session->current->first_opened != 0) {
 		transport_key_free(session->previous);
 		session->previous = session->current;

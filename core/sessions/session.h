@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A session: one peer's ID, inner addresses, keys and endpoint.
  *
- * The control plane (core/sessions/registry.h) makes it and hands it to the worker that owns its ID, which alone reads and
- * writes it from then on. Others may find it in the table under RCU, and read what is constant and what the owner
- * publishes: struct session_view. A worker that is done with one gives it back to the registry, which frees it after a
- * grace period. The client's one worker makes and frees its session itself. */
+ * The control plane (core/sessions/registry.h) makes it and passes it to the worker that owns its ID, which alone reads
+ * and writes it from then on. Other threads may find it in the table under RCU, and read what is constant and what the
+ * owner publishes: struct session_view. When the session has ended, the worker returns it to the registry, which frees
+ * it after a grace period. The client's one worker makes and frees its session itself. */
 #pragma once
 
 #include <netinet/in.h>
@@ -30,7 +30,7 @@
 #define SESSION_PATH_PING_NS	(250 * NS_PER_MS) /* how often it is pinged */
 #define SESSION_SILENCE_NS	(15 * NS_PER_S)	  /* DATA was sent and nothing came: the client handshakes */
 
-/* Where the other side is, and by which of our addresses it reached us. IPv4 is v4-mapped. */
+/* The remote address, and the local one that its packets came to. IPv4 is v4-mapped. */
 struct endpoint {
 	struct sockaddr_in6 remote; /* scope ID set for link-local addresses only */
 	struct in6_addr local;	    /* unspecified: the kernel chooses */
@@ -50,7 +50,7 @@ enum session_state {
 
 struct peer;
 
-/* What the owner lets others see: relaxed words, each true by itself. */
+/* Published by the owner for other threads: relaxed words, consistent one by one, not as a whole. */
 struct session_view {
 	_Atomic uint8_t state, epoch; /* enum session_state; of the current key, 0: none */
 	_Atomic uint8_t suite;	      /* of the current key, 0: none */
@@ -62,7 +62,7 @@ struct session_view {
 };
 
 struct session {
-	/* constant from the table on: anybody may read */
+	/* constant once in the table: any thread may read */
 	uint32_t id;
 	uint32_t replaces;		 /* the peer's session that ends when this one is confirmed; 0: none */
 	uint32_t pool_index;		 /* the gateway's */
@@ -82,22 +82,22 @@ struct session {
 	uint64_t path_credit;	/* bytes that may still be sent to an endpoint that is not proven */
 
 	/* the data path writes these, once per batch */
-	uint64_t received;   /* monotonic ns of the last authentic packet */
-	uint64_t sent;	     /* of the last packet sent */
-	uint64_t unanswered; /* of the first DATA sent since anything authentic came; 0 none */
-	uint64_t unreplied;  /* of the first DATA received since anything was sent; 0 none */
-	uint64_t data_moved; /* of the last DATA in either direction */
+	uint64_t received;	       /* monotonic ns of the last authentic packet */
+	uint64_t sent;		       /* of the last packet sent */
+	uint64_t awaiting_reply_since; /* of the first DATA sent since anything authentic came; 0 none */
+	uint64_t keepalive_owed_since; /* of the first DATA received since anything was sent; 0 none */
+	uint64_t data_moved;	       /* of the last DATA in either direction */
 
 	/* life cycle */
-	struct timer timer;	/* in the owner's wheel: when it has to be looked at */
-	struct endpoint proven; /* where to go back to when the endpoint does not answer */
+	struct timer timer;	/* in the owner's wheel: when role->expire() is due */
+	struct endpoint proven; /* the last proven endpoint, used again when the new one does not answer */
 	uint64_t path_nonce;
 	uint8_t path_key[32];	   /* of the nonces; random */
 	struct endpoint next_from; /* where the HELLO behind `next` came from */
 	uint64_t next_born;	   /* when `next` was made */
 	uint16_t next_mtu;	   /* of the session once `next` is confirmed */
-	uint32_t order;		   /* of the last handshake that gave or took `next`: an earlier one changes nothing */
-	uint32_t keepalive;	   /* s, 0 = only when there is a reason */
+	uint32_t order;		   /* of the last handshake that set or cleared `next`: an earlier one is ignored */
+	uint32_t keepalive;	   /* s; 0: no periodic KEEPALIVE */
 	struct cds_list_head node; /* in the owner's list of sessions */
 	struct cds_wfcq_node retired;
 	struct rcu_head rcu;
@@ -175,10 +175,10 @@ void session_expire_keys(struct session *session, uint64_t now);
 /* When session_expire_keys() has something to do at the earliest, monotonic ns; UINT64_MAX: nothing to come. */
 uint64_t session_keys_due(const struct session *session);
 
-/* Gives back what only moving DATA needs: the keys sleep until some comes. */
+/* Frees what only moving DATA needs: the keys hibernate until the next DATA. */
 void session_hibernate(struct session *session);
 
-/* When that is due, monotonic ns; UINT64_MAX: its keys sleep. */
+/* When that is due, monotonic ns; UINT64_MAX: the keys hibernate already. */
 uint64_t session_hibernation_due(const struct session *session);
 
 /* Whether DATA moved under a current key that is due for renewal: older than `interval` ns, or near a packet limit. */

@@ -2,8 +2,8 @@
 /* The session table: an array of RCU pointers. A session ID is a slot number in the low bits and a generation above, so
  * a lookup is one load and one compare of the whole ID, however many sessions there are.
  *
- * Each slot belongs to one worker, session_shard(). Only that worker puts sessions there and takes them out; anybody
- * who is online under RCU may look up. IDs are given out and taken back by the control plane, under the registry's
+ * Each slot belongs to one worker, session_shard(). Only that worker inserts and removes sessions; any thread
+ * that is online under RCU may look up. IDs are assigned and released by the control plane, under the registry's
  * mutex: one ID at a time for each slot, from session_table_take() until session_table_give_back(). */
 #pragma once
 

@@ -13,9 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/host/launch.h"
 #include "core/base/clock.h"
 #include "core/base/cpu.h"
+#include "core/host/launch.h"
 #include "perf/export/http_host.h"
 
 enum { HTTP_NICE = 19 };
@@ -68,7 +68,7 @@ static enum MHD_Result send_answer(const struct http_server *server, struct MHD_
 	return result;
 }
 
-/* Who sends no Host is no browser. */
+/* A request without Host does not come from a browser. */
 static bool is_for_us(const struct http_server *server, struct MHD_Connection *connection)
 {
 	const char *host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
@@ -119,8 +119,8 @@ static void forget(struct http_server *server, int fd)
 		(server->connection_count - i) * sizeof server->connections[0]);
 }
 
-/* Libmicrohttpd closes connections that are silent, and takes no more than it may have. One that says or takes a byte
- * now and then it keeps for ever, and so a few of these would keep all others out. */
+/* Libmicrohttpd closes connections that are silent, and takes no more than it may have. One that sends or takes a
+ * byte now and then it keeps for ever, so a few of these would block all others: the oldest is closed. */
 static void follow_connection(void *context, struct MHD_Connection *connection, void **state,
 			      enum MHD_ConnectionNotificationCode code)
 {
@@ -151,8 +151,8 @@ static uint64_t cpu_time(void)
 	return (uint64_t)spent.tv_sec * NS_PER_S + (uint64_t)spent.tv_nsec;
 }
 
-/* Answers who waits, and returns when to do so again: priority does not help against what the kernel does for a client
- * that asks without a pause, so its next answer comes late. */
+/* Answers the pending requests, and returns when to do so next. The thread's low priority does not cover the kernel's
+ * work for a client that asks without a pause, so the next answer is delayed. */
 static uint64_t run(struct http_server *server, uint64_t due)
 {
 	uint64_t before = cpu_time();

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A small HTTP server for things to look at (libmicrohttpd): GET and HEAD of fixed paths, on one thread of its own with
+/* A small HTTP server for reports (libmicrohttpd): GET and HEAD of fixed paths, on one thread of its own with
  * the lowest priority.
  *
  * It never waits for a client: sockets do not block, a silent connection is closed after HTTP_TIMEOUT seconds, and when
- * more than HTTP_CONNECTIONS_FULL are open the oldest is closed, so that nobody keeps others out by being slow. Nor
- * does anybody take the data path's CPUs by being eager: after each piece of work it rests for HTTP_CPU_SHARE times as
- * long, but no longer than 100 ms. What it holds is bounded by the connections, each with HTTP_CONNECTION_MEMORY bytes
+ * more than HTTP_CONNECTIONS_FULL are open the oldest is closed, so that slow clients do not block others. Nor do
+ * eager clients take the data path's CPUs: after each piece of work it rests for HTTP_CPU_SHARE times as long, but no
+ * longer than 100 ms. What it holds is bounded by the connections, each with HTTP_CONNECTION_MEMORY bytes
  * and one answer. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "core/host/seccomp_filter.h"
 #include "core/base/error.h"
+#include "core/host/seccomp_filter.h"
 
 enum {
 	HTTP_CONNECTIONS_MAX = 32,
@@ -23,7 +23,7 @@ enum {
 	HTTP_CPU_SHARE = 200,		   /* it works for one part in so many of the time */
 };
 
-/* What a route says. `body` is freed with free() unless `keep`; NULL: out of memory, which is status 503. */
+/* The answer of a route. `body` is freed with free() unless `keep`; NULL: out of memory, which is status 503. */
 struct http_answer {
 	unsigned status;
 	const char *type; /* Content-Type */
@@ -56,8 +56,8 @@ struct http_server *http_start(const struct http_params *params, struct error *e
 /* Ends the thread and closes all connections. Takes NULL. */
 void http_stop(struct http_server *server);
 
-/* The same without a thread, for who wants to see each step: answers who waits now, and returns how many connections
- * are open. */
+/* The same without a thread, for tests: a step answers the pending requests, and returns how many connections are open.
+ */
 struct http_server *http_open(const struct http_params *params, struct error *error);
 size_t http_step(struct http_server *server);
 void http_close(struct http_server *server);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Whom a request's Host header names. A page on the web can have a browser ask us in its own name, by letting that name
- * lead to our address (DNS rebinding), and read the answers: the browser takes both for one site. What it then says in
- * Host is that name, so a server that only its own machine is to see answers no names but those that nobody else can
- * have. */
+/* Checks the Host header of a request. A web page can make a browser send requests here by letting the page's own name
+ * resolve to our address (DNS rebinding), and read the answers, since the browser takes both for one site. Host then
+ * has the page's name; so a server for its own machine alone answers only to names that no other site can have. */
 #pragma once
 
 #include <stdbool.h>

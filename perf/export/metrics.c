@@ -59,7 +59,7 @@ static void labelled(FILE *out, const char *name, const char *label, const char 
 
 /* --- threads ------------------------------------------------------------------------------------------------------ */
 
-static void write_counters(FILE *out, const struct report_source *source, const struct stats_snapshot *threads)
+static void write_counters(FILE *out, const struct status_source *source, const struct stats_snapshot *threads)
 {
 	for (size_t i = 0; i < STATS_COUNTER_COUNT; i++) {
 		char name[64];
@@ -77,7 +77,7 @@ static const char *direction_name(enum drop_direction direction)
 	return direction == UPLINK ? "uplink" : "downlink";
 }
 
-static void write_drops(FILE *out, const struct report_source *source, const struct stats_snapshot *threads,
+static void write_drops(FILE *out, const struct status_source *source, const struct stats_snapshot *threads,
 			const struct stats_snapshot *sum)
 {
 	static const char by_reason[] = "shardtun_dropped_packets_total",
@@ -106,7 +106,7 @@ static void write_handshakes(FILE *out, const struct stats_snapshot *sum)
 		labelled(out, name, "outcome", refusals[i].outcome, sum->drops[refusals[i].reason]);
 }
 
-static void write_threads(FILE *out, const struct report_source *source)
+static void write_threads(FILE *out, const struct status_source *source)
 {
 	static const char cpu[] = "shardtun_thread_cpu_seconds_total", load[] = "shardtun_thread_load_ratio",
 			  info[] = "shardtun_thread_info";
@@ -152,7 +152,7 @@ void metrics_buckets(const struct histogram_sum *sum, const struct tsc_calibrati
 	}
 }
 
-static void write_stages(FILE *out, const struct report_source *source)
+static void write_stages(FILE *out, const struct status_source *source)
 {
 	static const char name[] = "shardtun_stage_duration_seconds";
 	describe(out, name, "histogram",
@@ -160,7 +160,7 @@ static void write_stages(FILE *out, const struct report_source *source)
 	for (unsigned stage = 0; stage < STAGE_COUNT; stage++) {
 		struct histogram_sum sum;
 		uint64_t below[METRICS_BUCKETS];
-		report_merge_stage(source, (enum stage)stage, &sum);
+		status_merge_stage(source, (enum stage)stage, &sum);
 		metrics_buckets(&sum, &source->tsc, below);
 		const char *label = stage_infos[stage].label;
 		for (unsigned i = 0; i < METRICS_BUCKETS; i++)
@@ -178,7 +178,7 @@ static void write_stages(FILE *out, const struct report_source *source)
 
 /* --- the rest ----------------------------------------------------------------------------------------------------- */
 
-static void write_build(FILE *out, const struct report_source *source)
+static void write_build(FILE *out, const struct status_source *source)
 {
 	static const char build[] = "shardtun_build_info", interface[] = "shardtun_interface_info";
 	describe(out, build, "gauge", "Always 1; what runs here");
@@ -195,7 +195,20 @@ static void write_build(FILE *out, const struct report_source *source)
 	gauge(out, "shardtun_uptime_seconds", "Time since the start", source->uptime / NS_PER_S);
 }
 
-static void write_capacity(FILE *out, const struct report_source *source)
+static void write_interface_drops(FILE *out, const struct status_interface_drops *drops)
+{
+	if (drops->tx >= 0)
+		single(out, "shardtun_interface_tx_dropped_packets_total", "counter",
+		       "Packets, super-packets once, that the kernel dropped before they were read from the TUN",
+		       (double)drops->tx);
+	if (drops->rx >= 0)
+		single(out, "shardtun_interface_rx_dropped_packets_total", "counter",
+		       "Packets, super-packets once, that the kernel dropped when or after they were written to the "
+		       "TUN",
+		       (double)drops->rx);
+}
+
+static void write_capacity(FILE *out, const struct status_source *source)
 {
 	gauge(out, "shardtun_sessions_active", "Confirmed sessions", source->sessions.active);
 	if (source->sessions.max != 0)
@@ -207,7 +220,7 @@ static void write_capacity(FILE *out, const struct report_source *source)
 	}
 }
 
-static void write_kept(FILE *out, const struct report_source *source)
+static void write_kept(FILE *out, const struct status_source *source)
 {
 	static const char restored[] = "shardtun_restored_total", in_force[] = "shardtun_in_force";
 	if (source->kept_count == 0)
@@ -223,7 +236,7 @@ static void write_kept(FILE *out, const struct report_source *source)
 	}
 }
 
-static void write_forward(FILE *out, const struct report_forward *forward)
+static void write_forward(FILE *out, const struct status_forward *forward)
 {
 	if (!forward->watched)
 		return;
@@ -235,7 +248,7 @@ static void write_forward(FILE *out, const struct report_forward *forward)
 	       "Of those, the ones that firewalls of others dropped", (double)forward->dropped);
 }
 
-static void write_machine(FILE *out, const struct report_source *source)
+static void write_machine(FILE *out, const struct status_source *source)
 {
 	static const char offload[] = "shardtun_offload_enabled", suite[] = "shardtun_suite_info";
 	describe(out, offload, "gauge", "Whether an offload is in force");
@@ -252,8 +265,8 @@ static void write_machine(FILE *out, const struct report_source *source)
 	if (source->udp.queue_overflows >= 0)
 		single(out, "shardtun_udp_queue_overflows_total", "counter",
 		       "Datagrams lost because a socket's receive queue was full", (double)source->udp.queue_overflows);
-	single(out, "shardtun_log_lines_dropped_total", "counter",
-	       "Lines that are missing in the log because nobody read it in time", (double)source->log_dropped);
+	single(out, "shardtun_log_lines_dropped_total", "counter", "Lines lost because the log was not read in time",
+	       (double)source->log_dropped);
 }
 
 static void write_process(FILE *out, const struct process_figures *process)
@@ -280,7 +293,7 @@ static void write_process(FILE *out, const struct process_figures *process)
 	      process->heap.retained);
 }
 
-char *metrics_text(const struct report_source *source, const struct process_figures *process, size_t *length)
+char *metrics_text(const struct status_source *source, const struct process_figures *process, size_t *length)
 {
 	char *text = NULL;
 	struct stats_snapshot sum = {0};
@@ -300,6 +313,7 @@ char *metrics_text(const struct report_source *source, const struct process_figu
 			sum.drops[i] += threads[t].drops[i];
 	}
 	write_build(out, source);
+	write_interface_drops(out, &source->interface_drops);
 	write_capacity(out, source);
 	write_handshakes(out, &sum);
 	write_counters(out, source, threads);

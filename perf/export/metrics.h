@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a running daemon says about itself, in the text format of Prometheus, version 0.0.4.
+/* The report about a running daemon, in the text format of Prometheus, version 0.0.4.
  *
  * Base units, HELP and TYPE for each name, no series for a single session: the number of lines depends on threads and
  * on the tables of counters, drop reasons and stages alone. */
@@ -18,7 +18,7 @@ enum { METRICS_BUCKETS = 20 /* of a stage, without that of infinity */ };
 extern const double metrics_bounds[METRICS_BUCKETS];
 
 /* The text, terminated, with its length without that; the caller frees it. NULL: no memory. Any one thread. */
-char *metrics_text(const struct report_source *source, const struct process_figures *process, size_t *length);
+char *metrics_text(const struct status_source *source, const struct process_figures *process, size_t *length);
 
 /* How many recorded values lie below each bound, as a Prometheus histogram has them. */
 void metrics_buckets(const struct histogram_sum *sum, const struct tsc_calibration *tsc,

@@ -15,6 +15,6 @@ static inline size_t page_length(void)
 	return (size_t)(page_html_end - page_html);
 }
 
-/* A Content-Security-Policy under which the page's own script and style run, and no other, and which reaches nobody but
+/* A Content-Security-Policy under which the page's own script and style run, and no other, and which can reach only
  * the server that it came from. Returns `text`. */
 const char *page_policy(char text[PAGE_POLICY_MAX]);

@@ -17,7 +17,7 @@ static bool is_work(enum stage stage)
 	return stage != STAGE_RING_WAIT && stage != STAGE_RESIDENCE_UP && stage != STAGE_RESIDENCE_DOWN;
 }
 
-void report_merge_stage(const struct report_source *source, enum stage stage, struct histogram_sum *sum)
+void status_merge_stage(const struct status_source *source, enum stage stage, struct histogram_sum *sum)
 {
 	*sum = (struct histogram_sum){0};
 	for (size_t i = 0; i < source->thread_count; i++) {
@@ -26,14 +26,14 @@ void report_merge_stage(const struct report_source *source, enum stage stage, st
 	}
 }
 
-void stages_read(struct stages *stages, const struct report_source *source)
+void stages_read(struct stages *stages, const struct status_source *source)
 {
 	stages->tsc = source->tsc;
 	stages->uptime = source->uptime;
 	stages->since = 0;
 	stages->sampling = SHARDTUN_PROFILE ? source->stage_sampling : 0;
 	for (unsigned i = 0; i < STAGE_COUNT; i++)
-		report_merge_stage(source, (enum stage)i, &stages->sums[i]);
+		status_merge_stage(source, (enum stage)i, &stages->sums[i]);
 }
 
 /* --- as JSON ------------------------------------------------------------------------------------------------------ */
@@ -111,7 +111,7 @@ json_t *stages_report(const struct stages *stages, bool raw)
 	return report;
 }
 
-static json_t *read_and_report(const struct report_source *source, bool raw)
+static json_t *read_and_report(const struct status_source *source, bool raw)
 {
 	struct stages *stages = malloc(sizeof *stages);
 	if (stages == NULL)
@@ -122,12 +122,12 @@ static json_t *read_and_report(const struct report_source *source, bool raw)
 	return report;
 }
 
-json_t *report_stages(const struct report_source *source)
+json_t *status_stages(const struct status_source *source)
 {
 	return read_and_report(source, false);
 }
 
-json_t *report_stages_raw(const struct report_source *source)
+json_t *status_stages_raw(const struct status_source *source)
 {
 	return read_and_report(source, true);
 }

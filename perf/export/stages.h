@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The histograms of all stages, merged over the threads, at one moment: from a running daemon or read back from what
- * report_stages_raw() said, and what was added between two of them. */
+ * status_stages_raw() returned, and what was added between two of them. */
 #pragma once
 
 #include <jansson.h>
@@ -20,9 +20,9 @@ struct stages {
 };
 
 /* Of a daemon, with relaxed loads while it goes on. Any one thread. */
-void stages_read(struct stages *stages, const struct report_source *source);
+void stages_read(struct stages *stages, const struct status_source *source);
 
-/* As JSON; report_stages() says what is in it. NULL: no memory. */
+/* As JSON; for its contents see status_stages(). NULL: no memory. */
 json_t *stages_report(const struct stages *stages, bool raw);
 
 /* Reads a raw report back. Stages that it does not have are empty, and unknown ones are left out. -EINVAL: it is none,

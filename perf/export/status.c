@@ -5,6 +5,11 @@
 
 #include "perf/export/json.h"
 
+static json_t *known_number(int64_t value)
+{
+	return value >= 0 ? json_integer(value) : json_null();
+}
+
 static json_t *text_list(const char *const *texts, size_t count)
 {
 	json_t *list = json_array();
@@ -40,11 +45,11 @@ static json_t *drops_list(const struct stats_snapshot *snapshot)
 	return list;
 }
 
-static json_t *threads_list(const struct report_source *source, struct stats_snapshot *sum)
+static json_t *threads_list(const struct status_source *source, struct stats_snapshot *sum)
 {
 	json_t *list = json_array();
 	for (size_t i = 0; i < source->thread_count; i++) {
-		const struct report_thread *thread = &source->threads[i];
+		const struct status_thread *thread = &source->threads[i];
 		if (thread->stats == NULL)
 			continue;
 		/* One read serves both, so that the sums are those of the threads to the packet. */
@@ -58,9 +63,12 @@ static json_t *threads_list(const struct report_source *source, struct stats_sna
 		json_t *object = json_object();
 		put(&object, "name", json_string(thread->name));
 		put(&object, "cpu", thread->cpu >= 0 ? json_integer(thread->cpu) : json_null());
+		put(&object, "policy", thread->policy != NULL ? json_string(thread->policy) : json_null());
+		put(&object, "nice", thread->policy != NULL ? json_integer(thread->nice) : json_null());
+		put(&object, "slice_us", thread->slice != 0 ? number(thread->slice / NS_PER_US) : json_null());
 		put(&object, "load", json_real(round(thread->load * 1000) / 1000));
 		put(&object, "cpu_seconds", json_real((double)thread->cpu_time / NS_PER_S));
-		put(&object, "allocated_bytes", thread->allocated >= 0 ? json_integer(thread->allocated) : json_null());
+		put(&object, "allocated_bytes", known_number(thread->allocated));
 		put(&object, "system_calls", number(stats_calls(&own)));
 		put(&object, "drops_uplink", number(stats_drop_sum(&own, UPLINK)));
 		put(&object, "drops_downlink", number(stats_drop_sum(&own, DOWNLINK)));
@@ -70,23 +78,24 @@ static json_t *threads_list(const struct report_source *source, struct stats_sna
 	return list;
 }
 
-static json_t *interface_object(const struct report_source *source)
+static json_t *interface_object(const struct status_source *source)
 {
 	json_t *object = json_object();
 	put(&object, "name", json_string(source->interface));
 	put(&object, "mtu", number(source->mtu));
 	put(&object, "addresses", text_list(source->addresses, source->address_count));
+	put(&object, "tx_dropped", known_number(source->interface_drops.tx));
+	put(&object, "rx_dropped", known_number(source->interface_drops.rx));
 	return object;
 }
 
-static json_t *udp_object(const struct report_source *source)
+static json_t *udp_object(const struct status_source *source)
 {
 	json_t *object = json_object();
 	put(&object, "receive_buffer", number(source->udp.receive_buffer));
 	put(&object, "send_buffer", number(source->udp.send_buffer));
 	put(&object, "wanted_buffer", number(source->udp.wanted_buffer));
-	put(&object, "queue_overflows",
-	    source->udp.queue_overflows >= 0 ? json_integer(source->udp.queue_overflows) : json_null());
+	put(&object, "queue_overflows", known_number(source->udp.queue_overflows));
 	return object;
 }
 
@@ -100,11 +109,11 @@ static json_t *pair_object(const char *first, uint64_t first_value, const char *
 }
 
 /* By kind: what is not wanted is left out, unless something of it was put back before. */
-static json_t *kept_object(const struct report_source *source)
+static json_t *kept_object(const struct status_source *source)
 {
 	json_t *object = json_object();
 	for (size_t i = 0; i < source->kept_count; i++) {
-		const struct report_kept *kept = &source->kept[i];
+		const struct status_kept *kept = &source->kept[i];
 		json_t *one = json_object();
 		put(&one, "in_force", kept->wanted ? json_boolean(kept->in_force) : json_null());
 		put(&one, "restored", number(kept->restored));
@@ -115,7 +124,7 @@ static json_t *kept_object(const struct report_source *source)
 	return object;
 }
 
-static json_t *forward_object(const struct report_forward *forward)
+static json_t *forward_object(const struct status_forward *forward)
 {
 	json_t *object = json_object();
 	put(&object, "blocked_by", forward->blocked ? json_string(forward->blocked_by) : json_null());
@@ -124,7 +133,7 @@ static json_t *forward_object(const struct report_forward *forward)
 	return object;
 }
 
-json_t *report_status(const struct report_source *source)
+json_t *status_json(const struct status_source *source)
 {
 	json_t *offloads = json_object();
 	for (size_t i = 0; i < source->offload_count; i++)

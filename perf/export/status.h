@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a running daemon says about itself, as JSON (jansson): the results of the control socket's "status" and
+/* The report about a running daemon, as JSON (jansson): the results of the control socket's "status" and
  * "stages".
  *
  * The caller describes itself by a plain struct; counters and histograms are read where they stand, with relaxed loads,
@@ -17,9 +17,12 @@
 #include "perf/record/tsc.h"
 
 /* One data-path thread. */
-struct report_thread {
-	const char *name;		     /* "worker 0" */
-	int cpu;			     /* where it is pinned; -1: it floats */
+struct status_thread {
+	const char *name;   /* "worker 0" */
+	int cpu;	    /* where it is pinned; -1: it floats */
+	const char *policy; /* of the scheduler, "other"; with the next two as it started; NULL: unknown */
+	int nice;
+	uint64_t slice;			     /* ns; 0: the kernel has none for single threads */
 	double load;			     /* part of a CPU that it used in the last second */
 	uint64_t cpu_time;		     /* ns */
 	int64_t allocated;		     /* bytes that it ever asked the allocator for; -1: unknown */
@@ -27,18 +30,18 @@ struct report_thread {
 	const struct stage_recorder *stages; /* NULL: it has none */
 };
 
-struct report_offload {
+struct status_offload {
 	const char *name; /* as in the configuration: "tun_tso" */
 	bool on;	  /* in force, not only wished */
 };
 
-struct report_suite {
+struct status_suite {
 	const char *name;    /* "AES-256-GCM" */
 	const char *backend; /* "ipsec-mb/avx512" */
 };
 
 /* A kind of what this end set up on the machine, and keeps as it should be. */
-struct report_kept {
+struct status_kept {
 	const char *label; /* "route" */
 	bool wanted;	   /* else there is nothing of it to keep now */
 	bool in_force;	   /* as the last comparison saw it */
@@ -47,7 +50,7 @@ struct report_kept {
 };
 
 /* What becomes of packets that the machine forwards for clients. */
-struct report_forward {
+struct status_forward {
 	bool watched;	      /* else nothing is known */
 	bool blocked;	      /* others drop (nearly) all of one kind of them */
 	char blocked_by[160]; /* "ip filter FORWARD"; "unknown"; "" */
@@ -55,31 +58,38 @@ struct report_forward {
 	uint64_t dropped;     /* of those, by firewalls of others */
 };
 
+/* Packets and super-packets that the kernel dropped at the interface; -1: unknown. A super-packet counts once. */
+struct status_interface_drops {
+	int64_t tx; /* were to be read from it: mostly its queue was full */
+	int64_t rx; /* were written to it; what the write itself reported is among the drops as "tun_write" too */
+};
+
 /* Everything is borrowed for the time of the call. Texts are UTF-8 and never NULL, `tsc` is calibrated; an array may be
  * NULL when its count is 0. */
-struct report_source {
+struct status_source {
 	const char *role; /* "gateway" or "client" */
 	uint64_t uptime;  /* ns */
 
 	const char *interface;
-	unsigned mtu;		      /* of the interface */
+	unsigned mtu; /* of the interface */
+	struct status_interface_drops interface_drops;
 	const char *const *addresses; /* its addresses with prefix length */
 	size_t address_count;
 
 	const char *const *listen; /* "[::]:5555" */
 	size_t listen_count;
 
-	const struct report_thread *threads;
+	const struct status_thread *threads;
 	size_t thread_count;
 
-	const struct report_offload *offloads;
+	const struct status_offload *offloads;
 	size_t offload_count;
-	const struct report_suite *suites;
+	const struct status_suite *suites;
 	size_t suite_count;
 
-	const struct report_kept *kept;
+	const struct status_kept *kept;
 	size_t kept_count;
-	struct report_forward forward;
+	struct status_forward forward;
 
 	struct {
 		uint64_t active;
@@ -97,21 +107,24 @@ struct report_source {
 					  */
 	} udp;
 
-	uint64_t log_dropped; /* lines that nobody read in time */
+	uint64_t log_dropped; /* lines lost because the log was not read in time */
 
 	struct tsc_calibration tsc;
 	uint32_t stage_sampling; /* one batch in so many is timed; 0 none */
 };
 
+/* What is done with a description: the source is alive during the call only. */
+typedef void status_use_fn(void *context, const struct status_source *source);
+
 /* Version, role, uptime, interface, sockets, sums of the counters, drops by reason, and the same per thread. The caller
  * owns the object; NULL: no memory. Any one thread. */
-json_t *report_status(const struct report_source *source);
+json_t *status_json(const struct status_source *source);
 
 /* Per stage the quantiles over all threads in ns and ticks, and its share of the time that the sampled batches spent
  * working (waiting and whole residences have none: null); `raw`: the buckets as well, from which perf/export/stages.h
  * makes the difference of two reports. The caller owns the object; NULL: no memory. Any one thread. */
-json_t *report_stages(const struct report_source *source);
-json_t *report_stages_raw(const struct report_source *source);
+json_t *status_stages(const struct status_source *source);
+json_t *status_stages_raw(const struct status_source *source);
 
 /* One stage over all threads. Any one thread. */
-void report_merge_stage(const struct report_source *source, enum stage stage, struct histogram_sum *sum);
+void status_merge_stage(const struct status_source *source, enum stage stage, struct histogram_sum *sum);

@@ -8,7 +8,7 @@
  *
  * Between stage_end() and the next stage_begin() nothing is recorded.
  *
- * Only the owning thread writes (relaxed atomics), anybody merges on demand. With PROFILE=0 both are empty: no time
+ * Only the owning thread writes (relaxed atomics); any thread merges on demand. With PROFILE=0 both are empty: no time
  * stamp counter is read on the data path. */
 #pragma once
 
@@ -68,7 +68,7 @@ struct stage_recorder {
 	uint64_t last;	    /* stamp before */
 	uint64_t first;	    /* stamp at stage_begin */
 	uint64_t first_ns;  /* the monotonic clock then: stage_tie */
-	uint64_t arrived;   /* stamp: when what is in work now came in */
+	uint64_t arrived;   /* stamp: when the packets in work came in */
 	uint32_t countdown; /* batches until the next sampled one */
 	bool sampled;	    /* this batch is */
 	bool invariant;	    /* stamps are of the time stamp counter */
@@ -77,7 +77,7 @@ struct stage_recorder {
 	uint64_t arrivals[STAGE_KEPT_MAX]; /* of those kept */
 	/* written by the control thread */
 	_Atomic uint32_t interval; /* one batch in this many is sampled; 0: none */
-	/* written by the owner, read by anybody */
+	/* written by the owner, read by any thread */
 	struct histogram histograms[STAGE_COUNT] CACHE_ALIGNED;
 	struct owner owner;
 };
@@ -86,7 +86,7 @@ struct stage_recorder {
  * owner starts. */
 void stage_recorder_init(struct stage_recorder *recorder, uint32_t interval, uint64_t ticks_per_second);
 
-/* Samples one batch in `interval` from soon on, 0: none. Any thread, while the owner goes on. */
+/* Samples one batch in `interval` from the next sampled batch on; 0: none. Any thread, while the owner runs. */
 void stage_recorder_sample(struct stage_recorder *recorder, uint32_t interval);
 
 #if SHARDTUN_PROFILE
@@ -124,7 +124,7 @@ static inline void stage_tie(struct stage_recorder *recorder, const struct clock
 		recorder->first_ns = clock_monotonic(clock);
 }
 
-/* A stage that handled `count` items at once ended: each counts with its even share. */
+/* Ends a stage that handled `count` items at once: each is recorded with an equal share of the time. */
 static inline void stage_lap_many(struct stage_recorder *recorder, enum stage stage, uint32_t count)
 {
 	owner_check(&recorder->owner, "stage histograms");
@@ -140,7 +140,7 @@ static inline void stage_lap(struct stage_recorder *recorder, enum stage stage)
 	stage_lap_many(recorder, stage, 1);
 }
 
-/* Throws away the time since the last stamp: work that belongs to no stage. */
+/* Discards the time since the last stamp: work that belongs to no stage. */
 static inline void stage_skip(struct stage_recorder *recorder)
 {
 	owner_check(&recorder->owner, "stage histograms");
@@ -158,7 +158,7 @@ static inline void stage_cancel(struct stage_recorder *recorder)
 	}
 }
 
-/* What is worked on from here came in with the stage that is going on. */
+/* The packets handled from here on came in with the current stage. */
 static inline void stage_arrived(struct stage_recorder *recorder)
 {
 	owner_check(&recorder->owner, "stage histograms");
@@ -166,8 +166,16 @@ static inline void stage_arrived(struct stage_recorder *recorder)
 		recorder->arrived = recorder->last;
 }
 
-/* The same for what another thread stamped at `ns` and gave to us; `wait` gets the time from there to here. The batch
- * is tied to the clock of that stamp. */
+/* The packets handled from here on came in when the batch began. */
+static inline void stage_arrived_first(struct stage_recorder *recorder)
+{
+	owner_check(&recorder->owner, "stage histograms");
+	if (unlikely(recorder->sampled))
+		recorder->arrived = recorder->first;
+}
+
+/* The same for packets that another thread stamped at `ns` and handed over; the time since then is recorded as stage
+ * `wait`. The batch is tied to the clock of that stamp. */
 static inline void stage_arrived_at(struct stage_recorder *recorder, enum stage wait, uint64_t ns)
 {
 	owner_check(&recorder->owner, "stage histograms");
@@ -180,7 +188,7 @@ static inline void stage_arrived_at(struct stage_recorder *recorder, enum stage 
 	}
 }
 
-/* It goes on to the end of the batch: its residence counts. */
+/* The packet stays in the batch to its end: its residence is recorded. */
 static inline void stage_keep(struct stage_recorder *recorder)
 {
 	owner_check(&recorder->owner, "stage histograms");
@@ -188,7 +196,7 @@ static inline void stage_keep(struct stage_recorder *recorder)
 		recorder->arrivals[recorder->kept++] = recorder->arrived;
 }
 
-/* Ends the batch; what was kept left with it. */
+/* Ends the batch; the packets kept for it left with it. */
 static inline void stage_end_kept(struct stage_recorder *recorder, enum stage residence)
 {
 	owner_check(&recorder->owner, "stage histograms");
@@ -223,6 +231,7 @@ STAGE_NOTHING(stage_lap, enum stage stage __attribute__((unused)))
 STAGE_NOTHING(stage_skip)
 STAGE_NOTHING(stage_cancel)
 STAGE_NOTHING(stage_arrived)
+STAGE_NOTHING(stage_arrived_first)
 STAGE_NOTHING(stage_arrived_at, enum stage wait __attribute__((unused)), uint64_t ns __attribute__((unused)))
 STAGE_NOTHING(stage_keep)
 STAGE_NOTHING(stage_end_kept, enum stage residence __attribute__((unused)))

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Counters and drop reasons of one data-path thread.
  *
- * Single writer: only the owning thread writes, with a relaxed load and store; anybody may read with relaxed loads and
- * sum over threads. Conservation holds at every quiet moment in the sum over all threads (what one receives, another
- * may deliver):
+ * Single writer: only the owning thread writes, with a relaxed load and store; any thread may read with relaxed loads
+ * and sum over threads. Conservation holds, whenever no packet is in flight, in the sum over all threads (one thread
+ * may receive what another delivers):
  *
  *   udp_rx_packets = tun_tx_packets + rx_control + sum of the UPLINK drops
  *   tun_rx_packets = udp_tx_data + sum of the DOWNLINK drops
  *
- * where a super-packet counts as the packets it stands for. */
+ * where a super-packet counts as the packets that it will be segmented into. What the kernel drops before it can be
+ * read, or after it was written, is in none of these: core/daemon/interface_drops.h. */
 #pragma once
 
 #include <stdatomic.h>
@@ -90,7 +91,7 @@
 	X(DROP_COOKIE, UPLINK, "cookie", "HELLO without proof of its source, while there is load")                  \
 	X(DROP_HELLO_LATE, UPLINK, "hello_late",                                                                    \
 	  "HELLO that waited for too long while there was load, or for which there was no room")                    \
-	X(DROP_HANDOVER, UPLINK, "handover", "received for another thread, whose ring is full")                     \
+	X(DROP_HANDOFF, UPLINK, "handoff", "received for another thread, whose ring is full")                       \
 	X(DROP_HELLO_RATE, UPLINK, "hello_rate", "HELLO above the rate of its source or peer")                      \
 	X(DROP_UNEXPECTED, UPLINK, "unexpected", "WELCOME, COOKIE or RESET that answers nothing of ours")           \
 	X(DROP_OUT_MALFORMED, DOWNLINK, "out_malformed", "the TUN gave something that is not IPv4 or IPv6")         \
@@ -110,7 +111,7 @@ enum drop_reason {
 	STATS_DROPS(X)
 #undef X
 		DROP_COUNT,
-	DROP_NONE = DROP_COUNT, /* what a data-path function returns when the packet lives on */
+	DROP_NONE = DROP_COUNT, /* returned by a data-path function when the packet is not dropped */
 };
 
 struct drop_info {
@@ -167,7 +168,7 @@ static inline void stats_drop(struct stats *stats, enum drop_reason reason, uint
 /* Adds a thread's figures to the snapshot. Any thread. */
 void stats_read(const struct stats *stats, struct stats_snapshot *sum);
 
-/* Sum of all its figures, which says nothing but whether one of them moved. Any thread. */
+/* Sum of all figures: only good to tell whether any of them changed. Any thread. */
 uint64_t stats_total(const struct stats *stats);
 
 /* System calls of the data path: receives, sends, TUN reads and writes, those that found nothing included, sleeps, and

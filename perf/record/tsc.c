@@ -71,6 +71,20 @@ struct tsc_calibration tsc_calibrate(void)
 	return (struct tsc_calibration){.hz = hz[ROUNDS / 2], .invariant = true};
 }
 
+#elif defined(__aarch64__)
+
+bool tsc_is_invariant(void)
+{
+	return true;
+}
+
+struct tsc_calibration tsc_calibrate(void)
+{
+	uint64_t hz;
+	__asm__("mrs %0, cntfrq_el0" : "=r"(hz));
+	return (struct tsc_calibration){.hz = (double)hz, .invariant = true};
+}
+
 #else
 
 bool tsc_is_invariant(void)

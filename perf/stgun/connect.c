@@ -14,7 +14,7 @@ enum {
 	DIAL_TURN = 16, /* handshakes in a turn: each costs four scalar multiplications */
 	INDEX_BITS = 20,
 };
-_Static_assert(GUN_SESSIONS_MAX == 1 << INDEX_BITS, "client_magic holds a session's index");
+_Static_assert(STGUN_SESSIONS_MAX == 1 << INDEX_BITS, "client_magic holds a session's index");
 
 /* What WELCOME is told apart by: the session's index in the low bits, which spread over a gateway's handshake threads,
  * and randomness above. */
@@ -31,23 +31,23 @@ static uint64_t hello_wait(uint32_t tries)
 }
 
 /* The client's keys, and what they share with the gateway's. */
-static bool derive(struct gun_thread *thread, struct handshake_identity *own, uint32_t index)
+static bool derive(struct stgun_thread *thread, struct handshake_identity *own, uint32_t index)
 {
-	const struct gun_options *options = thread->gun->options;
+	const struct stgun_options *options = thread->stgun->options;
 	seed_private_key(&options->seed, options->first + thread->first + index, own->keys.private_key);
 	noise_public_key(own->keys.private_key, own->keys.public_key);
 	return noise_dh(own->keys.private_key, thread->remote.public_key, thread->remote.static_static);
 }
 
 /* They stand in a handshake that is not spent. */
-static void recall(struct gun_thread *thread, struct handshake_identity *own, const struct gun_attempt *attempt)
+static void recall(struct stgun_thread *thread, struct handshake_identity *own, const struct stgun_attempt *attempt)
 {
 	own->keys = attempt->initiator.noise.own;
 	memcpy(thread->remote.static_static, attempt->initiator.noise.static_static, NOISE_KEY_SIZE);
 }
 
 /* The address that it had, as a client does. */
-static void wish_address(const struct gun_session *session, struct wire_hello *hello)
+static void wish_address(const struct stgun_session *session, struct wire_hello *hello)
 {
 	static const uint8_t none[16];
 	if (memcmp(session->address, none, sizeof none) == 0)
@@ -57,9 +57,10 @@ static void wish_address(const struct gun_session *session, struct wire_hello *h
 	memcpy(wish->bytes, session->address, sizeof session->address);
 }
 
-static void write_hello(struct gun_thread *thread, struct gun_attempt *attempt, const struct handshake_identity *own)
+static void write_hello(struct stgun_thread *thread, struct stgun_attempt *attempt,
+			const struct handshake_identity *own)
 {
-	const struct gun_options *options = thread->gun->options;
+	const struct stgun_options *options = thread->stgun->options;
 	struct wire_hello hello = {.mtu = options->mtu};
 	wish_address(&thread->sessions[attempt->index], &hello);
 	wire_timestamp(hello.timestamp, clock_wall(&clock_system));
@@ -81,9 +82,9 @@ static void write_hello(struct gun_thread *thread, struct gun_attempt *attempt, 
 	sodium_memzero(random, sizeof random);
 }
 
-static struct gun_attempt *make_attempt(struct gun_thread *thread, uint32_t index)
+static struct stgun_attempt *make_attempt(struct stgun_thread *thread, uint32_t index)
 {
-	struct gun_attempt *attempt = calloc(1, sizeof *attempt);
+	struct stgun_attempt *attempt = calloc(1, sizeof *attempt);
 	struct handshake_identity own = {0};
 	if (attempt == NULL)
 		return NULL;
@@ -98,7 +99,7 @@ static struct gun_attempt *make_attempt(struct gun_thread *thread, uint32_t inde
 	return attempt;
 }
 
-static void free_attempt(struct gun_thread *thread, struct gun_session *session)
+static void free_attempt(struct stgun_thread *thread, struct stgun_session *session)
 {
 	timer_clear(&thread->wheel, &session->attempt->timer);
 	sodium_memzero(session->attempt, sizeof *session->attempt);
@@ -106,39 +107,38 @@ static void free_attempt(struct gun_thread *thread, struct gun_session *session)
 	session->attempt = NULL;
 }
 
-void gun_abandon(struct gun_thread *thread, struct gun_session *session)
+void stgun_abandon(struct stgun_thread *thread, struct stgun_session *session)
 {
 	if (session->attempt != NULL)
 		free_attempt(thread, session);
 }
 
-/* --- sending --------------------------------------------------------------------------------------------------------
- */
+/* --- sending ------------------------------------------------------------------------------------------------------ */
 
-static void send_hello(struct gun_thread *thread, struct gun_attempt *attempt)
+static void send_hello(struct stgun_thread *thread, struct stgun_attempt *attempt)
 {
-	uint8_t *room = gun_reserve(thread, &thread->sessions[attempt->index], 0, WIRE_HELLO_SIZE);
+	uint8_t *room = stgun_reserve(thread, &thread->sessions[attempt->index], 0, WIRE_HELLO_SIZE);
 	if (room == NULL) {
 		timer_set(&thread->wheel, &attempt->timer, thread->now + RETRY_NS);
 		return;
 	}
 	memcpy(room, attempt->hello, WIRE_HELLO_SIZE);
-	gun_count(thread, hellos, 1);
+	stgun_count(thread, hellos, 1);
 	timer_set(&thread->wheel, &attempt->timer, thread->now + hello_wait(attempt->tries));
 	attempt->tries++;
 }
 
-static void send_ack(struct gun_thread *thread, struct gun_session *session)
+static void send_ack(struct stgun_thread *thread, struct stgun_session *session)
 {
-	(void)gun_send_control(thread, session, WIRE_CLIENT_ACK, NULL, 0);
+	(void)stgun_send_control(thread, session, WIRE_CLIENT_ACK, NULL, 0);
 	timer_set(&thread->wheel, &session->attempt->timer, thread->now + ACK_INTERVAL_NS);
 }
 
-void gun_attempt_due(struct timer *timer, void *context)
+void stgun_attempt_due(struct timer *timer, void *context)
 {
-	struct gun_thread *thread = context;
-	struct gun_attempt *attempt = (struct gun_attempt *)((char *)timer - offsetof(struct gun_attempt, timer));
-	struct gun_session *session = &thread->sessions[attempt->index];
+	struct stgun_thread *thread = context;
+	struct stgun_attempt *attempt = (struct stgun_attempt *)((char *)timer - offsetof(struct stgun_attempt, timer));
+	struct stgun_session *session = &thread->sessions[attempt->index];
 	struct handshake_identity own = {0};
 	if (attempt->ack_end != 0 && thread->now < attempt->ack_end && session->key != NULL) {
 		send_ack(thread, session);
@@ -157,7 +157,7 @@ void gun_attempt_due(struct timer *timer, void *context)
 	send_hello(thread, attempt);
 }
 
-bool gun_prepare(struct gun_thread *thread)
+bool stgun_prepare(struct stgun_thread *thread)
 {
 	for (uint32_t i = 0; i < DIAL_TURN && thread->next < thread->count; i++) {
 		/* Without memory it is made when it is sent. */
@@ -168,16 +168,16 @@ bool gun_prepare(struct gun_thread *thread)
 	return thread->next < thread->count;
 }
 
-bool gun_dial(struct gun_thread *thread)
+bool stgun_dial(struct stgun_thread *thread)
 {
 	bool paced = thread->pacer.interval != 0;
 	uint32_t begun = 0;
 	for (; begun < DIAL_TURN && thread->next < thread->count; begun++) {
-		if (!paced && thread->under_way >= thread->gun->options->parallel)
+		if (!paced && thread->under_way >= thread->stgun->options->parallel)
 			break;
 		if (pacer_due(&thread->pacer, thread->now, 1) == 0)
 			break;
-		struct gun_attempt *attempt = thread->sessions[thread->next].attempt;
+		struct stgun_attempt *attempt = thread->sessions[thread->next].attempt;
 		if (attempt == NULL)
 			attempt = make_attempt(thread, thread->next);
 		if (attempt == NULL)
@@ -191,11 +191,11 @@ bool gun_dial(struct gun_thread *thread)
 	return begun != 0;
 }
 
-void gun_redial(struct gun_thread *thread, struct gun_session *session)
+void stgun_redial(struct stgun_thread *thread, struct stgun_session *session)
 {
 	if (session->attempt != NULL)
 		return;
-	struct gun_attempt *attempt = make_attempt(thread, (uint32_t)(session - thread->sessions));
+	struct stgun_attempt *attempt = make_attempt(thread, (uint32_t)(session - thread->sessions));
 	if (attempt == NULL)
 		return; /* no memory: in its next turn */
 	attempt->intended = thread->now;
@@ -203,29 +203,28 @@ void gun_redial(struct gun_thread *thread, struct gun_session *session)
 	thread->under_way++;
 }
 
-/* --- receiving ------------------------------------------------------------------------------------------------------
- */
+/* --- receiving ---------------------------------------------------------------------------------------------------- */
 
 /* Once, by whichever thread is first. */
-static void note_gateway(struct gun *gun, const struct wire_welcome *welcome)
+static void note_gateway(struct stgun *stgun, const struct wire_welcome *welcome)
 {
 	uint32_t none = 0;
-	if (!atomic_compare_exchange_strong(&gun->mtu, &none, welcome->mtu))
+	if (!atomic_compare_exchange_strong(&stgun->mtu, &none, welcome->mtu))
 		return;
-	gun->gateway4 = welcome->gateway4;
-	gun->gateway6 = welcome->gateway6;
-	atomic_store_explicit(&gun->suite, welcome->suite, memory_order_relaxed);
-	atomic_store_explicit(&gun->told_gateway, true, memory_order_release);
+	stgun->gateway4 = welcome->gateway4;
+	stgun->gateway6 = welcome->gateway6;
+	atomic_store_explicit(&stgun->suite, welcome->suite, memory_order_relaxed);
+	atomic_store_explicit(&stgun->told_gateway, true, memory_order_release);
 }
 
-static void take_welcome(struct gun_thread *thread, struct gun_session *session, const uint8_t *message,
+static void take_welcome(struct stgun_thread *thread, struct stgun_session *session, const uint8_t *message,
 			 uint32_t length)
 {
 	struct wire_welcome welcome;
 	struct noise_keys secrets;
-	struct gun_attempt *attempt = session->attempt;
+	struct stgun_attempt *attempt = session->attempt;
 	if (!handshake_read_welcome(&attempt->initiator, &thread->remote, message, length, &welcome, &secrets)) {
-		gun_count(thread, unexpected, 1);
+		stgun_count(thread, unexpected, 1);
 		return;
 	}
 	struct transport_key *key = transport_key_new(thread->aead, welcome.suite, welcome.epoch, &secrets,
@@ -233,28 +232,29 @@ static void take_welcome(struct gun_thread *thread, struct gun_session *session,
 	sodium_memzero(&secrets, sizeof secrets);
 	attempt->ack_end = thread->now + ACK_GIVE_UP_NS;
 	if (key == NULL) { /* no memory, or a suite that we did not offer: once more, later */
-		gun_count(thread, unexpected, 1);
+		stgun_count(thread, unexpected, 1);
 		return;
 	}
-	gun_forget(session);
+	stgun_forget(session);
 	session->key = key;
-	const struct ip_address *to = &thread->gun->options->to;
+	const struct ip_address *to = &thread->stgun->options->to;
 	bool v6 = to->family == 6 || (to->family == 0 && welcome.gateway4.family == 0);
 	session->version = v6 ? 6 : 4;
 	memcpy(session->address, v6 ? welcome.address6.address.bytes : welcome.address4.address.bytes, v6 ? 16 : 4);
-	gun_index(thread, session, welcome.session_id);
-	note_gateway(thread->gun, &welcome);
-	gun_count(thread, welcomes, 1);
+	stgun_index(thread, session, welcome.session_id);
+	note_gateway(thread->stgun, &welcome);
+	stgun_count(thread, welcomes, 1);
 	send_ack(thread, session);
 }
 
-static void take_cookie(struct gun_thread *thread, struct gun_attempt *attempt, const uint8_t *message, uint32_t length)
+static void take_cookie(struct stgun_thread *thread, struct stgun_attempt *attempt, const uint8_t *message,
+			uint32_t length)
 {
 	if (!handshake_read_cookie(&attempt->initiator, &thread->remote, message, length, attempt->cookie)) {
-		gun_count(thread, unexpected, 1);
+		stgun_count(thread, unexpected, 1);
 		return;
 	}
-	gun_count(thread, cookies, 1);
+	stgun_count(thread, cookies, 1);
 	if (attempt->has_cookie)
 		return; /* the last one was no good either: at its time */
 	attempt->has_cookie = true;
@@ -266,37 +266,36 @@ static void take_cookie(struct gun_thread *thread, struct gun_attempt *attempt, 
 	send_hello(thread, attempt);
 }
 
-void gun_take_handshake(struct gun_thread *thread, const uint8_t *message, uint32_t length)
+void stgun_take_handshake(struct stgun_thread *thread, const uint8_t *message, uint32_t length)
 {
 	if (wire_type(message) == WIRE_RESET) {
-		struct gun_session *session = length == WIRE_RESET_SIZE ? gun_find(thread, wire_session_id(message))
-									: NULL;
+		struct stgun_session *session = stgun_find(thread, wire_session_id(message));
 		if (session == NULL || session->attempt != NULL) {
-			gun_count(thread, unexpected, 1);
+			stgun_count(thread, unexpected, 1);
 			return;
 		}
-		gun_count(thread, ended, 1);
-		gun_count(thread, resets, 1);
-		gun_forget(session);
-		gun_lost(thread, session);
+		stgun_count(thread, ended, 1);
+		stgun_count(thread, resets, 1);
+		stgun_forget(session);
+		stgun_lost(thread, session);
 		return;
 	}
-	uint32_t index = wire_magic(message) & (GUN_SESSIONS_MAX - 1);
-	struct gun_session *session = index < thread->count ? &thread->sessions[index] : NULL;
+	uint32_t index = wire_magic(message) & (STGUN_SESSIONS_MAX - 1);
+	struct stgun_session *session = index < thread->count ? &thread->sessions[index] : NULL;
 	if (session == NULL || session->attempt == NULL || session->attempt->ack_end != 0 ||
 	    session->attempt->initiator.magic != wire_magic(message))
-		gun_count(thread, unexpected, 1);
+		stgun_count(thread, unexpected, 1);
 	else if (wire_type(message) == WIRE_COOKIE)
 		take_cookie(thread, session->attempt, message, length);
 	else
 		take_welcome(thread, session, message, length);
 }
 
-void gun_confirmed(struct gun_thread *thread, struct gun_session *session)
+void stgun_confirmed(struct stgun_thread *thread, struct stgun_session *session)
 {
 	uint64_t intended = session->attempt->intended;
 	histogram_record(&thread->latency, thread->now > intended ? thread->now - intended : 0);
 	free_attempt(thread, session);
 	thread->under_way--;
-	gun_count(thread, up, 1);
+	stgun_count(thread, up, 1);
 }

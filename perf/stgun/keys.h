@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The generator's clients have keys that follow from one seed and a number, so that a million of them need not be
- * stored. Who knows the seed is all of them: they are for gateways under test. */
+ * stored. The seed gives all private keys away: they are for gateways under test. */
 #pragma once
 
 #include <stdint.h>

@@ -20,9 +20,9 @@ static int parse_shares(const char *text, struct share *shares, struct error *er
 	for (const char *at = text;; at++) {
 		char *end;
 		long size = strtol(at, &end, 10), weight = 1;
-		if (end == at || size < (long)gun_packet_size_least(4) || size > PACKET_SIZE_MAX)
-			return error_set(error, -EINVAL, "\"%s\": sizes are %zu to %d", text, gun_packet_size_least(4),
-					 PACKET_SIZE_MAX);
+		if (end == at || size < (long)stgun_packet_size_least(4) || size > PACKET_SIZE_MAX)
+			return error_set(error, -EINVAL, "\"%s\": sizes are %zu to %d", text,
+					 stgun_packet_size_least(4), PACKET_SIZE_MAX);
 		if (*end == ':') {
 			at = end + 1;
 			weight = strtol(at, &end, 10);
@@ -40,7 +40,7 @@ static int parse_shares(const char *text, struct share *shares, struct error *er
 	}
 }
 
-/* Spreads each size evenly: who is owed most is next (smooth weighted round robin, as in nginx). */
+/* Spreads each size evenly: the size that is furthest behind is next (smooth weighted round robin, as in nginx). */
 static void spread(struct share *shares, int count, struct mix *mix)
 {
 	for (size_t i = 0; i < mix->count; i++) {

@@ -8,27 +8,27 @@
 #include "core/protocol/wire.h"
 #include "perf/stgun/packet.h"
 
-const char *const gun_direction_names[] = {"up", "down", "both"};
+const char *const stgun_direction_names[] = {"up", "down", "both"};
 
 static const struct row {
 	const char *name;
 	unsigned commands;
 	const char *standard, *form, *help;
-} rows[GUN_OPTION_COUNT] = {
-#define X(id, name, commands, standard, form, help) [GUN_##id] = {name, commands, standard, form, help},
-	GUN_OPTIONS(X)
+} rows[STGUN_OPTION_COUNT] = {
+#define X(id, name, commands, standard, form, help) [STGUN_##id] = {name, commands, standard, form, help},
+	STGUN_OPTIONS(X)
 #undef X
 };
 
 static const struct {
 	const char *name;
-	enum gun_command command;
+	enum stgun_command command;
 } commands[] = {
-	{"keys", GUN_KEYS}, {"reflect", GUN_REFLECT}, {"connect", GUN_CONNECT},
-	{"load", GUN_LOAD}, {"search", GUN_SEARCH},
+	{"keys", STGUN_KEYS}, {"reflect", STGUN_REFLECT}, {"connect", STGUN_CONNECT},
+	{"load", STGUN_LOAD}, {"search", STGUN_SEARCH},
 };
 
-static const char *command_name(enum gun_command command)
+static const char *command_name(enum stgun_command command)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (commands[i].command == command)
@@ -49,9 +49,9 @@ static void print_heading(FILE *out, unsigned mask)
 	fprintf(out, ":\n");
 }
 
-void gun_options_print(FILE *out)
+void stgun_options_print(FILE *out)
 {
-	for (size_t i = 0; i < GUN_OPTION_COUNT; i++) {
+	for (size_t i = 0; i < STGUN_OPTION_COUNT; i++) {
 		const struct row *row = &rows[i];
 		char text[64];
 		if (i == 0 || row->commands != rows[i - 1].commands)
@@ -63,8 +63,7 @@ void gun_options_print(FILE *out)
 	}
 }
 
-/* --- values ---------------------------------------------------------------------------------------------------------
- */
+/* --- values ------------------------------------------------------------------------------------------------------- */
 
 static int parse_number(const char *text, uint32_t least, uint32_t most, uint32_t *number, struct error *error)
 {
@@ -81,8 +80,8 @@ static int parse_seconds(const char *text, uint64_t *ns, struct error *error)
 {
 	char *end;
 	double value = strtod(text, &end);
-	if (*text < '0' || *text > '9' || *end != '\0' || !(value >= 0.1 && value <= GUN_SECONDS_MAX))
-		return error_set(error, -EINVAL, "\"%s\": seconds from 0.1 to %d are wanted", text, GUN_SECONDS_MAX);
+	if (*text < '0' || *text > '9' || *end != '\0' || !(value >= 0.1 && value <= STGUN_SECONDS_MAX))
+		return error_set(error, -EINVAL, "\"%s\": seconds from 0.1 to %d are wanted", text, STGUN_SECONDS_MAX);
 	*ns = (uint64_t)(value * NS_PER_S);
 	return 0;
 }
@@ -144,10 +143,10 @@ static int parse_choice(const char *text, const char *const *names, unsigned cou
 
 static int parse_gso(const char *text, uint32_t *train, struct error *error)
 {
-	*train = strcmp(text, "off") == 0 ? 1 : GUN_TRAIN_MAX;
+	*train = strcmp(text, "off") == 0 ? 1 : STGUN_TRAIN_MAX;
 	if (strcmp(text, "off") == 0 || strcmp(text, "max") == 0)
 		return 0;
-	return parse_number(text, 1, GUN_TRAIN_MAX, train, error);
+	return parse_number(text, 1, STGUN_TRAIN_MAX, train, error);
 }
 
 static int parse_loss(const char *text, double *loss, struct error *error)
@@ -159,7 +158,7 @@ static int parse_loss(const char *text, double *loss, struct error *error)
 	return 0;
 }
 
-static int parse_pair(enum gun_option option, const char *text, struct gun_options *o, struct error *error)
+static int parse_pair(enum stgun_option option, const char *text, struct stgun_options *o, struct error *error)
 {
 	static const char *const suites[] = {"auto", "AES-256-GCM", "ChaCha20-Poly1305"}; /* by wire number */
 	static const char *const switches[] = {"off", "on"};
@@ -169,36 +168,36 @@ static int parse_pair(enum gun_option option, const char *text, struct gun_optio
 	uint32_t number = 0;
 	int result = 0;
 	switch (option) {
-	case GUN_CIPHER:
+	case STGUN_CIPHER:
 		result = parse_choice(text, suites, ARRAY_SIZE(suites), &choice, error);
 		o->suite = (uint8_t)choice;
 		return result;
-	case GUN_DIRECTION:
-		result = parse_choice(text, gun_direction_names, 3, &choice, error);
-		o->direction = (enum gun_direction)choice;
+	case STGUN_DIRECTION:
+		result = parse_choice(text, stgun_direction_names, 3, &choice, error);
+		o->direction = (enum stgun_direction)choice;
 		return result;
-	case GUN_GRO:
+	case STGUN_GRO:
 		result = parse_choice(text, switches, ARRAY_SIZE(switches), &choice, error);
 		o->gro = choice != 0;
 		return result;
-	case GUN_ORDER:
+	case STGUN_ORDER:
 		result = parse_choice(text, orders, ARRAY_SIZE(orders), &choice, error);
 		o->random = choice != 0;
 		return result;
-	case GUN_SAY:
+	case STGUN_SAY:
 		result = parse_choice(text, words, ARRAY_SIZE(words), &choice, error);
 		o->say_data = choice != 0;
 		return result;
-	case GUN_MTU:
+	case STGUN_MTU:
 		result = parse_number(text, WIRE_MTU_MIN, PACKET_SIZE_MAX, &number, error);
 		o->mtu = (uint16_t)number;
 		return result;
-	case GUN_SOURCE:
+	case STGUN_SOURCE:
 		if (!ip_prefix_parse(text, &o->source))
 			return error_set(error, -EINVAL, "\"%s\": a network like 10.64.0.0/16 is wanted", text);
 		o->source = ip_prefix_network(&o->source);
 		return 0;
-	case GUN_GATEWAY_KEY:
+	case STGUN_GATEWAY_KEY:
 		if (!key_parse(text, o->gateway_key))
 			return error_set(error, -EINVAL, "\"%s\": that is no key; shardtun pubkey prints one", text);
 		return 0;
@@ -207,55 +206,55 @@ static int parse_pair(enum gun_option option, const char *text, struct gun_optio
 	}
 }
 
-static int parse_value(enum gun_option option, const char *text, struct gun_options *o, struct error *error)
+static int parse_value(enum stgun_option option, const char *text, struct stgun_options *o, struct error *error)
 {
 	switch (option) {
-	case GUN_GATEWAY:
+	case STGUN_GATEWAY:
 		return parse_gateway(text, &o->gateway, error);
-	case GUN_SEED:
+	case STGUN_SEED:
 		seed_init(&o->seed, text);
 		return 0;
-	case GUN_FIRST:
-		return parse_number(text, 0, UINT32_MAX - GUN_SESSIONS_MAX, &o->first, error);
-	case GUN_SESSIONS:
-		return parse_number(text, 1, GUN_SESSIONS_MAX, &o->sessions, error);
-	case GUN_THREADS:
-		return parse_number(text, 1, GUN_THREADS_MAX, &o->threads, error);
-	case GUN_PORTS:
-		return parse_number(text, 1, GUN_PORTS_MAX, &o->ports, error);
-	case GUN_PARALLEL:
-		return parse_number(text, 1, GUN_SESSIONS_MAX, &o->parallel, error);
-	case GUN_CONNECT_RATE:
+	case STGUN_FIRST:
+		return parse_number(text, 0, UINT32_MAX - STGUN_SESSIONS_MAX, &o->first, error);
+	case STGUN_SESSIONS:
+		return parse_number(text, 1, STGUN_SESSIONS_MAX, &o->sessions, error);
+	case STGUN_THREADS:
+		return parse_number(text, 1, STGUN_THREADS_MAX, &o->threads, error);
+	case STGUN_PORTS:
+		return parse_number(text, 1, STGUN_PORTS_MAX, &o->ports, error);
+	case STGUN_PARALLEL:
+		return parse_number(text, 1, STGUN_SESSIONS_MAX, &o->parallel, error);
+	case STGUN_CONNECT_RATE:
 		return rate_parse(text, &o->connect_rate, error);
-	case GUN_CONNECT_LIMIT:
-		return parse_number(text, 1, GUN_SECONDS_MAX, &o->connect_timeout, error);
-	case GUN_ROUNDS:
+	case STGUN_CONNECT_LIMIT:
+		return parse_number(text, 1, STGUN_SECONDS_MAX, &o->connect_timeout, error);
+	case STGUN_ROUNDS:
 		return parse_number(text, 1, 1000, &o->rounds, error);
-	case GUN_TO:
+	case STGUN_TO:
 		return parse_place(text, &o->to, &o->to_port, error);
-	case GUN_RATE:
+	case STGUN_RATE:
 		return rate_parse(text, &o->rate, error);
-	case GUN_SIZE:
+	case STGUN_SIZE:
 		return mix_parse(text, &o->mix, error);
-	case GUN_GSO:
+	case STGUN_GSO:
 		return parse_gso(text, &o->train, error);
-	case GUN_DURATION:
+	case STGUN_DURATION:
 		return parse_seconds(text, &o->duration, error);
-	case GUN_STAY_FOR:
-		return parse_seconds(text, &o->stay, error);
-	case GUN_EVERY:
+	case STGUN_HOLD_FOR:
+		return parse_seconds(text, &o->hold, error);
+	case STGUN_EVERY:
 		return parse_seconds(text, &o->every, error);
-	case GUN_LOSS:
+	case STGUN_LOSS:
 		return parse_loss(text, &o->loss, error);
-	case GUN_LISTEN:
+	case STGUN_LISTEN:
 		return parse_place(text, &o->listen, &o->listen_port, error);
-	case GUN_PSK_FILE:
+	case STGUN_PSK_FILE:
 		o->psk_file = text;
 		return 0;
-	case GUN_BLIND:
+	case STGUN_BLIND:
 		o->blind = true;
 		return 0;
-	case GUN_JSON:
+	case STGUN_JSON:
 		o->json = text;
 		return 0;
 	default:
@@ -263,13 +262,12 @@ static int parse_value(enum gun_option option, const char *text, struct gun_opti
 	}
 }
 
-/* --- the command line -----------------------------------------------------------------------------------------------
- */
+/* --- the command line --------------------------------------------------------------------------------------------- */
 
-static int read_words(int argc, char **argv, const char *values[GUN_OPTION_COUNT], struct error *error)
+static int read_words(int argc, char **argv, const char *values[STGUN_OPTION_COUNT], struct error *error)
 {
-	struct option longs[GUN_OPTION_COUNT + 1] = {0};
-	for (int i = 0; i < GUN_OPTION_COUNT; i++)
+	struct option longs[STGUN_OPTION_COUNT + 1] = {0};
+	for (int i = 0; i < STGUN_OPTION_COUNT; i++)
 		longs[i] = (struct option){rows[i].name, rows[i].form != NULL ? required_argument : no_argument, NULL,
 					   256 + i};
 	int option;
@@ -286,7 +284,7 @@ static int read_words(int argc, char **argv, const char *values[GUN_OPTION_COUNT
 	return 0;
 }
 
-static int find_command(int argc, char **argv, struct gun_options *options, struct error *error)
+static int find_command(int argc, char **argv, struct stgun_options *options, struct error *error)
 {
 	if (optind >= argc)
 		return error_set(error, -EINVAL, "which command? keys, reflect, connect, load or search");
@@ -297,19 +295,19 @@ static int find_command(int argc, char **argv, struct gun_options *options, stru
 	if (options->command == 0)
 		return error_set(error, -EINVAL, "unknown command \"%s\"", argv[optind]);
 	optind++;
-	if (options->command == GUN_KEYS) {
+	if (options->command == STGUN_KEYS) {
 		if (optind >= argc)
 			return error_set(error, -EINVAL, "keys wants a number of clients");
-		int result = parse_number(argv[optind++], 1, GUN_SESSIONS_MAX, &options->sessions, error);
+		int result = parse_number(argv[optind++], 1, STGUN_SESSIONS_MAX, &options->sessions, error);
 		if (result != 0)
 			return error_prefix(error, result, "keys ");
 	}
 	return optind < argc ? error_set(error, -EINVAL, "\"%s\" is too much", argv[optind]) : 0;
 }
 
-static int check(const struct gun_options *o, struct error *error)
+static int check(const struct stgun_options *o, struct error *error)
 {
-	if ((o->command & GUN_GENERATE) == 0)
+	if ((o->command & STGUN_GENERATE) == 0)
 		return 0;
 	if (o->sessions < o->threads)
 		return error_set(error, -EINVAL, "%u threads share %u session%s: give as many at least", o->threads,
@@ -319,38 +317,38 @@ static int check(const struct gun_options *o, struct error *error)
 	bool v4 = IN6_IS_ADDR_V4MAPPED(&o->gateway.sin6_addr);
 	if (o->source.address.family != 0 && v4 != (o->source.address.family == 4))
 		return error_set(error, -EINVAL, "--source and --gateway are of different families");
-	if ((o->command & GUN_SEND) == 0)
+	if ((o->command & STGUN_SEND) == 0)
 		return 0;
-	if (o->blind && o->direction != GUN_UP)
+	if (o->blind && o->direction != STGUN_UP)
 		return error_set(error, -EINVAL, "--blind: what comes back is seen; it is for --direction up");
-	if (o->command == GUN_SEARCH && o->rate.per_second == 0)
+	if (o->command == STGUN_SEARCH && o->rate.per_second == 0)
 		return error_set(error, -EINVAL, "search wants the --rate to begin with");
 	if (o->mix.most > o->mtu)
 		return error_set(error, -EINVAL, "--size %u is more than --mtu %u", o->mix.most, o->mtu);
 	return 0;
 }
 
-static int read_all(const char *const values[GUN_OPTION_COUNT], struct gun_options *options, struct error *error)
+static int read_all(const char *const values[STGUN_OPTION_COUNT], struct stgun_options *options, struct error *error)
 {
-	for (int i = 0; i < GUN_OPTION_COUNT; i++) {
+	for (int i = 0; i < STGUN_OPTION_COUNT; i++) {
 		bool taken = (rows[i].commands & options->command) != 0;
 		if (values[i] != NULL && !taken)
 			return error_set(error, -EINVAL, "%s takes no --%s", command_name(options->command),
 					 rows[i].name);
 		const char *text = values[i] != NULL ? values[i] : rows[i].standard;
-		if ((i == GUN_GATEWAY || i == GUN_GATEWAY_KEY) && taken && text == NULL)
+		if ((i == STGUN_GATEWAY || i == STGUN_GATEWAY_KEY) && taken && text == NULL)
 			return error_set(error, -EINVAL, "--%s is missing", rows[i].name);
-		int result = text != NULL && taken ? parse_value((enum gun_option)i, text, options, error) : 0;
+		int result = text != NULL && taken ? parse_value((enum stgun_option)i, text, options, error) : 0;
 		if (result != 0)
 			return error_prefix(error, result, "--%s ", rows[i].name);
 	}
 	return check(options, error);
 }
 
-int gun_options_read(int argc, char **argv, struct gun_options *options, struct error *error)
+int stgun_options_read(int argc, char **argv, struct stgun_options *options, struct error *error)
 {
-	const char *values[GUN_OPTION_COUNT] = {NULL};
-	*options = (struct gun_options){.to_port = PACKET_PORT, .listen_port = PACKET_PORT};
+	const char *values[STGUN_OPTION_COUNT] = {NULL};
+	*options = (struct stgun_options){.to_port = PACKET_PORT, .listen_port = PACKET_PORT};
 	/* getopt puts the words into another order. */
 	char **words = calloc((size_t)argc + 1, sizeof *words);
 	if (words == NULL)
@@ -365,9 +363,9 @@ int gun_options_read(int argc, char **argv, struct gun_options *options, struct 
 	return result;
 }
 
-int gun_options_read_key(struct gun_options *options, struct error *error)
+int stgun_options_read_key(struct stgun_options *options, struct error *error)
 {
-	if (options->psk_file == NULL || (options->command & GUN_GENERATE) == 0)
+	if (options->psk_file == NULL || (options->command & STGUN_GENERATE) == 0)
 		return 0;
 	return key_read_file(options->psk_file, options->preshared_key, error);
 }

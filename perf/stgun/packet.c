@@ -9,7 +9,7 @@
 
 enum { TTL = 64 };
 
-void gun_packet_stamp_write(uint8_t *payload, const struct gun_packet_stamp *stamp)
+void stgun_packet_stamp_write(uint8_t *payload, const struct stgun_packet_stamp *stamp)
 {
 	store_be32(payload, PACKET_MAGIC);
 	payload[4] = (uint8_t)stamp->kind;
@@ -21,11 +21,11 @@ void gun_packet_stamp_write(uint8_t *payload, const struct gun_packet_stamp *sta
 	store_be32(payload + 24, stamp->number);
 }
 
-bool gun_packet_stamp_read(const uint8_t *payload, size_t length, struct gun_packet_stamp *stamp)
+bool stgun_packet_stamp_read(const uint8_t *payload, size_t length, struct stgun_packet_stamp *stamp)
 {
 	if (length < PACKET_STAMP_SIZE || load_be32(payload) != PACKET_MAGIC)
 		return false;
-	*stamp = (struct gun_packet_stamp){
+	*stamp = (struct stgun_packet_stamp){
 		.kind = payload[4],
 		.answers = payload[5],
 		.size = load_be16(payload + 6),
@@ -38,7 +38,7 @@ bool gun_packet_stamp_read(const uint8_t *payload, size_t length, struct gun_pac
 	       (stamp->kind != PACKET_TOLD || length >= PACKET_TOLD_SIZE);
 }
 
-void gun_packet_form_init(struct gun_packet_form *form, const struct ip_address *to, uint16_t port)
+void stgun_packet_form_init(struct stgun_packet_form *form, const struct ip_address *to, uint16_t port)
 {
 	memset(form, 0, sizeof *form);
 	form->version = to->family;
@@ -56,12 +56,12 @@ void gun_packet_form_init(struct gun_packet_form *form, const struct ip_address 
 		ip[IPV6_AT_HOP_LIMIT] = TTL;
 		memcpy(ip + IPV6_AT_DESTINATION, to->bytes, 16);
 	}
-	store_be16(ip + gun_packet_headers(form->version) - UDP_HEADER_LENGTH + 2, port);
+	store_be16(ip + stgun_packet_headers(form->version) - UDP_HEADER_LENGTH + 2, port);
 	/* The destination; what is still zero adds nothing. */
 	form->udp_sum = checksum_pseudo(form->version, ip, 0, IPPROTO_UDP);
 }
 
-static void finish_ipv4(struct gun_packet_form *form, size_t size, const uint8_t *source, uint16_t id)
+static void finish_ipv4(struct stgun_packet_form *form, size_t size, const uint8_t *source, uint16_t id)
 {
 	uint8_t *ip = form->bytes;
 	memcpy(ip + IPV4_AT_SOURCE, source, 4);
@@ -73,14 +73,14 @@ static void finish_ipv4(struct gun_packet_form *form, size_t size, const uint8_t
 	memcpy(ip + IPV4_AT_CHECKSUM, &field, sizeof field);
 }
 
-void gun_packet_finish(struct gun_packet_form *form, size_t size, const uint8_t *source, uint16_t port,
-		       const struct gun_packet_stamp *stamp, size_t extra)
+void stgun_packet_finish(struct stgun_packet_form *form, size_t size, const uint8_t *source, uint16_t port,
+			 const struct stgun_packet_stamp *stamp, size_t extra)
 {
-	uint8_t *ip = form->bytes, *udp = ip + gun_packet_headers(form->version) - UDP_HEADER_LENGTH;
+	uint8_t *ip = form->bytes, *udp = ip + stgun_packet_headers(form->version) - UDP_HEADER_LENGTH;
 	size_t address = form->version == 4 ? 4 : 16;
 	uint8_t length[4];
 	if (form->version == 4) {
-		/* IDs count up, or the gateway cannot make super-packets of them. */
+		/* IDs count up, as those of a connected socket do. */
 		finish_ipv4(form, size, source, (uint16_t)stamp->number);
 	} else {
 		memcpy(ip + IPV6_AT_SOURCE, source, 16);
@@ -90,7 +90,7 @@ void gun_packet_finish(struct gun_packet_form *form, size_t size, const uint8_t 
 	store_be16(udp, port);
 	store_be16(udp + UDP_AT_LENGTH, (uint16_t)udp_length);
 	store_be16(udp + UDP_AT_CHECKSUM, 0);
-	gun_packet_stamp_write(udp + UDP_HEADER_LENGTH, stamp);
+	stgun_packet_stamp_write(udp + UDP_HEADER_LENGTH, stamp);
 
 	store_be32(length, udp_length); /* of the pseudo-header */
 	uint64_t sum = checksum_add(source, address, form->udp_sum);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Rates, and an open loop at one: packet k is due at its time, whatever became of those before. Who falls behind sends
- * what is due at once, each with the time it was meant to leave, so that no delay hides (G. Tene: coordinated
- * omission). */
+/* Rates, and an open loop at one: packet k is due at its time, whatever became of those before. A thread that falls
+ * behind sends what is due at once, each with the time it was meant to leave, so that no delay hides (G. Tene:
+ * coordinated omission). */
 #pragma once
 
 #include <stdbool.h>

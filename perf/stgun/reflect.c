@@ -10,8 +10,8 @@
 #include <time.h>
 
 #include "core/base/log.h"
-#include "perf/stgun/packet.h"
 #include "perf/record/stats.h"
+#include "perf/stgun/packet.h"
 #include "workers/udp.h"
 
 enum {
@@ -57,7 +57,7 @@ static struct run *find_run(struct reflector *reflector, uint32_t number)
 /* Bytes of IP and UDP header in front of a datagram's payload. */
 static uint32_t headers_of(const struct udp_message *message)
 {
-	return (uint32_t)gun_packet_headers(IN6_IS_ADDR_V4MAPPED(&message->endpoint.remote.sin6_addr) ? 4 : 6);
+	return (uint32_t)stgun_packet_headers(IN6_IS_ADDR_V4MAPPED(&message->endpoint.remote.sin6_addr) ? 4 : 6);
 }
 
 static bool send_one(struct reflector *reflector, const struct udp_message *message)
@@ -79,16 +79,15 @@ static void send_back(struct reflector *reflector, struct udp_message *message)
 		if (send_one(reflector, message) || message->length <= message->segment_size)
 			return;
 	}
-	uint32_t step = message->segment_size, length = message->length;
-	uint8_t *data = message->data;
-	for (uint32_t at = 0; at < length; at += step) {
-		message->data = data + at;
-		message->length = length - at < step ? length - at : step;
+	struct udp_datagrams datagrams = udp_datagrams(message);
+	while (udp_datagrams_next(&datagrams)) {
+		message->data = datagrams.data;
+		message->length = datagrams.length;
 		(void)send_one(reflector, message);
 	}
 }
 
-static void send_answers(struct reflector *reflector, const struct udp_message *from, struct gun_packet_stamp *stamp)
+static void send_answers(struct reflector *reflector, const struct udp_message *from, struct stgun_packet_stamp *stamp)
 {
 	uint32_t headers = headers_of(from);
 	uint32_t size = stamp->size < headers + PACKET_STAMP_SIZE ? PACKET_STAMP_SIZE : stamp->size - headers;
@@ -97,9 +96,9 @@ static void send_answers(struct reflector *reflector, const struct udp_message *
 	count = count > UDP_TRAIN_SEGMENTS ? UDP_TRAIN_SEGMENTS : count;
 	stamp->kind = PACKET_ANSWER;
 	stamp->answers = 0;
-	/* What lies behind the stamps may be left over from others: nobody reads it. */
+	/* What lies behind the stamps may be left over from other packets: it is never read. */
 	for (uint32_t i = 0; i < count; i++)
-		gun_packet_stamp_write(reflector->answers + (size_t)i * size, stamp);
+		stgun_packet_stamp_write(reflector->answers + (size_t)i * size, stamp);
 	struct udp_message message = {.data = reflector->answers,
 				      .length = count * size,
 				      .segment_size = (uint16_t)size,
@@ -120,7 +119,7 @@ static uint64_t overflows(const struct reflectors *all)
 	return sum;
 }
 
-static void send_told(struct reflector *reflector, const struct udp_message *from, struct gun_packet_stamp *stamp)
+static void send_told(struct reflector *reflector, const struct udp_message *from, struct stgun_packet_stamp *stamp)
 {
 	uint64_t packets = 0, bytes = 0;
 	for (uint32_t i = 0; i < reflector->all->count; i++) {
@@ -132,7 +131,7 @@ static void send_told(struct reflector *reflector, const struct udp_message *fro
 	}
 	uint8_t payload[PACKET_TOLD_SIZE];
 	stamp->kind = PACKET_TOLD;
-	gun_packet_stamp_write(payload, stamp);
+	stgun_packet_stamp_write(payload, stamp);
 	store_be64(payload + PACKET_STAMP_SIZE, packets);
 	store_be64(payload + PACKET_STAMP_SIZE + 8, bytes);
 	store_be64(payload + PACKET_STAMP_SIZE + 16, overflows(reflector->all));
@@ -140,29 +139,28 @@ static void send_told(struct reflector *reflector, const struct udp_message *fro
 	(void)send_one(reflector, &message);
 }
 
-/* Whether it goes back as it is: whoever asks for one answer of the same size to all of a train gets the train. */
-static bool echoes(const struct gun_packet_stamp *stamp, uint32_t size)
+/* Whether it goes back as it is: one answer of the same size for each packet of a train is the train itself. */
+static bool echoes(const struct stgun_packet_stamp *stamp, uint32_t size)
 {
 	return stamp->kind == PACKET_DATA && stamp->answers == 1 && stamp->size == size;
 }
 
 static void take_train(struct reflector *reflector, struct udp_message *message)
 {
-	uint32_t step = message->segment_size != 0 ? message->segment_size : message->length;
-	uint32_t headers = headers_of(message), echoed = 0, segments = 0;
-	for (uint32_t at = 0; at < message->length; at += step, segments++) {
-		uint32_t length = message->length - at < step ? message->length - at : step;
-		struct gun_packet_stamp stamp;
-		if (!gun_packet_stamp_read(message->data + at, length, &stamp))
+	uint32_t headers = headers_of(message), echoed = 0;
+	struct udp_datagrams datagrams = udp_datagrams(message);
+	while (udp_datagrams_next(&datagrams)) {
+		struct stgun_packet_stamp stamp;
+		if (!stgun_packet_stamp_read(datagrams.data, datagrams.length, &stamp))
 			continue;
 		if (stamp.kind == PACKET_ASK) {
 			send_told(reflector, message, &stamp);
 		} else if (stamp.kind == PACKET_DATA) {
 			struct run *run = find_run(reflector, stamp.run);
 			stats_bump(&run->packets, 1);
-			stats_bump(&run->bytes, length + headers);
-			if (echoes(&stamp, length + headers) && echoed == segments) {
-				message->data[at + 4] = PACKET_ANSWER; /* the kind */
+			stats_bump(&run->bytes, datagrams.length + headers);
+			if (echoes(&stamp, datagrams.length + headers) && echoed == datagrams.count - 1) {
+				datagrams.data[4] = PACKET_ANSWER; /* the kind */
 				echoed++;
 			} else if (stamp.answers != 0) {
 				send_answers(reflector, message, &stamp);
@@ -171,8 +169,9 @@ static void take_train(struct reflector *reflector, struct udp_message *message)
 	}
 	if (echoed == 0)
 		return;
-	message->length = echoed * step < message->length ? echoed * step : message->length;
-	message->segment_size = (uint16_t)step;
+	uint32_t length = echoed * datagrams.step;
+	message->length = length < message->length ? length : message->length;
+	message->segment_size = (uint16_t)datagrams.step;
 	send_back(reflector, message);
 }
 
@@ -240,9 +239,9 @@ static int answer(struct reflectors *all, struct udp_socket **sockets, const vol
 	return result;
 }
 
-int reflect_run(const struct gun_options *options, const volatile sig_atomic_t *stop, struct error *error)
+int reflect_run(const struct stgun_options *options, const volatile sig_atomic_t *stop, struct error *error)
 {
-	struct udp_socket *sockets[GUN_THREADS_MAX];
+	struct udp_socket *sockets[STGUN_THREADS_MAX];
 	struct udp_params params = {
 		.address = options->listen, .port = options->listen_port, .buffer = BUFFER, .gso = true, .gro = true};
 	struct reflectors all = {.count = options->threads};

@@ -11,12 +11,12 @@
 
 static const char *const limit_names[] = {"none", "generator", "reflector"};
 
-double gun_step_loss(const struct gun_step *step)
+double stgun_step_loss(const struct stgun_step *step)
 {
 	return step->known && step->sent != 0 ? (double)step->lost / (double)step->sent : 0;
 }
 
-void gun_step_judge(struct gun_step *step, double bound)
+void stgun_step_judge(struct stgun_step *step, double bound)
 {
 	double borne = bound * (double)step->sent;
 	step->limit = LIMIT_NONE;
@@ -29,8 +29,7 @@ void gun_step_judge(struct gun_step *step, double bound)
 		step->limit = LIMIT_REFLECTOR;
 }
 
-/* --- JSON -----------------------------------------------------------------------------------------------------------
- */
+/* --- JSON --------------------------------------------------------------------------------------------------------- */
 
 static void read_cpu(char *name, size_t size)
 {
@@ -60,7 +59,7 @@ static json_t *machine(void)
 			 "kernel", name.release, "arch", name.machine);
 }
 
-json_t *report_new(const struct gun_options *options, int argc, char **argv)
+json_t *result_new(const struct stgun_options *options, int argc, char **argv)
 {
 	json_t *command = json_array();
 	for (int i = 0; i < argc; i++)
@@ -90,7 +89,7 @@ static double per_second(uint64_t number, double seconds)
 	return seconds > 0 ? (double)number / seconds : 0;
 }
 
-void report_round(json_t *report, const struct gun_round *round)
+void result_round(json_t *result, const struct stgun_round *round)
 {
 	struct rusage usage = {0};
 	(void)getrusage(RUSAGE_SELF, &usage);
@@ -100,10 +99,10 @@ void report_round(json_t *report, const struct gun_round *round)
 				   "welcomes", (json_int_t)round->welcomes, "unexpected", (json_int_t)round->unexpected,
 				   "resident_kib", (json_int_t)usage.ru_maxrss, "latency_ns", latency(&round->latency),
 				   "samples", round->samples);
-	(void)json_array_append_new(json_object_get(report, "connect"), object);
+	(void)json_array_append_new(json_object_get(result, "connect"), object);
 }
 
-void report_step(json_t *report, const struct gun_step *step)
+void result_step(json_t *result, const struct stgun_step *step)
 {
 	json_t *object = json_pack(
 		"{s:f, s:f, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:I, s:I, s:s, s:o, s:o}", "rate",
@@ -111,41 +110,40 @@ void report_step(json_t *report, const struct gun_step *step)
 		(json_int_t)step->sent, "refused", (json_int_t)step->refused, "received",
 		step->known ? json_integer((json_int_t)step->received) : json_null(), "lost",
 		step->known ? json_integer((json_int_t)step->lost) : json_null(), "loss",
-		step->known ? json_real(gun_step_loss(step)) : json_null(), "arrived", (json_int_t)step->arrived,
+		step->known ? json_real(stgun_step_loss(step)) : json_null(), "arrived", (json_int_t)step->arrived,
 		"reflector_lost", (json_int_t)step->reflector_lost, "sent_bytes", (json_int_t)step->sent_bytes,
 		"received_bytes", step->known ? json_integer((json_int_t)step->received_bytes) : json_null(),
 		"sessions_ended", (json_int_t)step->ended, "unexpected", (json_int_t)step->unexpected, "limit",
 		limit_names[step->limit], "latency_ns", latency(&step->latency), "samples", step->samples);
-	(void)json_array_append_new(json_object_get(report, "steps"), object);
+	(void)json_array_append_new(json_object_get(result, "steps"), object);
 }
 
-void report_stay(json_t *report, const struct gun_stay *stay)
+void result_hold(json_t *result, const struct stgun_hold *hold)
 {
-	json_t *object = json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "seconds", stay->seconds,
-				   "ended", (json_int_t)stay->ended, "resets", (json_int_t)stay->resets, "silences",
-				   (json_int_t)stay->silences, "back", (json_int_t)stay->back, "hellos",
-				   (json_int_t)stay->hellos, "cookies", (json_int_t)stay->cookies, "unexpected",
-				   (json_int_t)stay->unexpected, "latency_ns", latency(&stay->latency), "samples",
-				   stay->samples);
-	(void)json_object_set_new(report, "stay", object);
+	json_t *object = json_pack("{s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "seconds", hold->seconds,
+				   "ended", (json_int_t)hold->ended, "resets", (json_int_t)hold->resets, "silences",
+				   (json_int_t)hold->silences, "back", (json_int_t)hold->back, "hellos",
+				   (json_int_t)hold->hellos, "cookies", (json_int_t)hold->cookies, "unexpected",
+				   (json_int_t)hold->unexpected, "latency_ns", latency(&hold->latency), "samples",
+				   hold->samples);
+	(void)json_object_set_new(result, "stay", object);
 }
 
-int report_write(json_t *report, const char *path, struct error *error)
+int result_write(json_t *result, const char *path, struct error *error)
 {
 	bool standard = strcmp(path, "-") == 0;
 	FILE *out = standard ? stdout : fopen(path, "we");
 	if (out == NULL)
 		return error_set(error, -errno, "--json %s: %s", path, strerror(errno));
-	int result = json_dumpf(report, out, JSON_INDENT(1) | JSON_REAL_PRECISION(10));
-	if (result == 0 && fputc('\n', out) == EOF)
-		result = -1;
+	int status = json_dumpf(result, out, JSON_INDENT(1) | JSON_REAL_PRECISION(10));
+	if (status == 0 && fputc('\n', out) == EOF)
+		status = -1;
 	if (!standard && fclose(out) != 0)
-		result = -1;
-	return result == 0 ? 0 : error_set(error, -EIO, "--json %s: it cannot be written whole", path);
+		status = -1;
+	return status == 0 ? 0 : error_set(error, -EIO, "--json %s: it cannot be written whole", path);
 }
 
-/* --- for people -----------------------------------------------------------------------------------------------------
- */
+/* --- for people --------------------------------------------------------------------------------------------------- */
 
 static void print_latency(FILE *out, const char *what, const struct histogram_sum *sum)
 {
@@ -157,7 +155,7 @@ static void print_latency(FILE *out, const char *what, const struct histogram_su
 		(double)sum->max / 1e3, sum->count);
 }
 
-void report_print_round(FILE *out, const struct gun_options *options, const struct gun_round *round)
+void result_print_round(FILE *out, const struct stgun_options *options, const struct stgun_round *round)
 {
 	fprintf(out, "%lu of %u sessions up after %.2f s: %.0f a second; %lu HELLOs, %lu COOKIEs, %lu WELCOMEs\n",
 		round->up, options->sessions, round->seconds, per_second(round->up, round->seconds), round->hellos,
@@ -165,19 +163,19 @@ void report_print_round(FILE *out, const struct gun_options *options, const stru
 	print_latency(out, "handshake", &round->latency);
 }
 
-void report_print_stay(FILE *out, const struct gun_stay *stay)
+void result_print_hold(FILE *out, const struct stgun_hold *hold)
 {
 	fprintf(out,
 		"stayed %.1f s: %lu sessions ended, %lu of them by RESET, %lu found silence, %lu came back; %lu "
 		"HELLOs, "
 		"%lu COOKIEs\n",
-		stay->seconds, stay->ended, stay->resets, stay->silences, stay->back, stay->hellos, stay->cookies);
-	print_latency(out, "back after", &stay->latency);
+		hold->seconds, hold->ended, hold->resets, hold->silences, hold->back, hold->hellos, hold->cookies);
+	print_latency(out, "back after", &hold->latency);
 }
 
-void report_print_step(FILE *out, const struct gun_options *options, const struct gun_step *step)
+void result_print_step(FILE *out, const struct stgun_options *options, const struct stgun_step *step)
 {
-	fprintf(out, "%s: sent %.0f packets a second", gun_direction_names[options->direction],
+	fprintf(out, "%s: sent %.0f packets a second", stgun_direction_names[options->direction],
 		per_second(step->sent, step->seconds));
 	if (step->rate != 0)
 		fprintf(out, " of %.0f", step->rate);
@@ -185,7 +183,7 @@ void report_print_step(FILE *out, const struct gun_options *options, const struc
 		fprintf(out, ", received %.0f = %.3f Gbit/s inside\n  %lu sent, %lu received, %lu lost (%.3f %%)\n",
 			per_second(step->received, step->seconds),
 			per_second(step->received_bytes, step->seconds) * 8e-9, step->sent, step->received, step->lost,
-			100 * gun_step_loss(step));
+			100 * stgun_step_loss(step));
 	else
 		fprintf(out, " = %.3f Gbit/s inside\n  %lu sent\n", per_second(step->sent_bytes, step->seconds) * 8e-9,
 			step->sent);

@@ -4,16 +4,16 @@
 
 #include <jansson.h>
 
-#include "perf/stgun/options.h"
 #include "perf/record/histogram.h"
+#include "perf/stgun/options.h"
 
 enum { REPORT_VERSION = 1 /* of the JSON: members are added, not changed */ };
 
 /* Whose limit a step met. */
-enum gun_limit { LIMIT_NONE, LIMIT_GENERATOR, LIMIT_REFLECTOR };
+enum stgun_limit { LIMIT_NONE, LIMIT_GENERATOR, LIMIT_REFLECTOR };
 
 /* All sessions connected once. */
-struct gun_round {
+struct stgun_round {
 	double seconds; /* until all were up, or it ended */
 	uint64_t up, hellos, cookies, welcomes, unexpected;
 	struct histogram_sum latency; /* ns from when HELLO was meant to leave until the gateway confirmed */
@@ -21,7 +21,7 @@ struct gun_round {
 };
 
 /* Sessions that stayed. */
-struct gun_stay {
+struct stgun_hold {
 	double seconds;
 	uint64_t ended;		   /* sessions that the gateway ended or did not know */
 	uint64_t resets, silences; /* of them those that it did not know; those that it did not answer */
@@ -32,11 +32,11 @@ struct gun_stay {
 };
 
 /* Packets at one rate. */
-struct gun_step {
+struct stgun_step {
 	double rate;	/* packets per second; 0: as fast as it went */
 	double seconds; /* of sending */
 	uint64_t offered, sent, refused;
-	bool windowed; /* never more than some trains were under way: nobody's limit, but the loop's */
+	bool windowed; /* the number of trains in flight was bounded: a limit of the generator's loop alone */
 	bool known;    /* received and lost are */
 	uint64_t received, lost;
 	uint64_t arrived;	 /* at the reflector, on the way up; 0 when it was not asked */
@@ -44,28 +44,28 @@ struct gun_step {
 	uint64_t sent_bytes;	 /* of inner packets that we sent: down, of those that ask */
 	uint64_t received_bytes; /* of inner packets that were received */
 	uint64_t ended, unexpected;
-	enum gun_limit limit;
+	enum stgun_limit limit;
 	struct histogram_sum latency; /* ns of round trips */
 	json_t *samples;
 };
 
 /* The share that was lost; 0 when it is not known. */
-double gun_step_loss(const struct gun_step *step);
+double stgun_step_loss(const struct stgun_step *step);
 
 /* Decides step->limit. `bound`: the loss that counts as none. */
-void gun_step_judge(struct gun_step *step, double bound);
+void stgun_step_judge(struct stgun_step *step, double bound);
 
 /* The report without results: versions, command line, machine, parameters. NULL: no memory. */
-json_t *report_new(const struct gun_options *options, int argc, char **argv);
+json_t *result_new(const struct stgun_options *options, int argc, char **argv);
 
 /* Appends; takes over the samples. */
-void report_round(json_t *report, const struct gun_round *round);
-void report_step(json_t *report, const struct gun_step *step);
-void report_stay(json_t *report, const struct gun_stay *stay);
+void result_round(json_t *result, const struct stgun_round *round);
+void result_step(json_t *result, const struct stgun_step *step);
+void result_hold(json_t *result, const struct stgun_hold *hold);
 
-void report_print_round(FILE *out, const struct gun_options *options, const struct gun_round *round);
-void report_print_step(FILE *out, const struct gun_options *options, const struct gun_step *step);
-void report_print_stay(FILE *out, const struct gun_stay *stay);
+void result_print_round(FILE *out, const struct stgun_options *options, const struct stgun_round *round);
+void result_print_step(FILE *out, const struct stgun_options *options, const struct stgun_step *step);
+void result_print_hold(FILE *out, const struct stgun_hold *hold);
 
 /* Writes to the file, "-" for standard output. */
-int report_write(json_t *report, const char *path, struct error *error);
+int result_write(json_t *result, const char *path, struct error *error);

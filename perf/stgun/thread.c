@@ -20,15 +20,14 @@ enum {
 #define SPIN_NS	     (60 * NS_PER_US)  /* nearer than that a sleep would be too long */
 #define GRACE_NS     (200 * NS_PER_MS) /* for what was due in time, and is not sent yet */
 
-/* --- sessions -------------------------------------------------------------------------------------------------------
- */
+/* --- sessions ----------------------------------------------------------------------------------------------------- */
 
-static uint32_t slot_of(const struct gun_thread *thread, uint32_t id)
+static uint32_t slot_of(const struct stgun_thread *thread, uint32_t id)
 {
 	return (uint32_t)((id * 0x9e3779b97f4a7c15ull) >> 32) & thread->index_mask;
 }
 
-struct gun_session *gun_find(struct gun_thread *thread, uint32_t id)
+struct stgun_session *stgun_find(struct stgun_thread *thread, uint32_t id)
 {
 	for (uint32_t slot = slot_of(thread, id);; slot = (slot + 1) & thread->index_mask) {
 		uint32_t index = thread->index[slot];
@@ -39,7 +38,7 @@ struct gun_session *gun_find(struct gun_thread *thread, uint32_t id)
 	}
 }
 
-static void insert(struct gun_thread *thread, uint32_t index)
+static void insert(struct stgun_thread *thread, uint32_t index)
 {
 	uint32_t slot = slot_of(thread, thread->sessions[index].id);
 	while (thread->index[slot] != 0)
@@ -48,7 +47,7 @@ static void insert(struct gun_thread *thread, uint32_t index)
 	thread->index_used++;
 }
 
-void gun_index(struct gun_thread *thread, struct gun_session *session, uint32_t id)
+void stgun_index(struct stgun_thread *thread, struct stgun_session *session, uint32_t id)
 {
 	session->id = id;
 	if (thread->index_used < thread->index_mask / 4 * 3) {
@@ -64,27 +63,26 @@ void gun_index(struct gun_thread *thread, struct gun_session *session, uint32_t 
 	}
 }
 
-void gun_forget(struct gun_session *session)
+void stgun_forget(struct stgun_session *session)
 {
 	transport_key_free(session->key);
 	session->key = NULL;
 	session->id = 0;
 }
 
-/* --- sending --------------------------------------------------------------------------------------------------------
- */
+/* --- sending ------------------------------------------------------------------------------------------------------ */
 
-static struct udp_socket *socket_of(const struct gun_thread *thread, const struct gun_session *session)
+static struct udp_socket *socket_of(const struct stgun_thread *thread, const struct stgun_session *session)
 {
 	/* Neighbours share a socket: it changes seldom when sessions send in turn. */
 	uint64_t index = (uint64_t)(session - thread->sessions);
-	return thread->sockets[index * thread->gun->options->ports / thread->count];
+	return thread->sockets[index * thread->stgun->options->ports / thread->count];
 }
 
 /* The session's own source: the network's addresses in turn, without its first, and in IPv4 its last. */
-static void source_of(const struct gun_thread *thread, const struct gun_session *session, struct in6_addr *local)
+static void source_of(const struct stgun_thread *thread, const struct stgun_session *session, struct in6_addr *local)
 {
-	const struct ip_prefix *source = &thread->gun->options->source;
+	const struct ip_prefix *source = &thread->stgun->options->source;
 	if (source->address.family == 0) {
 		*local = in6addr_any;
 		return;
@@ -104,37 +102,37 @@ static void source_of(const struct gun_thread *thread, const struct gun_session 
 	store_be32(&local->s6_addr[12], load_be32(&local->s6_addr[12]) + (uint32_t)host);
 }
 
-void gun_flush(struct gun_thread *thread)
+void stgun_flush(struct stgun_thread *thread)
 {
 	if (thread->queue.count == 0)
 		return;
 	uint64_t before = thread->stats.drops[DROP_OUT_SEND];
 	send_queue_flush(&thread->queue, thread->queue_socket, &thread->stats);
-	gun_count(thread, refused, thread->stats.drops[DROP_OUT_SEND] - before);
+	stgun_count(thread, refused, thread->stats.drops[DROP_OUT_SEND] - before);
 }
 
-uint8_t *gun_reserve(struct gun_thread *thread, const struct gun_session *session, uint32_t id, uint32_t length)
+uint8_t *stgun_reserve(struct stgun_thread *thread, const struct stgun_session *session, uint32_t id, uint32_t length)
 {
 	struct udp_socket *socket = socket_of(thread, session);
 	if (thread->queue_socket != socket) {
-		gun_flush(thread);
+		stgun_flush(thread);
 		if (thread->queue.count != 0)
 			return NULL;
 		thread->queue_socket = socket;
 	}
-	struct endpoint to = {.remote = thread->gun->gateway};
+	struct endpoint to = {.remote = thread->stgun->gateway};
 	source_of(thread, session, &to.local);
 	uint8_t *room = send_queue_reserve(&thread->queue, id, &to, 0, length);
 	if (room != NULL)
 		return room;
-	gun_flush(thread);
+	stgun_flush(thread);
 	return send_queue_reserve(&thread->queue, id, &to, 0, length);
 }
 
-bool gun_send_control(struct gun_thread *thread, struct gun_session *session, enum wire_type type,
-		      const uint8_t *payload, uint32_t length)
+bool stgun_send_control(struct stgun_thread *thread, struct stgun_session *session, enum wire_type type,
+			const uint8_t *payload, uint32_t length)
 {
-	uint8_t *room = gun_reserve(thread, session, 0, length + WIRE_OVERHEAD);
+	uint8_t *room = stgun_reserve(thread, session, 0, length + WIRE_OVERHEAD);
 	if (room == NULL || transport_key_spent(session->key))
 		return false;
 	transport_seal(thread->aead, session->key, session->id, type, payload != NULL ? payload : thread->form.bytes,
@@ -142,21 +140,20 @@ bool gun_send_control(struct gun_thread *thread, struct gun_session *session, en
 	return true;
 }
 
-/* --- orders ---------------------------------------------------------------------------------------------------------
- */
+/* --- orders ------------------------------------------------------------------------------------------------------- */
 
-static void set_form(struct gun_thread *thread)
+static void set_form(struct stgun_thread *thread)
 {
-	const struct gun *gun = thread->gun;
-	struct ip_address to = gun->options->to;
-	if (to.family == 0 && atomic_load_explicit(&thread->gun->told_gateway, memory_order_acquire))
-		to = gun->gateway4.family != 0 ? gun->gateway4 : gun->gateway6;
-	gun_packet_form_init(&thread->form, &to, gun->options->to_port);
+	const struct stgun *stgun = thread->stgun;
+	struct ip_address to = stgun->options->to;
+	if (to.family == 0 && atomic_load_explicit(&thread->stgun->told_gateway, memory_order_acquire))
+		to = stgun->gateway4.family != 0 ? stgun->gateway4 : stgun->gateway6;
+	stgun_packet_form_init(&thread->form, &to, stgun->options->to_port);
 }
 
-static void reset_counters(struct gun_thread *thread)
+static void reset_counters(struct stgun_thread *thread)
 {
-	for (size_t i = 0; i < GUN_COUNTER_COUNT; i++)
+	for (size_t i = 0; i < STGUN_COUNTER_COUNT; i++)
 		atomic_store_explicit(&thread->counters[i], 0, memory_order_relaxed);
 	atomic_store_explicit(&thread->offered, 0, memory_order_relaxed);
 	atomic_store_explicit(&thread->finished, 0, memory_order_relaxed);
@@ -164,23 +161,23 @@ static void reset_counters(struct gun_thread *thread)
 		memset(&thread->latency, 0, sizeof thread->latency);
 }
 
-static void publish_offered(struct gun_thread *thread)
+static void publish_offered(struct stgun_thread *thread)
 {
 	uint64_t units = thread->pacer.interval == 0 ? thread->pacer.issued : pacer_offered(&thread->pacer);
 	atomic_store_explicit(&thread->offered, units * thread->order.packets, memory_order_relaxed);
 }
 
-static void take_order(struct gun_thread *thread, uint64_t number)
+static void take_order(struct stgun_thread *thread, uint64_t number)
 {
 	/* Cut short. */
-	if (thread->order.phase == GUN_FIRE && thread->now < thread->pacer.end) {
+	if (thread->order.phase == STGUN_FIRE && thread->now < thread->pacer.end) {
 		thread->pacer.end = thread->now > thread->pacer.start ? thread->now : thread->pacer.start;
 		atomic_store_explicit(&thread->finished, thread->pacer.end, memory_order_relaxed);
 		publish_offered(thread);
 	}
-	bool same_run = thread->gun->order.phase == GUN_IDLE;
+	bool same_run = thread->stgun->order.phase == STGUN_IDLE;
 	uint32_t run = thread->order.run;
-	thread->order = thread->gun->order;
+	thread->order = thread->stgun->order;
 	atomic_store_explicit(&thread->taken, number, memory_order_release);
 	if (same_run) { /* what is on its way still counts */
 		thread->order.run = run;
@@ -190,30 +187,30 @@ static void take_order(struct gun_thread *thread, uint64_t number)
 	thread->answers = thread->given_up = 0;
 	thread->progress = thread->now;
 	reset_counters(thread);
-	if (thread->order.phase == GUN_FIRE || thread->order.phase == GUN_STAY)
+	if (thread->order.phase == STGUN_FIRE || thread->order.phase == STGUN_HOLD)
 		set_form(thread);
 	/* The threads' units lie between each other. */
-	uint64_t shift = (uint64_t)(thread->order.interval * thread->number / thread->gun->options->threads);
+	uint64_t shift = (uint64_t)(thread->order.interval * thread->number / thread->stgun->options->threads);
 	thread->pacer = (struct pacer){
 		.start = thread->order.start + shift, .end = thread->order.end, .interval = thread->order.interval};
-	if (thread->order.phase == GUN_FIRE)
+	if (thread->order.phase == STGUN_FIRE)
 		publish_offered(thread);
 }
 
 /* A BYE each, at the order's rate; true when some are left. */
-static bool leave(struct gun_thread *thread)
+static bool leave(struct stgun_thread *thread)
 {
 	static const uint8_t reason[1 + AEAD_INPUT_SLACK] = {WIRE_BYE_LEAVING};
 	for (uint32_t sent = 0; sent < LEAVE_TURN && thread->next < thread->count; thread->next++) {
-		struct gun_session *session = &thread->sessions[thread->next];
-		gun_abandon(thread, session); /* or it would come up after its BYE */
+		struct stgun_session *session = &thread->sessions[thread->next];
+		stgun_abandon(thread, session); /* or it would come up after its BYE */
 		if (session->key == NULL)
 			continue;
 		if (pacer_due(&thread->pacer, thread->now, 1) == 0)
 			return false;
-		if (!gun_send_control(thread, session, WIRE_BYE, reason, 1) && !transport_key_spent(session->key))
+		if (!stgun_send_control(thread, session, WIRE_BYE, reason, 1) && !transport_key_spent(session->key))
 			return true;
-		gun_forget(session);
+		stgun_forget(session);
 		thread->pacer.issued++;
 		sent++;
 	}
@@ -221,7 +218,7 @@ static bool leave(struct gun_thread *thread)
 }
 
 /* All is sent, or too late to be. */
-static bool fired(struct gun_thread *thread)
+static bool fired(struct stgun_thread *thread)
 {
 	const struct pacer *pacer = &thread->pacer;
 	uint64_t grace = pacer->interval != 0 && pacer->issued < pacer_offered(pacer) ? GRACE_NS : 0;
@@ -233,26 +230,26 @@ static bool fired(struct gun_thread *thread)
 }
 
 /* Whether the order is carried out; *worked says whether there was something to do. */
-static bool follow(struct gun_thread *thread, bool *worked)
+static bool follow(struct stgun_thread *thread, bool *worked)
 {
 	switch (thread->order.phase) {
-	case GUN_PREPARE:
-		*worked |= gun_prepare(thread);
+	case STGUN_PREPARE:
+		*worked |= stgun_prepare(thread);
 		return thread->next == thread->count;
-	case GUN_DIAL:
-		*worked |= gun_dial(thread);
-		return thread->counters[GUN_COUNT_up] == thread->count;
-	case GUN_FIRE:
+	case STGUN_DIAL:
+		*worked |= stgun_dial(thread);
+		return thread->counters[STGUN_COUNT_up] == thread->count;
+	case STGUN_FIRE:
 		if (fired(thread))
 			return true;
-		*worked |= gun_fire(thread);
+		*worked |= stgun_fire(thread);
 		if (thread->pacer.interval == 0)
 			publish_offered(thread);
 		return false;
-	case GUN_STAY:
-		*worked |= gun_stay(thread);
+	case STGUN_HOLD:
+		*worked |= stgun_hold(thread);
 		return thread->now >= thread->order.end;
-	case GUN_LEAVE:
+	case STGUN_LEAVE:
 		*worked |= leave(thread);
 		return thread->next == thread->count && thread->queue.count == 0;
 	default:
@@ -261,16 +258,16 @@ static bool follow(struct gun_thread *thread, bool *worked)
 }
 
 /* Until something comes, but not beyond the next unit's time. */
-static void wait_for_work(struct gun_thread *thread)
+static void wait_for_work(struct stgun_thread *thread)
 {
 	uint64_t wait = WAIT_MOST_NS;
-	bool sends = thread->order.phase == GUN_FIRE && !fired(thread);
+	bool sends = thread->order.phase == STGUN_FIRE && !fired(thread);
 	if (sends && thread->queue.blocked) {
 		struct pollfd full = {.fd = thread->queue_socket->fd, .events = POLLOUT};
 		(void)poll(&full, 1, 1);
 		return;
 	}
-	if (sends || (thread->order.phase == GUN_DIAL && thread->next < thread->count)) {
+	if (sends || (thread->order.phase == STGUN_DIAL && thread->next < thread->count)) {
 		uint64_t next = pacer_time(&thread->pacer, thread->pacer.issued, thread->now + WAIT_MOST_NS);
 		uint64_t left = next > thread->now ? next - thread->now : 0;
 		if (left <= SPIN_NS)
@@ -283,36 +280,36 @@ static void wait_for_work(struct gun_thread *thread)
 	(void)ppoll(&readable, 1, &timeout, NULL);
 }
 
-/* Whoever has more handshakes under way than it has time for is to finish those that were answered before it computes
- * HELLOs anew: else it would be late for each WELCOME, and never come to an end. */
-static bool receive(struct gun_thread *thread)
+/* A thread with more handshakes under way than it has time for finishes those that were answered before it computes new
+ * HELLOs: else it would be late for each WELCOME, and never come to an end. */
+static bool receive(struct stgun_thread *thread)
 {
-	uint32_t most = thread->order.phase == GUN_FIRE ? 1 : RECEIVE_TURN, batches = 0;
-	while (batches < most && gun_receive(thread))
+	uint32_t most = thread->order.phase == STGUN_FIRE ? 1 : RECEIVE_TURN, batches = 0;
+	while (batches < most && stgun_receive(thread))
 		batches++;
 	return batches != 0;
 }
 
-void *gun_thread_run(void *argument)
+void *stgun_thread_run(void *argument)
 {
-	struct gun_thread *thread = argument;
-	struct gun *gun = thread->gun;
+	struct stgun_thread *thread = argument;
+	struct stgun *stgun = thread->stgun;
 	char name[16];
-	(void)snprintf(name, sizeof name, "gun-%u", thread->number);
+	(void)snprintf(name, sizeof name, "stgun-%u", thread->number);
 	thread_set_name(name);
-	while (thread->order.phase != GUN_QUIT) {
+	while (thread->order.phase != STGUN_QUIT) {
 		thread->now = clock_monotonic(&clock_system);
 		bool worked = receive(thread);
-		uint64_t number = atomic_load_explicit(&gun->order_number, memory_order_acquire);
+		uint64_t number = atomic_load_explicit(&stgun->order_number, memory_order_acquire);
 		if (number != atomic_load_explicit(&thread->taken, memory_order_relaxed))
 			take_order(thread, number);
-		(void)timer_wheel_advance(&thread->wheel, thread->now, gun_attempt_due, thread, TIMERS_TURN);
+		(void)timer_wheel_advance(&thread->wheel, thread->now, stgun_attempt_due, thread, TIMERS_TURN);
 		bool done = thread->queue.blocked ? false : follow(thread, &worked);
-		if (thread->order.phase == GUN_FIRE)
+		if (thread->order.phase == STGUN_FIRE)
 			done = fired(thread);
 		if (thread->number == 0)
-			gun_ask(thread);
-		gun_flush(thread);
+			stgun_ask(thread);
+		stgun_flush(thread);
 		if (done)
 			atomic_store_explicit(&thread->done, number, memory_order_release);
 		if (!worked)
@@ -321,12 +318,11 @@ void *gun_thread_run(void *argument)
 	return NULL;
 }
 
-/* --- making ---------------------------------------------------------------------------------------------------------
- */
+/* --- making ------------------------------------------------------------------------------------------------------- */
 
-static int open_sockets(struct gun_thread *thread, struct error *error)
+static int open_sockets(struct stgun_thread *thread, struct error *error)
 {
-	const struct gun_options *options = thread->gun->options;
+	const struct stgun_options *options = thread->stgun->options;
 	uint32_t buffer = SOCKET_BUFFER / options->ports;
 	struct udp_params params = {.buffer = buffer > SOCKET_BUFFER_LEAST ? buffer : SOCKET_BUFFER_LEAST,
 				    .gso = true,
@@ -352,7 +348,7 @@ static int open_sockets(struct gun_thread *thread, struct error *error)
 	return 0;
 }
 
-static int take_memory(struct gun_thread *thread, struct error *error)
+static int take_memory(struct stgun_thread *thread, struct error *error)
 {
 	uint32_t slots = 64;
 	while (slots < 2 * thread->count)
@@ -371,9 +367,9 @@ static int take_memory(struct gun_thread *thread, struct error *error)
 }
 
 /* All clients have the gateway's key and the pre-shared one in common. */
-static int know_gateway(struct gun_thread *thread, struct error *error)
+static int know_gateway(struct stgun_thread *thread, struct error *error)
 {
-	const struct gun_options *options = thread->gun->options;
+	const struct stgun_options *options = thread->stgun->options;
 	struct handshake_identity own;
 	uint8_t private_key[KEY_SIZE];
 	seed_private_key(&options->seed, options->first + thread->first, private_key);
@@ -383,16 +379,16 @@ static int know_gateway(struct gun_thread *thread, struct error *error)
 	return 0;
 }
 
-struct gun_thread *gun_thread_new(struct gun *gun, unsigned number, struct error *error)
+struct stgun_thread *stgun_thread_new(struct stgun *stgun, unsigned number, struct error *error)
 {
-	const struct gun_options *options = gun->options;
-	struct gun_thread *thread = aligned_alloc(CACHE_LINE, sizeof *thread);
+	const struct stgun_options *options = stgun->options;
+	struct stgun_thread *thread = aligned_alloc(CACHE_LINE, sizeof *thread);
 	if (thread == NULL) {
 		error_set(error, -ENOMEM, "no memory for a thread");
 		return NULL;
 	}
 	memset(thread, 0, sizeof *thread);
-	thread->gun = gun;
+	thread->stgun = stgun;
 	thread->number = number;
 	thread->random = number;
 	thread->epoll_fd = -1;
@@ -404,19 +400,19 @@ struct gun_thread *gun_thread_new(struct gun *gun, unsigned number, struct error
 	if (thread->aead != NULL && take_memory(thread, error) == 0 && know_gateway(thread, error) == 0 &&
 	    open_sockets(thread, error) == 0)
 		return thread;
-	gun_thread_free(thread);
+	stgun_thread_free(thread);
 	return NULL;
 }
 
-void gun_thread_free(struct gun_thread *thread)
+void stgun_thread_free(struct stgun_thread *thread)
 {
 	if (thread == NULL)
 		return;
 	for (uint32_t i = 0; thread->sessions != NULL && i < thread->count; i++) {
-		gun_forget(&thread->sessions[i]);
+		stgun_forget(&thread->sessions[i]);
 		free(thread->sessions[i].attempt);
 	}
-	for (uint32_t i = 0; thread->sockets != NULL && i < thread->gun->options->ports; i++)
+	for (uint32_t i = 0; thread->sockets != NULL && i < thread->stgun->options->ports; i++)
 		udp_close(thread->sockets[i]);
 	if (thread->epoll_fd >= 0)
 		close(thread->epoll_fd);

@@ -14,25 +14,25 @@ run() { # PROGRAM ARGUMENT...
 
 run_with_input() { # FILE PROGRAM ARGUMENT...
 	status=0
-	timeout 60 "$build/$2" "${@:3}" <"$1" >"$scratch/out" 2>"$scratch/err" || status=$?
+	timeout 300 "$build/$2" "${@:3}" <"$1" >"$scratch/out" 2>"$scratch/err" || status=$?
 }
 
 run_to_full_disk() { # PROGRAM ARGUMENT...
 	status=0
 	: >"$scratch/out"
-	timeout 60 "$build/$1" "${@:2}" </dev/null >/dev/full 2>"$scratch/err" || status=$?
+	timeout 300 "$build/$1" "${@:2}" </dev/null >/dev/full 2>"$scratch/err" || status=$?
 }
 
 run_closed() { # PROGRAM ARGUMENT...
 	status=0
 	: >"$scratch/out"
-	timeout 60 "$build/$1" "${@:2}" <&- >&- 2>"$scratch/err" || status=$?
+	timeout 300 "$build/$1" "${@:2}" <&- >&- 2>"$scratch/err" || status=$?
 }
 
 # A pipe whose reader is gone, with SIGPIPE ignored, as some that start programs leave it.
 run_to_nobody() { # PROGRAM ARGUMENT...
 	status=0
-	(trap '' PIPE && timeout 60 "$build/$1" "${@:2}" </dev/null 2>"$scratch/err" > >(exec true) || true)
+	(trap '' PIPE && timeout 300 "$build/$1" "${@:2}" </dev/null 2>"$scratch/err" > >(exec true) || true)
 }
 
 # One test: the name, then a command that says whether it holds.

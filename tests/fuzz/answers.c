@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Answers of a daemon in an intruder's hand, as the tools print them: whatever it says, each line that people see has
  * nothing that a terminal obeys, and no answer takes much memory or time. */
-#include "core/cli/client_command.h"
-#include "core/cli/ctl.h"
-#include "core/cli/ctl_answer.h"
-#include "core/cli/ctl_top.h"
 #include "core/base/printable.h"
+#include "core/cli/client_command.h"
+#include "core/cli/ctl_answer.h"
+#include "core/cli/ctl_print.h"
+#include "core/cli/ctl_top.h"
 #include "perf/export/stages.h"
 #include "tests/fuzz/input.h"
 
@@ -47,7 +47,7 @@ static void print_top(FILE *out, json_t *result)
 
 static void print_client(FILE *out, json_t *result)
 {
-	client_print_status(out, result);
+	client_command_print_status(out, result);
 }
 
 static void print_json(FILE *out, json_t *result)

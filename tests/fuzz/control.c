@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The control socket of a gateway with clients, asked by whoever may connect: requests in pieces, cut short, on several
- * connections at once, and time. Each request is answered by one JSON document, and everybody who is gone is forgotten.
+/* The control socket of a gateway with clients, asked by any user that may connect: requests in pieces, cut short, on
+ * several connections at once, and time. Each request is answered by one JSON document, and every closed connection is
+ * forgotten.
  */
 #include "core/control/control.h"
 
@@ -10,14 +11,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "core/base/log.h"
+#include "core/base/rcu.h"
 #include "core/cli/ctl_answer.h"
+#include "core/daemon/identity.h"
 #include "core/gateway/control.h"
 #include "core/gateway/control_peer.h"
 #include "core/gateway/peers.h"
 #include "core/gateway/top.h"
-#include "core/daemon/identity.h"
-#include "core/base/log.h"
-#include "core/base/rcu.h"
 #include "tests/fuzz/input.h"
 
 enum { CLIENTS = 4, STEPS = 24, LONGEST = 5000, SESSIONS = 64, ROUNDS = 64, ANSWER = 1 << 20, PEERS = 8 };
@@ -38,8 +39,9 @@ static char directory[] = "/tmp/shardtun-fuzz-control-XXXXXX", path[64], configu
 static struct gateway_config *config;
 static struct registry registry;
 static struct gateway_running running;
-static struct tunnel tunnel;
+static struct daemon fuzzed_daemon;
 static struct control *control;
+static struct control_listener listener;
 static struct {
 	struct clock clock; /* first: the clock's function finds the rest by it */
 	uint64_t now;
@@ -100,8 +102,7 @@ static void disconnect(struct session *session)
 	registry_collect(&registry);
 }
 
-/* --- peers, who are the same for each input ------------------------------------------------------------------------
- */
+/* --- peers, the same for each input ------------------------------------------------------------------------------- */
 
 static struct session *session;
 static char added[PEERS][KEY_TEXT_SIZE];
@@ -130,7 +131,7 @@ static void as_configured(void)
 	struct error error = {0};
 	while (added_count != 0) {
 		char *words[] = {(char[]){"del"}, added[--added_count]};
-		json_decref(gateway_control_peer(&tunnel, words, ARRAY_SIZE(words), &error));
+		json_decref(gateway_control_peer(&fuzzed_daemon, words, ARRAY_SIZE(words), &error));
 	}
 	if (!deleted)
 		return;
@@ -156,7 +157,7 @@ static void fill_registry(void)
 
 static void open_gateway(void)
 {
-	static struct control_command commands[GATEWAY_COMMANDS];
+	static struct control_command commands[DAEMON_COMMANDS_MAX];
 	char file[64];
 	struct error error = {0};
 	if (control != NULL)
@@ -174,11 +175,11 @@ static void open_gateway(void)
 	running.registry = &registry;
 	running.identity = identity_load(&config->common, &error);
 	running.ender.end = note_end;
-	tunnel.params.context = &running;
-	tunnel.clock = &manual.clock;
+	fuzzed_daemon.params.context = &running;
+	fuzzed_daemon.clock = &manual.clock;
 	/* A reload is the work of another thread. */
 	size_t count = 0;
-	for (size_t i = 0; i < GATEWAY_COMMANDS; i++) {
+	for (size_t i = 0; i < gateway_command_count && count < ARRAY_SIZE(commands); i++) {
 		if (strcmp(gateway_commands[i].name, "reload") == 0)
 			continue;
 		commands[count] = gateway_commands[i];
@@ -186,15 +187,19 @@ static void open_gateway(void)
 			commands[count].handler = change_peers;
 		count++;
 	}
-	struct control_params params = {
-		.path = path, .commands = commands, .command_count = count, .context = &tunnel, .clock = &manual.clock};
+	struct control_params params = {.listener = &listener,
+					.commands = commands,
+					.command_count = count,
+					.context = &fuzzed_daemon,
+					.clock = &manual.clock};
+	insist(control_listener_open(&listener, path, &error) == 0, error.text);
 	control = control_new(&params, &error);
 	insist(control != NULL, error.text);
 	(void)unlink(file);
 	fill_registry();
 }
 
-/* --- who asks ----------------------------------------------------------------------------------------------------- */
+/* --- requests ----------------------------------------------------------------------------------------------------- */
 
 static int dial(void)
 {
@@ -259,7 +264,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	open_gateway();
 	for (unsigned i = 0; i < STEPS && input.left > 0; i++)
 		step(&input, clients);
-	manual.now += 2 * CONTROL_TIME_LIMIT; /* who did not finish is told so */
+	manual.now += 2 * CONTROL_TIME_LIMIT; /* unfinished requests get an error */
 	control_poll(control);
 	for (size_t i = 0; i < CLIENTS; i++) {
 		if (clients[i] < 0)

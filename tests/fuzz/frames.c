@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Frames as a TUN might yield them, virtio-net header included: segmentation promises lengths and counts beforehand. */
+#include "tests/harness/frames.h"
 #include "tests/fuzz/input.h"
-#include "tun/segment.h"
 #include "tun/tun.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -13,8 +13,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (length != 0)
 		memcpy(frame, input.data, length);
 
+	struct inner packet_in_frame;
+	if (!frame_parse(&packet_in_frame, frame, length))
+		return 0;
+	struct virtio_net_hdr offload = frame_offload(&packet_in_frame);
+	uint32_t counted = segment_count(&packet_in_frame, &offload);
+
 	struct segmenter segmenter;
-	if (segment_start(&segmenter, frame, length, longest) != SEGMENT_OK)
+	if (frame_segment(&segmenter, frame, length, longest) != SEGMENT_OK)
 		return 0;
 	uint32_t count = 0, total = 0, packet_length, last = segmenter.packet_length;
 	uint8_t *packet;
@@ -27,6 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		count++;
 	}
 	insist(count == segmenter.count, "as many packets as promised");
+	insist(longest < TUN_PACKET_MAX || count == counted, "as many packets as counted");
 	insist(total == segmenter.total_bytes, "as many bytes as promised");
 	return 0;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A gateway that restarts, peers that come, go and change, clients whose clocks jump, and somebody who has all their
- * HELLOs and lets them arrive when and from where he likes. No HELLO is ever accepted twice; one that was accepted
- * before changes nothing at all; no session moves; and when he rests, every client gets through. */
+/* A gateway that restarts, peers that come, go and change, clients whose clocks jump, and an attacker that has all
+ * their HELLOs and delivers them at any time and from any address. No HELLO is ever accepted twice; one that was
+ * accepted before changes nothing at all; no session moves; and when the attack stops, every client gets through. */
 #include "tests/fuzz/input.h"
 #include "tests/harness/harness.h"
 #include "tests/harness/impairment.h"
@@ -18,10 +18,10 @@ const char *__asan_default_options(void)
 
 struct world {
 	struct harness *h;
-	struct weather *weather; /* loses each HELLO, and keeps it: it arrives by deliver() alone */
-	bool clocks;		 /* they jump, also back; else the gateway restarts and peers change */
-	size_t next;		 /* of the kept ones that did not arrive in their turn yet */
-	bool accepted[WEATHER_KEPT];
+	struct impairment *impairment; /* loses each HELLO, and keeps it: it arrives by deliver() alone */
+	bool clocks;		       /* they jump, also back; else the gateway restarts and peers change */
+	size_t next;		       /* of the kept ones that did not arrive in their turn yet */
+	bool accepted[IMPAIRMENT_KEPT];
 };
 
 /* What a HELLO that is known must leave as it is. */
@@ -66,7 +66,7 @@ static void deliver(struct world *world, size_t i, bool home, uint16_t bit)
 {
 	struct harness *h = world->h;
 	uint8_t bytes[WIRE_HELLO_SIZE];
-	const struct udp_message *kept = &world->weather->kept[i].message;
+	const struct udp_message *kept = &world->impairment->kept[i].message;
 	struct udp_message message = {.data = bytes, .length = WIRE_HELLO_SIZE, .endpoint = kept->endpoint};
 	memcpy(bytes, kept->data, sizeof bytes);
 	if (bit != 0)
@@ -97,7 +97,7 @@ static void deliver(struct world *world, size_t i, bool home, uint16_t bit)
 static void settle(struct world *world, unsigned ticks)
 {
 	for (unsigned tick = 0; tick < ticks; tick++) {
-		for (unsigned most = 0; most < 16 && world->next < world->weather->kept_count; most++)
+		for (unsigned most = 0; most < 16 && world->next < world->impairment->kept_count; most++)
 			deliver(world, world->next++, true, 0);
 		harness_advance(world->h, WORKER_TICK_NS);
 	}
@@ -162,7 +162,7 @@ static void peers_change(struct world *world, uint8_t choice)
 static void step(struct world *world, struct input *input)
 {
 	uint8_t what = input_byte(input), choice = input_byte(input);
-	size_t kept = world->weather->kept_count;
+	size_t kept = world->impairment->kept_count;
 	switch (what % 8) {
 	case 0:
 	case 1: /* any of all there were, the newest first */
@@ -191,12 +191,12 @@ static void step(struct world *world, struct input *input)
 	nobody_moved(world->h);
 }
 
-/* Nobody interferes any more. */
+/* Without the attacker. */
 static bool gets_through(struct world *world, size_t client)
 {
 	for (unsigned tries = 0; tries < 8; tries++) {
 		settle(world, 20 * NS_PER_S / WORKER_TICK_NS);
-		if (world->weather->kept_count == WEATHER_KEPT)
+		if (world->impairment->kept_count == IMPAIRMENT_KEPT)
 			return true; /* no more are kept, so none arrive */
 		if (harness_client_session(world->h, client) != NULL && harness_ping(world->h, client, TO_GATEWAY))
 			return true;
@@ -210,10 +210,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct world world = {.clocks = (input_byte(&input) & 1) != 0};
 	world.h = harness_new(&(struct harness_options){
 		.clients = CLIENTS, .late_ephemerals = true, .unproven = true, .reset = true, .rekey_interval = 30});
-	world.weather = weather_new(world.h, 1);
-	world.weather->types = 1 << WIRE_HELLO;
-	world.weather->keep = true;
-	world.weather->lose = 100;
+	world.impairment = impairment_new(world.h, 1);
+	world.impairment->types = 1 << WIRE_HELLO;
+	world.impairment->keep = true;
+	world.impairment->lose = 100;
 	for (size_t i = 0; i < CLIENTS; i++)
 		harness_connect(world.h, i);
 	settle(&world, 4);
@@ -229,7 +229,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	harness_pump(world.h);
 	const char *problem = harness_problem(world.h);
 	insist(problem == NULL, problem != NULL ? problem : "");
-	weather_free(world.weather);
+	impairment_free(world.impairment);
 	harness_free(world.h);
 	return 0;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The HTTP server against whatever clients send, in pieces, on several connections at once: it answers in HTTP or not
- * at all, only to hosts that are ours, and forgets everybody who is gone. */
+ * at all, only to hosts that are ours, and forgets every closed connection. */
 #include "perf/export/http.h"
 
 #include <sys/socket.h>
@@ -64,7 +64,7 @@ static int dial(void)
 	for (unsigned i = 0; i < PATIENCE && fd >= 0; i++) {
 		if (connect(fd, (const struct sockaddr *)&address, address_length) == 0)
 			return fd;
-		full = errno == EAGAIN; /* until somebody is accepted */
+		full = errno == EAGAIN; /* until a connection is accepted */
 		(void)http_step(server);
 	}
 	insist(full, "a connection");

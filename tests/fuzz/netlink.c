@@ -24,7 +24,7 @@ ssize_t mnl_socket_sendto(const struct mnl_socket *nl, const void *req, size_t s
 	return (ssize_t)siz;
 }
 
-/* Messages get the number of the request that they are an answer to, or nobody would look at them. */
+/* Messages get the number of the request that they are an answer to, or they would be ignored. */
 static void number(uint8_t *data, size_t length, uint32_t sequence)
 {
 	for (size_t at = 0; at + sizeof(struct nlmsghdr) <= length;) {

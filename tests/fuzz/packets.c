@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Inner packets as an authentic but malicious client sends them: parsing, ECN, MSS, ICMP and coalescing; and that
- * segmentation takes apart what coalescing put together, byte for byte. */
+ * segmentation takes apart what coalescing put together, byte for byte but for IPv4 IDs under DF. */
 #include <netinet/in.h>
 
 #include "tests/fuzz/input.h"
+#include "tests/harness/frames.h"
 #include "tests/harness/packets.h"
 #include "tun/coalesce.h"
 #include "tun/ecn.h"
 #include "tun/icmp.h"
 #include "tun/mss.h"
-#include "tun/segment.h"
 
 enum { PACKETS = 16, ROOM = 2048 };
 
@@ -53,11 +53,13 @@ static void take_packet(struct input *input, struct coalescer *coalescer, struct
 	batch->count++;
 }
 
-/* Each packet that went in comes out once. Packets of one flow keep their order, others may pass them. */
-static void give_back(struct batch *batch, const uint8_t *packet, size_t length)
+/* Each packet that went in comes out once, `index` is its place in its frame. Packets of one flow keep their order,
+ * others may pass them. */
+static void give_back(struct batch *batch, const uint8_t *packet, size_t length, size_t index)
 {
 	for (size_t i = 0; i < batch->count; i++) {
-		if (batch->given[i] || batch->length[i] != length || memcmp(batch->original[i], packet, length) != 0)
+		if (batch->given[i] || batch->length[i] != length ||
+		    !packet_came_back(packet, batch->original[i], length, index))
 			continue;
 		batch->given[i] = true;
 		return;
@@ -71,17 +73,17 @@ static void take_apart(struct batch *batch, const struct tun_frame *frame)
 	struct segmenter segmenter;
 	size_t length = packet_flatten(frame->iov, frame->iov_count, flat, sizeof flat);
 	insist(length != 0, "a frame is not longer than frames are");
-	enum segment_status status = segment_start(&segmenter, flat, length, TUN_PACKET_MAX);
+	enum segment_status status = frame_segment(&segmenter, flat, length, TUN_PACKET_MAX);
 	if (status != SEGMENT_OK) {
 		insist(frame->packets == 1, "what was merged can be segmented");
-		give_back(batch, flat + VNET_HEADER_SIZE, length - VNET_HEADER_SIZE);
+		give_back(batch, flat + VNET_HEADER_SIZE, length - VNET_HEADER_SIZE, 0);
 		return;
 	}
 	insist(segmenter.count == frame->packets, "as many packets as were merged");
 	uint8_t *packet;
 	uint32_t packet_length;
-	while (segment_next(&segmenter, &packet, &packet_length))
-		give_back(batch, packet, packet_length);
+	for (size_t i = 0; segment_next(&segmenter, &packet, &packet_length); i++)
+		give_back(batch, packet, packet_length, i);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

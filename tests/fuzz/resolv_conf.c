@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A resolv.conf as anybody may have written it: reading ends, ours is known as ours, names our servers first, and gives
+/* Any resolv.conf: reading ends, ours is known as ours, names our servers first, and gives
  * back what was there before, byte for byte. */
 #include "core/client/resolv_conf.h"
 

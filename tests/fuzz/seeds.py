@@ -108,7 +108,7 @@ def control():
 def answers():
     """Which of the printers, and an answer."""
     counters = {"udp_rx_packets": 7, "udp_rx_bytes": 900, "udp_rx_calls": 2}
-    status = {"role": "gateway", "version": "0.1", "uptime_seconds": 90000, "interface": {"name": "t", "mtu": 1420, "addresses": ["10.8.0.1/16"]},
+    status = {"role": "gateway", "version": "0.1", "uptime_seconds": 90000, "interface": {"name": "t", "mtu": 1420, "addresses": ["10.8.0.1/16"], "tx_dropped": 4},
               "listen": ["[::]:5555"], "sessions": {"active": 1, "max": 10}, "pool": {"used": 1, "size": 9}, "suites": {"AES": "x"},
               "offloads": {"tun_tso": True, "udp_gso": False}, "udp": {"receive_buffer": 1, "wanted_buffer": 2, "queue_overflows": 3},
               "counters": counters, "system_calls": 3, "packets_carried": 9, "extra": {"a": [1, "b"], "c": "d"},

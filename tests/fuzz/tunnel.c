@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A gateway and two clients in one process, and somebody who sends whatever he likes: datagrams from anywhere, messages
+/* A gateway and two clients in one process, and an attacker that sends anything: datagrams from anywhere, messages
  * sealed under a client's own keys, packets into the TUN, time. Whatever happens, every packet is accounted for. */
 #include "tests/fuzz/input.h"
 #include "tests/harness/harness.h"
@@ -28,7 +28,7 @@ static void connected(void)
 	insist(h != NULL && harness_up(h), "both clients connect");
 }
 
-/* With a header that somebody knows, if the first byte says so: its ID is on the wire for everybody to see. */
+/* With a known header, if the first byte says so: the ID is on the wire in the clear. */
 static void with_header(uint8_t choice, uint8_t *message, size_t length)
 {
 	const struct session *session = harness_gateway_session(h, choice >> 1 & 1);

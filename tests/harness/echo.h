@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* ICMP and ICMPv6 echo whose payload says who sent it: many clients that ask one host, and each knows its answers. */
+/* ICMP and ICMPv6 echo whose payload names its sender: many clients that ask one host, and each knows its answers. */
 #pragma once
 
 #include <stdbool.h>

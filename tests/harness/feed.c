@@ -95,7 +95,7 @@ uint64_t feed_moved(struct feed *feed)
 {
 	uint64_t least = UINT64_MAX;
 	for (unsigned i = 0; i < worker_count(feed); i++) {
-		uint64_t packets = atomic_load_explicit(&worker_at(feed, i)->stats.counters[STATS_tun_tx_packets],
+		uint64_t packets = atomic_load_explicit(&worker_at(feed, i)->loop.stats.counters[STATS_tun_tx_packets],
 							memory_order_relaxed);
 		least = packets < least ? packets : least;
 	}
@@ -177,9 +177,9 @@ void feed_stop(struct feed *feed)
 	for (size_t i = 0; i <= feed->h->options.clients; i++)
 		pthread_join(feed->feeders[i], NULL);
 	if (feed->h->gateway.reader != NULL)
-		tun_reader_stop(feed->h->gateway.reader);
+		event_loop_stop(&feed->h->gateway.reader->loop);
 	for (unsigned i = 0; i < worker_count(feed); i++)
-		worker_stop(worker_at(feed, i));
+		event_loop_stop(&worker_at(feed, i)->loop);
 	for (size_t i = 0; i < feed->runner_count; i++)
 		pthread_join(feed->runners[i].thread, NULL);
 	for (size_t i = 0; i <= feed->h->options.clients; i++) {

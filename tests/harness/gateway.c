@@ -28,8 +28,7 @@ struct worker *harness_owner(struct harness *h, uint32_t session_id)
 	return harness_gateway_worker(h, session_shard(&h->gateway.registry.table.sharding, session_id));
 }
 
-/* --- links and ciphers: once ----------------------------------------------------------------------------------------
- */
+/* --- links and ciphers: once -------------------------------------------------------------------------------------- */
 
 void gateway_open(struct harness *h)
 {
@@ -51,7 +50,7 @@ void gateway_open(struct harness *h)
 		node_settings(node, h);
 		gateway->group[options->workers + i] = &node->link;
 	}
-	gateway->links = (struct link_group){&gateway->handover.steering, gateway->group};
+	gateway->links = (struct link_group){&gateway->handoff.steering, gateway->group};
 	gateway->node.link.group = &gateway->links;
 	cookie_jar_init(&gateway->jar);
 	reset_secret_init(&gateway->reset_secret, gateway->identity.keys.private_key);
@@ -69,9 +68,7 @@ void gateway_close(struct harness *h)
 	}
 }
 
-/* --- starting
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- starting ----------------------------------------------------------------------------------------------------- */
 
 static void start_registry(struct harness *h)
 {
@@ -139,14 +136,16 @@ static void start_worker(struct harness *h, unsigned i)
 		.role = &gateway_worker_role,
 		.role_state = worker_role(gateway, i),
 		.table = &gateway->registry.table,
-		.handover = &gateway->handover,
+		.handoff = &gateway->handoff,
 		.copies = gateway->copies[i],
-		.sources = h->options.reader ? 1 : 0,
+		.reads_tun = !h->options.reader,
+		.sources = h->options.reader ? 1 : h->options.workers - 1,
+		.wakers = !h->options.reader && h->options.workers > 1 ? gateway->wakers : NULL,
 	};
 	node_start(node, &params);
 	gateway->inboxes[i] = &node->worker->inbox;
-	gateway->wakers[i] = &node->worker->waker;
-	gateway->targets[i] = (struct handover_target){gateway->copies[i], gateway->wakers[i]};
+	gateway->wakers[i] = &node->worker->loop.waker;
+	gateway->targets[i] = (struct handoff_target){gateway->copies[i], gateway->wakers[i]};
 }
 
 static void start_reader(struct harness *h)
@@ -163,8 +162,22 @@ static void start_reader(struct harness *h)
 	gateway->reader = tun_reader_new(&params, NULL);
 	must(gateway->reader != NULL, "TUN reader");
 	for (unsigned i = 0; i < h->options.workers; i++)
-		worker_set_source(worker_node(gateway, i)->worker, 0, frame_pool_ring(gateway->reader->pool, i),
-				  &gateway->reader->busy);
+		worker_set_source(worker_node(gateway, i)->worker, 0,
+				  frame_pool_ring(gateway->reader->dispatch.pool, i), &gateway->reader->busy);
+}
+
+/* Workers that read the TUN pass frames to each other. */
+static void connect_workers(struct harness *h)
+{
+	struct gateway_node *gateway = &h->gateway;
+	for (unsigned i = 0; i < h->options.workers; i++) {
+		size_t source = 0;
+		for (unsigned other = 0; other < h->options.workers; other++) {
+			if (other != i)
+				worker_set_source(worker_node(gateway, i)->worker, source++,
+						  worker_ring(worker_node(gateway, other)->worker, i), NULL);
+		}
+	}
 }
 
 static void start_handshaker(struct harness *h, unsigned i)
@@ -178,7 +191,7 @@ static void start_handshaker(struct harness *h, unsigned i)
 		.udp = &handshake->node.link.base,
 		.aead = node_engine(&handshake->node),
 		.clock = handshake->node.clock,
-		.handover = &gateway->handover,
+		.handoff = &gateway->handoff,
 		.copies = handshake->copies,
 		.ephemerals = h->options.late_ephemerals ? 0 : HANDSHAKER_EPHEMERALS,
 		.stage_sampling = handshake->node.stage_sampling,
@@ -186,8 +199,8 @@ static void start_handshaker(struct harness *h, unsigned i)
 	};
 	handshake->handshaker = handshaker_new(&params, NULL);
 	must(handshake->handshaker != NULL, "handshake thread");
-	gateway->targets[h->options.workers + i] = (struct handover_target){handshake->copies,
-									    &handshake->handshaker->waker};
+	gateway->targets[h->options.workers + i] = (struct handoff_target){handshake->copies,
+									   &handshake->handshaker->loop.waker};
 }
 
 /* The node of the first worker counts for all. */
@@ -195,11 +208,11 @@ static void collect_stats(struct harness *h)
 {
 	struct node *node = &h->gateway.node;
 	for (unsigned i = 1; i < h->options.workers; i++)
-		node->stats[node->stats_count++] = &h->gateway.others[i - 1].worker->stats;
+		node->stats[node->stats_count++] = &h->gateway.others[i - 1].worker->loop.stats;
 	for (unsigned i = 0; i < h->options.handshakers; i++)
-		node->stats[node->stats_count++] = &h->gateway.handshakes[i].handshaker->stats;
+		node->stats[node->stats_count++] = &h->gateway.handshakes[i].handshaker->loop.stats;
 	if (h->gateway.reader != NULL)
-		node->stats[node->stats_count++] = &h->gateway.reader->stats;
+		node->stats[node->stats_count++] = &h->gateway.reader->loop.stats;
 }
 
 void harness_start_gateway(struct harness *h)
@@ -209,7 +222,7 @@ void harness_start_gateway(struct harness *h)
 	start_registry(h);
 	for (size_t i = 0; i < options->listed; i++)
 		must(harness_add_peer(h, i) == 0, "peer");
-	gateway->handover = (struct handover){
+	gateway->handoff = (struct handoff){
 		.steering = {.workers = options->workers,
 			     .handshakers = options->handshakers,
 			     .slot_mask = gateway->registry.table.sharding.slot_mask},
@@ -235,6 +248,8 @@ void harness_start_gateway(struct harness *h)
 		start_worker(h, i);
 	if (options->reader)
 		start_reader(h);
+	else
+		connect_workers(h);
 	for (unsigned i = 0; i < options->handshakers; i++)
 		start_handshaker(h, i);
 	collect_stats(h);
@@ -258,8 +273,7 @@ void harness_stop_gateway(struct harness *h, bool orderly)
 	registry_deinit(&gateway->registry);
 }
 
-/* --- running ---------------------------------------------------------------------------------------------------------
- */
+/* --- running ------------------------------------------------------------------------------------------------------ */
 
 static bool held(const struct gateway_node *gateway, unsigned number)
 {
@@ -283,8 +297,7 @@ bool gateway_turn(struct harness *h, bool *blocked)
 	return moved;
 }
 
-/* --- looking ---------------------------------------------------------------------------------------------------------
- */
+/* --- looking ------------------------------------------------------------------------------------------------------ */
 
 struct peer *harness_peer(struct harness *h, size_t client)
 {

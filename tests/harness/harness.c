@@ -20,8 +20,7 @@ void must(bool good, const char *what)
 	abort();
 }
 
-/* --- clock -----------------------------------------------------------------------------------------------------------
- */
+/* --- clock -------------------------------------------------------------------------------------------------------- */
 
 static uint64_t manual_monotonic(const struct clock *clock)
 {
@@ -33,8 +32,7 @@ static uint64_t manual_wall(const struct clock *clock)
 	return ((const struct manual_clock *)clock)->wall;
 }
 
-/* --- nodes -----------------------------------------------------------------------------------------------------------
- */
+/* --- nodes -------------------------------------------------------------------------------------------------------- */
 
 void node_settings(struct node *node, struct harness *h)
 {
@@ -70,13 +68,13 @@ void node_start(struct node *node, const struct worker_params *wanted)
 	params.ticks_per_second = NS_PER_S;
 	node->worker = worker_new(&params, NULL);
 	must(node->worker != NULL, "worker");
-	node->stats[node->stats_count++] = &node->worker->stats;
+	node->stats[node->stats_count++] = &node->worker->loop.stats;
 }
 
 void node_stop(struct node *node, bool orderly)
 {
 	if (orderly) {
-		worker_stop(node->worker);
+		event_loop_stop(&node->worker->loop);
 		worker_run(node->worker);
 	}
 	worker_free(node->worker);
@@ -133,8 +131,7 @@ static void node_close(struct node *node)
 	node_close_engine(node);
 }
 
-/* --- gateway and clients ---------------------------------------------------------------------------------------------
- */
+/* --- gateway and clients ------------------------------------------------------------------------------------------ */
 
 /* The gateway's private key is number 0, client i's is i + 1. */
 static void make_identity(struct handshake_identity *identity, uint32_t number)
@@ -185,7 +182,8 @@ void harness_start_client(struct harness *h, size_t client)
 	must(client_role_init(&c->role) == 0, "client role");
 	c->seen = (struct client_snapshot){.bye_reason = -1};
 	must(session_table_init(&c->node.table, 1, 1) == 0, "table");
-	struct worker_params params = {.role = &client_worker_role, .role_state = &c->role, .table = &c->node.table};
+	struct worker_params params = {
+		.role = &client_worker_role, .role_state = &c->role, .table = &c->node.table, .reads_tun = true};
 	node_start(&c->node, &params);
 }
 
@@ -288,8 +286,7 @@ void harness_free(struct harness *h)
 	free(h);
 }
 
-/* --- running ---------------------------------------------------------------------------------------------------------
- */
+/* --- running ------------------------------------------------------------------------------------------------------ */
 
 void harness_connect(struct harness *h, size_t client)
 {
@@ -377,8 +374,7 @@ bool harness_up(struct harness *h)
 	return up;
 }
 
-/* --- looking ---------------------------------------------------------------------------------------------------------
- */
+/* --- looking ------------------------------------------------------------------------------------------------------ */
 
 struct session *harness_client_session(struct harness *h, size_t client)
 {

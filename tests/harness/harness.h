@@ -3,7 +3,7 @@
  * tun_pair.h), and either a clock that the test moves or the system's.
  *
  *   struct harness *h = harness_new(&(struct harness_options){.clients = 1});
- *   harness_connect(h, 0);                    the client is told where the gateway is
+ *   harness_connect(h, 0);                    the client gets the gateway's address
  *   harness_advance(h, 1 * NS_PER_S);         timers and messages take their course
  *   ... node_put_packet(), node_take(), node_counter() ...
  *   assert(harness_problem(h) == NULL);       conservation, nonces, pool: at the end of every test
@@ -48,7 +48,7 @@ struct harness_options {
 	uint32_t max_sessions;			  /* 64 */
 	unsigned workers;			  /* of the gateway; 1 */
 	unsigned handshakers;			  /* 1 */
-	bool reader;				  /* a TUN reader feeds them; several workers need it */
+	bool reader;				  /* a TUN reader feeds them; else each worker reads the TUN */
 	bool always_cookie;			  /* the gateway asks every HELLO for a cookie */
 	bool late_ephemerals;			  /* it makes no key pairs ahead */
 	uint16_t mtu;				  /* of both sides; HARNESS_MTU */
@@ -112,12 +112,12 @@ struct gateway_node {
 	struct link *group[HARNESS_WORKERS + HARNESS_HANDSHAKERS];
 	uint32_t held; /* threads that harness_pump() passes over: bit by their number in the group */
 	struct link_group links;
-	struct handover handover;
-	struct handover_target targets[HARNESS_WORKERS + HARNESS_HANDSHAKERS];
+	struct handoff handoff;
+	struct handoff_target targets[HARNESS_WORKERS + HARNESS_HANDSHAKERS];
 	struct copy_ring *copies[HARNESS_WORKERS];
 	struct inbox *inboxes[HARNESS_WORKERS];
 	struct waker *wakers[HARNESS_WORKERS];
-	struct event_queue events; /* what nobody takes is freed at the end */
+	struct event_queue events; /* what is not taken is freed at the end */
 	struct handshaker_common common;
 	struct cookie_jar jar;
 	struct reset_secret reset_secret;
@@ -178,7 +178,7 @@ void harness_stop_gateway(struct harness *harness, bool orderly);
 void harness_stop_client(struct harness *harness, size_t client, bool orderly);
 
 /* A new process with the same identity and configuration, which remembers nothing. The client has still to be
- * connected. A gateway asks each peer for a cookie after its start; but unless a test wants to see that, the first
+ * connected. A gateway asks each peer for a cookie after its start; but unless a test is about that, the first
  * gateway is one that its peers have shown theirs to, a moment ago. */
 void harness_start_gateway(struct harness *harness);
 void harness_start_client(struct harness *harness, size_t client);
@@ -199,13 +199,12 @@ void harness_join_client(struct harness *harness, size_t client);
 struct worker *harness_gateway_worker(struct harness *harness, unsigned index);
 struct worker *harness_owner(struct harness *harness, uint32_t session_id);
 
-/* The operator lists a client (again), or takes it off the list, as core/app does: its sessions are asked to end. 0 or
- * what the registry says. */
+/* The operator lists a client (again), or takes it off the list, as core/gateway does: its sessions are asked to end. 0
+ * or what the registry says. */
 int harness_add_peer(struct harness *harness, size_t client);
 bool harness_remove_peer(struct harness *harness, size_t client);
 
-/* --- packets ---------------------------------------------------------------------------------------------------------
- */
+/* --- packets ------------------------------------------------------------------------------------------------------ */
 
 enum direction { TO_GATEWAY, TO_CLIENT };
 
@@ -231,8 +230,7 @@ const uint8_t *node_take_packet(struct node *node, size_t *length);
 /* Sends one small UDP packet through the tunnel and says whether exactly it came out at the other end. */
 bool harness_ping(struct harness *harness, size_t client, enum direction direction);
 
-/* --- what happened ---------------------------------------------------------------------------------------------------
- */
+/* --- what happened ------------------------------------------------------------------------------------------------ */
 
 uint64_t node_counter(const struct node *node, enum stats_counter counter);
 uint64_t node_drops(const struct node *node, enum drop_reason reason);

@@ -3,10 +3,10 @@
 
 #include <stdlib.h>
 
-static void keep(struct kept *kept, struct weather *weather, struct link *from, const struct udp_message *message)
+static void keep(struct kept *kept, struct impairment *impairment, struct link *from, const struct udp_message *message)
 {
 	const struct endpoint *way = &message->endpoint;
-	*kept = (struct kept){.from = from, .to = network_find(weather->network, &way->remote), .message = *message};
+	*kept = (struct kept){.from = from, .to = network_find(impairment->network, &way->remote), .message = *message};
 	kept->message.endpoint = (struct endpoint){.remote = from->address, .local = way->remote.sin6_addr};
 	if (!IN6_IS_ADDR_UNSPECIFIED(&way->local))
 		kept->message.endpoint.remote.sin6_addr = way->local;
@@ -20,45 +20,46 @@ static void keep(struct kept *kept, struct weather *weather, struct link *from, 
 
 static unsigned carry(void *context, struct link *from, struct udp_message *message)
 {
-	struct weather *weather = context;
-	if ((weather->types & 1u << wire_type(message->data)) == 0 || (weather->from != NULL && weather->from != from))
+	struct impairment *impairment = context;
+	if ((impairment->types & 1u << wire_type(message->data)) == 0 ||
+	    (impairment->from != NULL && impairment->from != from))
 		return 1;
-	weather->seen++;
-	if (weather->keep && weather->kept_count < WEATHER_KEPT)
-		keep(&weather->kept[weather->kept_count++], weather, from, message);
-	if (weather->spare > 0) {
-		weather->spare--;
+	impairment->seen++;
+	if (impairment->keep && impairment->kept_count < IMPAIRMENT_KEPT)
+		keep(&impairment->kept[impairment->kept_count++], impairment, from, message);
+	if (impairment->spare > 0) {
+		impairment->spare--;
 		return 1;
 	}
-	if (random_chance(&weather->random, weather->lose))
+	if (random_chance(&impairment->random, impairment->lose))
 		return 0;
-	if (random_chance(&weather->random, weather->delay) && weather->delayed_count < WEATHER_KEPT) {
-		keep(&weather->delayed[weather->delayed_count++], weather, from, message);
+	if (random_chance(&impairment->random, impairment->delay) && impairment->delayed_count < IMPAIRMENT_KEPT) {
+		keep(&impairment->delayed[impairment->delayed_count++], impairment, from, message);
 		return 0;
 	}
-	return random_chance(&weather->random, weather->repeat) ? 2 : 1;
+	return random_chance(&impairment->random, impairment->repeat) ? 2 : 1;
 }
 
-struct weather *weather_new(struct harness *harness, uint64_t seed)
+struct impairment *impairment_new(struct harness *harness, uint64_t seed)
 {
-	struct weather *weather = calloc(1, sizeof *weather);
-	if (weather == NULL)
+	struct impairment *impairment = calloc(1, sizeof *impairment);
+	if (impairment == NULL)
 		abort();
-	weather->network = &harness->network;
-	weather->random.state = seed;
+	impairment->network = &harness->network;
+	impairment->random.state = seed;
 	harness->network.hooks.carry = carry;
-	harness->network.hooks.context = weather;
-	return weather;
+	harness->network.hooks.context = impairment;
+	return impairment;
 }
 
-void weather_free(struct weather *weather)
+void impairment_free(struct impairment *impairment)
 {
-	weather->network->hooks = (struct link_hooks){0};
-	for (size_t i = 0; i < weather->kept_count; i++)
-		free(weather->kept[i].message.data);
-	for (size_t i = 0; i < weather->delayed_count; i++)
-		free(weather->delayed[i].message.data);
-	free(weather);
+	impairment->network->hooks = (struct link_hooks){0};
+	for (size_t i = 0; i < impairment->kept_count; i++)
+		free(impairment->kept[i].message.data);
+	for (size_t i = 0; i < impairment->delayed_count; i++)
+		free(impairment->delayed[i].message.data);
+	free(impairment);
 }
 
 static void arrive(const struct kept *kept)
@@ -67,23 +68,23 @@ static void arrive(const struct kept *kept)
 		abort();
 }
 
-void weather_release(struct weather *weather)
+void impairment_release(struct impairment *impairment)
 {
-	while (weather->delayed_count > 0) {
-		struct kept *kept = &weather->delayed[--weather->delayed_count];
+	while (impairment->delayed_count > 0) {
+		struct kept *kept = &impairment->delayed[--impairment->delayed_count];
 		arrive(kept);
 		free(kept->message.data);
 	}
 }
 
-void weather_replay(struct weather *weather, size_t index)
+void impairment_replay(struct impairment *impairment, size_t index)
 {
-	if (index >= weather->kept_count)
+	if (index >= impairment->kept_count)
 		abort();
-	arrive(&weather->kept[index]);
+	arrive(&impairment->kept[index]);
 }
 
-void weather_forge(struct node *to, const struct node *as, const uint8_t *bytes, uint32_t length)
+void impairment_forge(struct node *to, const struct node *as, const uint8_t *bytes, uint32_t length)
 {
 	uint8_t *copy = malloc(length + 1);
 	if (copy == NULL)

@@ -20,8 +20,7 @@ static struct link *link_of(struct udp_socket *socket)
 	return (struct link *)socket;
 }
 
-/* --- receiving -------------------------------------------------------------------------------------------------------
- */
+/* --- receiving ---------------------------------------------------------------------------------------------------- */
 
 static int link_receive(struct udp_socket *socket, struct udp_message *messages, size_t count)
 {
@@ -44,8 +43,7 @@ static int link_receive(struct udp_socket *socket, struct udp_message *messages,
 	return (int)received;
 }
 
-/* --- sending ---------------------------------------------------------------------------------------------------------
- */
+/* --- sending ------------------------------------------------------------------------------------------------------ */
 
 static bool same_address(const struct sockaddr_in6 *a, const struct sockaddr_in6 *b)
 {
@@ -154,8 +152,7 @@ bool link_inject(struct link *to, const struct udp_message *message)
 	return put(to->base.fd, choose_member(to, message), &head, message->data, message->length);
 }
 
-/* --- opening ---------------------------------------------------------------------------------------------------------
- */
+/* --- opening ------------------------------------------------------------------------------------------------------ */
 
 static void link_close(struct udp_socket *socket)
 {

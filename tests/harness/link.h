@@ -2,9 +2,9 @@
 /* UDP without a network: struct udp_socket over Unix datagrams, for gateways and clients in one process.
  *
  * A network is a table of addresses and the links that have them. Each message crosses it as one Unix datagram with a
- * small header (who from, to whom, segment size, ECN), so a train stays a train, as GSO and GRO keep it; a link whose
+ * small header (source, destination, segment size, ECN), so a train stays a train, as GSO and GRO keep it; a link whose
  * `base.gro` is false gets its datagrams one by one. Hooks let a test play the network. Sending and receiving neither
- * allocate nor lock. The table is changed only while nobody sends. */
+ * allocate nor lock. The table is changed only while no thread sends. */
 #pragma once
 
 #include <stdbool.h>
@@ -67,7 +67,7 @@ struct link {
 /* The address of a text ("192.0.2.1", "2001:db8::1") and port; IPv4 becomes v4-mapped. Aborts when it is none. */
 struct sockaddr_in6 network_address(const char *text, uint16_t port);
 
-/* Who has this address, or NULL. */
+/* The socket with this address, or NULL. */
 struct link *network_find(const struct network *network, const struct sockaddr_in6 *address);
 
 /* Opens a link that sends from `address`, but is found there only as a member of a group. */

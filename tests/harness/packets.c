@@ -223,6 +223,21 @@ bool packet_is_right(const uint8_t *packet, size_t length)
 	return !memcmp(copy, packet, length);
 }
 
+bool packet_came_back(const uint8_t *packet, const uint8_t *original, size_t length, size_t index)
+{
+	static uint8_t copy[65535];
+
+	if (!memcmp(packet, original, length))
+		return true;
+	if (original[0] >> 4 != 4 || !(original[6] & 0x40) || length > sizeof copy)
+		return false;
+	memcpy(copy, original, length);
+	put16(copy + 4, (uint32_t)((get16(copy + 4) + index) & 0xffff));
+	put16(copy + 10, 0);
+	put16(copy + 10, (uint16_t)~packet_sum(copy, (copy[0] & 15u) * 4u));
+	return !memcmp(packet, copy, length);
+}
+
 size_t packet_flatten(const struct iovec *iov, int count, uint8_t *frame, size_t room)
 {
 	size_t length = 0;

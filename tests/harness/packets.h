@@ -66,6 +66,10 @@ void packet_finish(uint8_t *packet, size_t length);
 /* Whether a TCP or UDP packet's lengths and checksums are all as packet_finish() would have them. */
 bool packet_is_right(const uint8_t *packet, size_t length);
 
+/* Whether `packet`, number `index` of those that a frame was cut into, is `original`: byte for byte, or but for what
+ * coalescing may change (tun/coalesce.h): an IPv4 ID under DF that counted up, with the header's checksum. */
+bool packet_came_back(const uint8_t *packet, const uint8_t *original, size_t length, size_t index);
+
 /* Copies the pieces of a frame one behind the other into `room` bytes; returns their length, 0 when they do not fit. */
 size_t packet_flatten(const struct iovec *iov, int count, uint8_t *frame, size_t room);
 

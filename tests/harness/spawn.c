@@ -52,15 +52,15 @@ void harness_join_gateway(struct harness *h)
 {
 	struct gateway_node *gateway = &h->gateway;
 	for (unsigned i = 0; i < h->options.handshakers; i++) {
-		handshaker_stop(gateway->handshakes[i].handshaker);
+		event_loop_stop(&gateway->handshakes[i].handshaker->loop);
 		pthread_join(gateway->handshakes[i].thread, NULL);
 	}
 	if (gateway->reader != NULL) {
-		tun_reader_stop(gateway->reader);
+		event_loop_stop(&gateway->reader->loop);
 		pthread_join(gateway->reader_thread, NULL);
 	}
 	for (unsigned i = 0; i < h->options.workers; i++) {
-		worker_stop(worker_node(h, i)->worker);
+		event_loop_stop(&worker_node(h, i)->worker->loop);
 		pthread_join(worker_node(h, i)->thread, NULL);
 	}
 	rcu_online();
@@ -75,6 +75,6 @@ void harness_spawn_client(struct harness *h, size_t client)
 void harness_join_client(struct harness *h, size_t client)
 {
 	struct node *node = &h->clients[client].node;
-	worker_stop(node->worker);
+	event_loop_stop(&node->worker->loop);
 	pthread_join(node->thread, NULL);
 }

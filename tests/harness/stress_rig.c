@@ -6,11 +6,11 @@
 #include "tests/harness/inside.h"
 
 enum {
-	CROWD_PAUSE_MS = 2,
-	CROWD_SMALL = 2, /* packets of each client and direction, each time */
-	CROWD_SUPER = 8, /* a super-packet every so many times */
-	CROWD_SLOTS = 256,
-	CROWD_HELLO_INNER = WIRE_HELLO_SIZE - WIRE_OVERHEAD,
+	STRESS_RIG_PAUSE_MS = 2,
+	STRESS_RIG_SMALL = 2, /* packets of each client and direction, each time */
+	STRESS_RIG_SUPER = 8, /* a super-packet every so many times */
+	STRESS_RIG_SLOTS = 256,
+	STRESS_RIG_HELLO_INNER = WIRE_HELLO_SIZE - WIRE_OVERHEAD,
 };
 
 void pause_ms(unsigned ms)
@@ -19,7 +19,7 @@ void pause_ms(unsigned ms)
 	(void)nanosleep(&time, NULL);
 }
 
-uint32_t crowd_random(uint32_t limit)
+uint32_t stress_rig_random(uint32_t limit)
 {
 	static _Atomic uint64_t seeds;
 	static _Thread_local struct random random;
@@ -28,13 +28,12 @@ uint32_t crowd_random(uint32_t limit)
 	return random_below(&random, limit);
 }
 
-/* --- clocks ----------------------------------------------------------------------------------------------------------
- */
+/* --- clocks ------------------------------------------------------------------------------------------------------- */
 
 static uint64_t fast_monotonic(const struct clock *clock)
 {
 	(void)clock;
-	return clock_monotonic(&clock_system) * CROWD_SPEED;
+	return clock_monotonic(&clock_system) * STRESS_RIG_SPEED;
 }
 
 static uint64_t real_wall(const struct clock *clock)
@@ -45,23 +44,23 @@ static uint64_t real_wall(const struct clock *clock)
 
 static const struct clock fast_clock = {.monotonic = fast_monotonic, .wall = real_wall};
 
-/* --- traffic ---------------------------------------------------------------------------------------------------------
- */
+/* --- traffic ------------------------------------------------------------------------------------------------------ */
 
 /* What one client sends, or is sent. */
-struct crowd_flow {
+struct stress_rig_flow {
 	uint32_t address; /* that the frames are made for */
 	uint8_t *small, *super;
 	size_t small_length, super_length;
 };
 
 struct feed {
-	struct crowd *crowd;
-	struct crowd_flow flows[HARNESS_CLIENTS][2]; /* enum direction */
+	struct stress_rig *rig;
+	struct stress_rig_flow flows[HARNESS_CLIENTS][2]; /* enum direction */
 	uint8_t frame[TUN_FRAME_MAX];
 };
 
-static void make_flow(struct crowd_flow *flow, size_t client, enum direction direction, uint32_t address, size_t inner)
+static void make_flow(struct stress_rig_flow *flow, size_t client, enum direction direction, uint32_t address,
+		      size_t inner)
 {
 	static const uint8_t payload[20000];
 	static const uint8_t remote[4] = {203, 0, 113, 9};
@@ -82,41 +81,41 @@ static void make_flow(struct crowd_flow *flow, size_t client, enum direction dir
 
 static void feed_flow(struct feed *feed, size_t client, enum direction direction, unsigned round)
 {
-	struct crowd *crowd = feed->crowd;
-	struct crowd_flow *flow = &feed->flows[client][direction];
-	struct harness *h = crowd->h;
+	struct stress_rig *rig = feed->rig;
+	struct stress_rig_flow *flow = &feed->flows[client][direction];
+	struct harness *h = rig->h;
 	struct tun_pair *tun = direction == TO_GATEWAY ? &h->clients[client].node.tun : &h->gateway.node.tun;
-	uint32_t address = atomic_load_explicit(&crowd->addresses[client], memory_order_relaxed);
-	bool as_hello = direction == TO_GATEWAY && client < crowd->hello_size_packets;
+	uint32_t address = atomic_load_explicit(&rig->addresses[client], memory_order_relaxed);
+	bool as_hello = direction == TO_GATEWAY && client < rig->hello_size_packets;
 	if (address == 0)
 		return;
 	if (address != flow->address)
-		make_flow(flow, client, direction, address, as_hello ? CROWD_HELLO_INNER : 300);
-	for (unsigned i = 0; i < CROWD_SMALL; i++)
+		make_flow(flow, client, direction, address, as_hello ? STRESS_RIG_HELLO_INNER : 300);
+	for (unsigned i = 0; i < STRESS_RIG_SMALL; i++)
 		(void)tun_pair_put(tun, flow->small, flow->small_length);
-	if (round % CROWD_SUPER == client % CROWD_SUPER && !as_hello)
+	if (round % STRESS_RIG_SUPER == client % STRESS_RIG_SUPER && !as_hello)
 		(void)tun_pair_put(tun, flow->super, flow->super_length);
 }
 
-/* Whose packet it is tells its source address. */
-static void note_arrival(struct crowd *crowd, const uint8_t *frame)
+/* The source address says whose packet it is. */
+static void note_arrival(struct stress_rig *rig, const uint8_t *frame)
 {
 	uint32_t source;
 	memcpy(&source, frame + VNET_HEADER_SIZE + IPV4_AT_SOURCE, sizeof source);
-	for (size_t i = 0; i < crowd->h->options.clients; i++) {
-		if (source == atomic_load_explicit(&crowd->addresses[i], memory_order_relaxed))
-			atomic_fetch_add_explicit(&crowd->arrived[i], 1, memory_order_relaxed);
+	for (size_t i = 0; i < rig->h->options.clients; i++) {
+		if (source == atomic_load_explicit(&rig->addresses[i], memory_order_relaxed))
+			atomic_fetch_add_explicit(&rig->arrived[i], 1, memory_order_relaxed);
 	}
 }
 
 static void *run_feeder(void *argument)
 {
-	struct crowd *crowd = argument;
-	struct harness *h = crowd->h;
+	struct stress_rig *rig = argument;
+	struct harness *h = rig->h;
 	struct feed *feed = calloc(1, sizeof *feed);
 	must(feed != NULL, "feeder");
-	feed->crowd = crowd;
-	for (unsigned round = 0; !atomic_load_explicit(&crowd->stop, memory_order_relaxed); round++) {
+	feed->rig = rig;
+	for (unsigned round = 0; !atomic_load_explicit(&rig->stop, memory_order_relaxed); round++) {
 		for (size_t i = 0; i < h->options.clients; i++) {
 			feed_flow(feed, i, TO_GATEWAY, round);
 			feed_flow(feed, i, TO_CLIENT, round);
@@ -124,8 +123,8 @@ static void *run_feeder(void *argument)
 				continue;
 		}
 		while (tun_pair_take(&h->gateway.node.tun, feed->frame) > 0)
-			note_arrival(crowd, feed->frame);
-		pause_ms(CROWD_PAUSE_MS);
+			note_arrival(rig, feed->frame);
+		pause_ms(STRESS_RIG_PAUSE_MS);
 	}
 	for (size_t i = 0; i < HARNESS_CLIENTS; i++) {
 		for (unsigned k = 0; k < 2; k++) {
@@ -137,8 +136,7 @@ static void *run_feeder(void *argument)
 	return NULL;
 }
 
-/* --- the control thread's view ---------------------------------------------------------------------------------------
- */
+/* --- the control thread's view ------------------------------------------------------------------------------------ */
 
 /* What `shardtunctl sessions` reads, and whether it can be true. */
 static bool plausible(const struct session *session, uint32_t slot, uint32_t mask)
@@ -157,38 +155,38 @@ static bool plausible(const struct session *session, uint32_t slot, uint32_t mas
 	       port <= UINT16_MAX && rx < 1ull << 40 && tx < 1ull << 40;
 }
 
-static void walk(struct crowd *crowd, uint32_t seen[CROWD_SLOTS])
+static void walk(struct stress_rig *rig, uint32_t seen[STRESS_RIG_SLOTS])
 {
-	const struct session_table *table = &crowd->h->gateway.registry.table;
+	const struct session_table *table = &rig->h->gateway.registry.table;
 	uint64_t orphans = 0;
 	for (uint32_t slot = 0; slot <= table->sharding.slot_mask; slot++) {
 		const struct session *session = rcu_read(&table->slots[slot]);
 		uint32_t id = session != NULL ? session->id : 0;
 		if (session != NULL && !plausible(session, slot, table->sharding.slot_mask))
-			atomic_fetch_add_explicit(&crowd->nonsense, 1, memory_order_relaxed);
+			atomic_fetch_add_explicit(&rig->nonsense, 1, memory_order_relaxed);
 		orphans += session != NULL && atomic_load_explicit(&session->peer->removed, memory_order_relaxed);
 		if (id != seen[slot]) {
-			atomic_fetch_add_explicit(&crowd->appeared, id != 0, memory_order_relaxed);
-			atomic_fetch_add_explicit(&crowd->vanished, seen[slot] != 0, memory_order_relaxed);
+			atomic_fetch_add_explicit(&rig->appeared, id != 0, memory_order_relaxed);
+			atomic_fetch_add_explicit(&rig->vanished, seen[slot] != 0, memory_order_relaxed);
 		}
 		seen[slot] = id;
 	}
-	atomic_store_explicit(&crowd->orphans, orphans, memory_order_relaxed);
-	atomic_fetch_add_explicit(&crowd->walks, 1, memory_order_relaxed);
+	atomic_store_explicit(&rig->orphans, orphans, memory_order_relaxed);
+	atomic_fetch_add_explicit(&rig->walks, 1, memory_order_relaxed);
 }
 
 static void *run_looker(void *argument)
 {
-	struct crowd *crowd = argument;
-	struct gateway_node *gateway = &crowd->h->gateway;
-	uint32_t seen[CROWD_SLOTS] = {0};
+	struct stress_rig *rig = argument;
+	struct gateway_node *gateway = &rig->h->gateway;
+	uint32_t seen[STRESS_RIG_SLOTS] = {0};
 	uint64_t before = 0;
 	rcu_join();
-	while (!atomic_load_explicit(&crowd->stop, memory_order_relaxed)) {
-		walk(crowd, seen);
+	while (!atomic_load_explicit(&rig->stop, memory_order_relaxed)) {
+		walk(rig, seen);
 		uint64_t received = node_counter(&gateway->node, STATS_udp_rx_packets);
 		if (received < before)
-			atomic_fetch_add_explicit(&crowd->nonsense, 1, memory_order_relaxed);
+			atomic_fetch_add_explicit(&rig->nonsense, 1, memory_order_relaxed);
 		before = received;
 		(void)registry_collect(&gateway->registry);
 		rcu_quiescent();
@@ -200,13 +198,12 @@ static void *run_looker(void *argument)
 	return NULL;
 }
 
-/* --- waiting ---------------------------------------------------------------------------------------------------------
- */
+/* --- waiting ------------------------------------------------------------------------------------------------------ */
 
-void crowd_look(struct crowd *crowd)
+void stress_rig_look(struct stress_rig *rig)
 {
-	for (size_t i = 0; i < crowd->h->options.clients; i++) {
-		struct client_node *client = &crowd->h->clients[i];
+	for (size_t i = 0; i < rig->h->options.clients; i++) {
+		struct client_node *client = &rig->h->clients[i];
 		struct client_snapshot *snapshot = mailbox_take(&client->role.snapshots);
 		if (snapshot == NULL)
 			continue;
@@ -215,90 +212,91 @@ void crowd_look(struct crowd *crowd)
 		uint32_t address;
 		memcpy(&address, client->seen.lease.address4.address.bytes, sizeof address);
 		if (client->seen.state == CLIENT_UP)
-			atomic_store_explicit(&crowd->addresses[i], address, memory_order_relaxed);
+			atomic_store_explicit(&rig->addresses[i], address, memory_order_relaxed);
 	}
 }
 
 /* Time passes; false when there is none left. */
-static bool wait_a_little(struct crowd *crowd, uint64_t *deadline)
+static bool wait_a_little(struct stress_rig *rig, uint64_t *deadline)
 {
-	crowd_look(crowd);
-	/* Nobody receives there, and a full Unix socket would hold up the sender, as no network does. */
-	for (size_t i = 0; i < crowd->h->options.clients; i++) {
-		if (crowd->stopped[i])
-			link_clear(&crowd->h->clients[i].node.link);
+	stress_rig_look(rig);
+	/* That end is not read, and a full Unix socket would block the sender, as no network does. */
+	for (size_t i = 0; i < rig->h->options.clients; i++) {
+		if (rig->stopped[i])
+			link_clear(&rig->h->clients[i].node.link);
 	}
-	pause_ms(CROWD_PAUSE_MS);
+	pause_ms(STRESS_RIG_PAUSE_MS);
 	uint64_t now = clock_monotonic(&clock_system);
 	if (*deadline == 0)
-		*deadline = now + CROWD_PATIENCE_S * NS_PER_S;
+		*deadline = now + STRESS_RIG_PATIENCE_S * NS_PER_S;
 	return now < *deadline;
 }
 
-bool crowd_wait(struct crowd *crowd, const _Atomic uint64_t *number, uint64_t least)
+bool stress_rig_wait(struct stress_rig *rig, const _Atomic uint64_t *number, uint64_t least)
 {
 	uint64_t deadline = 0;
 	while (atomic_load_explicit(number, memory_order_relaxed) < least) {
-		if (!wait_a_little(crowd, &deadline))
+		if (!wait_a_little(rig, &deadline))
 			return false;
 	}
 	return true;
 }
 
-bool crowd_wait_counter(struct crowd *crowd, const struct node *node, enum stats_counter counter, uint64_t least)
+bool stress_rig_wait_counter(struct stress_rig *rig, const struct node *node, enum stats_counter counter,
+			     uint64_t least)
 {
 	uint64_t deadline = 0;
 	while (node_counter(node, counter) < least) {
-		if (!wait_a_little(crowd, &deadline))
+		if (!wait_a_little(rig, &deadline))
 			return false;
 	}
 	return true;
 }
 
-bool crowd_wait_drops(struct crowd *crowd, const struct node *node, enum drop_reason reason, uint64_t least)
+bool stress_rig_wait_drops(struct stress_rig *rig, const struct node *node, enum drop_reason reason, uint64_t least)
 {
 	uint64_t deadline = 0;
 	while (node_drops(node, reason) < least) {
-		if (!wait_a_little(crowd, &deadline))
+		if (!wait_a_little(rig, &deadline))
 			return false;
 	}
 	return true;
 }
 
-bool crowd_wait_up(struct crowd *crowd, size_t client)
+bool stress_rig_wait_up(struct stress_rig *rig, size_t client)
 {
 	uint64_t deadline = 0;
-	while (crowd->h->clients[client].seen.state != CLIENT_UP) {
-		if (!wait_a_little(crowd, &deadline))
+	while (rig->h->clients[client].seen.state != CLIENT_UP) {
+		if (!wait_a_little(rig, &deadline))
 			return false;
 	}
 	return true;
 }
 
-bool crowd_wait_traffic(struct crowd *crowd, uint64_t packets)
+bool stress_rig_wait_traffic(struct stress_rig *rig, uint64_t packets)
 {
-	struct harness *h = crowd->h;
+	struct harness *h = rig->h;
 	uint64_t goals[HARNESS_CLIENTS];
 	for (size_t i = 0; i < h->options.clients; i++)
 		goals[i] = node_counter(&h->clients[i].node, STATS_tun_tx_packets) + packets;
-	bool good = crowd_wait_counter(crowd, &h->gateway.node, STATS_tun_tx_packets,
-				       node_counter(&h->gateway.node, STATS_tun_tx_packets) + packets);
+	bool good = stress_rig_wait_counter(rig, &h->gateway.node, STATS_tun_tx_packets,
+					    node_counter(&h->gateway.node, STATS_tun_tx_packets) + packets);
 	for (size_t i = 0; good && i < h->options.clients; i++)
-		good = crowd_wait_counter(crowd, &h->clients[i].node, STATS_tun_tx_packets, goals[i]);
+		good = stress_rig_wait_counter(rig, &h->clients[i].node, STATS_tun_tx_packets, goals[i]);
 	return good;
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------
- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
-void crowd_open(struct crowd *crowd, const struct harness_options *options, const struct clock *handshaker_clock)
+void stress_rig_open(struct stress_rig *rig, const struct harness_options *options,
+		     const struct clock *handshaker_clock)
 {
 	struct harness_options filled = *options;
 	filled.clock = &clock_system;
 	filled.reader = true;
-	*crowd = (struct crowd){.h = harness_new(&filled)};
-	struct harness *h = crowd->h;
-	must(h->gateway.registry.table.sharding.slot_mask < CROWD_SLOTS, "too many slots");
+	*rig = (struct stress_rig){.h = harness_new(&filled)};
+	struct harness *h = rig->h;
+	must(h->gateway.registry.table.sharding.slot_mask < STRESS_RIG_SLOTS, "too many slots");
 	harness_stop_gateway(h, false);
 	for (size_t i = 0; handshaker_clock != NULL && i < h->options.handshakers; i++)
 		h->gateway.handshakes[i].node.clock = handshaker_clock;
@@ -310,55 +308,55 @@ void crowd_open(struct crowd *crowd, const struct harness_options *options, cons
 	}
 }
 
-bool crowd_start(struct crowd *crowd)
+bool stress_rig_start(struct stress_rig *rig)
 {
-	struct harness *h = crowd->h;
+	struct harness *h = rig->h;
 	harness_spawn_gateway(h);
-	must(pthread_create(&crowd->feeder, NULL, run_feeder, crowd) == 0, "thread");
-	must(pthread_create(&crowd->looker, NULL, run_looker, crowd) == 0, "thread");
+	must(pthread_create(&rig->feeder, NULL, run_feeder, rig) == 0, "thread");
+	must(pthread_create(&rig->looker, NULL, run_looker, rig) == 0, "thread");
 	for (size_t i = 0; i < h->options.clients; i++) {
 		harness_spawn_client(h, i);
 		harness_connect(h, i);
 	}
 	bool up = true;
 	for (size_t i = 0; i < h->options.clients; i++)
-		up = up && crowd_wait_up(crowd, i);
+		up = up && stress_rig_wait_up(rig, i);
 	return up;
 }
 
-void crowd_stop_client(struct crowd *crowd, size_t client)
+void stress_rig_stop_client(struct stress_rig *rig, size_t client)
 {
-	harness_join_client(crowd->h, client);
-	harness_stop_client(crowd->h, client, false);
-	harness_start_client(crowd->h, client);
-	crowd->stopped[client] = true;
+	harness_join_client(rig->h, client);
+	harness_stop_client(rig->h, client, false);
+	harness_start_client(rig->h, client);
+	rig->stopped[client] = true;
 }
 
-void crowd_start_client(struct crowd *crowd, size_t client)
+void stress_rig_start_client(struct stress_rig *rig, size_t client)
 {
-	crowd->stopped[client] = false;
-	link_clear(&crowd->h->clients[client].node.link);
-	harness_spawn_client(crowd->h, client);
-	harness_connect(crowd->h, client);
+	rig->stopped[client] = false;
+	link_clear(&rig->h->clients[client].node.link);
+	harness_spawn_client(rig->h, client);
+	harness_connect(rig->h, client);
 }
 
-const char *crowd_end(struct crowd *crowd)
+const char *stress_rig_end(struct stress_rig *rig)
 {
-	struct harness *h = crowd->h;
+	struct harness *h = rig->h;
 	harness_join_gateway(h);
 	for (size_t i = 0; i < h->options.clients; i++)
 		harness_join_client(h, i);
-	atomic_store_explicit(&crowd->stop, true, memory_order_relaxed);
-	(void)pthread_join(crowd->feeder, NULL);
+	atomic_store_explicit(&rig->stop, true, memory_order_relaxed);
+	(void)pthread_join(rig->feeder, NULL);
 	rcu_offline();
-	(void)pthread_join(crowd->looker, NULL);
+	(void)pthread_join(rig->looker, NULL);
 	rcu_online();
 	h->network.hooks = (struct link_hooks){0};
 	harness_pump(h);
 	return harness_problem(h);
 }
 
-void crowd_close(struct crowd *crowd)
+void stress_rig_close(struct stress_rig *rig)
 {
-	harness_free(crowd->h);
+	harness_free(rig->h);
 }

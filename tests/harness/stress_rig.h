@@ -9,11 +9,11 @@
 #include "tests/harness/harness.h"
 
 enum {
-	CROWD_PATIENCE_S = 60, /* of each wait */
-	CROWD_SPEED = 16,      /* of the clients' clocks */
+	STRESS_RIG_PATIENCE_S = 60, /* of each wait */
+	STRESS_RIG_SPEED = 16,	    /* of the clients' clocks */
 };
 
-struct crowd {
+struct stress_rig {
 	struct harness *h;
 	pthread_t feeder, looker;
 	bool stopped[HARNESS_CLIENTS];
@@ -29,35 +29,37 @@ struct crowd {
 
 /* `options.clock` is filled in. With `handshaker_clock` the handshake threads have that one. Nothing runs yet: the test
  * may set hooks. */
-void crowd_open(struct crowd *crowd, const struct harness_options *options, const struct clock *handshaker_clock);
+void stress_rig_open(struct stress_rig *rig, const struct harness_options *options,
+		     const struct clock *handshaker_clock);
 
 /* Starts all threads and connects the clients. False when they are not up in time. */
-bool crowd_start(struct crowd *crowd);
+bool stress_rig_start(struct stress_rig *rig);
 
 /* Ends a client with BYE; starts a new one with its key. */
-void crowd_stop_client(struct crowd *crowd, size_t client);
-void crowd_start_client(struct crowd *crowd, size_t client);
+void stress_rig_stop_client(struct stress_rig *rig, size_t client);
+void stress_rig_start_client(struct stress_rig *rig, size_t client);
 
-/* Takes what the clients told: states and addresses. */
-void crowd_look(struct crowd *crowd);
+/* Takes what the clients reported: states and addresses. */
+void stress_rig_look(struct stress_rig *rig);
 
 /* Waits until a number is at least this large, or a client is up; false when the patience is at its end. */
-bool crowd_wait(struct crowd *crowd, const _Atomic uint64_t *number, uint64_t least);
-bool crowd_wait_counter(struct crowd *crowd, const struct node *node, enum stats_counter counter, uint64_t least);
-bool crowd_wait_drops(struct crowd *crowd, const struct node *node, enum drop_reason reason, uint64_t least);
-bool crowd_wait_up(struct crowd *crowd, size_t client);
+bool stress_rig_wait(struct stress_rig *rig, const _Atomic uint64_t *number, uint64_t least);
+bool stress_rig_wait_counter(struct stress_rig *rig, const struct node *node, enum stats_counter counter,
+			     uint64_t least);
+bool stress_rig_wait_drops(struct stress_rig *rig, const struct node *node, enum drop_reason reason, uint64_t least);
+bool stress_rig_wait_up(struct stress_rig *rig, size_t client);
 
 /* Waits until gateway and all clients delivered `packets` more. */
-bool crowd_wait_traffic(struct crowd *crowd, uint64_t packets);
+bool stress_rig_wait_traffic(struct stress_rig *rig, uint64_t packets);
 
 /* Ends the gateway under load, then the clients and the other threads, and brings what is still in queues to its end on
  * this thread. What is wrong then, or NULL. */
-const char *crowd_end(struct crowd *crowd);
+const char *stress_rig_end(struct stress_rig *rig);
 
-/* Frees everything, after crowd_end(). */
-void crowd_close(struct crowd *crowd);
+/* Frees everything, after stress_rig_end(). */
+void stress_rig_close(struct stress_rig *rig);
 
 /* A thread's own random numbers, for hooks. */
-uint32_t crowd_random(uint32_t limit);
+uint32_t stress_rig_random(uint32_t limit);
 
 void pause_ms(unsigned ms);

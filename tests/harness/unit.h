@@ -6,7 +6,7 @@
 
 #include "tests/harness/impairment.h"
 
-/* START(.clients = 2): a gateway and clients that were not told where it is. START_UP(): they are connected. */
+/* START(.clients = 2): a gateway, and clients without its address. START_UP(): they are connected. */
 #define START(...)    unit_start((struct harness_options){__VA_ARGS__})
 #define START_UP(...) unit_start_up((struct harness_options){__VA_ARGS__})
 
@@ -53,11 +53,11 @@ static inline bool pings(struct harness *h)
 	return harness_ping(h, 0, TO_GATEWAY) && harness_ping(h, 0, TO_CLIENT);
 }
 
-/* Weather that loses every message of these types (bit by number). */
-static inline struct weather *lose(struct harness *h, uint32_t types)
+/* Impairment that loses every message of these types (bit by number). */
+static inline struct impairment *lose(struct harness *h, uint32_t types)
 {
-	struct weather *weather = weather_new(h, 1);
-	weather->types = types;
-	weather->lose = 100;
-	return weather;
+	struct impairment *impairment = impairment_new(h, 1);
+	impairment->types = types;
+	impairment->lose = 100;
+	return impairment;
 }

@@ -91,8 +91,9 @@ void lines_reset(void)
 	}
 }
 
-/* --- what the compiler calls -----------------------------------------------------------------------------------------
- * Orders are not looked at: all are sequentially consistent, which is at least what was asked for. */
+/* --- what the compiler calls -------------------------------------------------------------------------------------- */
+
+/* Orders are not looked at: all are sequentially consistent, which is at least what was asked for. */
 
 #define FROM __builtin_return_address(0)
 
@@ -210,7 +211,7 @@ ATOMIC(32)
 ATOMIC(64)
 
 /* Those of the library come here, for it is compiled without the built-in ones; and so do all others. The parameters'
- * names are those of the header, as clang-tidy wants them. */
+ * names are those of the header, as clang-tidy demands. */
 void *memcpy(void *restrict dest, const void *restrict src, size_t n)
 {
 	void *to = dest;

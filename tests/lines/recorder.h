@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Who writes to which cache line. The library is compiled with -fsanitize=thread, and this stands in for the runtime of
- * ThreadSanitizer: each write, atomic or not, is noted with the thread that made it. What the ciphers and the kernel
- * write is not seen; they get buffers of the thread that calls them. */
+/* Which thread writes to which cache line. The library is compiled with -fsanitize=thread, and this stands in for the
+ * runtime of ThreadSanitizer: each write, atomic or not, is noted with the thread that made it. What the ciphers and
+ * the kernel write is not seen; they get buffers of the thread that calls them. */
 #pragma once
 
 #include <stdbool.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A copy ring under fire: four threads push, one pops, opens in place and sleeps when nothing is there. What a push
  * took comes out once, whole, and in its producer's order; a push that failed leaves nothing behind; every wake-up
- * comes; a consumer that stalls makes pushes fail, and nobody waits for it. */
+ * comes; a consumer that stalls makes pushes fail, and no producer waits for it. */
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -43,7 +43,7 @@ struct producer {
 	unsigned wakes;
 };
 
-/* A datagram says who pushed it and the how-manieth success it was; all else follows from that. */
+/* A datagram has its producer and the number of its push; all else follows from that. */
 struct label {
 	uint32_t producer, number;
 };

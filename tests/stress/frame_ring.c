@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One reader, four workers: each gets what was pushed for it, byte by byte, while the others stall at random and one of
- * them all the time. A worker may write to what it holds; ThreadSanitizer tells when somebody else looks at it then.
+ * them all the time. A worker may write to what it holds; ThreadSanitizer reports access by another thread.
  * Workers sleep by a waker: a wake-up that got lost would end a sleep by its time-out. */
 #include "workers/frame_ring.h"
 
@@ -13,8 +13,8 @@
 #include "core/base/clock.h"
 #include "core/base/waker.h"
 #include "crypto/aead.h"
+#include "tests/harness/frames.h"
 #include "tests/stress/tap.h"
-#include "tun/vnet.h"
 
 enum {
 	WORKERS = 4,
@@ -32,9 +32,9 @@ enum {
 #define ROUNDS_NS     (3 * NS_PER_S)
 #define ROUNDS_MAX_NS (60 * NS_PER_S)
 
-struct office {
+struct fixture {
 	struct frame_pool *pool; /* the reader's */
-	struct owner owner;	 /* of it: who reads */
+	struct owner owner;	 /* of it: the reader */
 	pthread_barrier_t start;
 	uint8_t content[TUN_FRAME_MAX + SHIFTS];
 	_Atomic unsigned pushed; /* so that workers can see the reader at work */
@@ -43,7 +43,7 @@ struct office {
 };
 
 struct consumer {
-	struct office *office;
+	struct fixture *fixture;
 	struct waker waker;
 	struct owner owner; /* of its end of the ring */
 	pthread_t thread;
@@ -52,7 +52,7 @@ struct consumer {
 	_Atomic unsigned taken; /* so that the reader can see the worker at work */
 	/* Read when the thread has ended. */
 	uint32_t next; /* number of the frame it expects */
-	uint64_t position;
+	uint32_t position;
 	unsigned wrong, overslept, sleeps, overlapped;
 	/* The reader's. */
 	uint32_t pushed;
@@ -73,20 +73,20 @@ static uint32_t frame_length(uint32_t worker, uint32_t number)
 	(void)random_below(&state, 1);
 	switch (random_below(&state, 8)) {
 	case 0:
-		return random_below(&state, TUN_FRAME_MAX + 1);
+		return random_below(&state, TUN_FRAME_MAX + 1 - VNET_HEADER_SIZE) + VNET_HEADER_SIZE;
 	case 1:
 		return TUN_FRAME_MAX;
 	case 2:
 	case 3:
-		return random_below(&state, 2 * FRAME_SMALL_MAX);
+		return random_below(&state, 2 * FRAME_SMALL_MAX) + VNET_HEADER_SIZE;
 	default:
-		return random_below(&state, FRAME_SMALL_MAX + 1);
+		return random_below(&state, FRAME_SMALL_MAX + 1 - VNET_HEADER_SIZE) + VNET_HEADER_SIZE;
 	}
 }
 
-static const uint8_t *frame_content(const struct office *office, uint32_t worker, uint32_t number)
+static const uint8_t *frame_content(const struct fixture *fixture, uint32_t worker, uint32_t number)
 {
-	return office->content + (number * 31 + worker * 1009) % SHIFTS;
+	return fixture->content + (number * 31 + worker * 1009) % SHIFTS;
 }
 
 static uint32_t frame_session(uint32_t worker, uint32_t number)
@@ -101,11 +101,13 @@ static void read_frame(struct consumer *consumer, const struct frame_ref *frame)
 	uint32_t number = consumer->next++;
 	uint32_t length = frame_length(consumer->index, number);
 	consumer->position += length;
-	if (frame->length != length || frame->stamp != number || frame->position != consumer->position ||
+	uint8_t *data = frame->packet.data - VNET_HEADER_SIZE;
+	if (frame->packet.length + VNET_HEADER_SIZE != length || frame->packet.protocol != (uint8_t)number ||
+	    frame->stamp != number || frame->position != consumer->position ||
 	    frame->session_id != frame_session(consumer->index, number) ||
-	    memcmp(frame->data, frame_content(consumer->office, consumer->index, number), length) != 0)
+	    memcmp(data, frame_content(consumer->fixture, consumer->index, number), length) != 0)
 		consumer->wrong++;
-	memset(frame->data, (int)(0xa0 + consumer->index), length + AEAD_INPUT_SLACK);
+	memset(data, (int)(0xa0 + consumer->index), length + AEAD_INPUT_SLACK);
 }
 
 static size_t take_batch(struct consumer *consumer, struct frame_ring *ring)
@@ -133,7 +135,7 @@ static void sleep_until_woken(struct consumer *consumer, const struct frame_ring
 {
 	bool signalled = false;
 	waker_prepare(&consumer->waker);
-	if (frame_ring_empty(ring) && !atomic_load_explicit(&consumer->office->over, memory_order_relaxed)) {
+	if (frame_ring_empty(ring) && !atomic_load_explicit(&consumer->fixture->over, memory_order_relaxed)) {
 		struct pollfd polled = {.fd = consumer->waker.fd, .events = POLLIN};
 		signalled = poll(&polled, 1, PATIENCE_MS) == 1;
 		consumer->overslept += !signalled;
@@ -151,18 +153,18 @@ static void stall(struct consumer *consumer)
 static void *work(void *argument)
 {
 	struct consumer *consumer = argument;
-	struct office *office = consumer->office;
-	struct frame_ring *ring = frame_pool_ring(office->pool, consumer->index);
+	struct fixture *fixture = consumer->fixture;
+	struct frame_ring *ring = frame_pool_ring(fixture->pool, consumer->index);
 	unsigned seen = 0;
 	frame_ring_own(ring, &consumer->owner);
 	owner_set(&consumer->owner);
-	pthread_barrier_wait(&office->start);
-	while (consumer->index == STALLED && !atomic_load_explicit(&office->released, memory_order_relaxed))
+	pthread_barrier_wait(&fixture->start);
+	while (consumer->index == STALLED && !atomic_load_explicit(&fixture->released, memory_order_relaxed))
 		nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
 	for (;;) {
-		bool over = atomic_load_explicit(&office->over, memory_order_acquire);
+		bool over = atomic_load_explicit(&fixture->over, memory_order_acquire);
 		if (take_batch(consumer, ring) > 0) {
-			unsigned pushed = atomic_load_explicit(&office->pushed, memory_order_relaxed);
+			unsigned pushed = atomic_load_explicit(&fixture->pushed, memory_order_relaxed);
 			consumer->overlapped += pushed != seen && !over;
 			seen = pushed;
 			stall(consumer);
@@ -176,22 +178,24 @@ static void *work(void *argument)
 
 /* --- the reader --------------------------------------------------------------------------------------------------- */
 
-static void publish_all(struct office *office, struct consumer consumers[])
+static void publish_all(struct fixture *fixture, struct consumer consumers[])
 {
 	for (uint32_t i = 0; i < WORKERS; i++)
-		if (frame_pool_publish(office->pool, i))
+		if (frame_pool_publish(fixture->pool, i))
 			(void)waker_wake(&consumers[i].waker);
 }
 
-static bool push(struct office *office, struct consumer *consumer)
+static bool push(struct fixture *fixture, struct consumer *consumer)
 {
 	uint32_t number = consumer->pushed, length = frame_length(consumer->index, number);
-	memcpy(frame_pool_buffer(office->pool), frame_content(office, consumer->index, number), length);
-	bool pushed = frame_pool_push(office->pool, consumer->index, length, frame_session(consumer->index, number),
+	uint8_t *buffer = frame_pool_buffer(fixture->pool);
+	memcpy(buffer, frame_content(fixture, consumer->index, number), length);
+	struct inner packet = frame_unparsed(buffer, length, (uint8_t)number);
+	bool pushed = frame_pool_push(fixture->pool, consumer->index, &packet, frame_session(consumer->index, number),
 				      number);
 	consumer->pushed += pushed;
 	consumer->refused += !pushed;
-	uint32_t held = frame_pool_held(office->pool, consumer->index);
+	uint32_t held = frame_pool_held(fixture->pool, consumer->index);
 	consumer->most_held = held > consumer->most_held ? held : consumer->most_held;
 	unsigned taken = atomic_load_explicit(&consumer->taken, memory_order_relaxed);
 	consumer->seen_working += taken != consumer->seen;
@@ -199,12 +203,12 @@ static bool push(struct office *office, struct consumer *consumer)
 	return pushed;
 }
 
-/* Pushes until it is taken, for as long as a test may last: who is served has to get room again. */
-static void push_surely(struct office *office, struct consumer consumers[], struct consumer *consumer)
+/* Pushes until it is taken, for as long as a test may last: a ring that is served gets room again. */
+static void push_surely(struct fixture *fixture, struct consumer consumers[], struct consumer *consumer)
 {
 	uint64_t deadline = clock_monotonic(&clock_system) + PATIENCE_MS * NS_PER_MS;
-	while (!push(office, consumer)) {
-		publish_all(office, consumers);
+	while (!push(fixture, consumer)) {
+		publish_all(fixture, consumers);
 		sched_yield();
 		if (clock_monotonic(&clock_system) > deadline) {
 			consumer->given_up = true;
@@ -213,38 +217,38 @@ static void push_surely(struct office *office, struct consumer consumers[], stru
 	}
 }
 
-static void read_frames(struct office *office, struct consumer consumers[])
+static void read_frames(struct fixture *fixture, struct consumer consumers[])
 {
 	uint64_t random = 99;
 	bool given_up = false;
 	for (unsigned i = 0; i < FRAMES && !given_up; i++) {
 		struct consumer *consumer = &consumers[random_below(&random, WORKERS)];
 		if (consumer->index == STALLED)
-			(void)push(office, consumer);
+			(void)push(fixture, consumer);
 		else
-			push_surely(office, consumers, consumer);
+			push_surely(fixture, consumers, consumer);
 		given_up = consumer->given_up;
-		atomic_store_explicit(&office->pushed, i, memory_order_relaxed);
+		atomic_store_explicit(&fixture->pushed, i, memory_order_relaxed);
 		if (random_below(&random, BATCH) == 0)
-			publish_all(office, consumers);
+			publish_all(fixture, consumers);
 		if (random_below(&random, 500) == 0) /* so that workers come to sleep */
 			nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
 	}
-	publish_all(office, consumers);
+	publish_all(fixture, consumers);
 }
 
-static void finish(struct office *office, struct consumer consumers[])
+static void finish(struct fixture *fixture, struct consumer consumers[])
 {
-	atomic_store_explicit(&office->over, true, memory_order_release);
+	atomic_store_explicit(&fixture->over, true, memory_order_release);
 	for (uint32_t i = 0; i < STALLED; i++) {
 		(void)waker_wake(&consumers[i].waker);
 		pthread_join(consumers[i].thread, NULL);
 	}
-	atomic_store_explicit(&office->released, true, memory_order_relaxed);
+	atomic_store_explicit(&fixture->released, true, memory_order_relaxed);
 	pthread_join(consumers[STALLED].thread, NULL);
 }
 
-static void report(struct tap *tap, struct office *office, const struct consumer consumers[])
+static void report(struct tap *tap, struct fixture *fixture, const struct consumer consumers[])
 {
 	bool complete = true, bounded = true, whole = true, awake = true, served = true, slept = false, overlap = true;
 	unsigned wrong = 0;
@@ -269,7 +273,7 @@ static void report(struct tap *tap, struct office *office, const struct consumer
 	       "one that stalled refused frames, the others took theirs");
 	tap_ok(tap, whole, "each came to hold its whole share beside the stalled one");
 	tap_ok(tap, awake && slept, "workers slept, and every wake-up came");
-	tap_ok(tap, frame_pool_idle(office->pool), "all slots are free at the end");
+	tap_ok(tap, frame_pool_idle(fixture->pool), "all slots are free at the end");
 	tap_ok(tap, overlap, "the threads overlapped");
 }
 
@@ -340,7 +344,8 @@ static void wake_ups(struct tap *tap)
 	uint64_t start = clock_monotonic(&clock_system), passed = 0;
 	unsigned round = 0;
 	for (; both_often(&pair) ? round < ROUNDS && passed < ROUNDS_NS : passed < ROUNDS_MAX_NS; round++) {
-		if (!frame_pool_push(pool, 0, 64, 1, round) || !frame_pool_publish(pool, 0))
+		struct inner packet = frame_unparsed(frame_pool_buffer(pool), 64, 0);
+		if (!frame_pool_push(pool, 0, &packet, 1, round) || !frame_pool_publish(pool, 0))
 			abort();
 		(void)waker_wake(&pair.waker);
 		while (atomic_load_explicit(&pair.taken, memory_order_relaxed) != round + 1)
@@ -359,36 +364,36 @@ static void wake_ups(struct tap *tap)
 
 static void many_workers(struct tap *tap)
 {
-	static struct office office;
+	static struct fixture fixture;
 	static struct consumer consumers[WORKERS];
 	uint64_t random = 5;
-	for (size_t i = 0; i < sizeof office.content; i++)
-		office.content[i] = (uint8_t)random_below(&random, 256);
-	office.pool = frame_pool_new(&(struct frame_pool_params){.workers = WORKERS,
-								 .slots_per_worker = SHARE,
-								 .ring_entries = ENTRIES,
-								 .first_index = UINT32_MAX - 1000});
-	if (office.pool == NULL)
+	for (size_t i = 0; i < sizeof fixture.content; i++)
+		fixture.content[i] = (uint8_t)random_below(&random, 256);
+	fixture.pool = frame_pool_new(&(struct frame_pool_params){.workers = WORKERS,
+								  .slots_per_worker = SHARE,
+								  .ring_entries = ENTRIES,
+								  .first_index = UINT32_MAX - 1000});
+	if (fixture.pool == NULL)
 		abort();
-	frame_pool_own(office.pool, &office.owner);
-	owner_set(&office.owner);
-	pthread_barrier_init(&office.start, NULL, WORKERS + 1);
+	frame_pool_own(fixture.pool, &fixture.owner);
+	owner_set(&fixture.owner);
+	pthread_barrier_init(&fixture.start, NULL, WORKERS + 1);
 	for (uint32_t i = 0; i < WORKERS; i++) {
-		consumers[i].office = &office;
+		consumers[i].fixture = &fixture;
 		consumers[i].index = i;
 		consumers[i].random = i;
 		if (waker_init(&consumers[i].waker) != 0 ||
 		    pthread_create(&consumers[i].thread, NULL, work, &consumers[i]) != 0)
 			abort();
 	}
-	pthread_barrier_wait(&office.start);
-	read_frames(&office, consumers);
-	finish(&office, consumers);
-	report(tap, &office, consumers);
+	pthread_barrier_wait(&fixture.start);
+	read_frames(&fixture, consumers);
+	finish(&fixture, consumers);
+	report(tap, &fixture, consumers);
 	for (uint32_t i = 0; i < WORKERS; i++)
 		waker_deinit(&consumers[i].waker);
-	pthread_barrier_destroy(&office.start);
-	frame_pool_free(office.pool);
+	pthread_barrier_destroy(&fixture.start);
+	frame_pool_free(fixture.pool);
 }
 
 int main(void)

@@ -22,8 +22,7 @@ static void note(_Atomic unsigned *counter)
 		atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* --- interposed ------------------------------------------------------------------------------------------------------
- */
+/* --- interposed --------------------------------------------------------------------------------------------------- */
 
 extern void *__libc_malloc(size_t size);
 extern void *__libc_calloc(size_t count, size_t size);
@@ -68,7 +67,7 @@ void free(void *ptr)
 	__libc_free(ptr);
 }
 
-/* The parameter's name is that of the header, as clang-tidy wants it. */
+/* The parameter's name is that of the header, as clang-tidy demands. */
 #define INTERPOSE_LOCK(name, type, lock)                                                     \
 	int name(type *lock)                                                                 \
 	{                                                                                    \
@@ -95,8 +94,7 @@ int pthread_spin_lock(pthread_spinlock_t *lock)
 	return real_spin_lock(lock);
 }
 
-/* --- the counter works -----------------------------------------------------------------------------------------------
- */
+/* --- the counter works -------------------------------------------------------------------------------------------- */
 
 static void *deliberate(void *argument)
 {
@@ -136,8 +134,7 @@ static void prove_the_counter(struct tap *tap)
 	allocations = locks = 0;
 }
 
-/* --- traffic ---------------------------------------------------------------------------------------------------------
- */
+/* --- traffic ------------------------------------------------------------------------------------------------------ */
 
 static void begins(int worker)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A gateway and its clients on threads of their own: they connect, carry traffic both ways, are looked at by the
- * control thread meanwhile, lose one client, and end under load. Under ThreadSanitizer this is the test of who may read
- * what. */
+ * control thread meanwhile, lose one client, and end under load. Under ThreadSanitizer this is the test of which thread
+ * may read what. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -45,8 +45,7 @@ static int refuse_trains(void *context, struct link *from, const struct udp_mess
 	return messages[0].segment_size != 0 && messages[0].length > messages[0].segment_size ? -EIO : 1;
 }
 
-/* --- the other ends of the TUNs --------------------------------------------------------------------------------------
- */
+/* --- the other ends of the TUNs ----------------------------------------------------------------------------------- */
 
 static void make_frames(struct scene *scene)
 {
@@ -87,20 +86,19 @@ static void *feed(void *argument)
 	return NULL;
 }
 
-/* --- the control thread's view ---------------------------------------------------------------------------------------
- */
+/* --- the control thread's view ------------------------------------------------------------------------------------ */
 
-static struct report_source describe(const struct scene *scene, struct report_thread threads[NODES],
-				     struct report_offload *offload)
+static struct status_source describe(const struct scene *scene, struct status_thread threads[NODES],
+				     struct status_offload *offload)
 {
 	for (size_t n = 0; n < NODES; n++)
-		threads[n] = (struct report_thread){.name = "worker",
+		threads[n] = (struct status_thread){.name = "worker",
 						    .cpu = -1,
-						    .stats = &scene->nodes[n]->worker->stats,
-						    .stages = &scene->nodes[n]->worker->stages};
+						    .stats = &scene->nodes[n]->worker->loop.stats,
+						    .stages = &scene->nodes[n]->worker->loop.stages};
 	const struct gateway_node *gateway = &scene->h->gateway;
-	*offload = (struct report_offload){"udp_gso", scene->nodes[1]->link.base.gso};
-	return (struct report_source){
+	*offload = (struct status_offload){"udp_gso", scene->nodes[1]->link.base.gso};
+	return (struct status_source){
 		.role = "gateway",
 		.interface = "none",
 		.threads = threads,
@@ -115,9 +113,9 @@ static struct report_source describe(const struct scene *scene, struct report_th
 	};
 }
 
-static bool report(const struct report_source *source)
+static bool report(const struct status_source *source)
 {
-	json_t *status = report_status(source), *stages = report_stages(source);
+	json_t *status = status_json(source), *stages = status_stages(source);
 	bool good = status != NULL && stages != NULL;
 	json_decref(status);
 	json_decref(stages);
@@ -129,9 +127,9 @@ static void *look(void *argument)
 	struct scene *scene = argument;
 	uint64_t before = 0;
 	while (!atomic_load_explicit(&scene->stop, memory_order_relaxed)) {
-		struct report_thread threads[NODES];
-		struct report_offload offload;
-		struct report_source source = describe(scene, threads, &offload);
+		struct status_thread threads[NODES];
+		struct status_offload offload;
+		struct status_source source = describe(scene, threads, &offload);
 		if (!report(&source))
 			scene->failed_reports++;
 		struct stats_snapshot sum = {0};
@@ -145,7 +143,7 @@ static void *look(void *argument)
 	return NULL;
 }
 
-/* The newest state that a client told, waiting for one. */
+/* The newest state that a client reported, waiting for one. */
 static bool wait_state(struct client_node *client, enum client_state state)
 {
 	for (unsigned i = 0; i < PATIENCE_S * 200; i++) {
@@ -174,8 +172,7 @@ static bool wait_traffic(const struct scene *scene)
 	return false;
 }
 
-/* --- a round ---------------------------------------------------------------------------------------------------------
- */
+/* --- a round ------------------------------------------------------------------------------------------------------ */
 
 static void start_thread(pthread_t *thread, void *(*function)(void *), void *argument)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The log under fire: several threads write more than a reader takes, who also pauses. No thread waits for the reader,
- * each line comes once, whole and in its thread's order, or is counted as dropped, and what the log says is missing is
- * exactly what is, in the place where it is. */
+/* The log under fire: several threads write more than a reader takes, which also pauses. No thread waits for the
+ * reader, each line comes once, whole and in its thread's order, or is counted as dropped, and what the log says is
+ * missing is exactly what is, in the place where it is. */
 #include "core/base/log.h"
 
 #include <errno.h>

@@ -17,7 +17,7 @@ struct letter {
 	unsigned check; /* not atomic: the mailbox orders it */
 };
 
-struct post_office {
+struct mailbox_fixture {
 	struct mailbox mailbox;
 	pthread_barrier_t start;
 	_Atomic unsigned taken; /* so that posters can see the taker at work */
@@ -25,7 +25,7 @@ struct post_office {
 };
 
 struct poster {
-	struct post_office *office;
+	struct mailbox_fixture *fixture;
 	unsigned index;
 	unsigned posted, replaced;
 	unsigned overlapped; /* posts between which the taker took something */
@@ -35,23 +35,23 @@ struct poster {
 static void *post(void *argument)
 {
 	struct poster *poster = argument;
-	struct post_office *office = poster->office;
+	struct mailbox_fixture *fixture = poster->fixture;
 	unsigned seen = 0;
-	pthread_barrier_wait(&office->start);
+	pthread_barrier_wait(&fixture->start);
 	for (unsigned i = 1; i <= POSTS || (poster->overlapped <= OVERLAPS && i <= POSTS_MAX); i++) {
 		struct letter *letter = malloc(sizeof *letter);
 		*letter = (struct letter){.poster = poster->index, .number = i, .check = i ^ 0x5a5a5a5au};
-		struct letter *replaced = mailbox_post(&office->mailbox, letter);
+		struct letter *replaced = mailbox_post(&fixture->mailbox, letter);
 		poster->posted = i;
 		poster->replaced += replaced != NULL;
 		free(replaced);
-		unsigned taken = atomic_load_explicit(&office->taken, memory_order_relaxed);
+		unsigned taken = atomic_load_explicit(&fixture->taken, memory_order_relaxed);
 		poster->overlapped += taken != seen;
 		seen = taken;
 	}
-	atomic_fetch_sub_explicit(&office->running, 1, memory_order_release);
+	atomic_fetch_sub_explicit(&fixture->running, 1, memory_order_release);
 	uint64_t one = 1;
-	ssize_t written = write(office->mailbox.fd, &one, sizeof one); /* the taker shall see that it is over */
+	ssize_t written = write(fixture->mailbox.fd, &one, sizeof one); /* the taker shall see that it is over */
 	(void)written;
 	return NULL;
 }
@@ -71,22 +71,22 @@ static void read_letter(const struct letter *letter, struct findings *findings, 
 
 /* Sleeps in poll() as the control loop does; a wake-up that got lost would end it by the time-out. Whether it is over
  * is asked after the mailbox was found empty: taking swallows wake-ups, the last poster's among them. */
-static bool take_all(struct post_office *office, struct findings *findings)
+static bool take_all(struct mailbox_fixture *fixture, struct findings *findings)
 {
 	unsigned last[POSTERS] = {0};
 	bool over = false;
 	for (;;) {
-		struct letter *letter = mailbox_take(&office->mailbox);
+		struct letter *letter = mailbox_take(&fixture->mailbox);
 		if (letter != NULL) {
 			read_letter(letter, findings, last);
-			atomic_fetch_add_explicit(&office->taken, 1, memory_order_relaxed);
+			atomic_fetch_add_explicit(&fixture->taken, 1, memory_order_relaxed);
 			free(letter);
 			continue;
 		}
 		if (over)
 			return true;
-		over = atomic_load_explicit(&office->running, memory_order_acquire) == 0;
-		struct pollfd polled = {.fd = office->mailbox.fd, .events = POLLIN};
+		over = atomic_load_explicit(&fixture->running, memory_order_acquire) == 0;
+		struct pollfd polled = {.fd = fixture->mailbox.fd, .events = POLLIN};
 		if (!over && poll(&polled, 1, 20000) == 0)
 			return false;
 	}
@@ -94,19 +94,19 @@ static bool take_all(struct post_office *office, struct findings *findings)
 
 static void many_threads(struct tap *tap)
 {
-	struct post_office office = {.running = POSTERS};
+	struct mailbox_fixture fixture = {.running = POSTERS};
 	struct poster posters[POSTERS];
 	pthread_t threads[POSTERS];
 	struct findings findings = {0};
-	tap_ok(tap, mailbox_init(&office.mailbox) == 0, "a mailbox opens");
-	pthread_barrier_init(&office.start, NULL, POSTERS + 1);
+	tap_ok(tap, mailbox_init(&fixture.mailbox) == 0, "a mailbox opens");
+	pthread_barrier_init(&fixture.start, NULL, POSTERS + 1);
 	for (unsigned i = 0; i < POSTERS; i++) {
-		posters[i] = (struct poster){.office = &office, .index = i};
+		posters[i] = (struct poster){.fixture = &fixture, .index = i};
 		if (pthread_create(&threads[i], NULL, post, &posters[i]) != 0)
 			abort();
 	}
-	pthread_barrier_wait(&office.start);
-	bool woken = take_all(&office, &findings);
+	pthread_barrier_wait(&fixture.start);
+	bool woken = take_all(&fixture, &findings);
 	unsigned posted = 0, replaced = 0, overlapped = 0;
 	for (unsigned i = 0; i < POSTERS; i++) {
 		pthread_join(threads[i], NULL);
@@ -120,8 +120,8 @@ static void many_threads(struct tap *tap)
 	tap_ok(tap, findings.disordered == 0, "no letter comes twice or after a newer one of its sender");
 	tap_ok(tap, findings.taken + replaced == posted, "each letter was taken or came back");
 	tap_ok(tap, overlapped > OVERLAPS, "the threads overlapped");
-	tap_ok(tap, mailbox_deinit(&office.mailbox) == NULL, "nothing is left");
-	pthread_barrier_destroy(&office.start);
+	tap_ok(tap, mailbox_deinit(&fixture.mailbox) == NULL, "nothing is left");
+	pthread_barrier_destroy(&fixture.start);
 }
 
 static bool readable(const struct mailbox *mailbox)

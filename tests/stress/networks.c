@@ -287,7 +287,7 @@ static void few_that_come_and_go(struct tap *tap)
 }
 
 /* A worker activates newer and newer sessions while the ends of those that they replace are heard. */
-struct handover {
+struct handoff {
 	struct network_route route;
 	pthread_barrier_t start;
 	_Atomic uint32_t newest; /* set before it is activated: what is older may end */
@@ -298,57 +298,57 @@ struct handover {
 
 static void *end_sessions(void *argument)
 {
-	struct handover *handover = argument;
-	pthread_barrier_wait(&handover->start);
-	while (!atomic_load_explicit(&handover->over, memory_order_relaxed)) {
-		uint32_t newest = atomic_load_explicit(&handover->newest, memory_order_relaxed);
-		if (route_deactivate(&handover->route, newest - 1))
-			atomic_fetch_add_explicit(&handover->ended, 1, memory_order_relaxed);
+	struct handoff *handoff = argument;
+	pthread_barrier_wait(&handoff->start);
+	while (!atomic_load_explicit(&handoff->over, memory_order_relaxed)) {
+		uint32_t newest = atomic_load_explicit(&handoff->newest, memory_order_relaxed);
+		if (route_deactivate(&handoff->route, newest - 1))
+			atomic_fetch_add_explicit(&handoff->ended, 1, memory_order_relaxed);
 		else
-			handover->ignored++;
+			handoff->ignored++;
 	}
 	return NULL;
 }
 
 /* Replaces session after session; yields how often an entry was not what it must be. */
-static uint64_t replace_sessions(struct handover *handover, uint32_t *last)
+static uint64_t replace_sessions(struct handoff *handoff, uint32_t *last)
 {
 	uint64_t wrong = 0, start = clock_monotonic(&clock_system);
 	uint32_t newest = *last;
 	do {
-		atomic_store_explicit(&handover->newest, ++newest, memory_order_relaxed);
+		atomic_store_explicit(&handoff->newest, ++newest, memory_order_relaxed);
 		for (unsigned i = 0; i < 20; i++) { /* time for the end of the older one */
-			uint32_t session = route_session(&handover->route);
+			uint32_t session = route_session(&handoff->route);
 			wrong += session != newest - 1 && session != 0;
 		}
-		route_activate(&handover->route, newest);
+		route_activate(&handoff->route, newest);
 		for (unsigned i = 0; i < 20; i++)
-			wrong += route_session(&handover->route) != newest;
-	} while (newest % 256 != 0 || goes_on(start, &handover->ended));
+			wrong += route_session(&handoff->route) != newest;
+	} while (newest % 256 != 0 || goes_on(start, &handoff->ended));
 	*last = newest;
 	return wrong;
 }
 
 static void replaced_sessions(struct tap *tap)
 {
-	static struct handover handover;
+	static struct handoff handoff;
 	uint32_t last = 1;
 	pthread_t thread;
-	pthread_barrier_init(&handover.start, NULL, 2);
-	handover.newest = last;
-	route_activate(&handover.route, last);
-	if (pthread_create(&thread, NULL, end_sessions, &handover) != 0)
+	pthread_barrier_init(&handoff.start, NULL, 2);
+	handoff.newest = last;
+	route_activate(&handoff.route, last);
+	if (pthread_create(&thread, NULL, end_sessions, &handoff) != 0)
 		abort();
-	pthread_barrier_wait(&handover.start);
-	uint64_t wrong = replace_sessions(&handover, &last);
-	atomic_store_explicit(&handover.over, true, memory_order_relaxed);
+	pthread_barrier_wait(&handoff.start);
+	uint64_t wrong = replace_sessions(&handoff, &last);
+	atomic_store_explicit(&handoff.over, true, memory_order_relaxed);
 	pthread_join(thread, NULL);
-	printf("# %u sessions, %u ended before they were replaced, %lu ends ignored\n", last, handover.ended,
-	       (unsigned long)handover.ignored);
+	printf("# %u sessions, %u ended before they were replaced, %lu ends ignored\n", last, handoff.ended,
+	       (unsigned long)handoff.ignored);
 	tap_ok(tap, wrong == 0, "an old session's end never clears a new one");
-	tap_ok(tap, route_deactivate(&handover.route, last), "the last one is still there");
-	tap_ok(tap, handover.ended > ENOUGH && handover.ignored > ENOUGH, "ends and activations overlapped");
-	pthread_barrier_destroy(&handover.start);
+	tap_ok(tap, route_deactivate(&handoff.route, last), "the last one is still there");
+	tap_ok(tap, handoff.ended > ENOUGH && handoff.ignored > ENOUGH, "ends and activations overlapped");
+	pthread_barrier_destroy(&handoff.start);
 }
 
 int main(void)

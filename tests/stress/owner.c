@@ -6,10 +6,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/harness/frames.h"
 #include "tests/harness/harness.h"
 #include "tests/stress/tap.h"
+#include "workers/downlink.h"
+#include "workers/uplink.h"
 
-/* One of each, which all belong to whoever `owner` belongs to. */
+/* One of each, which all belong to the thread of `owner`. */
 struct things {
 	struct owner owner;
 	struct harness *harness;
@@ -40,8 +43,8 @@ static void set_up(struct things *things)
 	things->copies = copy_ring_new(2, 1400, NULL);
 	if (things->session == NULL || things->key == NULL || things->pool == NULL || things->copies == NULL)
 		abort();
-	owner_follow(&things->worker->owner, &things->owner);
-	owner_follow(&things->reader->owner, &things->owner);
+	owner_follow(&things->worker->loop.owner, &things->owner);
+	owner_follow(&things->reader->loop.owner, &things->owner);
 	owner_follow(&things->session->owner, &things->owner);
 	owner_follow(&things->window.owner, &things->owner);
 	session_set_next(things->session, things->key, 0);
@@ -52,16 +55,15 @@ static void set_up(struct things *things)
 
 static void tear_down(struct things *things)
 {
-	owner_clear(&things->worker->owner);
-	owner_clear(&things->reader->owner);
+	owner_clear(&things->worker->loop.owner);
+	owner_clear(&things->reader->loop.owner);
 	copy_ring_free(things->copies);
 	frame_pool_free(things->pool);
 	session_free(things->session);
 	harness_free(things->harness);
 }
 
-/* --- what may not be done to what is another's ---------------------------------------------------------------------
- */
+/* --- what may not be done to what is another's -------------------------------------------------------------------- */
 
 static void seal(struct things *things)
 {
@@ -102,7 +104,7 @@ static void reserve(struct things *things)
 
 static void flush(struct things *things)
 {
-	send_queue_flush(&things->worker->send, things->worker->udp, &things->worker->stats);
+	send_queue_flush(&things->worker->send, things->worker->udp, &things->worker->loop.stats);
 }
 
 static void take_frames(struct things *things)
@@ -123,24 +125,25 @@ static void advance(struct things *things)
 
 static void count(struct things *things)
 {
-	stats_add(&things->worker->stats, sleeps, 1);
+	stats_add(&things->worker->loop.stats, sleeps, 1);
 }
 
 static void count_drop(struct things *things)
 {
-	stats_drop(&things->reader->stats, DROP_RUNT, 1);
+	stats_drop(&things->reader->loop.stats, DROP_RUNT, 1);
 }
 
 #if SHARDTUN_PROFILE
 static void record(struct things *things)
 {
-	stage_lap(&things->worker->stages, STAGE_OPEN);
+	stage_lap(&things->worker->loop.stages, STAGE_OPEN);
 }
 #endif
 
 static void push(struct things *things)
 {
-	(void)frame_pool_push(things->pool, 0, 100, 7, 0);
+	struct inner packet = frame_unparsed(frame_pool_buffer(things->pool), 100, 0);
+	(void)frame_pool_push(things->pool, 0, &packet, 7, 0);
 }
 
 static void release(struct things *things)
@@ -180,7 +183,7 @@ static void turn_reader(struct things *things)
 
 static void run_twice(struct things *things)
 {
-	owner_set(&things->worker->owner);
+	owner_set(&things->worker->loop.owner);
 }
 
 static const struct trespass {
@@ -214,8 +217,7 @@ static const struct trespass {
 	{"thread object", run_twice},
 };
 
-/* --- the owner and the trespasser ----------------------------------------------------------------------------------
- */
+/* --- the owner and the trespasser --------------------------------------------------------------------------------- */
 
 struct rightful {
 	struct things *things;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The table of peers under fire: two threads of the control plane add, remove and count sessions, two others find
  * peers under RCU. What a finder holds stays whole until its next quiescent state, a peer in the table is always found,
- * and nothing leaks. Then several threads want one DH at once. */
+ * and nothing leaks. Then several threads compute one DH at once. */
 #include "core/sessions/peer.h"
 
 #include <sched.h>
@@ -91,8 +91,7 @@ static bool whole(const struct peer *peer, unsigned number)
 	return good;
 }
 
-/* --- the control plane ----------------------------------------------------------------------------------------------
- */
+/* --- the control plane -------------------------------------------------------------------------------------------- */
 
 static void add(struct changer *changer, unsigned number)
 {
@@ -170,8 +169,7 @@ static void *change(void *argument)
 	return NULL;
 }
 
-/* --- finders --------------------------------------------------------------------------------------------------------
- */
+/* --- finders ------------------------------------------------------------------------------------------------------ */
 
 /* All that was found is looked at again before the quiescent state. */
 static void find_batch(struct finder *finder)
@@ -298,8 +296,7 @@ static void come_and_go(struct tap *tap)
 	peers_deinit(&fire.peers);
 }
 
-/* --- DH of the static keys -------------------------------------------------------------------------------------------
- */
+/* --- DH of the static keys ---------------------------------------------------------------------------------------- */
 
 struct dh {
 	struct peers peers;
@@ -311,11 +308,11 @@ struct dh {
 
 struct dh_thread {
 	struct dh *dh;
-	unsigned early, wrong; /* early: nobody had computed it yet */
+	unsigned early, wrong; /* early: it was not computed yet */
 };
 
-/* A barrier that hardly sleeps: one DH is over sooner than a thread wakes up. Two take turns, so that who leaves one
- * late does not learn, and be ordered after, what the other thread did since. */
+/* A barrier that hardly sleeps: one DH is over sooner than a thread wakes up. Two take turns, so that a thread that
+ * leaves one late is not ordered after what the other thread did since. */
 static void meet(struct dh *dh, unsigned round, unsigned turn)
 {
 	_Atomic unsigned *arrived = &dh->arrived[turn];

@@ -15,7 +15,7 @@
 
 enum { WORKERS = 2, PEERS = 24, SESSIONS = 60000, PATIENCE_S = 120, INDEX_BITS = 8 };
 
-/* A session on its way: the control plane gives it to a worker, who gives it back. */
+/* A session on its way: the control plane gives it to a worker, which gives it back. */
 enum ticket_state { TICKET_EMPTY, TICKET_GIVEN, TICKET_ENDED };
 
 struct ticket {
@@ -81,8 +81,7 @@ static unsigned roll(unsigned *random, unsigned sides)
 	return (*random >> 16) % sides;
 }
 
-/* --- workers -------------------------------------------------------------------------------------------------------
- */
+/* --- workers ------------------------------------------------------------------------------------------------------ */
 
 static void work_on(struct worker *worker, struct ticket *ticket)
 {
@@ -149,8 +148,7 @@ static void *look_up(void *argument)
 	return NULL;
 }
 
-/* --- control plane -------------------------------------------------------------------------------------------------
- */
+/* --- control plane ------------------------------------------------------------------------------------------------ */
 
 static void give(struct control *control, struct stress_peer *peer, struct ticket *ticket, struct ticket *other)
 {
@@ -290,8 +288,7 @@ static void start_threads(struct arena *arena, pthread_t *threads, struct worker
 	pthread_barrier_wait(&arena->start);
 }
 
-/* --- duels ---------------------------------------------------------------------------------------------------------
- */
+/* --- races -------------------------------------------------------------------------------------------------------- */
 
 enum {
 	SPINS = 2000,
@@ -300,7 +297,7 @@ enum {
 };
 
 /* What two threads do to one entry, where 1 and 2 are sessions. */
-enum duel { BOTH_ACTIVATE, ONE_ENDS_AND_ONE_REPLACES, BOTH_REPLACE, DUELS };
+enum race { BOTH_ACTIVATE, ONE_ENDS_AND_ONE_REPLACES, BOTH_REPLACE, RACES };
 
 struct ring {
 	struct pool pool;
@@ -308,12 +305,12 @@ struct ring {
 	bool over;
 	bool won[2];		     /* whether each thread's change was made */
 	bool waited[2];		     /* until the other one got a CPU */
-	unsigned outcomes[DUELS][2]; /* by the first thread's */
-	unsigned close[DUELS];	     /* rounds where both were on a CPU */
-	unsigned wrong[DUELS];
+	unsigned outcomes[RACES][2]; /* by the first thread's */
+	unsigned close[RACES];	     /* rounds where both were on a CPU */
+	unsigned wrong[RACES];
 };
 
-struct duellist {
+struct racer {
 	struct ring *ring;
 	unsigned number, random, meetings;
 };
@@ -334,7 +331,7 @@ static void take_cpu(unsigned n)
 }
 
 /* A barrier that does not sleep: a change is over in nanoseconds. Whether the other one had to be let on the CPU. */
-static bool meet(struct duellist *self)
+static bool meet(struct racer *self)
 {
 	unsigned all = 2 * ++self->meetings, spins = 0;
 	atomic_fetch_add_explicit(&self->ring->arrived, 1, memory_order_acq_rel);
@@ -344,9 +341,9 @@ static bool meet(struct duellist *self)
 	return spins >= SPINS;
 }
 
-static bool fight(struct pool *pool, enum duel duel, unsigned number)
+static bool fight(struct pool *pool, enum race race, unsigned number)
 {
-	switch (duel) {
+	switch (race) {
 	case BOTH_ACTIVATE:
 		return pool_activate(pool, 2, number + 1, 0);
 	case ONE_ENDS_AND_ONE_REPLACES:
@@ -356,88 +353,88 @@ static bool fight(struct pool *pool, enum duel duel, unsigned number)
 	}
 }
 
-static void prepare(struct pool *pool, enum duel duel)
+static void prepare(struct pool *pool, enum race race)
 {
-	must(pool_reserve(pool, 2) == 2 && (duel == BOTH_ACTIVATE || pool_activate(pool, 2, 9, 0)));
+	must(pool_reserve(pool, 2) == 2 && (race == BOTH_ACTIVATE || pool_activate(pool, 2, 9, 0)));
 }
 
-static void judge(struct ring *ring, enum duel duel)
+static void judge(struct ring *ring, enum race race)
 {
 	uint8_t destination[4];
 	store_be32(destination, ring->pool.base4 + 2);
 	uint32_t winner = pool_lookup(&ring->pool, 4, destination);
 	/* The end of a session that is replaced changes nothing; a session replaces one that ended as well. */
-	bool good = duel == ONE_ENDS_AND_ONE_REPLACES
+	bool good = race == ONE_ENDS_AND_ONE_REPLACES
 			    ? ring->won[1] && winner == 2
 			    : ring->won[0] != ring->won[1] && winner == (ring->won[1] ? 2 : 1);
 	good &= winner != 0 && pool_deactivate(&ring->pool, 2, winner);
 	good &= pool_release(&ring->pool, 2);
-	ring->wrong[duel] += !good;
-	ring->outcomes[duel][ring->won[0]]++;
-	ring->close[duel] += !ring->waited[0] && !ring->waited[1];
+	ring->wrong[race] += !good;
+	ring->outcomes[race][ring->won[0]]++;
+	ring->close[race] += !ring->waited[0] && !ring->waited[1];
 }
 
 static bool seen_enough(const struct ring *ring)
 {
 	bool enough = true;
-	for (unsigned i = 0; i < DUELS; i++)
+	for (unsigned i = 0; i < RACES; i++)
 		enough &= ring->close[i] >= CLOSE && ring->outcomes[i][0] >= EACH_ORDER &&
 			  ring->outcomes[i][1] >= EACH_ORDER;
 	return enough;
 }
 
-static void *duel(void *argument)
+static void *race(void *argument)
 {
-	struct duellist *self = argument;
+	struct racer *self = argument;
 	struct ring *ring = self->ring;
 	time_t deadline = time(NULL) + PATIENCE_S;
 	for (unsigned round = 0;; round++) {
-		enum duel duel = (enum duel)(round % DUELS);
+		enum race race = (enum race)(round % RACES);
 		if (self->number == 0) {
 			ring->over = round % 1024 == 0 && (seen_enough(ring) || time(NULL) > deadline);
-			prepare(&ring->pool, duel);
+			prepare(&ring->pool, race);
 		}
 		ring->waited[self->number] = meet(self);
 		if (ring->over)
 			return NULL;
 		for (volatile unsigned wait = roll(&self->random, 16); wait > 0; wait--)
 			;
-		ring->won[self->number] = fight(&ring->pool, duel, self->number);
+		ring->won[self->number] = fight(&ring->pool, race, self->number);
 		meet(self);
 		if (self->number == 0)
-			judge(ring, duel);
+			judge(ring, race);
 	}
 }
 
-static void *second_duellist(void *argument)
+static void *second_racer(void *argument)
 {
 	take_cpu(1);
-	return duel(argument);
+	return race(argument);
 }
 
-static void duels(struct tap *tap)
+static void races(struct tap *tap)
 {
 	static const char *const names[] = {"of two that activate, one does", "an end does not undo a replacement",
 					    "of two that replace, one does"};
 	static struct ring ring;
-	struct duellist duellists[2];
+	struct racer racers[2];
 	pthread_t second;
 	struct ip_prefix network;
 	cpu_set_t cpus;
 	must(sched_getaffinity(0, sizeof cpus, &cpus) == 0);
 	if (CPU_COUNT(&cpus) < 2) {
-		tap_ok(tap, true, "duels # SKIP one CPU");
+		tap_ok(tap, true, "races # SKIP one CPU");
 		return;
 	}
 	must(ip_prefix_parse("10.8.0.1/30", &network) && pool_init(&ring.pool, &network, 1, NULL) == 0);
 	for (unsigned i = 0; i < 2; i++)
-		duellists[i] = (struct duellist){.ring = &ring, .number = i, .random = i};
-	must(pthread_create(&second, NULL, second_duellist, &duellists[1]) == 0);
+		racers[i] = (struct racer){.ring = &ring, .number = i, .random = i};
+	must(pthread_create(&second, NULL, second_racer, &racers[1]) == 0);
 	take_cpu(0);
-	duel(&duellists[0]);
+	race(&racers[0]);
 	pthread_join(second, NULL);
 	must(sched_setaffinity(0, sizeof cpus, &cpus) == 0);
-	for (unsigned i = 0; i < DUELS; i++) {
+	for (unsigned i = 0; i < RACES; i++) {
 		printf("# the first thread was first %u times, the second %u times; %u times they met\n",
 		       ring.outcomes[i][1], ring.outcomes[i][0], ring.close[i]);
 		tap_ok(tap, ring.wrong[i] == 0, names[i]);
@@ -446,8 +443,7 @@ static void duels(struct tap *tap)
 	pool_deinit(&ring.pool);
 }
 
-/* --- all together -----------------------------------------------------------------------------------------------
- */
+/* --- all together ------------------------------------------------------------------------------------------------- */
 
 static void sessions_come_and_go(struct tap *tap)
 {
@@ -488,7 +484,7 @@ static void sessions_come_and_go(struct tap *tap)
 int main(void)
 {
 	struct tap tap = {0};
-	duels(&tap);
+	races(&tap);
 	sessions_come_and_go(&tap);
 	return tap_done(&tap);
 }

@@ -82,13 +82,17 @@ static bool connect_client(struct scene *scene, size_t client)
 	return false;
 }
 
+/* A client may write several datagrams as one frame. */
 static void collect(struct scene *scene)
 {
 	static uint8_t frame[TUN_FRAME_MAX];
 	size_t length;
 	for (size_t i = 0; i < CLIENTS; i++) {
-		while ((length = tun_pair_take(&scene->h->clients[i].node.tun, frame)) > 0)
-			scene->delivered[i] += frame[length - 1] == scene->part;
+		size_t headers = scene->lengths[i] - PAYLOAD;
+		while ((length = tun_pair_take(&scene->h->clients[i].node.tun, frame)) > headers) {
+			if (frame[length - 1] == scene->part)
+				scene->delivered[i] += (length - headers) / PAYLOAD;
+		}
 	}
 }
 

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the AEAD tests run on: every back end that this machine has, and each suite on it with a key expanded. A file's
- * suite gets its own by `.init = subjects_set_up, .fini = subjects_tear_down`. */
+/* What the AEAD tests run on: every back end of the table and each of its code paths that this machine runs, and each
+ * suite on it with a key expanded. A file's suite gets its own by `.init = subjects_set_up, .fini =
+ * subjects_tear_down`. */
 #pragma once
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "core/base/bytes.h"
 #include "crypto/aead.h"
 
-static const char *const backends[] = {"sodium", "ipsec-mb:sse", "ipsec-mb:avx", "ipsec-mb:avx2", "ipsec-mb:avx512"};
-
-enum { BACKENDS = ARRAY_SIZE(backends) };
+enum { BACKENDS = 64 /* more than the table names */ };
 
 /* A suite on a back end, with a key expanded. */
 struct subject {
@@ -23,23 +24,37 @@ struct subject {
 
 static const uint8_t raw_key[AEAD_KEY_SIZE] = "an AEAD key of 32 bytes, exactly";
 static const uint8_t iv[AEAD_IV_SIZE] = "twelve bytes";
-static struct aead_engine *engines[BACKENDS]; /* NULL where this machine does not run it */
+static struct aead_engine *engines[BACKENDS]; /* by index of aead_backend_name(); NULL where it does not run here */
 static struct subject subjects[2 * BACKENDS];
 static size_t subject_count;
 
+/* The engine of a back end or code path, or NULL where this machine does not run it. */
+static inline struct aead_engine *engine_named(const char *wanted)
+{
+	const char *name;
+	for (size_t i = 0; (name = aead_backend_name(i)) != NULL; i++) {
+		if (strcmp(name, wanted) == 0)
+			return engines[i];
+	}
+	return NULL;
+}
+
 static inline void subjects_set_up(void)
 {
-	for (size_t i = 0; i < BACKENDS; i++) {
-		engines[i] = aead_engine_new(backends[i], NULL);
+	const char *name;
+	for (size_t i = 0; (name = aead_backend_name(i)) != NULL; i++) {
+		if (i == BACKENDS)
+			abort();
+		engines[i] = aead_engine_new(name, NULL);
 		for (unsigned suite = AEAD_SUITE_FIRST; engines[i] != NULL && suite <= AEAD_SUITE_LAST; suite++) {
 			const struct aead_vtable *aead = aead_engine_suite(engines[i], suite);
 			if (aead == NULL)
 				continue;
 			struct subject *s = &subjects[subject_count++];
-			s->backend = backends[i];
+			s->backend = name;
 			s->engine = engines[i];
 			s->aead = aead;
-			snprintf(s->label, sizeof s->label, "%s %s", backends[i], aead_suite_name(suite));
+			snprintf(s->label, sizeof s->label, "%s %s", name, aead_suite_name(suite));
 			aead->expand(s->engine, &s->key, raw_key, iv);
 		}
 	}

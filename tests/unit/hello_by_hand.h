@@ -38,7 +38,7 @@ static inline void write_hello(struct harness *h, struct by_hand *by, size_t cli
 static inline void send_hello(struct harness *h, struct by_hand *by, size_t client, uint32_t session_id)
 {
 	write_hello(h, by, client, session_id, NULL);
-	weather_forge(&h->gateway.node, &h->clients[client].node, by->hello, sizeof by->hello);
+	impairment_forge(&h->gateway.node, &h->clients[client].node, by->hello, sizeof by->hello);
 }
 
 /* Reads the WELCOME that an INSTALL message brings. */
@@ -61,7 +61,7 @@ static inline void send_ack(struct by_hand *by)
 	uint8_t message[64];
 	struct node *node = &by->h->clients[by->client].node;
 	uint32_t length = node_seal(node, &by->session, by->key, WIRE_CLIENT_ACK, NULL, 0, message);
-	weather_forge(&by->h->gateway.node, node, message, length);
+	impairment_forge(&by->h->gateway.node, node, message, length);
 }
 
 static inline void forget(struct by_hand *by)

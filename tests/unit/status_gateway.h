@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A gateway that exists only as a report_source, for the tests of what is said about one. */
+/* A gateway that exists only as a status_source, for the tests of what is said about one. */
 #pragma once
 
 #include "perf/export/status.h"
@@ -8,11 +8,14 @@ static struct stats stats[2];
 static struct stage_recorder recorders[2];
 
 /* Two workers, whose counters and histograms those above are, and a reader that has none. */
-static inline struct report_source gateway(void)
+static inline struct status_source gateway(void)
 {
-	static const struct report_thread threads[] = {
+	static const struct status_thread threads[] = {
 		{.name = "worker 0",
 		 .cpu = 3,
+		 .policy = "other",
+		 .nice = -10,
+		 .slice = 100 * NS_PER_US,
 		 .load = 0.25,
 		 .cpu_time = 1500 * NS_PER_MS,
 		 .allocated = 4096,
@@ -23,18 +26,19 @@ static inline struct report_source gateway(void)
 	};
 	static const char *const addresses[] = {"10.8.0.1/16", "fd00:8::1/64"};
 	static const char *const listens[] = {"[::]:5555"};
-	static const struct report_offload offloads[] = {{"tun_tso", true}, {"tun_uso", false}};
-	static const struct report_kept kept[] = {
+	static const struct status_offload offloads[] = {{"tun_tso", true}, {"tun_uso", false}};
+	static const struct status_kept kept[] = {
 		{.label = "route", .wanted = true, .in_force = true, .restored = 3},
 		{.label = "nftables", .wanted = true, .trouble = "Operation not permitted"},
 		{.label = "sysctl", .restored = 1},
 	};
-	static const struct report_suite suites[] = {{"AES-256-GCM", "ipsec-mb/avx2"}};
-	return (struct report_source){
+	static const struct status_suite suites[] = {{"AES-256-GCM", "ipsec-mb/avx2"}};
+	return (struct status_source){
 		.role = "gateway",
 		.uptime = 7384 * NS_PER_S + 999,
 		.interface = "shardtun0",
 		.mtu = 1420,
+		.interface_drops = {.tx = 19, .rx = 20},
 		.addresses = addresses,
 		.address_count = ARRAY_SIZE(addresses),
 		.listen = listens,

@@ -16,7 +16,7 @@
 #define UDP_SEGMENT 103
 #endif
 
-enum { GROUP_MAX = 16, NOBODY = -1 };
+enum { GROUP_MAX = 16, NO_SOCKET = -1 };
 
 static struct error error;
 static uint8_t datagram[UDP_MESSAGE_MAX]; /* what is sent */
@@ -54,7 +54,7 @@ static inline void group_close(struct group *group)
 		udp_close(group->sockets[i - 1]);
 }
 
-/* The first socket that has a message after at most `ms`, or NOBODY. */
+/* The first socket that has a message after at most `ms`, or NO_SOCKET. */
 static inline int group_receive(struct group *group, int ms)
 {
 	struct pollfd polled[GROUP_MAX];
@@ -62,7 +62,7 @@ static inline int group_receive(struct group *group, int ms)
 	for (size_t i = 0; i < group->count; i++)
 		polled[i] = (struct pollfd){.fd = group->sockets[i]->fd, .events = POLLIN};
 	if (poll(polled, group->count, ms) <= 0)
-		return NOBODY;
+		return NO_SOCKET;
 	for (size_t i = 0; i < group->count; i++) {
 		if (polled[i].revents == 0)
 			continue;
@@ -70,7 +70,7 @@ static inline int group_receive(struct group *group, int ms)
 		cr_assert_eq(group->sockets[i]->ops->receive(group->sockets[i], &group->last, 1), 1);
 		return (int)i;
 	}
-	return NOBODY;
+	return NO_SOCKET;
 }
 
 /* A socket on an address of either family and a port of its own. */
@@ -103,7 +103,7 @@ static inline void source_send(int fd, const struct group *group, size_t length,
 		     (ssize_t)length);
 }
 
-/* A header as it comes, from one who means no good included. */
+/* A header as it may arrive, forged ones included. */
 static inline void fill(uint8_t first)
 {
 	static uint32_t state = 1;

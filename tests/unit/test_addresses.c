@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Who gets which inner address, when there is none left, and where the other side is: pool, table and endpoint as the
- * gateway uses them. */
+/* Which client gets which inner address, when there is none left, and where the other side is: pool, table and endpoint
+ * as the gateway uses them. */
 #include "tests/harness/unit.h"
 
 TestSuite(addresses, .timeout = 60);
@@ -25,8 +25,7 @@ static void leave(struct harness *h, size_t client)
 	harness_start_client(h, client);
 }
 
-/* --- pool and table --------------------------------------------------------------------------------------------------
- */
+/* --- pool and table ----------------------------------------------------------------------------------------------- */
 
 Test(addresses, a_client_gets_ipv4_and_ipv6_of_one_index)
 {
@@ -124,8 +123,8 @@ Test(addresses, nothing_leaks_over_thousands_of_random_lives)
 	enum { CLIENTS = 8, STEPS = 2500 };
 	struct harness *h = START(.clients = CLIENTS, .address4 = "10.8.0.1/29", .session_timeout = 40,
 				  .max_sessions = 8, .rekey_interval = 10);
-	struct weather *weather = weather_new(h, 42);
-	weather->types = ~0u;
+	struct impairment *impairment = impairment_new(h, 42);
+	impairment->types = ~0u;
 	struct random random = {.state = 7};
 	uint64_t started = 0, full = 0;
 	for (unsigned step = 0; step < STEPS; step++) {
@@ -139,12 +138,12 @@ Test(addresses, nothing_leaks_over_thousands_of_random_lives)
 			harness_start_client(h, client);
 			break;
 		case 2:
-			weather->lose = random_chance(&random, 50) ? 0 : random_below(&random, 60);
-			weather->repeat = random_below(&random, 30);
-			weather->delay = random_below(&random, 20);
+			impairment->lose = random_chance(&random, 50) ? 0 : random_below(&random, 60);
+			impairment->repeat = random_below(&random, 30);
+			impairment->delay = random_below(&random, 20);
 			break;
 		case 3:
-			weather_release(weather);
+			impairment_release(impairment);
 			break;
 		case 4:
 			harness_advance(h, random_below(&random, 50) * NS_PER_S);
@@ -168,7 +167,7 @@ Test(addresses, nothing_leaks_over_thousands_of_random_lives)
 	cr_assert_gt(full, 50, "%lu refused", full);
 	cr_assert_gt(gateway_count(h, STATS_rekeys), 50, "%lu rekeys", gateway_count(h, STATS_rekeys));
 
-	weather_free(weather);
+	impairment_free(impairment);
 	for (size_t i = 0; i < CLIENTS; i++)
 		harness_stop_client(h, i, false);
 	harness_advance(h, 60 * NS_PER_S);
@@ -178,8 +177,7 @@ Test(addresses, nothing_leaks_over_thousands_of_random_lives)
 	finish(h);
 }
 
-/* --- endpoint --------------------------------------------------------------------------------------------------------
- */
+/* --- endpoint ----------------------------------------------------------------------------------------------------- */
 
 /* A client that was confirmed, moved data, and whose keys are known; a message of it as it would come from elsewhere.
  */
@@ -297,18 +295,18 @@ Test(addresses, the_gateway_answers_from_the_address_that_was_asked)
 	struct sockaddr_in6 second = network_address("192.0.2.66", HARNESS_PORT);
 	link_add_address(&h->gateway.node.link, second);
 	h->gateway_address = second;
-	struct weather *weather = weather_new(h, 1);
-	weather->types = ~0u;
-	weather->from = &h->gateway.node.link;
-	weather->keep = true;
+	struct impairment *impairment = impairment_new(h, 1);
+	impairment->types = ~0u;
+	impairment->from = &h->gateway.node.link;
+	impairment->keep = true;
 	cr_assert(harness_up(h));
 	cr_assert(pings(h));
-	cr_assert_geq(weather->kept_count, 3); /* WELCOME, KEEPALIVE, DATA */
-	for (size_t i = 0; i < weather->kept_count; i++) {
-		const struct sockaddr_in6 *from = &weather->kept[i].message.endpoint.remote;
+	cr_assert_geq(impairment->kept_count, 3); /* WELCOME, KEEPALIVE, DATA */
+	for (size_t i = 0; i < impairment->kept_count; i++) {
+		const struct sockaddr_in6 *from = &impairment->kept[i].message.endpoint.remote;
 		cr_assert_eq(memcmp(&from->sin6_addr, &second.sin6_addr, sizeof from->sin6_addr), 0);
 	}
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 

@@ -29,11 +29,11 @@ static bool is_at(struct harness *h, const char *text)
 }
 
 /* Every WELCOME is kept and lost. */
-static struct weather *keep_welcomes(struct harness *h)
+static struct impairment *keep_welcomes(struct harness *h)
 {
-	struct weather *weather = lose(h, 1 << WIRE_WELCOME);
-	weather->keep = true;
-	return weather;
+	struct impairment *impairment = lose(h, 1 << WIRE_WELCOME);
+	impairment->keep = true;
+	return impairment;
 }
 
 Test(client_addresses, a_dead_one_costs_a_quarter_of_a_second)
@@ -86,21 +86,21 @@ Test(client_addresses, an_overtaken_welcome_gives_way_to_the_later_one)
 {
 	struct harness *h = START(0);
 	link_add_address(&h->gateway.node.link, network_address(second, HARNESS_PORT));
-	struct weather *weather = keep_welcomes(h);
+	struct impairment *impairment = keep_welcomes(h);
 	AIM(h, NULL, second);
 	harness_advance(h, WORKER_TICK_NS);
-	cr_assert_eq(weather->kept_count, 2);
-	weather_replay(weather, 0);
+	cr_assert_eq(impairment->kept_count, 2);
+	impairment_replay(impairment, 0);
 	harness_pump(h);
 	cr_assert_eq(h->clients[0].role.state, CLIENT_CONFIRM);
 	cr_assert(is_at(h, NULL));
-	weather_replay(weather, 1);
+	impairment_replay(impairment, 1);
 	harness_pump(h);
 	cr_assert_eq(h->clients[0].role.state, CLIENT_UP);
 	cr_assert(is_at(h, second));
 	cr_assert(pings(h));
 	cr_assert_eq(client_count(h, STATS_tx_hello), 2);
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -108,18 +108,18 @@ Test(client_addresses, an_earlier_welcome_changes_nothing_after_the_later_one)
 {
 	struct harness *h = START(0);
 	link_add_address(&h->gateway.node.link, network_address(second, HARNESS_PORT));
-	struct weather *weather = keep_welcomes(h);
+	struct impairment *impairment = keep_welcomes(h);
 	AIM(h, NULL, second);
 	harness_advance(h, WORKER_TICK_NS);
-	weather_replay(weather, 1);
+	impairment_replay(impairment, 1);
 	harness_pump(h);
 	cr_assert_eq(h->clients[0].role.state, CLIENT_UP);
-	weather_replay(weather, 0);
+	impairment_replay(impairment, 0);
 	harness_pump(h);
 	cr_assert_eq(node_drops(&h->clients[0].node, DROP_UNEXPECTED), 1);
 	cr_assert(is_at(h, second));
 	cr_assert(pings(h));
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -128,17 +128,17 @@ Test(client_addresses, an_overtaken_welcome_alone_is_doubted_soon)
 {
 	struct harness *h = START(0);
 	link_add_address(&h->gateway.node.link, network_address(second, HARNESS_PORT));
-	struct weather *weather = keep_welcomes(h);
+	struct impairment *impairment = keep_welcomes(h);
 	AIM(h, NULL, second);
 	harness_advance(h, WORKER_TICK_NS);
-	weather_replay(weather, 0);
+	impairment_replay(impairment, 0);
 	harness_pump(h);
 	cr_assert_eq(h->clients[0].role.state, CLIENT_CONFIRM);
-	weather->lose = 0;
+	impairment->lose = 0;
 	cr_assert(harness_wait(h, 0, CLIENT_UP, 2 * NS_PER_S));
 	cr_assert(is_at(h, NULL));
 	cr_assert(pings(h));
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -146,17 +146,17 @@ Test(client_addresses, each_has_a_cookie_of_its_own)
 {
 	struct harness *h = START(.always_cookie = true);
 	link_add_address(&h->gateway.node.link, network_address(second, HARNESS_PORT));
-	struct weather *weather = keep_welcomes(h);
+	struct impairment *impairment = keep_welcomes(h);
 	AIM(h, dead, NULL, second);
 	harness_advance(h, WORKER_TICK_NS);
 	cr_assert_eq(client_count(h, STATS_tx_hello), 3, "dead, ours, and ours again with its cookie");
-	cr_assert_eq(weather->kept_count, 1);
+	cr_assert_eq(impairment->kept_count, 1);
 	harness_advance(h, WORKER_TICK_NS);
 	cr_assert_eq(client_count(h, STATS_rx_cookie), 2);
-	weather->lose = 0;
+	impairment->lose = 0;
 	cr_assert(harness_wait(h, 0, CLIENT_UP, 2 * NS_PER_S));
 	cr_assert(pings(h));
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -166,19 +166,19 @@ Test(client_addresses, a_rekey_asks_the_sessions_own_alone)
 	link_add_address(&h->gateway.node.link, network_address(second, HARNESS_PORT));
 	AIM(h, NULL, second);
 	cr_assert(pings(h));
-	struct weather *weather = keep_welcomes(h);
+	struct impairment *impairment = keep_welcomes(h);
 	harness_advance(h, HARNESS_REKEY_INTERVAL * NS_PER_S);
 	cr_assert(pings(h));
 	harness_advance(h, 3 * NS_PER_S);
 	cr_assert_geq(client_count(h, STATS_tx_hello), 3, "it is repeated");
-	for (size_t i = 0; i < weather->kept_count; i++)
-		cr_assert(memcmp(&weather->kept[i].message.endpoint.remote.sin6_addr, &h->gateway_address.sin6_addr,
+	for (size_t i = 0; i < impairment->kept_count; i++)
+		cr_assert(memcmp(&impairment->kept[i].message.endpoint.remote.sin6_addr, &h->gateway_address.sin6_addr,
 				 sizeof(struct in6_addr)) == 0);
-	weather->lose = 0;
+	impairment->lose = 0;
 	harness_advance(h, 16 * NS_PER_S);
 	cr_assert_eq(client_count(h, STATS_rekeys), 1);
 	cr_assert(is_at(h, NULL));
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -186,21 +186,21 @@ Test(client_addresses, a_rekey_asks_the_sessions_own_alone)
 Test(client_addresses, a_session_that_is_lost_is_looked_for_at_all_of_them)
 {
 	struct harness *h = START(0);
-	struct weather *weather = lose(h, 0);
+	struct impairment *impairment = lose(h, 0);
 	AIM(h, NULL, dead, second);
 	cr_assert(pings(h));
-	weather->types = UINT32_MAX;
+	impairment->types = UINT32_MAX;
 	cr_assert_not(harness_ping(h, 0, TO_GATEWAY));
 	harness_advance(h, SESSION_SILENCE_NS - NS_PER_S);
 	link_add_address(&h->gateway.node.link, network_address(second, HARNESS_PORT));
 	uint64_t before = client_count(h, STATS_tx_hello);
 	harness_advance(h, NS_PER_S);
-	weather->types = 0;
+	impairment->types = 0;
 	cr_assert_leq(client_count(h, STATS_tx_hello), before + 1);
-	h->network.entries[0].address = network_address("192.0.2.250", 1); /* whoever it was */
+	h->network.entries[0].address = network_address("192.0.2.250", 1); /* as if assigned to another peer */
 	cr_assert(harness_wait(h, 0, CLIENT_UP, 2 * NS_PER_S));
 	cr_assert(pings(h));
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 

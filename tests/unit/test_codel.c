@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "core/base/bytes.h"
 
@@ -186,7 +187,7 @@ static struct packet {
 	uint64_t arrival;
 	uint32_t bytes;
 	bool dropped_by_rfc, dropped;
-} packets[PACKETS];
+} * packets;
 
 struct queue {
 	size_t head, tail; /* packets that are in it */
@@ -292,6 +293,8 @@ Test(codel, drops_what_the_rfc_drops)
 	struct rfc rfc = {0};
 	struct queue queue = {0};
 	uint64_t arrival = now, gap = 0, link = now;
+	packets = calloc(PACKETS, sizeof *packets);
+	cr_assert_not_null(packets);
 	for (size_t i = 0; i < PACKETS; i++) {
 		if (random_below(2000) == 0 || i == 0)
 			gap = NS_PER_MS * (60 + random_below(100)) / 100;
@@ -314,4 +317,5 @@ Test(codel, drops_what_the_rfc_drops)
 	cr_log_info("%u drops, %u starts with memory", drops, rfc.starts_with_memory);
 	cr_assert_gt(drops, 2000);
 	cr_assert_gt(rfc.starts_with_memory, 30);
+	free(packets);
 }

@@ -206,8 +206,7 @@ Test(config_files, names)
 	all_refused(true, refusals, ARRAY_SIZE(refusals));
 }
 
-/* --- what is no regular file -----------------------------------------------------------------------------------------
- */
+/* --- what is no regular file -------------------------------------------------------------------------------------- */
 
 /* What is said of PeersDirectory with it; it is gone afterwards. */
 static void entry_refused(const char *name, const char *expected)
@@ -266,8 +265,7 @@ Test(config_files, a_reload_takes_a_regular_file, .init = make_directory, .fini 
 	config_free_gateway(config);
 }
 
-/* --- paths -----------------------------------------------------------------------------------------------------------
- */
+/* --- paths -------------------------------------------------------------------------------------------------------- */
 
 Test(config_files, paths_start_at_the_file_as_it_is_named, .init = make_directory, .fini = remove_directory)
 {
@@ -282,7 +280,7 @@ Test(config_files, paths_start_at_the_file_as_it_is_named, .init = make_director
 	config_free_gateway(config);
 }
 
-/* Through a pipe, written in two parts by somebody who takes their time. */
+/* Through a pipe, written in two parts with a pause. */
 Test(config_files, a_pipe_is_read_to_its_end, .init = make_directory, .fini = remove_directory, .timeout = 60)
 {
 	struct gateway_config *config;

@@ -75,9 +75,9 @@ Test(config_gateway, threads)
 		{POOL "Workers = 1\n", 1, CONFIG_AUTO},
 		{POOL "Workers = 7\nTunReaders = 1\n", 7, 1},
 		{POOL "TunReaders = 16\n", 0, 16},
-		{POOL "TunReaders = 0\n", 1, 0},
-		{POOL "TunReaders = 0\nWorkers = auto\n", 1, 0},
-		{POOL "TunReaders = 0\nWorkers = 1\n", 1, 0},
+		{POOL "TunReaders = 0\n", 0, 0},
+		{POOL "TunReaders = 0\nWorkers = auto\n", 0, 0},
+		{POOL "TunReaders = 0\nWorkers = 250\n", 250, 0},
 		{POOL "Workers = 240\nTunReaders = 16\n", 240, 16},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
@@ -88,9 +88,6 @@ Test(config_gateway, threads)
 	}
 
 	const struct refusal refusals[] = {
-		{POOL "Workers = 2\nTunReaders = 0\n", ":5: TunReaders = 0: only a single worker reads by itself, not "
-						       "2; write Workers = 1 or TunReaders = auto"},
-		{POOL "TunReaders = 0\nWorkers = 250\n", ":4: TunReaders = 0: only a single worker"},
 		{POOL "Workers = 241\nTunReaders = 16\n",
 		 ":5: TunReaders = 16: a TUN interface has 256 queues, and the 241 workers need one each; at most 15"},
 	};

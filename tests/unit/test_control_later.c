@@ -14,6 +14,7 @@ static struct clock manual;
 static uint64_t now = NS_PER_S;
 static char directory[] = "/tmp/test_later.XXXXXX", path[64];
 static struct control *control;
+static struct control_listener listener;
 static struct control_ticket tickets[4];
 static size_t ticket_count;
 
@@ -33,11 +34,13 @@ static json_t *run_later(void *context, char *const *arguments, size_t count, st
 static void start(void)
 {
 	static const struct control_command command = {"later", "takes its time", run_later};
-	struct control_params params = {.path = path, .commands = &command, .command_count = 1, .clock = &manual};
+	struct control_params params = {
+		.listener = &listener, .commands = &command, .command_count = 1, .clock = &manual};
 	struct error error = {0};
 	manual.monotonic = manual_monotonic;
 	cr_assert_not_null(mkdtemp(directory));
 	snprintf(path, sizeof path, "%s/sock", directory);
+	cr_assert_eq(control_listener_open(&listener, path, &error), 0, "%s", error.text);
 	control = control_new(&params, &error);
 	cr_assert_not_null(control, "%s", error.text);
 }
@@ -45,6 +48,7 @@ static void start(void)
 static void stop(void)
 {
 	control_free(control);
+	control_listener_close(&listener);
 	cr_assert_eq(rmdir(directory), 0);
 }
 
@@ -165,7 +169,7 @@ static int apply(struct reloader *reloader, size_t *waited)
 	int code = 1;
 	struct pollfd polled = {.fd = reloader_fd(reloader), .events = POLLIN};
 	rcu_offline();
-	cr_assert_eq(poll(&polled, 1, 20000), 1);
+	cr_assert_eq(poll(&polled, 1, 240000), 1);
 	rcu_online();
 	cr_assert(reloader_apply(reloader, &code, &result, &waiting, &error));
 	*waited = waiting.count;

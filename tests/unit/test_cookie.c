@@ -135,8 +135,7 @@ Test(cookie, sealed_opens_only_whole_and_with_the_same_key_nonce_and_mac1)
 	cr_assert_arr_eq(opened, cookie, sizeof opened);
 }
 
-/* --- COOKIE and mac2 -------------------------------------------------------------------------------------------------
- */
+/* --- COOKIE and mac2 ---------------------------------------------------------------------------------------------- */
 
 struct sides {
 	struct handshake_identity client, gateway;

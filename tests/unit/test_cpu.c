@@ -162,6 +162,26 @@ Test(cpu_quota, containers)
 	cr_expect_eq(cpu_quota(root), 4);
 }
 
+Test(cpu_quota, a_weight_of_any_cgroup_decides)
+{
+	own_cgroup("0::/system.slice/gw.service\n", V2);
+	cr_expect_not(cpu_cgroup_weighs(root), "no controller of CPU time");
+	write_file("/sys/fs/cgroup/user.slice/cpu.weight", "100\n");
+	cr_expect_not(cpu_cgroup_weighs(root), "another's");
+	write_file("/sys/fs/cgroup/system.slice/cpu.weight", "100\n");
+	cr_expect(cpu_cgroup_weighs(root));
+	own_cgroup("0::/\n", V2);
+	cr_expect_not(cpu_cgroup_weighs(root), "the root has none");
+	write_file("/sys/fs/cgroup/cpu.weight", "100\n");
+	cr_expect(cpu_cgroup_weighs(root), "what looks like the root in a container");
+	own_cgroup("4:cpu,cpuacct:/\n", V1);
+	cr_expect_not(cpu_cgroup_weighs(root), "version 1: at its root");
+	own_cgroup("4:cpu,cpuacct:/docker/gw\n", V1);
+	cr_expect(cpu_cgroup_weighs(root));
+	own_cgroup("4:cpuset:/docker/gw\n", NOISE V1);
+	cr_expect_not(cpu_cgroup_weighs(root), "not the hierarchy of CPU time");
+}
+
 Test(cpu_quota, without_cgroups)
 {
 	cr_expect_eq(cpu_quota(root), CPU_NO_QUOTA, "no /proc");
@@ -183,19 +203,20 @@ static void expect_mask(const struct cpu_list *list)
 		cr_expect(CPU_ISSET(list->cpus[i], &mask));
 }
 
-Test(cpu_quota, cuts_the_list)
+Test(cpu_quota, is_a_share_of_the_list)
 {
 	struct cpu_list all, list;
 	cr_assert_eq(cpu_available_at(root, &all), 0);
 	expect_mask(&all);
+	cr_expect_eq(all.share, all.count, "no quota");
 	own_cgroup("0::/\n", V2);
 	write_file("/sys/fs/cgroup/cpu.max", "50000 100000\n");
 	cr_assert_eq(cpu_available_at(root, &list), 0);
-	cr_expect_eq(list.count, 1);
-	cr_expect_eq(list.cpus[0], all.cpus[0]);
+	cr_expect_eq(list.share, 1);
+	expect_mask(&list);
 	write_file("/sys/fs/cgroup/cpu.max", "100000000 100000\n");
 	cr_assert_eq(cpu_available_at(root, &list), 0);
-	cr_expect_eq(list.count, all.count, "a quota adds nothing");
+	cr_expect_eq(list.share, all.count, "a quota adds nothing");
 }
 
 /* The plan */
@@ -203,7 +224,7 @@ Test(cpu_quota, cuts_the_list)
 /* n CPUs: 10, 12, 14, ... so that numbers and indices differ. */
 static struct cpu_list cpus(size_t n)
 {
-	struct cpu_list list = {.count = n};
+	struct cpu_list list = {.count = n, .share = n};
 	for (size_t i = 0; i < n; i++)
 		list.cpus[i] = (uint16_t)(10 + 2 * i);
 	return list;
@@ -213,7 +234,7 @@ static struct cpu_plan plan_for(size_t n, unsigned workers, int readers, unsigne
 {
 	struct cpu_plan plan;
 	struct cpu_list list = cpus(n);
-	struct cpu_wanted wanted = {workers, readers, handshakers};
+	struct cpu_wanted wanted = {.workers = workers, .readers = readers, .handshakers = handshakers};
 	cpu_plan_make(&plan, &list, &wanted);
 	return plan;
 }
@@ -257,8 +278,8 @@ Test(cpu_plan, auto_counts)
 {
 	static const struct expected table[] = {
 		/* n, wanted, are, CPUs of readers and workers, spin */
-		{1, 0, -1, 1, 0, 0, 1, false},	    {2, 0, -1, 2, 1, 0, 2, true},
-		{3, 0, -1, 3, 1, 0, 3, true},	    {4, 0, -1, 4, 1, 0, 4, true},
+		{1, 0, -1, 1, 0, 0, 1, false},	    {2, 0, -1, 2, 0, 0, 2, false},
+		{3, 0, -1, 3, 0, 0, 3, false},	    {4, 0, -1, 4, 0, 0, 4, false},
 		{5, 0, -1, 3, 1, 1, 3, true},	    {6, 0, -1, 4, 1, 1, 4, true},
 		{8, 0, -1, 6, 1, 1, 6, true},	    {64, 0, -1, 62, 1, 1, 62, true},
 		{128, 0, -1, 126, 1, 1, 126, true}, {252, 0, -1, 250, 1, 1, 250, true},
@@ -267,23 +288,39 @@ Test(cpu_plan, auto_counts)
 	expect_plans(table, ARRAY_SIZE(table));
 }
 
+Test(cpu_plan, a_realtime_thread_never_spins)
+{
+	struct cpu_plan plan;
+	struct cpu_list list = cpus(8);
+	struct cpu_wanted wanted = {.readers = -1};
+	cpu_plan_make(&plan, &list, &wanted);
+	cr_assert(plan.spin);
+	wanted.realtime = true;
+	cpu_plan_make(&plan, &list, &wanted);
+	cr_assert_not(plan.spin);
+	cr_assert_eq(plan.workers, 6, "nothing else changes");
+}
+
 Test(cpu_plan, explicit_counts)
 {
 	static const struct expected table[] = {
 		/* Few CPUs */
 		{1, 1, -1, 1, 0, 0, 1, false},
-		{1, 2, -1, 2, 1, 0, 1, false},
-		{2, 1, -1, 1, 0, 0, 2, true},
-		{2, 1, 2, 1, 2, 0, 2, true},
-		{2, 3, -1, 3, 1, 0, 2, false},
-		{4, 2, -1, 2, 1, 0, 4, true},
+		{1, 2, -1, 2, 0, 0, 1, false},
+		{2, 1, -1, 1, 0, 0, 2, false},
+		{2, 1, 2, 1, 2, 0, 2, false},
+		{2, 2, 1, 2, 1, 0, 2, false},
+		{2, 3, -1, 3, 0, 0, 2, false},
+		{4, 2, -1, 2, 0, 0, 4, false},
 		{4, 5, 3, 5, 3, 0, 4, false},
-		/* The worker itself reads */
+		/* The workers read */
 		{1, 0, 0, 1, 0, 0, 1, false},
-		{4, 0, 0, 1, 0, 0, 4, true},
-		{8, 0, 0, 1, 0, 0, 7, true},
+		{4, 0, 0, 4, 0, 0, 4, false},
+		{8, 0, 0, 7, 0, 0, 7, true},
 		{8, 1, -1, 1, 0, 0, 7, true},
-		{8, 3, 0, 1, 0, 0, 7, true},
+		{8, 3, 0, 3, 0, 0, 7, true},
+		{8, 9, 0, 9, 0, 0, 7, false},
+		{1024, 0, 0, 250, 0, 0, 1023, true},
 		/* Many CPUs */
 		{8, 2, -1, 2, 1, 1, 6, true},
 		{8, 6, -1, 6, 1, 1, 6, true},
@@ -304,6 +341,33 @@ Test(cpu_plan, explicit_counts)
 		{1024, 4, 17, 4, 16, 16, 1007, true},
 	};
 	expect_plans(table, ARRAY_SIZE(table));
+}
+
+/* As many threads as for a machine with so few CPUs, and none is tied to one of them. */
+Test(cpu_plan, under_a_quota_threads_float)
+{
+	struct cpu_list list = cpus(64);
+	for (size_t share = 1; share < 64; share++) {
+		struct cpu_plan plan, whole = plan_for(share, 0, -1, 0);
+		list.share = share;
+		cpu_plan_make(&plan, &list, &(struct cpu_wanted){.readers = -1});
+		cr_assert_eq(plan.workers, whole.workers);
+		cr_assert_eq(plan.readers, whole.readers);
+		cr_assert_not(plan.spin, "its CPU is not its own");
+		expect_cpus("control", share, &plan.control_cpu, 1, 0, 0);
+		expect_cpus("handshaker", share, plan.handshaker_cpus, plan.handshakers, 0, 0);
+		expect_cpus("reader", share, plan.reader_cpus, plan.readers, 0, 0);
+		expect_cpus("worker", share, plan.worker_cpus, plan.workers, 0, 0);
+	}
+}
+
+Test(cpu_plan, a_reader_takes_over)
+{
+	struct cpu_plan plan = plan_for(4, 0, -1, 0), before = plan;
+	cpu_plan_add_reader(&plan);
+	cr_expect_eq(plan.workers, before.workers);
+	cr_expect_eq(plan.readers, 1);
+	cr_expect_eq(plan.reader_cpus[0], CPU_FLOATS);
 }
 
 Test(cpu_plan, handshakers)
@@ -336,14 +400,13 @@ Test(cpu_plan, promises)
 				bool own[2048] = {false}, each_its_own = true;
 				cr_assert(plan.workers >= 1 && plan.workers <= CPU_WORKERS_MAX);
 				cr_assert(plan.workers + plan.readers <= CPU_TUN_QUEUES_MAX);
-				cr_assert(plan.readers > 0 || plan.workers == 1, "somebody reads");
 				for (size_t i = 0; i < plan.workers; i++) {
 					int cpu = plan.worker_cpus[i];
 					cr_assert(cpu >= 10 && cpu <= (int)(8 + 2 * n), "pinned, to one of the list");
 					each_its_own = each_its_own && !own[cpu];
 					own[cpu] = true;
 				}
-				cr_assert_eq(plan.spin, each_its_own && n > 1);
+				cr_assert_eq(plan.spin, each_its_own && n > 4);
 				for (size_t i = 0; i < plan.readers; i++)
 					cr_assert(plan.reader_cpus[i] < 0 || !own[plan.reader_cpus[i]]);
 				cr_assert(plan.control_cpu < 0 || !own[plan.control_cpu]);

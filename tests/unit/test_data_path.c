@@ -22,8 +22,7 @@ static struct node *receiver(struct harness *h, enum direction direction)
 	return direction == TO_GATEWAY ? &h->gateway.node : &h->clients[0].node;
 }
 
-/* --- packets ---------------------------------------------------------------------------------------------------------
- */
+/* --- packets ------------------------------------------------------------------------------------------------------ */
 
 /* An echo request of each size; growing ones are never merged, ICMP neither. */
 Test(data_path, packets_of_every_size_arrive_as_they_were)
@@ -108,14 +107,14 @@ Test(data_path, super_packets_arrive_as_super_packets)
 Test(data_path, a_super_packet_of_more_than_64_packets_takes_several_trains)
 {
 	struct harness *h = START_UP(0);
-	struct weather *weather = weather_new(h, 1);
-	weather->types = 1 << WIRE_DATA;
-	weather->keep = true;
+	struct impairment *impairment = impairment_new(h, 1);
+	impairment->types = 1 << WIRE_DATA;
+	impairment->keep = true;
 	send_frame(h, TO_GATEWAY, 4, IPPROTO_TCP, 100, 536, 536);
-	cr_assert_eq(weather->kept_count, 2);
-	cr_assert_eq(weather->kept[0].message.length, 50 * (536 + 40 + WIRE_OVERHEAD));
-	cr_assert_eq(weather->kept[1].message.length, 50 * (536 + 40 + WIRE_OVERHEAD));
-	weather_free(weather);
+	cr_assert_eq(impairment->kept_count, 2);
+	cr_assert_eq(impairment->kept[0].message.length, 50 * (536 + 40 + WIRE_OVERHEAD));
+	cr_assert_eq(impairment->kept[1].message.length, 50 * (536 + 40 + WIRE_OVERHEAD));
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -193,10 +192,10 @@ Test(data_path, late_and_doubled_datagrams_arrive_once_each)
 {
 	enum { COUNT = 400 };
 	struct harness *h = START_UP(0);
-	struct weather *weather = weather_new(h, 3);
-	weather->types = 1 << WIRE_DATA;
-	weather->delay = 30;
-	weather->repeat = 30;
+	struct impairment *impairment = impairment_new(h, 3);
+	impairment->types = 1 << WIRE_DATA;
+	impairment->delay = 30;
+	impairment->repeat = 30;
 	unsigned arrived[COUNT] = {0};
 	for (unsigned i = 0; i < COUNT; i++) {
 		uint8_t packet[256];
@@ -204,7 +203,7 @@ Test(data_path, late_and_doubled_datagrams_arrive_once_each)
 				harness_echo(h, 0, TO_GATEWAY, 4, (uint16_t)i, 20, packet));
 		harness_pump(h);
 		if (i % 10 == 9)
-			weather_release(weather);
+			impairment_release(impairment);
 		harness_pump(h);
 		const struct frame *frame;
 		while ((frame = node_take(&h->gateway.node)) != NULL)
@@ -213,7 +212,7 @@ Test(data_path, late_and_doubled_datagrams_arrive_once_each)
 	for (unsigned i = 0; i < COUNT; i++)
 		cr_assert_eq(arrived[i], 1, "packet %u: %u times", i, arrived[i]);
 	cr_assert_gt(node_drops(&h->gateway.node, DROP_REPLAY), COUNT / 10);
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -240,8 +239,7 @@ Test(data_path, clients_reach_each_other_only_when_that_is_configured)
 	}
 }
 
-/* --- ECN -------------------------------------------------------------------------------------------------------------
- */
+/* --- ECN ---------------------------------------------------------------------------------------------------------- */
 
 struct ecn_hook {
 	uint8_t sent; /* what the sender wrote */
@@ -299,11 +297,10 @@ Test(data_path, ecn_goes_by_rfc_6040)
 	finish(h);
 }
 
-/* --- a socket that does not take everything --------------------------------------------------------------------------
- */
+/* --- a socket that does not take everything ----------------------------------------------------------------------- */
 
 struct mood {
-	const struct link *whose; /* NULL: everybody's */
+	const struct link *whose; /* NULL: all links' */
 	int error;		  /* what trains (or all) get; 0 nothing */
 	bool trains_only;
 	unsigned times;	  /* that often; 0: always */

@@ -24,8 +24,7 @@ static void expect_drops(const struct node *node, const struct stats_snapshot *b
 			     after.drops[i] - before->drops[i], drop_infos[i].label);
 }
 
-/* --- from the network ------------------------------------------------------------------------------------------------
- */
+/* --- from the network --------------------------------------------------------------------------------------------- */
 
 static uint32_t data(struct harness *h, const uint8_t *plaintext, uint32_t length, uint8_t *message)
 {
@@ -348,11 +347,11 @@ Test(drops, each_reason_at_the_gateway_counts_one)
 		struct stats_snapshot before = snapshot(&h->gateway.node);
 		struct session session = *harness_gateway_session(h, 0);
 		uint32_t length = uplink_cases[i].make(h, message);
-		weather_forge(&h->gateway.node, &h->clients[0].node, message, length);
+		impairment_forge(&h->gateway.node, &h->clients[0].node, message, length);
 		harness_pump(h);
 		expect_drops(&h->gateway.node, &before, uplink_cases[i].reason, 1, what);
 		cr_assert_eq(gateway_count(h, STATS_udp_rx_packets) - before.counters[STATS_udp_rx_packets], 1);
-		/* Who is only late may have a wrong clock: it is asked whether it is there. */
+		/* A late one may come from a client with a wrong clock: it gets a COOKIE. */
 		unsigned answers = uplink_cases[i].reason == DROP_STALE;
 		cr_assert_eq(gateway_count(h, STATS_udp_tx_packets) - before.counters[STATS_udp_tx_packets], answers,
 			     "%s is answered", what);
@@ -368,18 +367,18 @@ Test(drops, each_reason_at_the_gateway_counts_one)
 Test(drops, the_second_time_is_a_replay)
 {
 	struct harness *h = START_UP(0);
-	struct weather *weather = weather_new(h, 1);
-	weather->types = 1 << WIRE_DATA | 1 << WIRE_BYE;
-	weather->keep = true;
+	struct impairment *impairment = impairment_new(h, 1);
+	impairment->types = 1 << WIRE_DATA | 1 << WIRE_BYE;
+	impairment->keep = true;
 	cr_assert(pings(h));
 	struct stats_snapshot gateway = snapshot(&h->gateway.node), client = snapshot(&h->clients[0].node);
-	weather_replay(weather, 0);
-	weather_replay(weather, 1);
+	impairment_replay(impairment, 0);
+	impairment_replay(impairment, 1);
 	harness_pump(h);
 	expect_drops(&h->gateway.node, &gateway, DROP_REPLAY, 1, "DATA again");
 	expect_drops(&h->clients[0].node, &client, DROP_REPLAY, 1, "DATA again");
 	cr_assert_eq(node_waiting(&h->gateway.node) + node_waiting(&h->clients[0].node), 0);
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -429,7 +428,7 @@ static void expect_at_client(struct harness *h, const uint8_t *bytes, uint32_t l
 			     const char *what)
 {
 	struct stats_snapshot before = snapshot(&h->clients[0].node);
-	weather_forge(&h->clients[0].node, &h->gateway.node, bytes, length);
+	impairment_forge(&h->clients[0].node, &h->gateway.node, bytes, length);
 	harness_pump(h);
 	expect_drops(&h->clients[0].node, &before, reason, 1, what);
 	cr_assert_eq(node_waiting(&h->clients[0].node), 0, "%s", what);
@@ -466,8 +465,7 @@ Test(drops, each_reason_at_the_client_counts_one)
 	finish(h);
 }
 
-/* --- WELCOME ---------------------------------------------------------------------------------------------------------
- */
+/* --- WELCOME ------------------------------------------------------------------------------------------------------ */
 
 /* Answers a HELLO as the gateway would, but with this payload. */
 static uint32_t answer(struct harness *h, const uint8_t *hello_message, const struct wire_welcome *welcome)
@@ -489,11 +487,11 @@ static uint32_t answer(struct harness *h, const uint8_t *hello_message, const st
 Test(drops, a_refused_welcome_changes_nothing)
 {
 	struct harness *h = START(0);
-	struct weather *weather = lose(h, 1 << WIRE_HELLO);
-	weather->keep = true;
+	struct impairment *impairment = lose(h, 1 << WIRE_HELLO);
+	impairment->keep = true;
 	harness_connect(h, 0);
 	harness_pump(h);
-	const uint8_t *asked = weather->kept[0].message.data;
+	const uint8_t *asked = impairment->kept[0].message.data;
 	struct wire_welcome good_one = {
 		.session_id = 7, .suite = AEAD_CHACHA20_POLY1305, .epoch = 1, .mtu = 1420, .session_timeout = 60};
 	cr_assert(ip_prefix_parse("10.8.0.9/24", &good_one.address4));
@@ -522,16 +520,15 @@ Test(drops, a_refused_welcome_changes_nothing)
 	expect_at_client(h, message, length, DROP_HANDSHAKE_FORGED, "tag");
 	cr_assert_eq(h->clients[0].role.state, CLIENT_HANDSHAKE);
 
-	weather_replay(weather, 0);
+	impairment_replay(impairment, 0);
 	harness_pump(h);
 	cr_assert_eq(h->clients[0].role.state, CLIENT_UP, "the good one is still taken");
 	cr_assert_eq(client_count(h, STATS_tx_hello), 1);
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
-/* --- from and to the TUN ---------------------------------------------------------------------------------------------
- */
+/* --- from and to the TUN ------------------------------------------------------------------------------------------ */
 
 static void expect_from_tun(struct harness *h, const uint8_t *packet, size_t length, enum drop_reason reason,
 			    const char *what)

@@ -71,7 +71,7 @@ static uint32_t prepared(const struct harness *h)
 static bool wait_prepared(const struct harness *h, uint32_t count)
 {
 	const struct timespec pause = {.tv_nsec = 1000000};
-	for (unsigned ms = 0; ms < 20000 && prepared(h) != count; ms++)
+	for (unsigned ms = 0; ms < 240000 && prepared(h) != count; ms++)
 		(void)nanosleep(&pause, NULL);
 	return prepared(h) == count;
 }

@@ -99,8 +99,7 @@ Test(events, new_keys_that_nobody_confirms_are_told)
 	finish(h);
 }
 
-/* --- how often -------------------------------------------------------------------------------------------------------
- */
+/* --- how often ---------------------------------------------------------------------------------------------------- */
 
 static unsigned raise(struct event_source *source, enum event_kind kind, unsigned times, uint64_t now)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What two counters say of packets that somebody drops between them. */
+/* What two counters say of packets that are dropped between them. */
 #include "core/gateway/forward_evidence.h"
 
 #include <criterion/criterion.h>

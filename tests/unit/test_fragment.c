@@ -15,10 +15,15 @@ static uint16_t word(const uint8_t *at)
 	return (uint16_t)(at[0] << 8 | at[1]);
 }
 
+static uint8_t ip_length(const uint8_t *ip)
+{
+	return (uint8_t)((ip[0] & 15) * 4);
+}
+
 /* Puts a fragment's payload where it belongs in `whole`; returns how many bytes. Its header is right. */
 static uint32_t place(const uint8_t *fragment, uint32_t length, uint32_t mtu, bool *last)
 {
-	uint32_t header = (fragment[0] & 15) * 4u, field = word(fragment + 6);
+	uint32_t header = ip_length(fragment), field = word(fragment + 6);
 	cr_assert_leq(length, mtu);
 	cr_assert_eq(word(fragment + 2), length);
 	cr_assert_eq(packet_sum(fragment, header), 0xffff);
@@ -32,12 +37,12 @@ static uint32_t place(const uint8_t *fragment, uint32_t length, uint32_t mtu, bo
 static void fragments_are_the_packet(const struct packet_spec *spec, uint32_t payload, uint32_t mtu)
 {
 	uint32_t length = (uint32_t)packet_build(spec, message, payload, packet);
-	uint32_t header = (packet[0] & 15) * 4u, got = 0, count = 0, part;
+	uint32_t header = ip_length(packet), got = 0, count = 0, part;
 	uint8_t *fragment;
 	bool last = false;
 	memcpy(original, packet, length);
 	struct fragmenter fragmenter;
-	fragment_start(&fragmenter, packet, length, mtu);
+	fragment_start(&fragmenter, packet, length, ip_length(packet), mtu);
 	for (; fragment_next(&fragmenter, &fragment, &part); count++) {
 		cr_assert_not(last);
 		got += place(fragment, part, mtu, &last);
@@ -77,7 +82,7 @@ Test(fragment, only_the_first_has_options_that_are_not_to_be_copied)
 	uint32_t length = (uint32_t)packet_build(&spec, message, 1000, packet);
 	struct fragmenter fragmenter;
 	uint8_t *fragment;
-	fragment_start(&fragmenter, packet, length, 400);
+	fragment_start(&fragmenter, packet, length, ip_length(packet), 400);
 	cr_assert(fragment_next(&fragmenter, &fragment, &length));
 	cr_expect_eq(memcmp(fragment + 20, options, sizeof options), 0);
 	cr_assert(fragment_next(&fragmenter, &fragment, &length));
@@ -92,7 +97,7 @@ Test(fragment, a_fragment_can_be_cut_again)
 	struct fragmenter fragmenter;
 	uint8_t *fragment;
 	bool last;
-	fragment_start(&fragmenter, packet, length, 300);
+	fragment_start(&fragmenter, packet, length, ip_length(packet), 300);
 	while (fragment_next(&fragmenter, &fragment, &length)) {
 		cr_expect_eq(word(fragment + 6) & 0x1fff, 258 + got / 8);
 		got += place(fragment, length, 300, &last);
@@ -101,23 +106,7 @@ Test(fragment, a_fragment_can_be_cut_again)
 	cr_expect_eq(got, 1008);
 }
 
-Test(fragment, who_forbids_it)
-{
-	struct packet_spec spec = packet_spec_plain(4, IPPROTO_UDP, 1);
-	struct inner inner;
-	spec.dont_fragment = false;
-	cr_assert(inner_parse(&inner, packet, packet_build(&spec, message, 100, packet)));
-	cr_expect(fragment_allowed(&inner));
-	spec.dont_fragment = true;
-	cr_assert(inner_parse(&inner, packet, packet_build(&spec, message, 100, packet)));
-	cr_expect_not(fragment_allowed(&inner));
-	spec = packet_spec_plain(6, IPPROTO_UDP, 1);
-	cr_assert(inner_parse(&inner, packet, packet_build(&spec, message, 100, packet)));
-	cr_expect_not(fragment_allowed(&inner));
-}
-
-/* --- through the tunnel ----------------------------------------------------------------------------------------------
- */
+/* --- through the tunnel ------------------------------------------------------------------------------------------- */
 
 static uint32_t arrives(struct harness *h, uint32_t *packets)
 {

@@ -6,7 +6,7 @@
 
 #include "core/base/bytes.h"
 #include "crypto/aead.h"
-#include "tun/vnet.h"
+#include "tests/harness/frames.h"
 
 enum { SHIFTS = 4093, WORKERS_MAX = 3, WAITING_MAX = 64 };
 
@@ -19,7 +19,7 @@ struct waiting {
 struct model {
 	struct waiting frames[WAITING_MAX];
 	size_t count, published;
-	uint64_t position;
+	uint32_t position;
 };
 
 static struct frame_pool *pool;
@@ -55,13 +55,24 @@ static void tear_down(void)
 }
 TestSuite(frame_ring, .init = set_up, .fini = tear_down);
 
+static uint8_t *frame_data(const struct frame_ref *frame)
+{
+	return frame->packet.data - VNET_HEADER_SIZE;
+}
+
+static uint32_t frame_size(const struct frame_ref *frame)
+{
+	return frame->packet.length + VNET_HEADER_SIZE;
+}
+
 static bool push(uint32_t worker, uint32_t length)
 {
 	struct model *model = &models[worker];
 	uint32_t number = next_number++;
 	uint8_t *buffer = frame_pool_buffer(pool);
 	memcpy(buffer, content + number % SHIFTS, length);
-	if (!frame_pool_push(pool, worker, length, number ^ 0xabcd, 1000000000000ull + number)) {
+	struct inner packet = frame_unparsed(buffer, length, (uint8_t)number);
+	if (!frame_pool_push(pool, worker, &packet, number ^ 0xabcd, 1000000000000ull + number)) {
 		cr_assert_eq(frame_pool_buffer(pool), buffer);
 		cr_assert_eq(memcmp(buffer, content + number % SHIFTS, length), 0);
 		return false;
@@ -83,7 +94,7 @@ static bool apart(const uint8_t *a, size_t a_length, const uint8_t *b, size_t b_
 	return a + a_length + AEAD_INPUT_SLACK <= b || b + b_length + AEAD_INPUT_SLACK <= a;
 }
 
-/* No frame that somebody holds shares a byte with another, with its slack, or with what is read into. */
+/* No frame in use shares a byte with another, with its slack, or with what is read into. */
 static void check_apart(uint32_t worker, size_t at)
 {
 	const struct waiting *frame = &models[worker].frames[at];
@@ -108,17 +119,19 @@ static size_t peek(uint32_t worker, size_t count)
 	cr_assert_leq(got, count);
 	cr_assert_leq(got, model->published);
 	cr_assert(got > 0 || model->published == 0 || count == 0, "never nothing while there is something");
-	uint64_t position = model->position;
+	uint32_t position = model->position;
 	for (size_t i = 0; i < got; i++) {
 		struct waiting *expected = &model->frames[i];
-		cr_assert_eq(frames[i].length, expected->length);
+		cr_assert_eq(frame_size(&frames[i]), expected->length);
+		cr_assert_eq(frames[i].packet.protocol, (uint8_t)expected->number);
+		cr_assert_eq(frames[i].packet.version, 4);
 		cr_assert_eq(frames[i].session_id, expected->number ^ 0xabcd);
 		cr_assert_eq(frames[i].stamp, 1000000000000ull + expected->number);
-		cr_assert_eq((uintptr_t)frames[i].data % CACHE_LINE, 0);
-		cr_assert_eq(memcmp(frames[i].data, content + expected->number % SHIFTS, expected->length), 0);
+		cr_assert_eq((uintptr_t)frame_data(&frames[i]) % CACHE_LINE, 0);
+		cr_assert_eq(memcmp(frame_data(&frames[i]), content + expected->number % SHIFTS, expected->length), 0);
 		position += expected->length;
 		cr_assert_eq(frames[i].position, position);
-		expected->data = frames[i].data;
+		expected->data = frame_data(&frames[i]);
 		check_apart(worker, i);
 	}
 	uint64_t behind = 0;
@@ -137,9 +150,9 @@ static void release(uint32_t worker, size_t count)
 	cr_assert_eq(frame_ring_peek(frame_pool_ring(pool, worker), &frames, count), count);
 	for (size_t i = 0; i < count; i++) {
 		const struct waiting *expected = &model->frames[i];
-		cr_assert_eq(frames[i].data, expected->data);
-		cr_assert_eq(memcmp(frames[i].data, content + expected->number % SHIFTS, expected->length), 0);
-		memset(frames[i].data, 0xee, expected->length + AEAD_INPUT_SLACK);
+		cr_assert_eq(frame_data(&frames[i]), expected->data);
+		cr_assert_eq(memcmp(frame_data(&frames[i]), content + expected->number % SHIFTS, expected->length), 0);
+		memset(frame_data(&frames[i]), 0xee, expected->length + AEAD_INPUT_SLACK);
 		model->position += expected->length;
 	}
 	frame_ring_release(frame_pool_ring(pool, worker), count);
@@ -157,7 +170,7 @@ static void drain(uint32_t worker)
 
 Test(frame_ring, frames_come_in_order_once_published)
 {
-	static const uint32_t lengths[] = {60, 9000, 1430, 0, TUN_FRAME_MAX, 1, 2049, 2048};
+	static const uint32_t lengths[] = {60, 9000, 1430, VNET_HEADER_SIZE, TUN_FRAME_MAX, 11, 2049, 2048};
 	start((struct frame_pool_params){.workers = 2, .slots_per_worker = 8, .ring_entries = 16});
 	cr_assert_not(publish(0));
 	cr_assert(frame_pool_idle(pool));
@@ -301,7 +314,8 @@ static unsigned packed_together(uint32_t length)
 {
 	start((struct frame_pool_params){.workers = 1, .slots_per_worker = 2, .ring_entries = 2048});
 	for (unsigned count = 0;; count++) {
-		cr_assert(frame_pool_push(pool, 0, length, 1, 1));
+		struct inner packet = frame_unparsed(frame_pool_buffer(pool), length, 0);
+		cr_assert(frame_pool_push(pool, 0, &packet, 1, 1));
 		if (frame_pool_held(pool, 0) == 2)
 			return count;
 	}
@@ -335,7 +349,7 @@ Test(frame_ring, small_frames_share_a_slot_and_large_ones_take_it)
 	cr_assert_eq(packed_together(CACHE_LINE - AEAD_INPUT_SLACK + 1), lines / 2);
 	cr_assert_eq(packed_together(2 * CACHE_LINE - AEAD_INPUT_SLACK), lines / 2);
 	cr_assert_eq(packed_together(FRAME_SMALL_MAX), lines / (FRAME_SMALL_MAX / CACHE_LINE + 1));
-	cr_assert_eq(packed_together(0), lines);
+	cr_assert_eq(packed_together(VNET_HEADER_SIZE), lines);
 }
 
 Test(frame_ring, a_slot_is_free_with_its_last_frame)
@@ -421,13 +435,13 @@ static uint32_t random_length(void)
 {
 	switch (random_below(5)) {
 	case 0:
-		return random_below(200);
+		return VNET_HEADER_SIZE + random_below(200);
 	case 1:
 		return 1400 + random_below(100);
 	case 2:
 		return FRAME_SMALL_MAX - 2 + random_below(5);
 	case 3:
-		return random_below(20000);
+		return VNET_HEADER_SIZE + random_below(20000);
 	default:
 		return TUN_FRAME_MAX - random_below(3000);
 	}

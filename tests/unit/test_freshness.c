@@ -89,7 +89,7 @@ Test(freshness, no_timestamp_is_too_large)
 	cr_assert_eq(say(&f, most, UINT64_MAX), FRESHNESS_STALE);
 }
 
-/* Whatever clients with whatever clocks say in whatever order, and whoever repeats any of it. */
+/* Clients with any clocks, in any order, and replays of any of it. */
 Test(freshness, no_hello_is_fresh_twice)
 {
 	enum { HELLOS = 400, ROUNDS = 20000 };

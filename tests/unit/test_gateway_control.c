@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The gateway's control commands on a registry without threads: pages of sessions, the difference that a reload makes,
- * peers at run time. Who would end a session is asked, and noted here. */
+ * peers at run time. Requests to end a session are recorded here. */
 #include "core/gateway/control.h"
 
 #include <sodium.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
-#include "core/gateway/sessions.h"
 #include "core/daemon/identity.h"
+#include "core/gateway/sessions.h"
 #include "tests/unit/config_files.h"
 
 enum { MANY = 100000, ENDED_MAX = 8 };
@@ -15,7 +16,7 @@ enum { MANY = 100000, ENDED_MAX = 8 };
 static struct registry registry;
 static struct gateway_config *config;
 static struct gateway_running running;
-static struct tunnel tunnel;
+static struct daemon own_daemon;
 static char directory[] = "/tmp/test_reload.XXXXXX", conf[64], private_key[64], psk[64];
 static uint32_t ended[ENDED_MAX];
 static enum wire_bye_reason reasons[ENDED_MAX];
@@ -86,8 +87,8 @@ static void start(const char *peers)
 					   .identity = identity_load(&config->common, &error),
 					   .registry = &registry,
 					   .ender = {.end = note_end}};
-	tunnel.params.context = &running;
-	tunnel.clock = &clock_system;
+	own_daemon.params.context = &running;
+	own_daemon.clock = &clock_system;
 }
 
 static void stop(void)
@@ -150,9 +151,9 @@ static json_t *command(const char *line, struct error *error)
 	snprintf(copy, sizeof copy, "%s", line);
 	for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest))
 		words[count++] = word;
-	for (size_t i = 0; i < GATEWAY_COMMANDS; i++) {
+	for (size_t i = 0; i < gateway_command_count; i++) {
 		if (strcmp(words[0], gateway_commands[i].name) == 0)
-			return gateway_commands[i].handler(&tunnel, words + 1, count - 1, error);
+			return gateway_commands[i].handler(&own_daemon, words + 1, count - 1, error);
 	}
 	cr_assert(false, "no such command: %s", line);
 	return NULL;
@@ -181,10 +182,11 @@ static void reload(size_t added, size_t removed, size_t changed, size_t unchange
 
 Test(gateway_control, pages_show_each_session_once)
 {
-	static struct session sessions[MANY];
+	struct session *sessions = calloc(MANY, sizeof *sessions);
 	static bool seen[1 << 17];
 	struct peer peer = {.public_key = {1}};
 	struct session_table table;
+	cr_assert_not_null(sessions);
 	cr_assert(sodium_init() >= 0 && session_table_init(&table, MANY, 2) == 0);
 	for (uint32_t i = 0; i < MANY; i++) {
 		sessions[i].id = session_table_take(&table, i % 2);
@@ -213,7 +215,7 @@ Test(gateway_control, pages_show_each_session_once)
 	cr_assert_eq(count, MANY);
 	cr_assert(pages <= MANY / GATEWAY_SESSIONS_PAGE + 2);
 
-	/* Nobody matches: the work is bounded all the same. */
+	/* No session matches: the work is bounded all the same. */
 	query = (struct gateway_sessions_query){.count = 1, .active = true};
 	page = gateway_sessions_page(&table, &query, NS_PER_S);
 	cr_assert_eq(json_integer_value(json_object_get(page, "next")), GATEWAY_SESSIONS_SLOTS);
@@ -223,6 +225,7 @@ Test(gateway_control, pages_show_each_session_once)
 	cr_assert(json_is_null(json_object_get(page, "next")));
 	json_decref(page);
 	session_table_deinit(&table);
+	free(sessions);
 }
 
 /* --- reload ------------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* COOKIE and the limits for each source at the gateway: who has to prove an address, and who pays for whom. */
+/* COOKIE and the limits for each source at the gateway: which HELLO needs a proof of address, and on which limit it
+ * counts. */
 #include "tests/unit/hello_by_hand.h"
 
 TestSuite(gateway_cookie, .timeout = 60);
@@ -37,8 +38,7 @@ static uint64_t drops(const struct harness *h, enum drop_reason reason)
 	return node_drops(&h->gateway.node, reason);
 }
 
-/* --- who gets one ----------------------------------------------------------------------------------------------------
- */
+/* --- answers ------------------------------------------------------------------------------------------------------ */
 
 Test(gateway_cookie, costs_a_client_one_message_more)
 {
@@ -128,7 +128,7 @@ Test(gateway_cookie, is_for_those_who_know_the_gateway)
 	finish(h);
 }
 
-/* COOKIE is smaller than HELLO and cheap: all who ask get one, so that nobody uses up what is another's. */
+/* COOKIE is smaller than HELLO and cheap: every HELLO gets one, so that no source uses up another's share. */
 Test(gateway_cookie, goes_to_all_who_ask)
 {
 	struct harness *h = START(.always_cookie = true);
@@ -141,10 +141,9 @@ Test(gateway_cookie, goes_to_all_who_ask)
 	finish(h);
 }
 
-/* --- the rate of a source --------------------------------------------------------------------------------------------
- */
+/* --- the rate of a source ----------------------------------------------------------------------------------------- */
 
-/* HELLOs of somebody who is not listed: they pass the source's rate and go no further. */
+/* HELLOs of an unknown peer: they pass the source's rate and go no further. */
 static void strangers(struct harness *h, const char *address, const uint8_t *cookie, unsigned count)
 {
 	struct by_hand by;
@@ -184,8 +183,7 @@ Test(gateway_cookie, an_ipv6_network_of_64_bits_is_one_source)
 	finish(h);
 }
 
-/* --- load ------------------------------------------------------------------------------------------------------------
- */
+/* --- load --------------------------------------------------------------------------------------------------------- */
 
 /* A socket that brings one HELLO so many times at once. */
 struct flood {

@@ -3,7 +3,7 @@
  * counted. */
 #include "tests/harness/unit.h"
 
-TestSuite(handover, .timeout = 60);
+TestSuite(handoff, .timeout = 60);
 
 enum { CLIENTS = 8, RING = 64 /* of a worker or handshake thread, in the harness */ };
 
@@ -89,16 +89,16 @@ static uint32_t worker_of(size_t client)
 	return session_shard(&train.h->gateway.registry.table.sharding, id_of(client));
 }
 
-/* A client of another worker than this one's. */
+/* A client of another worker than this one's; nor of the first, in whose turn frames are taken off the TUN. */
 static size_t neighbour(size_t client)
 {
 	size_t other = 0;
-	while (worker_of(other) == worker_of(client))
+	while (worker_of(other) == worker_of(client) || worker_of(other) == 0)
 		cr_assert_lt(++other, CLIENTS, "all are on one worker");
 	return other;
 }
 
-/* An ID that nobody has, of a client's worker. */
+/* An unused ID of a client's worker. */
 static uint32_t unknown_id(size_t client)
 {
 	return id_of(client) ^ 0x80000000;
@@ -158,10 +158,9 @@ static size_t take(unsigned first[CLIENTS])
 	return count;
 }
 
-/* --- what arrives ----------------------------------------------------------------------------------------------------
- */
+/* --- what arrives ------------------------------------------------------------------------------------------------- */
 
-Test(handover, mixed_trains_arrive_whole_and_in_order)
+Test(handoff, mixed_trains_arrive_whole_and_in_order)
 {
 	static const unsigned workers[] = {1, 3, 6, 7};
 	for (size_t round = 0; round < ARRAY_SIZE(workers); round++) {
@@ -188,7 +187,7 @@ Test(handover, mixed_trains_arrive_whole_and_in_order)
 	}
 }
 
-Test(handover, a_copy_keeps_its_source_and_its_ecn)
+Test(handoff, a_copy_keeps_its_source_and_its_ecn)
 {
 	struct harness *h = start(3, 1);
 	size_t other = neighbour(0);
@@ -218,7 +217,7 @@ Test(handover, a_copy_keeps_its_source_and_its_ecn)
 	finish(h);
 }
 
-Test(handover, hellos_among_data_are_answered)
+Test(handoff, hellos_among_data_are_answered)
 {
 	static const unsigned workers[] = {1, 3, 6, 7};
 	for (size_t round = 0; round < ARRAY_SIZE(workers); round++) {
@@ -241,7 +240,7 @@ Test(handover, hellos_among_data_are_answered)
 	}
 }
 
-Test(handover, data_behind_a_hello_arrives)
+Test(handoff, data_behind_a_hello_arrives)
 {
 	static const unsigned workers[] = {1, 3, 6, 7};
 	for (size_t round = 0; round < ARRAY_SIZE(workers); round++) {
@@ -263,8 +262,7 @@ Test(handover, data_behind_a_hello_arrives)
 	}
 }
 
-/* --- what does not ---------------------------------------------------------------------------------------------------
- */
+/* --- what does not ------------------------------------------------------------------------------------------------ */
 
 /* Behind data to a worker (`hello` false), or behind HELLO to a handshake thread. */
 static void expect(bool hello, uint32_t step, uint8_t first, uint32_t session_id, enum drop_reason reason)
@@ -287,7 +285,7 @@ static void expect(bool hello, uint32_t step, uint8_t first, uint32_t session_id
 	check(train.h);
 }
 
-Test(handover, what_does_not_look_right_stays_where_it_is)
+Test(handoff, what_does_not_look_right_stays_where_it_is)
 {
 	static const unsigned workers[] = {1, 3, 6, 7};
 	for (size_t round = 0; round < ARRAY_SIZE(workers); round++) {
@@ -315,7 +313,7 @@ Test(handover, what_does_not_look_right_stays_where_it_is)
 }
 
 /* The last of a train may be shorter. */
-Test(handover, a_short_end_is_a_runt)
+Test(handoff, a_short_end_is_a_runt)
 {
 	struct harness *h = start(3, 1);
 	size_t other = neighbour(0);
@@ -341,7 +339,7 @@ Test(handover, a_short_end_is_a_runt)
 }
 
 /* Handed over and then found to be no good: that is the owner's to count. */
-Test(handover, forgeries_are_counted_by_the_owner)
+Test(handoff, forgeries_are_counted_by_the_owner)
 {
 	struct harness *h = start(3, 1);
 	size_t other = neighbour(0);
@@ -352,13 +350,13 @@ Test(handover, forgeries_are_counted_by_the_owner)
 	add_junk(0x94, id_of(other));
 	inject();
 	cr_assert_eq(counted(STATS_handed_over), 2);
-	cr_assert_eq(atomic_load(&harness_owner(h, id_of(other))->stats.drops[DROP_FORGED]), 1);
-	cr_assert_eq(atomic_load(&harness_owner(h, id_of(other))->stats.drops[DROP_EPOCH]), 1);
+	cr_assert_eq(atomic_load(&harness_owner(h, id_of(other))->loop.stats.drops[DROP_FORGED]), 1);
+	cr_assert_eq(atomic_load(&harness_owner(h, id_of(other))->loop.stats.drops[DROP_EPOCH]), 1);
 	cr_assert_eq(dropped_at_all(), 2);
 	finish(h);
 }
 
-Test(handover, a_full_ring_drops_and_counts_the_rest)
+Test(handoff, a_full_ring_drops_and_counts_the_rest)
 {
 	static const unsigned workers[] = {3, 6, 7};
 	for (size_t round = 0; round < ARRAY_SIZE(workers); round++) {
@@ -375,7 +373,7 @@ Test(handover, a_full_ring_drops_and_counts_the_rest)
 		inject();
 		cr_assert_eq(take(next), 2, "the others go on");
 		cr_assert_eq(counted(STATS_handed_over), RING);
-		cr_assert_eq(dropped(DROP_HANDOVER), 2 * RING);
+		cr_assert_eq(dropped(DROP_HANDOFF), 2 * RING);
 		h->gateway.held = 0;
 		harness_pump(h);
 		cr_assert_eq(take(next), RING, "the oldest, in order");
@@ -384,7 +382,7 @@ Test(handover, a_full_ring_drops_and_counts_the_rest)
 	}
 }
 
-Test(handover, a_full_ring_of_the_handshake_thread_costs_no_data)
+Test(handoff, a_full_ring_of_the_handshake_thread_costs_no_data)
 {
 	struct harness *h = start(3, 1);
 	unsigned next[CLIENTS] = {0};
@@ -399,7 +397,7 @@ Test(handover, a_full_ring_of_the_handshake_thread_costs_no_data)
 	}
 	cr_assert_eq(take(next), 2);
 	cr_assert_eq(counted(STATS_handed_over), RING);
-	cr_assert_eq(dropped(DROP_HANDOVER), 80 - RING);
+	cr_assert_eq(dropped(DROP_HANDOFF), 80 - RING);
 	h->gateway.held = 0;
 	harness_pump(h);
 	cr_assert_eq(counted(STATS_rx_hello) + dropped(DROP_HELLO_RATE) + dropped(DROP_COOKIE), RING);

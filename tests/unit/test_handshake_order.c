@@ -2,6 +2,7 @@
 /* Handshake threads and the worker do not wait for each other: what arrives late or in another order undoes nothing,
  * and no packet meets a worker that has its keys but did not look at them. */
 #include "tests/unit/hello_by_hand.h"
+#include "workers/uplink.h"
 
 TestSuite(handshake_order, .timeout = 60);
 
@@ -46,8 +47,7 @@ static struct session *active(struct harness *h)
 	return harness_gateway_session(h, 0);
 }
 
-/* --- two handshake threads -------------------------------------------------------------------------------------------
- */
+/* --- two handshake threads ---------------------------------------------------------------------------------------- */
 
 Test(handshake_order, of_two_rekeys_the_later_one_stays)
 {
@@ -157,8 +157,8 @@ Test(handshake_order, the_earlier_hello_is_stale_at_a_slower_thread)
 		write_hello(h, &second, 0, 0, NULL);
 	while (wire_magic(second.hello) % 2 == wire_magic(first.hello) % 2);
 	h->gateway.held = 2u << wire_magic(first.hello) % 2;
-	weather_forge(&h->gateway.node, &h->clients[0].node, first.hello, sizeof first.hello);
-	weather_forge(&h->gateway.node, &h->clients[0].node, second.hello, sizeof second.hello);
+	impairment_forge(&h->gateway.node, &h->clients[0].node, first.hello, sizeof first.hello);
+	impairment_forge(&h->gateway.node, &h->clients[0].node, second.hello, sizeof second.hello);
 	harness_pump(h);
 	cr_assert_eq(gateway_count(h, STATS_tx_welcome), 1);
 	const struct transport_key *key = harness_pending_session(h, 0)->next;
@@ -171,8 +171,7 @@ Test(handshake_order, the_earlier_hello_is_stale_at_a_slower_thread)
 	finish(h);
 }
 
-/* --- too late --------------------------------------------------------------------------------------------------------
- */
+/* --- too late ----------------------------------------------------------------------------------------------------- */
 
 Test(handshake_order, keys_for_a_session_that_ended_are_dropped)
 {
@@ -270,8 +269,7 @@ Test(handshake_order, keys_of_an_epoch_that_is_over_are_dropped)
 	finish(h);
 }
 
-/* --- one takes the place of another ----------------------------------------------------------------------------------
- */
+/* --- one takes the place of another ------------------------------------------------------------------------------- */
 
 Test(handshake_order, rekey_and_new_session_cancel_each_other)
 {
@@ -319,8 +317,7 @@ Test(handshake_order, replacement_hands_the_address_over_without_a_gap)
 	finish(h);
 }
 
-/* --- keys before packets ---------------------------------------------------------------------------------------------
- */
+/* --- keys before packets ------------------------------------------------------------------------------------------ */
 
 /* The inbox gets the keys when the worker has read it for this turn, and the socket what was sealed under them. */
 static void in_one_turn(struct harness *h, uint32_t session_id, bool by_copy)
@@ -335,7 +332,7 @@ static void in_one_turn(struct harness *h, uint32_t session_id, bool by_copy)
 		struct endpoint from = {.remote = node->link.address, .local = h->gateway_address.sin6_addr};
 		uint32_t length = node_seal(node, &by.session, by.key, WIRE_CLIENT_ACK, NULL, 0, ack);
 		cr_assert(copy_ring_push(h->gateway.copies[0], &from, 0, ack, length));
-		stats_add(&worker->stats, udp_rx_packets, 1); /* as by who received it */
+		stats_add(&worker->loop.stats, udp_rx_packets, 1); /* as the receiving worker counts it */
 		cr_assert_eq(uplink_copies(worker), 1);
 	} else {
 		send_ack(&by);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* More clients than the handshake thread can answer, as after a restart of the gateway: it goes on working for those
- * who still wait for its answer, so that as many are connected as it has time for, and in the end all are.
+ * that still wait for its answer, so that as many are connected as it has time for, and in the end all are.
  *
  * The thread and the messages are real; its time is not: each turn takes as long as its work would on a thread that can
- * answer RATE HELLOs a second. Clients follow core/protocol/PROTOCOL.md: a new HELLO after a second, then doubling, each ± 25 %,
- * or at once after COOKIE; and WELCOME counts for the latest HELLO alone. */
+ * answer RATE HELLOs a second. Clients follow core/protocol/PROTOCOL.md: a new HELLO after a second, then doubling,
+ * each ± 25 %, or at once after COOKIE; and WELCOME counts for the latest HELLO alone. */
 #include <stdlib.h>
 
 #include "tests/harness/unit.h"
@@ -72,8 +72,7 @@ static uint32_t client_of(const struct endpoint *endpoint)
 	return load_be16(&endpoint->remote.sin6_addr.s6_addr[14]);
 }
 
-/* --- the socket ------------------------------------------------------------------------------------------------------
- */
+/* --- the socket --------------------------------------------------------------------------------------------------- */
 
 static int storm_receive(struct udp_socket *socket, struct udp_message *messages, size_t count)
 {
@@ -110,8 +109,7 @@ static int storm_send(struct udp_socket *socket, const struct udp_message *messa
 
 static const struct udp_ops storm_ops = {.receive = storm_receive, .send = storm_send};
 
-/* --- the clients -----------------------------------------------------------------------------------------------------
- */
+/* --- the clients -------------------------------------------------------------------------------------------------- */
 
 static void send_hello(struct storm *storm, uint32_t number)
 {
@@ -161,8 +159,7 @@ static void take_answers(struct storm *storm)
 	}
 }
 
-/* --- time ------------------------------------------------------------------------------------------------------------
- */
+/* --- time --------------------------------------------------------------------------------------------------------- */
 
 static uint64_t worked(const struct storm *storm)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Idle sessions at the gateway give their expanded keys back, and nobody notices. */
+/* Idle sessions at the gateway give their expanded keys back, without effect on traffic. */
 #include "tests/harness/unit.h"
 
 TestSuite(hibernation, .timeout = 60);
@@ -80,41 +80,41 @@ Test(hibernation, nothing_is_lost_or_delivered_twice)
 {
 	enum { COUNT = 20 };
 	struct harness *h = START_UP(.persistent_keepalive = 20, .rekey_interval = 10000, .session_timeout = 10000);
-	struct weather *weather = weather_new(h, 1);
-	weather->types = 1 << WIRE_DATA;
-	weather->from = &h->clients[0].node.link;
+	struct impairment *impairment = impairment_new(h, 1);
+	impairment->types = 1 << WIRE_DATA;
+	impairment->from = &h->clients[0].node.link;
 	for (unsigned round = 0; round < 5; round++) {
-		size_t kept = weather->kept_count;
-		weather->keep = true;
+		size_t kept = impairment->kept_count;
+		impairment->keep = true;
 		for (unsigned i = 0; i < COUNT; i++)
 			cr_assert(harness_ping(h, 0, TO_GATEWAY));
-		weather->keep = false;
-		cr_assert_eq(weather->kept_count, kept + COUNT);
+		impairment->keep = false;
+		cr_assert_eq(impairment->kept_count, kept + COUNT);
 		harness_advance(h, SESSION_HIBERNATE_NS + 2 * WORKER_TICK_NS);
 		cr_assert_not(awake(h));
 		uint64_t replays = node_drops(&h->gateway.node, DROP_REPLAY);
-		for (size_t i = 0; i < weather->kept_count; i++)
-			weather_replay(weather, i), harness_pump(h);
-		cr_assert_eq(node_drops(&h->gateway.node, DROP_REPLAY), replays + weather->kept_count);
+		for (size_t i = 0; i < impairment->kept_count; i++)
+			impairment_replay(impairment, i), harness_pump(h);
+		cr_assert_eq(node_drops(&h->gateway.node, DROP_REPLAY), replays + impairment->kept_count);
 		cr_assert_not(awake(h), "what was seen does not wake");
 
-		weather->delay = 100;
+		impairment->delay = 100;
 		cr_assert_not(harness_ping(h, 0, TO_GATEWAY));
 		cr_assert_not(harness_ping(h, 0, TO_GATEWAY));
-		weather->delay = 0;
+		impairment->delay = 0;
 		cr_assert(harness_ping(h, 0, TO_GATEWAY));
 		cr_assert(awake(h));
-		for (size_t i = 0; i < weather->kept_count; i++)
-			weather_replay(weather, i), harness_pump(h);
-		cr_assert_eq(node_drops(&h->gateway.node, DROP_REPLAY), replays + 2 * weather->kept_count);
+		for (size_t i = 0; i < impairment->kept_count; i++)
+			impairment_replay(impairment, i), harness_pump(h);
+		cr_assert_eq(node_drops(&h->gateway.node, DROP_REPLAY), replays + 2 * impairment->kept_count);
 		cr_assert_eq(node_waiting(&h->gateway.node), 0);
-		weather_release(weather);
+		impairment_release(impairment);
 		harness_pump(h);
 		cr_assert_eq(node_waiting(&h->gateway.node), 2, "overtaken by what woke it, and welcome");
 		(void)node_take(&h->gateway.node), (void)node_take(&h->gateway.node);
 		cr_assert(pings(h));
 	}
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -138,24 +138,24 @@ Test(hibernation, a_rekey_finds_the_key_asleep)
 Test(hibernation, a_previous_key_asleep_still_opens_what_is_late)
 {
 	struct harness *h = START_UP(.session_timeout = 1000);
-	struct weather *weather = weather_new(h, 1);
+	struct impairment *impairment = impairment_new(h, 1);
 	cr_assert(pings(h));
 	harness_advance(h, SESSION_HIBERNATE_NS + 2 * WORKER_TICK_NS);
-	weather->types = 1 << WIRE_DATA;
-	weather->delay = 100;
+	impairment->types = 1 << WIRE_DATA;
+	impairment->delay = 100;
 	cr_assert_not(harness_ping(h, 0, TO_GATEWAY));
 	h->clients[0].role.rekey_interval = 0;
 	harness_advance(h, NS_PER_S);
 	cr_assert_eq(at_gateway(h)->current->epoch, 2);
 	cr_assert_not(transport_key_is_live(at_gateway(h)->previous));
-	weather->delay = 0;
-	weather_release(weather);
+	impairment->delay = 0;
+	impairment_release(impairment);
 	harness_pump(h);
 	cr_assert_eq(node_waiting(&h->gateway.node), 1);
 	cr_assert(transport_key_is_live(at_gateway(h)->previous));
 	harness_advance(h, SESSION_PREVIOUS_KEY_NS + WORKER_TICK_NS);
 	cr_assert_null(at_gateway(h)->previous);
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 

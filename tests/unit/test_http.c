@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The HTTP server: what it answers and refuses, who has to go when it is full, and a metrics server's life. */
+/* The HTTP server: what it answers and refuses, which connection it closes when it is full, and a metrics server's
+ * life. */
 #include "perf/export/http.h"
 
 #include <arpa/inet.h>
@@ -13,10 +14,9 @@
 #include <unistd.h>
 
 #include "core/daemon/metrics_server.h"
-#include "core/daemon/daemon.h"
 #include "perf/export/http_host.h"
 
-enum { PATIENCE_MS = 20000, LARGE = 8 << 20 };
+enum { PATIENCE_MS = 240000, LARGE = 8 << 20 };
 
 static void say_hello(void *context, struct http_answer *answer)
 {
@@ -265,10 +265,16 @@ static char *ask(const struct sockaddr_un *address, const char *path)
 	return rest_of(fd);
 }
 
+/* As a daemon that is out of memory. */
+static void describe_nothing(struct daemon *daemon, status_use_fn *use, void *context)
+{
+	(void)daemon, (void)use, (void)context;
+}
+
 Test(metrics_server, is_ready_until_the_end_begins)
 {
-	struct tunnel tunnel = {0};
-	struct metrics_server *server, *second;
+	struct metrics_server *server;
+	struct metrics_listener own, second;
 	struct error error = {0};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	char directory[] = "/tmp/shardtun-unit-XXXXXX";
@@ -276,11 +282,14 @@ Test(metrics_server, is_ready_until_the_end_begins)
 	(void)snprintf(address.sun_path, sizeof address.sun_path, "%s/metrics", directory);
 	const struct config_listener listener = {.path = address.sun_path};
 
-	cr_assert_eq(metrics_open(&server, &tunnel, &listener, &error), 0, "%s", error.text);
-	cr_assert_eq(metrics_open(&second, &tunnel, &listener, &error), -EADDRINUSE);
+	cr_assert_eq(metrics_listener_open(&own, &listener, &error), 0, "%s", error.text);
+	cr_assert_eq(metrics_listener_open(&second, &listener, &error), -EADDRINUSE);
 	cr_assert_not_null(strstr(error.text, address.sun_path), "%s", error.text);
-	cr_assert_null(second);
-	cr_assert_eq(metrics_start(server, &error), 0, "%s", error.text);
+	cr_assert_eq(second.fd, -1);
+	const struct metrics_params params = {.listener = &own, .describe = describe_nothing};
+	cr_assert_eq(metrics_open(&server, &params, &error), 0, "%s", error.text);
+	cr_assert_eq(metrics_start(server, NULL, &error), 0, "%s", error.text);
+	expect(ask(&address, "/metrics"), "HTTP/1.1 503", "Out of memory");
 	expect(ask(&address, "/healthz"), "HTTP/1.1 200", "alive");
 	expect(ask(&address, "/readyz"), "HTTP/1.1 200", "ready");
 	expect(ask(&address, "/"), "HTTP/1.1 200", "</html>");
@@ -289,14 +298,14 @@ Test(metrics_server, is_ready_until_the_end_begins)
 	expect(ask(&address, "/healthz"), "HTTP/1.1 200", "alive");
 	metrics_stop(server);
 	metrics_close(server);
+	metrics_listener_close(&own);
 	cr_assert_eq(access(address.sun_path, F_OK), -1, "the socket is gone");
 	cr_assert_eq(rmdir(directory), 0);
 }
 
 Test(metrics_server, takes_the_place_of_a_dead_one_only)
 {
-	struct tunnel tunnel = {0};
-	struct metrics_server *server;
+	struct metrics_listener own;
 	struct error error = {0};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	char directory[] = "/tmp/shardtun-unit-XXXXXX";
@@ -307,12 +316,12 @@ Test(metrics_server, takes_the_place_of_a_dead_one_only)
 	int dead = socket(AF_UNIX, SOCK_STREAM, 0);
 	cr_assert_eq(bind(dead, (struct sockaddr *)&address, sizeof address), 0);
 	close(dead);
-	cr_assert_eq(metrics_open(&server, &tunnel, &listener, &error), 0, "%s", error.text);
-	metrics_close(server);
+	cr_assert_eq(metrics_listener_open(&own, &listener, &error), 0, "%s", error.text);
+	metrics_listener_close(&own);
 	FILE *file = fopen(address.sun_path, "w");
 	cr_assert_not_null(file);
 	(void)fclose(file);
-	cr_assert_eq(metrics_open(&server, &tunnel, &listener, &error), -EADDRINUSE, "a file is somebody's");
+	cr_assert_eq(metrics_listener_open(&own, &listener, &error), -EADDRINUSE, "a file is somebody's");
 	cr_assert_eq(unlink(address.sun_path), 0);
 	cr_assert_eq(rmdir(directory), 0);
 }
@@ -320,10 +329,14 @@ Test(metrics_server, takes_the_place_of_a_dead_one_only)
 Test(metrics_server, off_is_nothing)
 {
 	struct metrics_server *server;
+	struct metrics_listener own;
 	const struct config_listener nowhere = {0};
-	cr_assert_eq(metrics_open(&server, NULL, &nowhere, NULL), 0);
+	const struct metrics_params params = {.listener = &own};
+	cr_assert_eq(metrics_listener_open(&own, &nowhere, NULL), 0);
+	cr_assert_eq(own.fd, -1);
+	cr_assert_eq(metrics_open(&server, &params, NULL), 0);
 	cr_assert_null(server);
-	cr_assert_eq(metrics_start(server, NULL), 0);
+	cr_assert_eq(metrics_start(server, NULL, NULL), 0);
 	metrics_drain(server);
 	metrics_stop(server);
 	metrics_close(server);
@@ -331,15 +344,14 @@ Test(metrics_server, off_is_nothing)
 
 Test(metrics_server, says_that_the_port_is_taken)
 {
-	struct tunnel tunnel = {0};
-	struct metrics_server *server;
+	struct metrics_listener own;
 	struct error error = {0};
 	struct server other = start();
 	const struct config_listener listener = {.address = {.family = 4, .bytes = {127, 0, 0, 1}},
 						 .port = ntohs(other.address.sin_port)};
 	char expected[80];
 	(void)snprintf(expected, sizeof expected, "MetricsListen = 127.0.0.1:%u: cannot listen", listener.port);
-	cr_assert_eq(metrics_open(&server, &tunnel, &listener, &error), -EADDRINUSE);
+	cr_assert_eq(metrics_listener_open(&own, &listener, &error), -EADDRINUSE);
 	cr_assert_not_null(strstr(error.text, expected), "%s", error.text);
 	cr_assert_not_null(strstr(error.text, "choose another port"), "%s", error.text);
 	finish(&other);

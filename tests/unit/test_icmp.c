@@ -508,7 +508,7 @@ static int learned(uint8_t version, const char *from)
 	struct inner inner;
 	do {
 		struct pollfd readable = {.fd = device.queues[0].fd, .events = POLLIN};
-		cr_assert_eq(poll(&readable, 1, 20000), 1);
+		cr_assert_eq(poll(&readable, 1, 240000), 1);
 		read = (struct iovec){packet, sizeof packet};
 		cr_assert_eq(device.queues[0].ops->read(&device.queues[0], &read, 1), 1);
 		cr_assert(inner_parse(&inner, packet + VNET, read.iov_len - VNET));

@@ -176,6 +176,7 @@ Test(inner, fragments_have_no_upper_header)
 		packet_finish(packet, length);
 		cr_assert(inner_parse(&inner, packet, length));
 		cr_assert_eq(inner.fragment, cases[i].fragment, "flags and offset %04x", cases[i].field);
+		cr_assert_eq(inner.may_fragment, (cases[i].field & 0x4000) == 0, "%04x", cases[i].field);
 		cr_assert_eq(inner.upper_length, cases[i].fragment ? 0 : 20);
 		cr_assert_eq(inner_checksum_ok(&inner), !cases[i].fragment);
 	}
@@ -190,6 +191,7 @@ Test(inner, fragments_have_no_upper_header)
 	packet[6] = IPPROTO_FRAGMENT;
 	cr_assert(inner_parse(&inner, packet, length));
 	cr_assert(inner.fragment);
+	cr_assert_not(inner.may_fragment);
 	cr_assert_eq(inner.upper_length, 0);
 	cr_assert_not(inner_checksum_ok(&inner));
 }
@@ -296,7 +298,7 @@ Test(inner, udp_checksum_sent_as_all_ones_is_right)
 	}
 }
 
-/* A datagram shorter than its IP packet is legal to forward, but nobody vouches for the bytes behind it. */
+/* A datagram shorter than its IP packet is legal to forward, but no checksum covers the bytes behind it. */
 Test(inner, udp_length_that_differs_is_never_checked)
 {
 	for (int delta = -1; delta <= 1; delta += 2) {

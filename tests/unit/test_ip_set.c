@@ -75,8 +75,7 @@ Test(ip_set, it_is_the_union_that_counts)
 	ip_set_deinit(&set);
 }
 
-/* --- against a list --------------------------------------------------------------------------------------------------
- */
+/* --- against a list ----------------------------------------------------------------------------------------------- */
 
 /* Of few different bits, so that networks lie in each other, touch, and are met. */
 static struct ip_prefix some_prefix(unsigned *seed)

@@ -106,8 +106,7 @@ Test(log, level_names_parse_and_nothing_else_does)
 		cr_assert_not(log_level_parse(bad[i], &level), "\"%s\"", bad[i]);
 }
 
-/* --- as a daemon has it ----------------------------------------------------------------------------------------------
- */
+/* --- as a daemon has it ------------------------------------------------------------------------------------------- */
 
 static void *run_log(void *none)
 {
@@ -123,7 +122,7 @@ static void start_log(void)
 	cr_assert_eq(pthread_detach(thread), 0);
 }
 
-/* Nobody reads: the pipe takes no byte more. */
+/* The pipe is full and not read. */
 static void fill_pipe(void)
 {
 	char bytes[4096] = "";
@@ -138,7 +137,7 @@ static void fill_pipe(void)
 
 Test(log, before_its_thread_it_writes_what_does_not_block, .init = capture, .timeout = 60)
 {
-	char text[4096];
+	char text[4096] = "";
 	log_begin();
 	log_info("early");
 	log_last_words("program", "it failed\x1b");

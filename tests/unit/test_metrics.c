@@ -13,7 +13,7 @@
 #include "perf/export/page.h"
 #include "tests/unit/status_gateway.h"
 
-static char *text_of(const struct report_source *source)
+static char *text_of(const struct status_source *source)
 {
 	struct process_figures process = {.start_time = 1.7e9, .cpu_seconds = 1.5, .resident = 4096, .virtual = 8192};
 	size_t length = 0;
@@ -45,7 +45,7 @@ Test(metrics, say_what_the_source_says)
 	stats_drop(&stats[1], DROP_REPLAY, 4);
 	stats_drop(&stats[1], DROP_UNKNOWN_PEER, 2);
 	stats_drop(&stats[1], DROP_OUT_SEND, 1);
-	struct report_source source = gateway();
+	struct status_source source = gateway();
 	source.interface = "a\"b\\c";
 	char *text = text_of(&source);
 
@@ -76,6 +76,8 @@ Test(metrics, say_what_the_source_says)
 	has(text, "shardtun_thread_info{thread=\"worker 0\",cpu=\"3\"} 1");
 	has(text, "shardtun_thread_info{thread=\"worker 1\"} 1");
 	has(text, "shardtun_udp_queue_overflows_total 17");
+	has(text, "shardtun_interface_tx_dropped_packets_total 19");
+	has(text, "shardtun_interface_rx_dropped_packets_total 20");
 	has(text, "shardtun_log_lines_dropped_total 18");
 	has(text, "process_resident_memory_bytes 4096");
 	has(text, "process_cpu_seconds_total 1.5");
@@ -84,14 +86,17 @@ Test(metrics, say_what_the_source_says)
 
 Test(metrics, leave_out_what_a_client_has_not)
 {
-	struct report_source source = gateway();
+	struct status_source source = gateway();
 	source.role = "client";
 	source.pool.size = source.sessions.max = 0;
-	source.udp.queue_overflows = -1;
+	source.udp.queue_overflows = source.interface_drops.tx = source.interface_drops.rx = -1;
 	char *text = text_of(&source);
 	cr_assert_null(strstr(text, "shardtun_pool_"));
 	cr_assert_null(strstr(text, "shardtun_sessions_limit"));
 	cr_assert_null(strstr(text, "queue_overflows"));
+	cr_assert_null(strstr(text, "_dropped_packets_total -1"));
+	cr_assert_null(strstr(text, "shardtun_interface_tx_dropped"));
+	cr_assert_null(strstr(text, "shardtun_interface_rx_dropped"));
 	cr_assert_null(strstr(text, "process_open_fds"), "unknown is not 0");
 	cr_assert_null(strstr(text, "shardtun_heap_"));
 	has(text, "shardtun_sessions_active 2");
@@ -101,7 +106,7 @@ Test(metrics, leave_out_what_a_client_has_not)
 /* Every name has its HELP and TYPE once, in front of its values, which stand together. */
 Test(metrics, are_described_once_each)
 {
-	struct report_source source = gateway();
+	struct status_source source = gateway();
 	char *text = text_of(&source), *rest = text, *line, name[128] = "", type[32] = "";
 	size_t described = 0;
 	while ((line = strsep(&rest, "\n")) != NULL && *line != '\0') {
@@ -128,10 +133,10 @@ Test(metrics, buckets_grow_to_the_count)
 {
 	for (uint64_t ticks = 1; ticks < 1ull << 36; ticks += ticks / 3 + 1)
 		histogram_record(&recorders[ticks % 2].histograms[STAGE_OPEN], ticks);
-	struct report_source source = gateway();
+	struct status_source source = gateway();
 	struct histogram_sum sum;
 	uint64_t below[METRICS_BUCKETS], before = 0;
-	report_merge_stage(&source, STAGE_OPEN, &sum);
+	status_merge_stage(&source, STAGE_OPEN, &sum);
 	metrics_buckets(&sum, &source.tsc, below);
 	for (unsigned i = 0; i < METRICS_BUCKETS; i++) {
 		cr_assert_geq(below[i], before);

@@ -392,7 +392,7 @@ Test(netlink, route_mtu_is_that_of_the_way_out)
 	cr_assert_eq(route_mtu("10.4.0.1", 0, 0), 9000, "but not above the link's");
 }
 
-/* A "fragmentation needed" from nobody in particular shrinks what the kernel believes, but not what we are told. */
+/* A forged "fragmentation needed" shrinks the kernel's path MTU, but not the one that is reported. */
 Test(netlink, route_mtu_does_not_follow_icmp)
 {
 	enum { IP = 20, ICMP = 8, LEARNED = 1000 };

@@ -246,7 +246,7 @@ Test(networks, what_a_reader_holds_is_freed_after_it)
 	route_activate(route, 7);
 	networks_remove(&table, route);
 	cr_assert_str_eq(found("10.0.0.1"), "none");
-	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL); /* for whoever would free it now */
+	nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL); /* time for a premature free */
 	cr_assert_eq(route_session(route), 7);
 	cr_assert_eq(route->prefix.length, 8);
 }

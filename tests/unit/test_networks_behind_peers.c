@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Networks behind peers: where their packets go, who may send from them, and what becomes of them when sessions end. */
+/* Networks behind peers: where their packets go, which peer may send from them, and what becomes of them when sessions
+ * end. */
 #include "tests/unit/hello_by_hand.h"
 
 TestSuite(networks_behind_peers, .timeout = 60);
@@ -7,10 +8,15 @@ TestSuite(networks_behind_peers, .timeout = 60);
 static const char host7[] = "192.168.7.9", host8[] = "192.168.8.9", host6[] = "2001:db8:7::9", inside[] = "10.8.0.200";
 
 /* Client 0 has one of each family; client 1 the larger network that client 0's lies in; client 2 none. */
+static struct harness *start_with(bool reader, bool client_to_client)
+{
+	return START_UP(.clients = 3, .workers = 3, .reader = reader, .client_to_client = client_to_client,
+			.networks = {{"192.168.7.0/24", "2001:db8:7::/64"}, {"192.168.0.0/16"}});
+}
+
 static struct harness *start(bool client_to_client)
 {
-	return START_UP(.clients = 3, .workers = 3, .reader = true, .client_to_client = client_to_client,
-			.networks = {{"192.168.7.0/24", "2001:db8:7::/64"}, {"192.168.0.0/16"}});
+	return start_with(true, client_to_client);
 }
 
 static size_t build(struct harness *h, size_t client, enum direction direction, const char *text, uint8_t *packet)
@@ -59,9 +65,8 @@ static bool sends_from(struct harness *h, size_t client, const char *text)
 	return came;
 }
 
-Test(networks_behind_peers, lead_to_their_peer)
+static void expect_routes(struct harness *h)
 {
-	struct harness *h = start(false);
 	cr_assert_eq(receiver(h, host7), 0, "the longest prefix");
 	cr_assert_eq(receiver(h, host6), 0);
 	cr_assert_eq(receiver(h, host8), 1);
@@ -69,6 +74,16 @@ Test(networks_behind_peers, lead_to_their_peer)
 	cr_assert_eq(receiver(h, inside), -1);
 	cr_assert_eq(node_drops(&h->gateway.node, DROP_OUT_NO_SESSION), 2);
 	finish(h);
+}
+
+Test(networks_behind_peers, lead_to_their_peer)
+{
+	expect_routes(start(false));
+}
+
+Test(networks_behind_peers, lead_to_their_peer_from_whichever_worker_reads)
+{
+	expect_routes(start_with(false, false));
 }
 
 Test(networks_behind_peers, are_their_owners_sources_alone)

@@ -72,7 +72,7 @@ Test(ownership, what_others_may_write_is_not)
 	cr_assert_eq(chmod(file, 0644), 0);
 	cr_assert_eq(chmod(inner, 0775), 0);
 	refused(file, inner);
-	/* As /tmp is: nobody replaces what is there, but everybody may put something there. */
+	/* Sticky, as /tmp: every user may add files, none may replace another's. */
 	cr_assert_eq(chmod(inner, 01777), 0);
 	accepted(file);
 	refused(inner, "(mode 1777)");

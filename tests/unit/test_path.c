@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Path validation: where a session moves to must answer before it gets more than it sent. core/protocol/PROTOCOL.md, Endpoint.
+/* Path validation: where a session moves to must answer before it gets more than it sent. core/protocol/PROTOCOL.md,
+ * Endpoint.
  */
 #include "tests/harness/unit.h"
 
@@ -13,7 +14,7 @@ static bool endpoint_is(struct harness *h, const char *text, uint16_t port)
 	       memcmp(&is->sin6_addr, &expected.sin6_addr, sizeof is->sin6_addr) == 0;
 }
 
-/* The client's next message arrives from an address of somebody who caught it: never from the client itself. */
+/* An attacker catches the client's next message and sends it from an address of its own. */
 static uint32_t hijack(struct harness *h, enum wire_type type, const uint8_t *payload, uint32_t size)
 {
 	struct session *session = harness_client_session(h, 0);
@@ -111,7 +112,7 @@ Test(path, the_client_answers_pings_and_nothing_else)
 		uint8_t payload[WIRE_PROBE_SIZE] = {(uint8_t)kind, 1, 2, 3, 4, 5, 6, 7, 8}, message[64];
 		uint32_t length = node_seal(&h->gateway.node, session, session->current, WIRE_KEEPALIVE, payload,
 					    sizeof payload, message);
-		weather_forge(&h->clients[0].node, &h->gateway.node, message, length);
+		impairment_forge(&h->clients[0].node, &h->gateway.node, message, length);
 		harness_pump(h);
 		answers += kind == WIRE_PING;
 		cr_assert_eq(client_count(h, STATS_tx_keepalive), answers, "kind %u", kind);
@@ -122,7 +123,7 @@ Test(path, the_client_answers_pings_and_nothing_else)
 Test(path, a_session_confirmed_from_elsewhere_than_its_hello_is_asked)
 {
 	struct harness *h = START(0);
-	struct weather *weather = lose(h, 1 << WIRE_CLIENT_ACK);
+	struct impairment *impairment = lose(h, 1 << WIRE_CLIENT_ACK);
 	harness_connect(h, 0);
 	harness_pump(h);
 	cr_assert_eq(h->clients[0].role.state, CLIENT_CONFIRM);
@@ -135,8 +136,8 @@ Test(path, a_session_confirmed_from_elsewhere_than_its_hello_is_asked)
 	cr_assert_leq(gateway_count(h, STATS_udp_tx_bytes) - before, 3 * length);
 	harness_advance(h, 2 * WORKER_TICK_NS);
 	cr_assert(endpoint_is(h, "198.51.100.1", 40000), "where the HELLO came from");
-	weather->lose = 0;
+	impairment->lose = 0;
 	cr_assert(pings(h));
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }

@@ -65,8 +65,7 @@ static struct ip_prefix *some_networks(struct peer *peer)
 	return peer->networks = calloc(2, sizeof *peer->networks);
 }
 
-/* --- table -----------------------------------------------------------------------------------------------------------
- */
+/* --- table -------------------------------------------------------------------------------------------------------- */
 
 Test(peers, are_found_by_key)
 {
@@ -186,8 +185,7 @@ Test(peers, each_table_hashes_with_a_key_of_its_own)
 	finish(&one);
 }
 
-/* --- the end of a peer -----------------------------------------------------------------------------------------------
- */
+/* --- the end of a peer -------------------------------------------------------------------------------------------- */
 
 Test(peers, one_that_was_never_added_goes_at_once)
 {
@@ -276,8 +274,7 @@ Test(peers, the_table_takes_all_of_them_along)
 	peers_deinit(&peers); /* nothing is left, and nothing happens */
 }
 
-/* --- DH of the static keys -------------------------------------------------------------------------------------------
- */
+/* --- DH of the static keys ---------------------------------------------------------------------------------------- */
 
 static void make_pair(uint8_t private_key[KEY_SIZE], uint8_t public_key[KEY_SIZE])
 {

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A TUN reader in front of seven workers: order, full rings, CoDel; and timers of sessions among others. */
 #include "tests/unit/hello_by_hand.h"
+#include "workers/downlink.h"
 
 TestSuite(pool_of_workers, .timeout = 60);
 
 enum { WORKERS = 7, CLIENTS = 14, RING = 1024 /* frames that a worker can be behind */ };
 
+static struct harness *start_with(bool reader)
+{
+	return START_UP(.clients = CLIENTS, .workers = WORKERS, .reader = reader, .no_offloads = true,
+			.rekey_interval = 10000, .session_timeout = 7200);
+}
+
 static struct harness *start(void)
 {
-	return START_UP(.clients = CLIENTS, .workers = WORKERS, .reader = true, .no_offloads = true,
-			.rekey_interval = 10000, .session_timeout = 7200);
+	return start_with(true);
 }
 
 static void put(struct harness *h, size_t client, uint16_t sequence)
@@ -38,14 +44,13 @@ static uint64_t drops(const struct harness *h, enum drop_reason reason)
 	return node_drops(&h->gateway.node, reason);
 }
 
-Test(pool_of_workers, frames_arrive_in_order_at_the_right_worker)
+static void expect_order(struct harness *h)
 {
-	struct harness *h = start();
 	struct random random = {.state = 1};
 	unsigned sent[CLIENTS] = {0}, got[CLIENTS] = {0};
 	uint64_t of_worker[WORKERS];
 	for (unsigned i = 0; i < WORKERS; i++)
-		of_worker[i] = harness_gateway_worker(h, i)->stats.counters[STATS_udp_tx_data];
+		of_worker[i] = harness_gateway_worker(h, i)->loop.stats.counters[STATS_udp_tx_data];
 	for (unsigned round = 0; round < 100; round++) {
 		for (unsigned i = 0; i < 30; i++) {
 			size_t client = random_below(&random, CLIENTS);
@@ -59,7 +64,56 @@ Test(pool_of_workers, frames_arrive_in_order_at_the_right_worker)
 	for (size_t client = 0; client < CLIENTS; client++)
 		cr_assert_eq(got[client], sent[client]);
 	for (unsigned i = 0; i < WORKERS; i++)
-		cr_assert_eq(harness_gateway_worker(h, i)->stats.counters[STATS_udp_tx_data], of_worker[i]);
+		cr_assert_eq(harness_gateway_worker(h, i)->loop.stats.counters[STATS_udp_tx_data], of_worker[i]);
+	finish(h);
+}
+
+Test(pool_of_workers, frames_arrive_in_order_at_the_right_worker)
+{
+	expect_order(start());
+}
+
+/* The harness does not steer: the first worker reads all of them. */
+Test(pool_of_workers, workers_pass_frames_to_each_other)
+{
+	expect_order(start_with(false));
+}
+
+/* Though the TUN alone fills each batch. */
+Test(pool_of_workers, what_another_worker_read_has_its_turn)
+{
+	enum { TWO = 2 };
+	struct harness *h = START_UP(.clients = TWO, .workers = TWO, .no_offloads = true);
+	size_t client = owner(h, 0)->index != 0 ? 0 : 1;
+	struct worker *reads = harness_gateway_worker(h, 0), *worker = owner(h, client);
+	put(h, client, 0);
+	(void)downlink_batch(reads);
+	cr_assert_not(frame_ring_empty(worker_ring(reads, worker->index)));
+	for (unsigned batch = 0; batch < TWO; batch++) {
+		for (unsigned i = 0; i < 50; i++)
+			put(h, client, (uint16_t)(1 + batch * 50 + i));
+		cr_assert_geq(downlink_batch(worker), 45, "full");
+	}
+	cr_assert(frame_ring_empty(worker_ring(reads, worker->index)));
+	harness_pump(h);
+	finish(h);
+}
+
+Test(pool_of_workers, a_worker_that_is_behind_loses_what_others_read_for_it)
+{
+	struct harness *h = start_with(false);
+	size_t slow = owner(h, 0)->index != 0 ? 0 : 1;
+	h->gateway.held = 1u << owner(h, slow)->index;
+	for (unsigned i = 0; i < RING + 300; i++) {
+		put(h, slow, (uint16_t)i);
+		if (i % 20 == 0)
+			harness_pump(h);
+	}
+	harness_pump(h);
+	cr_assert_eq(drops(h, DROP_OUT_RING), 300);
+	h->gateway.held = 0;
+	harness_pump(h);
+	cr_assert_eq(take(h, slow, 0), RING, "the oldest, in order");
 	finish(h);
 }
 
@@ -110,7 +164,7 @@ Test(pool_of_workers, frames_of_a_session_that_ended_are_dropped_by_the_worker)
 	cr_assert(harness_remove_peer(h, 0));
 	h->gateway.held = 0;
 	harness_pump(h);
-	cr_assert_eq(worker->stats.drops[DROP_OUT_NO_SESSION], 10);
+	cr_assert_eq(worker->loop.stats.drops[DROP_OUT_NO_SESSION], 10);
 	finish(h);
 }
 
@@ -147,8 +201,7 @@ Test(pool_of_workers, codel_drops_when_frames_waited_for_too_long)
 	finish(h);
 }
 
-/* --- timers ----------------------------------------------------------------------------------------------------------
- */
+/* --- timers ------------------------------------------------------------------------------------------------------- */
 
 Test(pool_of_workers, a_pending_session_ends_after_10_s_among_others)
 {
@@ -176,7 +229,7 @@ Test(pool_of_workers, each_key_dies_after_its_own_hour)
 		harness_connect(h, i);
 		harness_advance(h, 10 * NS_PER_S);
 	}
-	struct weather *weather = lose(h, 1 << WIRE_HELLO); /* they would ask for new ones */
+	struct impairment *impairment = lose(h, 1 << WIRE_HELLO); /* they would ask for new ones */
 	uint64_t first = harness_gateway_session(h, 0)->current->born;
 	h->clock.monotonic = first + SESSION_KEY_MAX_AGE_NS - 5 * NS_PER_S;
 	for (size_t dead = 0; dead <= 4; dead++) {
@@ -185,7 +238,7 @@ Test(pool_of_workers, each_key_dies_after_its_own_hour)
 			cr_assert_eq(harness_gateway_session(h, i)->current == NULL, i < dead, "%zu of %zu", i, dead);
 		harness_advance(h, 10 * NS_PER_S);
 	}
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -202,9 +255,9 @@ Test(pool_of_workers, each_session_times_out_by_itself)
 			cr_assert_eq(harness_gateway_session(h, i) == NULL, i < gone, "%zu of %zu", i, gone);
 		if (gone > 0)
 			cr_assert_eq(h->clients[gone - 1].seen.bye_reason, WIRE_BYE_TIMED_OUT);
-		struct weather *weather = lose(h, 1 << WIRE_HELLO); /* they would be back */
+		struct impairment *impairment = lose(h, 1 << WIRE_HELLO); /* they would be back */
 		harness_advance(h, 10 * NS_PER_S);
-		weather_free(weather);
+		impairment_free(impairment);
 	}
 	finish(h);
 }

@@ -16,14 +16,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/host/seccomp_filter.h"
 #include "core/base/rcu.h"
+#include "core/host/seccomp_filter.h"
 
 TestSuite(privileges, .timeout = 60);
 TestSuite(seccomp, .timeout = 60);
 
-/* --- users -----------------------------------------------------------------------------------------------------------
- */
+/* --- users -------------------------------------------------------------------------------------------------------- */
 
 Test(privileges, a_user_is_looked_up)
 {
@@ -53,8 +52,7 @@ Test(privileges, automatic_is_never_an_error)
 	cr_assert_eq(privileges_find_user("auto", &user, &error), 0, "%s", error.text);
 }
 
-/* --- capabilities ----------------------------------------------------------------------------------------------------
- */
+/* --- capabilities ------------------------------------------------------------------------------------------------- */
 
 /* A field of the calling thread's status. */
 static unsigned long long field(const char *name, int base)
@@ -95,7 +93,7 @@ Test(privileges, the_control_thread_and_liburcus_have_no_more_than_they_need)
 	rcu_start();
 	rcu_join();
 	unsigned long long before = field("CapPrm:", 16), net_admin = 1 << 12;
-	cr_assert_eq(privileges_drop(&stay, &error), 0, "%s", error.text);
+	cr_assert_eq(privileges_drop(&stay, false, &error), 0, "%s", error.text);
 	cr_assert_eq(field("CapPrm:", 16), before & net_admin);
 	cr_assert_eq(field("CapEff:", 16), before & net_admin);
 	cr_assert_eq(field("NoNewPrivs:", 10), 1);
@@ -106,16 +104,35 @@ Test(privileges, the_control_thread_and_liburcus_have_no_more_than_they_need)
 	rcu_leave();
 }
 
+Test(privileges, the_right_to_set_priorities_goes_when_threads_run)
+{
+	struct privileges_user stay = {0};
+	struct error error = {0};
+	unsigned long long net_admin = 1 << 12, nice = 1 << 23;
+	rcu_start();
+	rcu_join();
+	unsigned long long before = field("CapPrm:", 16);
+	cr_assert_eq(privileges_drop(&stay, true, &error), 0, "%s", error.text);
+	cr_assert_eq(field("CapPrm:", 16), before & (net_admin | nice));
+	cr_assert_eq(field("CapEff:", 16), before & (net_admin | nice));
+	cr_assert_eq(privileges_drop_nice(&error), 0, "%s", error.text);
+	cr_assert_eq(field("CapPrm:", 16), before & net_admin);
+	cr_assert_eq(field("CapEff:", 16), before & net_admin);
+	rcu_leave();
+}
+
 Test(privileges, memory_is_not_dumped)
 {
 	privileges_keep_memory();
+	struct rlimit core;
+	cr_assert_eq(getrlimit(RLIMIT_CORE, &core), 0);
+	cr_assert(core.rlim_cur == 0 && core.rlim_max == 0);
 #ifndef SHARDTUN_SANITIZED
 	cr_assert_eq(prctl(PR_GET_DUMPABLE), 0);
 #endif
 }
 
-/* --- system calls ----------------------------------------------------------------------------------------------------
- */
+/* --- system calls ------------------------------------------------------------------------------------------------- */
 
 #ifndef SHARDTUN_SANITIZED
 

@@ -8,8 +8,7 @@
 #include "core/base/clock.h"
 #include "crypto/keys.h"
 
-/* --- one bucket ------------------------------------------------------------------------------------------------------
- */
+/* --- one bucket --------------------------------------------------------------------------------------------------- */
 
 Test(rate_limit, a_bucket_gives_its_burst_and_then_its_rate)
 {
@@ -59,8 +58,7 @@ Test(rate_limit, agrees_with_a_count_of_tokens)
 	}
 }
 
-/* --- one for each source ---------------------------------------------------------------------------------------------
- */
+/* --- one for each source ------------------------------------------------------------------------------------------ */
 
 enum { RATE = 20, BURST = 5 };
 
@@ -136,7 +134,7 @@ Test(rate_limit, the_table_has_as_many_buckets_as_was_asked)
 	}
 }
 
-/* Many more sources than fit, each within its rate: nobody is refused. */
+/* Many more sources than fit, each within its rate: none is refused. */
 Test(rate_limit, newcomers_are_served_by_a_full_table)
 {
 	struct rate_limiter limiter;
@@ -182,7 +180,7 @@ Test(rate_limit, the_bucket_that_owes_least_makes_room)
 	rate_limiter_deinit(&limiter);
 }
 
-/* Which sources share a set is told by a key that differs in each table. */
+/* Which sources share a set depends on a key that differs in each table. */
 Test(rate_limit, sets_cannot_be_aimed_at)
 {
 	struct rate_limiter first, second;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Somebody recorded HELLOs of a client and sends them again, when the gateway restarted, its peers changed, or the
+/* An attacker replays recorded HELLOs of a client, when the gateway restarted, its peers changed, or the
  * client's clock was put back: no address moves, no handshake that waits is replaced, no budget is used up. */
 #include <sodium.h>
 
@@ -9,7 +9,7 @@ TestSuite(recorded_hellos, .timeout = 60);
 
 enum { RECORDED = 64 };
 
-/* Where the client is, and where somebody else is. */
+/* The client's address, and the attacker's. */
 static struct sockaddr_in6 home(const struct harness *h)
 {
 	return h->clients[0].node.link.address;
@@ -64,8 +64,7 @@ static uint64_t stale(const struct harness *h)
 	return node_drops(&h->gateway.node, DROP_STALE);
 }
 
-/* --- after a restart -------------------------------------------------------------------------------------------------
- */
+/* --- after a restart ---------------------------------------------------------------------------------------------- */
 
 Test(recorded_hellos, after_a_restart_change_nothing)
 {
@@ -134,8 +133,7 @@ Test(recorded_hellos, with_a_cookie_from_before_the_restart_have_none)
 	finish(h);
 }
 
-/* --- while the gateway runs ------------------------------------------------------------------------------------------
- */
+/* --- while the gateway runs --------------------------------------------------------------------------------------- */
 
 Test(recorded_hellos, that_alternate_are_fresh_once_each)
 {
@@ -247,8 +245,7 @@ Test(recorded_hellos, from_before_a_clock_was_put_back_are_stale)
 	finish(h);
 }
 
-/* --- while its peers change ------------------------------------------------------------------------------------------
- */
+/* --- while its peers change --------------------------------------------------------------------------------------- */
 
 Test(recorded_hellos, are_stale_for_a_peer_that_was_deleted_and_comes_back)
 {
@@ -310,10 +307,9 @@ Test(recorded_hellos, are_stale_for_a_peer_that_changed_and_its_client_needs_no_
 	finish(h);
 }
 
-/* --- under a flood ---------------------------------------------------------------------------------------------------
- */
+/* --- under a flood ------------------------------------------------------------------------------------------------ */
 
-/* What anybody can make who knows the gateway's public key, from any address. */
+/* What can be made with the gateway's public key alone, from any address. */
 Test(recorded_hellos, nor_forged_ones_keep_a_client_from_its_cookie)
 {
 	enum { FLOOD = 50, ROUNDS = 400 };

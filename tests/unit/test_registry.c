@@ -134,7 +134,7 @@ static uint32_t taken(void)
 	return sum;
 }
 
-/* Nobody has anything. */
+/* No peer has an address or a network. */
 static void expect_empty(void)
 {
 	registry_collect(&registry);
@@ -152,8 +152,7 @@ static uint32_t routed(const struct session *session)
 	return registry_route(&registry, 4, session->inner4.address.bytes);
 }
 
-/* --- full ------------------------------------------------------------------------------------------------------------
- */
+/* --- full --------------------------------------------------------------------------------------------------------- */
 
 Test(registry, a_full_pool_refuses_and_leaks_nothing)
 {
@@ -238,26 +237,38 @@ Test(registry, what_cannot_be_answered_is_abandoned)
 	expect_empty();
 }
 
-/* --- who gets what ---------------------------------------------------------------------------------------------------
- */
+/* --- assignment --------------------------------------------------------------------------------------------------- */
 
-Test(registry, new_peers_go_to_the_worker_with_the_fewest)
+/* As the TUN's queues do: the worker reads the session's packets from its own. */
+Test(registry, the_worker_follows_the_address)
 {
 	struct session *sessions[PEERS];
 	uint32_t count[3] = {0};
 	start("10.8.0.1/24", 64, 3, PEERS);
-	for (size_t peer = 0; peer < 6; peer++)
-		count[shard(sessions[peer] = connected(peer))]++;
-	cr_assert(count[0] == 2 && count[1] == 2 && count[2] == 2);
-	uint32_t worker = shard(sessions[4]);
-	end(sessions[4]);
-	registry_collect(&registry);
-	sessions[6] = connected(6);
-	cr_assert_eq(shard(sessions[6]), worker);
-	for (size_t peer = 0; peer < 7; peer++) {
-		if (peer != 4)
-			end(sessions[peer]);
+	for (size_t peer = 0; peer < 6; peer++) {
+		sessions[peer] = connected(peer);
+		cr_assert_eq(shard(sessions[peer]), sessions[peer]->pool_index % 3);
+		count[shard(sessions[peer])]++;
 	}
+	cr_assert(count[0] == 2 && count[1] == 2 && count[2] == 2);
+	for (size_t peer = 0; peer < 6; peer++)
+		end(sessions[peer]);
+	expect_empty();
+}
+
+Test(registry, a_worker_without_room_leaves_a_session_to_another)
+{
+	struct session *sessions[PEERS];
+	start("10.8.0.1/24", 4, 4, PEERS);
+	uint32_t worker = 2 % 4, taken_ids[2]; /* after network and gateway */
+	for (size_t i = 0; i < ARRAY_SIZE(taken_ids); i++)
+		cr_assert((taken_ids[i] = session_table_take(&registry.table, worker)) != 0, "its share of the slots");
+	sessions[0] = connected(0);
+	cr_assert_eq(sessions[0]->pool_index % 4, worker);
+	cr_assert_neq(shard(sessions[0]), worker);
+	end(sessions[0]);
+	for (size_t i = 0; i < ARRAY_SIZE(taken_ids); i++)
+		session_table_give_back(&registry.table, taken_ids[i]);
 	expect_empty();
 }
 
@@ -362,8 +373,7 @@ Test(registry, a_static_address_is_given_to_nobody_else)
 	expect_empty();
 }
 
-/* --- removal ---------------------------------------------------------------------------------------------------------
- */
+/* --- removal ------------------------------------------------------------------------------------------------------ */
 
 Test(registry, removing_a_peer_names_its_sessions_and_frees_what_it_held)
 {
@@ -422,7 +432,7 @@ Test(registry, a_peer_comes_back_at_once_with_the_same_address_and_network)
 	expect_empty();
 }
 
-/* Its confirmation was on the way when the operator gave its network to somebody else. */
+/* Its confirmation was in flight when a reload gave its network to another peer. */
 Test(registry, a_removed_peers_session_takes_no_route_of_its_heir)
 {
 	static const uint8_t behind[4] = {192, 168, 7, 9};
@@ -441,7 +451,7 @@ Test(registry, a_removed_peers_session_takes_no_route_of_its_heir)
 	expect_empty();
 }
 
-/* Handshakes that nobody confirms wear out no address, and are not what a peer "had". */
+/* Handshakes that are never confirmed use up no address, and are not what a peer "had". */
 Test(registry, what_is_not_confirmed_leaves_no_trace)
 {
 	struct registry_grant grant;
@@ -469,8 +479,7 @@ Test(registry, what_is_not_confirmed_leaves_no_trace)
 	expect_empty();
 }
 
-/* --- limits and freshness --------------------------------------------------------------------------------------------
- */
+/* --- limits and freshness ----------------------------------------------------------------------------------------- */
 
 /* At the same moment as the one before, with a cookie or without. */
 static enum drop_reason again(size_t peer, uint64_t cookie, struct registry_grant *grant)
@@ -541,8 +550,7 @@ Test(registry, stale_hellos_take_nothing_from_the_rate)
 	expect_empty();
 }
 
-/* --- what a handshake is for -----------------------------------------------------------------------------------------
- */
+/* --- what a handshake is for -------------------------------------------------------------------------------------- */
 
 Test(registry, rekey_retransmission_and_new_session_are_told_apart)
 {

@@ -68,25 +68,25 @@ Test(rekey, forty_of_them_wrap_the_epoch_and_lose_nothing)
 }
 
 /* Every handshake message may be lost, doubled or late, also KEEPALIVE; data is not, and none of it may be missed. */
-Test(rekey, bad_weather_for_handshakes_loses_no_data)
+Test(rekey, bad_impairment_for_handshakes_loses_no_data)
 {
 	for (uint64_t seed = 1; seed <= 6; seed++) {
 		struct harness *h = START_UP(.rekey_interval = 20, .session_timeout = 100);
-		struct weather *weather = weather_new(h, seed);
-		weather->types = WEATHER_HANDSHAKE | confirmations | 1 << WIRE_KEEPALIVE;
-		weather->lose = 40;
-		weather->delay = 20;
-		weather->repeat = 20;
+		struct impairment *impairment = impairment_new(h, seed);
+		impairment->types = IMPAIRMENT_HANDSHAKE | confirmations | 1 << WIRE_KEEPALIVE;
+		impairment->lose = 40;
+		impairment->delay = 20;
+		impairment->repeat = 20;
 		for (unsigned tick = 0; tick < 4000; tick++) {
 			cr_assert(harness_ping(h, 0, TO_GATEWAY), "seed %lu tick %u", seed, tick);
 			cr_assert(harness_ping(h, 0, TO_CLIENT), "seed %lu tick %u", seed, tick);
 			harness_advance(h, WORKER_TICK_NS);
 			if (tick % 3 == 0)
-				weather_release(weather);
+				impairment_release(impairment);
 		}
 		cr_assert_gt(gateway_count(h, STATS_rekeys), 20, "seed %lu: %lu", seed, gateway_count(h, STATS_rekeys));
 		cr_assert_eq(gateway_count(h, STATS_sessions_started), 1);
-		weather_free(weather);
+		impairment_free(impairment);
 		finish(h);
 	}
 }
@@ -123,8 +123,8 @@ Test(rekey, many_packets_are_a_reason_too_in_either_direction)
 Test(rekey, before_confirmation_nothing_changes_at_the_gateway)
 {
 	struct harness *h = START_UP(0);
-	struct weather *weather = lose(h, confirmations | 1 << WIRE_DATA);
-	weather->from = &h->clients[0].node.link;
+	struct impairment *impairment = lose(h, confirmations | 1 << WIRE_DATA);
+	impairment->from = &h->clients[0].node.link;
 	while (at_client(h)->current->epoch == 1) {
 		cr_assert_not(harness_ping(h, 0, TO_GATEWAY)); /* moves data, for the client to rekey */
 		cr_assert(harness_ping(h, 0, TO_CLIENT));
@@ -135,10 +135,10 @@ Test(rekey, before_confirmation_nothing_changes_at_the_gateway)
 	cr_assert(harness_ping(h, 0, TO_CLIENT), "under the old key");
 	cr_assert_eq(at_gateway(h)->current->send_counter, node_counter(&h->gateway.node, STATS_udp_tx_packets) -
 								   node_counter(&h->gateway.node, STATS_tx_welcome));
-	weather->lose = 0;
+	impairment->lose = 0;
 	cr_assert(harness_ping(h, 0, TO_GATEWAY));
 	cr_assert_eq(at_gateway(h)->current->epoch, 2);
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -146,8 +146,8 @@ Test(rekey, before_confirmation_nothing_changes_at_the_gateway)
 Test(rekey, confirmations_lost_for_two_handshakes_leave_the_old_key_usable)
 {
 	struct harness *h = START_UP(0);
-	struct weather *weather = lose(h, confirmations | 1 << WIRE_DATA);
-	weather->from = &h->clients[0].node.link;
+	struct impairment *impairment = lose(h, confirmations | 1 << WIRE_DATA);
+	impairment->from = &h->clients[0].node.link;
 	cr_assert_not(harness_ping(h, 0, TO_GATEWAY));
 	harness_advance(h, (HARNESS_REKEY_INTERVAL + 1) * NS_PER_S - 15 * NS_PER_S);
 	while (client_count(h, STATS_rx_welcome) < 4) {
@@ -158,10 +158,10 @@ Test(rekey, confirmations_lost_for_two_handshakes_leave_the_old_key_usable)
 	cr_assert_eq(at_gateway(h)->current->epoch, 1);
 	cr_assert_eq(at_client(h)->current->epoch, 2);
 	cr_assert_eq(at_client(h)->previous->epoch, 1);
-	weather->lose = 0;
+	impairment->lose = 0;
 	cr_assert(pings(h));
 	cr_assert_eq(at_gateway(h)->current->epoch, 2);
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -171,7 +171,7 @@ static void send_under(struct harness *h, struct transport_key *key, uint64_t co
 	uint8_t message[64];
 	key->send_counter = counter;
 	uint32_t length = node_seal(&h->clients[0].node, at_client(h), key, WIRE_KEEPALIVE, NULL, 0, message);
-	weather_forge(&h->gateway.node, &h->clients[0].node, message, length);
+	impairment_forge(&h->gateway.node, &h->clients[0].node, message, length);
 	harness_pump(h);
 }
 
@@ -209,19 +209,19 @@ Test(rekey, the_previous_key_opens_for_10_s_and_no_longer)
 Test(rekey, an_unconfirmed_next_key_expires_after_10_s)
 {
 	struct harness *h = START_UP(0);
-	struct weather *weather = lose(h, 1 << WIRE_WELCOME | 1 << WIRE_DATA);
+	struct impairment *impairment = lose(h, 1 << WIRE_WELCOME | 1 << WIRE_DATA);
 	while (at_gateway(h)->next == NULL) {
 		(void)harness_ping(h, 0, TO_GATEWAY);
 		harness_advance(h, WORKER_TICK_NS);
 	}
-	weather->types |= 1 << WIRE_HELLO;
+	impairment->types |= 1 << WIRE_HELLO;
 	harness_advance(h, 9 * NS_PER_S);
 	cr_assert_not_null(at_gateway(h)->next);
 	harness_advance(h, NS_PER_S + WORKER_TICK_NS);
 	cr_assert_null(at_gateway(h)->next);
-	weather->lose = 0;
+	impairment->lose = 0;
 	cr_assert(pings(h));
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -229,7 +229,7 @@ Test(rekey, an_unconfirmed_next_key_expires_after_10_s)
 Test(rekey, a_key_dies_after_an_hour)
 {
 	struct harness *h = START_UP(.session_timeout = 7200);
-	struct weather *weather = lose(h, 1 << WIRE_HELLO);
+	struct impairment *impairment = lose(h, 1 << WIRE_HELLO);
 	harness_advance(h, SESSION_KEY_MAX_AGE_NS - 2 * NS_PER_S);
 	cr_assert(pings(h));
 	struct transport_key *old = copy_of(at_client(h)->current);
@@ -243,19 +243,19 @@ Test(rekey, a_key_dies_after_an_hour)
 	send_under(h, old, old->send_counter);
 	cr_assert_eq(node_drops(&h->gateway.node, DROP_EPOCH), 1);
 	uint32_t id = at_client(h)->id;
-	weather->lose = 0;
+	impairment->lose = 0;
 	harness_advance(h, 20 * NS_PER_S);
 	cr_assert(pings(h));
 	cr_assert_eq(at_client(h)->id, id, "ID and address outlived the key");
 	free(old);
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
 Test(rekey, the_counter_limit_drops_and_never_wraps)
 {
 	struct harness *h = START_UP(0);
-	struct weather *weather = lose(h, 1 << WIRE_HELLO);
+	struct impairment *impairment = lose(h, 1 << WIRE_HELLO);
 	for (unsigned direction = 0; direction < 2; direction++) {
 		struct node *node = direction == 0 ? &h->clients[0].node : &h->gateway.node;
 		struct session *session = direction == 0 ? at_client(h) : at_gateway(h);
@@ -266,10 +266,10 @@ Test(rekey, the_counter_limit_drops_and_never_wraps)
 		harness_advance(h, 12 * NS_PER_S); /* KEEPALIVE would be due */
 		cr_assert_eq(session->current->send_counter, TRANSPORT_COUNTER_LIMIT);
 	}
-	weather->lose = 0;
+	impairment->lose = 0;
 	harness_advance(h, 20 * NS_PER_S);
 	cr_assert(pings(h), "new keys end it");
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -281,7 +281,7 @@ Test(rekey, naming_another_peers_session_makes_a_new_one)
 	at_client(h)->id = other;
 	struct session *victim = harness_gateway_session(h, 1);
 	h->clients[0].role.rekey_interval = 0;
-	struct weather *weather = lose(h, 1 << WIRE_WELCOME);
+	struct impairment *impairment = lose(h, 1 << WIRE_WELCOME);
 	harness_advance(h, NS_PER_S);
 	(void)harness_ping(h, 0, TO_GATEWAY);
 	harness_advance(h, NS_PER_S);
@@ -291,7 +291,7 @@ Test(rekey, naming_another_peers_session_makes_a_new_one)
 	cr_assert_null(at_gateway(h)->next);
 	cr_assert_not_null(harness_peer(h, 0)->pending);
 	cr_assert(harness_ping(h, 1, TO_GATEWAY));
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -305,7 +305,7 @@ Test(rekey, takes_the_place_of_a_pending_new_session)
 	harness_connect(h, 0);
 	cr_assert(harness_wait(h, 0, CLIENT_UP, NS_PER_S));
 	harness_advance(h, NS_PER_S);
-	struct weather *weather = lose(h, 1 << WIRE_WELCOME);
+	struct impairment *impairment = lose(h, 1 << WIRE_WELCOME);
 	harness_connect(h, 1);
 	harness_advance(h, WORKER_TICK_NS);
 	cr_assert_not_null(harness_peer(h, 0)->pending);
@@ -315,14 +315,14 @@ Test(rekey, takes_the_place_of_a_pending_new_session)
 	harness_advance(h, NS_PER_S);
 	cr_assert_null(harness_peer(h, 0)->pending);
 	cr_assert_not_null(at_gateway(h)->next);
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
 Test(rekey, a_hello_that_is_refused_leaves_a_pending_rekey_alone)
 {
 	struct harness *h = START_UP(0);
-	struct weather *weather = lose(h, 1 << WIRE_WELCOME | 1 << WIRE_DATA | 1 << WIRE_COOKIE);
+	struct impairment *impairment = lose(h, 1 << WIRE_WELCOME | 1 << WIRE_DATA | 1 << WIRE_COOKIE);
 	while (at_gateway(h)->next == NULL) {
 		(void)harness_ping(h, 0, TO_GATEWAY);
 		harness_advance(h, WORKER_TICK_NS);
@@ -335,6 +335,6 @@ Test(rekey, a_hello_that_is_refused_leaves_a_pending_rekey_alone)
 	harness_pump(h);
 	cr_assert_eq(node_drops(&h->gateway.node, DROP_STALE), 1);
 	cr_assert_not_null(at_gateway(h)->next);
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }

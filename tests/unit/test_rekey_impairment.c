@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Rekeys under traffic, in weather that loses, repeats, delays and reorders all there is: what the weather lets through
- * is never lost for want of a key. */
+/* Rekeys under traffic, in impairment that loses, repeats, delays and reorders all there is: what the impairment lets
+ * through is never lost for lack of a key. */
 #include "tests/harness/unit.h"
 
-TestSuite(rekey_weather, .timeout = 120);
+TestSuite(rekey_impairment, .timeout = 120);
 
 enum { REKEYS = 40 /* the epoch wraps twice */ };
 
-/* What the weather let through in one direction. */
+/* What the impairment let through in one direction. */
 struct carried {
 	uint64_t data;	   /* DATA, each once */
 	uint64_t repeated; /* transport messages that came a second time */
@@ -15,7 +15,7 @@ struct carried {
 
 struct forecast {
 	struct harness *h;
-	struct weather *weather;
+	struct impairment *impairment;
 	struct link_hooks inner;
 	struct carried to_gateway, to_client;
 };
@@ -50,10 +50,10 @@ static unsigned carry_and_count(void *context, struct link *from, struct udp_mes
 
 static void release(struct forecast *forecast)
 {
-	const struct weather *weather = forecast->weather;
-	for (size_t i = 0; i < weather->delayed_count; i++)
-		count(way(forecast, weather->delayed[i].from), &weather->delayed[i].message, 1);
-	weather_release(forecast->weather);
+	const struct impairment *impairment = forecast->impairment;
+	for (size_t i = 0; i < impairment->delayed_count; i++)
+		count(way(forecast, impairment->delayed[i].from), &impairment->delayed[i].message, 1);
+	impairment_release(forecast->impairment);
 	harness_pump(forecast->h);
 }
 
@@ -91,12 +91,12 @@ static void storm(uint64_t seed, unsigned workers)
 	struct harness *h = START_UP(.rekey_interval = 20, .workers = workers, .reader = workers > 1);
 	cr_assert(pings(h)); /* DATA moves from here on */
 	struct random random = {.state = seed};
-	struct forecast forecast = {.h = h, .weather = weather_new(h, seed)};
-	struct weather *weather = forecast.weather;
-	weather->types = ~0u;
-	weather->lose = 15;
-	weather->delay = 15;
-	weather->repeat = 15;
+	struct forecast forecast = {.h = h, .impairment = impairment_new(h, seed)};
+	struct impairment *impairment = forecast.impairment;
+	impairment->types = ~0u;
+	impairment->lose = 15;
+	impairment->delay = 15;
+	impairment->repeat = 15;
 	forecast.inner = h->network.hooks;
 	h->network.hooks = (struct link_hooks){.carry = carry_and_count, .context = &forecast};
 	unsigned seen[WIRE_EPOCH_MAX + 1] = {0}, epoch = 1;
@@ -117,17 +117,17 @@ static void storm(uint64_t seed, unsigned workers)
 	cr_assert_eq(gateway_count(h, STATS_sessions_started), 1);
 	expect(&h->gateway.node, &forecast.to_gateway, seed);
 	expect(&h->clients[0].node, &forecast.to_client, seed);
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
-Test(rekey_weather, forty_rekeys_lose_nothing_that_arrived)
+Test(rekey_impairment, forty_rekeys_lose_nothing_that_arrived)
 {
 	for (uint64_t seed = 1; seed <= 3; seed++)
 		storm(seed, 1);
 }
 
-Test(rekey_weather, nor_with_several_workers_and_a_reader)
+Test(rekey_impairment, nor_with_several_workers_and_a_reader)
 {
 	storm(4, 3);
 }

@@ -9,69 +9,70 @@
 
 enum { W = REPLAY_WINDOW };
 
+/* One window from top to bottom; each line is a fact that the lines above it make true. */
+static const struct {
+	uint32_t counter;
+	enum replay_verdict verdict;
+} facts[] = {
+	/*  0 */ {0, REPLAY_FRESH},
+	/*  1 */ {0, REPLAY_REJECT},
+	/*  2 */ {1, REPLAY_FRESH},
+	/*  3 */ {1, REPLAY_REJECT},
+	/*  4 */ {9, REPLAY_FRESH},
+	/*  5 */ {8, REPLAY_LATE},
+	/*  6 */ {7, REPLAY_LATE},
+	/*  7 */ {7, REPLAY_REJECT},
+	/*  8 */ {9, REPLAY_REJECT},
+	/*  9 */ {63, REPLAY_FRESH}, /* the last bit of a word, */
+	/* 10 */ {64, REPLAY_FRESH}, /* the first of the next */
+	/* 11 */ {63, REPLAY_REJECT},
+	/* 12 */ {62, REPLAY_LATE},
+	/* 13 */ {W, REPLAY_FRESH}, /* the window is as wide as it gets with its first packet still inside */
+	/* 14 */ {W, REPLAY_REJECT},
+	/* 15 */ {0, REPLAY_REJECT},
+	/* 16 */ {2, REPLAY_LATE},
+	/* 17 */ {2, REPLAY_REJECT},
+	/* 18 */ {W + 3, REPLAY_FRESH},
+	/* 19 */ {3, REPLAY_LATE}, /* just inside */
+	/* 20 */ {3, REPLAY_REJECT},
+	/* 21 */ {W + 5, REPLAY_FRESH},
+	/* 22 */ {4, REPLAY_REJECT}, /* just outside, and never seen */
+	/* 23 */ {5, REPLAY_LATE},
+	/* 24 */ {W + 1, REPLAY_LATE},
+	/* 25 */ {W + 4, REPLAY_LATE},
+	/* 26 */ {W + 64, REPLAY_FRESH}, /* takes the ring's word of 0…63 */
+	/* 27 */ {63, REPLAY_REJECT},
+	/* 28 */ {64, REPLAY_REJECT},
+	/* 29 */ {65, REPLAY_LATE},
+	/* 30 */ {W + 63, REPLAY_LATE},
+	/* 31 */ {3 * W, REPLAY_FRESH}, /* leaps over the whole ring: nothing old may shine through */
+	/* 32 */ {W + 64, REPLAY_REJECT},
+	/* 33 */ {2 * W - 1, REPLAY_REJECT},
+	/* 34 */ {2 * W, REPLAY_LATE},
+	/* 35 */ {2 * W + 1, REPLAY_LATE},
+	/* 36 */ {3 * W - 1, REPLAY_LATE},
+	/* 37 */ {3 * W - 1, REPLAY_REJECT},
+	/* 38 */ {0x80000000, REPLAY_FRESH}, /* no sign anywhere */
+	/* 39 */ {3 * W, REPLAY_REJECT},
+	/* 40 */ {0x7fffffff, REPLAY_LATE},
+	/* 41 */ {0x80000000 - W, REPLAY_LATE},
+	/* 42 */ {0x80000000 - W - 1, REPLAY_REJECT},
+	/* 43 */ {0xfffffffe, REPLAY_FRESH},
+	/* 44 */ {0xffffffff, REPLAY_FRESH}, /* the very last one */
+	/* 45 */ {0xffffffff, REPLAY_REJECT},
+	/* 46 */ {0xfffffffe, REPLAY_REJECT},
+	/* 47 */ {0xfffffffd, REPLAY_LATE},
+	/* 48 */ {0xffffffff - W, REPLAY_LATE},
+	/* 49 */ {0xffffffff - W - 1, REPLAY_REJECT},
+	/* 50 */ {0, REPLAY_REJECT}, /* and nothing wraps */
+	/* 51 */ {1, REPLAY_REJECT},
+};
+
 Test(replay, numbered_table)
 {
-	/* One window from top to bottom; each line is a fact that the lines above it make true. */
-	static const struct {
-		uint32_t counter;
-		enum replay_verdict verdict;
-	} table[] = {
-		/*  0 */ {0, REPLAY_FRESH},
-		/*  1 */ {0, REPLAY_REJECT},
-		/*  2 */ {1, REPLAY_FRESH},
-		/*  3 */ {1, REPLAY_REJECT},
-		/*  4 */ {9, REPLAY_FRESH},
-		/*  5 */ {8, REPLAY_LATE},
-		/*  6 */ {7, REPLAY_LATE},
-		/*  7 */ {7, REPLAY_REJECT},
-		/*  8 */ {9, REPLAY_REJECT},
-		/*  9 */ {63, REPLAY_FRESH}, /* the last bit of a word, */
-		/* 10 */ {64, REPLAY_FRESH}, /* the first of the next */
-		/* 11 */ {63, REPLAY_REJECT},
-		/* 12 */ {62, REPLAY_LATE},
-		/* 13 */ {W, REPLAY_FRESH}, /* the window is as wide as it gets with its first packet still inside */
-		/* 14 */ {W, REPLAY_REJECT},
-		/* 15 */ {0, REPLAY_REJECT},
-		/* 16 */ {2, REPLAY_LATE},
-		/* 17 */ {2, REPLAY_REJECT},
-		/* 18 */ {W + 3, REPLAY_FRESH},
-		/* 19 */ {3, REPLAY_LATE}, /* just inside */
-		/* 20 */ {3, REPLAY_REJECT},
-		/* 21 */ {W + 5, REPLAY_FRESH},
-		/* 22 */ {4, REPLAY_REJECT}, /* just outside, and never seen */
-		/* 23 */ {5, REPLAY_LATE},
-		/* 24 */ {W + 1, REPLAY_LATE},
-		/* 25 */ {W + 4, REPLAY_LATE},
-		/* 26 */ {W + 64, REPLAY_FRESH}, /* takes the ring's word of 0…63 */
-		/* 27 */ {63, REPLAY_REJECT},
-		/* 28 */ {64, REPLAY_REJECT},
-		/* 29 */ {65, REPLAY_LATE},
-		/* 30 */ {W + 63, REPLAY_LATE},
-		/* 31 */ {3 * W, REPLAY_FRESH}, /* leaps over the whole ring: nothing old may shine through */
-		/* 32 */ {W + 64, REPLAY_REJECT},
-		/* 33 */ {2 * W - 1, REPLAY_REJECT},
-		/* 34 */ {2 * W, REPLAY_LATE},
-		/* 35 */ {2 * W + 1, REPLAY_LATE},
-		/* 36 */ {3 * W - 1, REPLAY_LATE},
-		/* 37 */ {3 * W - 1, REPLAY_REJECT},
-		/* 38 */ {0x80000000, REPLAY_FRESH}, /* no sign anywhere */
-		/* 39 */ {3 * W, REPLAY_REJECT},
-		/* 40 */ {0x7fffffff, REPLAY_LATE},
-		/* 41 */ {0x80000000 - W, REPLAY_LATE},
-		/* 42 */ {0x80000000 - W - 1, REPLAY_REJECT},
-		/* 43 */ {0xfffffffe, REPLAY_FRESH},
-		/* 44 */ {0xffffffff, REPLAY_FRESH}, /* the very last one */
-		/* 45 */ {0xffffffff, REPLAY_REJECT},
-		/* 46 */ {0xfffffffe, REPLAY_REJECT},
-		/* 47 */ {0xfffffffd, REPLAY_LATE},
-		/* 48 */ {0xffffffff - W, REPLAY_LATE},
-		/* 49 */ {0xffffffff - W - 1, REPLAY_REJECT},
-		/* 50 */ {0, REPLAY_REJECT}, /* and nothing wraps */
-		/* 51 */ {1, REPLAY_REJECT},
-	};
 	struct replay_window window = {0};
-	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-		cr_assert_eq(replay_accept(&window, table[i].counter), table[i].verdict, "line %zu", i);
+	for (size_t i = 0; i < ARRAY_SIZE(facts); i++)
+		cr_assert_eq(replay_accept(&window, facts[i].counter), facts[i].verdict, "line %zu", i);
 }
 
 Test(replay, empty_window_takes_any_first_counter)
@@ -173,31 +174,33 @@ static uint64_t random_counter(uint64_t *random, uint64_t next)
 /* A million operations from `base` on; starts over with an empty window when the span or the counters end. */
 static void compare_with_naive(uint32_t base, uint64_t seed)
 {
-	static struct naive naive;
+	struct naive *naive = calloc(1, sizeof *naive);
 	const uint64_t end = (uint64_t)base + SPAN < 1ull << 32 ? (uint64_t)base + SPAN : 1ull << 32;
 	struct replay_window window = {0};
 	uint64_t random = seed;
 	unsigned verdicts[3] = {0};
 
-	naive.base = base;
+	cr_assert_not_null(naive);
+	naive->base = base;
 	for (int i = 0; i < 1000000; i++) {
-		uint64_t counter = random_counter(&random, naive.next > base ? naive.next : base);
+		uint64_t counter = random_counter(&random, naive->next > base ? naive->next : base);
 		if (counter < base || counter > 1ull << 40)
 			counter = base;
 		if (counter >= end && random_next(&random) % 64 != 0)
 			counter = end - 1 - random_next(&random) % (2 * W);
 		if (counter >= end) {
-			memset(&naive, 0, sizeof naive);
-			naive.base = base;
+			memset(naive, 0, sizeof *naive);
+			naive->base = base;
 			window = (struct replay_window){0};
 			continue;
 		}
-		enum replay_verdict expected = naive_accept(&naive, (uint32_t)counter);
+		enum replay_verdict expected = naive_accept(naive, (uint32_t)counter);
 		cr_assert_eq(replay_accept(&window, (uint32_t)counter), expected, "operation %d: %lu", i, counter);
 		verdicts[expected]++;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(verdicts); i++)
 		cr_assert_gt(verdicts[i], 50000, "verdict %zu was hardly tried", i);
+	free(naive);
 }
 
 Test(replay, random_operations_agree_with_a_naive_set_from_0)

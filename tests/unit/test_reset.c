@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* RESET: a client whose gateway lost its memory is back at once, and nobody else can make it move. core/protocol/PROTOCOL.md, 4.
+/* RESET: a client whose gateway restarted connects again at once, and a forged RESET changes nothing.
+ * core/protocol/PROTOCOL.md, 4.
  */
 #include <stdio.h>
 
@@ -62,7 +63,7 @@ Test(reset, answers_data_and_keepalive_of_right_length_only)
 		for (uint32_t length = WIRE_SMALLEST; length < 40; length++) {
 			uint8_t message[40] = {0};
 			wire_header(message, 1, (enum wire_type)type, unknown + type + length);
-			weather_forge(&h->gateway.node, &h->clients[0].node, message, length);
+			impairment_forge(&h->gateway.node, &h->clients[0].node, message, length);
 			harness_pump(h);
 			sent += (type == WIRE_DATA && length > WIRE_OVERHEAD) ||
 				(type == WIRE_KEEPALIVE &&
@@ -79,16 +80,16 @@ Test(reset, answers_data_and_keepalive_of_right_length_only)
 Test(reset, is_not_sent_for_a_session_in_any_state)
 {
 	struct harness *h = START(.reset = true);
-	struct weather *weather = lose(h, 1 << WIRE_WELCOME);
+	struct impairment *impairment = lose(h, 1 << WIRE_WELCOME);
 	harness_connect(h, 0);
 	harness_pump(h);
 	uint8_t message[40] = {0};
 	wire_header(message, 1, WIRE_DATA, harness_peer(h, 0)->pending->id);
-	weather_forge(&h->gateway.node, &h->clients[0].node, message, sizeof message);
+	impairment_forge(&h->gateway.node, &h->clients[0].node, message, sizeof message);
 	harness_pump(h);
 	cr_assert_eq(node_drops(&h->gateway.node, DROP_FORGED), 1);
 	cr_assert_eq(gateway_count(h, STATS_tx_reset), 0);
-	weather_free(weather);
+	impairment_free(impairment);
 	finish(h);
 }
 
@@ -152,12 +153,12 @@ Test(reset, tells_a_session_once_in_a_tick)
 	uint8_t message[40] = {0};
 	wire_header(message, 1, WIRE_DATA, unknown);
 	for (unsigned i = 0; i < 3; i++) {
-		weather_forge(&h->gateway.node, &h->clients[0].node, message, sizeof message);
+		impairment_forge(&h->gateway.node, &h->clients[0].node, message, sizeof message);
 		harness_pump(h);
 	}
 	cr_assert_eq(gateway_count(h, STATS_tx_reset), 1);
 	harness_advance(h, WORKER_TICK_NS);
-	weather_forge(&h->gateway.node, &h->clients[0].node, message, sizeof message);
+	impairment_forge(&h->gateway.node, &h->clients[0].node, message, sizeof message);
 	harness_pump(h);
 	cr_assert_eq(gateway_count(h, STATS_tx_reset), 2);
 	finish(h);
@@ -171,12 +172,12 @@ Test(reset, that_is_forged_moves_nothing)
 	for (unsigned bit = 0; bit < 8 * WIRE_RESET_SIZE; bit++) {
 		uint32_t length = reset_message(h, id, message);
 		message[bit / 8] ^= (uint8_t)(1u << bit % 8);
-		weather_forge(&h->clients[0].node, &h->gateway.node, message, length);
+		impairment_forge(&h->clients[0].node, &h->gateway.node, message, length);
 		harness_pump(h);
 	}
 	uint32_t length = reset_message(h, id, message);
-	weather_forge(&h->clients[0].node, &h->gateway.node, message, length + 1);
-	weather_forge(&h->clients[0].node, &h->gateway.node, message, length - 1);
+	impairment_forge(&h->clients[0].node, &h->gateway.node, message, length + 1);
+	impairment_forge(&h->clients[0].node, &h->gateway.node, message, length - 1);
 	harness_pump(h);
 	cr_assert_eq(client_count(h, STATS_rx_reset), 0);
 	cr_assert_eq(client_count(h, STATS_tx_hello), 1);
@@ -185,7 +186,7 @@ Test(reset, that_is_forged_moves_nothing)
 	finish(h);
 }
 
-/* Somebody on the path has seen a RESET and repeats it for ever. */
+/* An attacker on the path replays a RESET for ever. */
 Test(reset, that_is_repeated_is_followed_ever_less_often)
 {
 	struct harness *h = START_UP(.reset = true);
@@ -193,7 +194,7 @@ Test(reset, that_is_repeated_is_followed_ever_less_often)
 	uint8_t message[WIRE_RESET_SIZE];
 	uint32_t length = reset_message(h, id, message);
 	for (unsigned second = 0; second < 150; second++) {
-		weather_forge(&h->clients[0].node, &h->gateway.node, message, length);
+		impairment_forge(&h->clients[0].node, &h->gateway.node, message, length);
 		harness_advance(h, NS_PER_S);
 		cr_assert(pings(h), "keys and session stay");
 	}

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/bytes.h"
+#include "tests/harness/frames.h"
 #include "tests/harness/packets.h"
 
 enum { IP = VNET_HEADER_SIZE, MTU = 1420 };
@@ -46,7 +47,7 @@ static void check_super(const struct packet_spec *spec, size_t length, size_t pa
 	uint32_t count = 0, packet_length;
 	uint8_t *packet;
 
-	cr_assert_eq(segment_start(&segmenter, frame, length, max), SEGMENT_OK);
+	cr_assert_eq(frame_segment(&segmenter, frame, length, max), SEGMENT_OK);
 	uint32_t total = segmenter.total_bytes;
 	while (segment_next(&segmenter, &packet, &packet_length)) {
 		size_t right = naive_segment(spec, payload_length, size, count);
@@ -75,7 +76,7 @@ static void fill_payload(uint64_t seed)
 
 static enum segment_status start(size_t length)
 {
-	return segment_start(&segmenter, frame, length, MTU);
+	return frame_segment(&segmenter, frame, length, MTU);
 }
 
 Test(segment, all_four_kinds_of_super_packet)
@@ -137,7 +138,7 @@ Test(segment, every_combination_of_tcp_flags)
 	}
 }
 
-/* CWR without the type's ECN bit: still only the first segment tells of a window reduced once. */
+/* CWR without the type's ECN bit: still only the first segment has the bit, since the window was reduced once. */
 Test(segment, cwr_stays_on_the_first_without_the_ecn_bit)
 {
 	struct packet_spec spec = packet_spec_plain(4, IPPROTO_TCP, 1);
@@ -212,8 +213,8 @@ Test(segment, tcp_larger_than_the_session_takes_is_cut_smaller)
 	check_super(&spec, packet_build_frame(&spec, payload, 3000, 9000, frame), 3000, MTU - 40, MTU);
 
 	packet_build_frame(&spec, payload, 3000, 500, frame);
-	cr_assert_eq(segment_start(&segmenter, frame, IP + 3040, 40), SEGMENT_TOO_BIG);
-	cr_assert_eq(segment_start(&segmenter, frame, IP + 3040, 0), SEGMENT_TOO_BIG);
+	cr_assert_eq(frame_segment(&segmenter, frame, IP + 3040, 40), SEGMENT_TOO_BIG);
+	cr_assert_eq(frame_segment(&segmenter, frame, IP + 3040, 0), SEGMENT_TOO_BIG);
 }
 
 Test(segment, all_else_larger_than_the_session_takes_is_too_big)
@@ -222,17 +223,14 @@ Test(segment, all_else_larger_than_the_session_takes_is_too_big)
 
 	fill_payload(10);
 	size_t length = packet_build_frame(&udp, payload, 3000, 500, frame);
-	cr_assert_eq(segment_start(&segmenter, frame, length, 547), SEGMENT_TOO_BIG);
-	cr_assert_eq(segmenter.inner.length, 3048);
+	cr_assert_eq(frame_segment(&segmenter, frame, length, 547), SEGMENT_TOO_BIG);
 	check_super(&udp, packet_build_frame(&udp, payload, 3000, 500, frame), 3000, 500, 548);
 	/* A gso_size that the payload does not reach asks for nothing. */
 	check_super(&udp, packet_build_frame(&udp, payload, 300, 500, frame), 300, 500, 348);
 
 	length = packet_build_frame(&tcp, payload, 1381, 0, frame);
-	cr_assert_eq(segment_start(&segmenter, frame, length, MTU), SEGMENT_TOO_BIG);
-	cr_assert_eq(segmenter.inner.version, 4);
-	cr_assert_eq(segmenter.inner.data, frame + IP);
-	cr_assert_eq(segment_start(&segmenter, frame, length, MTU + 1), SEGMENT_OK);
+	cr_assert_eq(frame_segment(&segmenter, frame, length, MTU), SEGMENT_TOO_BIG);
+	cr_assert_eq(frame_segment(&segmenter, frame, length, MTU + 1), SEGMENT_OK);
 }
 
 Test(segment, plain_packet_passes_untouched)
@@ -278,7 +276,7 @@ Test(segment, plain_packet_gets_the_checksum_it_needs)
 		}
 }
 
-/* A tunnel inside ours: UDP in UDP, where the kernel wants the inner checksum and says so by csum_start alone. */
+/* A tunnel inside ours: UDP in UDP, where the kernel asks for the inner checksum, by csum_start alone. */
 Test(segment, needs_csum_deep_inside_the_packet)
 {
 	struct packet_spec outer = packet_spec_plain(4, IPPROTO_UDP, 1), nested = packet_spec_plain(6, IPPROTO_TCP, 2);
@@ -315,7 +313,7 @@ Test(segment, checksum_that_comes_out_zero_is_sent_as_ones_by_udp_alone)
 	}
 }
 
-/* TCP behind a destination-options header: csum_start alone tells where it is. */
+/* TCP behind a destination-options header: csum_start alone says where it is. */
 Test(segment, tcp_behind_ipv6_extension_headers)
 {
 	struct packet_spec spec = packet_spec_plain(6, IPPROTO_TCP, 1);
@@ -407,6 +405,32 @@ Test(segment, truncated_and_fragmented_super_packets_are_malformed)
 	cr_assert_eq(start(length), SEGMENT_MALFORMED);
 }
 
+/* What a frame stands for when it is dropped before a session's MTU is known. */
+Test(segment, frames_are_counted_without_being_cut)
+{
+	struct packet_spec spec = packet_spec_plain(4, IPPROTO_UDP, 1);
+	static uint8_t before[sizeof frame];
+	static const struct {
+		size_t payload;
+		uint16_t gso_size;
+		uint8_t gso_type; /* 0: as it is */
+		uint32_t count;
+	} cases[] = {
+		{3000, 500, 0, 6}, {3001, 500, 0, 7}, {300, 500, 0, 1}, {20000, 0, 0, 1}, {3000, 500, 0x7f, 1},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		size_t length = packet_build_frame(&spec, payload, cases[i].payload, cases[i].gso_size, frame);
+		if (cases[i].gso_type != 0)
+			frame[1] = cases[i].gso_type;
+		memcpy(before, frame, length);
+		struct inner packet;
+		cr_assert(frame_parse(&packet, frame, length));
+		struct virtio_net_hdr offload = frame_offload(&packet);
+		cr_assert_eq(segment_count(&packet, &offload), cases[i].count, "case %zu", i);
+		cr_assert_eq(memcmp(before, frame, length), 0, "nothing is written");
+	}
+}
+
 Test(segment, super_packet_without_payload_is_one_packet)
 {
 	struct packet_spec spec = packet_spec_plain(4, IPPROTO_TCP, 1);
@@ -432,7 +456,7 @@ Test(segment, random_headers_never_lead_out_of_the_frame)
 		uint8_t *exact = malloc(length);
 		memcpy(exact, frame, length);
 		uint32_t max = 40 + random_below(&random, 500), total = 0, count = 0;
-		if (segment_start(&segmenter, exact, length, max) == SEGMENT_OK) {
+		if (frame_segment(&segmenter, exact, length, max) == SEGMENT_OK) {
 			while (segment_next(&segmenter, &packet, &packet_length)) {
 				cr_assert(packet >= exact && packet + packet_length <= exact + length);
 				cr_assert_leq(packet_length, max);

@@ -273,7 +273,7 @@ Test(send_queue, the_fallback_blocks_and_goes_on_as_well)
 	cr_assert_eq(queue.count, 0);
 }
 
-/* At the end of the worker: what nobody will take is lost, and said to be. */
+/* At the end of the worker: what was not sent is lost, and counted. */
 Test(send_queue, what_is_discarded_is_counted)
 {
 	add_many(6, 200);

@@ -3,7 +3,6 @@
 #include "core/sessions/session.h"
 
 #include <criterion/criterion.h>
-#include <criterion/parameterized.h>
 
 #include "core/base/clock.h"
 #include "crypto/keys.h"

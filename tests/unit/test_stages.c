@@ -6,13 +6,13 @@
 #include <stdlib.h>
 
 static struct stage_recorder recorders[2];
-static const struct report_thread threads[] = {{.name = "worker 0", .stages = &recorders[0]},
+static const struct status_thread threads[] = {{.name = "worker 0", .stages = &recorders[0]},
 					       {.name = "worker 1", .stages = &recorders[1]}};
 static struct stages before, later, again;
 
-static struct report_source source(uint64_t uptime)
+static struct status_source source(uint64_t uptime)
 {
-	return (struct report_source){.role = "gateway",
+	return (struct status_source){.role = "gateway",
 				      .uptime = uptime,
 				      .interface = "",
 				      .threads = threads,
@@ -28,7 +28,7 @@ static void record(unsigned thread, enum stage stage, uint64_t ticks, uint64_t t
 
 static void take(struct stages *stages, uint64_t uptime)
 {
-	struct report_source from = source(uptime);
+	struct status_source from = source(uptime);
 	stages_read(stages, &from);
 }
 
@@ -60,9 +60,9 @@ Test(stages, raw_report_is_read_back_as_it_was)
 
 Test(stages, buckets_come_only_with_raw)
 {
-	struct report_source from = source(NS_PER_S);
+	struct status_source from = source(NS_PER_S);
 	struct error error = {0};
-	json_t *report = report_stages(&from);
+	json_t *report = status_stages(&from);
 	cr_assert_null(json_object_get(json_array_get(json_object_get(report, "stages"), 0), "buckets"));
 	cr_assert_eq(stages_parse(&again, report, &error), -EINVAL);
 	cr_assert_not_null(strstr(error.text, "--raw"));

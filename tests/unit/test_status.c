@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core/cli/ctl.h"
+#include "core/cli/ctl_print.h"
 #include "tests/unit/status_gateway.h"
 
 static json_int_t at(const json_t *object, const char *outer, const char *inner)
@@ -23,8 +23,8 @@ Test(report, status_sums_the_threads_to_the_packet)
 	stats_drop(&stats[0], DROP_REPLAY, 3);
 	stats_drop(&stats[1], DROP_REPLAY, 4);
 	stats_drop(&stats[1], DROP_OUT_SEND, 1);
-	struct report_source source = gateway();
-	json_t *status = report_status(&source);
+	struct status_source source = gateway();
+	json_t *status = status_json(&source);
 
 	cr_assert_eq(at(status, "counters", "udp_rx_packets"), 15);
 	const json_t *workers = json_object_get(status, "threads");
@@ -32,6 +32,12 @@ Test(report, status_sums_the_threads_to_the_packet)
 	cr_assert_eq(at(json_array_get(workers, 0), "counters", "udp_rx_packets"), 10);
 	cr_assert_eq(json_integer_value(json_object_get(json_array_get(workers, 0), "cpu")), 3);
 	cr_assert(json_is_null(json_object_get(json_array_get(workers, 1), "cpu")));
+	cr_assert_str_eq(json_string_value(json_object_get(json_array_get(workers, 0), "policy")), "other");
+	cr_assert_eq(json_integer_value(json_object_get(json_array_get(workers, 0), "nice")), -10);
+	cr_assert_eq(json_integer_value(json_object_get(json_array_get(workers, 0), "slice_us")), 100);
+	static const char *const unknown[] = {"policy", "nice", "slice_us"};
+	for (size_t i = 0; i < ARRAY_SIZE(unknown); i++)
+		cr_assert(json_is_null(json_object_get(json_array_get(workers, 1), unknown[i])), "%s", unknown[i]);
 	cr_assert_eq(json_real_value(json_object_get(json_array_get(workers, 0), "cpu_seconds")), 1.5);
 	cr_assert_eq(json_integer_value(json_object_get(json_array_get(workers, 0), "allocated_bytes")), 4096);
 	cr_assert(json_is_null(json_object_get(json_array_get(workers, 1), "allocated_bytes")), "no jemalloc");
@@ -50,12 +56,14 @@ Test(report, status_sums_the_threads_to_the_packet)
 
 Test(report, status_says_what_the_source_says)
 {
-	struct report_source source = gateway();
-	json_t *status = report_status(&source);
+	struct status_source source = gateway();
+	json_t *status = status_json(&source);
 	cr_assert_str_eq(json_string_value(json_object_get(status, "version")), SHARDTUN_VERSION);
 	cr_assert_str_eq(json_string_value(json_object_get(status, "role")), "gateway");
 	cr_assert_eq(json_integer_value(json_object_get(status, "uptime_seconds")), 7384);
 	cr_assert_eq(at(status, "interface", "mtu"), 1420);
+	cr_assert_eq(at(status, "interface", "tx_dropped"), 19);
+	cr_assert_eq(at(status, "interface", "rx_dropped"), 20);
 	cr_assert_eq(at(status, "sessions", "max"), 65536);
 	cr_assert_eq(at(status, "pool", "used"), 5);
 	cr_assert_eq(at(status, "udp", "queue_overflows"), 17);
@@ -67,12 +75,18 @@ Test(report, status_says_what_the_source_says)
 
 Test(report, client_has_neither_pool_nor_limit)
 {
-	struct report_source source = {.role = "client", .interface = "", .udp.queue_overflows = -1, .tsc.hz = 1e9};
-	json_t *status = report_status(&source);
+	struct status_source source = {.role = "client",
+				       .interface = "",
+				       .interface_drops = {-1, -1},
+				       .udp.queue_overflows = -1,
+				       .tsc.hz = 1e9};
+	json_t *status = status_json(&source);
 	cr_assert_neq(status, NULL, "empty arrays are NULL");
 	cr_assert_eq(json_object_get(status, "pool"), NULL);
 	cr_assert_eq(json_object_get(json_object_get(status, "sessions"), "max"), NULL);
 	cr_assert(json_is_null(json_object_get(json_object_get(status, "udp"), "queue_overflows")));
+	cr_assert(json_is_null(json_object_get(json_object_get(status, "interface"), "tx_dropped")));
+	cr_assert(json_is_null(json_object_get(json_object_get(status, "interface"), "rx_dropped")));
 	json_decref(status);
 }
 
@@ -96,8 +110,8 @@ static void record_some(void)
 Test(report, stages_merge_threads_and_convert_ticks)
 {
 	record_some();
-	struct report_source source = gateway();
-	json_t *report = report_stages(&source);
+	struct status_source source = gateway();
+	json_t *report = status_stages(&source);
 	const json_t *list = json_object_get(report, "stages"), *lookup = json_array_get(list, STAGE_LOOKUP);
 
 	cr_assert_eq(json_integer_value(json_object_get(report, "tsc_hz")), 2000000000);
@@ -121,8 +135,8 @@ Test(report, stages_merge_threads_and_convert_ticks)
 Test(report, shares_are_of_working_time_and_add_up_to_one)
 {
 	record_some();
-	struct report_source source = gateway();
-	json_t *report = report_stages(&source);
+	struct status_source source = gateway();
+	json_t *report = status_stages(&source);
 	double sum = 0;
 	size_t i;
 	json_t *stage;
@@ -161,8 +175,8 @@ Test(report, status_for_people_names_only_reasons_that_occurred)
 	stats_add(&stats[0], udp_rx_bytes, 1536);
 	stats_add(&stats[1], tun_tx_packets, 12345678);
 	stats_drop(&stats[0], DROP_REPLAY, 3);
-	struct report_source source = gateway();
-	json_t *status = report_status(&source);
+	struct status_source source = gateway();
+	json_t *status = status_json(&source);
 	json_object_set_new(status, "session", json_pack("{s:s, s:i}", "gateway", "192.0.2.1:5555", "age", 7));
 	char *text = printed(ctl_print_status, status);
 	expect_in(text, "  set up      nftables NOT in force: Operation not permitted\n"
@@ -189,8 +203,8 @@ Test(report, status_for_people_names_only_reasons_that_occurred)
 
 Test(report, quiet_status_says_that_nothing_was_dropped)
 {
-	struct report_source source = gateway();
-	json_t *status = report_status(&source);
+	struct status_source source = gateway();
+	json_t *status = status_json(&source);
 	char *text = printed(ctl_print_status, status);
 	expect_in(text, "\nnothing dropped\n");
 	free(text);
@@ -200,8 +214,8 @@ Test(report, quiet_status_says_that_nothing_was_dropped)
 Test(report, stages_for_people_have_their_columns)
 {
 	record_some();
-	struct report_source source = gateway();
-	json_t *report = report_stages(&source);
+	struct status_source source = gateway();
+	json_t *report = status_stages(&source);
 	char *text = printed(ctl_print_stages, report);
 	if (SHARDTUN_PROFILE == 0) {
 		expect_in(text, "PROFILE=0");

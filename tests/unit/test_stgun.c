@@ -14,8 +14,7 @@
 #include "perf/stgun/search.h"
 #include "tun/inner.h"
 
-/* --- sizes ----------------------------------------------------------------------------------------------------------
- */
+/* --- sizes -------------------------------------------------------------------------------------------------------- */
 
 static size_t times(const struct mix *mix, uint16_t size, size_t from, size_t to)
 {
@@ -54,8 +53,7 @@ Test(stgun, a_mix_that_cannot_be_sent_is_refused)
 	}
 }
 
-/* --- rates ----------------------------------------------------------------------------------------------------------
- */
+/* --- rates -------------------------------------------------------------------------------------------------------- */
 
 Test(stgun, rates_are_packets_or_bits)
 {
@@ -114,8 +112,7 @@ Test(stgun, without_a_rate_everything_is_due_until_the_end)
 	cr_assert(pacer_time(&pacer, 12345, 1500) == 1500);
 }
 
-/* --- the search -----------------------------------------------------------------------------------------------------
- */
+/* --- the search --------------------------------------------------------------------------------------------------- */
 
 /* Against something that loses what is above `capacity`; each `flaky`th step fails for no reason. Returns the rate. */
 static double search_for(double first, double capacity, double generator, int flaky, struct search *search)
@@ -165,14 +162,13 @@ Test(stgun, a_search_for_nothing_ends)
 	cr_assert(search_for(1000, 0, 1e12, 0, &search) == 0);
 }
 
-/* --- verdicts -------------------------------------------------------------------------------------------------------
- */
+/* --- verdicts ----------------------------------------------------------------------------------------------------- */
 
 Test(stgun, a_step_says_whose_limit_it_met)
 {
 	static const struct {
-		struct gun_step step;
-		enum gun_limit limit;
+		struct stgun_step step;
+		enum stgun_limit limit;
 	} cases[] = {
 		{{.rate = 1000, .offered = 1000, .sent = 1000, .known = true, .received = 1000}, LIMIT_NONE},
 		{{.rate = 1000, .offered = 1000, .sent = 995, .known = true, .received = 995}, LIMIT_NONE},
@@ -191,34 +187,33 @@ Test(stgun, a_step_says_whose_limit_it_met)
 		{{.offered = 1000, .sent = 1000}, LIMIT_NONE},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct gun_step step = cases[i].step;
-		gun_step_judge(&step, 0.01);
+		struct stgun_step step = cases[i].step;
+		stgun_step_judge(&step, 0.01);
 		cr_assert(step.limit == cases[i].limit, "case %zu", i);
 	}
 }
 
-/* --- packets --------------------------------------------------------------------------------------------------------
- */
+/* --- packets ------------------------------------------------------------------------------------------------------ */
 
-static void check_packet(struct gun_packet_form *form, size_t size, uint32_t number, size_t extra)
+static void check_packet(struct stgun_packet_form *form, size_t size, uint32_t number, size_t extra)
 {
 	static const uint8_t source[16] = {10, 8, 1, 2, 5};
-	struct gun_packet_stamp stamp = {.kind = PACKET_DATA,
-					 .answers = 3,
-					 .size = 1400,
-					 .run = 0xdeadbeef,
-					 .session = 77,
-					 .time = 0x123456789abcdef0,
-					 .number = number};
-	struct gun_packet_stamp read;
+	struct stgun_packet_stamp stamp = {.kind = PACKET_DATA,
+					   .answers = 3,
+					   .size = 1400,
+					   .run = 0xdeadbeef,
+					   .session = 77,
+					   .time = 0x123456789abcdef0,
+					   .number = number};
+	struct stgun_packet_stamp read;
 	struct inner inner;
-	gun_packet_finish(form, size, source, 1234, &stamp, extra);
+	stgun_packet_finish(form, size, source, 1234, &stamp, extra);
 	cr_assert(inner_parse(&inner, form->bytes, size));
 	cr_assert(inner.protocol == IPPROTO_UDP && inner.version == form->version);
 	cr_assert(inner_checksum_ok(&inner));
 	cr_assert(memcmp(inner_source_bytes(&inner), source, form->version == 4 ? 4 : 16) == 0);
-	cr_assert(gun_packet_stamp_read(form->bytes + gun_packet_headers(form->version),
-					size - gun_packet_headers(form->version), &read));
+	cr_assert(stgun_packet_stamp_read(form->bytes + stgun_packet_headers(form->version),
+					  size - stgun_packet_headers(form->version), &read));
 	cr_assert(read.kind == stamp.kind && read.answers == stamp.answers && read.size == stamp.size);
 	cr_assert(read.run == stamp.run && read.session == stamp.session && read.time == stamp.time);
 	cr_assert(read.number == number);
@@ -226,13 +221,13 @@ static void check_packet(struct gun_packet_form *form, size_t size, uint32_t num
 
 Test(stgun, packets_have_right_checksums_and_what_was_put_in)
 {
-	struct gun_packet_form *form = malloc(sizeof *form);
+	struct stgun_packet_form *form = malloc(sizeof *form);
 	static const char *const targets[] = {"10.8.0.1", "fd00:8::1"};
 	for (size_t i = 0; i < ARRAY_SIZE(targets); i++) {
 		struct ip_address to;
 		cr_assert(ip_address_parse(targets[i], &to));
-		gun_packet_form_init(form, &to, 5556);
-		size_t least = gun_packet_size_least(to.family);
+		stgun_packet_form_init(form, &to, 5556);
+		size_t least = stgun_packet_size_least(to.family);
 		cr_assert(least <= 64 || to.family == 6);
 		for (uint32_t number = 0; number < 3000; number++)
 			check_packet(form, least + number * 7 % (1400 - least), number * 23, 0);
@@ -246,19 +241,18 @@ Test(stgun, packets_have_right_checksums_and_what_was_put_in)
 Test(stgun, what_is_no_stamp_is_none)
 {
 	uint8_t payload[PACKET_TOLD_SIZE] = {0};
-	struct gun_packet_stamp stamp = {.kind = PACKET_ASK}, read;
-	cr_assert(!gun_packet_stamp_read(payload, sizeof payload, &read));
-	gun_packet_stamp_write(payload, &stamp);
-	cr_assert(gun_packet_stamp_read(payload, PACKET_STAMP_SIZE, &read));
-	cr_assert(!gun_packet_stamp_read(payload, PACKET_STAMP_SIZE - 1, &read));
+	struct stgun_packet_stamp stamp = {.kind = PACKET_ASK}, read;
+	cr_assert(!stgun_packet_stamp_read(payload, sizeof payload, &read));
+	stgun_packet_stamp_write(payload, &stamp);
+	cr_assert(stgun_packet_stamp_read(payload, PACKET_STAMP_SIZE, &read));
+	cr_assert(!stgun_packet_stamp_read(payload, PACKET_STAMP_SIZE - 1, &read));
 	payload[4] = PACKET_TOLD;
-	cr_assert(!gun_packet_stamp_read(payload, PACKET_TOLD_SIZE - 1, &read));
+	cr_assert(!stgun_packet_stamp_read(payload, PACKET_TOLD_SIZE - 1, &read));
 	payload[4] = PACKET_TOLD + 1;
-	cr_assert(!gun_packet_stamp_read(payload, sizeof payload, &read));
+	cr_assert(!stgun_packet_stamp_read(payload, sizeof payload, &read));
 }
 
-/* --- keys and the command line --------------------------------------------------------------------------------------
- */
+/* --- keys and the command line ------------------------------------------------------------------------------------ */
 
 Test(stgun, keys_follow_from_seed_and_number)
 {
@@ -283,15 +277,15 @@ Test(stgun, options_have_their_defaults)
 	int argc = 0;
 	for (char *word = strtok(line, " "); word != NULL; word = strtok(NULL, " "))
 		argv[argc++] = word;
-	struct gun_options options;
+	struct stgun_options options;
 	struct error error = {0};
 	cr_assert(keys_init(NULL) == 0);
-	cr_assert(gun_options_read(argc, argv, &options, &error) == 0, "%s", error.text);
+	cr_assert(stgun_options_read(argc, argv, &options, &error) == 0, "%s", error.text);
 	cr_assert(strcmp(argv[1], "load") == 0, "the words keep their order");
-	cr_assert(options.command == GUN_LOAD && options.sessions == 1 && options.threads == 1);
+	cr_assert(options.command == STGUN_LOAD && options.sessions == 1 && options.threads == 1);
 	cr_assert(options.duration == 10 * NS_PER_S && options.rate.per_second == 0 && options.gro);
-	cr_assert(options.direction == GUN_UP && options.mix.most == 1400 && options.train == GUN_TRAIN_MAX);
-	cr_assert(options.stay == 0 && options.every == 25 * NS_PER_S && !options.say_data && !options.random);
+	cr_assert(options.direction == STGUN_UP && options.mix.most == 1400 && options.train == STGUN_TRAIN_MAX);
+	cr_assert(options.hold == 0 && options.every == 25 * NS_PER_S && !options.say_data && !options.random);
 	cr_assert(options.to.family == 4 && options.to_port == PACKET_PORT);
 	cr_assert(ntohs(options.gateway.sin6_port) == 5555);
 }

@@ -130,7 +130,7 @@ Test(table, freed_slots_rest_the_longest)
 	static const unsigned order[] = {3, 0, 4, 1, 2};
 	for (unsigned i = 0; i < 5; i++)
 		session_table_give_back(&table, ids[order[i]]);
-	for (unsigned i = 0; i < 3; i++) { /* those that nobody had */
+	for (unsigned i = 0; i < 3; i++) { /* those never in use */
 		uint32_t id = session_table_take(&table, 0);
 		for (unsigned k = 0; k < 5; k++)
 			cr_assert(slot_of(&table, id) != slot_of(&table, ids[k]));
@@ -157,8 +157,7 @@ Test(table, giving_back_an_older_generation_is_caught, .signal = SIGABRT)
 	session_table_give_back(&table, id);
 }
 
-/* --- workers ---------------------------------------------------------------------------------------------------------
- */
+/* --- workers ------------------------------------------------------------------------------------------------------ */
 
 static void check_shares(uint32_t capacity, uint32_t workers)
 {
@@ -245,8 +244,7 @@ Test(table, the_emptiest_worker_has_a_free_slot)
 	session_table_deinit(&table);
 }
 
-/* --- churn -----------------------------------------------------------------------------------------------------------
- */
+/* --- churn -------------------------------------------------------------------------------------------------------- */
 
 enum { CHURN_SLOTS = 128, CHURN_WORKERS = 6, CHURN_STEPS = 100000 };
 

@@ -34,7 +34,7 @@ static void start(uint64_t now)
 	timer_wheel_init(&wheel, now);
 }
 
-/* The first boundary that is neither before the time nor over. `heard` is the time that the wheel was told last. */
+/* The first boundary that is neither before the time nor over. `heard` is the time that the wheel was given last. */
 static uint64_t expected_tick(uint64_t due, uint64_t heard)
 {
 	uint64_t after_now = heard / TICK + 1, at_due = due / TICK + (due % TICK != 0);
@@ -198,7 +198,7 @@ Test(timer_wheel, a_clock_that_goes_back_stands)
 	cr_assert(advance(110 * TICK) == 1 && entry.fired == 1);
 }
 
-/* Who sleeps until timer_wheel_next() is in time for all, and is not woken much more often than needed. */
+/* A thread that sleeps until timer_wheel_next() is in time for all, and is not woken much more often than needed. */
 Test(timer_wheel, next_is_a_bound_worth_sleeping_for)
 {
 	static const uint64_t delays[] = {3 * TICK, 250 * NS_PER_MS, 10 * NS_PER_S, 3600 * NS_PER_S, 604800 * NS_PER_S};
@@ -247,7 +247,7 @@ Test(timer_wheel, a_callback_sets_its_own_timer_for_the_same_time)
 	/* after a jump too */
 	cr_assert(!timer_wheel_advance(&wheel, 1ull << 50, set_again, &again, 1000));
 	cr_assert(again.calls == 9, "%u", again.calls);
-	again.relative = true; /* what it wants is over as well */
+	again.relative = true; /* its target is over as well */
 	cr_assert(!timer_wheel_advance(&wheel, 1ull << 51, set_again, &again, 1000));
 	cr_assert(again.calls == 12, "%u: nobody is called for each tick of a long sleep", again.calls);
 }

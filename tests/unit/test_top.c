@@ -11,7 +11,7 @@
 
 enum { MANY = 5000 };
 
-static struct session sessions[MANY];
+static struct session *sessions; /* MANY */
 static struct session_table table;
 static struct peer peer = {.public_key = {1}};
 static struct gateway_top *top;
@@ -19,6 +19,8 @@ static struct gateway_top *top;
 static void start(uint32_t count)
 {
 	struct error error;
+	sessions = calloc(MANY, sizeof *sessions);
+	cr_assert_not_null(sessions);
 	cr_assert(sodium_init() >= 0 && session_table_init(&table, MANY, 2) == 0);
 	for (uint32_t i = 0; i < count; i++) {
 		sessions[i].id = session_table_take(&table, i % 2);
@@ -35,6 +37,7 @@ static void stop(void)
 {
 	gateway_top_free(top);
 	session_table_deinit(&table);
+	free(sessions);
 }
 
 /* A whole pass that begins at `now`. */
@@ -74,7 +77,7 @@ static void move_bytes(struct session *session, uint64_t rx, uint64_t tx)
 Test(gateway_top, rates_are_the_difference_of_two_looks)
 {
 	start(10);
-	move_bytes(&sessions[3], 777777, 0); /* before anybody looked: no rate */
+	move_bytes(&sessions[3], 777777, 0); /* before the first look: no rate */
 	uint64_t now = 100 * NS_PER_S;
 	json_t *first = answer(TOP_BITS, 10, now);
 	cr_assert(json_is_false(json_object_get(first, "ready")));
@@ -178,7 +181,7 @@ Test(gateway_top, a_pass_takes_many_short_steps_and_ends_when_nobody_asks)
 	json_decref(result);
 
 	pass(now + NS_PER_S);
-	pass(now + 12 * NS_PER_S); /* nobody asked for ten seconds: all is given back */
+	pass(now + 12 * NS_PER_S); /* ten seconds without a request: all is given back */
 	result = answer(TOP_BITS, 1, now + 13 * NS_PER_S);
 	cr_assert_eq(json_integer_value(json_object_get(result, "seen")), 0);
 	cr_assert(json_is_false(json_object_get(result, "ready")));
@@ -285,7 +288,7 @@ Test(ctl_top, no_line_is_wider_than_the_terminal)
 			cr_assert(length <= width, "%zu of %u columns: %s", length, width, line);
 		}
 		free(text);
-		/* Who it is and how much goes first. */
+		/* Name and rate stand first. */
 		text = shown(&view);
 		expect_in(text, "b0gusKeyAA");
 		if (width >= 60)

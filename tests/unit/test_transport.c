@@ -14,8 +14,7 @@ TestSuite(transport, .init = subjects_set_up, .fini = subjects_tear_down);
 
 #define EACH_SUBJECT(s) for (struct subject * (s) = subjects; (s) < subjects + subject_count; (s)++)
 
-/* --- memory, watched -------------------------------------------------------------------------------------------------
- */
+/* --- memory, watched ---------------------------------------------------------------------------------------------- */
 
 static unsigned allocations;
 static bool no_memory;
@@ -49,8 +48,7 @@ static bool was_wiped(const void *memory, size_t size)
 	return false;
 }
 
-/* --- two sides -------------------------------------------------------------------------------------------------------
- */
+/* --- two sides ---------------------------------------------------------------------------------------------------- */
 
 enum { SESSION_ID = 0x01020304, EPOCH = 3, DATA_LENGTH = 48, FORGED = REPLAY_REJECT + 1 };
 
@@ -119,8 +117,7 @@ static bool asleep(const struct transport_key *key)
 	return !transport_key_is_live(key) && key->live == NULL;
 }
 
-/* --- memory ----------------------------------------------------------------------------------------------------------
- */
+/* --- memory ------------------------------------------------------------------------------------------------------- */
 
 Test(transport, a_new_key_is_asleep_and_small)
 {
@@ -254,8 +251,7 @@ Test(transport, expanded_keys_are_wiped_wherever_they_were)
 	}
 }
 
-/* --- nonces ----------------------------------------------------------------------------------------------------------
- */
+/* --- nonces ------------------------------------------------------------------------------------------------------- */
 
 Test(transport, a_message_is_the_same_sealed_asleep_and_awake)
 {
@@ -300,8 +296,7 @@ Test(transport, no_nonce_is_used_twice_over_hibernation)
 	}
 }
 
-/* --- replays ---------------------------------------------------------------------------------------------------------
- */
+/* --- replays ------------------------------------------------------------------------------------------------------ */
 
 enum { BEFORE = 300 /* messages before the key goes to sleep: some words of the bitmap */ };
 
@@ -432,8 +427,7 @@ Test(transport, the_last_counter_stays_seen)
 	}
 }
 
-/* --- against a naive model -------------------------------------------------------------------------------------------
- */
+/* --- against a naive model ---------------------------------------------------------------------------------------- */
 
 enum { STREAM = 4000 /* below the window, whose edge is another test's */, OPERATIONS = 20000 };
 

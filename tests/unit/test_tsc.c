@@ -77,6 +77,8 @@ Test(tsc, invariance_is_what_the_kernel_says)
 	}
 	fclose(file);
 	cr_assert_eq(tsc_calibrate().invariant, expected);
+#elif defined(__aarch64__)
+	cr_assert(tsc_calibrate().invariant);
 #else
 	cr_assert_not(tsc_calibrate().invariant);
 #endif

@@ -14,7 +14,7 @@ static struct ip_address addresses[ADDRESSES];
 static struct udp_socket *sockets[COUNT];
 static struct udp_params params = {.buffer = 1 << 20, .gso = true, .gro = true};
 static struct error error;
-static uint8_t room[UDP_BATCH][UDP_MESSAGE_MAX];
+static uint8_t room[ADDRESSES][UDP_MESSAGE_MAX];
 
 static void open_all(void)
 {
@@ -75,7 +75,7 @@ static int receive(struct udp_socket *socket, struct udp_message *messages, size
 	nfds_t fds = 0;
 	for (struct udp_socket *member; (member = udp_member(socket, fds)) != NULL; fds++)
 		polled[fds] = (struct pollfd){.fd = member->fd, .events = POLLIN};
-	cr_assert_gt(poll(polled, fds, 20000), 0);
+	cr_assert_gt(poll(polled, fds, 240000), 0);
 	for (size_t i = 0; i < count; i++)
 		messages[i] = (struct udp_message){.data = room[i]};
 	return socket->ops->receive(socket, messages, count);

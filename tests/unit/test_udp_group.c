@@ -50,7 +50,7 @@ static void close_group(void)
 		udp_close(sockets[i - 1]);
 }
 
-/* Somebody else with the port: 0, or the errno of bind. */
+/* Another socket on the port: 0, or the errno of bind. */
 static int bind_another(uint16_t port, int reuse, int *fd)
 {
 	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
@@ -100,7 +100,7 @@ Test(udp_group, index_is_the_order_of_binding)
 		uint8_t room[64], message[32] = {i == COUNT - 1 ? 0x11 : 0x14, 0, 0, 0, (uint8_t)i};
 		struct pollfd readable = {.fd = sockets[i]->fd, .events = POLLIN};
 		cr_assert_eq(sendto(fd, message, sizeof message, 0, (struct sockaddr *)&to, sizeof to), 32);
-		cr_assert_eq(poll(&readable, 1, 20000), 1);
+		cr_assert_eq(poll(&readable, 1, 240000), 1);
 		cr_assert_eq(recv(sockets[i]->fd, room, sizeof room, 0), 32);
 		cr_assert_eq(room[4], i);
 	}
@@ -228,7 +228,7 @@ Test(udp_group, without_ipv6)
 		struct pollfd readable = {.fd = sockets[i]->fd, .events = POLLIN};
 		struct udp_message got = {.data = room};
 		cr_assert_eq(sendto(fd, message, sizeof message, 0, (struct sockaddr *)&to, sizeof to), 32);
-		cr_assert_eq(poll(&readable, 1, 20000), 1);
+		cr_assert_eq(poll(&readable, 1, 240000), 1);
 		cr_assert_eq(sockets[i]->ops->receive(sockets[i], &got, 1), 1);
 		cr_assert_eq(room[4], i);
 		cr_assert(IN6_IS_ADDR_V4MAPPED(&got.endpoint.remote.sin6_addr));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/protocol/wire.h"
+#include "core/protocol/messages.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>

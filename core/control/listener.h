@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The listening socket of the control socket (core/control/control.h), and its file. Control thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+#include "core/base/error.h"
+
+/* Where sockets are unless the configuration has them elsewhere. */
+#define CONTROL_DIRECTORY "/run/shardtun"
+
+struct control_listener {
+	int fd; /* -1: closed */
+	struct sockaddr_un address;
+	dev_t device; /* of the socket file, to know it again */
+	ino_t inode;  /* 0: there is none yet */
+	bool made_directory;
+};
+
+/* Listens at the path; its directory is made (0755) when missing. The socket of a daemon that ended is replaced; one
+ * that still answers is -EADDRINUSE, anything that is no socket -EEXIST. A negative errno with `error` set, and nothing
+ * left behind, on failure. Start-up only. */
+int control_listener_open(struct control_listener *listener, const char *path, struct error *error);
+
+/* Gives the socket to the user that the daemon changes to, so that it can be removed at the end: its group may write to
+ * the directory, if that is CONTROL_DIRECTORY or was made here. While still root. 0, or a negative errno with `error`.
+ */
+int control_listener_give(const struct control_listener *listener, uid_t user, gid_t group, struct error *error);
+
+/* After the change of user: warns when the socket cannot be removed at the end all the same, because its directory
+ * belongs to another user. */
+void control_listener_check_removable(const struct control_listener *listener);
+
+/* Removes the file, if it is still ours. Again is allowed. */
+void control_listener_close(struct control_listener *listener);
+
+/* Removes the socket that a daemon left at `path` when it was killed. Errors as of control_listener_open(); that there
+ * is none is no error. */
+int control_remove_stale(const char *path, struct error *error);
+
+/* Makes the directory of the socket at `path` (0755) when it is missing. */
+int control_make_directory(const char *path, struct error *error);

@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# run-tap: alone
+# Flows that send little do not wait behind those that send much: pings beside a flood of small packets to another client
+# of the same worker come through, and no flow is reordered when its rate changes.
+# shellcheck source=tests/netns/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+
+[[ $(cat /proc/sys/kernel/unprivileged_bpf_disabled) != 0 ]] || skip_all "this kernel lets everyone load BPF programs"
+[[ -x $BUILD/bench/udp ]] || skip_all "make everything builds bench/udp"
+
+topology_up
+second_up
+gateway_config "Workers = 1" "TunReaders = 0"
+add_peer second
+client_config
+other_client_config second second 203.0.113.1:5555 "10.8.0.0/16"
+
+second_address() {
+	ns second ip -4 -o address show dev shardtun0 | sed -n 's/.* inet \([0-9.]*\).*/\1/p'
+}
+
+# Of 400 pings at most PERCENT get lost.
+few_pings_lost() { # PERCENT
+	local report
+	report=$(ns gateway ping -q -c 400 -i 0.005 -W 5 10.8.0.2) || true
+	echo "$report"
+	[[ $report =~ ([0-9.]+)%\ packet\ loss ]] && awk -v lost="${BASH_REMATCH[1]}" -v most="$1" 'BEGIN { exit !(lost <= most) }'
+}
+
+keeps_order() { # FROM TO ADDRESS
+	local report
+	start sink "$2" "$tests_dir/tools/order.py" sink
+	wait_for 30 grep -q ready "$dir/sink.log"
+	ns "$1" "$tests_dir/tools/order.py" send "$3" 5
+	stop sink || true
+	report=$(tail -n 1 "$dir/sink.log")
+	rm -f "$dir/sink.log"
+	echo "$report"
+	[[ $report =~ ^([0-9]+)\ datagrams,\ 0\ overtaken$ && ${BASH_REMATCH[1]} -gt 1000 ]]
+}
+
+gateway_start
+client_start
+other_client_start second second
+check_fails "gateway and clients have a queue for sparse flows" grep -h "send little wait" "$dir"/*.log
+
+start flood gateway "$BUILD/bench/udp" rate "/run/netns/st-$$-second" "$(second_address)" 64 60 0
+sleep 0.5
+check "beside a flood to another client pings come through" few_pings_lost 1
+running flood || not_ok "the flood ended before the pings"
+stop flood || true
+
+start server client iperf3 --server
+wait_for 30 listens client tcp 5201
+start load gateway iperf3 -c 10.8.0.2 -t 60 --bidir -C cubic
+check "beside TCP no flow of changing rate is reordered on its way down" keeps_order gateway client 10.8.0.2
+check "nor up" keeps_order client gateway 10.8.0.1
+stop load || true
+stop server || true
+check "all is accounted for at the gateway" wait_for 30 accounted_for gateway
+check "and at the client" wait_for 30 accounted_for client
+stop second || true
+both_stop
+
+: >"$dir/gateway.log"
+start gateway gateway setpriv --bounding-set -bpf,-sys_admin "$BUILD/shardtund" -c "$dir/gateway.conf"
+client_start
+check "without CAP_BPF the log says that there is none, once" test \
+	"$(grep -c 'send little wait behind those of others .*CAP_BPF' "$dir/gateway.log")" -eq 1
+check "and packets pass" pings client 10.8.0.1
+both_stop
+
+done_testing

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Which queue of the interface a packet comes out of: each test runs in a network namespace of its own. */
+#include <arpa/inet.h>
+#include <cap-ng.h>
+#include <criterion/criterion.h>
+#include <linux/capability.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tun/tun.h"
+
+enum { READERS = 3, WRITERS = 2, QUEUES = READERS + WRITERS, PORT = 7777 };
+
+static struct error error;
+static struct tun_device device;
+
+static void new_namespace(void)
+{
+	if (unshare(CLONE_NEWNET) < 0)
+		cr_skip_test("a network namespace of our own needs CAP_SYS_ADMIN");
+	if (access("/dev/net/tun", R_OK | W_OK) < 0)
+		cr_skip_test("no /dev/net/tun to open");
+}
+
+TestSuite(queue_steering, .init = new_namespace);
+
+static void open_device(void)
+{
+	static struct ip_prefix addresses[2];
+	cr_assert(ip_prefix_parse("10.8.77.1/16", &addresses[0]));
+	cr_assert(ip_prefix_parse("fd00:8::5:1/64", &addresses[1]));
+	const struct tun_params params = {
+		.name = "tun9",
+		.mtu = 1420,
+		.addresses = addresses,
+		.address_count = ARRAY_SIZE(addresses),
+		.readers = READERS,
+		.writers = WRITERS,
+		.steering = {.queues = READERS, .base4 = 0x0a080000, .base6 = 0},
+	};
+	cr_assert_eq(tun_device_open(&device, &params, &error), 0, "%s", error.text);
+}
+
+/* The queue that the only frame there is comes out of; -1: there is none. */
+static int queue_of_frame(void)
+{
+	static uint8_t buffer[TUN_FRAME_MAX];
+	int found = -1;
+	for (int i = 0; i < QUEUES; i++) {
+		struct iovec frame = {buffer, sizeof buffer};
+		for (; device.queues[i].ops->read(&device.queues[i], &frame, 1) == 1; frame.iov_len = sizeof buffer) {
+			cr_assert_eq(found, -1);
+			found = i;
+		}
+	}
+	return found;
+}
+
+static int queue_of_destination(int family, const char *destination, uint16_t port)
+{
+	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	bool is_v4 = family == AF_INET;
+	cr_assert_eq(inet_pton(family, destination, is_v4 ? (void *)&v4.sin_addr : (void *)&v6.sin6_addr), 1);
+	ssize_t sent = is_v4 ? sendto(fd, "hello", 5, 0, (struct sockaddr *)&v4, sizeof v4)
+			     : sendto(fd, "hello", 5, 0, (struct sockaddr *)&v6, sizeof v6);
+	cr_assert_eq(sent, 5, "%s", destination);
+	close(fd);
+	return queue_of_frame();
+}
+
+Test(queue_steering, follows_the_index_in_the_pool)
+{
+	char text[64];
+	open_device();
+	cr_assert_eq(device.steering, 0, "%s", strerror(-device.steering));
+	for (unsigned index = 2; index < 2000; index += index < 20 ? 1 : 97) {
+		snprintf(text, sizeof text, "10.8.%u.%u", index >> 8, index & 255);
+		cr_assert_eq(queue_of_destination(AF_INET, text, PORT), index % READERS, "%s", text);
+		snprintf(text, sizeof text, "fd00:8::%x", index);
+		cr_assert_eq(queue_of_destination(AF_INET6, text, PORT), index % READERS, "%s", text);
+	}
+	for (uint16_t port = 1; port < 50; port++)
+		cr_assert_eq(queue_of_destination(AF_INET, "10.8.0.4", port), 1, "all flows to one address");
+	tun_device_close(&device);
+}
+
+Test(queue_steering, anything_else_has_a_queue_that_is_read)
+{
+	static const uint8_t packets[][60] = {{0x45}, {0x60}, {0xf0}, {0x00}};
+	open_device();
+	int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_IP));
+	struct sockaddr_ll to = {
+		.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = (int)if_nametoindex("tun9")};
+	for (size_t i = 0; i < ARRAY_SIZE(packets); i++) {
+		for (size_t length = 1; length <= sizeof packets[i]; length++) {
+			cr_assert_eq(sendto(fd, packets[i], length, 0, (struct sockaddr *)&to, sizeof to),
+				     (ssize_t)length);
+			int queue = queue_of_frame();
+			cr_assert(queue >= 0 && queue < READERS, "%zu bytes: %d", length, queue);
+		}
+	}
+	close(fd);
+	tun_device_close(&device);
+}
+
+/* So each has an index, which the kernel records in what is written to it. */
+Test(queue_steering, no_queue_is_detached)
+{
+	open_device();
+	for (unsigned i = 0; i < QUEUES; i++) {
+		struct ifreq request = {0};
+		cr_assert_eq(ioctl(device.queues[i].fd, TUNGETIFF, &request), 0);
+		cr_assert_eq((uint16_t)request.ifr_flags & IFF_DETACH_QUEUE, 0, "queue %u", i);
+	}
+	tun_device_close(&device);
+}
+
+Test(queue_steering, without_the_right_readers_share_and_writers_are_detached)
+{
+	FILE *file = fopen("/proc/sys/kernel/unprivileged_bpf_disabled", "re");
+	if (file == NULL || fgetc(file) == '0')
+		cr_skip_test("this kernel lets everyone load BPF programs");
+	fclose(file);
+	cr_assert_eq(capng_get_caps_process(), 0);
+	cr_assert_eq(capng_updatev(CAPNG_DROP, CAPNG_EFFECTIVE | CAPNG_PERMITTED, CAP_SYS_ADMIN, CAP_BPF, -1), 0);
+	cr_assert_eq(capng_apply(CAPNG_SELECT_CAPS), 0);
+	open_device();
+	cr_assert_eq(device.steering, -EPERM);
+	for (uint16_t port = 1; port < 50; port++) {
+		int queue = queue_of_destination(AF_INET, "10.8.0.4", port);
+		cr_assert(queue >= 0 && queue < READERS);
+	}
+	tun_device_close(&device);
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Which packets the kernel puts into the queue of sparse flows: each test runs in a network namespace of its own. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tun/tun.h"
+
+enum { WORKERS = 3, SMALL = 20, LARGE = 1300 };
+
+static struct error error;
+static struct tun_device device;
+
+static void open_device(void)
+{
+	static struct ip_prefix addresses[2];
+	if (unshare(CLONE_NEWNET) < 0)
+		cr_skip_test("a network namespace of our own needs CAP_SYS_ADMIN");
+	if (access("/dev/net/tun", R_OK | W_OK) < 0)
+		cr_skip_test("no /dev/net/tun to open");
+	cr_assert(ip_prefix_parse("10.8.77.1/16", &addresses[0]));
+	cr_assert(ip_prefix_parse("fd00:8::5:1/64", &addresses[1]));
+	const struct tun_params params = {
+		.name = "tun9",
+		.mtu = 1420,
+		.addresses = addresses,
+		.address_count = ARRAY_SIZE(addresses),
+		.readers = 1,
+		.writers = WORKERS - 1,
+		.steering = {.queues = WORKERS, .base4 = 0x0a080000, .base6 = 0},
+		.sparse = true,
+	};
+	cr_assert_eq(tun_device_open(&device, &params, &error), 0, "%s", error.text);
+	if (device.sparse == 0)
+		cr_skip_test("this kernel or user cannot load the program");
+}
+
+static void close_device(void)
+{
+	tun_device_close(&device);
+}
+
+TestSuite(sparse_flows, .init = open_device, .fini = close_device);
+
+static bool read_one(struct tun_queue *queue)
+{
+	static uint8_t buffer[TUN_FRAME_MAX];
+	struct iovec frame = {buffer, sizeof buffer};
+	return queue->ops->read(queue, &frame, 1) == 1;
+}
+
+/* From always the same port. */
+static int open_socket(int family)
+{
+	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(5000)};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(5000)};
+	cr_assert_eq(family == AF_INET ? bind(fd, (struct sockaddr *)&v4, sizeof v4)
+				       : bind(fd, (struct sockaddr *)&v6, sizeof v6),
+		     0);
+	return fd;
+}
+
+/* Sends a datagram, and says whether it came out of the second queue of `worker`; it has to come out of one of both. A
+ * long one is fragmented: all fragments come out of the first. */
+static bool is_sparse(unsigned worker, int family, const char *to, uint16_t port, size_t length)
+{
+	uint8_t payload[4000] = {0};
+	int fd = open_socket(family);
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	cr_assert_eq(inet_pton(family, to, family == AF_INET ? (void *)&v4.sin_addr : (void *)&v6.sin6_addr), 1);
+	cr_assert_eq(sendto(fd, payload, length, 0, family == AF_INET ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6,
+			    family == AF_INET ? sizeof v4 : sizeof v6),
+		     (ssize_t)length);
+	close(fd);
+	unsigned first = 0, second = 0;
+	for (struct tun_queue *queue = &device.queues[worker]; read_one(queue); first++)
+		;
+	for (struct tun_queue *queue = device.queues[worker].sparse; read_one(queue); second++)
+		;
+	cr_assert_eq(first + second, length > 1400 ? 3 : 1, "%s: %u and %u", to, first, second);
+	return second != 0;
+}
+
+static bool small_is_sparse(uint16_t port)
+{
+	return is_sparse(1, AF_INET, "10.8.0.4", port, SMALL);
+}
+
+static void drained(void)
+{
+	sparse_flows_drained(device.queues[1].shared, clock_monotonic(&clock_system) + SPARSE_ENQUEUE_NS);
+}
+
+static void next_window(void)
+{
+	usleep(SPARSE_WINDOW_NS / 1000 + 2000);
+}
+
+/* How many packets of this length are sparse before one is not, at most 1000. */
+static unsigned sparse_ones(uint16_t port, size_t length)
+{
+	unsigned count = 0;
+	while (count < 1000 && is_sparse(1, AF_INET, "10.8.0.4", port, length))
+		count++;
+	return count;
+}
+
+Test(sparse_flows, single_packets_are_sparse_and_keep_their_worker)
+{
+	char text[64];
+	for (unsigned index = 2; index < 30; index++) {
+		snprintf(text, sizeof text, "10.8.0.%u", index);
+		cr_assert(is_sparse(index % WORKERS, AF_INET, text, 7, SMALL), "%s", text);
+		snprintf(text, sizeof text, "fd00:8::%x", index);
+		cr_assert(is_sparse(index % WORKERS, AF_INET6, text, 7, SMALL), "%s", text);
+	}
+}
+
+Test(sparse_flows, a_flow_that_sends_much_is_not_and_others_are)
+{
+	uint64_t began = clock_monotonic(&clock_system);
+	unsigned count = sparse_ones(7, LARGE);
+	uint64_t windows = 2 + (clock_monotonic(&clock_system) - began) / SPARSE_WINDOW_NS;
+	cr_assert(count > 0 && count <= SPARSE_FLOW_COST / LARGE * windows, "%u in %lu", count, windows);
+	cr_assert_not(small_is_sparse(7));
+	cr_assert(small_is_sparse(8));
+	cr_assert(is_sparse(1, AF_INET6, "fd00:8::4", 7, SMALL));
+}
+
+Test(sparse_flows, it_comes_back_only_when_the_first_queue_was_empty_since)
+{
+	cr_assert_lt(sparse_ones(7, LARGE), 1000);
+	next_window();
+	cr_assert_not(small_is_sparse(7), "its packets may still be there");
+	drained();
+	cr_assert(small_is_sparse(7));
+	cr_assert_lt(sparse_ones(7, LARGE), 1000);
+	sparse_flows_drained(device.queues[1].shared, clock_monotonic(&clock_system));
+	next_window();
+	cr_assert_not(small_is_sparse(7), "a packet may be on its way into the queue for a while");
+	drained();
+	next_window();
+	cr_assert(small_is_sparse(7));
+}
+
+/* As many as fit in the windows that the machine takes for them. */
+Test(sparse_flows, many_flows_to_one_destination_have_a_limit)
+{
+	bool dense = false;
+	for (unsigned try = 0; try < 20 && !dense; try++) {
+		for (uint16_t port = 1000; port < 2000 && !dense; port++)
+			dense = !is_sparse(1, AF_INET, "10.8.0.4", port, LARGE);
+	}
+	cr_assert(dense);
+	cr_assert(is_sparse(1, AF_INET, "10.8.0.7", 7, SMALL), "another destination of the same worker");
+}
+
+Test(sparse_flows, fragments_are_not_and_datagrams_between_the_same_hosts_wait_for_them)
+{
+	cr_assert(small_is_sparse(7));
+	cr_assert_not(is_sparse(1, AF_INET, "10.8.0.4", 7, 4000));
+	cr_assert_not(small_is_sparse(7));
+	drained();
+	cr_assert(small_is_sparse(7));
+	cr_assert_not(is_sparse(1, AF_INET6, "fd00:8::4", 7, 4000));
+	cr_assert_not(is_sparse(1, AF_INET6, "fd00:8::4", 7, SMALL));
+}
+
+/* The length in the header is a promise that the packet does not keep. */
+Test(sparse_flows, whatever_is_sent_comes_out_somewhere)
+{
+	static const uint8_t packets[][60] = {{0x45, [9] = IPPROTO_UDP},
+					      {0x4f, [9] = IPPROTO_TCP},
+					      {0x60, [6] = IPPROTO_UDP},
+					      {0x60, [6] = 44},
+					      {0xf0},
+					      {0x00}};
+	int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_IP));
+	struct sockaddr_ll to = {
+		.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = (int)if_nametoindex("tun9")};
+	for (size_t i = 0; i < ARRAY_SIZE(packets); i++) {
+		for (size_t length = 1; length <= sizeof packets[i]; length++) {
+			cr_assert_eq(sendto(fd, packets[i], length, 0, (struct sockaddr *)&to, sizeof to),
+				     (ssize_t)length);
+			unsigned found = 0;
+			for (unsigned queue = 0; queue < WORKERS; queue++)
+				found += read_one(&device.queues[queue]) + read_one(device.queues[queue].sparse);
+			cr_assert_eq(found, 1, "packet %zu, %zu bytes", i, length);
+		}
+	}
+	close(fd);
+}

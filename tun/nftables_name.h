@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Names of nftables tables. */
+#pragma once
+
+enum { NFTABLES_NAME_MAX = 64 };
+
+/* The name of an interface's table: "shardtun-" and the interface's name, in which "_XX" stands, in hexadecimal, for
+ * what nft does not take in a name. */
+void nftables_table_name(const char *interface, char name[NFTABLES_NAME_MAX]);

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "workers/event_loop.h"
+
+#include <time.h>
+
+#include "core/base/clock.h"
+#include "core/base/rcu.h"
+
+int event_loop_init(struct event_loop *loop, uint32_t stage_sampling, uint64_t ticks_per_second)
+{
+	loop->waker.fd = -1;
+	stage_recorder_init(&loop->stages, stage_sampling, ticks_per_second);
+	owner_follow(&loop->stats.owner, &loop->owner);
+	owner_follow(&loop->stages.owner, &loop->owner);
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0)
+		return -errno;
+	int result = waker_init(&loop->waker);
+	return result != 0 ? result : event_loop_watch(loop, loop->waker.fd, EPOLLIN);
+}
+
+void event_loop_deinit(struct event_loop *loop)
+{
+	waker_deinit(&loop->waker);
+	if (loop->epoll_fd >= 0)
+		close(loop->epoll_fd);
+	loop->epoll_fd = -1;
+}
+
+static int control(struct event_loop *loop, int operation, int fd, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.fd = fd};
+	return epoll_ctl(loop->epoll_fd, operation, fd, &event) == 0 ? 0 : -errno;
+}
+
+int event_loop_watch(struct event_loop *loop, int fd, uint32_t events)
+{
+	return control(loop, EPOLL_CTL_ADD, fd, events);
+}
+
+int event_loop_watch_socket(struct event_loop *loop, struct udp_socket *socket)
+{
+	const struct udp_socket *member;
+	int result = 0;
+	for (size_t i = 0; result == 0 && (member = udp_member(socket, i)) != NULL; i++)
+		result = event_loop_watch(loop, member->fd, EPOLLIN);
+	return result;
+}
+
+void event_loop_change(struct event_loop *loop, int fd, uint32_t events)
+{
+	(void)control(loop, EPOLL_CTL_MOD, fd, events);
+}
+
+void event_loop_unwatch(struct event_loop *loop, int fd)
+{
+	(void)control(loop, EPOLL_CTL_DEL, fd, 0);
+}
+
+static int wait_for_events(const struct event_loop *loop, struct epoll_event *events, int most, uint64_t timeout)
+{
+	bool forever = timeout == EVENT_LOOP_FOREVER;
+	struct timespec limit = {.tv_sec = (time_t)(timeout / NS_PER_S), .tv_nsec = (long)(timeout % NS_PER_S)};
+	int ready = epoll_pwait2(loop->epoll_fd, events, most, forever ? NULL : &limit, NULL);
+	if (ready < 0 && errno == ENOSYS) /* before Linux 5.11 */
+		ready = epoll_wait(loop->epoll_fd, events, most,
+				   forever ? -1 : (int)((timeout + NS_PER_MS - 1) / NS_PER_MS));
+	return ready;
+}
+
+void event_loop_wait(struct event_loop *loop, uint64_t timeout)
+{
+	struct epoll_event events[4];
+	rcu_offline();
+	int ready = wait_for_events(loop, events, ARRAY_SIZE(events), timeout);
+	rcu_online();
+	bool woken = false;
+	for (int i = 0; i < ready; i++)
+		woken |= events[i].data.fd == loop->waker.fd;
+	waker_done(&loop->waker, woken);
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the threads of the data path have in common (worker.h, tun_reader.h, handshaker.h): an epoll set, a waker,
+ * counters, stage histograms, and the flags by which the thread ends.
+ *
+ *   owner_set(&loop->owner);
+ *   while (event_loop_running(loop)) {
+ *           if (turn() != 0)                 never blocks; ends with a quiescent state of RCU
+ *                   continue;
+ *           event_loop_prepare_wait(loop);
+ *           if (event_loop_stopped(loop) || work_waiting())
+ *                   event_loop_cancel_wait(loop);
+ *           else
+ *                   event_loop_wait(loop, timeout);
+ *   }
+ *   owner_clear(&loop->owner);
+ *
+ * The second look between prepare and wait is what keeps a wake-up from being lost (core/base/waker.h): work_waiting()
+ * covers all work that no descriptor of the set signals, such as rings and inboxes. What a thread does besides (to spin
+ * first, a budget of CPU time, a last drain) is its own.
+ *
+ * Concurrency: the thread calls all functions but those marked "any thread". init, watch and deinit are called before
+ * the thread starts or after it was joined. Descriptors are watched and never owned, whether
+ * this process opened or adopted them; they outlive the loop. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+#include "core/base/owner.h"
+#include "core/base/waker.h"
+#include "perf/record/stage.h"
+#include "perf/record/stats.h"
+#include "workers/udp.h"
+
+struct event_loop {
+	/* the thread's own */
+	struct owner owner;
+	int epoll_fd;
+
+	/* written by the thread, read by others */
+	struct stats stats;
+	struct stage_recorder stages;
+	_Atomic int failure; /* negative errno of what ended the thread; 0: nothing did */
+
+	/* written by others */
+	struct waker waker;
+	_Atomic bool stop;
+};
+
+#define EVENT_LOOP_FOREVER UINT64_MAX
+
+/* Opens the epoll set with the waker in it. One batch in `stage_sampling` is sampled for stage histograms (0: none), in
+ * ticks of the time stamp counter. 0 or a negative errno; event_loop_deinit() is due in both cases. */
+int event_loop_init(struct event_loop *loop, uint32_t stage_sampling, uint64_t ticks_per_second);
+void event_loop_deinit(struct event_loop *loop);
+
+/* Adds a descriptor; `events` as for epoll, level-triggered. 0 or a negative errno. */
+int event_loop_watch(struct event_loop *loop, int fd, uint32_t events);
+
+/* Adds all descriptors that a socket is made of, for reading. */
+int event_loop_watch_socket(struct event_loop *loop, struct udp_socket *socket);
+
+/* Changes the events of a descriptor that is watched, or takes it out: then its errors end no wait either. */
+void event_loop_change(struct event_loop *loop, int fd, uint32_t events);
+void event_loop_unwatch(struct event_loop *loop, int fd);
+
+/* Sleeps until a watched descriptor is ready, waker_wake(), or `timeout` (ns, or EVENT_LOOP_FOREVER) has passed;
+ * offline for RCU meanwhile. */
+void event_loop_wait(struct event_loop *loop, uint64_t timeout);
+
+/* From here on other threads wake this one. A thread that sleeps without it sees their work when its timeout ends. */
+static inline void event_loop_prepare_wait(struct event_loop *loop)
+{
+	waker_prepare(&loop->waker);
+}
+
+/* Instead of event_loop_wait(), when there is work after all. */
+static inline void event_loop_cancel_wait(struct event_loop *loop)
+{
+	waker_done(&loop->waker, false);
+}
+
+/* Ends the thread after the turn at hand; also one that has not started yet. Any thread. */
+static inline void event_loop_stop(struct event_loop *loop)
+{
+	atomic_store_explicit(&loop->stop, true, memory_order_release);
+	(void)waker_wake(&loop->waker);
+}
+
+/* Ends the thread by itself: `failure` is the negative errno that event_loop_failure() returns from then on. */
+static inline void event_loop_fail(struct event_loop *loop, int failure)
+{
+	atomic_store_explicit(&loop->failure, failure, memory_order_relaxed);
+}
+
+/* Any thread. */
+static inline int event_loop_failure(const struct event_loop *loop)
+{
+	return atomic_load_explicit(&loop->failure, memory_order_relaxed);
+}
+
+static inline bool event_loop_running(const struct event_loop *loop)
+{
+	return !atomic_load_explicit(&loop->stop, memory_order_acquire) && event_loop_failure(loop) == 0;
+}
+
+/* Whether event_loop_stop() was called: for the look before a sleep, and orders nothing. */
+static inline bool event_loop_stopped(const struct event_loop *loop)
+{
+	return atomic_load_explicit(&loop->stop, memory_order_relaxed);
+}
+
+/* Whether it announced a sleep and was not woken since. Any thread; a hint. */
+static inline bool event_loop_asleep(const struct event_loop *loop)
+{
+	return atomic_load_explicit(&loop->waker.asleep, memory_order_relaxed);
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+/* UDP -> TUN: datagrams are opened, checked, coalesced and written. The worker's own thread, but for start-up. */
+#pragma once
+
+#include <stddef.h>
+
+struct worker;
+
+/* Allocates the worker's receive buffers. 0, or a negative errno; uplink_deinit() in any case. */
+int uplink_init(struct worker *worker);
+void uplink_deinit(struct worker *worker);
+
+/* One batch from the socket, or from the copy ring of what other threads received for this worker. Returns how many
+ * messages (trains of datagrams, or single copies) there were. */
+size_t uplink_batch(struct worker *worker);
+size_t uplink_copies(struct worker *worker);
