@@ -8,6 +8,7 @@ usage: figures.py RESULT_JSON [--readme [FILE...]] [--charts DIRECTORY]
 Between the lines `<!-- bench: NAME perf/results/RESULT.json -->` and `<!-- /bench -->` of README.md and perf/README.md come,
 by NAME:
 
+    ratios      how many times better than each peer, of a few figures
     headline    the figures that matter most: medians of all subjects, and how far ahead of the best peer
     whole       all figures: median (min–max), then the run: command, commit, machine, versions
     stages      the chart of the stages
@@ -31,7 +32,7 @@ from collections import namedtuple
 
 from svg import COLOURS, Svg, duration
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 READMES = ("README.md", "perf/README.md")
 RESULTS = "perf/results/"
 
@@ -58,8 +59,8 @@ FIGURES = {
     "tcp-1-down/wire/gbit": Figure("TCP, 1 stream down, no GSO outside", "Gbit/s", headline=True),
     "cpu-per-gib/up/seconds": Figure("gateway's CPU time for 1 GiB up", "s", more_is_better=False, headline=True),
     "cpu-per-gib/down/seconds": Figure("gateway's CPU time for 1 GiB down", "s", more_is_better=False),
-    "loose-64/kpps": Figure("loose UDP of 64 bytes, 1 % loss", "kpps", headline=True),
-    "loose-1200/kpps": Figure("loose UDP of 1200 bytes, 1 % loss", "kpps", headline=True),
+    "unaggregated-64/kpps": Figure("unaggregated UDP of 64 bytes, 1 % loss", "kpps", headline=True),
+    "unaggregated-1200/kpps": Figure("unaggregated UDP of 1200 bytes, 1 % loss", "kpps", headline=True),
     "rtt-idle-p50/us": Figure("round trip, idle, p50", "µs", more_is_better=False, headline=True),
     "rtt-idle-p99/us": Figure("round trip, idle, p99", "µs", more_is_better=False),
     "rtt-loaded-p50/us": Figure("round trip beside TCP, p50", "µs", more_is_better=False),
@@ -75,8 +76,8 @@ FIGURES = {
     "small-super-wall/mpps": Figure("64 bytes in trains up, one worker, by the clock", "Mpps"),
     "small-super-down/mpps": Figure("64 bytes in trains down, for a second of a worker's CPU time", "Mpps"),
     "small-super-down-wall/mpps": Figure("64 bytes in trains down, one worker, by the clock", "Mpps"),
-    "small-loose-one-worker/mpps": Figure("64 bytes one by one up, for a second of a worker's CPU time", "Mpps"),
-    "small-loose-one-worker-wall/mpps": Figure("64 bytes one by one up, one worker, by the clock", "Mpps"),
+    "small-unaggregated-one-worker/mpps": Figure("64 bytes unaggregated up, for a second of a worker's CPU time", "Mpps"),
+    "small-unaggregated-one-worker-wall/mpps": Figure("64 bytes unaggregated up, one worker, by the clock", "Mpps"),
     "handshakes/per-second": Figure("handshakes, for a second of a handshake thread's CPU time", ""),
     "handshakes-wall/per-second": Figure("handshakes in a second by the clock", ""),
     "handshakes-first/per-second": Figure("first handshakes of peers, for a second of a handshake thread's CPU time", ""),
@@ -93,6 +94,18 @@ FIGURES = {
     "peer/bytes": Figure("memory of a peer", "bytes", more_is_better=False),
     "lookup-1m/ns": Figure("session look-up among a million, random", "ns", more_is_better=False),
 }
+
+RATIOS = (
+    "tcp-1-up/gso/gbit",
+    "tcp-1-down/gso/gbit",
+    "cpu-per-gib/up/seconds",
+    "unaggregated-64/kpps",
+    "rtt-idle-p50/us",
+    "rtt-loaded-p99/us",
+)
+
+# What figures are called in results of before 2026-11-29.
+FORMER = {name.replace("unaggregated", "loose"): name for name in FIGURES if "unaggregated" in name}
 
 
 # --- the result -------------------------------------------------------------------------------------------------------
@@ -112,13 +125,15 @@ class Result:
             sys.exit(f"{name}: this is not a result of make bench in version 2; measure again")
         self.content = content
         self.samples = {}
-        for figure, by_subject in content["samples"].items():
+        for former, by_subject in content["samples"].items():
+            figure = FORMER.get(former, former)
             for subject, values in by_subject.items():
                 if not all(isinstance(value, (int, float)) for value in values):
                     sys.exit(f"{name}: {figure} of {subject} has samples that are no numbers")
                 if values:
                     self.samples.setdefault(figure, {})[subject] = values
-        self.limited = set(content.get("generator_limited", []))  # "FIGURE SUBJECT"
+        limited = (entry.split(" ") for entry in content.get("generator_limited", []))  # "FIGURE SUBJECT"
+        self.limited = {f"{FORMER.get(figure, figure)} {subject}" for figure, subject in limited}
         stages = (content.get("stages") or {}).get("stages", [])
         self.stages = [stage for stage in stages if stage["count"]]
 
@@ -148,17 +163,20 @@ class Result:
         label = SUBJECTS[subject].label if subject in SUBJECTS else f"{subject}{{}}"
         return label.format(f" {version}" if version else "")
 
+    def times(self, figure, subject):
+        """How many times better than that subject; None when one of the two was not measured."""
+        ours, theirs = self.median(figure, OURS), self.median(figure, subject)
+        if not ours or not theirs:
+            return None
+        return ours / theirs if describe(figure).more_is_better else theirs / ours
+
+    def peers(self, figures):
+        return [subject for subject in self.subjects(figures) if subject not in NO_PEERS]
+
     def ahead(self, figure):
         """How many times better than the best peer, and which one that is; None without one of the two."""
-        peers = [subject for subject in self.samples[figure] if subject not in NO_PEERS]
-        ours, more = self.median(figure, OURS), describe(figure).more_is_better
-        if not ours or not peers:
-            return None
-        best = (max if more else min)(peers, key=lambda peer: self.median(figure, peer))
-        theirs = self.median(figure, best)
-        if not theirs:
-            return None
-        return (ours / theirs if more else theirs / ours), best
+        ratios = [(self.times(figure, peer), peer) for peer in self.peers([figure])]
+        return min((ratio for ratio in ratios if ratio[0] is not None), key=lambda ratio: ratio[0], default=None)
 
 
 def describe(name):
@@ -209,6 +227,16 @@ def picture(what, charts, readme):
 def middle(result, figure, subject):
     median = result.median(figure, subject)
     return "–" if median is None else number(median) + result.star(figure, subject)
+
+
+def ratios_block(result, *_):
+    figures = [figure for figure in RATIOS if figure in result.samples]
+    peers = result.peers(figures)
+    rows = [["times better than"] + [result.label(peer) for peer in peers]]
+    for figure in figures:
+        ratios = [result.times(figure, peer) for peer in peers]
+        rows.append([describe(figure).label] + ["–" if ratio is None else number(ratio) for ratio in ratios])
+    return table(rows) if peers else ""
 
 
 def headline_block(result, charts, readme):
@@ -264,7 +292,7 @@ def stages_block(result, charts, readme):
     return f"![stages of that run]({picture('stages.svg', charts, readme)})\n" if result.stages else ""
 
 
-BLOCKS = {"headline": headline_block, "whole": whole_block, "stages": stages_block}
+BLOCKS = {"ratios": ratios_block, "headline": headline_block, "whole": whole_block, "stages": stages_block}
 
 
 # --- the charts -------------------------------------------------------------------------------------------------------

@@ -9,6 +9,10 @@ RESULT.json comes from perf/bench/scenarios/scale. Of each load the cheapest ste
 packet costs what its thread's CPU clock says or what the stages add up to, whichever is less: the clock has a worker's
 looks around while it waits, the stages have what the kernel let run in between.
 
+A worker's cost down is taken from steps with a TUN reader and from those without one alike. Without one it includes the
+worker's own reads of the TUN, which is more than a worker behind a reader does; but such a step is the one that leaves the
+generator CPUs of its own, while a step on all CPUs shares them with it.
+
 In parallel, without sharing a line that is written: workers. Serial, each to be multiplied on its own: a TUN reader, the
 queue of the TUN that it reads, a handshake thread. Shared by all: the NIC, memory's bandwidth, the registry's mutex.
 
@@ -109,18 +113,23 @@ def costs(result):
     def has_reader(entry):
         return any(thread["name"].startswith("reader") for thread in entry["threads"])
 
-    found = {}
-    found["up"], bulk = cheapest("bulk-up", lambda entry: worker_cost(entry, True))
-    found["packet"] = bulk["counters"]["tun_tx_bytes"] / bulk["counters"]["tun_tx_packets"]
-    # Only where a reader takes the frames from the TUN are the worker's figures free of that.
-    found["down"], _ = cheapest("bulk-down", lambda entry: worker_cost(entry, False), has_reader)
-    found["reader"], bulk = cheapest("bulk-down", reader_cost, has_reader)
-    found["train"] = bulk["counters"]["tun_rx_packets"] / bulk["counters"]["tun_rx_frames"]
-    found["small-up"], _ = cheapest("small-up", lambda entry: worker_cost(entry, True))
-    found["small-down"], _ = cheapest("small-down", lambda entry: worker_cost(entry, False), has_reader)
-    found["small-reader"], bulk = cheapest("small-down", reader_cost, has_reader)
-    found["small-train"] = bulk["counters"]["tun_rx_packets"] / bulk["counters"]["tun_rx_frames"]
-    found["handshake"], _ = cheapest("handshakes", handshake_cost)
+    found = {"cpus": {}}
+
+    def take(name, load, cost, wanted=lambda entry: True):
+        found[name], entry = cheapest(load, cost, wanted)
+        found["cpus"][name] = entry["cpus"]
+        return entry["counters"]
+
+    bulk = take("up", "bulk-up", lambda entry: worker_cost(entry, True))
+    found["packet"] = bulk["tun_tx_bytes"] / bulk["tun_tx_packets"]
+    take("down", "bulk-down", lambda entry: worker_cost(entry, False))
+    bulk = take("reader", "bulk-down", reader_cost, has_reader)
+    found["train"] = bulk["tun_rx_packets"] / bulk["tun_rx_frames"]
+    take("small-up", "small-up", lambda entry: worker_cost(entry, True))
+    take("small-down", "small-down", lambda entry: worker_cost(entry, False))
+    small = take("small-reader", "small-down", reader_cost, has_reader)
+    found["small-train"] = small["tun_rx_packets"] / small["tun_rx_frames"]
+    take("handshake", "handshakes", handshake_cost)
     return found
 
 
@@ -237,18 +246,18 @@ def bulk(row, way):
 
 def markdown(result, cost, rows):
     parts = [
-        ("worker, 1 packet up", cost["up"]),
-        ("down", cost["down"]),
-        ("1 small packet up", cost["small-up"]),
-        ("down", cost["small-down"]),
-        (f"TUN reader, 1 super-packet of {cost['train']:.0f}", cost["reader"]),
-        ("1 small frame", cost["small-reader"]),
-        ("handshake thread, 1 handshake", cost["handshake"]),
+        ("worker, 1 packet up", "up"),
+        ("down", "down"),
+        ("1 small packet up", "small-up"),
+        ("down", "small-down"),
+        (f"TUN reader, 1 super-packet of {cost['train']:.0f}", "reader"),
+        ("1 small frame", "small-reader"),
+        ("handshake thread, 1 handshake", "handshake"),
     ]
     lines = [
         f"From `{result['command']}` on {result['machine']['cpu']}, {result['machine']['cpus']} CPUs, Linux"
-        f" {result['machine']['kernel']}, commit {result['commit']}. CPU time in ns: "
-        + ", ".join(f"{name} {ns:,.0f}" for name, ns in parts)
+        f" {result['machine']['kernel']}, commit {result['commit']}. CPU time in ns, in brackets the CPUs of the step that it is"
+        " from: " + ", ".join(f"{text} {cost[name]:,.0f} ({cost['cpus'][name]})" for text, name in parts)
         + ".",
         "",
         "| cores | workers | TunReaders | Handshakers | Gbit/s up | Gbit/s down | Mpps of 64 B up | Mpps down | handshakes/s |",
@@ -327,7 +336,7 @@ def main():
 
     path = options.update or options.check
     if path:
-        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         with open(path, encoding="utf-8") as file:
             document = file.read()
         wanted = with_table(document, options.result, lambda name: markdown(*model(os.path.join(root, name))))

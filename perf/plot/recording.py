@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Draws what `shardtunctl record` wrote as SVG pictures.
+"""Draws as SVG what `shardtunctl record` wrote.
 
-usage: report.py RECORDING [RECORDING...] [--output DIRECTORY]
+usage: recording.py RECORDING [RECORDING...] [--output DIRECTORY]
 
 Of each recording, from its first line to its last:
 

@@ -60,9 +60,9 @@ def machine():
     }
 
 
-def commit():
-    here = os.path.dirname(os.path.abspath(__file__))
-    describe = ["git", "-C", here, "describe", "--always", "--dirty"]
+def commit(directory=os.path.dirname(os.path.abspath(__file__))):
+    """Of the work tree that the directory is in."""
+    describe = ["git", "-C", directory, "describe", "--always", "--dirty"]
     try:
         run = subprocess.run(describe, capture_output=True, text=True, check=False)
     except OSError:

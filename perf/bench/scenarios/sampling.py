@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The measuring part of perf/bench/sampling.
+"""The measuring part of perf/bench/scenarios/sampling.
 
 usage: sampling.py SOCKET PID up|down ROUNDS    prints a line for each half second
        sampling.py SAMPLES                      prints the medians of such lines

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# What make bench measures, to be sourced after peers.sh. Each function takes one sample of each of "${subjects[@]}", one after
-# the other, and appends "SUBJECT FIGURE VALUE" to $samples_file; what fails is said, and the rest goes on.
-# It takes "$seconds" and "$loose_seconds" for how long.
+# What make bench measures; sourced after peers.sh. Each function takes one sample of each of "${subjects[@]}" in turn, and appends
+# "SUBJECT FIGURE VALUE" to $samples_file; a failure is reported, and the next subject follows.
+# "$seconds" and "$unaggregated_seconds" are how long a sample takes.
 
-# shellcheck disable=SC2034 # run says so at the end
+# shellcheck disable=SC2034 # run reads it at the end
 failed=0
 
 progress_begin() { # WHAT
@@ -27,14 +27,15 @@ not_measured() { # SUBJECT FIGURE
 
 # --- TCP -------------------------------------------------------------------------------------------------------------
 
-# Prints Gbit/s and bytes, as they arrived.
+# Prints Gbit/s and bytes at the receiver; with --bidir, those of both. The client is in the namespace $tcp_client.
+tcp_client=client
 tcp() { # SERVER_NAMESPACE ADDRESS IPERF_ARGS...
 	local server=$1 address=$2 pid
 	shift 2
 	ns "$server" iperf3 --server --one-off >/dev/null 2>&1 &
 	pid=$!
 	wait_for 5 listens "$server" tcp 5201 || true
-	ns client timeout "$((seconds + 20))" iperf3 --client "$address" --json --connect-timeout 5000 --congestion cubic \
+	ns "$tcp_client" timeout "$((seconds + 20))" iperf3 --client "$address" --json --connect-timeout 5000 --congestion cubic \
 		"$@" >"$dir/iperf.json" 2>&1 || true
 	kill "$pid" 2>/dev/null || true
 	wait "$pid" 2>/dev/null || true
@@ -76,11 +77,11 @@ udp() { # MODE SUBJECT ARGS...
 	ns client "$BUILD/bench/udp" "$mode" "/run/netns/st-$$-gateway" "$(peer_inner "$name")" "$@" 2>"$dir/error"
 }
 
-measure_loose() { # PAYLOAD
-	local figure=loose-$1/kpps name kpps limit
+measure_unaggregated() { # PAYLOAD
+	local figure=unaggregated-$1/kpps name kpps limit
 	progress_begin "$figure"
 	for name in "${subjects[@]}"; do
-		if read -r kpps limit < <(udp loose "$name" "$1" "$loose_seconds" 0.01); then
+		if read -r kpps limit < <(udp unaggregated "$name" "$1" "$unaggregated_seconds" 0.01); then
 			sample "$name" "$figure" "$kpps" "$([[ $limit == tunnel ]] || echo "*")"
 			[[ $limit == tunnel ]] || echo "$name $figure" >>"$dir/generator"
 		else
@@ -104,21 +105,13 @@ measure_rtt_idle() {
 	progress_end
 }
 
-# Requests begin when the stream moves, and end before it.
+# The requests are sent while the stream runs.
 measure_rtt_loaded() {
-	local name median high rest gbit pid
+	local name median high rest gbit
 	progress_begin "rtt-loaded-p50, -p99/us, tcp/gbit"
 	for name in "${subjects[@]}"; do
-		tcp gateway "$(peer_inner "$name")" --time "$((seconds + 1))" >"$dir/beside" &
-		pid=$!
-		wait_for 10 stream_moves || true
-		read -r median high rest < <(udp rtt "$name" 64 "$seconds" 500) || median=
-		if gone "$pid"; then
-			echo "the stream of TCP ended before the requests" >"$dir/error"
-			median=
-		fi
-		wait "$pid" || median=
-		if [[ -n $median ]] && read -r gbit rest <"$dir/beside"; then
+		if beside_tcp "$(peer_inner "$name")" "$dir/loaded" udp rtt "$name" 64 "$seconds" 500 &&
+			read -r median high rest <"$dir/loaded" && read -r gbit rest <"$dir/beside"; then
 			sample "$name" rtt-loaded-p50/us "$median"
 			sample "$name" rtt-loaded-p99/us "$high"
 			sample "$name" tcp-beside-rtt/gbit "$gbit"
@@ -129,10 +122,33 @@ measure_rtt_loaded() {
 	progress_end
 }
 
-# The client's, by more than a handshake and a first window.
+# Runs COMMAND, which takes "$seconds", while TCP runs between the gateway and $tcp_client, with "${beside_args[@]}"; its output is in
+# OUTPUT, and that of tcp in $dir/beside. Fails when the stream ended before COMMAND.
+beside_args=()
+beside_tcp() { # ADDRESS OUTPUT COMMAND...
+	local address=$1 output=$2 pid status=0
+	shift 2
+	tcp gateway "$address" --time "$((seconds + 1))" "${beside_args[@]}" >"$dir/beside" &
+	pid=$!
+	wait_for 10 stream_moves || true
+	"$@" >"$output" || status=1
+	if gone "$pid"; then
+		echo "the stream of TCP ended before the requests" >"$dir/error"
+		status=1
+	fi
+	wait "$pid" && return "$status"
+}
+
+# Whether the client's stream moved more than a handshake and a first window, in whichever direction.
 stream_moves() {
-	ns client ss -Htin state established "dport = :5201" |
-		awk 'match($0, /bytes_acked:[0-9]+/) && substr($0, RSTART + 12, RLENGTH - 12) > 1000000 { moves = 1 }
+	ns "$tcp_client" ss -Htin state established "dport = :5201" |
+		awk '{
+				while (match($0, /bytes_(acked|received):[0-9]+/)) {
+					split(substr($0, RSTART, RLENGTH), part, ":")
+					moves = moves || part[2] > 1000000
+					$0 = substr($0, RSTART + RLENGTH)
+				}
+			}
 			END { exit !moves }'
 }
 
@@ -172,8 +188,8 @@ measure_resident() {
 
 # --- what the datagrams cross ----------------------------------------------------------------------------------------
 
-# gso: the veth as it is, which hands a train of datagrams over whole. wire: each crosses alone, segments of bare TCP too, and
-# the kernel may put together what arrived.
+# gso: the veth as it is, which carries a train of datagrams whole. wire: each datagram, and each segment of bare TCP, crosses alone,
+# and the receiving kernel may merge them.
 underlay() { # gso|wire
 	local side features=(tx-udp-segmentation on tso on gro off)
 	[[ $1 == gso ]] || features=(tx-udp-segmentation off tso off gro on)

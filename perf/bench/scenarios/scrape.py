@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The measuring part of perf/bench/scrape. The scraper sleeps (SIGSTOP) while it is not its turn.
+"""The measuring part of perf/bench/scenarios/scrape. The scraper sleeps (SIGSTOP) while it is not its turn.
 
 usage: scrape.py SOCKET PID up|down ROUNDS SCRAPER_PID    prints a line for each second
        scrape.py SAMPLES                                  prints the medians of such lines

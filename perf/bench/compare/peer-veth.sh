@@ -22,3 +22,7 @@ peer_veth_up() {
 peer_veth_client() {
 	client_command=()
 }
+
+peer_veth_second() {
+	client_command=()
+}

@@ -23,7 +23,11 @@ peer_wireguard_go_up() {
 }
 
 peer_wireguard_go_client() {
-	wireguard_go_client wireguard-go "${WIREGUARD_GO:-wireguard-go}" 9
+	wireguard_go_client wireguard-go "${WIREGUARD_GO:-wireguard-go}" 9 client
+}
+
+peer_wireguard_go_second() {
+	wireguard_go_client wireguard-go "${WIREGUARD_GO:-wireguard-go}" 9 second
 }
 
 # --- for any binary, whose tunnel is 10.N.0.0/24 -----------------------------------------------------------------------
@@ -34,7 +38,7 @@ wireguard_go_version() { # FILE
 }
 
 # Interface and socket go by one name; the sockets of all namespaces lie in one directory.
-wireguard_go_interface() { # N client|gateway
+wireguard_go_interface() { # N client|gateway|second
 	echo "wg$1-${2:0:1}-$$"
 }
 
@@ -43,28 +47,35 @@ wireguard_go_is_tun() { # N client|gateway
 	ns "$2" ip -details link show "$(wireguard_go_interface "$1" "$2")" | grep -w "tun type tun" >/dev/null
 }
 
+# The inner address is 10.N.0.1 of the gateway, .2 of the client and .3 of the second one.
+wireguard_go_config() { # NAME N client|gateway|second PORT
+	local other number=2
+	echo "[Interface]"
+	echo "PrivateKey = $(<"$dir/$1-$3.key")"
+	echo "ListenPort = $4"
+	if [[ $3 != gateway ]]; then
+		echo "[Peer]"
+		echo "PublicKey = $(wg pubkey <"$dir/$1-gateway.key")"
+		echo "Endpoint = 192.0.2.1:$((51800 + $2))"
+		echo "AllowedIPs = 10.$2.0.1/32, 198.51.100.$2/32"
+		return
+	fi
+	for other in client second; do
+		echo "[Peer]"
+		echo "PublicKey = $(wg pubkey <"$dir/$1-$other.key")"
+		echo "AllowedIPs = 10.$2.0.$((number++))/32"
+	done
+}
+
 wireguard_go_up() { # NAME FILE N
-	local name=$1 number=$3 side own other port
+	local name=$1 number=$3 side own
 	export WG_PROCESS_FOREGROUND=1 LOG_LEVEL=error
-	for side in client gateway; do
+	for side in client second gateway; do
 		(umask 077 && wg genkey >"$dir/$name-$side.key")
 	done
-	for side in client gateway; do
-		other=client port=$((51800 + number))
-		[[ $side == gateway ]] || other=gateway port=$((51900 + number))
-		{
-			echo "[Interface]"
-			echo "PrivateKey = $(<"$dir/$name-$side.key")"
-			echo "ListenPort = $port"
-			echo "[Peer]"
-			echo "PublicKey = $(wg pubkey <"$dir/$name-$other.key")"
-			if [[ $side == client ]]; then
-				echo "Endpoint = 192.0.2.1:$((51800 + number))"
-				echo "AllowedIPs = 10.$number.0.1/32, 198.51.100.$number/32"
-			else
-				echo "AllowedIPs = 10.$number.0.2/32"
-			fi
-		} >"$dir/$name-$side.conf"
+	wireguard_go_config "$name" "$number" gateway "$((51800 + number))" >"$dir/$name-gateway.conf"
+	for side in client second; do
+		wireguard_go_config "$name" "$number" "$side" "$((51900 + number))" >"$dir/$name-$side.conf"
 	done
 	own=$(wireguard_go_interface "$number" gateway)
 	start "$name-gateway" gateway "$2" -f "$own"
@@ -75,9 +86,10 @@ wireguard_go_up() { # NAME FILE N
 	ns gateway ip link set "$own" mtu 1420 up
 }
 
-wireguard_go_client() { # NAME FILE N
-	local own script
-	own=$(wireguard_go_interface "$3" client)
+wireguard_go_client() { # NAME FILE N client|second
+	local own script host=2
+	[[ $4 == client ]] || host=3
+	own=$(wireguard_go_interface "$3" "$4")
 	# shellcheck disable=SC2016 # the other bash expands it
 	script='
 		"$1" -f "$2" &
@@ -87,9 +99,9 @@ wireguard_go_client() { # NAME FILE N
 			sleep 0.002
 		done
 		wg setconf "$2" "$3"
-		ip address add "10.$4.0.2/24" dev "$2"
+		ip address add "10.$4.0.$5/24" dev "$2"
 		ip link set "$2" mtu 1420 up
 		ip route add "198.51.100.$4" dev "$2"
 		wait'
-	client_command=(bash -c "$script" "$1-client" "$2" "$own" "$dir/$1-client.conf" "$3")
+	client_command=(bash -c "$script" "$1-$4" "$2" "$own" "$dir/$1-$4.conf" "$3" "$host")
 }
