@@ -343,6 +343,8 @@ static void fill_window(struct client *client, uint64_t now)
 {
 	if (client->under_way != 0 && now - client->progress > LOST_NS)
 		client->under_way = 0; /* lost; an answer that comes later is taken all the same */
+	if (client->under_way == 0)
+		client->progress = now;
 	for (; client->under_way < farm.window; client->under_way++)
 		ping(client, client->sequence % 2 != 0 ? 6 : 4);
 }
