@@ -209,6 +209,8 @@ cp "$dir/right.conf" "$dir/client.conf"
 # --- killed at each system call that may leave something ---
 injured() { # CALL N
 	local log=$dir/injured pid
+	# Here already: the process in the background may take a moment to come to it, and the log before says "connected".
+	: >"$log"
 	timeout 300 ip netns exec "st-$$-client" strace -f -q -o "$dir/trace" -e "trace=$1" \
 		-e "inject=$1:signal=SIGKILL:when=$2" "$BUILD/shardtun" run "$dir/client.conf" >"$log" 2>&1 </dev/null &
 	pid=$!
