@@ -20,6 +20,7 @@ enum { LINE_MAX_SIZE = 1024 /* with its newline */, MS_PER_S = 1000, NS_PER_MS_I
 
 static _Atomic enum log_level highest = LOG_LEVEL_INFO;
 static atomic_bool in_syslog;
+static atomic_bool calls_syslog; /* the log's thread, right now */
 static bool (*send_event)(enum log_level level, const char *line);
 
 static const struct {
@@ -108,8 +109,11 @@ static bool write_line(struct line *line)
 	line->text[line->length] = '\n';
 	bool written = write_all(line->text, line->length + 1);
 	line->text[line->length] = '\0';
-	if (as_well)
+	if (as_well) {
+		atomic_store_explicit(&calls_syslog, true, memory_order_relaxed);
 		syslog(levels[line->level].syslog_priority, "%s", line->text + line->message);
+		atomic_store_explicit(&calls_syslog, false, memory_order_relaxed);
+	}
 	return written || as_well;
 }
 
@@ -364,7 +368,8 @@ static bool start_late(void)
 	return made;
 }
 
-static bool wait_for_end(void)
+/* Whether the thread ended within LOG_END_MS. */
+static bool ends(void)
 {
 	struct timespec end;
 	int result;
@@ -372,11 +377,26 @@ static bool wait_for_end(void)
 	end.tv_nsec += LOG_END_MS * NS_PER_MS_INT;
 	end.tv_sec += end.tv_nsec / (MS_PER_S * NS_PER_MS_INT);
 	end.tv_nsec %= MS_PER_S * NS_PER_MS_INT;
-	atomic_store_explicit(&queue.ending, true, memory_order_release);
-	(void)sem_post(&queue.wake);
 	while ((result = sem_clockwait(&queue.ended, CLOCK_MONOTONIC, &end)) != 0 && errno == EINTR)
 		;
 	return result == 0;
+}
+
+/* Whether it is the reader that keeps the thread from ending, and not other programs that have the CPU. */
+static bool reader_is_stuck(void)
+{
+	struct pollfd polled = {.fd = STDERR_FILENO, .events = POLLOUT};
+	return atomic_load_explicit(&calls_syslog, memory_order_relaxed) || poll(&polled, 1, 0) != 1;
+}
+
+static bool wait_for_end(void)
+{
+	atomic_store_explicit(&queue.ending, true, memory_order_release);
+	(void)sem_post(&queue.wake);
+	bool ended = ends();
+	for (unsigned waits = 1; !ended && waits < LOG_END_WAITS && !reader_is_stuck(); waits++)
+		ended = ends();
+	return ended;
 }
 
 bool log_end(bool has_thread)

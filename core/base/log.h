@@ -19,7 +19,8 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 
 enum {
 	LOG_QUEUE_LINES = 2048, /* a burst of events while another thread has the CPU */
-	LOG_END_MS = 200, /* the longest wait for the queue's end at exit: bounds a shutdown with a stuck reader */
+	LOG_END_MS = 200, /* the longest wait for the queue's end at exit: bounds a shutdown with a stuck reader; and */
+	LOG_END_WAITS = 50, /* so many times that, while the reader takes lines but the thread gets no CPU */
 };
 
 /* Sets the highest level that is printed (default: info). Any thread. */
@@ -72,7 +73,7 @@ void log_run(void);
  * thread. */
 bool log_flush(unsigned ms);
 
-/* Lets log_run() return and waits for that, at most LOG_END_MS. True: lines are written directly again. False: the
- * thread is blocked in a write. If there is no thread yet but lines are queued, this starts one. After all other
- * threads. */
+/* Lets log_run() return and waits for that, at most LOG_END_MS if the reader is stuck. True: lines are written directly
+ * again. False: the thread is blocked in a write. If there is no thread yet but lines are queued, this starts one.
+ * After all other threads. */
 bool log_end(bool has_thread);
