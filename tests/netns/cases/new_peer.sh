@@ -63,7 +63,7 @@ check_fails "the gateway is not told the private key" grep -rqF "$(sed -n 's/^Pr
 	"$dir/peers.d" "$dir/gateway.log"
 connect_with alice client
 check "the client connects with the file as it is" wait_for 30 pings client 10.8.0.1
-check "IPv6 as well" answers client fd00:8::1
+check "IPv6 as well" wait_for 30 pings client fd00:8::1
 check "the gateway knows its name" wait_for 30 names_are alice
 check "and says it in its log" wait_for 30 grep -q "info: event=connect session=[0-9a-f]* peer=[A-Za-z0-9+/]*= name=alice endpoint=192.0.2.2:" "$dir/gateway.log"
 

@@ -79,7 +79,8 @@ in_trains() { # ATLEAST KIND ARGUMENTS...
 
 check "QUIC's trains stay together" in_trains 20 quic 10.8.0.1 1200 40 50
 check "and to and from a host" in_trains 20 quic 198.51.100.2 1200 40 50
-check "its datagrams become trains" in_trains 20 loose 10.8.0.1 1200 40 50 "$(pid_of_client)"
+# The first of a burst go the way of flows that send little, and the rest may come in more than one batch.
+check "its datagrams become trains" in_trains 10 loose 10.8.0.1 1200 40 50 "$(pid_of_client)"
 stop client && stop gateway
 
 # --- one by one ---
