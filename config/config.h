@@ -33,6 +33,15 @@ enum {
 /* A routing table that nothing uses. */
 #define CONFIG_TABLE_AUTO UINT32_MAX
 
+/* A rate that is not limited, where 0 is one that is not set. */
+#define CONFIG_RATE_OFF UINT32_MAX
+
+/* What rates and bursts may be: bits a second, and bytes. */
+#define CONFIG_RATE_LOW	  8000
+#define CONFIG_RATE_HIGH  1000000000000
+#define CONFIG_BURST_LOW  1
+#define CONFIG_BURST_HIGH (1 << 30)
+
 /* A set of suites; auto is all of them. */
 enum config_cipher {
 	CONFIG_CIPHER_AES_256_GCM = 1 << 0,
@@ -109,6 +118,12 @@ struct config_common {
 	bool seccomp;
 };
 
+/* What a client may send and receive, inner packets; 0: not set, and CONFIG_RATE_OFF: as much as there is. */
+struct config_limits {
+	uint32_t up, down; /* thousands of bits a second */
+	uint32_t burst;	   /* bytes; 0 is auto */
+};
+
 struct config_peer {
 	char public_key[CONFIG_KEY_TEXT_SIZE];
 	char *name;		  /* NULL when there is none; not unique */
@@ -119,8 +134,9 @@ struct config_peer {
 	/* Behind the client: networks without host bits, sorted, each once, none of them another peer's or in touch
 	 * with the gateway's. One may lie in that of another peer, which has the rest of it then. */
 	struct config_prefixes allowed_ips;
-	const char *file; /* where it stands; the configuration's */
-	unsigned line;	  /* of its PublicKey */
+	struct config_limits limits; /* what is not set is the gateway's */
+	const char *file;	     /* where it stands; the configuration's */
+	unsigned line;		     /* of its PublicKey */
 };
 
 struct gateway_config {
@@ -132,12 +148,13 @@ struct gateway_config {
 	/* The gateway's own inner addresses, one of each family at most, host bits kept. */
 	struct config_prefixes addresses;
 	uint32_t mtu;
-	uint32_t max_sessions;	  /* as written: not rounded */
-	uint32_t workers;	  /* 1...CPU_WORKERS_MAX; 0 is auto */
-	int32_t tun_readers;	  /* 0...CPU_READERS_MAX; 0: workers read; CONFIG_AUTO */
-	uint32_t handshakers;	  /* 1...CPU_HANDSHAKERS_MAX; 0 is auto */
-	uint32_t rekey_interval;  /* seconds */
-	uint32_t session_timeout; /* seconds */
+	uint32_t max_sessions;	     /* as written: not rounded */
+	uint32_t workers;	     /* 1...CPU_WORKERS_MAX; 0 is auto */
+	int32_t tun_readers;	     /* 0...CPU_READERS_MAX; 0: workers read; CONFIG_AUTO */
+	uint32_t handshakers;	     /* 1...CPU_HANDSHAKERS_MAX; 0 is auto */
+	uint32_t rekey_interval;     /* seconds */
+	uint32_t session_timeout;    /* seconds */
+	struct config_limits limits; /* of each client without its own */
 	bool client_to_client;
 	struct config_addresses dns;   /* for the clients */
 	struct config_prefixes routes; /* the same; networks without host bits, sorted, each once */

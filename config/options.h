@@ -53,6 +53,15 @@
 	X(MetricsListen, listener, 0, 107, common.metrics_listen, standard, "off|ADDRESS:PORT|unix:PATH", \
 	  "where /metrics and the status page are, over HTTP")
 
+/* Of all clients, or of one: a member of struct gateway_config, or of struct config_peer */
+#define LIMIT_OPTIONS(X, rate_standard, burst_standard)                                                         \
+	X(RateUp, rate, CONFIG_RATE_LOW, CONFIG_RATE_HIGH, limits.up, rate_standard, "off|8K..1T",              \
+	  "bits a second that a client may send; K, M, G, T are powers of 1000")                                \
+	X(RateDown, rate, CONFIG_RATE_LOW, CONFIG_RATE_HIGH, limits.down, rate_standard, "off|8K..1T",          \
+	  "bits a second that are sent to a client")                                                            \
+	X(Burst, size_or_auto, CONFIG_BURST_LOW, CONFIG_BURST_HIGH, limits.burst, burst_standard, "auto|1..1G", \
+	  "bytes that pass at once after a pause, where there is a rate; auto: what it gives in 20 ms")
+
 /* [Gateway] of the gateway's file: struct gateway_config */
 #define GATEWAY_OPTIONS(X)                                                                                       \
 	IDENTITY_OPTIONS(X)                                                                                      \
@@ -75,6 +84,7 @@
 	  "seconds of silence after which a session ends")                                                       \
 	X(Reset, yes_no, 0, 0, reset, "yes", "yes|no",                                                           \
 	  "answer clients whose session is unknown, so that they are back at once after a crash of the gateway") \
+	LIMIT_OPTIONS(X, "off", "auto")                                                                          \
 	X(ClientToClient, yes_no, 0, 0, client_to_client, "no", "yes|no", "let clients reach each other")        \
 	X(PeersFile, path, 0, 4095, peers_file, "", "PATH", "file with more [Peer] sections, nothing else")      \
 	X(PeersDirectory, path, 0, 4095, peers_directory, "", "PATH",                                            \
@@ -101,7 +111,8 @@
 	X(Address, addresses, 0, 2, addresses, "", "ADDRESS, ...",                                    \
 	  "inner address kept for this client, in each family; unless given any of the pool")         \
 	X(AllowedIPs, prefixes, 0, UINT32_MAX, allowed_ips, "", "NETWORK, ...",                       \
-	  "networks behind this client, to be reached through it")
+	  "networks behind this client, to be reached through it")                                    \
+	LIMIT_OPTIONS(X, "", "")
 
 /* [Client] of the client's file: struct client_config */
 #define CLIENT_OPTIONS(X)                                                                            \

@@ -170,6 +170,35 @@ static int parse_size(void *target, const char *text, const struct value_context
 	return 0;
 }
 
+static int parse_size_or_auto(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	*(uint32_t *)target = 0;
+	int result = strcasecmp(text, "auto") == 0 ? 0 : parse_size(target, text, context, error);
+	return result == 0 ? 0 : error_prefix(error, result, "neither 'auto' nor a size: ");
+}
+
+static int parse_rate(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	static const char units[] = "KMGT";
+	static const uint64_t factors[] = {1, 1000, 1000000, 1000000000, 1000000000000};
+	enum { BITS = 1000 /* of the unit in which it is kept */ };
+	size_t length = strlen(text);
+	const char *unit = length > 0 ? strchr(units, toupper((unsigned char)text[length - 1])) : NULL;
+	uint64_t number, factor = factors[unit != NULL ? unit - units + 1 : 0];
+	if (strcasecmp(text, "off") == 0) {
+		*(uint32_t *)target = CONFIG_RATE_OFF;
+		return 0;
+	}
+	if (!digits_parse(text, unit != NULL ? length - 1 : length, &number) || number > context->high / factor ||
+	    number * factor < context->low)
+		return error_set(error, -EINVAL,
+				 "neither 'off' nor a rate from %" PRIu64 "K to %" PRIu64
+				 "T bits a second; for example 20M",
+				 context->low / factors[1], context->high / factors[4]);
+	*(uint32_t *)target = (uint32_t)(number * factor / BITS);
+	return 0;
+}
+
 static int parse_port(void *target, const char *text, const struct value_context *context, struct error *error)
 {
 	uint32_t port = 0;
@@ -520,6 +549,8 @@ const struct value_type value_count_or_auto = {.parse = parse_count_or_auto};
 const struct value_type value_number_or_off = {.parse = parse_number_or_off};
 const struct value_type value_table = {.parse = parse_table};
 const struct value_type value_size = {.parse = parse_size};
+const struct value_type value_size_or_auto = {.parse = parse_size_or_auto};
+const struct value_type value_rate = {.parse = parse_rate};
 const struct value_type value_port = {.parse = parse_port};
 const struct value_type value_yes_no = {.parse = parse_yes_no};
 const struct value_type value_cipher = {.parse = parse_cipher};

@@ -31,32 +31,35 @@ struct value_type {
 };
 
 /* X(type, C type of the member, what low…high limits) */
-#define VALUE_TYPES(X)                                             \
-	X(path, char *, "longest path, bytes")                     \
-	X(name, char *, "longest name, bytes")                     \
-	X(secret_key, char *, "nothing")                           \
-	X(interface, char[CONFIG_INTERFACE_SIZE], "nothing")       \
-	X(user, char[CONFIG_USER_SIZE], "nothing")                 \
-	X(number, uint32_t, "the number")                          \
-	X(number_or_auto, uint32_t, "the number; 'auto' gives 0")  \
-	X(count_or_auto, int32_t, "the number; 'auto' gives -1")   \
-	X(number_or_off, uint32_t, "the number; 'off' gives 0")    \
-	X(table, uint32_t, "the number; 'off' gives 0")            \
-	X(size, uint32_t, "the number of bytes; K, M, G multiply") \
-	X(port, uint16_t, "the number")                            \
-	X(yes_no, bool, "nothing")                                 \
-	X(cipher, enum config_cipher, "nothing")                   \
-	X(backend, const char *, "nothing")                        \
-	X(offloads, uint32_t, "nothing")                           \
-	X(log_level, enum log_level, "nothing")                    \
-	X(cpu_priority, enum cpu_priority, "nothing")              \
-	X(public_key, char[CONFIG_KEY_TEXT_SIZE], "nothing")       \
-	X(endpoint, struct config_endpoint, "nothing")             \
-	X(listener, struct config_listener, "longest path, bytes") \
-	X(addresses, struct config_addresses, "most items")        \
-	X(interfaces, struct config_interfaces, "most items")      \
-	X(prefixes, struct config_prefixes, "most items")          \
-	X(dns, struct config_dns, "most servers")                  \
+#define VALUE_TYPES(X)                                                                                            \
+	X(path, char *, "longest path, bytes")                                                                    \
+	X(name, char *, "longest name, bytes")                                                                    \
+	X(secret_key, char *, "nothing")                                                                          \
+	X(interface, char[CONFIG_INTERFACE_SIZE], "nothing")                                                      \
+	X(user, char[CONFIG_USER_SIZE], "nothing")                                                                \
+	X(number, uint32_t, "the number")                                                                         \
+	X(number_or_auto, uint32_t, "the number; 'auto' gives 0")                                                 \
+	X(count_or_auto, int32_t, "the number; 'auto' gives -1")                                                  \
+	X(number_or_off, uint32_t, "the number; 'off' gives 0")                                                   \
+	X(table, uint32_t, "the number; 'off' gives 0")                                                           \
+	X(size, uint32_t, "the number of bytes; K, M, G multiply")                                                \
+	X(size_or_auto, uint32_t, "the same; 'auto' gives 0")                                                     \
+	X(rate, uint32_t,                                                                                         \
+	  "bits a second; K, M, G, T multiply by powers of 1000; gives thousands, and for 'off' CONFIG_RATE_OFF") \
+	X(port, uint16_t, "the number")                                                                           \
+	X(yes_no, bool, "nothing")                                                                                \
+	X(cipher, enum config_cipher, "nothing")                                                                  \
+	X(backend, const char *, "nothing")                                                                       \
+	X(offloads, uint32_t, "nothing")                                                                          \
+	X(log_level, enum log_level, "nothing")                                                                   \
+	X(cpu_priority, enum cpu_priority, "nothing")                                                             \
+	X(public_key, char[CONFIG_KEY_TEXT_SIZE], "nothing")                                                      \
+	X(endpoint, struct config_endpoint, "nothing")                                                            \
+	X(listener, struct config_listener, "longest path, bytes")                                                \
+	X(addresses, struct config_addresses, "most items")                                                       \
+	X(interfaces, struct config_interfaces, "most items")                                                     \
+	X(prefixes, struct config_prefixes, "most items")                                                         \
+	X(dns, struct config_dns, "most servers")                                                                 \
 	X(commands, struct config_commands, "most items")
 
 #define VALUE_DECLARE(type, c_type, limits)          \

@@ -117,7 +117,7 @@ struct sent {
 	uint32_t packets, bytes;
 };
 
-static inline void send_packet(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
+static inline void seal_packet(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
 			       uint32_t length, struct sent *sent)
 {
 	enum drop_reason reason = downlink_packet(worker, session, ecn, packet, length);
@@ -125,6 +125,14 @@ static inline void send_packet(struct worker *worker, struct session *session, u
 		stats_drop(&worker->loop.stats, reason, 1);
 	else
 		sent->packets++, sent->bytes += length;
+}
+
+static inline void send_packet(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
+			       uint32_t length, struct sent *sent)
+{
+	if (unlikely(session->limits != NULL) && !limits_pass_down(worker, session, ecn, packet, length))
+		return;
+	seal_packet(worker, session, ecn, packet, length, sent);
 }
 
 static void send_fragments(struct worker *worker, struct session *session, uint8_t ecn, uint8_t ip_length,
@@ -176,6 +184,38 @@ static void downlink_frame(struct worker *worker, uint32_t session_id, const str
 	}
 	if (sent.packets != 0)
 		mark_sent(worker, session, sent.packets, sent.bytes);
+}
+
+/* Tells the sender of a packet that waited for too long: by a mark, where it understands that. False: the packet is to
+ * be dropped, which tells it as well. */
+static bool mark_congestion(struct shaper_packet *packet)
+{
+	struct inner inner;
+	if (!inner_parse(&inner, packet->data, packet->length) || !ecn_decapsulate(&inner, ECN_CE))
+		return false;
+	packet->ecn = ECN_CE;
+	return true;
+}
+
+size_t downlink_release(struct worker *worker, struct session *session, struct shaper *shaper)
+{
+	struct sent sent = {0};
+	struct shaper_packet *packet;
+	bool congested;
+	size_t count = 0;
+	for (; !worker->send.blocked && (packet = shaper_next(shaper, worker->now, &congested)) != NULL; count++) {
+		bool passes = !congested || mark_congestion(packet);
+		if (!passes)
+			stats_drop(&worker->loop.stats, DROP_LIMIT_DOWN, 1);
+		else if (session->current == NULL)
+			stats_drop(&worker->loop.stats, DROP_OUT_NO_KEY, 1);
+		else
+			seal_packet(worker, session, packet->ecn, packet->data, packet->length, &sent);
+		shaper_release(shaper, &worker->limits.pool, worker->now, passes);
+	}
+	if (sent.packets != 0)
+		mark_sent(worker, session, sent.packets, sent.bytes);
+	return count;
 }
 
 static bool room_for_more(const struct worker *worker)

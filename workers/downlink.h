@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct session;
+struct shaper;
 struct worker;
 
 /* What struct tun_batch wants, for a worker that reads the TUN: heap, the caller's. NULL when memory does not suffice.
@@ -13,3 +15,6 @@ uint8_t *downlink_batch_memory(void);
 
 /* One batch of frames, from the TUN or from the rings of its readers. Returns how many frames there were. */
 size_t downlink_batch(struct worker *worker);
+
+/* Seals what may leave the session's queue now (workers/limits.h). Returns how many packets left it. */
+size_t downlink_release(struct worker *worker, struct session *session, struct shaper *shaper);

@@ -231,7 +231,7 @@ static void forget_other_handshake(struct worker *worker, struct session *sessio
 static void install(struct worker *worker, struct inbox_message *message)
 {
 	struct session *session = session_for(worker, message);
-	if (session == NULL) {
+	if (session == NULL || limits_apply(worker, session) != 0) {
 		transport_key_free(message->install.key);
 		stats_add(&worker->loop.stats, handshakes_late, 1);
 		return;
@@ -259,6 +259,11 @@ static void gateway_inbox(struct worker *worker, struct inbox_message *message)
 		session = find(worker, message->session_id);
 		if (session != NULL)
 			end_with_bye(worker, session, message->end.reason);
+		break;
+	case INBOX_LIMITS:
+		session = find(worker, message->session_id);
+		if (session != NULL)
+			(void)limits_apply(worker, session); /* without memory: as before, until its next keys */
 		break;
 	}
 }

@@ -14,6 +14,7 @@
 enum inbox_kind {
 	INBOX_INSTALL, /* a handshake was answered: keys for a session, and the WELCOME to send once they are there */
 	INBOX_END,     /* send BYE to a session and end it */
+	INBOX_LIMITS,  /* the limits of a session's peer changed */
 };
 
 struct inbox_message {

@@ -93,6 +93,41 @@ static void write_frames(struct worker *worker)
 	coalescer_reset(worker->coalescer);
 }
 
+static void pass_on(struct worker *worker, struct session *session, const struct inner *inner)
+{
+	session_count(&session->view.rx_packets, 1);
+	session_count(&session->view.rx_bytes, inner->length);
+	if (unlikely(!coalescer_add(worker->coalescer, inner))) {
+		write_frames(worker);
+		(void)coalescer_add(worker->coalescer, inner); /* an empty one takes any packet */
+	}
+	stage_lap(&worker->loop.stages, STAGE_COALESCE);
+}
+
+size_t uplink_release(struct worker *worker, struct session *session, struct shaper *shaper)
+{
+	struct shaper_packet *packet;
+	bool congested;
+	size_t count = 0;
+	for (; (packet = shaper_next(shaper, worker->now, &congested)) != NULL; count++) {
+		struct inner inner;
+		/* Marked, where its sender understands that. */
+		bool passes = inner_parse(&inner, packet->data, packet->length) &&
+			      (!congested || ecn_decapsulate(&inner, ECN_CE));
+		if (passes)
+			pass_on(worker, session, &inner);
+		else
+			stats_drop(&worker->loop.stats, DROP_LIMIT_UP, 1);
+		shaper_release(shaper, &worker->limits.pool, worker->now, passes);
+	}
+	return count;
+}
+
+void uplink_flush(struct worker *worker)
+{
+	write_frames(worker);
+}
+
 static enum drop_reason uplink_data(struct worker *worker, struct session *session, uint8_t *packet, uint32_t length,
 				    uint8_t outer_ecn)
 {
@@ -110,15 +145,11 @@ static enum drop_reason uplink_data(struct worker *worker, struct session *sessi
 		session->keepalive_owed_since = worker->now;
 		worker_set_timer_before(worker, session, worker->now + SESSION_KEEPALIVE_NS);
 	}
-	session_count(&session->view.rx_packets, 1);
-	session_count(&session->view.rx_bytes, inner.length);
 	(void)mss_clamp(&inner, session->mtu, false);
 	stage_lap(&worker->loop.stages, STAGE_REPLAY);
-	if (unlikely(!coalescer_add(worker->coalescer, &inner))) {
-		write_frames(worker);
-		(void)coalescer_add(worker->coalescer, &inner); /* an empty one takes any packet */
-	}
-	stage_lap(&worker->loop.stages, STAGE_COALESCE);
+	if (unlikely(session->limits != NULL) && !limits_pass_up(worker, session, packet, inner.length))
+		return DROP_NONE;
+	pass_on(worker, session, &inner);
 	return DROP_NONE;
 }
 

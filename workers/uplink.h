@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+struct session;
+struct shaper;
 struct worker;
 
 /* Allocates the worker's receive buffers. 0, or a negative errno; uplink_deinit() in any case. */
@@ -14,3 +16,8 @@ void uplink_deinit(struct worker *worker);
  * messages (trains of datagrams, or single copies) there were. */
 size_t uplink_batch(struct worker *worker);
 size_t uplink_copies(struct worker *worker);
+
+/* Coalesces what may leave the session's queue now (workers/limits.h); uplink_flush() writes it. Returns how many
+ * packets left the queue. */
+size_t uplink_release(struct worker *worker, struct session *session, struct shaper *shaper);
+void uplink_flush(struct worker *worker);

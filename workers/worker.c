@@ -100,7 +100,8 @@ struct worker *worker_new(const struct worker_params *params, struct error *erro
 	CDS_INIT_LIST_HEAD(&worker->ended);
 	inbox_init(&worker->inbox, &worker->loop.waker);
 	set_params(worker, params);
-	timer_wheel_init(&worker->wheel, worker->now);
+	timer_wheel_init(&worker->wheel, worker->now, TIMER_WHEEL_TICK_BITS);
+	limits_init(worker);
 
 	int result = event_loop_init(&worker->loop, params->stage_sampling, params->ticks_per_second);
 	if (result == 0) {
@@ -170,6 +171,7 @@ void worker_free(struct worker *worker)
 	send_queue_deinit(&worker->send);
 	coalescer_free(worker->coalescer);
 	frame_dispatch_deinit(&worker->dispatch);
+	limits_deinit(worker);
 	free(worker->sources);
 	free(worker->batch.memory);
 	free(worker);
@@ -217,6 +219,7 @@ size_t worker_turn(struct worker *worker)
 	/* Timers first: after a suspend of the machine no packet may use a key that expired meanwhile. */
 	run_timers(worker);
 	size_t work = worker_read_inbox(worker);
+	work += limits_run(worker);
 	work += uplink_batch(worker);
 	work += uplink_copies(worker);
 	for (size_t batch = 0, frames = 1; batch < WORKER_DOWNLINK_BATCHES && frames != 0; batch++)
@@ -284,6 +287,7 @@ static void sleep_until_due(struct worker *worker)
 	uint64_t now = clock_monotonic(worker->clock);
 	uint64_t due = timer_wheel_next(&worker->wheel);
 	due = due < worker->next_tick ? due : worker->next_tick;
+	due = due < limits_due(worker) ? due : limits_due(worker);
 	uint64_t wait = due > now ? due - now : 0;
 	bool naps = readers_busy(worker);
 	if (naps)
@@ -399,6 +403,7 @@ void worker_end_session(struct worker *worker, struct session *session)
 {
 	owner_check(&session->owner, "session");
 	timer_clear(&worker->wheel, &session->timer);
+	limits_end(worker, session);
 	session_table_remove(worker->table, session);
 	cds_list_del(&session->node);
 	cds_list_add_tail(&session->node, &worker->ended);

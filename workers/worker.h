@@ -28,6 +28,7 @@
 #include "workers/frame_dispatch.h"
 #include "workers/handoff.h"
 #include "workers/inbox.h"
+#include "workers/limits.h"
 #include "workers/send_queue.h"
 #include "workers/udp.h"
 
@@ -118,6 +119,7 @@ struct worker {
 	uint64_t idle_since; /* 0: data moved in the last turn */
 	uint64_t moved;	     /* packets of data so far, either way */
 	struct timer_wheel wheel;
+	struct limits limits; /* of sessions */
 	struct cds_list_head sessions;
 	struct cds_list_head
 		ended; /* out of the table, retired at the end of the turn: the batch may still point to them */

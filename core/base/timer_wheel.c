@@ -4,14 +4,14 @@
 #include <stddef.h>
 
 /* The first tick that starts at or after a time. */
-static uint64_t tick_at_or_after(uint64_t ns)
+static uint64_t tick_at_or_after(const struct timer_wheel *wheel, uint64_t ns)
 {
-	return (ns >> TIMER_WHEEL_TICK_BITS) + ((ns & (TIMER_WHEEL_TICK_NS - 1)) != 0);
+	return (ns >> wheel->tick_bits) + ((ns & ((1ull << wheel->tick_bits) - 1)) != 0);
 }
 
-static uint64_t tick_start(uint64_t tick)
+static uint64_t tick_start(const struct timer_wheel *wheel, uint64_t tick)
 {
-	return tick > UINT64_MAX >> TIMER_WHEEL_TICK_BITS ? UINT64_MAX : tick << TIMER_WHEEL_TICK_BITS;
+	return tick > UINT64_MAX >> wheel->tick_bits ? UINT64_MAX : tick << wheel->tick_bits;
 }
 
 static unsigned digit(uint64_t tick, unsigned level)
@@ -19,9 +19,9 @@ static unsigned digit(uint64_t tick, unsigned level)
 	return (unsigned)(tick >> (level * TIMER_WHEEL_DIGIT_BITS)) & (TIMER_WHEEL_BUCKETS - 1);
 }
 
-void timer_wheel_init(struct timer_wheel *wheel, uint64_t now)
+void timer_wheel_init(struct timer_wheel *wheel, uint64_t now, unsigned tick_bits)
 {
-	*wheel = (struct timer_wheel){.now = now >> TIMER_WHEEL_TICK_BITS, .position = now >> TIMER_WHEEL_TICK_BITS};
+	*wheel = (struct timer_wheel){.tick_bits = tick_bits, .now = now >> tick_bits, .position = now >> tick_bits};
 	for (unsigned level = 0; level < TIMER_WHEEL_LEVELS; level++) {
 		for (unsigned bucket = 0; bucket < TIMER_WHEEL_BUCKETS; bucket++)
 			CDS_INIT_LIST_HEAD(&wheel->buckets[level][bucket]);
@@ -32,7 +32,7 @@ void timer_wheel_init(struct timer_wheel *wheel, uint64_t now)
  * a level are due before all timers of the levels above. */
 static void file(struct timer_wheel *wheel, struct timer *timer)
 {
-	uint64_t tick = tick_at_or_after(timer->due);
+	uint64_t tick = tick_at_or_after(wheel, timer->due);
 	uint64_t differs = (tick ^ wheel->position) | 1;
 	unsigned level = (63 - (unsigned)__builtin_clzll(differs)) / TIMER_WHEEL_DIGIT_BITS;
 	unsigned bucket = digit(tick, level);
@@ -58,7 +58,7 @@ void timer_set(struct timer_wheel *wheel, struct timer *timer, uint64_t due)
 	if (timer_armed(timer))
 		unfile(wheel, timer);
 	/* Never puts it into the bucket that is firing, so that firing a bucket ends. */
-	uint64_t earliest = tick_start(wheel->now + 1);
+	uint64_t earliest = tick_start(wheel, wheel->now + 1);
 	timer->due = due > earliest ? due : earliest;
 	file(wheel, timer);
 }
@@ -134,7 +134,7 @@ bool timer_wheel_advance(struct timer_wheel *wheel, uint64_t now, timer_callback
 			 uint32_t limit)
 {
 	owner_check(&wheel->owner, "timer wheel");
-	uint64_t tick = now >> TIMER_WHEEL_TICK_BITS;
+	uint64_t tick = now >> wheel->tick_bits;
 	uint64_t allowance = (uint64_t)limit * TIMER_WHEEL_SINKS;
 	if (tick > wheel->now)
 		wheel->now = tick;
@@ -149,6 +149,7 @@ uint64_t timer_wheel_next(const struct timer_wheel *wheel)
 {
 	unsigned level;
 	if (wheel->sinking != 0)
-		return tick_start(wheel->position); /* timers that have yet to sink may be due before those that sank */
-	return tick_start(earliest_bucket(wheel, &level));
+		return tick_start(wheel,
+				  wheel->position); /* timers that have yet to sink may be due before those that sank */
+	return tick_start(wheel, earliest_bucket(wheel, &level));
 }

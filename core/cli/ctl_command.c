@@ -105,8 +105,9 @@ static const struct command commands[] = {
 	{"identity", 0, "", 0, ctl_print_identity, NULL},
 	{"kick", 1, "the ID of a session or the public key of a peer", 0, ctl_print_kick, NULL},
 	{"peer", 2, "add or del, and a public key",
-	 BIT(CTL_PSK_FILE) | BIT(CTL_ADDRESS) | BIT(CTL_ALLOWED_IPS) | BIT(CTL_NAME) | BIT(CTL_NEW) |
-		 BIT(CTL_ENDPOINT) | BIT(CTL_ROUTES) | BIT(CTL_SAVE) | BIT(CTL_QR),
+	 BIT(CTL_PSK_FILE) | BIT(CTL_ADDRESS) | BIT(CTL_ALLOWED_IPS) | BIT(CTL_RATE_UP) | BIT(CTL_RATE_DOWN) |
+		 BIT(CTL_BURST) | BIT(CTL_NAME) | BIT(CTL_NEW) | BIT(CTL_ENDPOINT) | BIT(CTL_ROUTES) | BIT(CTL_SAVE) |
+		 BIT(CTL_QR),
 	 NULL, ctl_peer},
 	{"reload", 0, "", 0, ctl_print_reload, NULL},
 };

@@ -173,7 +173,10 @@ static int save(struct addition *addition, struct error *error)
 				 .preshared_key = addition->is_new ? addition->preshared_key : NULL,
 				 .preshared_key_file = ctl_value(options, CTL_PSK_FILE),
 				 .address = ctl_value(options, CTL_ADDRESS),
-				 .allowed_ips = ctl_value(options, CTL_ALLOWED_IPS)};
+				 .allowed_ips = ctl_value(options, CTL_ALLOWED_IPS),
+				 .rate_up = ctl_value(options, CTL_RATE_UP),
+				 .rate_down = ctl_value(options, CTL_RATE_DOWN),
+				 .burst = ctl_value(options, CTL_BURST)};
 	int result = ownership_check(directory, error);
 	if (result == 0)
 		result = peer_file_format(&peer, addition->peer_file, error);
@@ -202,6 +205,9 @@ static bool make_request(struct addition *addition)
 		{"--psk-file", ctl_value(addition->options, CTL_PSK_FILE)},
 		{"--address", ctl_value(addition->options, CTL_ADDRESS)},
 		{"--allowed-ips", ctl_value(addition->options, CTL_ALLOWED_IPS)},
+		{"--rate-up", ctl_value(addition->options, CTL_RATE_UP)},
+		{"--rate-down", ctl_value(addition->options, CTL_RATE_DOWN)},
+		{"--burst", ctl_value(addition->options, CTL_BURST)},
 	};
 	struct ctl_line *request = &addition->request;
 	bool fits = ctl_line_add(request, "peer") && ctl_line_add(request, "add") &&

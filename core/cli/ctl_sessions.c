@@ -42,6 +42,19 @@ static const char *count_cell(const json_t *session, const char *key, char text[
 	return ctl_count(text, ctl_number(session, key));
 }
 
+static const char *rate_cell(const json_t *session, const char *key, char text[CELL_MAX])
+{
+	static const char *const units[] = {"", "K", "M", "G"};
+	uint64_t rate = ctl_number(session, key);
+	size_t unit = 0;
+	for (; unit + 1 < ARRAY_SIZE(units) && rate != 0 && rate % 1000 == 0; unit++)
+		rate /= 1000;
+	if (rate == 0)
+		return "-";
+	(void)snprintf(text, CELL_MAX, "%" PRIu64 "%s", rate, units[unit]);
+	return text;
+}
+
 static const struct column {
 	const char *title, *key;
 	const char *(*cell)(const json_t *session, const char *key, char text[CELL_MAX]);
@@ -58,6 +71,8 @@ static const struct column {
 	{"idle", "idle_seconds", duration_cell, true},
 	{"received", "rx_bytes", bytes_cell, true},
 	{"sent", "tx_bytes", bytes_cell, true},
+	{"up to", "rate_up", rate_cell, true},
+	{"down to", "rate_down", rate_cell, true},
 	{"rekeys", "rekeys", count_cell, true},
 	{"roams", "roams", count_cell, true},
 };

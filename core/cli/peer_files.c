@@ -77,6 +77,9 @@ int peer_file_format(const struct peer_file *peer, char text[PEER_FILE_MAX], str
 	append_option(&to, "PresharedKeyFile", peer->preshared_key_file);
 	append_option(&to, "Address", peer->address);
 	append_list(&to, "AllowedIPs", peer->allowed_ips);
+	append_option(&to, "RateUp", peer->rate_up);
+	append_option(&to, "RateDown", peer->rate_down);
+	append_option(&to, "Burst", peer->burst);
 	return finish(&to, error);
 }
 

@@ -65,6 +65,7 @@ struct new_peer {
 	char *name;
 	struct ip_address address;
 	struct config_prefixes networks;
+	struct config_limits limits;
 };
 
 static int parse_name(const char *text, char **name, struct error *error)
@@ -74,15 +75,33 @@ static int parse_name(const char *text, char **name, struct error *error)
 	return result == 0 ? 0 : error_prefix(error, result, "--name %.64s: ", text);
 }
 
+/* As in a file: the option's own parser, limits and messages. */
+static int parse_limit(const char *option, const struct value_type *type, const struct value_context *context,
+		       const char *text, uint32_t *value, struct error *error)
+{
+	int result = text != NULL ? type->parse(value, text, context, error) : 0;
+	return result == 0 ? 0 : error_prefix(error, result, "%s %.64s: ", option, text);
+}
+
+static int parse_limits(const char *up, const char *down, const char *burst, struct config_limits *limits,
+			struct error *error)
+{
+	static const struct value_context rate = {.low = CONFIG_RATE_LOW, .high = CONFIG_RATE_HIGH},
+					  size = {.low = CONFIG_BURST_LOW, .high = CONFIG_BURST_HIGH};
+	int result = parse_limit("--rate-up", &value_rate, &rate, up, &limits->up, error);
+	if (result == 0)
+		result = parse_limit("--rate-down", &value_rate, &rate, down, &limits->down, error);
+	return result == 0 ? parse_limit("--burst", &value_size_or_auto, &size, burst, &limits->burst, error) : result;
+}
+
 static int parse_peer(const struct gateway_running *running, char *const *words, size_t count, struct new_peer *peer,
 		      struct error *error)
 {
 	const char *psk = NULL, *psk_file = NULL, *name = NULL, *address = NULL, *networks = NULL;
-	const struct word_option options[] = {{"--psk", &psk},
-					      {"--psk-file", &psk_file},
-					      {"--name", &name},
-					      {"--address", &address},
-					      {"--allowed-ips", &networks}};
+	const char *up = NULL, *down = NULL, *burst = NULL;
+	const struct word_option options[] = {{"--psk", &psk},	       {"--psk-file", &psk_file},    {"--name", &name},
+					      {"--address", &address}, {"--allowed-ips", &networks}, {"--rate-up", &up},
+					      {"--rate-down", &down},  {"--burst", &burst}};
 	int result = words_key(words[0], peer->public_key, error);
 	if (result == 0)
 		result = words_options(words + 1, count - 1, options, ARRAY_SIZE(options), error);
@@ -90,6 +109,8 @@ static int parse_peer(const struct gateway_running *running, char *const *words,
 		result = parse_name(name, &peer->name, error);
 	if (result == 0)
 		result = words_address(address, &peer->address, error);
+	if (result == 0)
+		result = parse_limits(up, down, burst, &peer->limits, error);
 	if (result == 0 && networks != NULL) {
 		char *copy = strdup(networks);
 		result = copy != NULL ? parse_networks(running->config, copy, &peer->networks, error)
@@ -101,6 +122,7 @@ static int parse_peer(const struct gateway_running *running, char *const *words,
 
 static int add_peer(const struct gateway_running *running, char *const *words, size_t count, struct error *error)
 {
+	const struct gateway_config *config = running->reread != NULL ? running->reread : running->config;
 	struct new_peer new = {0};
 	int result = parse_peer(running, words, count, &new, error);
 	if (result == 0) {
@@ -109,7 +131,8 @@ static int add_peer(const struct gateway_running *running, char *const *words, s
 					     .name = new.name,
 					     .address = new.address,
 					     .networks = new.networks.items,
-					     .network_count = new.networks.count};
+					     .network_count = new.networks.count,
+					     .limits = gateway_peer_limits(&new.limits, &config->limits)};
 		result = gateway_peers_add(running->registry, &peer, &running->ender, error);
 	}
 	sodium_memzero(new.preshared_key, sizeof new.preshared_key);

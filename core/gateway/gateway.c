@@ -178,6 +178,13 @@ static void end_session(void *context, uint32_t session_id, enum wire_bye_reason
 		log_error("session %08x: out of memory: it is not ended", session_id);
 }
 
+static void limit_session(void *context, uint32_t session_id)
+{
+	struct gateway *gateway = context;
+	if (gateway_threads_limit_session(&gateway->threads, &gateway->registry, session_id) != 0)
+		log_error("session %08x: out of memory: it keeps the limits that it had", session_id);
+}
+
 static void refresh(const struct daemon *daemon, struct daemon_figures *figures)
 {
 	struct gateway *gateway = gateway_of(daemon);
@@ -511,10 +518,11 @@ _Static_assert((int)CONFIG_LISTEN_ADDRESSES <= (int)UDP_ADDRESSES_MAX, "sockets 
 int gateway_run(struct gateway *gateway, struct error *error)
 {
 	raise_descriptor_limit();
-	gateway->running = (struct gateway_running){.config = gateway->config,
-						    .identity = gateway->identity,
-						    .registry = &gateway->registry,
-						    .ender = {.end = end_session, .context = gateway}};
+	gateway->running = (struct gateway_running){
+		.config = gateway->config,
+		.identity = gateway->identity,
+		.registry = &gateway->registry,
+		.ender = {.end = end_session, .limit = limit_session, .context = gateway}};
 	gateway->steps = STEPS(steps, gateway);
 	int result = steps_open(&gateway->steps, error);
 	if (result == 0) {

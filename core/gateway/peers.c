@@ -35,14 +35,24 @@ static int peer_address(const struct pool *pool, const struct config_peer *from,
 	return 0;
 }
 
-static int load_peer(struct registry *registry, const struct config_peer *from, struct error *error)
+struct peer_limits gateway_peer_limits(const struct config_limits *own, const struct config_limits *all)
+{
+	uint32_t up = own->up != 0 ? own->up : all->up, down = own->down != 0 ? own->down : all->down;
+	return (struct peer_limits){.up = up != CONFIG_RATE_OFF ? up : 0,
+				    .down = down != CONFIG_RATE_OFF ? down : 0,
+				    .burst = own->burst != 0 ? own->burst : all->burst};
+}
+
+static int load_peer(struct registry *registry, const struct config_peer *from, const struct config_limits *all,
+		     struct error *error)
 {
 	uint8_t public_key[KEY_SIZE], preshared_key[KEY_SIZE];
 	struct registry_peer peer = {.public_key = public_key,
 				     .preshared_key = preshared_key,
 				     .name = from->name,
 				     .networks = from->allowed_ips.items,
-				     .network_count = from->allowed_ips.count};
+				     .network_count = from->allowed_ips.count,
+				     .limits = gateway_peer_limits(&from->limits, all)};
 	struct identity_remote remote = {.public_key = from->public_key,
 					 .preshared_key = from->preshared_key,
 					 .preshared_key_file = from->preshared_key_file};
@@ -64,7 +74,7 @@ int gateway_peers_load(struct registry *registry, const struct gateway_config *c
 {
 	int result = 0;
 	for (size_t i = 0; result == 0 && i < config->peer_count; i++) {
-		result = load_peer(registry, &config->peers[i], error);
+		result = load_peer(registry, &config->peers[i], &config->limits, error);
 		if (i % PEERS_BETWEEN_QUIET == 0)
 			rcu_quiescent(); /* a million take a second */
 	}
@@ -126,6 +136,12 @@ static bool same_name(const struct peer *a, const struct peer *b)
 	return one == NULL || other == NULL ? one == other : strcmp(one, other) == 0;
 }
 
+static bool same_limits(const struct peer *a, const struct peer *b)
+{
+	struct peer_limits one = peer_limits(a), other = peer_limits(b);
+	return one.up == other.up && one.down == other.down && one.burst == other.burst;
+}
+
 static bool list_add(struct gateway_peer_list *list, struct peer *peer)
 {
 	size_t count = list->count;
@@ -155,8 +171,9 @@ static void compare_present(struct peer *peer, void *context)
 		listed = list_add(&difference->removed, peer);
 	else if (!same_peer(peer, wanted))
 		listed = list_add(&difference->changed, wanted);
-	else if (!same_name(peer, wanted))
-		listed = list_add(&difference->renamed, wanted);
+	else
+		listed = (same_name(peer, wanted) || list_add(&difference->renamed, wanted)) &&
+			 (same_limits(peer, wanted) || list_add(&difference->limited, wanted));
 	comparison->out_of_memory |= !listed;
 }
 
@@ -187,6 +204,7 @@ void gateway_peers_difference_free(struct gateway_peers_difference *difference)
 	free(difference->changed.items);
 	free(difference->added.items);
 	free(difference->renamed.items);
+	free(difference->limited.items);
 	*difference = (struct gateway_peers_difference){0};
 }
 
@@ -207,6 +225,7 @@ static int add_wanted(struct registry *registry, const struct registry *wanted, 
 				     .name = peer_name(from),
 				     .networks = from->networks,
 				     .network_count = from->network_count,
+				     .limits = peer_limits(from),
 				     .freshness = from->freshness.proven ? &from->freshness : NULL};
 	if (from->fixed_index != POOL_NONE) {
 		struct ip_prefix address4, address6;
@@ -242,6 +261,22 @@ static int rename_all(struct registry *registry, const struct gateway_peer_list 
 	return 0;
 }
 
+static void limit_all(struct registry *registry, const struct gateway_peer_list *list,
+		      const struct session_ender *ender)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct peer *peer = peers_find(&registry->peers, list->items[i]->public_key);
+		struct peer_limits limits = peer_limits(list->items[i]);
+		uint32_t ids[2] = {0};
+		if (peer != NULL)
+			registry_limit_peer(registry, peer, &limits, ids);
+		for (size_t n = 0; n < ARRAY_SIZE(ids); n++) {
+			if (ids[n] != 0)
+				ender->limit(ender->context, ids[n]);
+		}
+	}
+}
+
 /* All removals come before the additions, since one peer may get the address of another. The client of a changed peer
  * is to connect again at once, for its new address: BYE says "restarting". */
 int gateway_peers_follow(struct registry *registry, const struct registry *wanted,
@@ -260,6 +295,7 @@ int gateway_peers_follow(struct registry *registry, const struct registry *wante
 		result = add_all(registry, wanted, &difference->added, ender, error);
 	if (result == 0)
 		result = rename_all(registry, &difference->renamed, error);
+	limit_all(registry, &difference->limited, ender);
 	if (result != 0)
 		error_prefix(error, result, "%zu peers are removed, but not all could be added; reload again: ",
 			     change->removed + change->changed);

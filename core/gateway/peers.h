@@ -6,11 +6,15 @@
 #include "config/config.h"
 #include "core/sessions/registry.h"
 
-/* How a session is ended: its worker sends BYE with the reason. */
+/* How the worker of a session is told to end it with a BYE and its reason, or to limit it. */
 struct session_ender {
 	void (*end)(void *context, uint32_t session_id, enum wire_bye_reason reason);
+	void (*limit)(void *context, uint32_t session_id); /* it takes over the limits of its peer */
 	void *context;
 };
+
+/* A peer's limits: its own, and where it has none those of all. Any thread. */
+struct peer_limits gateway_peer_limits(const struct config_limits *own, const struct config_limits *all);
 
 /* Reads the keys of all peers of the configuration and adds these to the registry. 0, or a negative errno with the file
  * and line in `error`: some of them are added then. Goes through quiescent states. Any thread that owns the
@@ -38,9 +42,10 @@ struct gateway_peer_list {
 
 /* How one registry's peers become those of another. */
 struct gateway_peers_difference {
-	struct gateway_peer_list removed;		  /* of the one */
-	struct gateway_peer_list changed, added, renamed; /* of the other */
-	size_t unchanged;				  /* as many are in both, and the same but for the name */
+	struct gateway_peer_list removed; /* of the one */
+	/* Of the other. A peer may be in the last two, which keep its sessions. */
+	struct gateway_peer_list changed, added, renamed, limited;
+	size_t unchanged; /* as many are in both, and the same but for name and limits */
 };
 
 /* Finds the difference between a registry's peers and those of `wanted`, which has the same addresses and whose peers

@@ -89,6 +89,7 @@ static void compare(const struct gateway_config *running, const struct gateway_c
 	other.peers_file = running->peers_file;
 	other.peers_directory = running->peers_directory;
 	other.public_endpoint = running->public_endpoint;
+	other.limits = running->limits;
 	other.common.private_key_file = running->common.private_key_file;
 	other.common.private_key = running->common.private_key;
 	if (key_changed)

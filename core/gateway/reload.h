@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Reading the gateway's configuration again while it runs: peers, wherever they stand, LogLevel, PublicEndpoint and
- * PeersDirectory follow the file; all other options need a restart. */
+/* Reading the gateway's configuration again while it runs: peers, wherever they stand, LogLevel, PublicEndpoint,
+ * PeersDirectory and limits follow the file; all other options need a restart. */
 #pragma once
 
 #include "config/config.h"

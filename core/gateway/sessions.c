@@ -46,6 +46,12 @@ static json_int_t seconds_since(uint64_t then, uint64_t now)
 	return now > then ? (json_int_t)((now - then) / NS_PER_S) : 0;
 }
 
+/* Bits a second, or null. */
+static json_t *rate(uint32_t kbits)
+{
+	return kbits != 0 ? json_integer((json_int_t)kbits * 1000) : json_null();
+}
+
 json_t *gateway_session_describe(const struct session_table *table, const struct session *session, uint64_t now)
 {
 	char id[9], key[KEY_TEXT_SIZE];
@@ -54,15 +60,17 @@ json_t *gateway_session_describe(const struct session_table *table, const struct
 	(void)snprintf(id, sizeof id, "%08x", session->id);
 	key_format(session->peer->public_key, key);
 	json_t *idle = received != 0 ? json_integer(seconds_since(received, now)) : json_null();
-	return json_pack("{s:s, s:s, s:s?, s:o, s:o, s:s, s:i, s:i, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I}", "id", id,
-			 "peer", key, "name", peer_name(session->peer), "addresses", addresses(session), "endpoint",
-			 endpoint(view), "state", session_is_active(session) ? "active" : "pending", "epoch",
-			 (int)RELAXED(view->epoch), "worker", (int)session_shard(&table->sharding, session->id),
-			 "connected_seconds", seconds_since(session->born, now), "idle_seconds", idle, "rx_packets",
+	struct peer_limits limits = peer_limits(session->peer);
+	return json_pack("{s:s, s:s, s:s?, s:o, s:o, s:s, s:i, s:i, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
+			 "id", id, "peer", key, "name", peer_name(session->peer), "addresses", addresses(session),
+			 "endpoint", endpoint(view), "state", session_is_active(session) ? "active" : "pending",
+			 "epoch", (int)RELAXED(view->epoch), "worker",
+			 (int)session_shard(&table->sharding, session->id), "connected_seconds",
+			 seconds_since(session->born, now), "idle_seconds", idle, "rx_packets",
 			 (json_int_t)RELAXED(view->rx_packets), "rx_bytes", (json_int_t)RELAXED(view->rx_bytes),
 			 "tx_packets", (json_int_t)RELAXED(view->tx_packets), "tx_bytes",
 			 (json_int_t)RELAXED(view->tx_bytes), "roams", (json_int_t)RELAXED(view->roams), "rekeys",
-			 (json_int_t)RELAXED(view->rekeys));
+			 (json_int_t)RELAXED(view->rekeys), "rate_up", rate(limits.up), "rate_down", rate(limits.down));
 }
 
 json_t *gateway_sessions_page(const struct session_table *table, const struct gateway_sessions_query *query,

@@ -320,17 +320,27 @@ int gateway_threads_start(struct gateway_threads *threads, struct daemon *daemon
 
 /* --- running ------------------------------------------------------------------------------------------------------ */
 
+static int tell(struct gateway_threads *threads, const struct registry *registry, const struct inbox_message *from)
+{
+	struct inbox_message *message = malloc(sizeof *message);
+	if (message == NULL)
+		return -ENOMEM;
+	*message = *from;
+	inbox_post(threads->inboxes[session_shard(&registry->table.sharding, from->session_id)], message);
+	return 0;
+}
+
 int gateway_threads_end_session(struct gateway_threads *threads, const struct registry *registry, uint32_t session_id,
 				enum wire_bye_reason reason)
 {
-	struct inbox_message *message = calloc(1, sizeof *message);
-	if (message == NULL)
-		return -ENOMEM;
-	message->kind = INBOX_END;
-	message->session_id = session_id;
-	message->end.reason = reason;
-	inbox_post(threads->inboxes[session_shard(&registry->table.sharding, session_id)], message);
-	return 0;
+	const struct inbox_message message = {.kind = INBOX_END, .session_id = session_id, .end.reason = reason};
+	return tell(threads, registry, &message);
+}
+
+int gateway_threads_limit_session(struct gateway_threads *threads, const struct registry *registry, uint32_t session_id)
+{
+	const struct inbox_message message = {.kind = INBOX_LIMITS, .session_id = session_id};
+	return tell(threads, registry, &message);
 }
 
 uint32_t gateway_threads_active(const struct gateway_threads *threads)

@@ -57,6 +57,10 @@ void gateway_threads_close(struct gateway_threads *threads);
 int gateway_threads_end_session(struct gateway_threads *threads, const struct registry *registry, uint32_t session_id,
 				enum wire_bye_reason reason);
 
+/* Has it take over the limits of the session's peer. 0 or -ENOMEM. */
+int gateway_threads_limit_session(struct gateway_threads *threads, const struct registry *registry,
+				  uint32_t session_id);
+
 /* Sums over the workers. */
 uint32_t gateway_threads_active(const struct gateway_threads *threads);
 

@@ -34,6 +34,12 @@ struct peer_name {
 	char text[];
 };
 
+/* Rates in thousands of bits a second; 0: no limit. `burst` in bytes; 0: what suits the rate. */
+struct peer_limits {
+	uint32_t up, down;
+	uint32_t burst;
+};
+
 struct peer {
 	/* set before it is added, then constant */
 	uint8_t public_key[KEY_SIZE];
@@ -44,6 +50,9 @@ struct peer {
 
 	_Atomic(struct peer_name *)
 		name; /* NULL: none. Control plane; any thread that is online may read: peer_name() */
+
+	/* struct peer_limits. Control plane; any thread that is online may read: peer_limits() */
+	_Atomic uint32_t limit_up, limit_down, limit_burst;
 
 	/* DH of the two static keys: peer_static_static() */
 	_Atomic uint32_t static_static_state;
@@ -103,6 +112,22 @@ void peer_discard(struct peers *peers, struct peer *peer);
 /* Sets the name; NULL: none. The old text is freed after readers. 0 or -ENOMEM. Control plane,
  * online under RCU. */
 int peer_rename(struct peer *peer, const char *name);
+
+/* Control plane; the sessions of the peer follow when their workers are told. */
+static inline void peer_set_limits(struct peer *peer, const struct peer_limits *limits)
+{
+	atomic_store_explicit(&peer->limit_up, limits->up, memory_order_relaxed);
+	atomic_store_explicit(&peer->limit_down, limits->down, memory_order_relaxed);
+	atomic_store_explicit(&peer->limit_burst, limits->burst, memory_order_relaxed);
+}
+
+/* Consistent one by one: a change is followed by a message to the worker that reads them. */
+static inline struct peer_limits peer_limits(const struct peer *peer)
+{
+	return (struct peer_limits){.up = atomic_load_explicit(&peer->limit_up, memory_order_relaxed),
+				    .down = atomic_load_explicit(&peer->limit_down, memory_order_relaxed),
+				    .burst = atomic_load_explicit(&peer->limit_burst, memory_order_relaxed)};
+}
 
 /* Or NULL. Online under RCU; it is good until the caller's next quiescent state. */
 static inline const char *peer_name(const struct peer *peer)

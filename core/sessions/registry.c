@@ -352,6 +352,7 @@ static int make_peer(struct registry *registry, const struct registry_peer *from
 	memcpy(peer->public_key, from->public_key, KEY_SIZE);
 	memcpy(peer->preshared_key, from->preshared_key, KEY_SIZE);
 	/* Cookies from before a peer was removed are no proof for the one that has its key now. */
+	peer_set_limits(peer, &from->limits);
 	peer->freshness = from->freshness != NULL ? *from->freshness : (struct freshness){.cookie = registry->spent};
 	int result = from->name != NULL ? peer_rename(peer, from->name) : 0;
 	if (result == 0)
@@ -386,6 +387,15 @@ static void session_ids(const struct peer *peer, uint32_t ids[2])
 {
 	ids[0] = peer->active != NULL ? peer->active->id : 0;
 	ids[1] = peer->pending != NULL ? peer->pending->id : 0;
+}
+
+void registry_limit_peer(struct registry *registry, struct peer *peer, const struct peer_limits *limits,
+			 uint32_t ids[2])
+{
+	lock(registry);
+	peer_set_limits(peer, limits);
+	session_ids(peer, ids);
+	unlock(registry);
 }
 
 bool registry_peer_sessions(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2])

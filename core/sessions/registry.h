@@ -66,6 +66,7 @@ struct registry_peer {
 	struct ip_address address;		   /* held for it; family 0: any */
 	const struct ip_prefix *networks;	   /* behind it */
 	size_t network_count;
+	struct peer_limits limits;
 	const struct freshness *freshness; /* of the peer that it replaces; NULL: its first HELLO needs a cookie */
 };
 
@@ -75,6 +76,11 @@ int registry_add_peer(struct registry *registry, const struct registry_peer *fro
 
 /* Sets the name of a peer; NULL: none. 0 or -ENOMEM. */
 int registry_rename_peer(struct registry *registry, struct peer *peer, const char *name);
+
+/* Sets the limits of a peer that is not removed. `ids` receives the sessions whose workers have to be told (0: none).
+ */
+void registry_limit_peer(struct registry *registry, struct peer *peer, const struct peer_limits *limits,
+			 uint32_t ids[2]);
 
 /* Removes the peer. `ids` receives the sessions that the workers have to end (0: none). False: no such peer. */
 bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2]);

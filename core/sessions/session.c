@@ -23,6 +23,7 @@ void session_free(struct session *session)
 	transport_key_free(session->current);
 	transport_key_free(session->previous);
 	transport_key_free(session->next);
+	free(session->limits);
 	free(session);
 }
 

@@ -49,6 +49,7 @@ enum session_state {
 };
 
 struct peer;
+struct session_limits;
 
 /* Published by the owner for other threads: relaxed words, consistent one by one, not as a whole. */
 struct session_view {
@@ -78,8 +79,9 @@ struct session {
 	struct transport_key *previous; /* only opens */
 	struct transport_key *next;	/* handshake answered, not confirmed: only opens */
 	struct endpoint endpoint;
-	uint64_t path_deadline; /* monotonic ns: until then the endpoint has to answer a ping; 0: it is proven */
-	uint64_t path_credit;	/* bytes that may still be sent to an endpoint that is not proven */
+	uint64_t path_deadline;	       /* monotonic ns: until then the endpoint has to answer a ping; 0: it is proven */
+	uint64_t path_credit;	       /* bytes that may still be sent to an endpoint that is not proven */
+	struct session_limits *limits; /* workers/limits.h; heap; NULL: none */
 
 	/* the data path writes these, once per batch */
 	uint64_t received;	       /* monotonic ns of the last authentic packet */

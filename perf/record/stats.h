@@ -80,6 +80,8 @@
 	X(DROP_INNER_DESTINATION, UPLINK, "inner_destination", "the inner destination may not be reached this way") \
 	X(DROP_ECN, UPLINK, "ecn",                                                                                  \
 	  "congestion was experienced outside and the inner transport does not understand it")                      \
+	X(DROP_LIMIT_UP, UPLINK, "limit_up",                                                                        \
+	  "above the peer's RateUp, and there was no room to wait, or it waited too long")                          \
 	X(DROP_TUN_WRITE, UPLINK, "tun_write", "the TUN refused the packet")                                        \
 	X(DROP_MAC1, UPLINK, "mac1", "HELLO or WELCOME not made for this key")                                      \
 	X(DROP_HANDSHAKE_FORGED, UPLINK, "handshake_forged", "the handshake message does not open")                 \
@@ -102,6 +104,8 @@
 	X(DROP_OUT_PATH, DOWNLINK, "out_path", "the session moved, and its new endpoint is not proven yet")         \
 	X(DROP_OUT_RING, DOWNLINK, "out_ring", "the session's worker is too far behind")                            \
 	X(DROP_OUT_QUEUE, DOWNLINK, "out_queue", "waited too long for the session's worker (CoDel)")                \
+	X(DROP_LIMIT_DOWN, DOWNLINK, "limit_down",                                                                  \
+	  "above the peer's RateDown, and there was no room to wait, or it waited too long")                        \
 	X(DROP_OUT_SEND, DOWNLINK, "out_send", "the socket refused the datagram")
 
 enum drop_direction { UPLINK, DOWNLINK };

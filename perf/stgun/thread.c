@@ -395,7 +395,7 @@ struct stgun_thread *stgun_thread_new(struct stgun *stgun, unsigned number, stru
 	thread->first = (uint32_t)((uint64_t)options->sessions * number / options->threads);
 	thread->count = (uint32_t)((uint64_t)options->sessions * (number + 1) / options->threads) - thread->first;
 	thread->now = clock_monotonic(&clock_system);
-	timer_wheel_init(&thread->wheel, thread->now);
+	timer_wheel_init(&thread->wheel, thread->now, TIMER_WHEEL_TICK_BITS);
 	thread->aead = aead_engine_new("auto", error);
 	if (thread->aead != NULL && take_memory(thread, error) == 0 && know_gateway(thread, error) == 0 &&
 	    open_sockets(thread, error) == 0)

@@ -53,6 +53,11 @@ static uint64_t manual_monotonic(const struct clock *clock)
 	return manual.now;
 }
 
+static void note_limit(void *context, uint32_t session_id)
+{
+	(void)context, (void)session_id;
+}
+
 static void note_end(void *context, uint32_t session_id, enum wire_bye_reason reason)
 {
 	(void)context, (void)session_id, (void)reason;
@@ -175,6 +180,7 @@ static void open_gateway(void)
 	running.registry = &registry;
 	running.identity = identity_load(&config->common, &error);
 	running.ender.end = note_end;
+	running.ender.limit = note_limit;
 	fuzzed_daemon.params.context = &running;
 	fuzzed_daemon.clock = &manual.clock;
 	/* A reload is the work of another thread. */

@@ -91,12 +91,24 @@ int harness_add_peer(struct harness *h, size_t client)
 	uint8_t psk[KEY_SIZE];
 	harness_psk(psk, (uint32_t)client);
 	struct registry_peer peer = {
-		.public_key = h->clients[client].identity.keys.public_key, .preshared_key = psk, .networks = networks};
+		.public_key = h->clients[client].identity.keys.public_key,
+		.preshared_key = psk,
+		.networks = networks,
+		.limits = options->limits[client],
+	};
 	if (options->fixed[client] != NULL)
 		must(ip_address_parse(options->fixed[client], &peer.address), "address");
 	for (; peer.network_count < ARRAY_SIZE(networks) && texts[peer.network_count] != NULL; peer.network_count++)
 		must(ip_prefix_parse(texts[peer.network_count], &networks[peer.network_count]), "network");
 	return registry_add_peer(&h->gateway.registry, &peer, NULL);
+}
+
+static void tell(struct harness *h, const struct inbox_message *from)
+{
+	struct inbox_message *message = malloc(sizeof *message);
+	must(message != NULL, "message");
+	*message = *from;
+	inbox_post(&harness_owner(h, from->session_id)->inbox, message);
 }
 
 bool harness_remove_peer(struct harness *h, size_t client)
@@ -105,16 +117,21 @@ bool harness_remove_peer(struct harness *h, size_t client)
 	if (!registry_remove_peer(&h->gateway.registry, h->clients[client].identity.keys.public_key, ids))
 		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
-		if (ids[i] == 0)
-			continue;
-		struct inbox_message *message = calloc(1, sizeof *message);
-		must(message != NULL, "message");
-		message->kind = INBOX_END;
-		message->session_id = ids[i];
-		message->end.reason = WIRE_BYE_REMOVED;
-		inbox_post(&harness_owner(h, ids[i])->inbox, message);
+		if (ids[i] != 0)
+			tell(h, &(struct inbox_message){
+					.kind = INBOX_END, .session_id = ids[i], .end.reason = WIRE_BYE_REMOVED});
 	}
 	return true;
+}
+
+void harness_limit_peer(struct harness *h, size_t client, const struct peer_limits *limits)
+{
+	uint32_t ids[2];
+	registry_limit_peer(&h->gateway.registry, harness_peer(h, client), limits, ids);
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		if (ids[i] != 0)
+			tell(h, &(struct inbox_message){.kind = INBOX_LIMITS, .session_id = ids[i]});
+	}
 }
 
 static void start_worker(struct harness *h, unsigned i)

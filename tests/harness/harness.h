@@ -59,6 +59,7 @@ struct harness_options {
 	bool client_to_client;
 	const char *fixed[HARNESS_CLIENTS];	  /* a client's own inner address; NULL: from the pool */
 	const char *networks[HARNESS_CLIENTS][2]; /* behind a client */
+	struct peer_limits limits[HARNESS_CLIENTS];
 	bool reset;
 	bool no_offloads;	   /* of both TUNs */
 	bool ipv6_outside;	   /* outer addresses are IPv6 */
@@ -203,6 +204,9 @@ struct worker *harness_owner(struct harness *harness, uint32_t session_id);
  * or what the registry says. */
 int harness_add_peer(struct harness *harness, size_t client);
 bool harness_remove_peer(struct harness *harness, size_t client);
+
+/* The operator changes a client's limits, and the worker of its session is told. */
+void harness_limit_peer(struct harness *harness, size_t client, const struct peer_limits *limits);
 
 /* --- packets ------------------------------------------------------------------------------------------------------ */
 

@@ -22,6 +22,11 @@ static uint32_t ended[ENDED_MAX];
 static enum wire_bye_reason reasons[ENDED_MAX];
 static size_t ended_count;
 
+static void note_limit(void *context, uint32_t session_id)
+{
+	(void)context, (void)session_id;
+}
+
 static void note_end(void *context, uint32_t session_id, enum wire_bye_reason reason)
 {
 	(void)context;
@@ -86,7 +91,7 @@ static void start(const char *peers)
 	running = (struct gateway_running){.config = config,
 					   .identity = identity_load(&config->common, &error),
 					   .registry = &registry,
-					   .ender = {.end = note_end}};
+					   .ender = {.end = note_end, .limit = note_limit}};
 	own_daemon.params.context = &running;
 	own_daemon.clock = &clock_system;
 }

@@ -31,7 +31,7 @@ static struct entry *entry_of(struct timer *timer)
 static void start(uint64_t now)
 {
 	clock_now = now;
-	timer_wheel_init(&wheel, now);
+	timer_wheel_init(&wheel, now, TIMER_WHEEL_TICK_BITS);
 }
 
 /* The first boundary that is neither before the time nor over. `heard` is the time that the wheel was given last. */

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "workers/limits.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/sessions/peer.h"
+#include "workers/downlink.h"
+#include "workers/uplink.h"
+#include "workers/worker.h"
+
+enum { LIMITS_SESSIONS = 1024 /* that may go on, a turn */ };
+
+void limits_init(struct worker *worker)
+{
+	timer_wheel_init(&worker->limits.wheel, worker->now, TIMER_WHEEL_FINE_BITS);
+	owner_follow(&worker->limits.wheel.owner, &worker->loop.owner);
+}
+
+void limits_deinit(struct worker *worker)
+{
+	shaper_pool_deinit(&worker->limits.pool);
+}
+
+int limits_apply(struct worker *worker, struct session *session)
+{
+	struct peer_limits wanted = peer_limits(session->peer);
+	if (session->limits == NULL) {
+		if (wanted.up == 0 && wanted.down == 0)
+			return 0;
+		struct session_limits *limits = calloc(1, sizeof *limits);
+		if (limits == NULL || shaper_pool_init(&worker->limits.pool) != 0) {
+			free(limits);
+			return -ENOMEM;
+		}
+		limits->session = session;
+		session->limits = limits;
+	}
+	shaper_set(&session->limits->up, wanted.up, wanted.burst);
+	shaper_set(&session->limits->down, wanted.down, wanted.burst);
+	/* Under a higher rate what waits is due earlier. */
+	if (timer_armed(&session->limits->timer))
+		timer_set(&worker->limits.wheel, &session->limits->timer, worker->now);
+	return 0;
+}
+
+void limits_end(struct worker *worker, struct session *session)
+{
+	struct session_limits *limits = session->limits;
+	if (limits == NULL)
+		return;
+	if (timer_armed(&limits->timer)) {
+		timer_clear(&worker->limits.wheel, &limits->timer);
+		worker->limits.waiting--;
+	}
+	stats_drop(&worker->loop.stats, DROP_LIMIT_UP, shaper_clear(&limits->up, &worker->limits.pool));
+	stats_drop(&worker->loop.stats, DROP_LIMIT_DOWN, shaper_clear(&limits->down, &worker->limits.pool));
+}
+
+/* --- packets that come -------------------------------------------------------------------------------------------- */
+
+static uint64_t due(const struct session_limits *limits)
+{
+	uint64_t up = shaper_due(&limits->up), down = shaper_due(&limits->down);
+	return up < down ? up : down;
+}
+
+static void hold(struct worker *worker, struct session_limits *limits, struct shaper *shaper, uint8_t ecn,
+		 const uint8_t *packet, uint32_t length)
+{
+	if (!shaper_hold(shaper, &worker->limits.pool, worker->now, ecn, packet, length)) {
+		stats_drop(&worker->loop.stats, shaper == &limits->up ? DROP_LIMIT_UP : DROP_LIMIT_DOWN, 1);
+		return;
+	}
+	if (!timer_armed(&limits->timer)) {
+		timer_set(&worker->limits.wheel, &limits->timer, due(limits));
+		worker->limits.waiting++;
+	} else if (shaper->packets == 1) {
+		timer_set(&worker->limits.wheel, &limits->timer, due(limits));
+	}
+}
+
+bool limits_pass_up(struct worker *worker, struct session *session, const uint8_t *packet, uint32_t length)
+{
+	struct session_limits *limits = session->limits;
+	if (shaper_pass(&limits->up, worker->now, length))
+		return true;
+	hold(worker, limits, &limits->up, 0, packet, length);
+	return false;
+}
+
+bool limits_pass_down(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
+		      uint32_t length)
+{
+	struct session_limits *limits = session->limits;
+	if (shaper_pass(&limits->down, worker->now, length))
+		return true;
+	hold(worker, limits, &limits->down, ecn, packet, length);
+	return false;
+}
+
+/* --- packets that go ---------------------------------------------------------------------------------------------- */
+
+struct run {
+	struct worker *worker;
+	size_t packets;
+};
+
+static void expire(struct timer *timer, void *context)
+{
+	struct run *run = context;
+	struct worker *worker = run->worker;
+	struct session_limits *limits = caa_container_of(timer, struct session_limits, timer);
+	run->packets += downlink_release(worker, limits->session, &limits->down);
+	run->packets += uplink_release(worker, limits->session, &limits->up);
+	uint64_t next = due(limits);
+	if (next != UINT64_MAX)
+		timer_set(&worker->limits.wheel, &limits->timer, next);
+	else
+		worker->limits.waiting--;
+}
+
+size_t limits_run(struct worker *worker)
+{
+	struct run run = {.worker = worker};
+	if (likely(worker->limits.waiting == 0))
+		return 0;
+	(void)timer_wheel_advance(&worker->limits.wheel, worker->now, expire, &run, LIMITS_SESSIONS);
+	uplink_flush(worker);
+	shaper_recycle(&worker->limits.pool);
+	return run.packets;
+}
+
+uint64_t limits_due(const struct worker *worker)
+{
+	return worker->limits.waiting == 0 ? UINT64_MAX : timer_wheel_next(&worker->limits.wheel);
+}
