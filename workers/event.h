@@ -50,6 +50,7 @@ struct event {
 	struct ip_address address4, address6; /* inner ones; family 0: none */
 	uint8_t suite;
 	uint16_t mtu;
+	uint32_t rate_up, rate_down; /* thousands of bits a second; 0: no limit */
 	/* DISCONNECT: since the handshake, ns; inner packets from the client and to it */
 	uint64_t duration, rx_packets, rx_bytes, tx_packets, tx_bytes;
 };

@@ -31,6 +31,9 @@ static void tell_connect(struct worker *worker, const struct session *session)
 	if (event == NULL)
 		return;
 	event->suite = atomic_load_explicit(&session->view.suite, memory_order_relaxed);
+	struct peer_limits limits = peer_limits(session->peer);
+	event->rate_up = limits.up;
+	event->rate_down = limits.down;
 	event->mtu = session->mtu;
 	event_post(events, event);
 }

@@ -72,6 +72,7 @@ static void hold(struct worker *worker, struct session_limits *limits, struct sh
 		stats_drop(&worker->loop.stats, shaper == &limits->up ? DROP_LIMIT_UP : DROP_LIMIT_DOWN, 1);
 		return;
 	}
+	stats_add(&worker->loop.stats, limited_packets, 1);
 	if (!timer_armed(&limits->timer)) {
 		timer_set(&worker->limits.wheel, &limits->timer, due(limits));
 		worker->limits.waiting++;

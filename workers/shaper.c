@@ -49,6 +49,7 @@ void shaper_recycle(struct shaper_pool *pool)
 		pool->spent = chunk->next;
 		chunk->next = pool->free;
 		pool->free = chunk;
+		pool->taken--;
 	}
 }
 
@@ -59,8 +60,10 @@ static struct shaper_chunk *take_chunk(struct shaper_pool *pool)
 		pool->free = chunk->next;
 	else if (pool->memory != NULL && pool->used < CHUNKS)
 		chunk = (struct shaper_chunk *)(void *)(pool->memory + (size_t)pool->used++ * SHAPER_CHUNK);
-	if (chunk != NULL)
-		*chunk = (struct shaper_chunk){0};
+	if (chunk == NULL)
+		return NULL;
+	*chunk = (struct shaper_chunk){0};
+	pool->taken++;
 	return chunk;
 }
 
@@ -75,9 +78,10 @@ static struct shaper_packet *append(struct shaper *shaper, struct shaper_pool *p
 {
 	struct shaper_chunk *chunk = shaper->last;
 	if (chunk == NULL || CHUNK_DATA - chunk->end < size) {
-		chunk = take_chunk(pool);
+		chunk = shaper->chunks <= (CHUNKS - pool->taken) / SHAPER_SHARE ? take_chunk(pool) : NULL;
 		if (chunk == NULL)
 			return NULL;
+		shaper->chunks++;
 		if (shaper->last != NULL)
 			shaper->last->next = chunk;
 		else
@@ -176,6 +180,7 @@ void shaper_release(struct shaper *shaper, struct shaper_pool *pool, uint64_t no
 	if (chunk->begin != chunk->end)
 		return;
 	shaper->first = chunk->next;
+	shaper->chunks--;
 	if (shaper->first == NULL)
 		shaper->last = NULL;
 	chunk->next = pool->spent;

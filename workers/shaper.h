@@ -6,8 +6,10 @@
  * time of the next one on by what it takes at the rate, and packets may be early by the burst. So any burst works, even
  * none. CoDel keeps the queue short (RFC 8289), and the order of packets stays.
  *
- * The queue's memory is chunks of a worker's pool: only sessions with packets that wait have any. Packets longer than a
- * chunk do not wait; above the rate they are dropped.
+ * The queue's memory is chunks of a worker's pool: only sessions with packets that wait have any. A queue may grow as
+ * long as it has less than a part of what is free, so that however many there are, each gets as much as the others and
+ * some is left for the next (A. K. Choudhury and E. L. Hahne, "Dynamic queue length thresholds for shared-memory packet
+ * switches", 1998). Packets longer than a chunk do not wait; above the rate they are dropped.
  *
  * Bytes are those of inner IP packets. Times are monotonic ns, and `now` never goes back. Owned by one worker. */
 #pragma once
@@ -20,7 +22,8 @@
 
 enum {
 	SHAPER_CHUNK = 16384,	      /* bytes, with its head */
-	SHAPER_MEMORY = 16 << 20,     /* bytes of a worker's pool: address space, until packets wait */
+	SHAPER_MEMORY = 32 << 20,     /* bytes of a worker's pool: address space, until packets wait */
+	SHAPER_SHARE = 4,	      /* a queue grows while it has less than this part of what is free */
 	SHAPER_QUEUE_MIN = 2 * 65536, /* bytes that may wait at any rate: two super-packets */
 	SHAPER_QUEUE_MAX = 4 << 20,   /* and at most */
 	SHAPER_KBITS_MIN = 8,	      /* the lowest rate */
@@ -35,7 +38,8 @@ struct shaper_pool {
 	uint8_t *memory; /* NULL: none yet */
 	struct shaper_chunk *free;
 	struct shaper_chunk *spent; /* empty, but what was in them may still be in use: shaper_recycle() */
-	uint32_t used;		    /* of the memory, chunks */
+	uint32_t used;		    /* of the memory, chunks: the rest was never needed */
+	uint32_t taken;		    /* of these, in queues or spent */
 };
 
 struct shaper {
@@ -43,6 +47,7 @@ struct shaper {
 	uint64_t burst;		 /* ns */
 	uint64_t ready;		 /* theoretical arrival time of the next packet */
 	uint32_t bytes, packets; /* that wait */
+	uint32_t chunks;
 	struct shaper_chunk *first, *last;
 	struct codel codel;
 };

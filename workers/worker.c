@@ -14,7 +14,7 @@
 
 enum {
 	WORKER_COALESCE_PACKETS = 1024,
-	WORKER_DOWNLINK_BATCHES = 4, /* a turn: about as many bytes as one uplink batch brings */
+	WORKER_DOWNLINK_BATCHES = 4, /* a turn: 240 KB and more; an uplink batch brings 1 MiB at most */
 	WORKER_TIMERS = 256,	     /* a turn */
 };
 

@@ -57,6 +57,10 @@ static void add_connect(struct event_fields *fields, const struct event *event)
 	add(fields, "addresses", "%s%s%s", address4, both ? "," : "", address6);
 	add(fields, "suite", "%s", aead_suite_name(event->suite));
 	add(fields, "mtu", "%u", event->mtu);
+	if (event->rate_up != 0)
+		add(fields, "rate_up", "%" PRIu64, (uint64_t)event->rate_up * 1000);
+	if (event->rate_down != 0)
+		add(fields, "rate_down", "%" PRIu64, (uint64_t)event->rate_down * 1000);
 }
 
 static void add_totals(struct event_fields *fields, const struct event *event)

@@ -60,6 +60,7 @@
 	X(roams, "Moves of a session's endpoint")                                                      \
 	X(paths_proven, "New endpoints of sessions that answered a ping")                              \
 	X(paths_refused, "New endpoints that did not: the session went back")                          \
+	X(limited_packets, "Packets that waited since their session was at its RateUp or RateDown")    \
 	X(sleeps, "Times the loop went to sleep")                                                      \
 	X(empty_calls, "Receive and TUN read system calls that found nothing")
 

@@ -160,12 +160,20 @@ static uint64_t thread_cpu_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* In less time than it takes to give out its addresses: nothing is done for each of them. */
+/* In less time than it takes to give out its addresses: nothing is done for each of them. The best of some tries, since
+ * a busy machine may take any time once. */
 Test(pool, the_largest_one_starts_quickly)
 {
-	uint64_t before = thread_cpu_us();
-	struct pool pool = make_pool("10.0.0.1/8", "fd00:8::1/64");
-	uint64_t took = thread_cpu_us() - before;
+	struct pool pool;
+	uint64_t before, took = UINT64_MAX;
+	for (unsigned i = 0; i < 5; i++) {
+		if (i != 0)
+			pool_deinit(&pool);
+		before = thread_cpu_us();
+		pool = make_pool("10.0.0.1/8", "fd00:8::1/64");
+		uint64_t once = thread_cpu_us() - before;
+		took = once < took ? once : took;
+	}
 	cr_assert(pool.size == POOL_SIZE_MAX && pool.usable == POOL_SIZE_MAX - 2);
 	before = thread_cpu_us();
 	uint32_t last = POOL_SIZE_MAX - 1;

@@ -72,11 +72,13 @@ gateway_config "RateUp = 8M" "RateDown = 8000K" "Workers = 2"
 gateway_start
 client_config
 client_start
+check "the event of the connection has them" wait_for 30 grep -q "event=connect .*rate_up=8000000 rate_down=8000000" "$dir/gateway.log"
 for way in up down; do
 	check "TCP $way: the rate" keeps_rate "$way" tcp "$way"
 	check "UDP $way, five times as much: the rate" keeps_rate "$way" udp "$way"
 	check "what is too much is counted" test "$(figure gateway "limit_$way")" -gt 100
 done
+check "and so is what waited" test "$(figure gateway limited_packets)" -gt 1000
 check "sessions shows the rates" sessions_say ' 8M +8M '
 # Nobody else's queue is in the way, and ours is kept short by CoDel.
 tcp down >"$dir/tcp" &
