@@ -32,7 +32,13 @@ check "the gateway sees the clients where the relay put them" \
 	wait_for 30 grep -q "event=connect session=.* peer=$(public_key client) endpoint=192.0.2.2:40001 " "$dir/gateway.log"
 
 stream_start 198.51.100.2
-delivered=$(figure second tun_tx_packets)
+# As the second client's kernel counts them: ping may be ended between an answer and its line.
+ping_answers() {
+	ns second awk '$1 == "Icmp:" && !names { names = 1; for (i = 2; i <= NF; i++) if ($i == "InEchoReps") field = i; next }
+		$1 == "Icmp:" { print $field }' /proc/net/snmp
+}
+
+delivered=$(($(figure second tun_tx_packets) - $(ping_answers)))
 start pings second ping -n -i 0.05 10.8.0.1
 sleep 0.3
 check "a TCP connection that is busy both ways" stream_paused_less 2
@@ -72,7 +78,8 @@ stop stream || status=$?
 check "the TCP connection lived through all of it, unchanged" test "$status" -eq 0
 stop pings || true
 check "the second client was delivered its own answers and nothing else" wait_for 30 \
-	figure_is second tun_tx_packets $((delivered + $(grep -c 'bytes from' "$dir/pings.log")))
+	figure_is second tun_tx_packets $((delivered + $(ping_answers)))
+check "of which there were some" test "$(grep -c 'bytes from' "$dir/pings.log")" -gt 20
 check "and nobody dropped what only looked like its own" wait_for 30 figure_is second forged 0
 check "there are two sessions, the first ones" test \
 	"$(figure gateway sessions.active) $(figure gateway sessions_started) $(figure client rx_welcome) $(figure second rx_welcome)" = "2 2 1 1"
