@@ -130,7 +130,8 @@ static inline void seal_packet(struct worker *worker, struct session *session, u
 static inline void send_packet(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
 			       uint32_t length, struct sent *sent)
 {
-	if (unlikely(session->limits != NULL) && !limits_pass_down(worker, session, ecn, packet, length))
+	struct session_limits *limits = session->limits;
+	if (unlikely(limits != NULL) && !limits_pass(worker, limits, &limits->down, ecn, packet, length))
 		return;
 	seal_packet(worker, session, ecn, packet, length, sent);
 }

@@ -73,30 +73,18 @@ static void hold(struct worker *worker, struct session_limits *limits, struct sh
 		return;
 	}
 	stats_add(&worker->loop.stats, limited_packets, 1);
-	if (!timer_armed(&limits->timer)) {
-		timer_set(&worker->limits.wheel, &limits->timer, due(limits));
-		worker->limits.waiting++;
-	} else if (shaper->packets == 1) {
-		timer_set(&worker->limits.wheel, &limits->timer, due(limits));
-	}
+	if (shaper->packets != 1)
+		return; /* behind the one that the timer is set for */
+	worker->limits.waiting += timer_armed(&limits->timer) ? 0 : 1;
+	timer_set(&worker->limits.wheel, &limits->timer, due(limits));
 }
 
-bool limits_pass_up(struct worker *worker, struct session *session, const uint8_t *packet, uint32_t length)
+bool limits_pass(struct worker *worker, struct session_limits *limits, struct shaper *shaper, uint8_t ecn,
+		 const uint8_t *packet, uint32_t length)
 {
-	struct session_limits *limits = session->limits;
-	if (shaper_pass(&limits->up, worker->now, length))
+	if (shaper_pass(shaper, worker->now, length))
 		return true;
-	hold(worker, limits, &limits->up, 0, packet, length);
-	return false;
-}
-
-bool limits_pass_down(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
-		      uint32_t length)
-{
-	struct session_limits *limits = session->limits;
-	if (shaper_pass(&limits->down, worker->now, length))
-		return true;
-	hold(worker, limits, &limits->down, ecn, packet, length);
+	hold(worker, limits, shaper, ecn, packet, length);
 	return false;
 }
 

@@ -45,7 +45,7 @@ size_t limits_run(struct worker *worker);
 /* When limits_run() has something to do, monotonic ns. */
 uint64_t limits_due(const struct worker *worker);
 
-/* For a session with limits. True: the packet passes at once. False: it waits, or was dropped and counted. */
-bool limits_pass_up(struct worker *worker, struct session *session, const uint8_t *packet, uint32_t length);
-bool limits_pass_down(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
-		      uint32_t length);
+/* True: the packet passes `shaper`, which is one of the two, at once. False: it waits with its `ecn` (of the datagram
+ * that will carry it; up, any), or was dropped and counted. */
+bool limits_pass(struct worker *worker, struct session_limits *limits, struct shaper *shaper, uint8_t ecn,
+		 const uint8_t *packet, uint32_t length);

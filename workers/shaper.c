@@ -28,9 +28,10 @@ enum {
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
 
-/* The ciphers read a little past a packet's end. */
+/* One chunk more, since the ciphers read a little past a packet's end. */
 int shaper_pool_init(struct shaper_pool *pool)
 {
+	_Static_assert((int)AEAD_INPUT_SLACK <= (int)SHAPER_CHUNK, "what lies behind the last chunk");
 	if (pool->memory == NULL)
 		pool->memory = aligned_alloc(SHAPER_CHUNK, SHAPER_MEMORY + SHAPER_CHUNK);
 	return pool->memory != NULL ? 0 : -ENOMEM;

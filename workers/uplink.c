@@ -147,7 +147,8 @@ static enum drop_reason uplink_data(struct worker *worker, struct session *sessi
 	}
 	(void)mss_clamp(&inner, session->mtu, false);
 	stage_lap(&worker->loop.stages, STAGE_REPLAY);
-	if (unlikely(session->limits != NULL) && !limits_pass_up(worker, session, packet, inner.length))
+	struct session_limits *limits = session->limits;
+	if (unlikely(limits != NULL) && !limits_pass(worker, limits, &limits->up, 0, packet, inner.length))
 		return DROP_NONE;
 	pass_on(worker, session, &inner);
 	return DROP_NONE;

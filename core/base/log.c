@@ -20,7 +20,7 @@ enum { LINE_MAX_SIZE = 1024 /* with its newline */, MS_PER_S = 1000, NS_PER_MS_I
 
 static _Atomic enum log_level highest = LOG_LEVEL_INFO;
 static atomic_bool in_syslog;
-static atomic_bool calls_syslog; /* the log's thread, right now */
+static atomic_bool is_sending; /* a thread, to the journal or to syslog */
 static bool (*send_event)(enum log_level level, const char *line);
 
 static const struct {
@@ -103,16 +103,21 @@ static bool write_all(const char *text, size_t length)
  * reader may have closed it after start-up. */
 static bool write_line(struct line *line)
 {
-	if (line->kind == LINE_EVENT && send_event != NULL && send_event(line->level, line->text + line->message))
-		return true;
+	if (line->kind == LINE_EVENT && send_event != NULL) {
+		atomic_store_explicit(&is_sending, true, memory_order_relaxed);
+		bool sent = send_event(line->level, line->text + line->message);
+		atomic_store_explicit(&is_sending, false, memory_order_relaxed);
+		if (sent)
+			return true;
+	}
 	bool as_well = atomic_load_explicit(&in_syslog, memory_order_relaxed);
 	line->text[line->length] = '\n';
 	bool written = write_all(line->text, line->length + 1);
 	line->text[line->length] = '\0';
 	if (as_well) {
-		atomic_store_explicit(&calls_syslog, true, memory_order_relaxed);
+		atomic_store_explicit(&is_sending, true, memory_order_relaxed);
 		syslog(levels[line->level].syslog_priority, "%s", line->text + line->message);
-		atomic_store_explicit(&calls_syslog, false, memory_order_relaxed);
+		atomic_store_explicit(&is_sending, false, memory_order_relaxed);
 	}
 	return written || as_well;
 }
@@ -386,7 +391,7 @@ static bool ends(void)
 static bool reader_is_stuck(void)
 {
 	struct pollfd polled = {.fd = STDERR_FILENO, .events = POLLOUT};
-	return atomic_load_explicit(&calls_syslog, memory_order_relaxed) || poll(&polled, 1, 0) != 1;
+	return atomic_load_explicit(&is_sending, memory_order_relaxed) || poll(&polled, 1, 0) != 1;
 }
 
 static bool wait_for_end(void)

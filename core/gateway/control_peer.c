@@ -17,6 +17,11 @@ static const struct gateway_running *running_of(const struct daemon *daemon)
 	return daemon->params.context;
 }
 
+static const struct gateway_config *newest_config(const struct gateway_running *running)
+{
+	return running->reread != NULL ? running->reread : running->config;
+}
+
 /* --- peer --------------------------------------------------------------------------------------------------------- */
 
 static int compare_prefixes(const void *a, const void *b)
@@ -122,7 +127,7 @@ static int parse_peer(const struct gateway_running *running, char *const *words,
 
 static int add_peer(const struct gateway_running *running, char *const *words, size_t count, struct error *error)
 {
-	const struct gateway_config *config = running->reread != NULL ? running->reread : running->config;
+	const struct gateway_config *config = newest_config(running);
 	struct new_peer new = {0};
 	int result = parse_peer(running, words, count, &new, error);
 	if (result == 0) {
@@ -210,7 +215,7 @@ static json_t *directory_of(const char *path)
 json_t *gateway_control_identity(void *context, char *const *words, size_t count, struct error *error)
 {
 	const struct gateway_running *running = running_of(context);
-	const struct gateway_config *config = running->reread != NULL ? running->reread : running->config;
+	const struct gateway_config *config = newest_config(running);
 	char key[KEY_TEXT_SIZE];
 	if (count != 0) {
 		error_set(error, -EINVAL, "%.64s: unexpected here", words[0]);
