@@ -15,24 +15,46 @@ static uint64_t pack(enum pool_state state, uint32_t session_id)
 	return (uint64_t)state << 32 | session_id;
 }
 
-/* Network and broadcast addresses, the subnet-router anycast address, and the gateway's own are never given out. */
+enum { NEVER_GIVEN = 4 };
+
+/* Network and broadcast addresses, the subnet-router anycast address, and the gateway's own are never given out. Where
+ * there is no such address, an index above all. */
+static void never_given(const struct pool *pool, uint32_t index[NEVER_GIVEN])
+{
+	const struct ip_prefix *own4 = &pool->gateway4, *own6 = &pool->gateway6;
+	memset(index, 0xff, NEVER_GIVEN * sizeof *index);
+	index[0] = 0;
+	if (own4->address.family != 0)
+		index[1] = load_be32(own4->address.bytes) - pool->base4;
+	if (own4->address.family != 0 && own4->length <= 30)
+		index[2] = (uint32_t)((1ull << (32 - own4->length)) - 1);
+	if (own6->address.family != 0 && memcmp(own6->address.bytes, pool->upper6, sizeof pool->upper6) == 0)
+		index[3] = load_be32(own6->address.bytes + 12) - pool->base6;
+}
+
+static bool is_one_of(const uint32_t *indexes, size_t count, uint32_t index)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (indexes[i] == index)
+			return true;
+	}
+	return false;
+}
+
 static bool index_usable(const struct pool *pool, uint32_t index)
 {
-	if (index >= pool->size || index == 0)
-		return false;
-	if (pool->gateway4.address.family != 0) {
-		uint32_t own = load_be32(pool->gateway4.address.bytes) - pool->base4;
-		bool broadcast = pool->gateway4.length <= 30 &&
-				 index == (uint32_t)((1ull << (32 - pool->gateway4.length)) - 1);
-		if (index == own || broadcast)
-			return false;
-	}
-	if (pool->gateway6.address.family != 0) {
-		bool near = memcmp(pool->gateway6.address.bytes, pool->upper6, sizeof pool->upper6) == 0;
-		if (near && index == load_be32(pool->gateway6.address.bytes + 12) - pool->base6)
-			return false;
-	}
-	return true;
+	uint32_t never[NEVER_GIVEN];
+	never_given(pool, never);
+	return index < pool->size && !is_one_of(never, NEVER_GIVEN, index);
+}
+
+static uint32_t count_usable(const struct pool *pool)
+{
+	uint32_t never[NEVER_GIVEN], usable = pool->size;
+	never_given(pool, never);
+	for (size_t i = 0; i < NEVER_GIVEN; i++)
+		usable -= never[i] < pool->size && !is_one_of(never, i, never[i]);
+	return usable;
 }
 
 int pool_init(struct pool *pool, const struct ip_prefix *addresses, size_t count, struct error *error)
@@ -67,8 +89,7 @@ int pool_init(struct pool *pool, const struct ip_prefix *addresses, size_t count
 		return error_set(error, -ENOMEM, "address pool of %u entries: out of memory", pool->size);
 	}
 	pool->links[pool->size] = (struct pool_link){.next = pool->size, .previous = pool->size};
-	for (uint32_t index = 0; index < pool->size; index++)
-		pool->usable += index_usable(pool, index);
+	pool->usable = count_usable(pool);
 	if (pool->usable == 0) {
 		pool_deinit(pool);
 		return error_set(error, -EINVAL,
