@@ -2,13 +2,12 @@
 #include "tun/queue_steering.h"
 
 #include <errno.h>
-#include <linux/bpf.h>
 #include <linux/if_tun.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "core/base/bpf.h"
 #include "tun/headers.h"
 
 #ifndef TUNSETSTEERINGEBPF
@@ -45,20 +44,6 @@ void queue_steering_program(const struct queue_steering *steering, struct bpf_in
 	memcpy(program, instructions, sizeof instructions);
 }
 
-static int load(const struct queue_steering *steering)
-{
-	struct bpf_insn program[QUEUE_STEERING_INSTRUCTIONS];
-	queue_steering_program(steering, program);
-	union bpf_attr attributes;
-	memset(&attributes, 0, sizeof attributes);
-	attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
-	attributes.insn_cnt = QUEUE_STEERING_INSTRUCTIONS;
-	attributes.insns = (uintptr_t)program;
-	attributes.license = (uintptr_t) "Apache-2.0";
-	long fd = syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
-	return fd >= 0 ? (int)fd : -errno;
-}
-
 int queue_steering_attach_program(int fd, int program)
 {
 	return ioctl(fd, TUNSETSTEERINGEBPF, &program) == 0 ? 0 : -errno;
@@ -66,7 +51,9 @@ int queue_steering_attach_program(int fd, int program)
 
 int queue_steering_attach(int fd, const struct queue_steering *steering)
 {
-	int program = load(steering);
+	struct bpf_insn instructions[QUEUE_STEERING_INSTRUCTIONS];
+	queue_steering_program(steering, instructions);
+	int program = bpf_load_filter(instructions, QUEUE_STEERING_INSTRUCTIONS);
 	if (program < 0)
 		return program;
 	int result = queue_steering_attach_program(fd, program);
