@@ -9,12 +9,13 @@ RESULT.json comes from perf/bench/scenarios/scale. Of each load the cheapest ste
 packet costs what its thread's CPU clock says or what the stages add up to, whichever is less: the clock has a worker's
 looks around while it waits, the stages have what the kernel let run in between.
 
-A worker's cost down is taken from steps with a TUN reader and from those without one alike. Without one it includes the
-worker's own reads of the TUN, which is more than a worker behind a reader does; but such a step is the one that leaves the
-generator CPUs of its own, while a step on all CPUs shares them with it.
+Packets go down in one of two ways. Behind TUN readers: a worker's cost is taken from steps with a reader and from those without
+one alike. Without one it includes the worker's own reads of the TUN, which is more than a worker behind a reader does; but
+such a step is the one that leaves the generator CPUs of its own, while a step on all CPUs shares them with it. Or workers
+read queues of their own (TunReaders = 0), at the cost of the steps without a reader.
 
-In parallel, without sharing a line that is written: workers. Serial, each to be multiplied on its own: a TUN reader, the
-queue of the TUN that it reads, a handshake thread. Shared by all: the NIC, memory's bandwidth, the registry's mutex.
+In parallel, without sharing a line that is written: workers. Serial, each to be multiplied on its own: a TUN reader, a
+queue of the TUN, a handshake thread. Shared by all: the NIC, memory's bandwidth, the registry's mutex.
 
 --update puts the table between the lines `<!-- model: RESULT.json -->` and `<!-- /model -->` of a document, for the RESULT
 that is named there or given; --check says, by its exit status, whether it is there already.
@@ -123,10 +124,12 @@ def costs(result):
     bulk = take("up", "bulk-up", lambda entry: worker_cost(entry, True))
     found["packet"] = bulk["tun_tx_bytes"] / bulk["tun_tx_packets"]
     take("down", "bulk-down", lambda entry: worker_cost(entry, False))
+    take("own-down", "bulk-down", lambda entry: worker_cost(entry, False), lambda entry: not has_reader(entry))
     bulk = take("reader", "bulk-down", reader_cost, has_reader)
     found["train"] = bulk["tun_rx_packets"] / bulk["tun_rx_frames"]
     take("small-up", "small-up", lambda entry: worker_cost(entry, True))
     take("small-down", "small-down", lambda entry: worker_cost(entry, False))
+    take("small-own-down", "small-down", lambda entry: worker_cost(entry, False), lambda entry: not has_reader(entry))
     small = take("small-reader", "small-down", reader_cost, has_reader)
     found["small-train"] = small["tun_rx_packets"] / small["tun_rx_frames"]
     take("handshake", "handshakes", handshake_cost)
@@ -175,13 +178,19 @@ class Machine:
     def up(self, name, size):
         return first_limit({"workers": self.worked(self.cost[name])}, self.shared(size))
 
-    def down(self, name, reader, train, size):
-        frames = 1e9 * self.speed / self.cost[reader]
-        limits = {
-            "workers": self.worked(self.cost[name]),
-            "TUN readers": self.readers * frames * self.cost[train],
-            "TUN queues": self.readers * self.assume["queue_kframes"] * 1000 * self.cost[train],
-        }
+    def down(self, prefix, size):
+        """`prefix` is that of the costs: "" of super-packets, "small-" of small packets."""
+        train = self.cost[prefix + "train"]
+        queue = self.assume["queue_kframes"] * 1000 * train
+        if self.readers == 0:
+            even = self.workers / imbalance(self.assume["sessions"], self.workers)
+            limits = {"workers": self.worked(self.cost[prefix + "own-down"]), "TUN queues": even * queue}
+        else:
+            limits = {
+                "workers": self.worked(self.cost[prefix + "down"]),
+                "TUN readers": self.readers * 1e9 * self.speed / self.cost[prefix + "reader"] * train,
+                "TUN queues": self.readers * queue,
+            }
         return first_limit(limits, self.shared(size))
 
     def handshakes(self):
@@ -200,21 +209,22 @@ def best_readers(cores, handshakers, cost, assume):
 
     def gain(readers):
         machine = Machine(cores, readers, handshakers, cost, assume)
-        bulk, *_ = machine.down("down", "reader", "train", cost["packet"])
-        small, *_ = machine.down("small-down", "small-reader", "small-train", SMALL)
+        bulk, *_ = machine.down("", cost["packet"])
+        small, *_ = machine.down("small-", SMALL)
         # Within a hundredth fewer readers are better: their CPUs are workers'.
         return round(100 * math.log(bulk * small)), -readers
 
     return max(range(1, min(READERS_MAX, max(1, cores - 2)) + 1), key=gain)
 
 
-def predict(cores, cost, assume):
+def predict(cores, own, cost, assume):
+    """`own`: workers read the TUN themselves."""
     size = cost["packet"]
     handshakers = enough_handshakers(cores, cost, assume)
-    machine = Machine(cores, best_readers(cores, handshakers, cost, assume), handshakers, cost, assume)
-    bulk_up, bulk_down = machine.up("up", size), machine.down("down", "reader", "train", size)
-    small_up = machine.up("small-up", SMALL)
-    small_down = machine.down("small-down", "small-reader", "small-train", SMALL)
+    readers = 0 if own else best_readers(cores, handshakers, cost, assume)
+    machine = Machine(cores, readers, handshakers, cost, assume)
+    bulk_up, bulk_down = machine.up("up", size), machine.down("", size)
+    small_up, small_down = machine.up("small-up", SMALL), machine.down("small-", SMALL)
     shaken = machine.handshakes()
     return {
         "cores": cores,
@@ -248,8 +258,10 @@ def markdown(result, cost, rows):
     parts = [
         ("worker, 1 packet up", "up"),
         ("down", "down"),
+        ("with its own reads of the TUN", "own-down"),
         ("1 small packet up", "small-up"),
         ("down", "small-down"),
+        ("with its own reads", "small-own-down"),
         (f"TUN reader, 1 super-packet of {cost['train']:.0f}", "reader"),
         ("1 small frame", "small-reader"),
         ("handshake thread, 1 handshake", "handshake"),
@@ -332,7 +344,9 @@ def main():
             cost = costs(result)
         except (AttributeError, KeyError, TypeError, ZeroDivisionError) as error:
             raise Problem(f"{path}: not a whole result of perf/bench/scenarios/scale ({error!r})") from error
-        return result, cost, [predict(cores, cost, assume) for cores in options.cores]
+        return result, cost, [
+            predict(cores, own, cost, assume) for cores in options.cores for own in (False, True)
+        ]
 
     path = options.update or options.check
     if path:
