@@ -207,6 +207,31 @@ static void sparse_report(const char *name, int result)
 		 result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
 }
 
+/* Before the interface is up: nothing was queued yet. */
+static int shares_attach(struct tun_device *device, const struct tun_params *params)
+{
+	struct destination_shares *shares = calloc(1, sizeof *shares);
+	if (shares == NULL)
+		return -ENOMEM;
+	int result = destination_shares_attach(shares, device->queues[0].fd, &params->steering, params->destinations);
+	if (result != 0) {
+		free(shares);
+		return result;
+	}
+	device->shares = shares;
+	for (unsigned i = 0; i < shares->steering.queues; i++) {
+		device->queues[i].shares = shares;
+		device->queues[i].index = i;
+	}
+	return 0;
+}
+
+static void shares_report(const char *name, int result)
+{
+	log_info("%s: a client that is sent too much costs others packets (%s%s)", name, strerror(-result),
+		 result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
+}
+
 /* A queue that is not detached has an index of its own, which the kernel records in the packets that are written to it:
  * packets of several writers then leave by several transmit queues. All detached ones have the same. */
 static int queues_steer(struct tun_device *device, const struct queue_steering *steering, struct error *error)
@@ -327,6 +352,9 @@ static int interface_configure(struct tun_device *device, struct netlink *netlin
 	int rc = netlink_link_no_link_local(netlink, device->ifindex, error);
 	if (rc == 0)
 		rc = netlink_link_set_mtu(netlink, device->ifindex, params->mtu, error);
+	if (rc == 0 && device->shares != NULL)
+		rc = netlink_link_set_queue_length(netlink, device->ifindex,
+						   DESTINATION_SHARES_SLOTS + DESTINATION_SHARES_SPARE, error);
 	if (rc == 0)
 		rc = add_addresses(device, netlink, params, error);
 	if (rc == 0)
@@ -344,6 +372,10 @@ static int interface_open(struct tun_device *device, const struct tun_params *pa
 		return rc;
 	if (params->sparse && device->sparse == 0)
 		sparse_report(device->name, sparse);
+	if (params->destinations != 0)
+		device->sharing = device->steering != 0 ? device->steering : shares_attach(device, params);
+	if (device->sharing != 0)
+		shares_report(device->name, device->sharing);
 	rc = offloads_probe(device->queues[0].fd, params->offloads, &device->offloads, error);
 	if (rc < 0)
 		return error_prefix(error, rc, "interface %s: ", device->name);
@@ -383,6 +415,10 @@ int tun_device_open(struct tun_device *device, const struct tun_params *params, 
 void tun_device_close(struct tun_device *device)
 {
 	sparse_flows_unload(&device->sparse_flows);
+	if (device->shares != NULL)
+		destination_shares_unload(device->shares);
+	free(device->shares);
+	device->shares = NULL;
 	if (device->queues == NULL)
 		return;
 	for (unsigned i = device->readers + device->writers + device->sparse; i > 0; i--)

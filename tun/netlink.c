@@ -63,6 +63,17 @@ int netlink_link_set_mtu(struct netlink *netlink, unsigned ifindex, unsigned mtu
 	return rc == 0 ? 0 : error_prefix(error, rc, "set MTU %u on %s: ", mtu, netlink_link_name(ifindex, name));
 }
 
+int netlink_link_set_queue_length(struct netlink *netlink, unsigned ifindex, unsigned packets, struct error *error)
+{
+	char name[IF_NAMESIZE];
+	struct nlmsghdr *request = link_request(netlink, ifindex, 0, 0);
+	mnl_attr_put_u32(request, IFLA_TXQLEN, packets);
+	int rc = netlink_transact(netlink, request, NULL, NULL, error);
+	return rc == 0 ? 0
+		       : error_prefix(error, rc, "set queue length %u on %s: ", packets,
+				      netlink_link_name(ifindex, name));
+}
+
 int netlink_link_set_up(struct netlink *netlink, unsigned ifindex, struct error *error)
 {
 	char name[IF_NAMESIZE];

@@ -19,6 +19,8 @@ struct netlink *netlink_open(struct error *error);
 void netlink_close(struct netlink *netlink);
 
 int netlink_link_set_mtu(struct netlink *netlink, unsigned ifindex, unsigned mtu, struct error *error);
+/* How many packets wait in a queue of the link. */
+int netlink_link_set_queue_length(struct netlink *netlink, unsigned ifindex, unsigned packets, struct error *error);
 int netlink_link_set_up(struct netlink *netlink, unsigned ifindex, struct error *error);
 
 /* Sets the link's group: firewall rules can match several links by it, whatever their names. */

@@ -12,6 +12,7 @@
 
 #include "core/base/error.h"
 #include "core/base/ip.h"
+#include "tun/destination_shares.h"
 #include "tun/sparse_flows.h"
 #include "tun/vnet.h"
 
@@ -49,6 +50,9 @@ struct tun_queue {
 	 * there is no such queue. */
 	struct tun_queue *sparse;
 	struct sparse_queue *shared;
+	/* How the kernel shares it, as queue `index`; NULL: first come, first served. */
+	const struct destination_shares *shares;
+	uint32_t index;
 };
 
 /* --- the kernel's device ------------------------------------------------------------------------------------------ */
@@ -68,6 +72,8 @@ struct tun_params {
 	/* Wanted: a second queue behind each that is steered to, for sparse flows. Where the kernel cannot do that,
 	 * or that would be too many queues, there is none. */
 	bool sparse;
+	/* Wanted: queues that are steered to, or the only one, are shared evenly by so many destinations; 0: not. */
+	uint32_t destinations;
 };
 
 struct tun_device {
@@ -75,6 +81,8 @@ struct tun_device {
 	unsigned readers, writers;
 	unsigned sparse; /* queues behind all these, which they point to; 0 where there are none */
 	struct sparse_flows sparse_flows;
+	struct destination_shares *shares; /* heap, owned; NULL: none */
+	int sharing;  /* 0: queues are shared as wanted, if that was wanted; a negative errno: why they are not */
 	int steering; /* 0: packets are steered as wanted, if that was wanted; a negative errno: why they are not */
 	char name[16];
 	unsigned ifindex;

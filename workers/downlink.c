@@ -20,7 +20,7 @@
 
 enum {
 	DOWNLINK_FRAMES = STAGE_KEPT_MAX, /* of a batch: enough small ones to fill a train */
-	DOWNLINK_SPARSE = 1024,		  /* more than the kernel lets through in a window (tun/sparse_flows.h) */
+	DOWNLINK_SPARSE = 2048,		  /* all that the kernel lets through in a window (tun/sparse_flows.h) */
 	/* The ciphers may read a little past a packet's end. */
 	FRAME_SIZE = (TUN_FRAME_MAX + AEAD_INPUT_SLACK + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE,
 };
@@ -235,11 +235,11 @@ static void take_frame(struct worker *worker, uint8_t *frame, uint32_t length)
 	}
 	uint32_t id = worker->role->route(worker, &packet);
 	struct frame_dispatch *dispatch = &worker->dispatch;
-	if (likely(dispatch->pool == NULL || id == 0 || session_shard(dispatch->sharding, id) == worker->index)) {
+	if (likely(dispatch->all.pool == NULL || id == 0 || session_shard(dispatch->sharding, id) == worker->index)) {
 		downlink_frame(worker, id, &packet);
 		return;
 	}
-	enum drop_reason reason = frame_dispatch_push(dispatch, id, &packet, worker->now);
+	enum drop_reason reason = frame_dispatch_push(dispatch, &dispatch->all, id, &packet, worker->now);
 	if (unlikely(reason != DROP_NONE))
 		frame_stats_drop(&worker->loop.stats, &packet, reason);
 }
@@ -297,6 +297,32 @@ static size_t take_sparse(struct worker *worker, bool *empty)
 	return frames;
 }
 
+/* The next of the batch. */
+static void take_next(struct worker *worker)
+{
+	struct tun_batch *batch = &worker->batch;
+	uint8_t *frame = batch->memory + batch->frames[batch->next].at;
+	uint32_t length = batch->frames[batch->next].length;
+	batch->next++;
+	destination_shares_took(worker->tun->shares, &batch->tally, frame, length);
+	take_frame(worker, frame, length);
+}
+
+/* Tells the kernel what is out of the queue, and whether that is empty. */
+static void account(struct worker *worker)
+{
+	struct tun_batch *batch = &worker->batch;
+	bool drained = batch->next == batch->count && batch->began != 0;
+	if (batch->tally.queue != NULL) {
+		queue_shares_publish(&batch->tally);
+		queue_shares_adapt(&batch->tally, worker->now, drained);
+		if (drained)
+			queue_shares_drained(&batch->tally, batch->began);
+	}
+	if (worker->tun->sparse != NULL && drained)
+		sparse_flows_drained(worker->tun->shared, batch->began);
+}
+
 /* Straight from the TUN: a batch is read first, what there is of sparse flows is handled then, and the batch last. */
 static size_t take_from_tun(struct worker *worker)
 {
@@ -309,12 +335,11 @@ static size_t take_from_tun(struct worker *worker)
 	if (tun->sparse != NULL)
 		frames = take_sparse(worker, &may_send);
 	stage_arrived_first(&worker->loop.stages);
-	for (; may_send && batch->next < batch->count && !worker->send.blocked; batch->next++, frames++)
-		take_frame(worker, batch->memory + batch->frames[batch->next].at, batch->frames[batch->next].length);
-	if (tun->sparse != NULL && batch->next == batch->count && batch->began != 0)
-		sparse_flows_drained(tun->shared, batch->began);
-	if (worker->dispatch.pool != NULL)
-		frame_dispatch_publish(&worker->dispatch, &worker->loop.stats);
+	for (; may_send && batch->next < batch->count && !worker->send.blocked; frames++)
+		take_next(worker);
+	account(worker);
+	if (worker->dispatch.all.pool != NULL)
+		frame_dispatch_publish(&worker->dispatch, &worker->dispatch.all, &worker->loop.stats);
 	return frames;
 }
 
@@ -327,19 +352,36 @@ static bool waited_too_long(struct worker *worker, struct worker_source *source,
 	return codel_drop(&source->codel, waited, worker->now, frame_ring_behind(source->ring, ref));
 }
 
-/* From the ring of a TUN reader or of another worker. */
+/* All that belongs to sparse flows. False: the send queue was full before. */
+static bool take_sparse_ring(struct worker *worker, struct frame_ring *ring, size_t *frames)
+{
+	const struct frame_ref *ref;
+	for (; room_for_more(worker); (*frames)++) {
+		if (frame_ring_peek(ring, &ref, 1) == 0)
+			return true;
+		struct inner packet = ref->packet;
+		stage_arrived_at(&worker->loop.stages, STAGE_RING_WAIT, ref->stamp);
+		downlink_frame(worker, ref->session_id, &packet);
+		frame_ring_release(ring, 1);
+	}
+	return false;
+}
+
+/* From the rings of a TUN reader, or the ring of another worker. What is in the ring is looked at first: only that may
+ * be handled, once all is that came before it by way of the other. */
 static size_t take_from_ring(struct worker *worker, struct worker_source *source)
 {
-	size_t frames = 0;
-	const struct frame_ref *ref;
-	for (; frames < DOWNLINK_FRAMES && room_for_more(worker) && frame_ring_peek(source->ring, &ref, 1) != 0;
-	     frames++) {
+	const struct frame_ref *refs;
+	size_t frames = 0, ready = frame_ring_peek(source->ring, &refs, DOWNLINK_FRAMES);
+	if (source->sparse != NULL && !take_sparse_ring(worker, source->sparse, &frames))
+		ready = 0;
+	for (size_t i = 0; i < ready && room_for_more(worker); i++, frames++) {
 		/* Copied once: the reader writes to the next entry, which is on the same line. */
-		struct inner packet = ref->packet;
-		if (waited_too_long(worker, source, ref))
+		struct inner packet = refs[i].packet;
+		if (waited_too_long(worker, source, &refs[i]))
 			frame_stats_drop(&worker->loop.stats, &packet, DROP_OUT_QUEUE);
 		else
-			downlink_frame(worker, ref->session_id, &packet);
+			downlink_frame(worker, refs[i].session_id, &packet);
 		frame_ring_release(source->ring, 1);
 	}
 	if (frames != 0)

@@ -16,6 +16,7 @@ enum {
 	/* Room for a frame and its slack. Staggered by a page and some lines, so that slots share neither the sets of a
 	 * TLB nor those of a cache. */
 	SLOT_SIZE = (1 << 16) + 4096 + 5 * CACHE_LINE,
+	SESSION_BITS = 10, /* sessions with these bits of their hash in common have one share of a ring together */
 };
 _Static_assert(SLOT_SIZE >= TUN_FRAME_MAX + AEAD_INPUT_SLACK, "the ciphers read a little past a frame's end");
 _Static_assert((uint64_t)SLOT_SIZE << 15 <= UINT32_MAX, "what a worker holds fits the positions' range");
@@ -34,11 +35,18 @@ struct frame_ring {
 	_Atomic uint32_t tail APART;
 };
 
+/* What is in a ring, of a session or of all: not taken back yet. */
+struct content {
+	uint32_t bytes, frames;
+};
+
 /* The producer's side of a ring. A slot is held from its first frame to the release of its last. */
 struct lane {
 	struct frame_ring ring;
 	struct frame_ref *entries APART;
-	uint32_t *slots; /* in which slot each entry's frame lies */
+	uint32_t *slots;	  /* in which slot each entry's frame lies */
+	struct content *sessions; /* by hash */
+	struct content all;
 	uint32_t position;
 	uint32_t mask;
 	uint32_t pushed;     /* entries before it are written */
@@ -83,7 +91,8 @@ static int lane_init(struct lane *lane, uint32_t entries, uint32_t first_index)
 {
 	lane->entries = aligned_alloc(CACHE_LINE, (size_t)(entries + entries % 2) * sizeof *lane->entries);
 	lane->slots = calloc(entries, sizeof *lane->slots);
-	if (lane->entries == NULL || lane->slots == NULL)
+	lane->sessions = calloc(1u << SESSION_BITS, sizeof *lane->sessions);
+	if (lane->entries == NULL || lane->slots == NULL || lane->sessions == NULL)
 		return -1;
 	lane->mask = entries - 1;
 	lane->pushed = lane->known_head = first_index;
@@ -129,6 +138,7 @@ void frame_pool_free(struct frame_pool *pool)
 	for (uint32_t i = 0; pool->lanes != NULL && i < pool->workers; i++) {
 		free(pool->lanes[i].entries);
 		free(pool->lanes[i].slots);
+		free(pool->lanes[i].sessions);
 	}
 	free(pool->lanes);
 	free(pool->free);
@@ -160,10 +170,35 @@ uint8_t *frame_pool_buffer(const struct frame_pool *pool)
 	return slot_data(pool, pool->spare);
 }
 
+static struct content *content_of(struct lane *lane, uint32_t session_id)
+{
+	return &lane->sessions[session_id * 0x9e3779b1u >> (32 - SESSION_BITS)];
+}
+
+/* A large frame takes a slot, whatever its length. */
+static uint32_t room(uint32_t length)
+{
+	return length <= FRAME_SMALL_MAX ? footprint(length) : SLOT_SIZE;
+}
+
+static void count(struct content *content, uint32_t bytes, uint32_t frames)
+{
+	content->bytes += bytes;
+	content->frames += frames;
+}
+
+static void uncount(struct lane *lane, const struct frame_ref *entry)
+{
+	uint32_t bytes = room(VNET_HEADER_SIZE + entry->packet.length);
+	count(content_of(lane, entry->session_id), -bytes, -1u);
+	count(&lane->all, -bytes, -1u);
+}
+
 static void take_back(struct frame_pool *pool, struct lane *lane)
 {
 	uint32_t head = atomic_load_explicit(&lane->ring.head, memory_order_acquire);
 	for (; lane->known_head != head; lane->known_head++) {
+		uncount(lane, &lane->entries[lane->known_head & lane->mask]);
 		uint32_t slot = lane->slots[lane->known_head & lane->mask];
 		if (--pool->frames[slot] != 0)
 			continue;
@@ -177,6 +212,19 @@ static void take_back(struct frame_pool *pool, struct lane *lane)
 static bool ring_full(const struct lane *lane)
 {
 	return lane->pushed - lane->known_head > lane->mask;
+}
+
+static bool above(uint32_t own, uint32_t all, uint64_t room)
+{
+	return all >= room || own >= FRAME_RING_SHARE * (room - all);
+}
+
+/* Whether the session has more in the ring than it may. One that has nothing may have something. */
+static bool above_share(const struct frame_pool *pool, struct lane *lane, uint32_t session_id)
+{
+	const struct content *own = content_of(lane, session_id);
+	return own->frames != 0 && (above(own->frames, lane->all.frames, (uint64_t)lane->mask + 1) ||
+				    above(own->bytes, lane->all.bytes, (uint64_t)pool->share * SLOT_SIZE));
 }
 
 /* Whether a frame of this length is packed behind the one before it. */
@@ -207,12 +255,12 @@ bool frame_pool_push(struct frame_pool *pool, uint32_t worker, const struct inne
 	owner_check(&pool->owner, "frame pool");
 	struct lane *lane = &pool->lanes[worker];
 	bool joins = joins_open(lane, length);
-	if (!joins || ring_full(lane)) {
+	if (!joins || ring_full(lane) || above_share(pool, lane, session_id)) {
 		/* Not only when there is no other way: with each slot that is needed, so that the stack yields the one
 		 * released last and not one that left the caches long ago. */
 		take_back(pool, lane);
 		joins = joins_open(lane, length);
-		if (ring_full(lane) || (!joins && lane->held == pool->share))
+		if (ring_full(lane) || (!joins && lane->held == pool->share) || above_share(pool, lane, session_id))
 			return false;
 	}
 	uint32_t slot = joins ? lane->open : hold_slot(pool, lane, length);
@@ -225,6 +273,8 @@ bool frame_pool_push(struct frame_pool *pool, uint32_t worker, const struct inne
 	if (frame != data)
 		memcpy(data, frame, length);
 	pool->frames[slot]++;
+	count(content_of(lane, session_id), room(length), 1);
+	count(&lane->all, room(length), 1);
 	lane->position += length;
 	lane->slots[lane->pushed & lane->mask] = slot;
 	struct frame_ref *entry = &lane->entries[lane->pushed & lane->mask];
@@ -247,6 +297,17 @@ bool frame_pool_publish(struct frame_pool *pool, uint32_t worker)
 		return false;
 	atomic_store_explicit(&lane->ring.tail, lane->pushed, memory_order_release);
 	return true;
+}
+
+uint32_t frame_pool_pushed(const struct frame_pool *pool, uint32_t worker)
+{
+	return pool->lanes[worker].pushed;
+}
+
+bool frame_pool_released(const struct frame_pool *pool, uint32_t worker, uint32_t pushed)
+{
+	uint32_t head = atomic_load_explicit(&pool->lanes[worker].ring.head, memory_order_acquire);
+	return (int32_t)(head - pushed) >= 0;
 }
 
 uint32_t frame_pool_held(const struct frame_pool *pool, uint32_t worker)

@@ -8,8 +8,10 @@
  * behind it, and releases them; the reader takes slots back when it sees that.
  *
  * A worker may hold only its share of the slots, and the shares add up to the pool: one that stalls loses its own
- * frames and costs the others nothing. Slots are reused last in, first out, so that no more of them pass through the
- * caches than the workers are behind.
+ * frames and costs the others nothing. Within a ring the same holds for sessions: one may have up to FRAME_RING_SHARE
+ * times as much in it as is left free, so of those that want more than there is each gets as much as the others
+ * (core/base/queue_shares.h has where that comes from). Slots are reused last in, first out, so that no more of them
+ * pass through the caches than the workers are behind.
  *
  * The two sides share the ring's two indexes, each on lines of its own, and nothing else that is written:
  *
@@ -34,6 +36,7 @@
 
 enum {
 	FRAME_SMALL_MAX = 2048, /* longer frames are not copied: a full packet of the usual MTUs still is */
+	FRAME_RING_SHARE = 4,	/* one session alone fills four fifths of a ring */
 };
 
 /* A frame as its reader parsed it. */
@@ -73,14 +76,19 @@ void frame_ring_own(struct frame_ring *ring, const struct owner *owner);
 uint8_t *frame_pool_buffer(const struct frame_pool *pool);
 
 /* Hands the frame in frame_pool_buffer(), with the packet that frame_parse() found in it, to a worker, which sees it
- * after frame_pool_publish(). A frame that lies elsewhere is copied. False when the worker holds its share or the ring
- * is full: nothing has changed then, and the caller counts a drop. */
+ * after frame_pool_publish(). A frame that lies elsewhere is copied. False when the worker holds its share, the ring
+ * is full, or the session has too much in it: nothing has changed then, and the caller counts a drop. */
 bool frame_pool_push(struct frame_pool *pool, uint32_t worker, const struct inner *packet, uint32_t session_id,
 		     uint64_t stamp);
 
 /* Makes visible what was pushed: once a batch. False when there was nothing new. Wake the worker (core/base/waker.h)
  * afterwards. */
 bool frame_pool_publish(struct frame_pool *pool, uint32_t worker);
+
+/* Frames pushed so far, modulo 2^32; and whether the worker has released all up to such a number, not before its last
+ * release was seen. */
+uint32_t frame_pool_pushed(const struct frame_pool *pool, uint32_t worker);
+bool frame_pool_released(const struct frame_pool *pool, uint32_t worker, uint32_t pushed);
 
 /* Slots that a worker holds, as far as the reader knows: what was released since its last push may still count. */
 uint32_t frame_pool_held(const struct frame_pool *pool, uint32_t worker);

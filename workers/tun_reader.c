@@ -9,10 +9,13 @@ enum {
 	TUN_READER_BYTES = 1 << 19, /* of a batch, about: half the least share of large frames, so that it is not used
 				     * up before the worker sees any */
 	TUN_READER_FRAMES = 32,	    /* of a batch: published and woken for once */
+	TUN_READER_SPARSE = 2048,   /* of sparse flows, a turn: all that the kernel lets through in a window */
 };
 #define TUN_READER_WINDOW_NS (10 * NS_PER_MS)
+#define TUN_READER_MARK_NS   (250 * NS_PER_US) /* from one look at all workers' rings to the next */
 
-static void read_frame(struct tun_reader *reader, uint8_t *frame, uint32_t length, uint64_t now)
+static void push_frame(struct tun_reader *reader, struct frame_rings *rings, uint8_t *frame, uint32_t length,
+		       uint64_t now)
 {
 	struct inner packet;
 	if (unlikely(!frame_parse(&packet, frame, length))) {
@@ -22,23 +25,24 @@ static void read_frame(struct tun_reader *reader, uint8_t *frame, uint32_t lengt
 	uint32_t id = registry_route(reader->params.registry, packet.version, inner_destination_bytes(&packet));
 	enum drop_reason reason = DROP_OUT_NO_SESSION;
 	if (likely(id != 0))
-		reason = frame_dispatch_push(&reader->dispatch, id, &packet, now);
+		reason = frame_dispatch_push(&reader->dispatch, rings, id, &packet, now);
 	if (unlikely(reason != DROP_NONE))
 		frame_stats_drop(&reader->loop.stats, &packet, reason);
 }
 
-size_t tun_reader_turn(struct tun_reader *reader)
+/* A batch of one of its queues. *empty: there was no more. */
+static size_t read_batch(struct tun_reader *reader, struct tun_queue *queue, uint64_t now, bool *empty)
 {
+	bool sparse = queue != reader->params.tun;
+	struct frame_rings *rings = sparse ? &reader->dispatch.sparse : &reader->dispatch.all;
 	size_t frames = 0, bytes = 0;
-	owner_check(&reader->loop.owner, "TUN reader");
-	uint64_t now = clock_monotonic(reader->params.clock);
-	stage_begin(&reader->loop.stages);
 	for (; frames < TUN_READER_FRAMES && bytes < TUN_READER_BYTES; frames++) {
-		uint8_t *frame = frame_pool_buffer(reader->dispatch.pool);
+		uint8_t *frame = frame_pool_buffer(rings->pool);
 		struct iovec iov = {.iov_base = frame, .iov_len = TUN_FRAME_MAX};
-		int got = reader->params.tun->ops->read(reader->params.tun, &iov, 1);
+		int got = queue->ops->read(queue, &iov, 1);
 		if (got <= 0) {
 			stats_add(&reader->loop.stats, empty_calls, 1);
+			*empty = true;
 			if (got < 0)
 				event_loop_fail(&reader->loop, got);
 			break;
@@ -46,12 +50,77 @@ size_t tun_reader_turn(struct tun_reader *reader)
 		stage_lap(&reader->loop.stages, STAGE_TUN_READ);
 		uint32_t length = (uint32_t)iov.iov_len;
 		bytes += length;
-		read_frame(reader, frame, length, now);
+		if (!sparse)
+			destination_shares_took(queue->shares, &reader->tally, frame, length);
+		push_frame(reader, rings, frame, length, now);
 		stage_lap(&reader->loop.stages, STAGE_DISPATCH);
 	}
+	return frames;
+}
+
+/* All of the second queue, published as it comes. False: there is more. */
+static bool read_sparse(struct tun_reader *reader, uint64_t now, size_t *frames)
+{
+	bool empty = false;
+	for (size_t count = 0; !empty && count < TUN_READER_SPARSE; count += TUN_READER_FRAMES) {
+		*frames += read_batch(reader, reader->params.tun->sparse, now, &empty);
+		frame_dispatch_publish(&reader->dispatch, &reader->dispatch.sparse, &reader->loop.stats);
+	}
+	return empty;
+}
+
+/* Tells the kernel when the first queue was empty for flows that become sparse: only once all workers have handled what
+ * came out of it. */
+static void publish_emptiness(struct tun_reader *reader, bool empty, uint64_t now)
+{
+	if (empty && reader->emptied == 0 && now - reader->marked >= TUN_READER_MARK_NS) {
+		reader->emptied = reader->marked = now;
+		frame_dispatch_mark(&reader->dispatch);
+	}
+	if (reader->emptied != 0 && frame_dispatch_handled(&reader->dispatch)) {
+		sparse_flows_drained(reader->params.tun->shared, reader->emptied);
+		reader->emptied = 0;
+	}
+}
+
+/* Tells the kernel what is out of the first queue. */
+static void account(struct tun_reader *reader, bool empty, uint64_t now)
+{
+	if (reader->tally.queue == NULL)
+		return;
+	queue_shares_publish(&reader->tally);
+	queue_shares_adapt(&reader->tally, now, empty);
+	if (empty)
+		queue_shares_drained(&reader->tally, now);
+}
+
+static void publish_batch(struct tun_reader *reader)
+{
+	frame_dispatch_publish(&reader->dispatch, &reader->dispatch.all, &reader->loop.stats);
+	reader->holds = false;
+}
+
+/* A batch of the first queue, then all of the second, which is published first; where that has too much for a turn, the
+ * batch waits for the next, so that no flow is reordered. */
+size_t tun_reader_turn(struct tun_reader *reader)
+{
+	struct tun_queue *queue = reader->params.tun;
+	size_t frames = 0;
+	bool empty = false, read = !reader->holds;
+	owner_check(&reader->loop.owner, "TUN reader");
+	uint64_t now = clock_monotonic(reader->params.clock);
+	stage_begin(&reader->loop.stages);
+	if (read)
+		frames = read_batch(reader, queue, now, &empty);
+	reader->holds = queue->sparse != NULL && !read_sparse(reader, now, &frames);
 	if (frames == 0)
 		stage_cancel(&reader->loop.stages);
-	frame_dispatch_publish(&reader->dispatch, &reader->loop.stats);
+	if (!reader->holds)
+		publish_batch(reader);
+	if (read)
+		account(reader, empty, now);
+	if (queue->sparse != NULL)
+		publish_emptiness(reader, empty && !reader->holds, now);
 	rcu_quiescent();
 	return frames;
 }
@@ -68,7 +137,8 @@ static void wait_for_frames(struct tun_reader *reader)
 		event_loop_cancel_wait(&reader->loop);
 	} else {
 		stats_add(&reader->loop.stats, sleeps, 1);
-		event_loop_wait(&reader->loop, busy ? TUN_READER_WINDOW_NS : EVENT_LOOP_FOREVER);
+		uint64_t most = busy ? TUN_READER_WINDOW_NS : EVENT_LOOP_FOREVER;
+		event_loop_wait(&reader->loop, queue_shares_uneven(&reader->tally) ? QUEUE_SHARES_LOOK_NS : most);
 	}
 	reader->asleep += clock_monotonic(reader->params.clock) - before;
 }
@@ -96,6 +166,7 @@ void tun_reader_run(struct tun_reader *reader)
 			wait_for_frames(reader);
 		estimate_load(reader);
 	}
+	publish_batch(reader);
 	atomic_store_explicit(&reader->busy, false, memory_order_relaxed);
 	owner_clear(&reader->loop.owner);
 }
@@ -109,17 +180,22 @@ struct tun_reader *tun_reader_new(const struct tun_reader_params *params, struct
 	}
 	memset(reader, 0, sizeof *reader);
 	reader->params = *params;
+	reader->tally = destination_shares_tally(params->tun->shares, params->tun->index);
 	int result = event_loop_init(&reader->loop, params->stage_sampling, params->ticks_per_second);
 	if (result == 0)
 		result = event_loop_watch(&reader->loop, params->tun->fd, EPOLLIN);
+	bool sparse = params->tun->sparse != NULL;
+	if (result == 0 && sparse)
+		result = event_loop_watch(&reader->loop, params->tun->sparse->fd, EPOLLIN);
 	if (result == 0)
-		result = frame_dispatch_init(&reader->dispatch, &params->registry->table.sharding, params->wakers);
+		result = frame_dispatch_init(&reader->dispatch, &params->registry->table.sharding, params->wakers,
+					     sparse);
 	if (result != 0) {
 		error_set(error, result, "TUN reader: %s", strerror(-result));
 		tun_reader_free(reader);
 		return NULL;
 	}
-	frame_pool_own(reader->dispatch.pool, &reader->loop.owner);
+	frame_dispatch_own(&reader->dispatch, &reader->loop.owner);
 	return reader;
 }
 

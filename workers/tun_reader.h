@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A TUN reader: a thread that reads frames from one queue of the device, looks up the session ID of their destination,
- * and hands them to the workers that own the sessions, through a ring for each (frame_ring.h). It uses addresses and
- * session IDs, never a session. */
+ * and hands them to the workers that own the sessions, through a ring for each (frame_ring.h). What comes out of the
+ * queue's second one, of sparse flows, has rings of its own. It uses addresses and session IDs, never a session. */
 #pragma once
 
 #include "core/base/clock.h"
@@ -22,8 +22,12 @@ struct tun_reader_params {
 struct tun_reader {
 	struct tun_reader_params params;
 	struct frame_dispatch dispatch;
-	uint64_t window; /* start of the window in which `busy` is measured, monotonic ns */
-	uint64_t asleep; /* ns slept in that window */
+	struct queue_shares_tally tally; /* of its queue */
+	bool holds;			 /* a batch of the first queue is pushed, and not published */
+	uint64_t emptied;		 /* when the first queue was empty, monotonic ns; 0: nothing to publish */
+	uint64_t marked;		 /* when that was noted last */
+	uint64_t window;		 /* start of the window in which `busy` is measured, monotonic ns */
+	uint64_t asleep;		 /* ns slept in that window */
 
 	/* written by the thread, read by others */
 	_Atomic bool busy CACHE_ALIGNED; /* more than half of the time: workers poll instead of being woken */

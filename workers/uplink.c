@@ -340,12 +340,27 @@ static uint32_t uplink_train(struct worker *worker, const struct udp_message *tr
 	return datagrams.count;
 }
 
+/* Tells the kernel what is out of the socket's queue, and whether that is empty. */
+static void account(struct worker *worker, const struct udp_message *messages, size_t count)
+{
+	if (worker->shares == NULL)
+		return;
+	for (size_t i = 0; i < count; i++)
+		session_shares_took(worker->shares, &worker->received, &messages[i]);
+	bool empty = count < UPLINK_MESSAGES;
+	queue_shares_publish(&worker->received);
+	queue_shares_adapt(&worker->received, worker->now, empty);
+	if (empty)
+		queue_shares_drained(&worker->received, worker->now);
+}
+
 size_t uplink_batch(struct worker *worker)
 {
 	struct uplink *uplink = worker->uplink;
 	owner_check(&worker->loop.owner, "receive buffers");
 	stage_begin(&worker->loop.stages);
 	int received = worker->udp->ops->receive(worker->udp, uplink->messages, UPLINK_MESSAGES);
+	account(worker, uplink->messages, received > 0 ? (size_t)received : 0);
 	if (received <= 0) {
 		stats_add(&worker->loop.stats, empty_calls, 1);
 		stage_cancel(&worker->loop.stages);

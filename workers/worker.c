@@ -54,8 +54,10 @@ static int open_downlink(struct worker *worker, const struct worker_params *para
 	worker->batch.memory = downlink_batch_memory();
 	if (worker->batch.memory == NULL)
 		return -ENOMEM;
-	return params->wakers != NULL ? frame_dispatch_init(&worker->dispatch, &params->table->sharding, params->wakers)
-				      : 0;
+	worker->batch.tally = destination_shares_tally(worker->tun->shares, worker->tun->index);
+	return params->wakers != NULL
+		       ? frame_dispatch_init(&worker->dispatch, &params->table->sharding, params->wakers, false)
+		       : 0;
 }
 
 static void set_params(struct worker *worker, const struct worker_params *params)
@@ -70,6 +72,8 @@ static void set_params(struct worker *worker, const struct worker_params *params
 	worker->table = params->table;
 	worker->handoff = params->handoff;
 	worker->copies = params->copies;
+	worker->shares = params->shares;
+	worker->received = session_shares_tally(params->shares, params->index);
 	worker->spin = params->spin;
 	worker->nap = params->nap;
 	worker->now = worker->next_tick = clock_monotonic(worker->clock);
@@ -84,8 +88,8 @@ static void own(struct worker *worker)
 	coalescer_own(worker->coalescer, &worker->loop.owner);
 	if (worker->copies != NULL)
 		copy_ring_own(worker->copies, &worker->loop.owner);
-	if (worker->dispatch.pool != NULL)
-		frame_pool_own(worker->dispatch.pool, &worker->loop.owner);
+	if (worker->dispatch.all.pool != NULL)
+		frame_dispatch_own(&worker->dispatch, &worker->loop.owner);
 }
 
 struct worker *worker_new(const struct worker_params *params, struct error *error)
@@ -125,16 +129,18 @@ struct worker *worker_new(const struct worker_params *params, struct error *erro
 	return worker;
 }
 
-void worker_set_source(struct worker *worker, size_t index, struct frame_ring *ring, const _Atomic bool *busy)
+void worker_set_source(struct worker *worker, size_t index, const struct worker_source *source)
 {
-	worker->sources[index] = (struct worker_source){.ring = ring, .busy = busy};
-	frame_ring_own(ring, &worker->loop.owner);
+	worker->sources[index] = *source;
+	frame_ring_own(source->ring, &worker->loop.owner);
+	if (source->sparse != NULL)
+		frame_ring_own(source->sparse, &worker->loop.owner);
 	codel_init(&worker->sources[index].codel, CODEL_TARGET_NS, CODEL_INTERVAL_NS, TUN_FRAME_MAX);
 }
 
 struct frame_ring *worker_ring(struct worker *worker, uint32_t other)
 {
-	return frame_pool_ring(worker->dispatch.pool, other);
+	return frame_dispatch_ring(&worker->dispatch, other);
 }
 
 static void retire_ended(struct worker *worker)
@@ -253,7 +259,8 @@ static void choose_events(struct worker *worker)
 static bool rings_empty(const struct worker *worker)
 {
 	for (size_t i = 0; i < worker->source_count; i++) {
-		if (!frame_ring_empty(worker->sources[i].ring))
+		const struct worker_source *source = &worker->sources[i];
+		if (!frame_ring_empty(source->ring) || (source->sparse != NULL && !frame_ring_empty(source->sparse)))
 			return false;
 	}
 	return true;
@@ -289,6 +296,8 @@ static void sleep_until_due(struct worker *worker)
 	due = due < worker->next_tick ? due : worker->next_tick;
 	due = due < limits_due(worker) ? due : limits_due(worker);
 	uint64_t wait = due > now ? due - now : 0;
+	if (queue_shares_uneven(&worker->received) || queue_shares_uneven(&worker->batch.tally))
+		wait = wait < QUEUE_SHARES_LOOK_NS ? wait : QUEUE_SHARES_LOOK_NS;
 	bool naps = readers_busy(worker);
 	if (naps)
 		wait = wait < worker->nap ? wait : worker->nap;
@@ -395,6 +404,7 @@ void worker_add_session(struct worker *worker, struct session *session)
 	owner_check(&worker->loop.owner, "list of sessions");
 	owner_follow(&session->owner, &worker->loop.owner);
 	session_table_insert(worker->table, session);
+	session_shares_add(worker->shares, &worker->received, session->id);
 	cds_list_add_tail(&session->node, &worker->sessions);
 	count_sessions(worker, 1);
 }
@@ -405,6 +415,7 @@ void worker_end_session(struct worker *worker, struct session *session)
 	timer_clear(&worker->wheel, &session->timer);
 	limits_end(worker, session);
 	session_table_remove(worker->table, session);
+	session_shares_remove(worker->shares, &worker->received, session->id);
 	cds_list_del(&session->node);
 	cds_list_add_tail(&session->node, &worker->ended);
 	count_sessions(worker, -1);

@@ -30,6 +30,7 @@
 #include "workers/inbox.h"
 #include "workers/limits.h"
 #include "workers/send_queue.h"
+#include "workers/session_shares.h"
 #include "workers/udp.h"
 
 struct worker;
@@ -92,6 +93,7 @@ struct tun_batch {
 	} frames[STAGE_KEPT_MAX];
 	uint32_t next, count;
 	uint64_t began; /* of clock_system, ns; 0: the queue was not empty behind the last */
+	struct queue_shares_tally tally;
 };
 
 struct worker {
@@ -104,8 +106,9 @@ struct worker {
 	const struct worker_role *role;
 	void *role_state;
 	struct session_table *table;
-	const struct handoff *handoff; /* NULL: every datagram is ours */
-	struct copy_ring *copies;      /* datagrams that other threads received for this worker; NULL: none do */
+	const struct handoff *handoff;	     /* NULL: every datagram is ours */
+	const struct session_shares *shares; /* NULL: the socket's queue is not shared evenly */
+	struct copy_ring *copies;	     /* datagrams that other threads received for this worker; NULL: none do */
 	struct worker_source *sources; /* rings of frames to this worker: of TUN readers, or of the other workers */
 	size_t source_count;
 	bool reads_tun; /* itself */
@@ -124,6 +127,7 @@ struct worker {
 	struct cds_list_head
 		ended; /* out of the table, retired at the end of the turn: the batch may still point to them */
 	struct send_queue send;
+	struct queue_shares_tally received; /* of the socket's queue */
 	struct uplink *uplink;
 	struct coalescer *coalescer;
 	struct tun_batch batch;
@@ -145,7 +149,8 @@ struct worker {
 /* The ring from one TUN reader, or from another worker. */
 struct worker_source {
 	struct frame_ring *ring;
-	const _Atomic bool *busy; /* the reader is busy: poll its ring rather than be woken; NULL: it always wakes */
+	struct frame_ring *sparse; /* that comes first; NULL: there is none */
+	const _Atomic bool *busy;  /* the reader is busy: poll its ring rather than be woken; NULL: it always wakes */
 	struct codel codel;
 };
 
@@ -157,9 +162,10 @@ struct worker_params {
 	const struct clock *clock;
 	const struct worker_role *role;
 	void *role_state;
-	struct session_table *table;   /* the caller's */
-	const struct handoff *handoff; /* the caller's, or NULL */
-	struct copy_ring *copies;      /* the caller's, or NULL */
+	struct session_table *table;	     /* the caller's */
+	const struct handoff *handoff;	     /* the caller's, or NULL */
+	struct copy_ring *copies;	     /* the caller's, or NULL */
+	const struct session_shares *shares; /* the caller's, or NULL */
 	/* Where frames come from: TUN readers (`sources` of them), or its own queue of the TUN, which is then the only
 	 * one, or one of several; what it reads for other workers it passes on, and `sources` of these to it. */
 	bool reads_tun;
@@ -175,9 +181,9 @@ struct worker_params {
 struct worker *worker_new(const struct worker_params *params, struct error *error);
 void worker_free(struct worker *worker);
 
-/* Where frames come from besides its own queue: a ring of a TUN reader, or of another worker (worker_ring()); `busy` is
- * NULL for those. Before the thread starts. */
-void worker_set_source(struct worker *worker, size_t index, struct frame_ring *ring, const _Atomic bool *busy);
+/* Where frames come from besides its own queue: rings of a TUN reader, or of another worker (worker_ring()). `ring`,
+ * `sparse` and `busy` of the source are taken; the latter two are NULL for another worker. Before the thread starts. */
+void worker_set_source(struct worker *worker, size_t index, const struct worker_source *source);
 
 /* The ring of what this worker reads for another one. */
 struct frame_ring *worker_ring(struct worker *worker, uint32_t other);

@@ -138,7 +138,9 @@ static void print_udp(FILE *out, const json_t *udp)
 		fprintf(out, " (wanted %s)", ctl_bytes(text, wanted));
 	fputc('\n', out);
 	if (lost != 0)
-		begin_field(out, "", "%s datagrams lost because the receive queue was full\n", ctl_count(text, lost));
+		begin_field(out, "",
+			    "%s datagrams lost because the receive queue, or a client's share of it, was full\n",
+			    ctl_count(text, lost));
 }
 
 /* What the interface lost, where no counter of ours sees it. */

@@ -263,6 +263,7 @@ static int open_device(void *context, struct error *error)
 		.writers = params->tun_writers,
 		.steering = params->tun_steering,
 		.sparse = params->tun_sparse,
+		.destinations = params->tun_destinations,
 	};
 	return descriptors_open_device(&daemon->descriptors, &device, error);
 }

@@ -24,7 +24,8 @@ void gateway_threads_want_queues(struct gateway_threads *threads, const struct p
 	threads->first_queue = plan->readers;
 	params->tun_readers = plan->readers != 0 ? plan->readers : 1;
 	params->tun_writers = plan->readers + plan->workers - params->tun_readers;
-	params->tun_sparse = plan->readers == 0; /* readers do not look at a second queue */
+	params->tun_sparse = true;
+	params->tun_destinations = pool->size;
 	if (params->tun_writers != 0)
 		params->tun_steering = (struct queue_steering){
 			.queues = read, .base4 = pool->base4, .base6 = pool->base6};
@@ -100,6 +101,7 @@ static int open_worker(struct gateway_threads *threads, const struct gateway_thr
 		.table = &params->registry->table,
 		.handoff = &threads->handoff,
 		.copies = threads->copies[i],
+		.shares = threads->shares.members != 0 ? &threads->shares : NULL,
 		.reads_tun = plan->readers == 0,
 		.sources = plan->readers != 0 ? plan->readers : plan->workers - 1,
 		.wakers = plan->readers == 0 && plan->workers > 1 ? threads->wakers : NULL,
@@ -123,9 +125,10 @@ static void connect_workers(struct gateway_threads *threads)
 	for (unsigned w = 0; w < threads->plan.workers; w++) {
 		size_t source = 0;
 		for (unsigned other = 0; other < threads->plan.workers; other++) {
-			if (other != w)
-				worker_set_source(threads->workers[w], source++,
-						  worker_ring(threads->workers[other], w), NULL);
+			if (other == w)
+				continue;
+			const struct worker_source ring = {.ring = worker_ring(threads->workers[other], w)};
+			worker_set_source(threads->workers[w], source++, &ring);
 		}
 	}
 }
@@ -145,9 +148,13 @@ static int open_reader(struct gateway_threads *threads, const struct gateway_thr
 	threads->readers[i] = tun_reader_new(&reader, error);
 	if (threads->readers[i] == NULL)
 		return -EIO;
-	for (unsigned w = 0; w < threads->plan.workers; w++)
-		worker_set_source(threads->workers[w], i, frame_pool_ring(threads->readers[i]->dispatch.pool, w),
-				  &threads->readers[i]->busy);
+	const struct frame_dispatch *dispatch = &threads->readers[i]->dispatch;
+	for (unsigned w = 0; w < threads->plan.workers; w++) {
+		const struct worker_source rings = {.ring = frame_dispatch_ring(dispatch, w),
+						    .sparse = frame_dispatch_sparse_ring(dispatch, w),
+						    .busy = &threads->readers[i]->busy};
+		worker_set_source(threads->workers[w], i, &rings);
+	}
 	return 0;
 }
 
@@ -211,6 +218,23 @@ static int open_each(struct gateway_threads *threads, const struct gateway_threa
 	return result;
 }
 
+/* Without it a client that sends too much costs the others of its worker datagrams. */
+static void share_sockets(struct gateway_threads *threads, const struct gateway_threads_params *params)
+{
+	int result = session_shares_open(&threads->shares, &params->registry->table.sharding);
+	for (unsigned i = 0; result == 0 && i < threads->plan.workers; i++)
+		result = session_shares_attach(&threads->shares, i, params->daemon->descriptors.sockets[i]);
+	if (result == 0) {
+		queue_shares_close_arrays(&threads->shares.shares);
+		return;
+	}
+	for (unsigned i = 0; i < threads->plan.workers; i++)
+		session_shares_detach(params->daemon->descriptors.sockets[i]);
+	session_shares_close(&threads->shares);
+	log_info("UDP: a client that sends too much costs others packets (%s%s)", strerror(-result),
+		 result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
+}
+
 int gateway_threads_open(struct gateway_threads *threads, const struct gateway_threads_params *params,
 			 struct error *error)
 {
@@ -223,6 +247,8 @@ int gateway_threads_open(struct gateway_threads *threads, const struct gateway_t
 						      .slot_mask = params->registry->table.sharding.slot_mask};
 	int result = allocate(threads, error);
 	threads->common.inboxes = threads->inboxes;
+	if (result == 0)
+		share_sockets(threads, params);
 	if (result == 0)
 		result = open_each(threads, params, error);
 	const struct udp_socket *member; /* of each address's group */
@@ -247,6 +273,7 @@ void gateway_threads_close(struct gateway_threads *threads)
 		if (threads->engines != NULL)
 			aead_engine_free(threads->engines[i]);
 	}
+	session_shares_close(&threads->shares);
 	free(threads->handshakers);
 	free(threads->readers);
 	free(threads->wakers);

@@ -8,6 +8,7 @@
 #include "core/sessions/registry.h"
 #include "workers/gateway_role.h"
 #include "workers/handshaker.h"
+#include "workers/session_shares.h"
 #include "workers/tun_reader.h"
 #include "workers/worker.h"
 
@@ -15,6 +16,7 @@ struct gateway_threads {
 	struct cpu_plan plan;
 	unsigned first_queue; /* of the workers' queues of the TUN; those before it are the readers' */
 	struct handoff handoff;
+	struct session_shares shares; /* of the workers' sockets */
 	struct copy_ring **copies;    /* of workers, then handshake threads */
 	struct aead_engine **engines; /* the same */
 	struct gateway_role *roles;   /* of the workers */

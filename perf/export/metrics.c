@@ -264,7 +264,8 @@ static void write_machine(FILE *out, const struct status_source *source)
 	      "What each UDP socket may have under way, as the kernel granted it", source->udp.send_buffer);
 	if (source->udp.queue_overflows >= 0)
 		single(out, "shardtun_udp_queue_overflows_total", "counter",
-		       "Datagrams lost because a socket's receive queue was full", (double)source->udp.queue_overflows);
+		       "Datagrams lost because a socket's receive queue, or a session's share of it, was full",
+		       (double)source->udp.queue_overflows);
 	single(out, "shardtun_log_lines_dropped_total", "counter", "Lines lost because the log was not read in time",
 	       (double)source->log_dropped);
 }

@@ -102,9 +102,9 @@ struct status_source {
 	struct {
 		uint64_t receive_buffer; /* bytes, each socket, as the kernel granted them */
 		uint64_t send_buffer;
-		uint64_t wanted_buffer;	 /* bytes, as configured */
-		int64_t queue_overflows; /* datagrams lost to full receive queues, all sockets (SO_MEMINFO); -1 unknown
-					  */
+		uint64_t wanted_buffer; /* bytes, as configured */
+		/* datagrams lost to full receive queues or shares of them, all sockets (SO_MEMINFO); -1 unknown */
+		int64_t queue_overflows;
 	} udp;
 
 	uint64_t log_dropped; /* lines lost because the log was not read in time */

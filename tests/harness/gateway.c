@@ -168,6 +168,11 @@ static void start_worker(struct harness *h, unsigned i)
 static void start_reader(struct harness *h)
 {
 	struct gateway_node *gateway = &h->gateway;
+	if (h->options.sparse) {
+		must(tun_pair_open(&gateway->sparse, gateway->node.tun.queue.offloads) == 0, "second TUN");
+		gateway->node.tun.queue.sparse = &gateway->sparse.queue;
+		gateway->node.tun.queue.shared = &gateway->sparse_shared;
+	}
 	struct tun_reader_params params = {
 		.tun = &gateway->node.tun.queue,
 		.clock = gateway->node.clock,
@@ -178,9 +183,12 @@ static void start_reader(struct harness *h)
 	};
 	gateway->reader = tun_reader_new(&params, NULL);
 	must(gateway->reader != NULL, "TUN reader");
-	for (unsigned i = 0; i < h->options.workers; i++)
-		worker_set_source(worker_node(gateway, i)->worker, 0,
-				  frame_pool_ring(gateway->reader->dispatch.pool, i), &gateway->reader->busy);
+	for (unsigned i = 0; i < h->options.workers; i++) {
+		const struct worker_source rings = {.ring = frame_dispatch_ring(&gateway->reader->dispatch, i),
+						    .sparse = frame_dispatch_sparse_ring(&gateway->reader->dispatch, i),
+						    .busy = &gateway->reader->busy};
+		worker_set_source(worker_node(gateway, i)->worker, 0, &rings);
+	}
 }
 
 /* Workers that read the TUN pass frames to each other. */
@@ -190,9 +198,11 @@ static void connect_workers(struct harness *h)
 	for (unsigned i = 0; i < h->options.workers; i++) {
 		size_t source = 0;
 		for (unsigned other = 0; other < h->options.workers; other++) {
-			if (other != i)
-				worker_set_source(worker_node(gateway, i)->worker, source++,
-						  worker_ring(worker_node(gateway, other)->worker, i), NULL);
+			if (other == i)
+				continue;
+			struct worker *reads = worker_node(gateway, other)->worker;
+			const struct worker_source ring = {.ring = worker_ring(reads, i)};
+			worker_set_source(worker_node(gateway, i)->worker, source++, &ring);
 		}
 	}
 }
@@ -286,6 +296,9 @@ void harness_stop_gateway(struct harness *h, bool orderly)
 	}
 	tun_reader_free(gateway->reader);
 	gateway->reader = NULL;
+	if (gateway->node.tun.queue.sparse != NULL)
+		tun_pair_close(&gateway->sparse);
+	gateway->node.tun.queue.sparse = NULL;
 	event_queue_deinit(&gateway->events);
 	registry_deinit(&gateway->registry);
 }

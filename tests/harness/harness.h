@@ -49,6 +49,7 @@ struct harness_options {
 	unsigned workers;			  /* of the gateway; 1 */
 	unsigned handshakers;			  /* 1 */
 	bool reader;				  /* a TUN reader feeds them; else each worker reads the TUN */
+	bool sparse;				  /* the reader has a queue for sparse flows: the test fills it */
 	bool always_cookie;			  /* the gateway asks every HELLO for a cookie */
 	bool late_ephemerals;			  /* it makes no key pairs ahead */
 	uint16_t mtu;				  /* of both sides; HARNESS_MTU */
@@ -109,6 +110,8 @@ struct gateway_node {
 	struct node others[HARNESS_WORKERS - 1];
 	struct handshake_node handshakes[HARNESS_HANDSHAKERS];
 	struct tun_reader *reader;
+	struct tun_pair sparse; /* with `sparse` */
+	struct sparse_queue sparse_shared;
 	pthread_t reader_thread;
 	struct link *group[HARNESS_WORKERS + HARNESS_HANDSHAKERS];
 	uint32_t held; /* threads that harness_pump() passes over: bit by their number in the group */

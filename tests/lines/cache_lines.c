@@ -25,7 +25,7 @@ static void ended(void)
 /* A frame belongs to the reader, then to a worker, then to the reader again, which may give its slot to another. */
 static void leave_frames_out(struct tun_reader *reader)
 {
-	void *slots = frame_pool_buffer(reader->dispatch.pool); /* the first of them, as yet */
+	void *slots = frame_pool_buffer(reader->dispatch.all.pool); /* the first of them, as yet */
 	lines_leave_out(slots, malloc_usable_size(slots));
 }
 

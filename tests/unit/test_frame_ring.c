@@ -488,3 +488,72 @@ Test(frame_ring, mixed_sizes_at_random_are_what_a_queue_gives)
 		for (unsigned i = 0; i < SHARE; i++)
 			cr_assert(push(worker, TUN_FRAME_MAX), "all slots are there again");
 }
+
+/* --- shares of sessions ------------------------------------------------------------------------------------------- */
+
+static bool push_of(uint32_t session_id, uint32_t length)
+{
+	struct inner packet = frame_unparsed(frame_pool_buffer(pool), length, 1);
+	return frame_pool_push(pool, 0, &packet, session_id, 1);
+}
+
+/* How many of them get in before one does not. */
+static unsigned fill(uint32_t session_id, uint32_t length)
+{
+	unsigned count = 0;
+	while (count < 10000 && push_of(session_id, length))
+		count++;
+	return count;
+}
+
+/* Takes out so many, and counts them by session. */
+static void take(unsigned count, unsigned taken[4])
+{
+	struct frame_ring *ring = frame_pool_ring(pool, 0);
+	(void)frame_pool_publish(pool, 0);
+	const struct frame_ref *frame;
+	for (; count > 0 && frame_ring_peek(ring, &frame, 1) == 1; count--) {
+		taken[frame->session_id]++;
+		frame_ring_release(ring, 1);
+	}
+}
+
+Test(frame_ring, one_session_leaves_a_fifth_to_others)
+{
+	start((struct frame_pool_params){.workers = 1, .slots_per_worker = 50, .ring_entries = 1024});
+	cr_assert_eq(fill(1, 50000), 40, "by their slots");
+	cr_assert_eq(fill(2, 50000), 8);
+	unsigned taken[4] = {0};
+	take(UINT32_MAX, taken);
+	cr_assert(taken[1] == 40 && taken[2] == 8);
+
+	cr_assert_eq(fill(1, 100), 820, "by their number, of 1024");
+	cr_assert(push_of(2, 100));
+	take(UINT32_MAX, taken);
+	cr_assert(frame_pool_idle(pool));
+	cr_assert_eq(fill(1, 100), 820);
+}
+
+/* Three times as much comes as is taken out, seven ninths of it for one session. */
+Test(frame_ring, sessions_that_want_too_much_get_equal_parts)
+{
+	static const struct {
+		uint32_t length, off; /* per cent */
+	} kinds[] = {{100, 5}, {1400, 5}, {30000, 25 /* 64 of them are few to divide */}};
+	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+		start((struct frame_pool_params){.workers = 1, .slots_per_worker = 64, .ring_entries = 1024});
+		unsigned taken[4] = {0};
+		for (unsigned round = 0; round < 6000; round++) {
+			for (unsigned i = 0; i < 9; i++)
+				(void)push_of(i < 7 ? 1 : i - 5, kinds[k].length);
+			unsigned none[4] = {0};
+			take(3, round < 2000 ? none : taken);
+		}
+		for (unsigned session = 1; session <= 3; session++) {
+			cr_assert_geq(taken[session], 4000 * (100 - kinds[k].off) / 100, "session %u: %u", session,
+				      taken[session]);
+			cr_assert_leq(taken[session], 4000 * (100 + kinds[k].off) / 100, "session %u: %u", session,
+				      taken[session]);
+		}
+	}
+}

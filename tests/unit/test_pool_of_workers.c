@@ -5,7 +5,12 @@
 
 TestSuite(pool_of_workers, .timeout = 60);
 
-enum { WORKERS = 7, CLIENTS = 14, RING = 1024 /* frames that a worker can be behind */ };
+enum {
+	WORKERS = 7,
+	CLIENTS = 14,
+	RING = 1024, /* frames that a worker can be behind ... */
+	SHARE = 820, /* ... and that one session can have of them, with FRAME_RING_SHARE */
+};
 
 static struct harness *start_with(bool reader)
 {
@@ -110,10 +115,10 @@ Test(pool_of_workers, a_worker_that_is_behind_loses_what_others_read_for_it)
 			harness_pump(h);
 	}
 	harness_pump(h);
-	cr_assert_eq(drops(h, DROP_OUT_RING), 300);
+	cr_assert_eq(drops(h, DROP_OUT_RING), RING + 300 - SHARE);
 	h->gateway.held = 0;
 	harness_pump(h);
-	cr_assert_eq(take(h, slow, 0), RING, "the oldest, in order");
+	cr_assert_eq(take(h, slow, 0), SHARE, "the oldest, in order");
 	finish(h);
 }
 
@@ -128,14 +133,103 @@ Test(pool_of_workers, a_full_ring_costs_the_others_nothing)
 			harness_pump(h);
 	}
 	harness_pump(h);
-	cr_assert_eq(drops(h, DROP_OUT_RING), 300);
+	cr_assert_eq(drops(h, DROP_OUT_RING), RING + 300 - SHARE);
 	for (unsigned i = 0; i < 50; i++)
 		put(h, other, (uint16_t)i), harness_pump(h);
 	cr_assert_eq(take(h, other, 0), 50);
 	h->gateway.held = 0;
 	harness_pump(h);
-	cr_assert_eq(take(h, 0, 0), RING, "the oldest, in order");
-	cr_assert_eq(drops(h, DROP_OUT_RING), 300);
+	cr_assert_eq(take(h, 0, 0), SHARE, "the oldest, in order");
+	cr_assert_eq(drops(h, DROP_OUT_RING), RING + 300 - SHARE);
+	finish(h);
+}
+
+/* A client of the same worker, whose ring another one has filled. */
+Test(pool_of_workers, a_session_that_fills_the_ring_leaves_room_for_others)
+{
+	struct harness *h = start();
+	size_t other = 1;
+	while (owner(h, other) != owner(h, 0))
+		other++;
+	h->gateway.held = 1u << owner(h, 0)->index;
+	for (unsigned i = 0; i < RING + 300; i++) {
+		put(h, 0, (uint16_t)i);
+		if (i % 20 == 0)
+			harness_pump(h);
+	}
+	for (unsigned i = 0; i < 100; i++)
+		put(h, other, (uint16_t)i), harness_pump(h);
+	h->gateway.held = 0;
+	harness_pump(h);
+	cr_assert_eq(take(h, other, 0), 100);
+	cr_assert_eq(take(h, 0, 0), SHARE);
+	finish(h);
+}
+
+/* --- sparse flows ------------------------------------------------------------------------------------------------- */
+
+/* As the kernel would, into the second queue. */
+static void put_sparse(struct harness *h, size_t client, uint16_t sequence)
+{
+	uint8_t frame[1500] = {0};
+	size_t length = harness_echo(h, client, TO_CLIENT, 4, sequence, 1200, frame + VNET_HEADER_SIZE);
+	cr_assert_eq(tun_pair_put(&h->gateway.sparse, frame, VNET_HEADER_SIZE + length), 0);
+}
+
+Test(pool_of_workers, what_was_sparse_before_is_not_overtaken)
+{
+	struct harness *h = START_UP(.clients = 2, .workers = 2, .reader = true, .sparse = true, .no_offloads = true);
+	for (unsigned round = 0; round < 50; round++) {
+		put(h, 0, (uint16_t)(3 * round + 2));
+		put_sparse(h, 0, (uint16_t)(3 * round));
+		put_sparse(h, 0, (uint16_t)(3 * round + 1));
+		harness_pump(h);
+		cr_assert_eq(take(h, 0, 3 * round), 3);
+	}
+	finish(h);
+}
+
+/* What waits in the ring does not delay it. */
+Test(pool_of_workers, sparse_flows_come_first)
+{
+	struct harness *h = START_UP(.clients = 2, .workers = 1, .reader = true, .sparse = true, .no_offloads = true);
+	h->gateway.held = 1;
+	for (unsigned i = 0; i < 500; i++) {
+		put(h, 0, (uint16_t)i);
+		if (i % 20 == 0)
+			harness_pump(h);
+	}
+	put_sparse(h, 1, 0);
+	harness_pump(h);
+	h->gateway.held = 0;
+	cr_assert_gt(downlink_batch(owner(h, 0)), 0);
+	struct session *bulk = harness_gateway_session(h, 0), *sparse = harness_gateway_session(h, 1);
+	cr_assert_eq(sparse->view.tx_packets, 1);
+	cr_assert_lt(bulk->view.tx_packets, 500);
+	harness_pump(h);
+	cr_assert_eq(take(h, 0, 0), 500);
+	cr_assert_eq(take(h, 1, 0), 1);
+	finish(h);
+}
+
+/* A flow may be sparse again only when the worker has handled what came out of the first queue. */
+Test(pool_of_workers, a_queue_is_empty_once_the_worker_has_handled_it)
+{
+	struct harness *h = START_UP(.clients = 2, .workers = 2, .reader = true, .sparse = true, .no_offloads = true);
+	_Atomic uint64_t *drained = &h->gateway.node.tun.queue.shared->drained;
+	harness_pump(h);
+	uint64_t before = *drained;
+	h->gateway.held = 1u << owner(h, 0)->index;
+	harness_advance(h, WORKER_TICK_NS);
+	uint64_t emptied = *drained;
+	cr_assert_gt(emptied, before);
+	put(h, 0, 0);
+	harness_advance(h, 4 * WORKER_TICK_NS);
+	cr_assert_eq(*drained, emptied, "it waits in the ring");
+	h->gateway.held = 0;
+	harness_advance(h, WORKER_TICK_NS);
+	cr_assert_gt(*drained, emptied);
+	cr_assert_eq(take(h, 0, 0), 1);
 	finish(h);
 }
 

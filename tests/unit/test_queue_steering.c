@@ -1,61 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Which queue of the interface a packet comes out of: each test runs in a network namespace of its own. */
-#include <arpa/inet.h>
 #include <cap-ng.h>
-#include <criterion/criterion.h>
 #include <linux/capability.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/ethernet.h>
 #include <net/if.h>
-#include <sched.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "tun/tun.h"
+#include "tests/harness/steered_device.h"
 
 enum { READERS = 3, WRITERS = 2, QUEUES = READERS + WRITERS, PORT = 7777 };
 
-static struct error error;
 static struct tun_device device;
 
-static void new_namespace(void)
-{
-	if (unshare(CLONE_NEWNET) < 0)
-		cr_skip_test("a network namespace of our own needs CAP_SYS_ADMIN");
-	if (access("/dev/net/tun", R_OK | W_OK) < 0)
-		cr_skip_test("no /dev/net/tun to open");
-}
-
-TestSuite(queue_steering, .init = new_namespace);
+TestSuite(queue_steering, .init = steered_namespace);
 
 static void open_device(void)
 {
-	static struct ip_prefix addresses[2];
-	cr_assert(ip_prefix_parse("10.8.77.1/16", &addresses[0]));
-	cr_assert(ip_prefix_parse("fd00:8::5:1/64", &addresses[1]));
-	const struct tun_params params = {
-		.name = "tun9",
-		.mtu = 1420,
-		.addresses = addresses,
-		.address_count = ARRAY_SIZE(addresses),
-		.readers = READERS,
-		.writers = WRITERS,
-		.steering = {.queues = READERS, .base4 = 0x0a080000, .base6 = 0},
-	};
-	cr_assert_eq(tun_device_open(&device, &params, &error), 0, "%s", error.text);
+	steered_open(&device, (struct tun_params){.readers = READERS, .writers = WRITERS}, READERS);
 }
 
 /* The queue that the only frame there is comes out of; -1: there is none. */
 static int queue_of_frame(void)
 {
-	static uint8_t buffer[TUN_FRAME_MAX];
 	int found = -1;
+	uint8_t *frame;
+	uint32_t length;
 	for (int i = 0; i < QUEUES; i++) {
-		struct iovec frame = {buffer, sizeof buffer};
-		for (; device.queues[i].ops->read(&device.queues[i], &frame, 1) == 1; frame.iov_len = sizeof buffer) {
+		while (steered_read(&device.queues[i], &frame, &length)) {
 			cr_assert_eq(found, -1);
 			found = i;
 		}
@@ -65,14 +39,8 @@ static int queue_of_frame(void)
 
 static int queue_of_destination(int family, const char *destination, uint16_t port)
 {
-	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
-	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
-	bool is_v4 = family == AF_INET;
-	cr_assert_eq(inet_pton(family, destination, is_v4 ? (void *)&v4.sin_addr : (void *)&v6.sin6_addr), 1);
-	ssize_t sent = is_v4 ? sendto(fd, "hello", 5, 0, (struct sockaddr *)&v4, sizeof v4)
-			     : sendto(fd, "hello", 5, 0, (struct sockaddr *)&v6, sizeof v6);
-	cr_assert_eq(sent, 5, "%s", destination);
+	int fd = steered_socket(family);
+	steered_send(fd, family, destination, port, 5);
 	close(fd);
 	return queue_of_frame();
 }

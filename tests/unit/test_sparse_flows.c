@@ -1,43 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Which packets the kernel puts into the queue of sparse flows: each test runs in a network namespace of its own. */
-#include <arpa/inet.h>
-#include <criterion/criterion.h>
-#include <fcntl.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
-#include <sched.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "tun/tun.h"
+#include "tests/harness/steered_device.h"
 
 enum { WORKERS = 3, SMALL = 20, LARGE = 1300 };
 
-static struct error error;
 static struct tun_device device;
 
 static void open_device(void)
 {
-	static struct ip_prefix addresses[2];
-	if (unshare(CLONE_NEWNET) < 0)
-		cr_skip_test("a network namespace of our own needs CAP_SYS_ADMIN");
-	if (access("/dev/net/tun", R_OK | W_OK) < 0)
-		cr_skip_test("no /dev/net/tun to open");
-	cr_assert(ip_prefix_parse("10.8.77.1/16", &addresses[0]));
-	cr_assert(ip_prefix_parse("fd00:8::5:1/64", &addresses[1]));
-	const struct tun_params params = {
-		.name = "tun9",
-		.mtu = 1420,
-		.addresses = addresses,
-		.address_count = ARRAY_SIZE(addresses),
-		.readers = 1,
-		.writers = WORKERS - 1,
-		.steering = {.queues = WORKERS, .base4 = 0x0a080000, .base6 = 0},
-		.sparse = true,
-	};
-	cr_assert_eq(tun_device_open(&device, &params, &error), 0, "%s", error.text);
+	steered_namespace();
+	steered_open(&device, (struct tun_params){.readers = 1, .writers = WORKERS - 1, .sparse = true}, WORKERS);
 	if (device.sparse == 0)
 		cr_skip_test("this kernel or user cannot load the program");
 }
@@ -51,35 +28,17 @@ TestSuite(sparse_flows, .init = open_device, .fini = close_device);
 
 static bool read_one(struct tun_queue *queue)
 {
-	static uint8_t buffer[TUN_FRAME_MAX];
-	struct iovec frame = {buffer, sizeof buffer};
-	return queue->ops->read(queue, &frame, 1) == 1;
-}
-
-/* From always the same port. */
-static int open_socket(int family)
-{
-	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(5000)};
-	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(5000)};
-	cr_assert_eq(family == AF_INET ? bind(fd, (struct sockaddr *)&v4, sizeof v4)
-				       : bind(fd, (struct sockaddr *)&v6, sizeof v6),
-		     0);
-	return fd;
+	uint8_t *frame;
+	uint32_t length;
+	return steered_read(queue, &frame, &length);
 }
 
 /* Sends a datagram, and says whether it came out of the second queue of `worker`; it has to come out of one of both. A
  * long one is fragmented: all fragments come out of the first. */
 static bool is_sparse(unsigned worker, int family, const char *to, uint16_t port, size_t length)
 {
-	uint8_t payload[4000] = {0};
-	int fd = open_socket(family);
-	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
-	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
-	cr_assert_eq(inet_pton(family, to, family == AF_INET ? (void *)&v4.sin_addr : (void *)&v6.sin6_addr), 1);
-	cr_assert_eq(sendto(fd, payload, length, 0, family == AF_INET ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6,
-			    family == AF_INET ? sizeof v4 : sizeof v6),
-		     (ssize_t)length);
+	int fd = steered_socket(family);
+	steered_send(fd, family, to, port, length);
 	close(fd);
 	unsigned first = 0, second = 0;
 	for (struct tun_queue *queue = &device.queues[worker]; read_one(queue); first++)

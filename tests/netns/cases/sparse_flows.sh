@@ -11,11 +11,6 @@
 
 topology_up
 second_up
-gateway_config "Workers = 1" "TunReaders = 0"
-add_peer second
-client_config
-other_client_config second second 203.0.113.1:5555 "10.8.0.0/16"
-
 second_address() {
 	ns second ip -4 -o address show dev shardtun0 | sed -n 's/.* inet \([0-9.]*\).*/\1/p'
 }
@@ -40,28 +35,37 @@ keeps_order() { # FROM TO ADDRESS
 	[[ $report =~ ^([0-9]+)\ datagrams,\ 0\ overtaken$ && ${BASH_REMATCH[1]} -gt 1000 ]]
 }
 
-gateway_start
-client_start
-other_client_start second second
-check_fails "gateway and clients have a queue for sparse flows" grep -h "send little wait" "$dir"/*.log
+# Workers that read the TUN themselves, and one behind a reader.
+for readers in 0 1; do
+	gateway_config "Workers = 1" "TunReaders = $readers"
+	add_peer second
+	client_config
+	other_client_config second second 203.0.113.1:5555 "10.8.0.0/16"
+	gateway_start
+	client_start
+	other_client_start second second
+	check_fails "TunReaders = $readers: gateway and clients have a queue for sparse flows" grep -h "send little wait" "$dir"/*.log
 
-start flood gateway "$BUILD/bench/udp" rate "/run/netns/st-$$-second" "$(second_address)" 64 60 0
-sleep 0.5
-check "beside a flood to another client pings come through" few_pings_lost 1
-running flood || not_ok "the flood ended before the pings"
-stop flood || true
+	start flood gateway "$BUILD/bench/udp" rate "/run/netns/st-$$-second" "$(second_address)" 64 60 0
+	sleep 0.5
+	check "TunReaders = $readers: beside a flood to another client pings come through" few_pings_lost 1
+	running flood || not_ok "the flood ended before the pings"
+	stop flood || true
 
-start server client iperf3 --server
-wait_for 30 listens client tcp 5201
-start load gateway iperf3 -c 10.8.0.2 -t 60 --bidir -C cubic
-check "beside TCP no flow of changing rate is reordered on its way down" keeps_order gateway client 10.8.0.2
-check "nor up" keeps_order client gateway 10.8.0.1
-stop load || true
-stop server || true
-check "all is accounted for at the gateway" wait_for 30 accounted_for gateway
-check "and at the client" wait_for 30 accounted_for client
-stop second || true
-both_stop
+	start server client iperf3 --server
+	wait_for 30 listens client tcp 5201
+	start load gateway iperf3 -c 10.8.0.2 -t 60 --bidir -C cubic
+	check "TunReaders = $readers: beside TCP no flow of changing rate is reordered on its way down" \
+		keeps_order gateway client 10.8.0.2
+	check "TunReaders = $readers: nor up" keeps_order client gateway 10.8.0.1
+	stop load || true
+	stop server || true
+	check "TunReaders = $readers: all is accounted for at the gateway" wait_for 30 accounted_for gateway
+	check "TunReaders = $readers: and at the client" wait_for 30 accounted_for client
+	stop second || true
+	both_stop
+	rm -f "$dir"/*.log
+done
 
 : >"$dir/gateway.log"
 start gateway gateway setpriv --bounding-set -bpf,-sys_admin "$BUILD/shardtund" -c "$dir/gateway.conf"

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/base/queue_shares.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/base/bpf.h"
+
+enum {
+	/* arrays */
+	QUEUES,
+	TAKEN,
+	ENTERED,
+	/* registers: those that survive a call */
+	TAKEN_OUT = BPF_REG_7,
+	MEMBER = BPF_REG_8,
+	QUEUE = BPF_REG_9,
+	NOW = QUEUE_SHARES_OWN, /* in the frame */
+};
+#define FORGET_NS NS_PER_S
+
+/* The program's, of a member. */
+struct entered {
+	uint64_t last; /* when its last packet was let in */
+	uint64_t word;
+};
+
+/* --- the program -------------------------------------------------------------------------------------------------- */
+
+/* Register `in` = what is in the queue: what was let in, in memory at `base`, less register `taken`. All that was let
+ * in before register 2, a time at which the queue was empty, is out. Counters that several CPUs changed at once may be
+ * off by a little, below 0 too. */
+static void in_queue(struct bpf_code *code, unsigned base, int last, int entered, unsigned taken, unsigned in)
+{
+	bpf_load(code, BPF_DW, BPF_REG_1, base, last);
+	unsigned later = bpf_jump_if_register(code, BPF_JGE, BPF_REG_1, BPF_REG_2);
+	bpf_store(code, BPF_DW, base, entered, taken);
+	bpf_land(code, later);
+	bpf_load(code, BPF_DW, in, base, entered);
+	bpf_combine(code, BPF_SUB, in, taken);
+	unsigned positive = bpf_jump_if(code, BPF_JSGE, in, 0);
+	bpf_constant(code, BPF_MOV, in, 0);
+	bpf_land(code, positive);
+}
+
+void queue_shares_emit_find(struct bpf_code *code, const struct queue_shares *shares)
+{
+	bpf_look_up(code, shares->arrays[TAKEN], QUEUE_SHARES_MEMBER);
+}
+
+/* Registers 7, 8, 9: what was taken of the member, and where the program's counters are. */
+static void find_counters(struct bpf_code *code, const struct queue_shares *shares)
+{
+	bpf_load(code, BPF_DW, TAKEN_OUT, BPF_RESULT, offsetof(struct queue_shares_member, taken));
+	bpf_look_up(code, shares->arrays[ENTERED], QUEUE_SHARES_MEMBER);
+	bpf_combine(code, BPF_MOV, MEMBER, BPF_RESULT);
+	bpf_look_up(code, shares->arrays[QUEUES], QUEUE_SHARES_QUEUE);
+	bpf_combine(code, BPF_MOV, QUEUE, BPF_RESULT);
+}
+
+/* Register 2 = the latest time at which the queue was empty, as far as is known. */
+static void load_empty(struct bpf_code *code)
+{
+	bpf_call(code, BPF_FUNC_ktime_get_boot_ns);
+	bpf_store(code, BPF_DW, BPF_FRAME, NOW, BPF_RESULT);
+	bpf_load(code, BPF_DW, BPF_REG_2, QUEUE, offsetof(struct queue_shares_queue, drained));
+	bpf_constant(code, BPF_SUB, BPF_RESULT, FORGET_NS);
+	unsigned later = bpf_jump_if_register(code, BPF_JGE, BPF_REG_2, BPF_RESULT);
+	bpf_combine(code, BPF_MOV, BPF_REG_2, BPF_RESULT);
+	bpf_land(code, later);
+}
+
+static void let_in(struct bpf_code *code)
+{
+	bpf_load(code, BPF_DW, BPF_REG_1, BPF_FRAME, NOW);
+	bpf_store(code, BPF_DW, MEMBER, offsetof(struct entered, last), BPF_REG_1);
+	bpf_store(code, BPF_DW, QUEUE, offsetof(struct queue_shares_queue, last), BPF_REG_1);
+	bpf_load(code, BPF_DW, BPF_REG_1, BPF_FRAME, QUEUE_SHARES_COST);
+	bpf_add_atomically(code, MEMBER, offsetof(struct entered, word), BPF_REG_1);
+	bpf_add_atomically(code, QUEUE, offsetof(struct queue_shares_queue, entered), BPF_REG_1);
+	bpf_load(code, BPF_W, BPF_RESULT, BPF_PACKET, offsetof(struct __sk_buff, len));
+	bpf_leave(code);
+}
+
+/* In both slots and bytes: what the member has must not be more than what is free, so its own and all together fit.
+ * Either of the two may be below 0 alone, and borrows from the other then. */
+void queue_shares_emit_decide(struct bpf_code *code, const struct queue_shares *shares)
+{
+	find_counters(code, shares);
+	load_empty(code);
+	in_queue(code, MEMBER, offsetof(struct entered, last), offsetof(struct entered, word), TAKEN_OUT, BPF_REG_3);
+	bpf_load(code, BPF_DW, BPF_REG_4, QUEUE, offsetof(struct queue_shares_queue, taken));
+	in_queue(code, QUEUE, offsetof(struct queue_shares_queue, last), offsetof(struct queue_shares_queue, entered),
+		 BPF_REG_4, BPF_REG_5);
+	bpf_load(code, BPF_DW, BPF_REG_4, QUEUE, offsetof(struct queue_shares_queue, most));
+	unsigned nothing = bpf_jump_if(code, BPF_JEQ, BPF_REG_3, 0);
+	bpf_load(code, BPF_DW, BPF_REG_4, QUEUE, offsetof(struct queue_shares_queue, bytes));
+	bpf_land(code, nothing);
+	bpf_combine(code, BPF_ADD, BPF_REG_5, BPF_REG_3);
+
+	bpf_constant(code, BPF_MOV, BPF_REG_1, 1);
+	bpf_constant(code, BPF_LSH, BPF_REG_1, QUEUE_SHARES_SLOT_BIT - 1);
+	bpf_combine(code, BPF_ADD, BPF_REG_1, BPF_REG_5);
+	bpf_constant(code, BPF_ARSH, BPF_REG_1, QUEUE_SHARES_SLOT_BIT);
+	bpf_load(code, BPF_DW, BPF_REG_2, QUEUE, offsetof(struct queue_shares_queue, slots));
+	unsigned too_many = bpf_jump_if_register(code, BPF_JSGE, BPF_REG_1, BPF_REG_2);
+	bpf_constant(code, BPF_LSH, BPF_REG_5, 64 - QUEUE_SHARES_SLOT_BIT);
+	bpf_constant(code, BPF_ARSH, BPF_REG_5, 64 - QUEUE_SHARES_SLOT_BIT);
+	unsigned too_much = bpf_jump_if_register(code, BPF_JSGE, BPF_REG_5, BPF_REG_4);
+	let_in(code);
+	bpf_land(code, too_many);
+	bpf_land(code, too_much);
+	bpf_constant(code, BPF_MOV, BPF_RESULT, 0);
+	bpf_leave(code);
+}
+
+/* --- the arrays --------------------------------------------------------------------------------------------------- */
+
+static int map(struct queue_shares *shares, uint32_t queues)
+{
+	shares->queues = bpf_map_array(shares->arrays[QUEUES], queues * sizeof *shares->queues, &shares->queues_mapped);
+	if (shares->queues == NULL)
+		return -errno;
+	shares->members = bpf_map_array(shares->arrays[TAKEN],
+					(size_t)queues * shares->stride * sizeof *shares->members,
+					&shares->members_mapped);
+	return shares->members != NULL ? 0 : -errno;
+}
+
+int queue_shares_make(struct queue_shares *shares, uint32_t queues, uint32_t members)
+{
+	*shares = (struct queue_shares){.stride = members};
+	shares->arrays[QUEUES] = bpf_make_array(sizeof(struct queue_shares_queue), queues, BPF_F_MMAPABLE);
+	shares->arrays[TAKEN] = bpf_make_array(sizeof(struct queue_shares_member), queues * members, BPF_F_MMAPABLE);
+	shares->arrays[ENTERED] = bpf_make_array(sizeof(struct entered), queues * members, 0);
+	int result = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(shares->arrays) && result == 0; i++)
+		result = shares->arrays[i] < 0 ? shares->arrays[i] : 0;
+	if (result == 0)
+		result = map(shares, queues);
+	if (result != 0)
+		queue_shares_unmake(shares);
+	return result;
+}
+
+void queue_shares_close_arrays(struct queue_shares *shares)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(shares->arrays); i++) {
+		if (shares->arrays[i] >= 0)
+			close(shares->arrays[i]);
+		shares->arrays[i] = -1;
+	}
+}
+
+void queue_shares_unmake(struct queue_shares *shares)
+{
+	if (shares->stride == 0)
+		return;
+	queue_shares_close_arrays(shares);
+	if (shares->queues != NULL)
+		munmap(shares->queues, shares->queues_mapped);
+	if (shares->members != NULL)
+		munmap(shares->members, shares->members_mapped);
+	*shares = (struct queue_shares){0};
+}
+
+/* --- room in time ------------------------------------------------------------------------------------------------- */
+
+static void set_room(struct queue_shares_tally *tally, uint64_t room, uint64_t now)
+{
+	tally->room = room < tally->least ? tally->least : room > tally->most ? tally->most : room;
+	tally->changed = now;
+	atomic_store_explicit(&tally->queue->bytes, tally->room, memory_order_relaxed);
+}
+
+void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now, bool empty)
+{
+	if (empty) {
+		tally->since = 0;
+		if (tally->room < tally->most && now - tally->changed >= QUEUE_SHARES_REST_NS)
+			set_room(tally, 2 * tally->room, now);
+		return;
+	}
+	if (tally->since == 0 || now - tally->since >= QUEUE_SHARES_BUSY_NS) {
+		if (tally->since != 0 && now - tally->since < QUEUE_SHARES_STALL_NS)
+			set_room(tally, tally->moved * QUEUE_SHARES_ROOM_NS / (now - tally->since), now);
+		tally->since = now;
+		tally->moved = 0;
+	}
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A queue of the kernel that many fill and one thread reads, shared evenly: a packet of somebody who has more in the
+ * queue than is left free is dropped before it gets in.
+ *
+ * This is the dynamic threshold of A. K. Choudhury and E. L. Hahne ("Dynamic queue length thresholds for shared-memory
+ * packet switches", 1998). In a queue that is served in order, as much room is as much throughput; so n members who
+ * send too much get equal parts of it, and those who send less than that lose hardly anything, since about one part in
+ * n + 1 stays free. One who is alone may fill half of the queue; one who has nothing in it gets at least one packet in.
+ *
+ * A member is whom room is given to: a destination, a session. The BPF program counts what it lets in, and the reader,
+ * in memory that both see, what it took out; both in one word of 64 bits, slots above QUEUE_SHARES_SLOT and bytes
+ * below, modulo 2^64. The difference is what is in the queue. What the kernel drops behind the program counts as being
+ * in the queue until the reader found that empty with nothing let in for QUEUE_SHARES_ENTER_NS before
+ * (queue_shares_drained()), or nothing more was let in for a second: then counting starts from zero. What one side
+ * reads of the other may be a little old, and counters may miss what several CPUs did at once: then too much is let in
+ * for a while, never too little. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/bytes.h"
+#include "core/base/clock.h"
+
+struct bpf_code;
+
+/* The reader's. */
+struct queue_shares_member {
+	_Atomic uint64_t taken;
+	_Atomic uint32_t owner; /* free for the reader's and the program's use */
+	uint32_t unused;
+};
+
+/* The two sides' lines are two apart, for prefetchers that fetch them in pairs. */
+struct queue_shares_queue {
+	/* the reader's */
+	_Atomic uint64_t drained; /* a time (CLOCK_BOOTTIME) at which the queue was empty */
+	_Atomic uint64_t taken;	  /* of all members */
+	_Atomic uint64_t slots;	  /* so many packets may be in the queue, for all members ... */
+	_Atomic uint64_t bytes;	  /* ... and bytes, as the program counts them ... */
+	_Atomic uint64_t most;	  /* ... or so many, for the only packet of a member */
+	uint8_t lines[2 * CACHE_LINE - 40];
+	/* the program's */
+	_Atomic uint64_t last; /* when the last one was let in */
+	_Atomic uint64_t entered;
+	uint8_t rest[2 * CACHE_LINE - 16];
+};
+
+/* All zero: there are none. */
+struct queue_shares {
+	struct queue_shares_queue *queues;
+	struct queue_shares_member *members; /* queue q's are from q * stride on */
+	uint32_t stride;
+	size_t queues_mapped, members_mapped; /* bytes */
+	int arrays[3];			      /* descriptors, until queue_shares_close_arrays() */
+};
+
+enum { QUEUE_SHARES_SLOT_BIT = 48 };
+#define QUEUE_SHARES_SLOT     (1ull << QUEUE_SHARES_SLOT_BIT)
+/* From the program's time stamp of a packet to its being in the queue, at most; the sender does not sleep meanwhile. */
+#define QUEUE_SHARES_ENTER_NS NS_PER_MS
+#define QUEUE_SHARES_LOOK_NS  (2 * QUEUE_SHARES_ENTER_NS)
+#define QUEUE_SHARES_ROOM_NS  (4 * NS_PER_MS)  /* one member alone may use half of it */
+#define QUEUE_SHARES_BUSY_NS  (2 * NS_PER_MS)  /* so long a queue has to stand for its rate to be known */
+#define QUEUE_SHARES_STALL_NS (10 * NS_PER_MS) /* who reads so seldom did not run, which says nothing of its rate */
+#define QUEUE_SHARES_REST_NS  (10 * NS_PER_MS) /* room grows by steps so far apart */
+
+/* Makes the arrays for `queues` queues with `members` each, whose room is set by queue_shares_resize(). 0, or a
+ * negative errno as bpf_make_array(), with nothing left. Start-up. */
+int queue_shares_make(struct queue_shares *shares, uint32_t queues, uint32_t members);
+
+/* Frame of the program: what comes before queue_shares_emit_find() stores them. */
+enum {
+	QUEUE_SHARES_QUEUE = -4,  /* 32 bits: the queue */
+	QUEUE_SHARES_MEMBER = -8, /* 32 bits: queue * stride + member */
+	QUEUE_SHARES_COST = -16,  /* 64 bits: of the packet */
+	QUEUE_SHARES_OWN = -24,	  /* used from here downwards */
+};
+
+/* Appends instructions: register 0 is where the member's struct queue_shares_member is. */
+void queue_shares_emit_find(struct bpf_code *code, const struct queue_shares *shares);
+
+/* Appends the decision, after that, to a program whose register 6 is the context: it ends with the packet's length if
+ * it may enter, and with 0 if not. */
+void queue_shares_emit_decide(struct bpf_code *code, const struct queue_shares *shares);
+
+/* The descriptors alone, once the program is loaded. */
+void queue_shares_close_arrays(struct queue_shares *shares);
+
+/* When no thread reads the queues any more. All is zero then; again is allowed. */
+void queue_shares_unmake(struct queue_shares *shares);
+
+/* Sets the room, and the most that there may ever be. */
+static inline void queue_shares_resize(struct queue_shares_queue *queue, uint64_t slots, uint64_t bytes)
+{
+	atomic_store_explicit(&queue->slots, slots, memory_order_relaxed);
+	atomic_store_explicit(&queue->bytes, bytes, memory_order_relaxed);
+	atomic_store_explicit(&queue->most, bytes, memory_order_relaxed);
+}
+
+/* --- the reader --------------------------------------------------------------------------------------------------- */
+
+/* Of one queue; it adds up what comes in a row from one member, so that memory which the program reads is written
+ * seldom. */
+struct queue_shares_tally {
+	struct queue_shares_queue *queue; /* NULL: the queue is not shared */
+	struct queue_shares_member *members;
+	uint32_t member;
+	uint64_t run, all; /* of the member, of the queue */
+	/* queue_shares_adapt() */
+	uint64_t least, most; /* bytes that may be in the queue, for all members */
+	uint64_t room;	      /* and now */
+	uint64_t since;	      /* when the queue was not empty for the first time, monotonic ns; 0: it is */
+	uint64_t moved;	      /* bytes since then */
+	uint64_t changed;     /* when room was */
+};
+
+/* A packet of `member`, which counted `cost` for the program, is out of the queue. */
+static inline void queue_shares_took(struct queue_shares_tally *tally, uint32_t member, uint64_t cost);
+
+/* Lets the program see it: before the reader sleeps, and at least once a batch. */
+static inline void queue_shares_publish(struct queue_shares_tally *tally);
+
+/* Gives the queue as much room as is read from it in QUEUE_SHARES_ROOM_NS while it is not empty, between `least` and
+ * `most`: so a queue that stands is short in time, at any speed. Once it was found empty, there is room for bursts
+ * again. After each batch that began at `now`; `empty`: it took all there was. */
+void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now, bool empty);
+
+/* The queue was found empty by a batch that began at `now`, and all of the batch is published. Also when the batch was
+ * empty: emptiness is what ends wrong counts. */
+static inline void queue_shares_drained(struct queue_shares_tally *tally, uint64_t now)
+{
+	atomic_store_explicit(&tally->queue->drained, now - QUEUE_SHARES_ENTER_NS, memory_order_release);
+}
+
+/* Before the reader sleeps on an empty queue: whether it should look again in QUEUE_SHARES_LOOK_NS, since the program
+ * counts packets as being there that are not, and that emptiness could not be published yet. */
+static inline bool queue_shares_uneven(const struct queue_shares_tally *tally)
+{
+	const struct queue_shares_queue *queue = tally->queue;
+	return queue != NULL &&
+	       atomic_load_explicit(&queue->entered, memory_order_relaxed) !=
+		       atomic_load_explicit(&queue->taken, memory_order_relaxed) &&
+	       atomic_load_explicit(&queue->last, memory_order_relaxed) >=
+		       atomic_load_explicit(&queue->drained, memory_order_relaxed);
+}
+
+static inline void queue_shares_add(_Atomic uint64_t *word, uint64_t by)
+{
+	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + by, memory_order_relaxed);
+}
+
+static inline void queue_shares_end_run(struct queue_shares_tally *tally)
+{
+	if (tally->run != 0)
+		queue_shares_add(&tally->members[tally->member].taken, tally->run);
+	tally->run = 0;
+}
+
+static inline void queue_shares_took(struct queue_shares_tally *tally, uint32_t member, uint64_t cost)
+{
+	if (member != tally->member) {
+		queue_shares_end_run(tally);
+		tally->member = member;
+	}
+	tally->run += cost;
+	tally->all += cost;
+}
+
+static inline void queue_shares_publish(struct queue_shares_tally *tally)
+{
+	if (tally->all == 0)
+		return;
+	queue_shares_end_run(tally);
+	queue_shares_add(&tally->queue->taken, tally->all);
+	tally->moved += tally->all & (QUEUE_SHARES_SLOT - 1);
+	tally->all = 0;
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The reader's side of a shared queue: what it counts, and how much room it gives. What the kernel makes of it is in
+ * test_destination_shares.c and test_session_shares.c. */
+#include <criterion/criterion.h>
+
+#include "core/base/queue_shares.h"
+
+enum { LEAST = 1 << 20, MOST = 16 << 20, PACKET = 10000 };
+
+static struct queue_shares_queue queue;
+static struct queue_shares_member members[4];
+static struct queue_shares_tally tally;
+static uint64_t now;
+
+static void set_up(void)
+{
+	memset(&queue, 0, sizeof queue);
+	memset(members, 0, sizeof members);
+	now = 1000 * NS_PER_S;
+	tally = (struct queue_shares_tally){
+		.queue = &queue, .members = members, .least = LEAST, .most = MOST, .room = MOST};
+	queue_shares_resize(&queue, 1000, MOST);
+}
+
+TestSuite(queue_shares, .init = set_up);
+
+/* A batch of so many packets, after so long. */
+static void batch(unsigned packets, uint64_t ns, bool empty)
+{
+	now += ns;
+	for (unsigned i = 0; i < packets; i++)
+		queue_shares_took(&tally, 0, QUEUE_SHARES_SLOT + PACKET);
+	queue_shares_publish(&tally);
+	queue_shares_adapt(&tally, now, empty);
+}
+
+/* A queue that stands for 20 ms and is read at so many packets a millisecond. */
+static void stand(unsigned per_ms)
+{
+	for (unsigned i = 0; i < 20; i++)
+		batch(per_ms, NS_PER_MS, false);
+}
+
+Test(queue_shares, counts_slots_and_bytes_of_each_member)
+{
+	static const uint32_t order[] = {1, 1, 2, 1, 3, 3};
+	for (size_t i = 0; i < ARRAY_SIZE(order); i++)
+		queue_shares_took(&tally, order[i], QUEUE_SHARES_SLOT + 100 * order[i]);
+	cr_assert_eq(queue.taken, 0, "the program sees a batch at once");
+	queue_shares_publish(&tally);
+	cr_assert_eq(queue.taken, 6 * QUEUE_SHARES_SLOT + 300 + 200 + 600);
+	cr_assert_eq(members[0].taken, 0);
+	cr_assert_eq(members[1].taken, 3 * QUEUE_SHARES_SLOT + 300);
+	cr_assert_eq(members[2].taken, QUEUE_SHARES_SLOT + 200);
+	cr_assert_eq(members[3].taken, 2 * QUEUE_SHARES_SLOT + 600);
+	queue_shares_publish(&tally);
+	cr_assert_eq(queue.taken, 6 * QUEUE_SHARES_SLOT + 300 + 200 + 600);
+}
+
+Test(queue_shares, a_standing_queue_has_room_for_what_is_read_in_some_ms)
+{
+	stand(50);
+	cr_assert_eq(queue.bytes, 50 * PACKET * QUEUE_SHARES_ROOM_NS / NS_PER_MS);
+	stand(200);
+	cr_assert_eq(queue.bytes, 200 * PACKET * QUEUE_SHARES_ROOM_NS / NS_PER_MS);
+}
+
+Test(queue_shares, room_has_bounds)
+{
+	stand(1);
+	cr_assert_eq(queue.bytes, LEAST);
+	stand(10000);
+	cr_assert_eq(queue.bytes, MOST);
+}
+
+Test(queue_shares, a_queue_that_is_emptied_gets_room_for_bursts_again)
+{
+	stand(50);
+	uint64_t room = queue.bytes;
+	batch(1, NS_PER_MS, true);
+	cr_assert_eq(queue.bytes, room, "not at once");
+	for (unsigned i = 0; i < 10; i++)
+		batch(1, NS_PER_MS, true);
+	cr_assert_eq(queue.bytes, 2 * room);
+	for (unsigned i = 0; i < 100; i++)
+		batch(1, NS_PER_MS, true);
+	cr_assert_eq(queue.bytes, MOST);
+}
+
+/* Or a packet after a night would make the rate that of the night. */
+Test(queue_shares, time_without_packets_does_not_count)
+{
+	stand(50);
+	uint64_t room = queue.bytes;
+	batch(1, NS_PER_MS, true);
+	batch(50, 3600 * NS_PER_S, false);
+	cr_assert_eq(queue.bytes, room);
+	batch(50, NS_PER_MS, false);
+	cr_assert_eq(queue.bytes, room, "not known yet");
+	stand(50);
+	cr_assert_eq(queue.bytes, room);
+}
+
+Test(queue_shares, several_batches_of_one_moment_are_fine)
+{
+	for (unsigned i = 0; i < 40; i++)
+		batch(25, i % 2 == 0 ? NS_PER_MS : 0, false);
+	cr_assert_eq(queue.bytes, 50 * PACKET * QUEUE_SHARES_ROOM_NS / NS_PER_MS);
+}
