@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The queues of the interface, shared evenly by destinations: who is sent more than there is room for loses packets in
- * front of the queue, and the others hardly any (core/base/queue_shares.h). A BPF program that the kernel runs for each
- * packet before it is queued (TUNSETFILTEREBPF, Linux 4.16). What it drops the kernel counts as the interface's
- * tx_dropped.
+/* The queues of the interface, shared evenly by destinations: one that is sent more than there is room for loses
+ * packets in front of the queue, and the others hardly any (core/base/queue_shares.h). A BPF program that the kernel
+ * runs for each packet before it is queued (TUNSETFILTEREBPF, Linux 4.16). What it drops the kernel counts as the
+ * interface's tx_dropped.
  *
  * Packets in the second queues, of sparse flows, have limits of their own (tun/sparse_flows.h) and are let through. An
  * address of the pool is a destination of its own, up to DESTINATION_SHARES_MOST of them for each queue; others, and
@@ -26,6 +26,9 @@ enum {
 	DESTINATION_SHARES_BYTES = 16 << 20,	  /* and bytes, at most */
 	DESTINATION_SHARES_BYTES_LEAST = 1 << 20, /* eight super-packets of one destination */
 };
+
+/* How long a packet may wait; one destination alone causes half of that. Sparse flows do not wait there. */
+#define DESTINATION_SHARES_NS (12 * NS_PER_MS)
 
 /* All zero: there are none. */
 struct destination_shares {

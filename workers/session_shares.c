@@ -124,6 +124,7 @@ struct queue_shares_tally session_shares_tally(const struct session_shares *shar
 	uint64_t most = atomic_load_explicit(&queue->bytes, memory_order_relaxed);
 	return (struct queue_shares_tally){.queue = queue,
 					   .members = shares->shares.members + (size_t)worker * shares->shares.stride,
+					   .time = SESSION_SHARES_NS,
 					   .least = most < SESSION_SHARES_LEAST_ROOM ? most : SESSION_SHARES_LEAST_ROOM,
 					   .most = most,
 					   .room = most};

@@ -4,7 +4,7 @@
  * each socket (SO_ATTACH_BPF). What it drops the kernel counts as drops of the socket.
  *
  * Nothing is authenticated there. Datagrams that name no session of the worker, with forged IDs for instance, have one
- * share together. Who knows a session's ID can take that session's share, and no other. */
+ * share together. With the ID of a session, forged datagrams take that session's share, and no other. */
 #pragma once
 
 #include "core/base/queue_shares.h"
@@ -19,6 +19,9 @@ enum {
 	SESSION_SHARES_BYTES = 768,
 	SESSION_SHARES_LEAST_ROOM = 1 << 20, /* bytes of a queue: some trains of one session */
 };
+
+/* How long a datagram may wait; one session alone causes half of that. */
+#define SESSION_SHARES_NS (6 * NS_PER_MS)
 
 /* All zero: there are none. */
 struct session_shares {

@@ -18,12 +18,19 @@ enum {
 	QUEUE = BPF_REG_9,
 	NOW = QUEUE_SHARES_OWN, /* in the frame */
 };
+enum {
+	REFUSED_PART = 32, /* of what is served: so little may be refused without shares being changed */
+	GROWTH_PART = 8,   /* of a share, where less is refused */
+	BEST_PART = 512,   /* of what was read in the best window, for each later one */
+};
 #define FORGET_NS NS_PER_S
 
 /* The program's, of a member. */
 struct entered {
 	uint64_t last; /* when its last packet was let in */
 	uint64_t word;
+	uint64_t begin; /* of its window */
+	uint64_t sum;	/* of bytes in it */
 };
 
 /* --- the program -------------------------------------------------------------------------------------------------- */
@@ -71,6 +78,41 @@ static void load_empty(struct bpf_code *code)
 	bpf_land(code, later);
 }
 
+static void add_to_queue(struct bpf_code *code, int offset, unsigned from)
+{
+	bpf_add_atomically(code, QUEUE, offset, from);
+}
+
+/* Counts the packet in its member's window; register 2 stays. Returns the jump of those above the share. */
+static unsigned count_in_window(struct bpf_code *code)
+{
+	bpf_load(code, BPF_DW, BPF_REG_0, BPF_FRAME, NOW);
+	bpf_load(code, BPF_DW, BPF_REG_1, MEMBER, offsetof(struct entered, begin));
+	bpf_combine(code, BPF_MOV, BPF_REG_3, BPF_REG_0);
+	bpf_combine(code, BPF_SUB, BPF_REG_3, BPF_REG_1);
+	bpf_load(code, BPF_DW, BPF_REG_1, MEMBER, offsetof(struct entered, sum));
+	unsigned same = bpf_jump_if(code, BPF_JLE, BPF_REG_3, QUEUE_SHARES_WINDOW_NS);
+	bpf_store(code, BPF_DW, MEMBER, offsetof(struct entered, begin), BPF_REG_0);
+	bpf_constant(code, BPF_MOV, BPF_REG_1, 1);
+	add_to_queue(code, offsetof(struct queue_shares_queue, active), BPF_REG_1);
+	bpf_constant(code, BPF_MOV, BPF_REG_1, 0);
+	bpf_land(code, same);
+	bpf_load(code, BPF_DW, BPF_REG_3, QUEUE, offsetof(struct queue_shares_queue, share));
+	unsigned above = bpf_jump_if_register(code, BPF_JGE, BPF_REG_1, BPF_REG_3);
+	bpf_load(code, BPF_DW, BPF_REG_3, BPF_FRAME, QUEUE_SHARES_COST);
+	bpf_constant(code, BPF_LSH, BPF_REG_3, 64 - QUEUE_SHARES_SLOT_BIT);
+	bpf_constant(code, BPF_RSH, BPF_REG_3, 64 - QUEUE_SHARES_SLOT_BIT);
+	bpf_combine(code, BPF_ADD, BPF_REG_1, BPF_REG_3);
+	bpf_store(code, BPF_DW, MEMBER, offsetof(struct entered, sum), BPF_REG_1);
+	return above;
+}
+
+static void leave_it_out(struct bpf_code *code)
+{
+	bpf_constant(code, BPF_MOV, BPF_RESULT, 0);
+	bpf_leave(code);
+}
+
 static void let_in(struct bpf_code *code)
 {
 	bpf_load(code, BPF_DW, BPF_REG_1, BPF_FRAME, NOW);
@@ -89,6 +131,7 @@ void queue_shares_emit_decide(struct bpf_code *code, const struct queue_shares *
 {
 	find_counters(code, shares);
 	load_empty(code);
+	unsigned above = count_in_window(code);
 	in_queue(code, MEMBER, offsetof(struct entered, last), offsetof(struct entered, word), TAKEN_OUT, BPF_REG_3);
 	bpf_load(code, BPF_DW, BPF_REG_4, QUEUE, offsetof(struct queue_shares_queue, taken));
 	in_queue(code, QUEUE, offsetof(struct queue_shares_queue, last), offsetof(struct queue_shares_queue, entered),
@@ -111,8 +154,15 @@ void queue_shares_emit_decide(struct bpf_code *code, const struct queue_shares *
 	let_in(code);
 	bpf_land(code, too_many);
 	bpf_land(code, too_much);
-	bpf_constant(code, BPF_MOV, BPF_RESULT, 0);
-	bpf_leave(code);
+	bpf_load(code, BPF_DW, BPF_REG_1, BPF_FRAME, QUEUE_SHARES_COST);
+	bpf_constant(code, BPF_LSH, BPF_REG_1, 64 - QUEUE_SHARES_SLOT_BIT);
+	bpf_constant(code, BPF_RSH, BPF_REG_1, 64 - QUEUE_SHARES_SLOT_BIT);
+	add_to_queue(code, offsetof(struct queue_shares_queue, refused), BPF_REG_1);
+	leave_it_out(code);
+	bpf_land(code, above);
+	bpf_constant(code, BPF_MOV, BPF_REG_1, 1);
+	add_to_queue(code, offsetof(struct queue_shares_queue, limited), BPF_REG_1);
+	leave_it_out(code);
 }
 
 /* --- the arrays --------------------------------------------------------------------------------------------------- */
@@ -174,7 +224,7 @@ static void set_room(struct queue_shares_tally *tally, uint64_t room, uint64_t n
 	atomic_store_explicit(&tally->queue->bytes, tally->room, memory_order_relaxed);
 }
 
-void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now, bool empty)
+static void adapt_room(struct queue_shares_tally *tally, uint64_t now, bool empty)
 {
 	if (empty) {
 		tally->since = 0;
@@ -184,8 +234,57 @@ void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now, bool emp
 	}
 	if (tally->since == 0 || now - tally->since >= QUEUE_SHARES_BUSY_NS) {
 		if (tally->since != 0 && now - tally->since < QUEUE_SHARES_STALL_NS)
-			set_room(tally, tally->moved * QUEUE_SHARES_ROOM_NS / (now - tally->since), now);
+			set_room(tally, tally->moved * tally->time / (now - tally->since), now);
 		tally->since = now;
 		tally->moved = 0;
 	}
+}
+
+/* --- shares in a window of time ----------------------------------------------------------------------------------- */
+
+/* What was counted since the last call. */
+static uint64_t since_last(const _Atomic uint64_t *counter, uint64_t *last)
+{
+	uint64_t now = atomic_load_explicit(counter, memory_order_relaxed), gained = now - *last;
+	*last = now;
+	return gained;
+}
+
+static uint64_t reduced(uint64_t share, uint64_t served, uint64_t refused, uint64_t least)
+{
+	uint64_t wanted = served + refused;
+	share = share < wanted ? share : wanted;
+	share = (uint64_t)((double)share * (double)served / (double)wanted);
+	return share > least ? share : least;
+}
+
+/* An equal part is one of the most that was read in a window of late: what shares keep out cannot be read, so that they
+ * would reduce each other without end. */
+static void adapt_share(struct queue_shares_tally *tally, uint64_t now)
+{
+	struct queue_shares_queue *queue = tally->queue;
+	uint64_t took = now - tally->window;
+	if (took < QUEUE_SHARES_WINDOW_NS)
+		return;
+	uint64_t members = since_last(&queue->active, &tally->active) * QUEUE_SHARES_WINDOW_NS / took;
+	uint64_t limited = since_last(&queue->limited, &tally->limited);
+	uint64_t refused = since_last(&queue->refused, &tally->refused);
+	uint64_t served = tally->served, share = atomic_load_explicit(&queue->share, memory_order_relaxed);
+	tally->window = now;
+	tally->served = 0;
+	if (took > 2 * QUEUE_SHARES_WINDOW_NS)
+		return;
+	tally->best -= tally->best / BEST_PART;
+	tally->best = tally->best > served ? tally->best : served;
+	if (refused > served / REFUSED_PART)
+		share = reduced(share, served, refused, tally->best / (members != 0 ? members : 1));
+	else
+		share = limited == 0 ? UINT64_MAX : share + share / GROWTH_PART;
+	atomic_store_explicit(&queue->share, share, memory_order_relaxed);
+}
+
+void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now, bool empty)
+{
+	adapt_room(tally, now, empty);
+	adapt_share(tally, now);
 }

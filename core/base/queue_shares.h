@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A queue of the kernel that many fill and one thread reads, shared evenly: a packet of somebody who has more in the
- * queue than is left free is dropped before it gets in.
+/* A queue of the kernel that many fill and one thread reads, shared evenly by its members (destinations, sessions): a
+ * packet is dropped before it gets in where its member has more in the queue than is left free.
  *
  * This is the dynamic threshold of A. K. Choudhury and E. L. Hahne ("Dynamic queue length thresholds for shared-memory
- * packet switches", 1998). In a queue that is served in order, as much room is as much throughput; so n members who
- * send too much get equal parts of it, and those who send less than that lose hardly anything, since about one part in
- * n + 1 stays free. One who is alone may fill half of the queue; one who has nothing in it gets at least one packet in.
+ * packet switches", 1998). In a queue that is served in order, as much room is as much throughput; so n members
+ * with too many packets get equal parts of it, and those with less than that lose hardly anything, since about one part
+ * in n + 1 stays free. One alone may fill half of the queue; one that has nothing in it gets at least one packet in.
  *
- * A member is whom room is given to: a destination, a session. The BPF program counts what it lets in, and the reader,
- * in memory that both see, what it took out; both in one word of 64 bits, slots above QUEUE_SHARES_SLOT and bytes
- * below, modulo 2^64. The difference is what is in the queue. What the kernel drops behind the program counts as being
- * in the queue until the reader found that empty with nothing let in for QUEUE_SHARES_ENTER_NS before
- * (queue_shares_drained()), or nothing more was let in for a second: then counting starts from zero. What one side
- * reads of the other may be a little old, and counters may miss what several CPUs did at once: then too much is let in
- * for a while, never too little. */
+ * The BPF program counts what it lets in, and the reader, in memory that both see, what it took out; both in one word
+ * of 64 bits, slots above QUEUE_SHARES_SLOT and bytes below, modulo 2^64. The difference is what is in the queue. What
+ * the kernel drops behind the program counts as being in the queue until the reader found that empty with nothing let
+ * in for QUEUE_SHARES_ENTER_NS before (queue_shares_drained()), or nothing more was let in for a second: then counting
+ * starts from zero. What one side reads of the other may be a little old, and counters may miss what several CPUs did
+ * at once: then too much is let in for a while, never too little. */
 #pragma once
 
 #include <stdatomic.h>
@@ -41,11 +40,15 @@ struct queue_shares_queue {
 	_Atomic uint64_t slots;	  /* so many packets may be in the queue, for all members ... */
 	_Atomic uint64_t bytes;	  /* ... and bytes, as the program counts them ... */
 	_Atomic uint64_t most;	  /* ... or so many, for the only packet of a member */
-	uint8_t lines[2 * CACHE_LINE - 40];
+	_Atomic uint64_t share;	  /* bytes that each member may send in QUEUE_SHARES_WINDOW_NS */
+	uint8_t lines[2 * CACHE_LINE - 48];
 	/* the program's */
 	_Atomic uint64_t last; /* when the last one was let in */
 	_Atomic uint64_t entered;
-	uint8_t rest[2 * CACHE_LINE - 16];
+	_Atomic uint64_t active;  /* windows of members that began */
+	_Atomic uint64_t limited; /* packets above their member's share */
+	_Atomic uint64_t refused; /* bytes for which there was no room */
+	uint8_t rest[2 * CACHE_LINE - 40];
 };
 
 /* All zero: there are none. */
@@ -62,10 +65,11 @@ enum { QUEUE_SHARES_SLOT_BIT = 48 };
 /* From the program's time stamp of a packet to its being in the queue, at most; the sender does not sleep meanwhile. */
 #define QUEUE_SHARES_ENTER_NS NS_PER_MS
 #define QUEUE_SHARES_LOOK_NS  (2 * QUEUE_SHARES_ENTER_NS)
-#define QUEUE_SHARES_ROOM_NS  (4 * NS_PER_MS)  /* one member alone may use half of it */
-#define QUEUE_SHARES_BUSY_NS  (2 * NS_PER_MS)  /* so long a queue has to stand for its rate to be known */
-#define QUEUE_SHARES_STALL_NS (10 * NS_PER_MS) /* who reads so seldom did not run, which says nothing of its rate */
-#define QUEUE_SHARES_REST_NS  (10 * NS_PER_MS) /* room grows by steps so far apart */
+#define QUEUE_SHARES_BUSY_NS  (2 * NS_PER_MS) /* so long a queue has to stand for its rate to be known */
+#define QUEUE_SHARES_STALL_NS \
+	(10 * NS_PER_MS) /* between two batches: the reader did not run, which says nothing of its rate */
+#define QUEUE_SHARES_WINDOW_NS (10 * NS_PER_MS)
+#define QUEUE_SHARES_REST_NS   (10 * NS_PER_MS) /* room grows by steps so far apart */
 
 /* Makes the arrays for `queues` queues with `members` each, whose room is set by queue_shares_resize(). 0, or a
  * negative errno as bpf_make_array(), with nothing left. Start-up. */
@@ -98,6 +102,7 @@ static inline void queue_shares_resize(struct queue_shares_queue *queue, uint64_
 	atomic_store_explicit(&queue->slots, slots, memory_order_relaxed);
 	atomic_store_explicit(&queue->bytes, bytes, memory_order_relaxed);
 	atomic_store_explicit(&queue->most, bytes, memory_order_relaxed);
+	atomic_store_explicit(&queue->share, UINT64_MAX, memory_order_relaxed);
 }
 
 /* --- the reader --------------------------------------------------------------------------------------------------- */
@@ -110,11 +115,16 @@ struct queue_shares_tally {
 	uint32_t member;
 	uint64_t run, all; /* of the member, of the queue */
 	/* queue_shares_adapt() */
-	uint64_t least, most; /* bytes that may be in the queue, for all members */
-	uint64_t room;	      /* and now */
-	uint64_t since;	      /* when the queue was not empty for the first time, monotonic ns; 0: it is */
-	uint64_t moved;	      /* bytes since then */
-	uint64_t changed;     /* when room was */
+	uint64_t time;			   /* ns that a packet may wait in a queue that stands */
+	uint64_t least, most;		   /* bytes that may be in the queue, for all members */
+	uint64_t room;			   /* and now */
+	uint64_t since;			   /* when the queue was not empty for the first time, monotonic ns; 0: it is */
+	uint64_t moved;			   /* bytes since then */
+	uint64_t changed;		   /* when room was */
+	uint64_t window;		   /* when the one at hand began */
+	uint64_t served;		   /* bytes since then */
+	uint64_t best;			   /* bytes in a window, of late */
+	uint64_t active, limited, refused; /* the program's, at its begin */
 };
 
 /* A packet of `member`, which counted `cost` for the program, is out of the queue. */
@@ -123,9 +133,16 @@ static inline void queue_shares_took(struct queue_shares_tally *tally, uint32_t 
 /* Lets the program see it: before the reader sleeps, and at least once a batch. */
 static inline void queue_shares_publish(struct queue_shares_tally *tally);
 
-/* Gives the queue as much room as is read from it in QUEUE_SHARES_ROOM_NS while it is not empty, between `least` and
+/* After each batch that began at `now`; `empty`: it took all there was.
+ *
+ * Gives the queue as much room as is read from it in `time` while it is not empty, between `least` and
  * `most`: so a queue that stands is short in time, at any speed. Once it was found empty, there is room for bursts
- * again. After each batch that began at `now`; `empty`: it took all there was. */
+ * again.
+ *
+ * Where packets come in bursts, a queue that short does not stand, and the first to come fills it. So the share of each
+ * member in a window of time is limited as well, while packets are refused: it is reduced by the ratio of what is read
+ * to what is wanted until they fit (I. Stoica, S. Shenker and H. Zhang, "Core-stateless fair queueing", 1998), but not
+ * below an equal part for each member that sends; and it grows again, and ends when no member is limited by it. */
 void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now, bool empty);
 
 /* The queue was found empty by a batch that began at `now`, and all of the batch is published. Also when the batch was
@@ -176,5 +193,6 @@ static inline void queue_shares_publish(struct queue_shares_tally *tally)
 	queue_shares_end_run(tally);
 	queue_shares_add(&tally->queue->taken, tally->all);
 	tally->moved += tally->all & (QUEUE_SHARES_SLOT - 1);
+	tally->served += tally->all & (QUEUE_SHARES_SLOT - 1);
 	tally->all = 0;
 }

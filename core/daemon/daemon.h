@@ -43,7 +43,7 @@ struct daemon_params {
 	unsigned tun_readers, tun_writers; /* queues of the device, as in struct tun_params */
 	struct queue_steering tun_steering;
 	bool tun_sparse; /* a second queue behind each that is read, for sparse flows: as in struct tun_params */
-	uint32_t tun_destinations; /* that share the queues evenly; 0: not: as in struct tun_params */
+	uint32_t tun_destinations;		/* that share the queues evenly; 0: not: as in struct tun_params */
 	const struct control_command *commands; /* besides status and stages */
 	size_t command_count;
 	void *context; /* of these commands and callbacks, which run on the control thread */

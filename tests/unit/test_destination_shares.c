@@ -198,6 +198,27 @@ Test(destination_shares, what_was_forgotten_may_still_come_out)
 	cr_assert_eq(found[4], 110);
 }
 
+/* In each window, whatever is read. Those of several destinations begin when they do. */
+Test(destination_shares, a_share_in_time_limits_each_destination)
+{
+	enum { PACKETS = 10 };
+	atomic_store(&tally.queue->share, PACKETS * (SMALL + 28 + DESTINATION_SHARES_PACKET));
+	unsigned in = 0;
+	for (unsigned round = 1; round <= 3; round++) {
+		uint64_t began = clock_monotonic(&clock_system);
+		fill("10.8.0.4", 100);
+		uint64_t windows = 1 + (clock_monotonic(&clock_system) - began) / QUEUE_SHARES_WINDOW_NS;
+		fill("10.8.0.7", PACKETS / 2);
+		read_all();
+		in += found[4];
+		cr_assert(found[4] >= PACKETS && found[4] <= PACKETS * windows, "%u in %lu windows", found[4], windows);
+		cr_assert_eq(found[7], PACKETS / 2);
+		cr_assert_eq(tally.queue->limited, round * 100 - in);
+		cr_assert_eq(tally.queue->refused, 0);
+		usleep(QUEUE_SHARES_WINDOW_NS / 1000 + 1000);
+	}
+}
+
 /* However little room there is. */
 Test(destination_shares, one_who_has_nothing_in_it_gets_one_in)
 {

@@ -7,6 +7,8 @@
 
 enum { LEAST = 1 << 20, MOST = 16 << 20, PACKET = 10000 };
 
+#define TIME_NS (4 * NS_PER_MS)
+
 static struct queue_shares_queue queue;
 static struct queue_shares_member members[4];
 static struct queue_shares_tally tally;
@@ -18,7 +20,7 @@ static void set_up(void)
 	memset(members, 0, sizeof members);
 	now = 1000 * NS_PER_S;
 	tally = (struct queue_shares_tally){
-		.queue = &queue, .members = members, .least = LEAST, .most = MOST, .room = MOST};
+		.queue = &queue, .members = members, .time = TIME_NS, .least = LEAST, .most = MOST, .room = MOST};
 	queue_shares_resize(&queue, 1000, MOST);
 }
 
@@ -60,9 +62,9 @@ Test(queue_shares, counts_slots_and_bytes_of_each_member)
 Test(queue_shares, a_standing_queue_has_room_for_what_is_read_in_some_ms)
 {
 	stand(50);
-	cr_assert_eq(queue.bytes, 50 * PACKET * QUEUE_SHARES_ROOM_NS / NS_PER_MS);
+	cr_assert_eq(queue.bytes, 50 * PACKET * TIME_NS / NS_PER_MS);
 	stand(200);
-	cr_assert_eq(queue.bytes, 200 * PACKET * QUEUE_SHARES_ROOM_NS / NS_PER_MS);
+	cr_assert_eq(queue.bytes, 200 * PACKET * TIME_NS / NS_PER_MS);
 }
 
 Test(queue_shares, room_has_bounds)
@@ -105,5 +107,66 @@ Test(queue_shares, several_batches_of_one_moment_are_fine)
 {
 	for (unsigned i = 0; i < 40; i++)
 		batch(25, i % 2 == 0 ? NS_PER_MS : 0, false);
-	cr_assert_eq(queue.bytes, 50 * PACKET * QUEUE_SHARES_ROOM_NS / NS_PER_MS);
+	cr_assert_eq(queue.bytes, 50 * PACKET * TIME_NS / NS_PER_MS);
+}
+
+/* --- shares in a window of time ----------------------------------------------------------------------------------- */
+
+/* A window in which so many packets were read, and as much again was refused as `refused` says. */
+static void window(unsigned active, unsigned packets, unsigned refused, unsigned limited)
+{
+	queue.active += active;
+	queue.limited += limited;
+	queue.refused += (uint64_t)refused * PACKET;
+	batch(packets, QUEUE_SHARES_WINDOW_NS, false);
+}
+
+Test(queue_shares, there_are_none_while_there_is_room)
+{
+	for (unsigned i = 0; i < 10; i++)
+		window(4, 1000, 10, 0);
+	cr_assert_eq(queue.share, UINT64_MAX);
+}
+
+Test(queue_shares, they_are_reduced_to_equal_parts_while_packets_are_refused)
+{
+	window(4, 1000, 0, 0);
+	uint64_t before = UINT64_MAX;
+	for (unsigned i = 0; i < 5; i++) {
+		window(4, 1000, 500, 100);
+		cr_assert_lt(queue.share, before);
+		cr_assert_geq(queue.share, 1000 * PACKET / 4);
+		before = queue.share;
+	}
+	for (unsigned i = 0; i < 20; i++)
+		window(4, 1000, 500, 100);
+	cr_assert_eq(queue.share, 1000 * PACKET / 4);
+}
+
+Test(queue_shares, what_they_keep_out_does_not_make_them_smaller)
+{
+	for (unsigned i = 0; i < 20; i++)
+		window(4, 1000, 500, 100);
+	for (unsigned i = 0; i < 20; i++)
+		window(4, 500, 100, 100);
+	cr_assert_geq(queue.share, 1000 * PACKET / 4 * 0.94);
+}
+
+Test(queue_shares, one_alone_may_have_all)
+{
+	for (unsigned i = 0; i < 20; i++)
+		window(1, 1000, 500, 0);
+	cr_assert_eq(queue.share, 1000 * PACKET);
+}
+
+Test(queue_shares, they_grow_and_end)
+{
+	for (unsigned i = 0; i < 20; i++)
+		window(4, 1000, 500, 100);
+	uint64_t before = queue.share;
+	window(4, 1000, 0, 100);
+	cr_assert_gt(queue.share, before);
+	cr_assert_neq(queue.share, UINT64_MAX);
+	window(4, 1000, 0, 0);
+	cr_assert_eq(queue.share, UINT64_MAX);
 }
