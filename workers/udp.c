@@ -4,7 +4,10 @@
 #include <netinet/udp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
+
+#include "core/base/clock.h"
 
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
@@ -17,7 +20,7 @@
 union control {
 	struct cmsghdr align;
 	uint8_t bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int)) +
-		      CMSG_SPACE(sizeof(int))];
+		      CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct timespec))];
 };
 
 union address {
@@ -78,6 +81,10 @@ static void read_control(struct udp_message *message, struct msghdr *header)
 			message->ecn = class & 3;
 		} else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) {
 			message->ecn = *CMSG_DATA(c) & 3;
+		} else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS) {
+			struct timespec stamp;
+			memcpy(&stamp, CMSG_DATA(c), sizeof stamp);
+			message->stamp = (uint64_t)stamp.tv_sec * NS_PER_S + (uint64_t)stamp.tv_nsec;
 		}
 	}
 }
@@ -122,6 +129,7 @@ static int kernel_receive(struct udp_socket *socket, struct udp_message *message
 		message->truncated = (k->headers[i].msg_hdr.msg_flags & MSG_TRUNC) != 0;
 		message->segment_size = 0;
 		message->ecn = 0;
+		message->stamp = 0;
 		message->endpoint.local = in6addr_any;
 		read_address(message, &k->addresses[i]);
 		read_control(message, &k->headers[i].msg_hdr);
@@ -231,6 +239,18 @@ void udp_receive_buffer(struct udp_socket *socket, uint32_t bytes)
 		if (getsockopt(member->fd, SOL_SOCKET, SO_RCVBUF, &now, &size) == 0 && (uint32_t)now < bytes)
 			set_buffer(member->fd, SO_RCVBUFFORCE, SO_RCVBUF, bytes);
 	}
+}
+
+bool udp_stamp(struct udp_socket *socket, bool stamps)
+{
+	struct udp_socket *member;
+	bool all = true;
+	if (atomic_load_explicit(&socket->stamps, memory_order_relaxed) == stamps)
+		return true;
+	for (size_t i = 0; (member = udp_member(socket, i)) != NULL; i++)
+		all &= set_option(member->fd, SOL_SOCKET, SO_TIMESTAMPNS, stamps) == 0;
+	atomic_store_explicit(&socket->stamps, stamps && all, memory_order_relaxed);
+	return all;
 }
 
 static socklen_t bind_address(const struct udp_params *params, bool ipv4_only, union address *address)

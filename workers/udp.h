@@ -23,11 +23,12 @@ enum {
 };
 
 struct udp_message {
-	uint8_t *data;		  /* receive: room for UDP_MESSAGE_MAX bytes, the caller's */
-	uint32_t length;	  /* bytes; receive: set */
-	uint16_t segment_size;	  /* bytes of each datagram in the train but the last; 0: a single datagram */
-	uint8_t ecn;		  /* outer ECN bits, 0…3 */
-	bool truncated;		  /* receive: the message was longer than the buffer */
+	uint8_t *data;	       /* receive: room for UDP_MESSAGE_MAX bytes, the caller's */
+	uint32_t length;       /* bytes; receive: set */
+	uint16_t segment_size; /* bytes of each datagram in the train but the last; 0: a single datagram */
+	uint8_t ecn;	       /* outer ECN bits, 0…3 */
+	bool truncated;	       /* receive: the message was longer than the buffer */
+	uint64_t stamp;	       /* receive: when the kernel got it, ns of CLOCK_REALTIME; 0: not known (udp_stamp()) */
 	struct endpoint endpoint; /* the other side's address and ours */
 };
 
@@ -83,7 +84,8 @@ struct udp_socket {
 	int fd;
 	_Atomic bool gso; /* trains can be sent; the worker clears it when the device refuses them; any thread reads */
 	bool gro;	  /* trains may be received */
-	bool full;	  /* the last send was -EAGAIN: wait until `fd` is writable */
+	_Atomic bool stamps; /* the kernel stamps what arrives; the control thread sets it; any thread reads */
+	bool full;	     /* the last send was -EAGAIN: wait until `fd` is writable */
 };
 
 /* The sockets with a descriptor to wait for, from 0 on; NULL after the last. */
@@ -122,6 +124,11 @@ int udp_open_groups(const struct udp_params *params, const struct ip_address *ad
 
 /* At least so many bytes of receive buffer, as far as may be. Start-up; CAP_NET_ADMIN for large ones. */
 void udp_receive_buffer(struct udp_socket *socket, uint32_t bytes);
+
+/* Has the kernel stamp what it receives for this socket, or not. While any socket of the machine has that, the kernel
+ * reads the clock for each packet that arrives. What waits in the socket when that begins gets the time of the receive
+ * call. False: this kernel refuses, and no message has a stamp. Control thread, at any time. */
+bool udp_stamp(struct udp_socket *socket, bool stamps);
 
 void udp_close(struct udp_socket *socket); /* NULL is allowed */
 

@@ -27,6 +27,8 @@ enum {
 			5 * CACHE_LINE, /* staggered, so that buffers do not share cache sets */
 };
 
+#define UPLINK_WAIT_MAX_NS (10 * NS_PER_S) /* longer than anything waits in a socket that is read */
+
 /* Datagrams of one key, waiting to be opened. */
 struct opening {
 	struct session *session;
@@ -354,11 +356,23 @@ static void account(struct worker *worker, const struct udp_message *messages, s
 		queue_shares_drained(&worker->received, worker->now);
 }
 
+/* How long the oldest message waited in the socket until the receive call began. Nothing is recorded where that is not
+ * known: the clock was set meanwhile, or the message came before stamps were switched on, and its stamp is of the call.
+ */
+static void note_wait(struct worker *worker, uint64_t stamp, uint64_t wall)
+{
+	uint64_t waited = wall - stamp;
+	if (stamp != 0 && wall >= stamp && waited <= UPLINK_WAIT_MAX_NS)
+		stage_waited(&worker->loop.stages, STAGE_SOCKET_WAIT, waited);
+}
+
 size_t uplink_batch(struct worker *worker)
 {
 	struct uplink *uplink = worker->uplink;
 	owner_check(&worker->loop.owner, "receive buffers");
 	stage_begin(&worker->loop.stages);
+	bool stamps = atomic_load_explicit(&worker->udp->stamps, memory_order_relaxed);
+	uint64_t wall = unlikely(stamps) ? clock_wall(worker->clock) : 0;
 	int received = worker->udp->ops->receive(worker->udp, uplink->messages, UPLINK_MESSAGES);
 	account(worker, uplink->messages, received > 0 ? (size_t)received : 0);
 	if (received <= 0) {
@@ -368,6 +382,8 @@ size_t uplink_batch(struct worker *worker)
 	}
 	stats_add(&worker->loop.stats, udp_rx_calls, 1);
 	stage_lap(&worker->loop.stages, STAGE_UDP_RECV);
+	if (unlikely(stamps))
+		note_wait(worker, uplink->messages[0].stamp, wall);
 
 	uplink->opening.count = 0;
 	uplink->opening.session = NULL;

@@ -32,16 +32,13 @@ static json_t *handle_status(void *context, char *const *arguments, size_t count
 	return words_no_memory_unless(report(context, status_json), error);
 }
 
-/* What was timed before stays in the histograms. */
 static int sample_stages(struct daemon *daemon, const char *text, struct error *error)
 {
 	char *end;
 	unsigned long interval = strtoul(text, &end, 10);
 	if (*text < '0' || *text > '9' || *end != '\0' || interval > STAGE_SAMPLING_MAX)
 		return error_set(error, -EINVAL, "%.32s: not a number from 0 to %d", text, STAGE_SAMPLING_MAX);
-	for (size_t i = 0; i < daemon->threads.count; i++)
-		stage_recorder_sample(&daemon->threads.list[i].params.loop->stages, (uint32_t)interval);
-	atomic_store_explicit(&daemon->stage_sampling, (uint32_t)interval, memory_order_relaxed);
+	daemon_sample_stages(daemon, (uint32_t)interval);
 	return 0;
 }
 

@@ -53,6 +53,14 @@ void daemon_rename(struct daemon *daemon, const char *name)
 	pthread_mutex_unlock(&daemon->shown_mutex);
 }
 
+void daemon_sample_stages(struct daemon *daemon, uint32_t interval)
+{
+	for (size_t i = 0; i < daemon->threads.count; i++)
+		stage_recorder_sample(&daemon->threads.list[i].params.loop->stages, interval);
+	stamps_want(&daemon->stamps, SHARDTUN_PROFILE && interval != 0);
+	atomic_store_explicit(&daemon->stage_sampling, interval, memory_order_relaxed);
+}
+
 const char *daemon_bound(const struct daemon *daemon, char text[DAEMON_BOUND_TEXT])
 {
 	char one[ENDPOINT_TEXT_MAX];
@@ -183,6 +191,18 @@ static void close_sockets(void *context)
 	descriptors_close_sockets(&daemon->descriptors);
 }
 
+static int open_stamps(void *context, struct error *error)
+{
+	struct daemon *daemon = context;
+	return stamps_open(&daemon->stamps, daemon->descriptors.sockets, daemon->params.worker_sockets, error);
+}
+
+static void close_stamps(void *context)
+{
+	struct daemon *daemon = context;
+	stamps_close(&daemon->stamps);
+}
+
 static int open_control_socket(void *context, struct error *error)
 {
 	struct daemon *daemon = context;
@@ -295,6 +315,7 @@ static const struct step steps[] = {
 	{"CPU priority", raise_group, NULL},
 	{"ciphers", open_aead, close_aead},
 	{"UDP sockets", open_sockets, close_sockets},
+	{"stamps", open_stamps, close_stamps},
 	{"control socket", open_control_socket, close_control_socket},
 	{"control", open_control, close_control},
 	{"metrics socket", open_metrics_socket, close_metrics_socket},
@@ -312,11 +333,12 @@ int daemon_open(struct daemon *daemon, const struct daemon_params *params, struc
 				  .started = clock_monotonic(&clock_system)};
 	events_use_journal();
 	daemon->tsc = tsc_calibrate();
-	atomic_store_explicit(&daemon->stage_sampling, params->common->stage_sampling, memory_order_relaxed);
 	int result = steps_open(&daemon->steps, error);
-	if (result == 0)
-		show_configured(daemon);
-	return result;
+	if (result != 0)
+		return result;
+	show_configured(daemon);
+	daemon_sample_stages(daemon, params->common->stage_sampling);
+	return 0;
 }
 
 int daemon_start_log(struct daemon *daemon, struct error *error)
@@ -366,6 +388,16 @@ static bool take_signal(struct daemon *daemon)
 	return true;
 }
 
+static uint64_t packets_received(const struct daemon *daemon)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < daemon->threads.count; i++) {
+		const struct stats *stats = &daemon->threads.list[i].params.loop->stats;
+		sum += atomic_load_explicit(&stats->counters[STATS_udp_rx_packets], memory_order_relaxed);
+	}
+	return sum;
+}
+
 static void second_passed(struct daemon *daemon)
 {
 	uint64_t count;
@@ -373,6 +405,7 @@ static void second_passed(struct daemon *daemon)
 		return;
 	uint64_t now = clock_monotonic(daemon->clock);
 	threads_measure(&daemon->threads, now);
+	stamps_second(&daemon->stamps, packets_received(daemon));
 	if (notify_watchdog_due(&daemon->notify, now) && threads_alive(&daemon->threads))
 		notify_watchdog(&daemon->notify, now);
 	if (daemon->params.every_second != NULL)
@@ -391,13 +424,14 @@ static int thread_ended(const struct daemon *daemon, struct error *error)
 int daemon_loop(struct daemon *daemon, const struct daemon_watch *watches, size_t count, void *context,
 		struct error *error)
 {
-	enum { OWN = 5 };
+	enum { OWN = 6 };
 	struct pollfd polled[OWN + DAEMON_WATCHES_MAX] = {
 		{.fd = daemon->descriptors.signal_fd, .events = POLLIN},
 		{.fd = daemon->threads.exit_fd, .events = POLLIN},
 		{.fd = control_fd(daemon->control), .events = POLLIN},
 		{.fd = daemon->descriptors.timer_fd, .events = POLLIN},
 		{.fd = reconciler_fd(daemon->reconciler), .events = POLLIN},
+		{.fd = daemon->stamps.timer_fd, .events = POLLIN},
 	};
 	for (size_t i = 0; i < count; i++)
 		polled[OWN + i] = (struct pollfd){.fd = watches[i].fd, .events = POLLIN};
@@ -419,6 +453,8 @@ int daemon_loop(struct daemon *daemon, const struct daemon_watch *watches, size_
 			second_passed(daemon);
 		if (polled[4].revents != 0)
 			reconciler_run(daemon->reconciler);
+		if (polled[5].revents != 0)
+			stamps_end(&daemon->stamps);
 		for (size_t i = 0; i < count; i++) {
 			if (polled[OWN + i].revents != 0)
 				watches[i].ready(context);

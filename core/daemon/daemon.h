@@ -12,6 +12,7 @@
 #include "core/daemon/descriptors.h"
 #include "core/daemon/interface_drops.h"
 #include "core/daemon/reconcile.h"
+#include "core/daemon/stamps.h"
 #include "core/daemon/steps.h"
 #include "core/daemon/threads.h"
 #include "core/host/notify.h"
@@ -40,6 +41,7 @@ struct daemon_params {
 	uint16_t listen_port;
 	uint32_t mark;
 	size_t sockets;			   /* that share the port */
+	size_t worker_sockets;		   /* the first so many of them: what they receive is stamped at times */
 	unsigned tun_readers, tun_writers; /* queues of the device, as in struct tun_params */
 	struct queue_steering tun_steering;
 	bool tun_sparse; /* a second queue behind each that is read, for sparse flows: as in struct tun_params */
@@ -77,6 +79,7 @@ struct daemon {
 	struct tsc_calibration tsc;
 	struct aead_engine *aead; /* the control thread's: to show and choose suites */
 	struct descriptors descriptors;
+	struct stamps stamps;
 	struct threads threads;
 	enum cpu_priority_group priority_group; /* of the session, as CpuPriority left it */
 	struct control *control;
@@ -103,6 +106,10 @@ int daemon_open(struct daemon *daemon, const struct daemon_params *params, struc
 /* From now on the interface has this MTU and these addresses; those of family 0 are none. At most one of each family.
  */
 void daemon_show(struct daemon *daemon, unsigned mtu, const struct ip_prefix *const *addresses, size_t count);
+
+/* From now on one batch in `interval` is timed; 0: none, and no datagram is stamped. What was timed before stays in the
+ * histograms. */
+void daemon_sample_stages(struct daemon *daemon, uint32_t interval);
 
 /* From now on the interface is called so. */
 void daemon_rename(struct daemon *daemon, const char *name);

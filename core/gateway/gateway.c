@@ -321,6 +321,7 @@ static int open_daemon(void *context, struct error *error)
 		.listen_address_count = config->listen_addresses.count,
 		.listen_port = config->listen_port,
 		.sockets = plan->workers + plan->handshakers,
+		.worker_sockets = plan->workers,
 		.commands = gateway_commands,
 		.command_count = gateway_command_count,
 		.context = &gateway->running,

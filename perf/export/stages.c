@@ -11,12 +11,6 @@ static const struct {
 	double fraction;
 } quantiles[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}};
 
-/* Spans that overlap the work of other stages: their time is not counted again. */
-static bool is_work(enum stage stage)
-{
-	return stage != STAGE_RING_WAIT && stage != STAGE_RESIDENCE_UP && stage != STAGE_RESIDENCE_DOWN;
-}
-
 void status_merge_stage(const struct status_source *source, enum stage stage, struct histogram_sum *sum)
 {
 	*sum = (struct histogram_sum){0};
@@ -89,12 +83,12 @@ json_t *stages_report(const struct stages *stages, bool raw)
 {
 	uint64_t worked = 0;
 	for (unsigned i = 0; i < STAGE_COUNT; i++)
-		worked += is_work((enum stage)i) ? stages->sums[i].sum : 0;
+		worked += stage_is_work((enum stage)i) ? stages->sums[i].sum : 0;
 	json_t *list = json_array();
 	for (unsigned i = 0; i < STAGE_COUNT; i++) {
 		double share = worked != 0 ? (double)stages->sums[i].sum / (double)worked : 0;
 		json_t *object = stage_object(stages, (enum stage)i, raw);
-		put(&object, "share", is_work((enum stage)i) ? json_real(share) : json_null());
+		put(&object, "share", stage_is_work((enum stage)i) ? json_real(share) : json_null());
 		append(&list, object);
 	}
 

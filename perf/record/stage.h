@@ -27,6 +27,8 @@
 
 /* X(name, label, unit, text): what one recorded value stands for. */
 #define STAGES(X)                                                                                                   \
+	X(STAGE_SOCKET_WAIT, "socket_wait", "batch",                                                                \
+	  "from the kernel's receipt of its oldest datagram to the receive call")                                   \
 	X(STAGE_UDP_RECV, "udp_recv", "batch", "one receive system call")                                           \
 	X(STAGE_LOOKUP, "lookup", "packet", "header checks, session and key")                                       \
 	X(STAGE_OPEN, "open", "packet", "authenticate and decrypt")                                                 \
@@ -58,6 +60,13 @@ struct stage_info {
 	const char *text;
 };
 extern const struct stage_info stage_infos[STAGE_COUNT];
+
+/* False: a span that overlaps the work of other stages, or a wait. */
+static inline bool stage_is_work(enum stage stage)
+{
+	return stage != STAGE_SOCKET_WAIT && stage != STAGE_RING_WAIT && stage != STAGE_RESIDENCE_UP &&
+	       stage != STAGE_RESIDENCE_DOWN;
+}
 
 enum { STAGE_KEPT_MAX = 64 /* of a batch, whose residence is measured: as many as a downlink batch takes */ };
 
@@ -188,6 +197,14 @@ static inline void stage_arrived_at(struct stage_recorder *recorder, enum stage 
 	}
 }
 
+/* Records a wait of `ns`, seconds at most, that another clock measured. It has a sampling of its own, and is no time of
+ * the batch. */
+static inline void stage_waited(struct stage_recorder *recorder, enum stage wait, uint64_t ns)
+{
+	owner_check(&recorder->owner, "stage histograms");
+	histogram_record(&recorder->histograms[wait], ns * recorder->ticks_per_ms / NS_PER_MS);
+}
+
 /* The packet stays in the batch to its end: its residence is recorded. */
 static inline void stage_keep(struct stage_recorder *recorder)
 {
@@ -233,6 +250,7 @@ STAGE_NOTHING(stage_cancel)
 STAGE_NOTHING(stage_arrived)
 STAGE_NOTHING(stage_arrived_first)
 STAGE_NOTHING(stage_arrived_at, enum stage wait __attribute__((unused)), uint64_t ns __attribute__((unused)))
+STAGE_NOTHING(stage_waited, enum stage wait __attribute__((unused)), uint64_t ns __attribute__((unused)))
 STAGE_NOTHING(stage_keep)
 STAGE_NOTHING(stage_end_kept, enum stage residence __attribute__((unused)))
 STAGE_NOTHING(stage_end, enum stage residence __attribute__((unused)), uint32_t count __attribute__((unused)))

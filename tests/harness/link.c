@@ -37,6 +37,7 @@ static int link_receive(struct udp_socket *socket, struct udp_message *messages,
 		message->truncated = (header.msg_flags & MSG_TRUNC) != 0;
 		message->segment_size = head.segment_size;
 		message->ecn = head.ecn;
+		message->stamp = link_of(socket)->stamp;
 		message->endpoint = (struct endpoint){.remote = head.from, .local = head.to};
 		received++;
 	}

@@ -53,6 +53,7 @@ struct link {
 	const struct link_group *group; /* of the link that is found at the address; NULL: it is alone */
 	struct network *network;
 	struct sockaddr_in6 address; /* it sends from here unless the message names a local address */
+	uint64_t stamp;		     /* of all that it receives, as the kernel's; 0: none */
 	struct sockaddr_un name;
 	socklen_t name_length;
 

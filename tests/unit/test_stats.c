@@ -242,6 +242,20 @@ Test(stage, residence_goes_back_to_the_stamp_of_another_thread)
 	cr_assert_eq(residence.sum, 10 * NS_PER_MS + 2 * send.sum);
 }
 
+Test(stage, a_wait_of_another_clock_is_none_of_the_batch)
+{
+	static struct stage_recorder recorder;
+	stage_recorder_init(&recorder, 1, 3 * NS_PER_S); /* three ticks a ns */
+	stage_begin(&recorder);
+	uint64_t last = recorder.last;
+	stage_waited(&recorder, STAGE_SOCKET_WAIT, 10 * NS_PER_S);
+	cr_expect_eq(recorder.last, last);
+	struct histogram_sum wait = {0};
+	histogram_merge(&wait, &recorder.histograms[STAGE_SOCKET_WAIT]);
+	cr_expect_eq(wait.count, SHARDTUN_PROFILE ? 1 : 0);
+	cr_expect_eq(wait.sum, SHARDTUN_PROFILE ? 30 * NS_PER_S : 0);
+}
+
 /* The reader's clock was read a little later than ours. */
 Test(stage, stamp_of_the_future_waited_no_time)
 {

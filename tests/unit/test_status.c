@@ -142,7 +142,8 @@ Test(report, shares_are_of_working_time_and_add_up_to_one)
 	json_t *stage;
 	json_array_foreach (json_object_get(report, "stages"), i, stage) {
 		const json_t *share = json_object_get(stage, "share");
-		bool overlaps = i == STAGE_RING_WAIT || i == STAGE_RESIDENCE_UP || i == STAGE_RESIDENCE_DOWN;
+		bool overlaps = i == STAGE_SOCKET_WAIT || i == STAGE_RING_WAIT || i == STAGE_RESIDENCE_UP ||
+				i == STAGE_RESIDENCE_DOWN;
 		cr_assert_eq(json_is_null(share), overlaps, "%s", stage_infos[i].label);
 		sum += json_number_value(share);
 	}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+/* When the kernel stamps what the workers' sockets receive, from which the stage socket_wait comes.
+ *
+ * While any socket of the machine has stamps, the kernel reads the clock for each packet that arrives there, and hands
+ * each stamp out: a few percent of what a packet costs that comes alone. So where there are many, they are stamped for
+ * a part of each second; where there are few, always. Control thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/error.h"
+#include "workers/udp.h"
+
+enum {
+	STAMPS_PACKETS = 20000, /* a second: up to so many are all stamped */
+	STAMPS_MS = 25,		/* of each second, where there are more */
+};
+
+struct stamps {
+	struct udp_socket **sockets; /* the workers': the caller's */
+	size_t count;
+	int timer_fd;	  /* readable when the time of this second is over: stamps_end() */
+	uint64_t packets; /* received up to the last second */
+	bool wanted;
+};
+
+/* 0 or a negative errno with `error`. */
+int stamps_open(struct stamps *stamps, struct udp_socket **sockets, size_t count, struct error *error);
+void stamps_close(struct stamps *stamps);
+
+/* From now on there are stamps at times, or never. A socket whose kernel refuses them has none. */
+void stamps_want(struct stamps *stamps, bool wanted);
+
+/* Once a second: `packets` were received so far. */
+void stamps_second(struct stamps *stamps, uint64_t packets);
+
+void stamps_end(struct stamps *stamps);
