@@ -403,7 +403,8 @@ static void keep_to_budget(struct handshaker *h, struct budget *budget, size_t m
 	uint64_t now = clock_monotonic(h->params.clock);
 	budget->messages += messages;
 	if (now - budget->window < HANDSHAKER_WINDOW_NS) {
-		if (h->params.budget == 0 || cpu_time() - budget->spent < h->params.budget)
+		uint64_t most = atomic_load_explicit(&h->budget, memory_order_relaxed);
+		if (most == 0 || cpu_time() - budget->spent < most)
 			return;
 		uint64_t rest = HANDSHAKER_WINDOW_NS - (now - budget->window);
 		struct timespec pause = {.tv_nsec = (long)rest};
@@ -418,6 +419,11 @@ static void keep_to_budget(struct handshaker *h, struct budget *budget, size_t m
 	budget->window = now;
 	budget->spent = cpu_time();
 	budget->messages = 0;
+}
+
+void handshaker_set_budget(struct handshaker *h, uint64_t ns)
+{
+	atomic_store_explicit(&h->budget, ns, memory_order_relaxed);
 }
 
 void handshaker_run(struct handshaker *h)
@@ -454,6 +460,7 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 	}
 	memset(h, 0, sizeof *h);
 	h->params = *params;
+	handshaker_set_budget(h, params->budget);
 	h->now = clock_monotonic(params->clock);
 	randombytes_buf(h->cookies.nonce, sizeof h->cookies.nonce);
 	event_source_init(&h->events, params->common->events, params->common->share);

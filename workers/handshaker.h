@@ -94,11 +94,17 @@ struct handshaker {
 	struct udp_message *messages;
 	uint8_t *buffers;
 	struct event_loop loop; /* it never fails */
+
+	/* written by others */
+	_Atomic uint64_t budget; /* as in handshaker_params */
 };
 
 /* Start-up. NULL: `error`. Freed after the thread ended. */
 struct handshaker *handshaker_new(const struct handshaker_params *params, struct error *error);
 void handshaker_free(struct handshaker *handshaker);
+
+/* Its budget from now on, as in the parameters. Any thread. */
+void handshaker_set_budget(struct handshaker *handshaker, uint64_t ns);
 
 /* The thread, registered for RCU: turns and sleeps until its event loop is stopped. */
 void handshaker_run(struct handshaker *handshaker);

@@ -60,6 +60,12 @@ static int open_downlink(struct worker *worker, const struct worker_params *para
 		       : 0;
 }
 
+void worker_set_waiting(struct worker *worker, uint64_t spin, uint64_t nap)
+{
+	atomic_store_explicit(&worker->spin, spin, memory_order_relaxed);
+	atomic_store_explicit(&worker->nap, nap, memory_order_relaxed);
+}
+
 static void set_params(struct worker *worker, const struct worker_params *params)
 {
 	worker->index = params->index;
@@ -74,8 +80,7 @@ static void set_params(struct worker *worker, const struct worker_params *params
 	worker->copies = params->copies;
 	worker->shares = params->shares;
 	worker->received = session_shares_tally(params->shares, params->index);
-	worker->spin = params->spin;
-	worker->nap = params->nap;
+	worker_set_waiting(worker, params->spin, params->nap);
 	worker->now = worker->next_tick = clock_monotonic(worker->clock);
 }
 
@@ -299,8 +304,9 @@ static void sleep_until_due(struct worker *worker)
 	if (queue_shares_uneven(&worker->received) || queue_shares_uneven(&worker->batch.tally))
 		wait = wait < QUEUE_SHARES_LOOK_NS ? wait : QUEUE_SHARES_LOOK_NS;
 	bool naps = readers_busy(worker);
+	uint64_t nap = atomic_load_explicit(&worker->nap, memory_order_relaxed);
 	if (naps)
-		wait = wait < worker->nap ? wait : worker->nap;
+		wait = wait < nap ? wait : nap;
 	else
 		event_loop_prepare_wait(&worker->loop);
 	if (work_waiting(worker)) {
@@ -325,11 +331,12 @@ static bool moved_data(struct worker *worker)
  * their thread may need the CPU. */
 static bool still_spinning(struct worker *worker)
 {
-	if (worker->spin == 0)
+	uint64_t spin = atomic_load_explicit(&worker->spin, memory_order_relaxed);
+	if (spin == 0)
 		return false;
 	if (worker->idle_since == 0)
 		worker->idle_since = worker->now;
-	if (worker->now - worker->idle_since >= worker->spin)
+	if (worker->now - worker->idle_since >= spin)
 		return false;
 	/* Descriptors take a system call to poll, so they are polled every WORKER_LOOK_NS; what needs none is checked
 	 * all the time. */

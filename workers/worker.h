@@ -112,8 +112,6 @@ struct worker {
 	struct worker_source *sources; /* rings of frames to this worker: of TUN readers, or of the other workers */
 	size_t source_count;
 	bool reads_tun; /* itself */
-	uint64_t spin;	/* ns to look for work before a sleep */
-	uint64_t nap;	/* ns to sleep at most while a TUN reader is busy */
 
 	/* the thread's own */
 	uint64_t now; /* monotonic ns, read once a turn */
@@ -144,6 +142,8 @@ struct worker {
 	/* written by others */
 	struct inbox inbox;
 	_Atomic bool attention; /* the role's tick is due at once */
+	_Atomic uint64_t spin;	/* ns to look for work before a sleep */
+	_Atomic uint64_t nap;	/* ns to sleep at most while a TUN reader is busy */
 };
 
 /* The ring from one TUN reader, or from another worker. */
@@ -195,6 +195,10 @@ void worker_run(struct worker *worker);
 /* Interrupts its sleep and lets the role's timers run then; a busy worker comes to them within WORKER_TICK_NS. Any
  * thread. */
 void worker_wake(struct worker *worker);
+
+/* How it waits for work from now on, ns: it spins before it sleeps, and sleeps at most for a nap while a TUN reader is
+ * busy. Any thread. */
+void worker_set_waiting(struct worker *worker, uint64_t spin, uint64_t nap);
 
 /* One turn without sleeping: what arrived in both directions and what is due. Returns the number of messages and frames
  * moved. For tests that hold the clock; worker_run() is this in a loop. */

@@ -243,7 +243,7 @@ static void list_from_mask(struct cpu_list *list, const cpu_set_t *mask, size_t 
 }
 
 /* The kernel refuses a mask that is smaller than its own, the size of which is not known. */
-static int list_inherited(struct cpu_list *list)
+static int read_mask(pid_t thread, struct cpu_list *list)
 {
 	for (size_t cpus = CPU_LIST_MAX; cpus <= MASK_CPUS_MAX; cpus *= 2) {
 		size_t size = CPU_ALLOC_SIZE(cpus);
@@ -251,7 +251,7 @@ static int list_inherited(struct cpu_list *list)
 		if (mask == NULL)
 			return -ENOMEM;
 		CPU_ZERO_S(size, mask);
-		int result = sched_getaffinity(0, size, mask) == 0 ? 0 : -errno;
+		int result = sched_getaffinity(thread, size, mask) == 0 ? 0 : -errno;
 		if (result == 0)
 			list_from_mask(list, mask, size);
 		CPU_FREE(mask);
@@ -263,7 +263,7 @@ static int list_inherited(struct cpu_list *list)
 
 int cpu_available_at(const char *root, struct cpu_list *list)
 {
-	int result = list_inherited(list);
+	int result = read_mask(0, list);
 	if (result == 0)
 		list->share = smaller((unsigned)list->count, cpu_quota(root));
 	return result;
@@ -272,6 +272,56 @@ int cpu_available_at(const char *root, struct cpu_list *list)
 int cpu_available(struct cpu_list *list)
 {
 	return cpu_available_at("", list);
+}
+
+int cpu_allowed(pid_t thread, struct cpu_list *list)
+{
+	int result = read_mask(thread, list);
+	if (result == 0)
+		list->share = list->count;
+	return result;
+}
+
+bool cpu_list_equal(const struct cpu_list *a, const struct cpu_list *b)
+{
+	return a->count == b->count && memcmp(a->cpus, b->cpus, a->count * sizeof a->cpus[0]) == 0;
+}
+
+const char *cpu_list_format(const struct cpu_list *list, char text[CPU_LIST_TEXT])
+{
+	enum { ITEM_MAX = sizeof ",65535-65535" };
+	size_t used = 0;
+	text[0] = '\0';
+	for (size_t i = 0, last; i < list->count; i = last + 1) {
+		char item[2 * ITEM_MAX];
+		for (last = i; last + 1 < list->count && list->cpus[last + 1] == list->cpus[last] + 1;)
+			last++;
+		int length = snprintf(item, sizeof item, last == i ? "%s%d" : "%s%d-%d", i == 0 ? "" : ",",
+				      list->cpus[i], list->cpus[last]);
+		if (used + (size_t)length + sizeof ",..." > CPU_LIST_TEXT) {
+			strcpy(text + used, ",...");
+			break;
+		}
+		strcpy(text + used, item);
+		used += (size_t)length;
+	}
+	return text;
+}
+
+int cpu_list_alone(const struct cpu_list *masks, size_t count, bool *alone)
+{
+	memset(alone, 0, count * sizeof *alone);
+	unsigned *users = calloc(UINT16_MAX + 1, sizeof *users);
+	if (users == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		for (size_t c = 0; c < masks[i].count; c++)
+			users[masks[i].cpus[c]]++;
+	}
+	for (size_t i = 0; i < count; i++)
+		alone[i] = masks[i].count == 1 && users[masks[i].cpus[0]] == 1;
+	free(users);
+	return 0;
 }
 
 /* Threads on some CPUs of the list, in turn. */
@@ -326,7 +376,28 @@ void cpu_plan_add_reader(struct cpu_plan *plan)
 	plan->reader_cpus[0] = CPU_FLOATS;
 }
 
-int cpu_float(const struct cpu_list *list)
+static void float_all(int *cpus, unsigned threads)
+{
+	for (unsigned i = 0; i < threads; i++)
+		cpus[i] = CPU_FLOATS;
+}
+
+void cpu_plan_move(struct cpu_plan *plan, const struct cpu_list *available, bool realtime)
+{
+	const struct cpu_wanted same = {.workers = plan->workers,
+					.readers = (int)plan->readers,
+					.handshakers = plan->handshakers,
+					.realtime = realtime};
+	cpu_plan_make(plan, available, &same);
+	if (available->count >= plan->workers)
+		return;
+	float_all(plan->worker_cpus, plan->workers);
+	float_all(plan->reader_cpus, plan->readers);
+	float_all(plan->handshaker_cpus, plan->handshakers);
+	float_all(&plan->control_cpu, 1);
+}
+
+static int set_mask(pid_t thread, const struct cpu_list *list)
 {
 	size_t highest = 0;
 	for (size_t i = 0; i < list->count; i++)
@@ -338,17 +409,29 @@ int cpu_float(const struct cpu_list *list)
 	CPU_ZERO_S(size, mask);
 	for (size_t i = 0; i < list->count; i++)
 		CPU_SET_S(list->cpus[i], size, mask);
-	int result = sched_setaffinity(0, size, mask) == 0 ? 0 : -errno;
+	int result = sched_setaffinity(thread, size, mask) == 0 ? 0 : -errno;
 	CPU_FREE(mask);
 	return result;
 }
 
-int cpu_pin(int cpu)
+int cpu_place(pid_t thread, int cpu, const struct cpu_list *list)
 {
+	if (cpu == CPU_FLOATS)
+		return set_mask(thread, list);
 	if (cpu < 0 || cpu > UINT16_MAX)
 		return -EINVAL;
 	struct cpu_list one = {.cpus = {(uint16_t)cpu}, .count = 1};
-	return cpu_float(&one);
+	return set_mask(thread, &one);
+}
+
+int cpu_pin(int cpu)
+{
+	return cpu != CPU_FLOATS ? cpu_place(0, cpu, NULL) : -EINVAL;
+}
+
+int cpu_float(const struct cpu_list *list)
+{
+	return set_mask(0, list);
 }
 
 void thread_set_name(const char *name)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum {
 	CPU_LIST_MAX = 1024,
@@ -14,6 +15,7 @@ enum {
 	CPU_HANDSHAKERS_MAX = 16,
 	CPU_TUN_QUEUES_MAX = 256, /* the kernel's MAX_TAP_QUEUES: workers and readers have one each */
 	CPU_FLOATS = -1,	  /* in place of a CPU: the thread may run on any of the list */
+	CPU_LIST_TEXT = 64,	  /* of a list as text; a longer one is cut */
 };
 
 /* Numbers of CPUs, ascending, each once. */
@@ -29,6 +31,19 @@ int cpu_available(struct cpu_list *list);
 
 /* The same with another directory in place of "/" for /proc and the cgroup file systems; "" is the real one. */
 int cpu_available_at(const char *root, struct cpu_list *list);
+
+/* The CPUs on which a thread of this process may run now, as the kernel has it: its mask, less CPUs that are offline;
+ * `share` is their number. 0: the calling thread. 0 or a negative errno. */
+int cpu_allowed(pid_t thread, struct cpu_list *list);
+
+bool cpu_list_equal(const struct cpu_list *a, const struct cpu_list *b);
+
+/* "0-3,8". Returns `text`. */
+const char *cpu_list_format(const struct cpu_list *list, char text[CPU_LIST_TEXT]);
+
+/* Which threads have a CPU of their own: one that is all that they may use, and that no other of them may. `masks` and
+ * `alone` have `count` items. -ENOMEM: none, as far as is known. */
+int cpu_list_alone(const struct cpu_list *masks, size_t count, bool *alone);
 
 /* How many CPUs' time our cgroup and all above it may use, rounded up: the smallest of cpu.max (version 2) and
  * cpu.cfs_quota_us (version 1). CPU_NO_QUOTA when none of them limits it, or when there is nothing to read. */
@@ -74,9 +89,16 @@ void cpu_plan_make(struct cpu_plan *plan, const struct cpu_list *available, cons
 /* Where the kernel cannot steer packets to the workers' queues: one reader, which floats, reads for them all. */
 void cpu_plan_add_reader(struct cpu_plan *plan);
 
+/* The same threads as in the plan, on other CPUs: as if the plan had been made for these with just so many threads,
+ * but that all float where there are fewer CPUs than workers. */
+void cpu_plan_move(struct cpu_plan *plan, const struct cpu_list *available, bool realtime);
+
 /* All for the calling thread. 0 or a negative errno: a thread that could not be pinned runs all the same. */
 int cpu_pin(int cpu);
 int cpu_float(const struct cpu_list *list);
+
+/* The same for a thread of this process: on `cpu` alone, or with CPU_FLOATS on any of the list. */
+int cpu_place(pid_t thread, int cpu, const struct cpu_list *list);
 
 /* What top and gdb show; cut to 15 characters. */
 void thread_set_name(const char *name);

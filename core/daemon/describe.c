@@ -25,7 +25,8 @@ struct description {
 	struct status_offload offloads[DESCRIBE_OFFLOADS];
 	struct status_kept kept[RECONCILE_KIND_COUNT];
 	size_t kept_count;
-	struct status_thread *threads; /* heap */
+	struct status_thread *threads;	    /* heap */
+	char (*thread_cpus)[CPU_LIST_TEXT]; /* heap: one for each thread */
 };
 
 static uint64_t socket_buffer(int fd, int name)
@@ -131,15 +132,28 @@ static void describe_offloads(const struct daemon *daemon, struct description *i
 	memcpy(it->offloads, offloads, sizeof offloads);
 }
 
+/* Where it is now, whatever it was pinned to: the machine's operator may move threads, take CPUs away and give them. */
+static void describe_cpus(const struct thread *thread, struct status_thread *shown, char text[CPU_LIST_TEXT])
+{
+	struct cpu_list cpus;
+	shown->cpu = CPU_FLOATS;
+	if (cpu_allowed(thread->tid, &cpus) != 0)
+		return;
+	shown->cpu = cpus.count == 1 ? cpus.cpus[0] : CPU_FLOATS;
+	shown->cpus = cpu_list_format(&cpus, text);
+}
+
 static bool describe_threads(const struct daemon *daemon, struct description *it)
 {
 	it->threads = calloc(daemon->threads.count + 1, sizeof *it->threads);
-	for (size_t i = 0; it->threads != NULL && i < daemon->threads.count; i++) {
+	it->thread_cpus = calloc(daemon->threads.count + 1, sizeof *it->thread_cpus);
+	if (it->threads == NULL || it->thread_cpus == NULL)
+		return false;
+	for (size_t i = 0; i < daemon->threads.count; i++) {
 		const struct thread *thread = &daemon->threads.list[i];
 		const struct cpu_priority_thread *priority = &thread->priority;
 		it->threads[i] = (struct status_thread){
 			.name = thread->params.name,
-			.cpu = thread->params.cpu,
 			.policy = priority->known ? cpu_priority_policy_name(priority->now.policy) : NULL,
 			.nice = priority->now.nice,
 			.slice = priority->now.slice,
@@ -148,8 +162,15 @@ static bool describe_threads(const struct daemon *daemon, struct description *it
 			.allocated = atomic_load_explicit(&thread->allocated, memory_order_relaxed),
 			.stats = &thread->params.loop->stats,
 			.stages = &thread->params.loop->stages};
+		describe_cpus(thread, &it->threads[i], it->thread_cpus[i]);
 	}
-	return it->threads != NULL;
+	return true;
+}
+
+static void forget_threads(struct description *it)
+{
+	free(it->threads);
+	free(it->thread_cpus);
 }
 
 void daemon_describe(struct daemon *daemon, status_use_fn *use, void *context)
@@ -157,8 +178,10 @@ void daemon_describe(struct daemon *daemon, status_use_fn *use, void *context)
 	struct description it = {0};
 	struct daemon_figures figures = {0};
 	int fd = udp_member(daemon->descriptors.sockets[0], 0)->fd;
-	if (!describe_threads(daemon, &it))
+	if (!describe_threads(daemon, &it)) {
+		forget_threads(&it);
 		return;
+	}
 	describe_addresses(daemon, &it);
 	describe_suites(daemon, &it);
 	describe_offloads(daemon, &it);
@@ -195,5 +218,5 @@ void daemon_describe(struct daemon *daemon, status_use_fn *use, void *context)
 		.stage_sampling = atomic_load_explicit(&daemon->stage_sampling, memory_order_relaxed),
 	};
 	use(context, &source);
-	free(it.threads);
+	forget_threads(&it);
 }

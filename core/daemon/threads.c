@@ -41,6 +41,7 @@ static void settle(void *context)
 	struct starting *starting = context;
 	const struct thread_params *params = &starting->thread.params;
 	starting->listed->allocator = heap_thread_counter();
+	starting->listed->tid = gettid();
 	int result = params->cpu != CPU_FLOATS ? cpu_pin(params->cpu) : 0;
 	if (result != 0)
 		log_warning("%s: cannot be pinned to CPU %d: %s", params->name, params->cpu, strerror(-result));

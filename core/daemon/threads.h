@@ -16,7 +16,7 @@
 
 struct thread_params {
 	char name[24]; /* "worker 0"; the kernel shows 15 characters */
-	int cpu;       /* to be pinned to, or CPU_FLOATS */
+	int cpu;       /* to be pinned to, or CPU_FLOATS; where it really is, the kernel knows: cpu_allowed() */
 	int nice;      /* 0, or more modest */
 	enum cpu_priority priority;
 	void (*run)(void *object); /* until `loop` is stopped or fails */
@@ -28,6 +28,7 @@ struct thread {
 	struct thread_params params;
 	int exit_fd; /* of the list */
 	pthread_t id;
+	pid_t tid; /* as the kernel calls it, while it runs */
 	bool running;
 	struct cpu_priority_thread priority; /* as it was when the thread started */
 	/* written by the control thread, read by the metrics thread too: relaxed */
@@ -36,8 +37,9 @@ struct thread {
 	_Atomic int64_t allocated; /* bytes it ever asked jemalloc for, when last measured; -1: not known */
 	const uint64_t *allocator; /* where jemalloc counts them, while the thread runs; NULL: it is not linked */
 	/* the control thread's */
-	uint64_t seen; /* of its counters, when threads_alive() last looked */
-	bool moved;    /* counted or slept since that last returned true */
+	uint64_t seen;	/* of its counters, when threads_alive() last looked */
+	bool moved;	/* counted or slept since that last returned true */
+	bool displaced; /* it is not on the CPU of its parameters any more, and that was said */
 };
 
 struct threads {

@@ -13,6 +13,7 @@
 #include "core/gateway/collector.h"
 #include "core/gateway/control.h"
 #include "core/gateway/keep.h"
+#include "core/gateway/placement.h"
 #include "core/gateway/reloader.h"
 #include "core/gateway/threads.h"
 #include "core/gateway/top.h"
@@ -25,12 +26,14 @@ struct gateway {
 	struct reset_secret reset_secret;
 	struct privileges_user user; /* the account that it changes to */
 	struct cpu_list cpus;
+	bool realtime; /* threads run under a real-time policy */
 	struct registry registry;
 	struct collector collector;
 	struct daemon daemon;
 	struct gateway_network network;
 	struct events events;
 	struct gateway_threads threads;
+	struct placement placement;
 	struct gateway_running running; /* for the control commands */
 	struct steps parts, steps;	/* of gateway_new(), of gateway_run() */
 };
@@ -50,11 +53,11 @@ static void raise_descriptor_limit(void)
 static void plan_threads(struct gateway *gateway)
 {
 	const struct gateway_config *config = gateway->config;
-	struct cpu_wanted wanted = {
-		.workers = config->workers,
-		.readers = config->tun_readers,
-		.handshakers = config->handshakers,
-		.realtime = cpu_priority_is_realtime(&cpu_priority_kernel, config->common.cpu_priority)};
+	gateway->realtime = cpu_priority_is_realtime(&cpu_priority_kernel, config->common.cpu_priority);
+	struct cpu_wanted wanted = {.workers = config->workers,
+				    .readers = config->tun_readers,
+				    .handshakers = config->handshakers,
+				    .realtime = gateway->realtime};
 	cpu_plan_make(&gateway->threads.plan, &gateway->cpus, &wanted);
 }
 
@@ -218,6 +221,7 @@ static void every_second(struct daemon *daemon)
 	collector_step(&gateway->collector);
 	heap_give_back();
 	gateway_network_every_second(&gateway->network);
+	placement_check(&gateway->placement, &gateway->threads, &gateway->daemon.threads);
 	tell_suppressed(gateway, false);
 	struct daemon_figures now;
 	refresh(daemon, &now);
@@ -458,11 +462,14 @@ static int start_threads(void *context, struct error *error)
 	struct gateway *gateway = context;
 	int control_cpu = gateway->threads.plan.control_cpu;
 	int result = gateway_threads_start(&gateway->threads, &gateway->daemon, error);
-	if (result != 0)
+	if (result != 0) {
 		stop_threads(gateway);
-	else if (control_cpu != CPU_FLOATS)
+		return result;
+	}
+	if (control_cpu != CPU_FLOATS)
 		(void)cpu_pin(control_cpu);
-	return result;
+	placement_begin(&gateway->placement, &gateway->cpus, gateway->realtime);
+	return 0;
 }
 
 static int settle_priority(void *context, struct error *error)

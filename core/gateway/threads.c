@@ -82,6 +82,11 @@ static uint64_t nap(const struct gateway_threads *threads, const struct cpu_list
 	return GATEWAY_NAP_NS * each < GATEWAY_NAP_MOST ? GATEWAY_NAP_NS * each : GATEWAY_NAP_MOST;
 }
 
+static uint64_t budget(const struct cpu_list *cpus)
+{
+	return cpus->share <= GATEWAY_FEW_CPUS ? GATEWAY_BUDGET_NS : 0;
+}
+
 static int open_worker(struct gateway_threads *threads, const struct gateway_threads_params *params, unsigned i,
 		       struct error *error)
 {
@@ -171,7 +176,7 @@ static int open_handshaker(struct gateway_threads *threads, const struct gateway
 		.handoff = &threads->handoff,
 		.copies = threads->copies[member],
 		.ephemerals = HANDSHAKER_EPHEMERALS,
-		.budget = params->cpus->share <= GATEWAY_FEW_CPUS ? GATEWAY_BUDGET_NS : 0,
+		.budget = budget(params->cpus),
 		.stage_sampling = daemon->params.common->stage_sampling,
 		.ticks_per_second = (uint64_t)daemon->tsc.hz,
 	};
@@ -343,6 +348,14 @@ int gateway_threads_start(struct gateway_threads *threads, struct daemon *daemon
 		result = start(daemon, &params, "handshake", i, error);
 	}
 	return result;
+}
+
+void gateway_threads_share(struct gateway_threads *threads, const struct cpu_list *cpus, const bool *alone)
+{
+	for (unsigned i = 0; i < threads->plan.workers; i++)
+		worker_set_waiting(threads->workers[i], alone[i] ? GATEWAY_SPIN_NS : 0, nap(threads, cpus));
+	for (unsigned i = 0; i < threads->plan.handshakers; i++)
+		handshaker_set_budget(threads->handshakers[i], budget(cpus));
 }
 
 /* --- running ------------------------------------------------------------------------------------------------------ */

@@ -49,6 +49,10 @@ void gateway_threads_take_queues(struct gateway_threads *threads, const struct t
 int gateway_threads_open(struct gateway_threads *threads, const struct gateway_threads_params *params,
 			 struct error *error);
 
+/* How workers and handshake threads wait from now on, while these `cpus` are theirs: worker i spins if it has one for
+ * itself (alone[i]). */
+void gateway_threads_share(struct gateway_threads *threads, const struct cpu_list *cpus, const bool *alone);
+
 /* Starts all of them: workers, readers, handshake threads. daemon_stop() ends them, also some of them. */
 int gateway_threads_start(struct gateway_threads *threads, struct daemon *daemon, struct error *error);
 

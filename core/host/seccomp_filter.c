@@ -106,6 +106,8 @@ static const char *const control_calls[] = {
 	"faccessat2", "readlink", "readlinkat", "getcwd", "unlink", "unlinkat", "dup", "pipe2",
 	/* netlink, libnftables in a process of its own */
 	"bind", "connect", "memfd_create", "select", "pselect6", "wait4", "socketpair", "close_range",
+	/* threads, when the machine's CPUs change */
+	"sched_setaffinity",
 	/* the loop */
 	"eventfd2", "timerfd_create", "timerfd_settime", "timerfd_gettime", "signalfd4", "epoll_create1",
 	/* queries about the process and the machine */

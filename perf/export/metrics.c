@@ -122,7 +122,7 @@ static void write_threads(FILE *out, const struct status_source *source)
 		quote(out, source->threads[t].name);
 		fprintf(out, "} %.3f\n", source->threads[t].load);
 	}
-	describe(out, info, "gauge", "Always 1; the CPU that a thread is pinned to, if it is");
+	describe(out, info, "gauge", "Always 1; the CPU that a thread is on, if it may not be on any other");
 	for (size_t t = 0; t < source->thread_count; t++) {
 		fprintf(out, "%s{thread=", info);
 		quote(out, source->threads[t].name);

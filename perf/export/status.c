@@ -63,6 +63,7 @@ static json_t *threads_list(const struct status_source *source, struct stats_sna
 		json_t *object = json_object();
 		put(&object, "name", json_string(thread->name));
 		put(&object, "cpu", thread->cpu >= 0 ? json_integer(thread->cpu) : json_null());
+		put(&object, "cpus", thread->cpus != NULL ? json_string(thread->cpus) : json_null());
 		put(&object, "policy", thread->policy != NULL ? json_string(thread->policy) : json_null());
 		put(&object, "nice", thread->policy != NULL ? json_integer(thread->nice) : json_null());
 		put(&object, "slice_us", thread->slice != 0 ? number(thread->slice / NS_PER_US) : json_null());

@@ -19,7 +19,8 @@
 /* One data-path thread. */
 struct status_thread {
 	const char *name;   /* "worker 0" */
-	int cpu;	    /* where it is pinned; -1: it floats */
+	int cpu;	    /* the only one that it may run on now; -1: it may run on several */
+	const char *cpus;   /* those that it may run on now, "0-3,8"; NULL: unknown */
 	const char *policy; /* of the scheduler, "other"; with the next two as it started; NULL: unknown */
 	int nice;
 	uint64_t slice;			     /* ns; 0: the kernel has none for single threads */

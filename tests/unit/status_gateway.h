@@ -13,6 +13,7 @@ static inline struct status_source gateway(void)
 	static const struct status_thread threads[] = {
 		{.name = "worker 0",
 		 .cpu = 3,
+		 .cpus = "3",
 		 .policy = "other",
 		 .nice = -10,
 		 .slice = 100 * NS_PER_US,
