@@ -226,13 +226,15 @@ static bool room_for_more(const struct worker *worker)
 
 /* A frame that this worker read. The kernel steers by addresses of the pool alone: what goes to a network behind a peer
  * may be another worker's. */
-static void take_frame(struct worker *worker, uint8_t *frame, uint32_t length)
+static void take_frame(struct worker *worker, uint8_t *frame, uint32_t length, bool sparse)
 {
 	struct inner packet;
 	if (unlikely(!frame_parse(&packet, frame, length))) {
 		frame_stats_malformed(&worker->loop.stats, length);
 		return;
 	}
+	if (sparse)
+		frame_stats_sparse(&worker->loop.stats, &packet);
 	uint32_t id = worker->role->route(worker, &packet);
 	struct frame_dispatch *dispatch = &worker->dispatch;
 	if (likely(dispatch->all.pool == NULL || id == 0 || session_shard(dispatch->sharding, id) == worker->index)) {
@@ -291,7 +293,7 @@ static size_t take_sparse(struct worker *worker, bool *empty)
 						       : read_frame(worker, worker->tun->sparse, worker->batch.memory);
 		if (length == 0)
 			break;
-		take_frame(worker, worker->batch.memory, length);
+		take_frame(worker, worker->batch.memory, length, true);
 	}
 	*empty = frames < DOWNLINK_SPARSE && !worker->send.blocked;
 	return frames;
@@ -305,7 +307,7 @@ static void take_next(struct worker *worker)
 	uint32_t length = batch->frames[batch->next].length;
 	batch->next++;
 	destination_shares_took(worker->tun->shares, &batch->tally, frame, length);
-	take_frame(worker, frame, length);
+	take_frame(worker, frame, length, false);
 }
 
 /* Tells the kernel what is out of the queue, and whether that is empty. */

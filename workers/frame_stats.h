@@ -14,6 +14,13 @@ static inline void frame_stats_read(struct stats *stats, uint32_t packets, uint3
 	stats_add(stats, tun_rx_bytes, bytes);
 }
 
+/* A frame of a sparse flow was read: it counts by the segments that it names itself. */
+static inline void frame_stats_sparse(struct stats *stats, const struct inner *packet)
+{
+	struct virtio_net_hdr offload = frame_offload(packet);
+	stats_add(stats, sparse_packets, segment_count(packet, &offload));
+}
+
 /* A frame is dropped before it was cut: it counts by the segments that it names itself. */
 static inline void frame_stats_drop(struct stats *stats, const struct inner *packet, enum drop_reason reason)
 {

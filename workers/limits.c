@@ -22,6 +22,13 @@ void limits_deinit(struct worker *worker)
 	shaper_pool_deinit(&worker->limits.pool);
 }
 
+/* Shows what waits. */
+static void publish(struct worker *worker)
+{
+	stats_set(&worker->loop.stats, waiting_sessions, worker->limits.waiting);
+	stats_set(&worker->loop.stats, waiting_bytes, worker->limits.pool.bytes);
+}
+
 int limits_apply(struct worker *worker, struct session *session)
 {
 	struct peer_limits wanted = peer_limits(session->peer);
@@ -55,6 +62,7 @@ void limits_end(struct worker *worker, struct session *session)
 	}
 	stats_drop(&worker->loop.stats, DROP_LIMIT_UP, shaper_clear(&limits->up, &worker->limits.pool));
 	stats_drop(&worker->loop.stats, DROP_LIMIT_DOWN, shaper_clear(&limits->down, &worker->limits.pool));
+	publish(worker);
 }
 
 /* --- packets that come -------------------------------------------------------------------------------------------- */
@@ -73,10 +81,11 @@ static void hold(struct worker *worker, struct session_limits *limits, struct sh
 		return;
 	}
 	stats_add(&worker->loop.stats, limited_packets, 1);
-	if (shaper->packets != 1)
-		return; /* behind the one that the timer is set for */
-	worker->limits.waiting += timer_armed(&limits->timer) ? 0 : 1;
-	timer_set(&worker->limits.wheel, &limits->timer, due(limits));
+	if (shaper->packets == 1) { /* else it is behind the one that the timer is set for */
+		worker->limits.waiting += timer_armed(&limits->timer) ? 0 : 1;
+		timer_set(&worker->limits.wheel, &limits->timer, due(limits));
+	}
+	publish(worker);
 }
 
 bool limits_pass(struct worker *worker, struct session_limits *limits, struct shaper *shaper, uint8_t ecn,
@@ -117,6 +126,7 @@ size_t limits_run(struct worker *worker)
 	(void)timer_wheel_advance(&worker->limits.wheel, worker->now, expire, &run, LIMITS_SESSIONS);
 	uplink_flush(worker);
 	shaper_recycle(&worker->limits.pool);
+	publish(worker);
 	return run.packets;
 }
 

@@ -157,6 +157,7 @@ bool shaper_hold(struct shaper *shaper, struct shaper_pool *pool, uint64_t now, 
 	memcpy(held->data, packet, length);
 	shaper->bytes += length;
 	shaper->packets++;
+	pool->bytes += length;
 	return true;
 }
 
@@ -177,6 +178,7 @@ void shaper_release(struct shaper *shaper, struct shaper_pool *pool, uint64_t no
 		account(shaper, now, packet->length);
 	shaper->bytes -= packet->length;
 	shaper->packets--;
+	pool->bytes -= packet->length;
 	chunk->begin += packet_size(packet->length);
 	if (chunk->begin != chunk->end)
 		return;

@@ -40,6 +40,7 @@ struct shaper_pool {
 	struct shaper_chunk *spent; /* empty, but what was in them may still be in use: shaper_recycle() */
 	uint32_t used;		    /* of the memory, chunks: the rest was never needed */
 	uint32_t taken;		    /* of these, in queues or spent */
+	uint64_t bytes;		    /* of the packets that wait */
 };
 
 struct shaper {

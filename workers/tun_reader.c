@@ -22,6 +22,8 @@ static void push_frame(struct tun_reader *reader, struct frame_rings *rings, uin
 		frame_stats_malformed(&reader->loop.stats, length);
 		return;
 	}
+	if (rings == &reader->dispatch.sparse)
+		frame_stats_sparse(&reader->loop.stats, &packet);
 	uint32_t id = registry_route(reader->params.registry, packet.version, inner_destination_bytes(&packet));
 	enum drop_reason reason = DROP_OUT_NO_SESSION;
 	if (likely(id != 0))

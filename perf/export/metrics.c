@@ -72,6 +72,19 @@ static void write_counters(FILE *out, const struct status_source *source, const 
 	}
 }
 
+static void write_gauges(FILE *out, const struct status_source *source, const struct stats_snapshot *threads)
+{
+	for (size_t i = 0; i < STATS_GAUGE_COUNT; i++) {
+		char name[64];
+		(void)snprintf(name, sizeof name, "shardtun_%s", gauge_infos[i].name);
+		describe(out, name, "gauge", gauge_infos[i].text);
+		for (size_t t = 0; t < source->thread_count; t++) {
+			if (source->threads[t].stats != NULL)
+				labelled(out, name, "thread", source->threads[t].name, threads[t].gauges[i]);
+		}
+	}
+}
+
 static const char *direction_name(enum drop_direction direction)
 {
 	return direction == UPLINK ? "uplink" : "downlink";
@@ -318,6 +331,7 @@ char *metrics_text(const struct status_source *source, const struct process_figu
 	write_capacity(out, source);
 	write_handshakes(out, &sum);
 	write_counters(out, source, threads);
+	write_gauges(out, source, threads);
 	write_drops(out, source, threads, &sum);
 	write_threads(out, source);
 	write_kept(out, source);

@@ -33,9 +33,9 @@ void stages_read(struct stages *stages, const struct status_source *source)
 /* --- as JSON ------------------------------------------------------------------------------------------------------ */
 
 /* To a tenth of a nanosecond: beyond that is noise. */
-static json_t *nanoseconds(const struct stages *stages, uint64_t ticks)
+static json_t *nanoseconds(const struct tsc_calibration *tsc, uint64_t ticks)
 {
-	return json_real(round(tsc_to_ns(&stages->tsc, (double)ticks) * 10) / 10);
+	return json_real(round(tsc_to_ns(tsc, (double)ticks) * 10) / 10);
 }
 
 /* [index, count] of those that are not empty. */
@@ -59,12 +59,12 @@ static json_t *stage_object(const struct stages *stages, enum stage stage, bool 
 	json_t *ns = json_object(), *cycles = json_object();
 	for (size_t i = 0; i < ARRAY_SIZE(quantiles); i++) {
 		uint64_t ticks = histogram_quantile(sum, quantiles[i].fraction);
-		put(&ns, quantiles[i].name, nanoseconds(stages, ticks));
+		put(&ns, quantiles[i].name, nanoseconds(&stages->tsc, ticks));
 		put(&cycles, quantiles[i].name, number(ticks));
 	}
-	put(&ns, "max", nanoseconds(stages, sum->max));
+	put(&ns, "max", nanoseconds(&stages->tsc, sum->max));
 	put(&cycles, "max", number(sum->max));
-	put(&ns, "sum", nanoseconds(stages, sum->sum));
+	put(&ns, "sum", nanoseconds(&stages->tsc, sum->sum));
 	put(&cycles, "sum", number(sum->sum));
 
 	json_t *object = json_object();
@@ -124,6 +124,27 @@ json_t *status_stages(const struct status_source *source)
 json_t *status_stages_raw(const struct status_source *source)
 {
 	return read_and_report(source, true);
+}
+
+json_t *stages_wait(const struct stage_recorder *recorder, enum stage wait, const struct tsc_calibration *tsc)
+{
+	struct histogram_sum sum = {0};
+	histogram_merge(&sum, &recorder->histograms[wait]);
+	json_t *list = json_array();
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		if (sum.buckets[i] == 0)
+			continue;
+		json_t *pair = json_array();
+		append(&pair, nanoseconds(tsc, histogram_bucket_middle(i)));
+		append(&pair, number(sum.buckets[i]));
+		append(&list, pair);
+	}
+	json_t *object = json_object();
+	put(&object, "count", number(sum.count));
+	put(&object, "p50_ns", nanoseconds(tsc, histogram_quantile(&sum, 0.5)));
+	put(&object, "p99_ns", nanoseconds(tsc, histogram_quantile(&sum, 0.99)));
+	put(&object, "buckets", list);
+	return object;
 }
 
 /* --- and back ----------------------------------------------------------------------------------------------------- */

@@ -32,3 +32,8 @@ int stages_parse(struct stages *stages, json_t *report, struct error *error);
 /* Takes what was there before from what is there later. The largest value of the time between is not known: the upper
  * end of the highest bucket stands for it. -EINVAL: `before` is not an earlier report of the same daemon. */
 int stages_subtract(struct stages *later, const struct stages *before, struct error *error);
+
+/* How long packets waited at one thread: {"count", "p50_ns", "p99_ns", "buckets": [[ns, count], ...]}, where ns is the
+ * middle of a bucket that is not empty, ascending, and all is since the start. Two of these with some time between them
+ * give the quantiles of that time. The caller owns it; NULL: no memory. Any one thread. */
+json_t *stages_wait(const struct stage_recorder *recorder, enum stage wait, const struct tsc_calibration *tsc);

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "perf/export/json.h"
+#include "perf/export/stages.h"
 
 static json_t *known_number(int64_t value)
 {
@@ -45,6 +46,19 @@ static json_t *drops_list(const struct stats_snapshot *snapshot)
 	return list;
 }
 
+/* The queues of a thread: what waits, what waited for how long, and what was dropped for that. */
+static void put_queues(json_t **object, const struct status_source *source, const struct status_thread *thread,
+		       const struct stats_snapshot *own)
+{
+	static const enum stage waits[] = {STAGE_SOCKET_WAIT, STAGE_RING_WAIT};
+	for (size_t i = 0; i < ARRAY_SIZE(waits); i++)
+		put(object, stage_infos[waits[i]].label,
+		    thread->stages != NULL ? stages_wait(thread->stages, waits[i], &source->tsc) : json_null());
+	for (size_t i = 0; i < STATS_GAUGE_COUNT; i++)
+		put(object, gauge_infos[i].name, number(own->gauges[i]));
+	put(object, "drops_queueing", number(stats_drop_queueing(own)));
+}
+
 static json_t *threads_list(const struct status_source *source, struct stats_snapshot *sum)
 {
 	json_t *list = json_array();
@@ -73,6 +87,7 @@ static json_t *threads_list(const struct status_source *source, struct stats_sna
 		put(&object, "system_calls", number(stats_calls(&own)));
 		put(&object, "drops_uplink", number(stats_drop_sum(&own, UPLINK)));
 		put(&object, "drops_downlink", number(stats_drop_sum(&own, DOWNLINK)));
+		put_queues(&object, source, thread, &own);
 		put(&object, "counters", counters_object(&own));
 		append(&list, object);
 	}

@@ -16,6 +16,12 @@ uint64_t histogram_bucket_high(unsigned bucket)
 	return bucket == HISTOGRAM_BUCKETS - 1 ? UINT64_MAX : histogram_bucket_low(bucket + 1) - 1;
 }
 
+uint64_t histogram_bucket_middle(unsigned bucket)
+{
+	uint64_t low = histogram_bucket_low(bucket);
+	return bucket == HISTOGRAM_BUCKETS - 1 ? low : low + (histogram_bucket_high(bucket) - low) / 2;
+}
+
 void histogram_merge(struct histogram_sum *sum, const struct histogram *histogram)
 {
 	/* The count is what the buckets add up to as they were read, so that a quantile always finds its rank. */
@@ -42,7 +48,6 @@ uint64_t histogram_quantile(const struct histogram_sum *sum, double fraction)
 		bucket++;
 	if (bucket == HISTOGRAM_BUCKETS - 1)
 		return sum->max;
-	uint64_t low = histogram_bucket_low(bucket);
-	uint64_t middle = low + (histogram_bucket_high(bucket) - low) / 2;
+	uint64_t middle = histogram_bucket_middle(bucket);
 	return middle < sum->max ? middle : sum->max;
 }

@@ -36,6 +36,9 @@ static inline unsigned histogram_bucket(uint64_t value)
 uint64_t histogram_bucket_low(unsigned bucket);
 uint64_t histogram_bucket_high(unsigned bucket);
 
+/* The value that stands for those of a bucket; of the last, which has no middle, its smallest. */
+uint64_t histogram_bucket_middle(unsigned bucket);
+
 /* Owner only. */
 static inline void histogram_bump(_Atomic uint64_t *word, uint64_t by)
 {

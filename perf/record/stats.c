@@ -13,12 +13,20 @@ const struct counter_info counter_infos[STATS_COUNTER_COUNT] = {
 #undef X
 };
 
+const struct counter_info gauge_infos[STATS_GAUGE_COUNT] = {
+#define X(gauge, description) [STATS_##gauge] = {.name = #gauge, .text = description},
+	STATS_GAUGES(X)
+#undef X
+};
+
 void stats_read(const struct stats *stats, struct stats_snapshot *sum)
 {
 	for (size_t i = 0; i < STATS_COUNTER_COUNT; i++)
 		sum->counters[i] += atomic_load_explicit(&stats->counters[i], memory_order_relaxed);
 	for (size_t i = 0; i < DROP_COUNT; i++)
 		sum->drops[i] += atomic_load_explicit(&stats->drops[i], memory_order_relaxed);
+	for (size_t i = 0; i < STATS_GAUGE_COUNT; i++)
+		sum->gauges[i] += atomic_load_explicit(&stats->gauges[i], memory_order_relaxed);
 }
 
 uint64_t stats_drop_sum(const struct stats_snapshot *snapshot, enum drop_direction direction)
@@ -28,6 +36,16 @@ uint64_t stats_drop_sum(const struct stats_snapshot *snapshot, enum drop_directi
 		if (drop_infos[i].direction == direction)
 			sum += snapshot->drops[i];
 	}
+	return sum;
+}
+
+uint64_t stats_drop_queueing(const struct stats_snapshot *snapshot)
+{
+	static const enum drop_reason reasons[] = {DROP_LIMIT_UP, DROP_HELLO_LATE, DROP_HANDOFF,
+						   DROP_OUT_RING, DROP_OUT_QUEUE,  DROP_LIMIT_DOWN};
+	uint64_t sum = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
+		sum += snapshot->drops[reasons[i]];
 	return sum;
 }
 

@@ -32,6 +32,7 @@
 	X(tun_rx_packets, "Packets read from the TUN, super-packets counted by segment")               \
 	X(tun_rx_bytes, "Bytes of packets read from the TUN")                                          \
 	X(tun_rx_frames, "Frames read from the TUN")                                                   \
+	X(sparse_packets, "Packets of flows that send little, read from the TUN ahead of the others")  \
 	X(tun_tx_packets, "Packets written to the TUN, super-packets counted by segment")              \
 	X(tun_tx_bytes, "Bytes of packets written to the TUN")                                         \
 	X(tun_tx_frames, "Frames written to the TUN")                                                  \
@@ -63,6 +64,11 @@
 	X(limited_packets, "Packets that waited since their session was at its RateUp or RateDown")    \
 	X(sleeps, "Times the loop went to sleep")                                                      \
 	X(empty_calls, "Receive and TUN read system calls that found nothing")
+
+/* X(name, text): figures that go up and down; the name is also the Prometheus name. */
+#define STATS_GAUGES(X)                                                                        \
+	X(waiting_sessions, "Sessions at their RateUp or RateDown, packets of which wait now") \
+	X(waiting_bytes, "Bytes of the packets that wait for those sessions")
 
 /* X(name, direction, label, text): one reason for each way a packet can be lost; direction is UPLINK or DOWNLINK. */
 #define STATS_DROPS(X)                                                                                              \
@@ -133,15 +139,24 @@ enum stats_counter {
 		STATS_COUNTER_COUNT,
 };
 
+enum stats_gauge {
+#define X(name, text) STATS_##name,
+	STATS_GAUGES(X)
+#undef X
+		STATS_GAUGE_COUNT,
+};
+
 struct counter_info {
 	const char *name;
 	const char *text;
 };
 extern const struct counter_info counter_infos[STATS_COUNTER_COUNT];
+extern const struct counter_info gauge_infos[STATS_GAUGE_COUNT];
 
 struct stats {
 	_Atomic uint64_t counters[STATS_COUNTER_COUNT] CACHE_ALIGNED;
 	_Atomic uint64_t drops[DROP_COUNT];
+	_Atomic uint64_t gauges[STATS_GAUGE_COUNT];
 	struct owner owner;
 } CACHE_ALIGNED;
 
@@ -149,6 +164,7 @@ struct stats {
 struct stats_snapshot {
 	uint64_t counters[STATS_COUNTER_COUNT];
 	uint64_t drops[DROP_COUNT];
+	uint64_t gauges[STATS_GAUGE_COUNT];
 };
 
 /* Owner only. */
@@ -170,10 +186,19 @@ static inline void stats_drop(struct stats *stats, enum drop_reason reason, uint
 	stats_bump(&stats->drops[reason], packets);
 }
 
+/* Sets a gauge: of STATS_GAUGES. */
+#define stats_set(stats, name, value) stats_gauge((stats), STATS_##name, (value))
+
+static inline void stats_gauge(struct stats *stats, enum stats_gauge gauge, uint64_t value)
+{
+	owner_check(&stats->owner, "counters");
+	atomic_store_explicit(&stats->gauges[gauge], value, memory_order_relaxed);
+}
+
 /* Adds a thread's figures to the snapshot. Any thread. */
 void stats_read(const struct stats *stats, struct stats_snapshot *sum);
 
-/* Sum of all figures: only good to tell whether any of them changed. Any thread. */
+/* Sum of all counters and drops: only good to tell whether any of them changed. Any thread. */
 uint64_t stats_total(const struct stats *stats);
 
 /* System calls of the data path: receives, sends, TUN reads and writes, those that found nothing included, sleeps, and
@@ -185,3 +210,6 @@ uint64_t stats_carried(const struct stats_snapshot *snapshot);
 
 /* Sum of the drops of one direction. */
 uint64_t stats_drop_sum(const struct stats_snapshot *snapshot, enum drop_direction direction);
+
+/* Sum of the drops of packets for which a queue of ours had no room, or in which they waited for too long. */
+uint64_t stats_drop_queueing(const struct stats_snapshot *snapshot);

@@ -134,6 +134,33 @@ Test(limits, rate_up)
 	check_rate(TO_GATEWAY, DROP_LIMIT_UP);
 }
 
+static uint64_t shown(enum stats_gauge gauge)
+{
+	return atomic_load(&h->gateway.node.worker->loop.stats.gauges[gauge]);
+}
+
+Test(limits, what_waits_is_shown)
+{
+	uint16_t first = 0;
+	begin(0, KBITS);
+	cr_expect_eq(shown(STATS_waiting_sessions), 0);
+	for (uint16_t i = 0; i < 20; i++)
+		put(0, TO_CLIENT, i);
+	harness_pump(h);
+	unsigned waiting = 20 - take(0, TO_CLIENT, &first);
+	cr_expect_eq(shown(STATS_waiting_sessions), 1);
+	cr_expect_eq(shown(STATS_waiting_bytes), waiting * SIZE);
+	pass_ms(5);
+	waiting -= take(0, TO_CLIENT, &first);
+	cr_expect_eq(shown(STATS_waiting_sessions), 1);
+	cr_expect_eq(shown(STATS_waiting_bytes), waiting * SIZE);
+	pass_ms(30);
+	cr_expect_eq(take(0, TO_CLIENT, &first), waiting);
+	cr_expect_eq(shown(STATS_waiting_sessions), 0);
+	cr_expect_eq(shown(STATS_waiting_bytes), 0);
+	end();
+}
+
 Test(limits, a_session_that_ends_takes_what_waits_with_it)
 {
 	begin(KBITS, KBITS);
@@ -146,6 +173,7 @@ Test(limits, a_session_that_ends_takes_what_waits_with_it)
 	cr_assert(harness_remove_peer(h, 0));
 	harness_pump(h);
 	cr_assert_eq(h->gateway.node.worker->limits.waiting, 0);
+	cr_expect_eq(shown(STATS_waiting_sessions) + shown(STATS_waiting_bytes), 0);
 	cr_expect_eq(drops(DROP_LIMIT_UP), 20 - (BURST / SIZE + 1));
 	cr_expect_eq(drops(DROP_LIMIT_DOWN), 20 - (BURST / SIZE + 1));
 	end();

@@ -45,6 +45,9 @@ Test(metrics, say_what_the_source_says)
 	stats_drop(&stats[1], DROP_REPLAY, 4);
 	stats_drop(&stats[1], DROP_UNKNOWN_PEER, 2);
 	stats_drop(&stats[1], DROP_OUT_SEND, 1);
+	stats_add(&stats[0], sparse_packets, 8);
+	stats_set(&stats[0], waiting_sessions, 2);
+	stats_set(&stats[0], waiting_bytes, 3000);
 	struct status_source source = gateway();
 	source.interface = "a\"b\\c";
 	char *text = text_of(&source);
@@ -52,6 +55,11 @@ Test(metrics, say_what_the_source_says)
 	has(text, "# TYPE shardtun_udp_rx_packets_total counter");
 	has(text, "shardtun_udp_rx_packets_total{thread=\"worker 0\"} 10");
 	has(text, "shardtun_udp_rx_packets_total{thread=\"worker 1\"} 5");
+	has(text, "shardtun_sparse_packets_total{thread=\"worker 0\"} 8");
+	has(text, "# TYPE shardtun_waiting_sessions gauge");
+	has(text, "shardtun_waiting_sessions{thread=\"worker 0\"} 2");
+	has(text, "shardtun_waiting_bytes{thread=\"worker 0\"} 3000");
+	has(text, "shardtun_waiting_bytes{thread=\"worker 1\"} 0");
 	has(text, "shardtun_dropped_packets_total{direction=\"uplink\",reason=\"replay\"} 7");
 	has(text, "shardtun_dropped_packets_total{direction=\"downlink\",reason=\"out_send\"} 1");
 	has(text, "shardtun_dropped_packets_total{direction=\"uplink\",reason=\"runt\"} 0");

@@ -28,6 +28,10 @@ Test(stats, every_table_entry_has_a_unique_label_and_a_text)
 		for (size_t j = 0; j < i; j++)
 			cr_assert_str_neq(counter_infos[i].name, counter_infos[j].name);
 	}
+	for (size_t i = 0; i < STATS_GAUGE_COUNT; i++) {
+		cr_assert(is_label(gauge_infos[i].name), "gauge %zu", i);
+		cr_assert_str_neq(gauge_infos[i].text, "");
+	}
 	for (size_t i = 0; i < STAGE_COUNT; i++) {
 		cr_assert(is_label(stage_infos[i].label), "stage %zu", i);
 		cr_assert_str_neq(stage_infos[i].unit, "");
@@ -54,6 +58,9 @@ Test(stats, reading_sums_over_threads)
 	stats_add(&b, sleeps, 1);
 	stats_drop(&a, DROP_REPLAY, 3);
 	stats_drop(&b, DROP_REPLAY, 4);
+	stats_set(&a, waiting_bytes, 100);
+	stats_set(&a, waiting_bytes, 70);
+	stats_set(&b, waiting_bytes, 5);
 
 	struct stats_snapshot sum = {0};
 	stats_read(&a, &sum);
@@ -62,6 +69,22 @@ Test(stats, reading_sums_over_threads)
 	cr_assert_eq(sum.counters[STATS_sleeps], 1);
 	cr_assert_eq(sum.drops[DROP_REPLAY], 7);
 	cr_assert_eq(sum.drops[DROP_RUNT], 0);
+	cr_assert_eq(sum.gauges[STATS_waiting_bytes], 75, "what is set replaces what was");
+	cr_assert_eq(sum.gauges[STATS_waiting_sessions], 0);
+}
+
+Test(stats, drops_from_queues)
+{
+	struct stats_snapshot snapshot = {0};
+	for (unsigned i = 0; i < DROP_COUNT; i++)
+		snapshot.drops[i] = 1000;
+	snapshot.drops[DROP_OUT_RING] = 1;
+	snapshot.drops[DROP_OUT_QUEUE] = 2;
+	snapshot.drops[DROP_LIMIT_UP] = 4;
+	snapshot.drops[DROP_LIMIT_DOWN] = 8;
+	snapshot.drops[DROP_HANDOFF] = 16;
+	snapshot.drops[DROP_HELLO_LATE] = 32;
+	cr_assert_eq(stats_drop_queueing(&snapshot), 63);
 }
 
 Test(stats, calls_and_carried_packets)

@@ -107,6 +107,37 @@ static void record_some(void)
 	record(&recorders[0], STAGE_RESIDENCE_UP, 4400, 1);
 }
 
+Test(report, a_thread_has_its_queues)
+{
+	record(&recorders[0], STAGE_SOCKET_WAIT, 20, 98);
+	record(&recorders[0], STAGE_SOCKET_WAIT, 2000000, 2);
+	stats_set(&stats[0], waiting_sessions, 2);
+	stats_set(&stats[0], waiting_bytes, 3000);
+	stats_drop(&stats[0], DROP_OUT_QUEUE, 4);
+	stats_drop(&stats[0], DROP_REPLAY, 9);
+	stats_add(&stats[0], sparse_packets, 8);
+	struct status_source source = gateway();
+	json_t *status = status_json(&source);
+	const json_t *threads = json_object_get(status, "threads"), *worker = json_array_get(threads, 0);
+	const json_t *wait = json_object_get(worker, "socket_wait"), *buckets = json_object_get(wait, "buckets");
+
+	cr_expect_str_eq(json_string_value(json_object_get(worker, "cpus")), "3");
+	cr_expect(json_is_null(json_object_get(json_array_get(threads, 1), "cpus")), "not known");
+	cr_expect_eq(json_integer_value(json_object_get(worker, "waiting_sessions")), 2);
+	cr_expect_eq(json_integer_value(json_object_get(worker, "waiting_bytes")), 3000);
+	cr_expect_eq(json_integer_value(json_object_get(worker, "drops_queueing")), 4);
+	cr_expect_eq(at(worker, "counters", "sparse_packets"), 8);
+	cr_expect_eq(json_integer_value(json_object_get(wait, "count")), 100);
+	cr_expect_float_eq(json_number_value(json_object_get(wait, "p50_ns")), 10, 1e-9);
+	cr_expect_float_eq(json_number_value(json_object_get(wait, "p99_ns")), 1e6, 2e4);
+	cr_assert_eq(json_array_size(buckets), 2);
+	cr_expect_float_eq(json_number_value(json_array_get(json_array_get(buckets, 0), 0)), 10, 1e-9);
+	cr_expect_eq(json_integer_value(json_array_get(json_array_get(buckets, 0), 1)), 98);
+	cr_expect_float_eq(json_number_value(json_array_get(json_array_get(buckets, 1), 0)), 1e6, 2e4);
+	cr_expect_eq(at(worker, "ring_wait", "count"), 0);
+	json_decref(status);
+}
+
 Test(report, stages_merge_threads_and_convert_ticks)
 {
 	record_some();

@@ -49,6 +49,7 @@ for readers in 0 1; do
 	start flood gateway "$BUILD/bench/udp" rate "/run/netns/st-$$-second" "$(second_address)" 64 60 0
 	sleep 0.5
 	check "TunReaders = $readers: beside a flood to another client pings come through" few_pings_lost 1
+	check "TunReaders = $readers: they are counted as sparse" test "$(figure gateway sparse_packets)" -ge 390
 	running flood || not_ok "the flood ended before the pings"
 	stop flood || true
 
