@@ -14,6 +14,7 @@ enum {
 	SOON_MS = 250, /* between samples until there are rates */
 	KEY_ESCAPE = 27,
 	WIDTH_LEAST = 40,
+	SESSIONS_LEAST = 3,
 };
 
 static volatile sig_atomic_t ended_by;
@@ -107,12 +108,15 @@ static void draw(const struct screen *screen)
 
 /* --- sampling ----------------------------------------------------------------------------------------------------- */
 
-/* Seven lines are used besides threads and sessions: the head, two headings, empty lines and the bottom line. */
+/* Seven lines are used besides threads, queues and sessions: the head, two headings, empty lines and the bottom line.
+ * The queues are shown where some sessions can be, too. */
 static void fit(struct screen *screen)
 {
 	struct ctl_top_view *view = &screen->top->view;
 	size_t threads = json_array_size(json_object_get(view->now.status, "threads"));
-	int rows = LINES - 7 - (int)threads;
+	int rows = LINES - 7 - (int)threads, queues = (int)ctl_top_queue_lines(view->now.status);
+	view->brief = rows < queues + SESSIONS_LEAST;
+	rows -= view->brief ? 0 : queues;
 	view->width = COLS > WIDTH_LEAST ? (unsigned)COLS - 1 : WIDTH_LEAST;
 	view->rows = rows > 0 ? (unsigned)rows : 1;
 }

@@ -9,7 +9,7 @@
 
 const char *const ctl_top_orders[] = {"bits", "rx", "tx", "packets", "bytes", "seen", "age", "roams"};
 
-enum { CELL_MAX = 96, LINE_MAX_BYTES = 512, THREAD_NAME = 15 /* with the terminator */ };
+enum { LINE_MAX_BYTES = 512, THREAD_NAME = 15 /* with the terminator */ };
 
 /* --- rates -------------------------------------------------------------------------------------------------------- */
 
@@ -18,16 +18,14 @@ static double seconds_between(const struct ctl_top_view *view)
 	return view->before.at != 0 ? (double)(view->now.at - view->before.at) / 1e9 : 0;
 }
 
-/* Of a number that both samples have. */
-static double rate(const struct ctl_top_view *view, const json_t *before, const json_t *now, const char *key)
+double ctl_top_rate(const struct ctl_top_view *view, const json_t *before, const json_t *now, const char *key)
 {
 	double seconds = seconds_between(view);
 	uint64_t old = ctl_number(before, key), new = ctl_number(now, key);
 	return seconds > 0 && new > old ? (double)(new - old) / seconds : 0;
 }
 
-/* 1234 or 12.3 M; "-" for 0, so that what is busy stands out. */
-static const char *rate_text(char text[CELL_MAX], double value)
+const char *ctl_top_rate_text(char text[CTL_TOP_CELL], double value)
 {
 	static const char *const units[] = {"", " k", " M", " G", " T"};
 	unsigned unit = 0;
@@ -36,9 +34,9 @@ static const char *rate_text(char text[CELL_MAX], double value)
 	for (; value >= 9999.5 && unit + 1 < ARRAY_SIZE(units); unit++)
 		value /= 1000;
 	if (unit == 0 || value >= 99.95)
-		(void)snprintf(text, CELL_MAX, "%.0f%s", value, units[unit]);
+		(void)snprintf(text, CTL_TOP_CELL, "%.0f%s", value, units[unit]);
 	else
-		(void)snprintf(text, CELL_MAX, "%.1f%s", value, units[unit]);
+		(void)snprintf(text, CTL_TOP_CELL, "%.1f%s", value, units[unit]);
 	return text;
 }
 
@@ -61,7 +59,7 @@ static const char *cut(char *shown, size_t size, const char *text, size_t width)
 	return shown;
 }
 
-static void write_cut(FILE *out, const struct ctl_top_view *view, const char *line)
+void ctl_top_write_line(FILE *out, const struct ctl_top_view *view, const char *line)
 {
 	char shown[LINE_MAX_BYTES];
 	fprintf(out, "%s\n", cut(shown, sizeof shown, line, view->width));
@@ -72,28 +70,28 @@ static void write_head(FILE *out, const struct ctl_top_view *view)
 	const json_t *status = view->now.status;
 	const json_t *before = json_object_get(view->before.status, "counters");
 	const json_t *now = json_object_get(status, "counters"), *sessions = json_object_get(status, "sessions");
-	char line[LINE_MAX_BYTES], up[CTL_NUMBER_MAX], in[CELL_MAX], in_packets[CELL_MAX], to[CELL_MAX],
-		to_packets[CELL_MAX], drops[CELL_MAX];
+	char line[LINE_MAX_BYTES], up[CTL_NUMBER_MAX], in[CTL_TOP_CELL], in_packets[CTL_TOP_CELL], to[CTL_TOP_CELL],
+		to_packets[CTL_TOP_CELL], drops[CTL_TOP_CELL];
 	(void)snprintf(line, sizeof line, "%s %s, up %s; sessions %" PRIu64 " of %" PRIu64,
 		       ctl_text(json_object_get(status, "interface"), "name"), ctl_text(status, "role"),
 		       ctl_duration(up, ctl_number(status, "uptime_seconds")), ctl_number(sessions, "active"),
 		       ctl_number(sessions, "max"));
-	write_cut(out, view, line);
+	ctl_top_write_line(out, view, line);
 	double dropped = seconds_between(view);
 	uint64_t drops_before = drops_of(view->before.status), drops_now = drops_of(status);
 	dropped = dropped > 0 && drops_now > drops_before ? (double)(drops_now - drops_before) / dropped : 0;
 	(void)snprintf(line, sizeof line, "received %s bit/s, %s packets/s; sent %s bit/s, %s packets/s; drops/s %s",
-		       rate_text(in, 8 * rate(view, before, now, "udp_rx_bytes")),
-		       rate_text(in_packets, rate(view, before, now, "udp_rx_packets")),
-		       rate_text(to, 8 * rate(view, before, now, "udp_tx_bytes")),
-		       rate_text(to_packets, rate(view, before, now, "udp_tx_packets")), rate_text(drops, dropped));
-	write_cut(out, view, line);
+		       ctl_top_rate_text(in, 8 * ctl_top_rate(view, before, now, "udp_rx_bytes")),
+		       ctl_top_rate_text(in_packets, ctl_top_rate(view, before, now, "udp_rx_packets")),
+		       ctl_top_rate_text(to, 8 * ctl_top_rate(view, before, now, "udp_tx_bytes")),
+		       ctl_top_rate_text(to_packets, ctl_top_rate(view, before, now, "udp_tx_packets")),
+		       ctl_top_rate_text(drops, dropped));
+	ctl_top_write_line(out, view, line);
 }
 
 /* --- threads ------------------------------------------------------------------------------------------------------ */
 
-/* Threads keep their place in the array while a daemon runs. */
-static const json_t *thread_before(const struct ctl_top_view *view, const json_t *thread, size_t place)
+const json_t *ctl_top_thread_before(const struct ctl_top_view *view, const json_t *thread, size_t place)
 {
 	const json_t *old = json_array_get(json_object_get(view->before.status, "threads"), place);
 	return strcmp(ctl_text(old, "name"), ctl_text(thread, "name")) == 0 ? old : NULL;
@@ -103,22 +101,23 @@ static void write_thread(FILE *out, const struct ctl_top_view *view, const json_
 {
 	static const char *const keys[] = {"udp_rx_packets", "udp_rx_bytes",   "udp_tx_packets",
 					   "udp_tx_bytes",   "tun_rx_packets", "tun_tx_packets"};
-	const json_t *old = thread_before(view, thread, place);
+	const json_t *old = ctl_top_thread_before(view, thread, place);
 	const json_t *before = json_object_get(old, "counters"), *now = json_object_get(thread, "counters");
-	char line[LINE_MAX_BYTES], name[THREAD_NAME], cell[CELL_MAX], cpu[CELL_MAX] = "any";
+	char line[LINE_MAX_BYTES], name[THREAD_NAME], cell[CTL_TOP_CELL], cpu[CTL_TOP_CELL] = "any";
 	if (json_is_integer(json_object_get(thread, "cpu")))
 		(void)snprintf(cpu, sizeof cpu, "%" PRIu64, ctl_number(thread, "cpu"));
 	size_t used = (size_t)snprintf(line, sizeof line, "%-14s %3s %4.0f%%",
 				       cut(name, sizeof name, ctl_text(thread, "name"), sizeof name), cpu,
 				       100 * json_number_value(json_object_get(thread, "load")));
 	for (size_t i = 0; i < ARRAY_SIZE(keys) && used < sizeof line; i++) {
-		double value = rate(view, before, now, keys[i]) * (strstr(keys[i], "bytes") != NULL ? 8 : 1);
-		used += (size_t)snprintf(line + used, sizeof line - used, " %8s", rate_text(cell, value));
+		double value = ctl_top_rate(view, before, now, keys[i]) * (strstr(keys[i], "bytes") != NULL ? 8 : 1);
+		used += (size_t)snprintf(line + used, sizeof line - used, " %8s", ctl_top_rate_text(cell, value));
 	}
-	double drops = rate(view, old, thread, "drops_uplink") + rate(view, old, thread, "drops_downlink");
+	double drops = ctl_top_rate(view, old, thread, "drops_uplink") +
+		       ctl_top_rate(view, old, thread, "drops_downlink");
 	if (used < sizeof line)
-		(void)snprintf(line + used, sizeof line - used, " %7s", rate_text(cell, drops));
-	write_cut(out, view, line);
+		(void)snprintf(line + used, sizeof line - used, " %7s", ctl_top_rate_text(cell, drops));
+	ctl_top_write_line(out, view, line);
 }
 
 static void write_threads(FILE *out, const struct ctl_top_view *view)
@@ -130,72 +129,73 @@ static void write_threads(FILE *out, const struct ctl_top_view *view)
 		       "recv/s", "bit/s", "sent/s", "bit/s", "TUN in/s", "out/s", "drops/s");
 	fputc('\n', out);
 	fputc(CTL_TOP_HEADING, out);
-	write_cut(out, view, line);
+	ctl_top_write_line(out, view, line);
 	json_array_foreach (json_object_get(view->now.status, "threads"), i, thread)
 		write_thread(out, view, thread, i);
 }
 
 /* --- sessions ----------------------------------------------------------------------------------------------------- */
 
-static const char *text_cell(const json_t *session, const char *key, char text[CELL_MAX])
+static const char *text_cell(const json_t *session, const char *key, char text[CTL_TOP_CELL])
 {
 	(void)text;
 	return ctl_text(session, key);
 }
 
 /* The name that the operator gave the peer, else its key. */
-static const char *client_cell(const json_t *session, const char *key, char text[CELL_MAX])
+static const char *client_cell(const json_t *session, const char *key, char text[CTL_TOP_CELL])
 {
 	const char *name = json_string_value(json_object_get(session, key));
 	return name != NULL && name[0] != '\0' ? name : text_cell(session, "peer", text);
 }
 
-static const char *address_cell(const json_t *session, const char *key, char text[CELL_MAX])
+static const char *address_cell(const json_t *session, const char *key, char text[CTL_TOP_CELL])
 {
 	(void)text;
 	return ctl_text_of(json_array_get(json_object_get(session, key), 0));
 }
 
-static const char *rate_cell(const json_t *session, const char *key, char text[CELL_MAX])
+static const char *rate_cell(const json_t *session, const char *key, char text[CTL_TOP_CELL])
 {
-	return rate_text(text, (double)ctl_number(session, key));
+	return ctl_top_rate_text(text, (double)ctl_number(session, key));
 }
 
-static const char *packets_cell(const json_t *session, const char *key, char text[CELL_MAX])
+static const char *packets_cell(const json_t *session, const char *key, char text[CTL_TOP_CELL])
 {
-	return rate_text(text, (double)(ctl_number(session, key) + ctl_number(session, "tx_packets_per_second")));
+	return ctl_top_rate_text(text,
+				 (double)(ctl_number(session, key) + ctl_number(session, "tx_packets_per_second")));
 }
 
 /* "3 h": only the larger unit of ctl_duration(), for narrow columns. */
-static const char *duration_cell(const json_t *session, const char *key, char text[CELL_MAX])
+static const char *duration_cell(const json_t *session, const char *key, char text[CTL_TOP_CELL])
 {
 	uint64_t seconds = ctl_number(session, key);
 	if (!json_is_integer(json_object_get(session, key)))
 		return "-";
 	if (seconds >= 86400)
-		(void)snprintf(text, CELL_MAX, "%" PRIu64 " d", seconds / 86400);
+		(void)snprintf(text, CTL_TOP_CELL, "%" PRIu64 " d", seconds / 86400);
 	else if (seconds >= 3600)
-		(void)snprintf(text, CELL_MAX, "%" PRIu64 " h", seconds / 3600);
+		(void)snprintf(text, CTL_TOP_CELL, "%" PRIu64 " h", seconds / 3600);
 	else if (seconds >= 60)
-		(void)snprintf(text, CELL_MAX, "%" PRIu64 " min", seconds / 60);
+		(void)snprintf(text, CTL_TOP_CELL, "%" PRIu64 " min", seconds / 60);
 	else
-		(void)snprintf(text, CELL_MAX, "%" PRIu64 " s", seconds);
+		(void)snprintf(text, CTL_TOP_CELL, "%" PRIu64 " s", seconds);
 	return text;
 }
 
-static const char *bytes_cell(const json_t *session, const char *key, char text[CELL_MAX])
+static const char *bytes_cell(const json_t *session, const char *key, char text[CTL_TOP_CELL])
 {
 	return ctl_bytes(text, ctl_number(session, key) + ctl_number(session, "tx_bytes"));
 }
 
-static const char *count_cell(const json_t *session, const char *key, char text[CELL_MAX])
+static const char *count_cell(const json_t *session, const char *key, char text[CTL_TOP_CELL])
 {
 	return ctl_count(text, ctl_number(session, key));
 }
 
 struct column {
 	const char *title, *key;
-	const char *(*cell)(const json_t *session, const char *key, char text[CELL_MAX]);
+	const char *(*cell)(const json_t *session, const char *key, char text[CTL_TOP_CELL]);
 	bool right;
 	unsigned widest; /* longer cells are cut */
 	unsigned rank;	 /* columns with the largest are dropped first when there is no room */
@@ -248,7 +248,7 @@ static void fit(const struct ctl_top_view *view, json_t *const *sessions, unsign
 {
 	unsigned sum = 0;
 	for (size_t c = 0; c < ARRAY_SIZE(columns); c++) {
-		char text[CELL_MAX];
+		char text[CTL_TOP_CELL];
 		widths[c] = (unsigned)strlen(columns[c].title);
 		for (unsigned i = 0; i < count; i++) {
 			unsigned length = (unsigned)strlen(columns[c].cell(sessions[i], columns[c].key, text));
@@ -278,7 +278,7 @@ static void fit(const struct ctl_top_view *view, json_t *const *sessions, unsign
 /* Escaped: cells are the daemon's texts, and must not move the cursor. */
 static void write_cell(FILE *out, const char *text, unsigned width, bool right, bool last)
 {
-	char shown[CELL_MAX];
+	char shown[CTL_TOP_CELL];
 	(void)cut(shown, sizeof shown, text, width);
 	if (last && !right)
 		fputs(shown, out);
@@ -292,7 +292,7 @@ static void write_row(FILE *out, const unsigned widths[ARRAY_SIZE(columns)], con
 	for (size_t c = 0; c < ARRAY_SIZE(columns); c++)
 		last = widths[c] != 0 ? c : last;
 	for (size_t c = 0; c <= last; c++) {
-		char text[CELL_MAX];
+		char text[CTL_TOP_CELL];
 		if (widths[c] != 0)
 			write_cell(out,
 				   session != NULL ? columns[c].cell(session, columns[c].key, text) : columns[c].title,
@@ -323,6 +323,8 @@ void ctl_top_write(FILE *out, const struct ctl_top_view *view)
 {
 	write_head(out, view);
 	write_threads(out, view);
+	if (!view->brief)
+		ctl_top_write_queues(out, view);
 	if (view->now.top != NULL)
 		write_sessions(out, view);
 }

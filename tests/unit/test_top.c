@@ -206,15 +206,19 @@ static const char status_before[] =
 	"{\"role\": \"gateway\", \"interface\": {\"name\": \"shardtun0\"}, \"uptime_seconds\": 7384,"
 	" \"sessions\": {\"active\": 2, \"max\": 65536}, \"counters\": {\"udp_rx_bytes\": 0, \"udp_rx_packets\": 0},"
 	" \"drops\": [{\"count\": 5}], \"threads\": [{\"name\": \"worker 0\", \"cpu\": 1, \"load\": 0.25, "
-	"\"drops_uplink\": 5,"
-	" \"counters\": {\"udp_rx_packets\": 1000, \"udp_rx_bytes\": 1000000}}]}";
+	"\"drops_uplink\": 5, \"drops_queueing\": 1, \"waiting_sessions\": 9,"
+	" \"socket_wait\": {\"count\": 17, \"buckets\": [[100, 10], [5000.5, 3], [9000, 4]]},"
+	" \"counters\": {\"udp_rx_packets\": 1000, \"udp_rx_bytes\": 1000000, \"sparse_packets\": 7}}]}";
 static const char status_now[] =
 	"{\"role\": \"gateway\", \"interface\": {\"name\": \"shardtun0\"}, \"uptime_seconds\": 7386,"
 	" \"sessions\": {\"active\": 2, \"max\": 65536}, \"counters\": {\"udp_rx_bytes\": 25000000, "
 	"\"udp_rx_packets\": 20000},"
 	" \"drops\": [{\"count\": 25}], \"threads\": [{\"name\": \"worker 0\", \"cpu\": 1, \"load\": 0.25, "
-	"\"drops_uplink\": 25,"
-	" \"counters\": {\"udp_rx_packets\": 21000, \"udp_rx_bytes\": 26000000}}]}";
+	"\"drops_uplink\": 25, \"drops_queueing\": 41, \"waiting_sessions\": 3, \"waiting_bytes\": 2048,"
+	" \"socket_wait\": {\"count\": 116, \"buckets\": [[100, 10], [200, 1], [5000.5, 51], [9000, 53],"
+	" [1234567, 1]]},"
+	" \"ring_wait\": {\"count\": 1, \"buckets\": [[70, 1]]},"
+	" \"counters\": {\"udp_rx_packets\": 21000, \"udp_rx_bytes\": 26000000, \"sparse_packets\": 27}}]}";
 static const char top_now[] =
 	"{\"ready\": true, \"seen\": 2, \"sessions\": [{\"id\": \"0000abcd\", \"peer\": "
 	"\"b0gusKeyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\","
@@ -274,6 +278,29 @@ Test(ctl_top, shows_rates_between_two_answers)
 	expect_in(text, "1234");
 	expect_in(text, "1 h");
 	expect_in(text, "laptop\\x1b[2J"); /* what a name holds cannot move the cursor */
+	free(text);
+	drop(&view);
+}
+
+/* Of 99 waits between the two answers 49 are of 200 ns or 5 us, 49 of 9 us and one of 1.2 ms. */
+Test(ctl_top, shows_the_queues_of_each_worker)
+{
+	struct ctl_top_view view = view_of(79);
+	char *text = shown(&view);
+	expect_in(text, "queues     sock p50 sock p99 ring p50 ring p99 sparse/s shaped    bytes drops/s\n");
+	expect_in(text, "worker 0     9.0 us   1.2 ms    70 ns    70 ns       10      3 2.00 KiB      20\n");
+	cr_expect_eq(ctl_top_queue_lines(view.now.status), 3);
+	free(text);
+	view.brief = true;
+	text = shown(&view);
+	cr_expect_null(strstr(text, "queues"));
+	free(text);
+	/* The first answer: all since the start. */
+	view.brief = false;
+	json_decref(view.before.status);
+	view.before = (struct ctl_top_sample){0};
+	text = shown(&view);
+	expect_in(text, "worker 0     5.0 us   9.0 us    70 ns    70 ns        -      3 2.00 KiB       -\n");
 	free(text);
 	drop(&view);
 }

@@ -84,6 +84,11 @@ print({name: (stage["count"], stage["ns"]) for name, stage in s.items()})
 sys.exit(not eval("(" + sys.argv[1] + ")"))' "$expression"
 }
 
+# In the last interval, where all was timed.
+queues_shown() {
+	ctl top -b -n 2 --interval 1 | grep -E '^worker [01]( +[0-9.]+ [num]s){4} '
+}
+
 topology_up
 command -v tmux >/dev/null || skip_all "needs tmux"
 second_up
@@ -110,7 +115,9 @@ check "the busiest session comes first, with its rates" wait_for 30 top_says "$b
 check "sorted by age: who came first" top_says 's[0]["peer"] == "'"$key"'" and s[1]["peer"] == "'"$other"'"' --sort age
 check "as many as wanted" top_says 'len(s) == 1' --count 1
 check "plain text" grep -qE "$first_row.* 10\.8\.0\.[0-9]+ +192\.0\.2\.2:[0-9]+ " <(ctl top -b -n 1)
-check "of each worker" test "$(ctl top -b -n 2 --interval 0.2 | grep -c '^worker [01] ')" -eq 4
+check "of each worker, its traffic and its queues" test "$(ctl top -b -n 2 --interval 0.2 | grep -c '^worker [01] ')" -eq 8
+check "how long packets waited in sockets and rings" wait_for 30 queues_shown
+check "as JSON, too" top_says 'any(t["socket_wait"]["count"] > 0 and t["socket_wait"]["p50_ns"] > 0 for t in status["threads"])'
 check "only those that a filter lets through" test "$(ctl top -b -n 1 --filter 203.0.113.2 | grep -c ' 10\.8\.0\.')" -eq 1
 check "of a client its threads" grep -q '^worker 0 ' <("$BUILD/shardtunctl" --socket "$dir/client.sock" top -b -n 1)
 check_fails "no terminal" ctl top
@@ -122,6 +129,7 @@ top_up
 check "top shows the session in a terminal" wait_for 30 shows "$first_row.* 10\.8\.0\.[0-9]+ +192\.0\.2\.2:[0-9]+ +[0-9.]+ k "
 check "with the other one below" test "$(screen | grep -E "$first_row|$last_row" | cut -c 1-20)" = "$first"$'\n'"$last"
 check "and the threads" wait_for 30 shows "^worker 1 "
+check "and the queues of the workers" wait_for 30 shows "^queues +sock p50 +sock p99 "
 check "and what it is sorted by" wait_for 30 shows "by bits"
 keys a
 check "a key sorts by age" wait_for 30 shows "by age"
@@ -141,6 +149,7 @@ check "it pauses" wait_for 30 shows "PAUSED"
 keys Space
 tmux_ resize-window -x 60 -y 12
 check "in a smaller terminal who and how much stays" wait_for 30 shows "${short_row}[^ ]* .* [0-9.]+ k "
+check "and not the queues" shows_not "^queues "
 check "and no line is too long" test "$(screen | awk '{ if (length($0) > 60) bad++ } END { print bad + 0 }')" -eq 0
 tmux_ resize-window -x 150 -y 24
 check "and all comes back" wait_for 30 shows "192\.0\.2\.2:[0-9]+"

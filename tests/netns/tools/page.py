@@ -38,6 +38,7 @@ LOOK = """JSON.stringify({
     pool: Number(document.getElementById("pool").dataset.value),
     handshakes: document.getElementById("handshakes-note").textContent,
     threads: [...document.querySelectorAll(".thread")].map((t) => [t.querySelector("b").textContent, Number(t.dataset.load)]),
+    queues: [...document.querySelectorAll(".thread .queues")].map((q) => q.textContent),
     widths: [...document.querySelectorAll(".thread .bar i")].map((i) => i.getBoundingClientRect().width),
     span: [document.getElementById("span").dataset.value, document.getElementById("span").textContent],
     stages: [...document.querySelectorAll(".track")].map((t) => t.dataset.stage),
@@ -201,6 +202,9 @@ def wrong(page):
         "it does not say what it is": "gateway · shardtun0" in page["facts"],
         "threads are missing": {"worker 0", "worker 1", "reader 0", "handshake 0"} <= set(names),
         "no thread works": any(load > 0.01 for _, load in page["threads"]),
+        "no worker says how long datagrams waited in its socket": any(
+            re.match("socket [0-9.]+\u202f[nµm]?s, p99 ", text) for text in page["queues"]
+        ),
         "no thread's bar shows it": max(page["widths"], default=0) > 1,
         "stages are missing": {"open", "seal", "udp_recv", "residence_up"} <= set(page["stages"]),
         "their bars are not drawn": page["spans"] > 3,
