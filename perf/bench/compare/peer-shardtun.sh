@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What is compared with the others: gateway and client as they plan themselves for this machine.
+# What is compared with the others: gateway and client as they plan themselves for this machine, or the gateway with OPTIONS, split at ";".
 # shellcheck disable=SC2034,SC2154 # variables of who sources it
 
 peer_shardtun_available() {
@@ -20,7 +20,9 @@ peer_shardtun_addresses() {
 
 # Where there is a second client, there are also peers for what fills the other workers.
 peer_shardtun_up() {
-	gateway_config "LogLevel = warning"
+	local options
+	IFS=';' read -ra options <<<"${OPTIONS:-}"
+	gateway_config "LogLevel = warning" "${options[@]}"
 	if [[ " ${namespaces[*]} " == *" second "* ]]; then
 		add_peer second
 		"$BUILD/stgun" keys 255 --seed fillers >>"$dir/gateway.conf"
