@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "core/base/calendar.h"
 #include "core/base/error.h"
 #include "core/base/ip.h"
 #include "core/base/log.h"
@@ -41,6 +42,13 @@ enum {
 #define CONFIG_RATE_HIGH  1000000000000
 #define CONFIG_BURST_LOW  1
 #define CONFIG_BURST_HIGH (1 << 30)
+
+/* What quotas may be, bytes in a period: more than the longest packet has. */
+#define CONFIG_QUOTA_LOW  (1 << 16)
+#define CONFIG_QUOTA_HIGH (1ull << 50)
+
+/* A quota that is none, where 0 is one that is not set. */
+#define CONFIG_QUOTA_OFF UINT64_MAX
 
 /* A set of suites; auto is all of them. */
 enum config_cipher {
@@ -122,6 +130,11 @@ struct config_common {
 struct config_limits {
 	uint32_t up, down; /* thousands of bits a second */
 	uint32_t burst;	   /* bytes; 0 is auto */
+	struct config_quota {
+		uint64_t bytes; /* CONFIG_QUOTA_OFF: none */
+		enum calendar_period period;
+	} quota;
+	uint32_t quota_rate; /* as `up`, once the quota is used up; CONFIG_RATE_OFF: nothing passes then */
 };
 
 struct config_peer {
@@ -155,6 +168,7 @@ struct gateway_config {
 	uint32_t rekey_interval;     /* seconds */
 	uint32_t session_timeout;    /* seconds */
 	struct config_limits limits; /* of each client without its own */
+	char *quota_file;	     /* where what they used of their quotas is kept */
 	bool client_to_client;
 	struct config_addresses dns;   /* for the clients */
 	struct config_prefixes routes; /* the same; networks without host bits, sorted, each once */

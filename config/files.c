@@ -209,9 +209,21 @@ static int gateway_end(struct loader *loader)
 	return loader_either(loader, "PrivateKeyFile", "PrivateKey", false);
 }
 
+static int default_quota_file(struct gateway_config *config, struct error *error)
+{
+	if (config->quota_file == NULL &&
+	    asprintf(&config->quota_file, "/var/lib/shardtun/quota-%s", config->common.interface) < 0) {
+		config->quota_file = NULL;
+		return no_memory(config->file, error);
+	}
+	return 0;
+}
+
 static int gateway_finish(void *config, const struct config_lines *lines, struct error *error)
 {
-	int result = load_peers_file(config, lines->peers_file, error);
+	int result = default_quota_file(config, error);
+	if (result == 0)
+		result = load_peers_file(config, lines->peers_file, error);
 	if (result == 0)
 		result = load_peers_directory(config, lines->peers_directory, error);
 	return result == 0 ? config_check_gateway(config, lines, error) : result;

@@ -54,13 +54,17 @@
 	  "where /metrics and the status page are, over HTTP")
 
 /* Of all clients, or of one: a member of struct gateway_config, or of struct config_peer */
-#define LIMIT_OPTIONS(X, rate_standard, burst_standard)                                                         \
-	X(RateUp, rate, CONFIG_RATE_LOW, CONFIG_RATE_HIGH, limits.up, rate_standard, "off|8K..1T",              \
-	  "bits a second that a client may send; K, M, G, T are powers of 1000")                                \
-	X(RateDown, rate, CONFIG_RATE_LOW, CONFIG_RATE_HIGH, limits.down, rate_standard, "off|8K..1T",          \
-	  "bits a second that are sent to a client")                                                            \
-	X(Burst, size_or_auto, CONFIG_BURST_LOW, CONFIG_BURST_HIGH, limits.burst, burst_standard, "auto|1..1G", \
-	  "bytes that pass at once after a pause, where there is a rate; auto: what it gives in 20 ms")
+#define LIMIT_OPTIONS(X, rate_standard, burst_standard)                                                               \
+	X(RateUp, rate, CONFIG_RATE_LOW, CONFIG_RATE_HIGH, limits.up, rate_standard, "off|8K..1T",                    \
+	  "bits a second that a client may send; K, M, G, T are powers of 1000")                                      \
+	X(RateDown, rate, CONFIG_RATE_LOW, CONFIG_RATE_HIGH, limits.down, rate_standard, "off|8K..1T",                \
+	  "bits a second that are sent to a client")                                                                  \
+	X(Burst, size_or_auto, CONFIG_BURST_LOW, CONFIG_BURST_HIGH, limits.burst, burst_standard, "auto|1..1G",       \
+	  "bytes that pass at once after a pause, where there is a rate; auto: what it gives in 20 ms")               \
+	X(Quota, quota, CONFIG_QUOTA_LOW, CONFIG_QUOTA_HIGH, limits.quota, rate_standard,                             \
+	  "off|64K..1024T/day|week|month", "bytes that a client may send and receive in a day, week or month of UTC") \
+	X(QuotaRate, rate, CONFIG_RATE_LOW, CONFIG_RATE_HIGH, limits.quota_rate, rate_standard, "off|8K..1T",         \
+	  "its rate each way once they are used up; off: nothing passes until the next one")
 
 /* [Gateway] of the gateway's file: struct gateway_config */
 #define GATEWAY_OPTIONS(X)                                                                                       \
@@ -85,6 +89,8 @@
 	X(Reset, yes_no, 0, 0, reset, "yes", "yes|no",                                                           \
 	  "answer clients whose session is unknown, so that they are back at once after a crash of the gateway") \
 	LIMIT_OPTIONS(X, "off", "auto")                                                                          \
+	X(QuotaFile, path, 0, 4000, quota_file, "", "PATH",                                                      \
+	  "where usage is kept; unless given /var/lib/shardtun/quota-INTERFACE")                                 \
 	X(ClientToClient, yes_no, 0, 0, client_to_client, "no", "yes|no", "let clients reach each other")        \
 	X(PeersFile, path, 0, 4095, peers_file, "", "PATH", "file with more [Peer] sections, nothing else")      \
 	X(PeersDirectory, path, 0, 4095, peers_directory, "", "PATH",                                            \

@@ -199,6 +199,31 @@ static int parse_rate(void *target, const char *text, const struct value_context
 	return 0;
 }
 
+/* BYTES/PERIOD */
+static int parse_quota(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	static const char units[] = "KMGT";
+	struct config_quota *quota = target;
+	const char *slash = strchr(text, '/');
+	size_t length = slash != NULL ? (size_t)(slash - text) : 0;
+	const char *unit = length > 0 ? strchr(units, toupper((unsigned char)text[length - 1])) : NULL;
+	unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
+	uint64_t number;
+	if (strcasecmp(text, "off") == 0) {
+		*quota = (struct config_quota){.bytes = CONFIG_QUOTA_OFF};
+		return 0;
+	}
+	if (slash == NULL || !calendar_parse(slash + 1, strlen(slash + 1), &quota->period) ||
+	    !digits_parse(text, unit != NULL ? length - 1 : length, &number) || number > context->high >> shift ||
+	    number << shift < context->low)
+		return error_set(error, -EINVAL,
+				 "neither 'off' nor %" PRIu64 "K to %" PRIu64
+				 "T bytes in a day, week or month; for example 100G/month",
+				 context->low >> 10, context->high >> 40);
+	quota->bytes = number << shift;
+	return 0;
+}
+
 static int parse_port(void *target, const char *text, const struct value_context *context, struct error *error)
 {
 	uint32_t port = 0;
@@ -551,6 +576,7 @@ const struct value_type value_table = {.parse = parse_table};
 const struct value_type value_size = {.parse = parse_size};
 const struct value_type value_size_or_auto = {.parse = parse_size_or_auto};
 const struct value_type value_rate = {.parse = parse_rate};
+const struct value_type value_quota = {.parse = parse_quota};
 const struct value_type value_port = {.parse = parse_port};
 const struct value_type value_yes_no = {.parse = parse_yes_no};
 const struct value_type value_cipher = {.parse = parse_cipher};

@@ -46,6 +46,7 @@ struct value_type {
 	X(size_or_auto, uint32_t, "the same; 'auto' gives 0")                                                     \
 	X(rate, uint32_t,                                                                                         \
 	  "bits a second; K, M, G, T multiply by powers of 1000; gives thousands, and for 'off' CONFIG_RATE_OFF") \
+	X(quota, struct config_quota, "bytes; K, M, G, T multiply")                                               \
 	X(port, uint16_t, "the number")                                                                           \
 	X(yes_no, bool, "nothing")                                                                                \
 	X(cipher, enum config_cipher, "nothing")                                                                  \

@@ -127,13 +127,23 @@ static inline void seal_packet(struct worker *worker, struct session *session, u
 		sent->packets++, sent->bytes += length;
 }
 
+/* Of a session with limits. */
+static void seal_counted(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
+			 uint32_t length, struct sent *sent)
+{
+	uint32_t before = sent->bytes;
+	seal_packet(worker, session, ecn, packet, length, sent);
+	limits_count(session->limits, sent->bytes - before);
+}
+
 static inline void send_packet(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
 			       uint32_t length, struct sent *sent)
 {
 	struct session_limits *limits = session->limits;
-	if (unlikely(limits != NULL) && !limits_pass(worker, limits, &limits->down, ecn, packet, length))
-		return;
-	seal_packet(worker, session, ecn, packet, length, sent);
+	if (likely(limits == NULL))
+		seal_packet(worker, session, ecn, packet, length, sent);
+	else if (limits_pass(worker, limits, &limits->down, ecn, packet, length))
+		seal_counted(worker, session, ecn, packet, length, sent);
 }
 
 static void send_fragments(struct worker *worker, struct session *session, uint8_t ecn, uint8_t ip_length,
@@ -204,14 +214,16 @@ size_t downlink_release(struct worker *worker, struct session *session, struct s
 	struct shaper_packet *packet;
 	bool congested;
 	size_t count = 0;
-	for (; !worker->send.blocked && (packet = shaper_next(shaper, worker->now, &congested)) != NULL; count++) {
+	for (; !worker->send.blocked && limits_quota_allows(worker, session->limits) &&
+	       (packet = shaper_next(shaper, worker->now, &congested)) != NULL;
+	     count++) {
 		bool passes = !congested || mark_congestion(packet);
 		if (!passes)
 			stats_drop(&worker->loop.stats, DROP_LIMIT_DOWN, 1);
 		else if (session->current == NULL)
 			stats_drop(&worker->loop.stats, DROP_OUT_NO_KEY, 1);
 		else
-			seal_packet(worker, session, packet->ecn, packet->data, packet->length, &sent);
+			seal_counted(worker, session, packet->ecn, packet->data, packet->length, &sent);
 		shaper_release(shaper, &worker->limits.pool, worker->now, passes);
 	}
 	if (sent.packets != 0)

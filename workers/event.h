@@ -23,6 +23,7 @@
 	X(CONNECT, "connect", 10, 10000)        \
 	X(DISCONNECT, "disconnect", 10, 10000)  \
 	X(ROAM, "roam", 5, 1000)                \
+	X(QUOTA, "quota", 10, 10000)            \
 	X(REKEY_FAILED, "rekey_failed", 1, 100) \
 	X(REFUSED, "refused", 1, 100)
 
@@ -51,6 +52,10 @@ struct event {
 	uint8_t suite;
 	uint16_t mtu;
 	uint32_t rate_up, rate_down; /* thousands of bits a second; 0: no limit */
+	/* QUOTA: bytes, and the rate from now on, as above; 0: nothing passes */
+	uint64_t quota, used;
+	const char *period; /* a constant */
+	uint32_t rate;
 	/* DISCONNECT: since the handshake, ns; inner packets from the client and to it */
 	uint64_t duration, rx_packets, rx_bytes, tx_packets, tx_bytes;
 };

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "core/sessions/peer.h"
 #include "workers/downlink.h"
 #include "workers/uplink.h"
 #include "workers/worker.h"
@@ -29,11 +28,56 @@ static void publish(struct worker *worker)
 	stats_set(&worker->loop.stats, waiting_bytes, worker->limits.pool.bytes);
 }
 
+/* --- what the peer may -------------------------------------------------------------------------------------------- */
+
+static uint32_t lower_rate(uint32_t a, uint32_t b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+static void set_rates(struct worker *worker, struct session_limits *limits)
+{
+	const struct peer_limits *wanted = &limits->wanted;
+	uint32_t after = limits->used_up ? wanted->after : 0;
+	shaper_set(&limits->up, lower_rate(wanted->up, after), wanted->burst);
+	shaper_set(&limits->down, lower_rate(wanted->down, after), wanted->burst);
+	/* Under a higher rate what waits is due earlier. */
+	if (timer_armed(&limits->timer))
+		timer_set(&worker->limits.wheel, &limits->timer, worker->now);
+}
+
+static void drop_waiting(struct worker *worker, struct session_limits *limits, enum drop_reason up,
+			 enum drop_reason down)
+{
+	if (timer_armed(&limits->timer)) {
+		timer_clear(&worker->limits.wheel, &limits->timer);
+		worker->limits.waiting--;
+	}
+	stats_drop(&worker->loop.stats, up, shaper_clear(&limits->up, &worker->limits.pool));
+	stats_drop(&worker->loop.stats, down, shaper_clear(&limits->down, &worker->limits.pool));
+	publish(worker);
+}
+
+bool limits_quota_allows(struct worker *worker, struct session_limits *limits)
+{
+	if (limits->usage == NULL)
+		return true;
+	bool used_up = atomic_load_explicit(&limits->usage->used, memory_order_relaxed) >= limits->wanted.quota;
+	bool allows = !used_up || limits->wanted.after != 0;
+	if (unlikely(used_up != limits->used_up)) {
+		limits->used_up = used_up;
+		set_rates(worker, limits);
+		if (!allows)
+			drop_waiting(worker, limits, DROP_QUOTA_UP, DROP_QUOTA_DOWN);
+	}
+	return allows;
+}
+
 int limits_apply(struct worker *worker, struct session *session)
 {
 	struct peer_limits wanted = peer_limits(session->peer);
 	if (session->limits == NULL) {
-		if (wanted.up == 0 && wanted.down == 0)
+		if (wanted.up == 0 && wanted.down == 0 && wanted.quota == 0)
 			return 0;
 		struct session_limits *limits = calloc(1, sizeof *limits);
 		if (limits == NULL || shaper_pool_init(&worker->limits.pool) != 0) {
@@ -43,26 +87,20 @@ int limits_apply(struct worker *worker, struct session *session)
 		limits->session = session;
 		session->limits = limits;
 	}
-	shaper_set(&session->limits->up, wanted.up, wanted.burst);
-	shaper_set(&session->limits->down, wanted.down, wanted.burst);
-	/* Under a higher rate what waits is due earlier. */
-	if (timer_armed(&session->limits->timer))
-		timer_set(&worker->limits.wheel, &session->limits->timer, worker->now);
+	struct session_limits *limits = session->limits;
+	limits->wanted = wanted;
+	limits->usage = wanted.quota != 0 ? peer_usage(session->peer) : NULL;
+	limits->used_up = false;
+	set_rates(worker, limits);
+	(void)limits_quota_allows(worker, limits);
 	return 0;
 }
 
 void limits_end(struct worker *worker, struct session *session)
 {
 	struct session_limits *limits = session->limits;
-	if (limits == NULL)
-		return;
-	if (timer_armed(&limits->timer)) {
-		timer_clear(&worker->limits.wheel, &limits->timer);
-		worker->limits.waiting--;
-	}
-	stats_drop(&worker->loop.stats, DROP_LIMIT_UP, shaper_clear(&limits->up, &worker->limits.pool));
-	stats_drop(&worker->loop.stats, DROP_LIMIT_DOWN, shaper_clear(&limits->down, &worker->limits.pool));
-	publish(worker);
+	if (limits != NULL)
+		drop_waiting(worker, limits, DROP_LIMIT_UP, DROP_LIMIT_DOWN);
 }
 
 /* --- packets that come -------------------------------------------------------------------------------------------- */
@@ -91,6 +129,10 @@ static void hold(struct worker *worker, struct session_limits *limits, struct sh
 bool limits_pass(struct worker *worker, struct session_limits *limits, struct shaper *shaper, uint8_t ecn,
 		 const uint8_t *packet, uint32_t length)
 {
+	if (unlikely(!limits_quota_allows(worker, limits))) {
+		stats_drop(&worker->loop.stats, shaper == &limits->up ? DROP_QUOTA_UP : DROP_QUOTA_DOWN, 1);
+		return false;
+	}
 	if (shaper_pass(shaper, worker->now, length))
 		return true;
 	hold(worker, limits, shaper, ecn, packet, length);

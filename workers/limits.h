@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The rate limits of a gateway's sessions, at the worker that owns them.
+/* The limits of a gateway's sessions, rates and quotas, at the worker that owns them.
  *
  * The control plane keeps a peer's limits (core/sessions/peer.h). A session takes them over when its keys are
  * installed, and again when the control plane sends INBOX_LIMITS after a change. A session without limits has no state
@@ -7,10 +7,17 @@
  *
  * Up, what a client sent is opened and checked, and then waits before it goes to the TUN. Down, packets of the size in
  * which they will be sent wait before they are sealed: counters of the transport stay in order. A wheel of its own,
- * with ticks of half a millisecond, says which session may go on. All functions are the worker's. */
+ * with ticks of half a millisecond, says which session may go on.
+ *
+ * A quota is a number of bytes, both ways together, whose use by the peer's sessions is counted in one
+ * place (core/sessions/usage.h), packet by packet as they pass. Packets pass as long as there is anything left: the
+ * last one may be longer than that, and is all that is exceeded. Then there is a lower rate, or nothing passes any more
+ * and what waits is dropped. The control plane says when a period is over by setting the count to 0, which the next
+ * packet finds. All functions are the worker's. */
 #pragma once
 
 #include "core/base/timer_wheel.h"
+#include "core/sessions/peer.h"
 #include "workers/shaper.h"
 
 struct session;
@@ -20,6 +27,9 @@ struct session_limits {
 	struct timer timer; /* in the wheel of limits, while packets wait */
 	struct session *session;
 	struct shaper up, down;
+	struct peer_limits wanted;
+	struct usage *usage; /* of the peer; NULL: no quota */
+	bool used_up;	     /* the quota, as the last packet found it */
 };
 
 /* Of a worker. */
@@ -39,13 +49,24 @@ int limits_apply(struct worker *worker, struct session *session);
 /* The session ends: what waits for it is dropped. Its limits, if any, are freed with it. */
 void limits_end(struct worker *worker, struct session *session);
 
+/* Whether anything may pass, by the quota; the rates follow it. Before each packet; when not, what waited was dropped
+ * and counted. */
+bool limits_quota_allows(struct worker *worker, struct session_limits *limits);
+
+/* So many bytes of an inner packet passed. */
+static inline void limits_count(struct session_limits *limits, uint32_t bytes)
+{
+	if (limits->usage != NULL)
+		(void)atomic_fetch_add_explicit(&limits->usage->used, bytes, memory_order_relaxed);
+}
+
 /* Lets go what is due. Returns how many packets. */
 size_t limits_run(struct worker *worker);
 
 /* When limits_run() has something to do, monotonic ns. */
 uint64_t limits_due(const struct worker *worker);
 
-/* True: the packet passes `shaper`, which is one of the two, at once. False: it waits with its `ecn` (of the datagram
- * that will carry it; up, any), or was dropped and counted. */
+/* True: the packet passes the quota and `shaper`, which is one of the two, at once. False: it waits with its `ecn` (of
+ * the datagram that will carry it; up, any), or was dropped and counted. */
 bool limits_pass(struct worker *worker, struct session_limits *limits, struct shaper *shaper, uint8_t ecn,
 		 const uint8_t *packet, uint32_t length);

@@ -111,15 +111,19 @@ size_t uplink_release(struct worker *worker, struct session *session, struct sha
 	struct shaper_packet *packet;
 	bool congested;
 	size_t count = 0;
-	for (; (packet = shaper_next(shaper, worker->now, &congested)) != NULL; count++) {
+	for (; limits_quota_allows(worker, session->limits) &&
+	       (packet = shaper_next(shaper, worker->now, &congested)) != NULL;
+	     count++) {
 		struct inner inner;
 		/* Marked, where its sender understands that. */
 		bool passes = inner_parse(&inner, packet->data, packet->length) &&
 			      (!congested || ecn_decapsulate(&inner, ECN_CE));
-		if (passes)
+		if (passes) {
+			limits_count(session->limits, inner.length);
 			pass_on(worker, session, &inner);
-		else
+		} else {
 			stats_drop(&worker->loop.stats, DROP_LIMIT_UP, 1);
+		}
 		shaper_release(shaper, &worker->limits.pool, worker->now, passes);
 	}
 	return count;
@@ -150,8 +154,11 @@ static enum drop_reason uplink_data(struct worker *worker, struct session *sessi
 	(void)mss_clamp(&inner, session->mtu, false);
 	stage_lap(&worker->loop.stages, STAGE_REPLAY);
 	struct session_limits *limits = session->limits;
-	if (unlikely(limits != NULL) && !limits_pass(worker, limits, &limits->up, 0, packet, inner.length))
-		return DROP_NONE;
+	if (unlikely(limits != NULL)) {
+		if (!limits_pass(worker, limits, &limits->up, 0, packet, inner.length))
+			return DROP_NONE;
+		limits_count(limits, inner.length);
+	}
 	pass_on(worker, session, &inner);
 	return DROP_NONE;
 }

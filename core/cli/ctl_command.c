@@ -106,9 +106,10 @@ static const struct command commands[] = {
 	{"kick", 1, "the ID of a session or the public key of a peer", 0, ctl_print_kick, NULL},
 	{"peer", 2, "add or del, and a public key",
 	 BIT(CTL_PSK_FILE) | BIT(CTL_ADDRESS) | BIT(CTL_ALLOWED_IPS) | BIT(CTL_RATE_UP) | BIT(CTL_RATE_DOWN) |
-		 BIT(CTL_BURST) | BIT(CTL_NAME) | BIT(CTL_NEW) | BIT(CTL_ENDPOINT) | BIT(CTL_ROUTES) | BIT(CTL_SAVE) |
-		 BIT(CTL_QR),
+		 BIT(CTL_BURST) | BIT(CTL_QUOTA) | BIT(CTL_QUOTA_RATE) | BIT(CTL_NAME) | BIT(CTL_NEW) |
+		 BIT(CTL_ENDPOINT) | BIT(CTL_ROUTES) | BIT(CTL_SAVE) | BIT(CTL_QR),
 	 NULL, ctl_peer},
+	{"quota", 2, "reset, and the name or public key of a peer", 0, ctl_print_quota, NULL},
 	{"reload", 0, "", 0, ctl_print_reload, NULL},
 };
 
@@ -118,7 +119,7 @@ enum cli_status ctl_command_run(const struct cli_program *program, const struct 
 	const struct command *command = NULL;
 	if (count == 0)
 		return cli_usage_error(program, "which command? status, stages, record, sessions, top, identity, kick, "
-						"peer or reload");
+						"peer, quota or reload");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(words[0], commands[i].name) == 0)
 			command = &commands[i];

@@ -19,6 +19,8 @@ const struct option ctl_long_options[] = {
 	{"rate-up", required_argument, NULL, CTL_RATE_UP},
 	{"rate-down", required_argument, NULL, CTL_RATE_DOWN},
 	{"burst", required_argument, NULL, CTL_BURST},
+	{"quota", required_argument, NULL, CTL_QUOTA},
+	{"quota-rate", required_argument, NULL, CTL_QUOTA_RATE},
 	{"name", required_argument, NULL, CTL_NAME},
 	{"new", required_argument, NULL, CTL_NEW},
 	{"endpoint", required_argument, NULL, CTL_ENDPOINT},

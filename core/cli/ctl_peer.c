@@ -176,7 +176,9 @@ static int save(struct addition *addition, struct error *error)
 				 .allowed_ips = ctl_value(options, CTL_ALLOWED_IPS),
 				 .rate_up = ctl_value(options, CTL_RATE_UP),
 				 .rate_down = ctl_value(options, CTL_RATE_DOWN),
-				 .burst = ctl_value(options, CTL_BURST)};
+				 .burst = ctl_value(options, CTL_BURST),
+				 .quota = ctl_value(options, CTL_QUOTA),
+				 .quota_rate = ctl_value(options, CTL_QUOTA_RATE)};
 	int result = ownership_check(directory, error);
 	if (result == 0)
 		result = peer_file_format(&peer, addition->peer_file, error);
@@ -208,6 +210,8 @@ static bool make_request(struct addition *addition)
 		{"--rate-up", ctl_value(addition->options, CTL_RATE_UP)},
 		{"--rate-down", ctl_value(addition->options, CTL_RATE_DOWN)},
 		{"--burst", ctl_value(addition->options, CTL_BURST)},
+		{"--quota", ctl_value(addition->options, CTL_QUOTA)},
+		{"--quota-rate", ctl_value(addition->options, CTL_QUOTA_RATE)},
 	};
 	struct ctl_line *request = &addition->request;
 	bool fits = ctl_line_add(request, "peer") && ctl_line_add(request, "add") &&

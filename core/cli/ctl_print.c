@@ -391,6 +391,11 @@ void ctl_print_peer(FILE *out, json_t *result)
 			did);
 }
 
+void ctl_print_quota(FILE *out, json_t *result)
+{
+	fprintf(out, "peer %s starts at 0\n", ctl_text(result, "reset"));
+}
+
 void ctl_print_reload(FILE *out, json_t *result)
 {
 	size_t i;

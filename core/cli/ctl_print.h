@@ -15,4 +15,5 @@ void ctl_print_stages(FILE *out, json_t *report);
 void ctl_print_identity(FILE *out, json_t *identity);
 void ctl_print_kick(FILE *out, json_t *result);
 void ctl_print_peer(FILE *out, json_t *result);
+void ctl_print_quota(FILE *out, json_t *result);
 void ctl_print_reload(FILE *out, json_t *result);

@@ -55,6 +55,25 @@ static const char *rate_cell(const json_t *session, const char *key, char text[C
 	return text;
 }
 
+/* As a configuration has it: "100G/month". */
+static const char *quota_cell(const json_t *session, const char *key, char text[CELL_MAX])
+{
+	static const char *const units[] = {"", "K", "M", "G", "T"};
+	uint64_t bytes = ctl_number(session, key);
+	size_t unit = 0;
+	for (; unit + 1 < ARRAY_SIZE(units) && bytes != 0 && bytes % 1024 == 0; unit++)
+		bytes /= 1024;
+	if (bytes == 0)
+		return "-";
+	(void)snprintf(text, CELL_MAX, "%" PRIu64 "%s/%.16s", bytes, units[unit], ctl_text(session, "quota_period"));
+	return text;
+}
+
+static const char *used_cell(const json_t *session, const char *key, char text[CELL_MAX])
+{
+	return json_is_integer(json_object_get(session, key)) ? bytes_cell(session, key, text) : "-";
+}
+
 static const struct column {
 	const char *title, *key;
 	const char *(*cell)(const json_t *session, const char *key, char text[CELL_MAX]);
@@ -73,6 +92,8 @@ static const struct column {
 	{"sent", "tx_bytes", bytes_cell, true},
 	{"up to", "rate_up", rate_cell, true},
 	{"down to", "rate_down", rate_cell, true},
+	{"used", "quota_used", used_cell, true},
+	{"quota", "quota", quota_cell, true},
 	{"rekeys", "rekeys", count_cell, true},
 	{"roams", "roams", count_cell, true},
 };

@@ -80,6 +80,8 @@ int peer_file_format(const struct peer_file *peer, char text[PEER_FILE_MAX], str
 	append_option(&to, "RateUp", peer->rate_up);
 	append_option(&to, "RateDown", peer->rate_down);
 	append_option(&to, "Burst", peer->burst);
+	append_option(&to, "Quota", peer->quota);
+	append_option(&to, "QuotaRate", peer->quota_rate);
 	return finish(&to, error);
 }
 

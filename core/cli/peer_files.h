@@ -15,7 +15,7 @@ struct peer_file {
 	const char *preshared_key, *preshared_key_file; /* one of them at most */
 	const char *address;
 	const char *allowed_ips; /* separated by commas */
-	const char *rate_up, *rate_down, *burst;
+	const char *rate_up, *rate_down, *burst, *quota, *quota_rate;
 };
 
 /* Formats the file with this peer. 0, or -E2BIG: it does not fit. */

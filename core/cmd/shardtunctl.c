@@ -14,10 +14,13 @@ static const char *const synopses[] = {
 	"[--address IP] [--state active|pending]",
 	"[--socket PATH] [--json] kick ID|KEY",
 	"[--socket PATH] [--json] peer add KEY [--name NAME [--save]] [--psk-file PATH] "
-	"[--address IP] [--allowed-ips NETWORK,...]",
+	"[--address IP] [--allowed-ips NETWORK,...] [--rate-up RATE] [--rate-down RATE] [--burst SIZE] "
+	"[--quota BYTES/PERIOD] [--quota-rate RATE]",
 	"[--socket PATH] [--json] peer add --new NAME [--save] [--endpoint HOST[:PORT]] "
-	"[--routes NETWORK,...|all] [--qr] [--address IP] [--allowed-ips NETWORK,...]",
+	"[--routes NETWORK,...|all] [--qr] [--address IP] [--allowed-ips NETWORK,...] "
+	"[--rate-up RATE] [--rate-down RATE] [--burst SIZE] [--quota BYTES/PERIOD] [--quota-rate RATE]",
 	"[--socket PATH] [--json] peer del KEY",
+	"[--socket PATH] [--json] quota reset NAME|KEY",
 	"[--socket PATH] [--json] reload",
 	NULL};
 
@@ -36,6 +39,7 @@ static const struct cli_program program = {
 		"  kick            end a session, by its ID or its peer's public key; the client may reconnect\n"
 		"  peer add, del   add or remove a client, until the next reload, which follows the files\n"
 		"  peer add --new  add a client with new keys, and print its file, for 'shardtun run'\n"
+		"  quota reset     what a peer has used of its quota starts at 0\n"
 		"  identity        what a client's file needs: public key, endpoint, networks\n"
 		"  reload          read the configuration again; peers and LogLevel follow it\n"
 		"\n"
@@ -63,6 +67,8 @@ static const struct cli_program program = {
 		"      --psk-file PATH peer add: file with the pre-shared key, which the daemon reads; absolute\n"
 		"      --allowed-ips NETWORK,...\n"
 		"                      peer add: networks behind the peer\n"
+		"      --rate-up RATE, --rate-down RATE, --burst SIZE, --quota BYTES/PERIOD, --quota-rate RATE\n"
+		"                      peer add: limits, as in a configuration\n"
 		"      --name NAME     peer add: its name in lists and logs\n"
 		"      --save          peer add: also write PeersDirectory/NAME.conf, so that it stays\n"
 		"      --new NAME      peer add: generate private and pre-shared key, print the client's file\n"

@@ -27,6 +27,7 @@ struct metrics_server;
 /* Zero where there is no such thing. */
 struct daemon_figures {
 	uint32_t sessions_active, sessions_max, pool_used, pool_size;
+	uint32_t quotas, quotas_over; /* peers that have a quota, and that have used it up */
 	struct status_forward forward;
 };
 

@@ -63,6 +63,14 @@ static void add_connect(struct event_fields *fields, const struct event *event)
 		add(fields, "rate_down", "%" PRIu64, (uint64_t)event->rate_down * 1000);
 }
 
+static void add_quota(struct event_fields *fields, const struct event *event)
+{
+	add(fields, "quota", "%" PRIu64, event->quota);
+	add(fields, "period", "%s", event->period);
+	add(fields, "used", "%" PRIu64, event->used);
+	add(fields, "rate", "%" PRIu64, (uint64_t)event->rate * 1000);
+}
+
 static void add_totals(struct event_fields *fields, const struct event *event)
 {
 	add(fields, "duration", "%" PRIu64 ".%03" PRIu64, (uint64_t)(event->duration / NS_PER_S),
@@ -86,13 +94,16 @@ static void describe(struct event_fields *fields, const struct event *event, boo
 	add(fields, "peer", "%s", key);
 	if (event->name[0] != '\0')
 		add(fields, "name", "%s", event->name);
-	add_endpoint(fields, "endpoint", &event->endpoint, hide);
+	if (event->endpoint.sin6_family != 0)
+		add_endpoint(fields, "endpoint", &event->endpoint, hide);
 	if (event->kind == EVENT_ROAM)
 		add_endpoint(fields, "previous", &event->previous, hide);
 	if (event->kind == EVENT_CONNECT)
 		add_connect(fields, event);
 	if (event->reason != NULL)
 		add(fields, "reason", "%s", event->reason);
+	if (event->kind == EVENT_QUOTA)
+		add_quota(fields, event);
 	if (event->kind == EVENT_DISCONNECT)
 		add_totals(fields, event);
 }

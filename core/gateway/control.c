@@ -202,8 +202,10 @@ const struct control_command gateway_commands[] = {
 	{"kick", "end a session: ID|KEY", handle_kick},
 	{"peer",
 	 "until the next reload: add KEY [--name NAME] [--psk KEY|--psk-file PATH] [--address IP] "
-	 "[--allowed-ips NETWORK,...], or del KEY",
+	 "[--allowed-ips NETWORK,...] [--rate-up RATE] [--rate-down RATE] [--burst SIZE] [--quota BYTES/PERIOD] "
+	 "[--quota-rate RATE], or del KEY",
 	 gateway_control_peer},
+	{"quota", "what a peer has used of its quota starts at 0: reset NAME|KEY", gateway_control_quota},
 	{"identity", "what the files of clients need of us", gateway_control_identity},
 	{"reload", "read the configuration again", handle_reload},
 };

@@ -10,6 +10,7 @@
 #include "core/control/words.h"
 #include "core/daemon/daemon.h"
 #include "core/gateway/network.h"
+#include "core/gateway/quota.h"
 #include "core/gateway/reloader.h"
 
 static const struct gateway_running *running_of(const struct daemon *daemon)
@@ -82,31 +83,48 @@ static int parse_name(const char *text, char **name, struct error *error)
 
 /* As in a file: the option's own parser, limits and messages. */
 static int parse_limit(const char *option, const struct value_type *type, const struct value_context *context,
-		       const char *text, uint32_t *value, struct error *error)
+		       const char *text, void *value, struct error *error)
 {
 	int result = text != NULL ? type->parse(value, text, context, error) : 0;
 	return result == 0 ? 0 : error_prefix(error, result, "%s %.64s: ", option, text);
 }
 
-static int parse_limits(const char *up, const char *down, const char *burst, struct config_limits *limits,
-			struct error *error)
+struct limit_words {
+	const char *up, *down, *burst, *quota, *quota_rate; /* NULL: not given */
+};
+
+static int parse_limits(const struct limit_words *words, struct config_limits *limits, struct error *error)
 {
 	static const struct value_context rate = {.low = CONFIG_RATE_LOW, .high = CONFIG_RATE_HIGH},
-					  size = {.low = CONFIG_BURST_LOW, .high = CONFIG_BURST_HIGH};
-	int result = parse_limit("--rate-up", &value_rate, &rate, up, &limits->up, error);
+					  size = {.low = CONFIG_BURST_LOW, .high = CONFIG_BURST_HIGH},
+					  quota = {.low = CONFIG_QUOTA_LOW, .high = CONFIG_QUOTA_HIGH};
+	int result = parse_limit("--rate-up", &value_rate, &rate, words->up, &limits->up, error);
 	if (result == 0)
-		result = parse_limit("--rate-down", &value_rate, &rate, down, &limits->down, error);
-	return result == 0 ? parse_limit("--burst", &value_size_or_auto, &size, burst, &limits->burst, error) : result;
+		result = parse_limit("--rate-down", &value_rate, &rate, words->down, &limits->down, error);
+	if (result == 0)
+		result = parse_limit("--burst", &value_size_or_auto, &size, words->burst, &limits->burst, error);
+	if (result == 0)
+		result = parse_limit("--quota", &value_quota, &quota, words->quota, &limits->quota, error);
+	if (result == 0)
+		result = parse_limit("--quota-rate", &value_rate, &rate, words->quota_rate, &limits->quota_rate, error);
+	return result;
 }
 
 static int parse_peer(const struct gateway_running *running, char *const *words, size_t count, struct new_peer *peer,
 		      struct error *error)
 {
 	const char *psk = NULL, *psk_file = NULL, *name = NULL, *address = NULL, *networks = NULL;
-	const char *up = NULL, *down = NULL, *burst = NULL;
-	const struct word_option options[] = {{"--psk", &psk},	       {"--psk-file", &psk_file},    {"--name", &name},
-					      {"--address", &address}, {"--allowed-ips", &networks}, {"--rate-up", &up},
-					      {"--rate-down", &down},  {"--burst", &burst}};
+	struct limit_words limits = {0};
+	const struct word_option options[] = {{"--psk", &psk},
+					      {"--psk-file", &psk_file},
+					      {"--name", &name},
+					      {"--address", &address},
+					      {"--allowed-ips", &networks},
+					      {"--rate-up", &limits.up},
+					      {"--rate-down", &limits.down},
+					      {"--burst", &limits.burst},
+					      {"--quota", &limits.quota},
+					      {"--quota-rate", &limits.quota_rate}};
 	int result = words_key(words[0], peer->public_key, error);
 	if (result == 0)
 		result = words_options(words + 1, count - 1, options, ARRAY_SIZE(options), error);
@@ -115,7 +133,7 @@ static int parse_peer(const struct gateway_running *running, char *const *words,
 	if (result == 0)
 		result = words_address(address, &peer->address, error);
 	if (result == 0)
-		result = parse_limits(up, down, burst, &peer->limits, error);
+		result = parse_limits(&limits, &peer->limits, error);
 	if (result == 0 && networks != NULL) {
 		char *copy = strdup(networks);
 		result = copy != NULL ? parse_networks(running->config, copy, &peer->networks, error)
@@ -138,7 +156,10 @@ static int add_peer(const struct gateway_running *running, char *const *words, s
 					     .networks = new.networks.items,
 					     .network_count = new.networks.count,
 					     .limits = gateway_peer_limits(&new.limits, &config->limits)};
-		result = gateway_peers_add(running->registry, &peer, &running->ender, error);
+		if (peer.limits.quota != 0 && running->quota != NULL)
+			result = quota_ready(running->quota, error);
+		if (result == 0)
+			result = gateway_peers_add(running->registry, &peer, &running->ender, error);
 	}
 	sodium_memzero(new.preshared_key, sizeof new.preshared_key);
 	value_prefixes.free(&new.networks);
@@ -180,6 +201,63 @@ json_t *gateway_control_peer(void *context, char *const *words, size_t count, st
 	const char *did = add ? "added" : "deleted";
 	log_info("control: peer %s %s, until the configuration is read again", words[1], did);
 	return words_no_memory_unless(json_pack("{s:s}", did, words[1]), error);
+}
+
+/* --- quota -------------------------------------------------------------------------------------------------------- */
+
+struct named {
+	const char *name;
+	size_t count;
+	uint8_t public_key[KEY_SIZE]; /* of the last one */
+};
+
+static void compare_name(struct peer *peer, void *context)
+{
+	struct named *named = context;
+	const char *name = peer_name(peer);
+	if (name == NULL || strcmp(name, named->name) != 0)
+		return;
+	memcpy(named->public_key, peer->public_key, KEY_SIZE);
+	named->count++;
+}
+
+/* By key, or by a name that one peer alone has. */
+static int find_peer(struct registry *registry, const char *text, uint8_t public_key[KEY_SIZE], struct error *error)
+{
+	if (key_parse(text, public_key))
+		return 0;
+	struct named named = {.name = text};
+	peers_for_each(&registry->peers, compare_name, &named);
+	if (named.count == 0)
+		return error_set(error, -ENOENT, "%.64s: neither the key nor the name of a peer", text);
+	if (named.count > 1)
+		return error_set(error, -EINVAL, "%.64s: %zu peers have this name; give the key", text, named.count);
+	memcpy(public_key, named.public_key, KEY_SIZE);
+	return 0;
+}
+
+json_t *gateway_control_quota(void *context, char *const *words, size_t count, struct error *error)
+{
+	const struct gateway_running *running = running_of(context);
+	uint8_t public_key[KEY_SIZE];
+	char key[KEY_TEXT_SIZE];
+	if (count != 2 || strcmp(words[0], "reset") != 0) {
+		error_set(error, -EINVAL, "quota wants reset, and a peer's name or public key");
+		return NULL;
+	}
+	if (running->quota == NULL) {
+		error_set(error, -ENOTSUP, "no quotas are kept");
+		return NULL;
+	}
+	if (find_peer(running->registry, words[1], public_key, error) != 0)
+		return NULL;
+	if (quota_reset(running->quota, public_key, error) != 0) {
+		(void)error_prefix(error, -ENOENT, "%.64s: ", words[1]);
+		return NULL;
+	}
+	key_format(public_key, key);
+	log_info("control: quota of peer %s reset", key);
+	return words_no_memory_unless(json_pack("{s:s}", "reset", key), error);
 }
 
 /* --- identity ----------------------------------------------------------------------------------------------------- */

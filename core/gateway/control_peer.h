@@ -7,6 +7,9 @@
 /* "peer": adds a peer or deletes one, until the next reload. */
 json_t *gateway_control_peer(void *context, char *const *words, size_t count, struct error *error);
 
+/* "quota": what a peer has used of its quota starts at 0. {"reset": its key} */
+json_t *gateway_control_quota(void *context, char *const *words, size_t count, struct error *error);
+
 /* "identity": what a client's file contains about this gateway. {"public_key", "port": on which it listens, "endpoint":
  * where clients find it ("host:port", or null when PublicEndpoint is not set), "networks": [its inner networks],
  * "peers_directory": an absolute path, or null} */

@@ -14,6 +14,7 @@
 #include "core/gateway/control.h"
 #include "core/gateway/keep.h"
 #include "core/gateway/placement.h"
+#include "core/gateway/quota.h"
 #include "core/gateway/reloader.h"
 #include "core/gateway/threads.h"
 #include "core/gateway/top.h"
@@ -32,6 +33,7 @@ struct gateway {
 	struct daemon daemon;
 	struct gateway_network network;
 	struct events events;
+	struct quota quota;
 	struct gateway_threads threads;
 	struct placement placement;
 	struct gateway_running running; /* for the control commands */
@@ -197,6 +199,8 @@ static void refresh(const struct daemon *daemon, struct daemon_figures *figures)
 		.sessions_max = gateway->registry.max_sessions,
 		.pool_used = atomic_load_explicit(&pool->used, memory_order_relaxed),
 		.pool_size = pool->usable,
+		.quotas = atomic_load_explicit(&gateway->registry.quotas, memory_order_relaxed),
+		.quotas_over = atomic_load_explicit(&gateway->quota.over, memory_order_relaxed),
 	};
 	gateway_forward_show(&gateway->network.forward, &figures->forward);
 }
@@ -205,7 +209,8 @@ static void tell_suppressed(struct gateway *gateway, bool at_once)
 {
 	uint64_t sums[EVENT_KIND_COUNT];
 	for (size_t kind = 0; kind < EVENT_KIND_COUNT; kind++)
-		sums[kind] = gateway_threads_suppressed(&gateway->threads, (enum event_kind)kind);
+		sums[kind] = gateway_threads_suppressed(&gateway->threads, (enum event_kind)kind) +
+			     atomic_load_explicit(&gateway->quota.events.suppressed[kind], memory_order_relaxed);
 	events_write_suppressed(&gateway->events, sums, clock_monotonic(gateway->daemon.clock), at_once);
 }
 
@@ -222,6 +227,7 @@ static void every_second(struct daemon *daemon)
 	heap_give_back();
 	gateway_network_every_second(&gateway->network);
 	placement_check(&gateway->placement, &gateway->threads, &gateway->daemon.threads);
+	quota_step(&gateway->quota);
 	tell_suppressed(gateway, false);
 	struct daemon_figures now;
 	refresh(daemon, &now);
@@ -416,6 +422,26 @@ static void close_events(void *context)
 	events_close(&gateway->events);
 }
 
+static int open_quota(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	const struct privileges_user *user = &gateway->user;
+	const struct quota_params params = {
+		.registry = &gateway->registry,
+		.clock = gateway->daemon.clock,
+		.ender = &gateway->running.ender,
+		.path = gateway->config->quota_file,
+		.owner = {.change = privileges_become(user), .user = user->uid, .group = user->gid},
+		.events = &gateway->events.queue};
+	return quota_open(&gateway->quota, &params, error);
+}
+
+static void close_quota(void *context)
+{
+	struct gateway *gateway = context;
+	quota_close(&gateway->quota);
+}
+
 static void close_threads(void *context)
 {
 	struct gateway *gateway = context;
@@ -498,6 +524,7 @@ static const struct step steps[] = {
 	{"network", open_network, close_network},
 	{"watches", open_keep, close_keep},
 	{"events", open_events, close_events},
+	{"quotas", open_quota, close_quota},
 	{"threads", open_threads, close_threads},
 	{"rights", give_up_rights, NULL},
 	{"log", start_log, NULL},
@@ -530,6 +557,7 @@ int gateway_run(struct gateway *gateway, struct error *error)
 		.config = gateway->config,
 		.identity = gateway->identity,
 		.registry = &gateway->registry,
+		.quota = &gateway->quota,
 		.ender = {.end = end_session, .limit = limit_session, .context = gateway}};
 	gateway->steps = STEPS(steps, gateway);
 	int result = steps_open(&gateway->steps, error);

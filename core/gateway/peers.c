@@ -35,12 +35,21 @@ static int peer_address(const struct pool *pool, const struct config_peer *from,
 	return 0;
 }
 
+static uint32_t rate_of(uint32_t own, uint32_t all)
+{
+	uint32_t rate = own != 0 ? own : all;
+	return rate != CONFIG_RATE_OFF ? rate : 0;
+}
+
 struct peer_limits gateway_peer_limits(const struct config_limits *own, const struct config_limits *all)
 {
-	uint32_t up = own->up != 0 ? own->up : all->up, down = own->down != 0 ? own->down : all->down;
-	return (struct peer_limits){.up = up != CONFIG_RATE_OFF ? up : 0,
-				    .down = down != CONFIG_RATE_OFF ? down : 0,
-				    .burst = own->burst != 0 ? own->burst : all->burst};
+	const struct config_quota *quota = own->quota.bytes != 0 ? &own->quota : &all->quota;
+	return (struct peer_limits){.up = rate_of(own->up, all->up),
+				    .down = rate_of(own->down, all->down),
+				    .burst = own->burst != 0 ? own->burst : all->burst,
+				    .quota = quota->bytes != CONFIG_QUOTA_OFF ? quota->bytes : 0,
+				    .period = quota->period,
+				    .after = rate_of(own->quota_rate, all->quota_rate)};
 }
 
 static int load_peer(struct registry *registry, const struct config_peer *from, const struct config_limits *all,
@@ -139,7 +148,8 @@ static bool same_name(const struct peer *a, const struct peer *b)
 static bool same_limits(const struct peer *a, const struct peer *b)
 {
 	struct peer_limits one = peer_limits(a), other = peer_limits(b);
-	return one.up == other.up && one.down == other.down && one.burst == other.burst;
+	return one.up == other.up && one.down == other.down && one.burst == other.burst && one.quota == other.quota &&
+	       one.period == other.period && one.after == other.after;
 }
 
 static bool list_add(struct gateway_peer_list *list, struct peer *peer)

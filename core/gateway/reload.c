@@ -7,6 +7,7 @@
 #include "core/base/log.h"
 #include "core/daemon/identity.h"
 #include "core/gateway/network.h"
+#include "core/gateway/quota.h"
 
 /* --- what differs ------------------------------------------------------------------------------------------------- */
 
@@ -159,9 +160,12 @@ int gateway_reload_apply(struct gateway_running *running, struct gateway_reload 
 		*error = reload->error;
 		return reload->code;
 	}
+	int code = reload->wanted.quotas != 0 && running->quota != NULL ? quota_ready(running->quota, error) : 0;
+	if (code != 0)
+		return code;
 	compare(running->config, reload->config, reload->key_changed, result);
-	int code = gateway_peers_follow(running->registry, &reload->wanted, &reload->difference, &running->ender,
-					&result->peers, error);
+	code = gateway_peers_follow(running->registry, &reload->wanted, &reload->difference, &running->ender,
+				    &result->peers, error);
 	if (running->network != NULL)
 		gateway_network_follow(running->network, running->registry);
 	if (running->network != NULL)

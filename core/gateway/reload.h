@@ -13,6 +13,7 @@ enum { GATEWAY_RELOAD_OPTIONS = 32 };
 
 struct gateway_network;
 struct gateway_top;
+struct quota;
 
 /* The parts of a running gateway that control commands and reload work on. Borrowed, but for `reread`. */
 struct gateway_running {
@@ -20,6 +21,7 @@ struct gateway_running {
 	struct gateway_config *reread;	     /* as it was read last, without its peers; NULL: no second time yet */
 	const struct handshake_identity *identity;
 	struct registry *registry;
+	struct quota *quota; /* NULL: usage is not kept (tests) */
 	struct session_ender ender;
 	struct reloader *reloader;	 /* NULL: there is no thread that reads (tests) */
 	struct gateway_top *top;	 /* what "top" answers from */

@@ -52,6 +52,18 @@ static json_t *rate(uint32_t kbits)
 	return kbits != 0 ? json_integer((json_int_t)kbits * 1000) : json_null();
 }
 
+/* What its peer may use, and has used; null without a quota. */
+static void describe_quota(json_t *object, const struct session *session, const struct peer_limits *limits)
+{
+	bool any = limits->quota != 0;
+	const struct usage *usage = peer_usage(session->peer);
+	uint64_t used = usage != NULL ? RELAXED(usage->used) : 0;
+	json_object_set_new(object, "quota", any ? json_integer((json_int_t)limits->quota) : json_null());
+	json_object_set_new(object, "quota_period", any ? json_string(calendar_name(limits->period)) : json_null());
+	json_object_set_new(object, "quota_rate", any ? rate(limits->after) : json_null());
+	json_object_set_new(object, "quota_used", any ? json_integer((json_int_t)used) : json_null());
+}
+
 json_t *gateway_session_describe(const struct session_table *table, const struct session *session, uint64_t now)
 {
 	char id[9], key[KEY_TEXT_SIZE];
@@ -61,16 +73,19 @@ json_t *gateway_session_describe(const struct session_table *table, const struct
 	key_format(session->peer->public_key, key);
 	json_t *idle = received != 0 ? json_integer(seconds_since(received, now)) : json_null();
 	struct peer_limits limits = peer_limits(session->peer);
-	return json_pack("{s:s, s:s, s:s?, s:o, s:o, s:s, s:i, s:i, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
-			 "id", id, "peer", key, "name", peer_name(session->peer), "addresses", addresses(session),
-			 "endpoint", endpoint(view), "state", session_is_active(session) ? "active" : "pending",
-			 "epoch", (int)RELAXED(view->epoch), "worker",
-			 (int)session_shard(&table->sharding, session->id), "connected_seconds",
-			 seconds_since(session->born, now), "idle_seconds", idle, "rx_packets",
-			 (json_int_t)RELAXED(view->rx_packets), "rx_bytes", (json_int_t)RELAXED(view->rx_bytes),
-			 "tx_packets", (json_int_t)RELAXED(view->tx_packets), "tx_bytes",
-			 (json_int_t)RELAXED(view->tx_bytes), "roams", (json_int_t)RELAXED(view->roams), "rekeys",
-			 (json_int_t)RELAXED(view->rekeys), "rate_up", rate(limits.up), "rate_down", rate(limits.down));
+	json_t *object = json_pack(
+		"{s:s, s:s, s:s?, s:o, s:o, s:s, s:i, s:i, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "id", id,
+		"peer", key, "name", peer_name(session->peer), "addresses", addresses(session), "endpoint",
+		endpoint(view), "state", session_is_active(session) ? "active" : "pending", "epoch",
+		(int)RELAXED(view->epoch), "worker", (int)session_shard(&table->sharding, session->id),
+		"connected_seconds", seconds_since(session->born, now), "idle_seconds", idle, "rx_packets",
+		(json_int_t)RELAXED(view->rx_packets), "rx_bytes", (json_int_t)RELAXED(view->rx_bytes), "tx_packets",
+		(json_int_t)RELAXED(view->tx_packets), "tx_bytes", (json_int_t)RELAXED(view->tx_bytes), "roams",
+		(json_int_t)RELAXED(view->roams), "rekeys", (json_int_t)RELAXED(view->rekeys), "rate_up",
+		rate(limits.up), "rate_down", rate(limits.down));
+	if (object != NULL)
+		describe_quota(object, session, &limits);
+	return object;
 }
 
 json_t *gateway_sessions_page(const struct session_table *table, const struct gateway_sessions_query *query,

@@ -128,6 +128,9 @@ int peer_rename(struct peer *peer, const char *name)
 
 void peer_discard(struct peers *peers, struct peer *peer)
 {
+	struct usage *usage = peer_usage(peer);
+	if (usage != NULL)
+		usage_put(usage);
 	free(peer->networks);
 	free(atomic_load_explicit(&peer->name, memory_order_relaxed));
 	sodium_memzero(peer, sizeof *peer);

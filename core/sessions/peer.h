@@ -21,6 +21,7 @@
 #include "core/protocol/wire.h"
 #include "core/sessions/freshness.h"
 #include "core/sessions/pool.h"
+#include "core/sessions/usage.h"
 #include "crypto/keys.h"
 
 #include <urcu/rculfhash.h> /* after the flavour, which core/base/rcu.h chooses */
@@ -38,6 +39,9 @@ struct peer_name {
 struct peer_limits {
 	uint32_t up, down;
 	uint32_t burst;
+	enum calendar_period period;
+	uint64_t quota; /* bytes in a period, both ways together; 0: no limit */
+	uint32_t after; /* the rate each way once they are used up; 0: nothing passes then */
 };
 
 struct peer {
@@ -52,7 +56,11 @@ struct peer {
 		name; /* NULL: none. Control plane; any thread that is online may read: peer_name() */
 
 	/* struct peer_limits. Control plane; any thread that is online may read: peer_limits() */
-	_Atomic uint32_t limit_up, limit_down, limit_burst;
+	_Atomic uint32_t limit_up, limit_down, limit_burst, limit_after, limit_period;
+	_Atomic uint64_t limit_quota;
+
+	/* Set once, by the control plane; any thread that is online may read: peer_usage() */
+	_Atomic(struct usage *) usage;
 
 	/* DH of the two static keys: peer_static_static() */
 	_Atomic uint32_t static_static_state;
@@ -119,6 +127,9 @@ static inline void peer_set_limits(struct peer *peer, const struct peer_limits *
 	atomic_store_explicit(&peer->limit_up, limits->up, memory_order_relaxed);
 	atomic_store_explicit(&peer->limit_down, limits->down, memory_order_relaxed);
 	atomic_store_explicit(&peer->limit_burst, limits->burst, memory_order_relaxed);
+	atomic_store_explicit(&peer->limit_after, limits->after, memory_order_relaxed);
+	atomic_store_explicit(&peer->limit_period, limits->period, memory_order_relaxed);
+	atomic_store_explicit(&peer->limit_quota, limits->quota, memory_order_relaxed);
 }
 
 /* Consistent one by one: a change is followed by a message to the worker that reads them. */
@@ -126,7 +137,17 @@ static inline struct peer_limits peer_limits(const struct peer *peer)
 {
 	return (struct peer_limits){.up = atomic_load_explicit(&peer->limit_up, memory_order_relaxed),
 				    .down = atomic_load_explicit(&peer->limit_down, memory_order_relaxed),
-				    .burst = atomic_load_explicit(&peer->limit_burst, memory_order_relaxed)};
+				    .burst = atomic_load_explicit(&peer->limit_burst, memory_order_relaxed),
+				    .after = atomic_load_explicit(&peer->limit_after, memory_order_relaxed),
+				    .period = atomic_load_explicit(&peer->limit_period, memory_order_relaxed),
+				    .quota = atomic_load_explicit(&peer->limit_quota, memory_order_relaxed)};
+}
+
+/* What the peer has used of its quota: there if it has one and a session, else perhaps NULL. It is good as long as the
+ * peer. */
+static inline struct usage *peer_usage(const struct peer *peer)
+{
+	return atomic_load_explicit(&peer->usage, memory_order_acquire);
 }
 
 /* Or NULL. Online under RCU; it is good until the caller's next quiescent state. */

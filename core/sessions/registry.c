@@ -33,6 +33,7 @@ int registry_init(struct registry *registry, const struct registry_params *param
 		goto peers;
 	}
 	networks_init(&registry->networks);
+	usages_init(&registry->usages, params->expected_peers);
 	(void)pthread_mutex_init(&registry->mutex, NULL); /* cannot fail on Linux */
 	return 0;
 
@@ -55,6 +56,7 @@ void registry_deinit(struct registry *registry)
 	networks_deinit(&registry->networks);
 	session_table_deinit(&registry->table);
 	peers_deinit(&registry->peers);
+	usages_deinit(&registry->usages);
 	pool_deinit(&registry->pool);
 	cds_wfcq_destroy(&registry->retired_head, &registry->retired_tail);
 }
@@ -117,6 +119,42 @@ void registry_retire(struct registry *registry, struct session *session)
 	cds_wfcq_node_init(&session->retired);
 	rcu_tsan_release();
 	(void)cds_wfcq_enqueue(&registry->retired_head, &registry->retired_tail, &session->retired);
+}
+
+/* --- quotas ------------------------------------------------------------------------------------------------------- */
+
+static void count_quotas(struct registry *registry, const struct peer_limits *limits, uint32_t by)
+{
+	if (limits->quota != 0)
+		atomic_fetch_add_explicit(&registry->quotas, by, memory_order_relaxed);
+}
+
+/* A peer with a quota gets its record; `make`: a new one, where there is none. False: no memory. */
+static bool follow_usage(struct registry *registry, struct peer *peer, bool make)
+{
+	struct peer_limits limits = peer_limits(peer);
+	struct usage *usage = peer_usage(peer);
+	if (usage == NULL && limits.quota != 0) {
+		usage = usages_get(&registry->usages, peer->public_key, make);
+		atomic_store_explicit(&peer->usage, usage, memory_order_release);
+		if (usage == NULL)
+			return !make;
+	}
+	if (usage != NULL)
+		usages_follow(&registry->usages, usage, limits.quota, limits.period);
+	return true;
+}
+
+static void follow_restored(struct peer *peer, void *context)
+{
+	(void)follow_usage(context, peer, false);
+}
+
+void registry_follow_usages(struct registry *registry)
+{
+	lock(registry);
+	peers_for_each(&registry->peers, follow_restored, registry);
+	unlock(registry);
 }
 
 /* --- handshakes --------------------------------------------------------------------------------------------------- */
@@ -202,6 +240,8 @@ static struct session *make_session(struct registry *registry, struct peer *peer
 				    const struct registry_request *request)
 {
 	const struct session *live = peer->active;
+	if (!follow_usage(registry, peer, true))
+		return NULL;
 	if (live == NULL && atomic_load_explicit(&registry->pool.used, memory_order_relaxed) >= registry->max_sessions)
 		return NULL;
 	uint32_t index = live != NULL ? live->pool_index : reserve_address(&registry->pool, peer, request->hello);
@@ -351,16 +391,19 @@ static int make_peer(struct registry *registry, const struct registry_peer *from
 		return error_set(error, -ENOMEM, "peer: out of memory");
 	memcpy(peer->public_key, from->public_key, KEY_SIZE);
 	memcpy(peer->preshared_key, from->preshared_key, KEY_SIZE);
-	/* Cookies from before a peer was removed are no proof for the one that has its key now. */
 	peer_set_limits(peer, &from->limits);
+	/* Cookies from before a peer was removed are no proof for the one that has its key now. */
 	peer->freshness = from->freshness != NULL ? *from->freshness : (struct freshness){.cookie = registry->spent};
 	int result = from->name != NULL ? peer_rename(peer, from->name) : 0;
+	(void)follow_usage(registry, peer, false);
 	if (result == 0)
 		result = add_peer(registry, peer, from, error);
 	else
 		error_set(error, result, "peer: out of memory");
 	if (result != 0)
 		peer_discard(&registry->peers, peer);
+	else
+		count_quotas(registry, &from->limits, 1);
 	return result;
 }
 
@@ -393,8 +436,13 @@ void registry_limit_peer(struct registry *registry, struct peer *peer, const str
 			 uint32_t ids[2])
 {
 	lock(registry);
+	struct peer_limits before = peer_limits(peer);
+	count_quotas(registry, &before, (uint32_t)-1);
+	count_quotas(registry, limits, 1);
 	peer_set_limits(peer, limits);
 	session_ids(peer, ids);
+	/* Without memory nothing is counted until the next session. */
+	(void)follow_usage(registry, peer, ids[0] != 0 || ids[1] != 0);
 	unlock(registry);
 }
 
@@ -433,6 +481,10 @@ bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KE
 			registry->spent = peer->freshness.cookie;
 		if (registry->spent < peer->freshness.mark)
 			registry->spent = peer->freshness.mark;
+		struct peer_limits limits = peer_limits(peer);
+		count_quotas(registry, &limits, (uint32_t)-1);
+		if (peer_usage(peer) != NULL)
+			usages_follow(&registry->usages, peer_usage(peer), 0, limits.period);
 		peers_remove(&registry->peers, peer);
 	}
 	unlock(registry);

@@ -33,6 +33,8 @@ struct registry {
 	struct peers peers;
 	struct pool pool;
 	struct networks networks;
+	struct usages usages;	 /* has a mutex of its own */
+	_Atomic uint32_t quotas; /* peers that have one; any thread may read */
 	struct session_table table;
 	uint32_t max_sessions;		   /* limit of peers with a session */
 	bool no_ipv6;			   /* no IPv6 on the TUN: no client gets an IPv6 address. Constant
@@ -81,6 +83,9 @@ int registry_rename_peer(struct registry *registry, struct peer *peer, const cha
  */
 void registry_limit_peer(struct registry *registry, struct peer *peer, const struct peer_limits *limits,
 			 uint32_t ids[2]);
+
+/* Peers with quotas take over what was restored of their usage (usages_restore()). */
+void registry_follow_usages(struct registry *registry);
 
 /* Removes the peer. `ids` receives the sessions that the workers have to end (0: none). False: no such peer. */
 bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2]);

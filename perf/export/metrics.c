@@ -231,6 +231,10 @@ static void write_capacity(FILE *out, const struct status_source *source)
 		      "Addresses of the pool that clients hold or may come back to", source->pool.used);
 		gauge(out, "shardtun_pool_addresses_limit", "Addresses of the pool", source->pool.size);
 	}
+	if (source->quotas.peers != 0) {
+		gauge(out, "shardtun_quota_peers", "Peers that have a quota", source->quotas.peers);
+		gauge(out, "shardtun_quota_peers_over", "Peers that have used up their quota", source->quotas.over);
+	}
 }
 
 static void write_kept(FILE *out, const struct status_source *source)

@@ -124,6 +124,14 @@ static json_t *pair_object(const char *first, uint64_t first_value, const char *
 	return object;
 }
 
+static json_t *quotas_object(const struct status_source *source)
+{
+	json_t *object = json_object();
+	put(&object, "peers", number(source->quotas.peers));
+	put(&object, "over", number(source->quotas.over));
+	return object;
+}
+
 /* By kind: what is not wanted is left out, unless something of it was put back before. */
 static json_t *kept_object(const struct status_source *source)
 {
@@ -169,6 +177,8 @@ json_t *status_json(const struct status_source *source)
 	put(&status, "sessions", pair_object("active", source->sessions.active, "max", source->sessions.max));
 	if (source->pool.size != 0)
 		put(&status, "pool", pair_object("used", source->pool.used, "size", source->pool.size));
+	if (source->quotas.peers != 0)
+		put(&status, "quotas", quotas_object(source));
 	put(&status, "kept", kept_object(source));
 	if (source->forward.watched)
 		put(&status, "forward", forward_object(&source->forward));

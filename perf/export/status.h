@@ -101,6 +101,10 @@ struct status_source {
 		uint64_t size; /* 0: there is no pool (the client) */
 	} pool;
 	struct {
+		uint64_t peers; /* that have a quota; 0: there is none (the client) */
+		uint64_t over;	/* that have used it up */
+	} quotas;
+	struct {
 		uint64_t receive_buffer; /* bytes, each socket, as the kernel granted them */
 		uint64_t send_buffer;
 		uint64_t wanted_buffer; /* bytes, as configured */

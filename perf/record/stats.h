@@ -89,6 +89,7 @@
 	  "congestion was experienced outside and the inner transport does not understand it")                      \
 	X(DROP_LIMIT_UP, UPLINK, "limit_up",                                                                        \
 	  "above the peer's RateUp, and there was no room to wait, or it waited too long")                          \
+	X(DROP_QUOTA_UP, UPLINK, "quota_up", "the peer's Quota is used up")                                         \
 	X(DROP_TUN_WRITE, UPLINK, "tun_write", "the TUN refused the packet")                                        \
 	X(DROP_MAC1, UPLINK, "mac1", "HELLO or WELCOME not made for this key")                                      \
 	X(DROP_HANDSHAKE_FORGED, UPLINK, "handshake_forged", "the handshake message does not open")                 \
@@ -113,6 +114,7 @@
 	X(DROP_OUT_QUEUE, DOWNLINK, "out_queue", "waited too long for the session's worker (CoDel)")                \
 	X(DROP_LIMIT_DOWN, DOWNLINK, "limit_down",                                                                  \
 	  "above the peer's RateDown, and there was no room to wait, or it waited too long")                        \
+	X(DROP_QUOTA_DOWN, DOWNLINK, "quota_down", "the peer's Quota is used up")                                   \
 	X(DROP_OUT_SEND, DOWNLINK, "out_send", "the socket refused the datagram")
 
 enum drop_direction { UPLINK, DOWNLINK };

@@ -100,7 +100,7 @@ def control():
     key = "A" * 42 + "E="
     for text in ("help", "sessions --from 0 --count 10 --state active", "sessions --address 10.8.0.7", "top --sort rx --count 5",
                  "kick 00000001", f"kick {key}", f"peer add {key} --name bob --address 10.8.0.9 --allowed-ips 10.9.0.0/16",
-                 f"peer add {key} --psk {key}", f"peer del {key}", "identity", "nothing of this", ""):
+                 f"peer add {key} --psk {key}", f"peer del {key}", f"peer add {key} --quota 64K/day --quota-rate 8K", "quota reset bob", "identity", "nothing of this", ""):
         yield ask(text)
         yield ask(text[:3], 0x00) + ask(text[3:], 0x05) + ask("help", 0x46) + ask(text, 0x17)
 
@@ -134,6 +134,17 @@ def note():
     yield (b'{"pid":7,"interface":"shardtun0","route_rank":2,"route_table":21845,"kill_switch":true,"firewall":true,"post_up":true,'
            b'"dns":"resolvectl","endpoints":["::ffff:192.0.2.1","2001:db8::1"]}')
     yield b'{"route_table":254}{"route_table":'
+
+
+def quota():
+    def line(key, period, number, clock, used):
+        return b"%s %-5s %08d %08d %020d\n" % (key, period, number, clock, used)
+
+    key = b"A" * 42 + b"E="
+    header = b"# shardtun".ljust(89) + b"\n"
+    week = line(key, b"week", 2965, 2965, 1 << 40)
+    yield header + week + line(b"B" * 42 + b"E=", b"month", 682, 0, 0)
+    yield header + b"#".ljust(89) + b"\n" + week + line(key, b"day", 1, 2, (1 << 64) - 1) + week[:50]
 
 
 def resolv_conf():
@@ -196,7 +207,7 @@ def netlink():
 
 
 def main(directory):
-    for make in (packets, frames, messages, configuration, tunnel, handshakes, control, answers, note, resolv_conf, http, netlink):
+    for make in (packets, frames, messages, configuration, tunnel, handshakes, control, answers, note, quota, resolv_conf, http, netlink):
         folder = pathlib.Path(directory, make.__name__)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = list(make())

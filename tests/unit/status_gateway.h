@@ -54,6 +54,7 @@ static inline struct status_source gateway(void)
 		.suite_count = ARRAY_SIZE(suites),
 		.sessions = {.active = 2, .max = 65536},
 		.pool = {.used = 5, .size = 65533},
+		.quotas = {.peers = 4, .over = 1},
 		.udp = {.receive_buffer = 212992,
 			.send_buffer = 4194304,
 			.wanted_buffer = 4194304,

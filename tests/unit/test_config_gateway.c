@@ -207,3 +207,37 @@ Test(config, what_a_gateway_tells_its_clients)
 	};
 	all_refused(true, refusals, ARRAY_SIZE(refusals));
 }
+
+Test(config_gateway, limits)
+{
+	struct gateway_config *config = load_gateway(
+		POOL "Quota = 100g/Month\nQuotaRate = 1M\nInterface = other\n" PEER(KEY_A)
+			PEER(KEY_B) "Quota = off\nQuotaRate = off\nRateUp = 8K\n");
+	cr_expect_eq(config->limits.quota.bytes, 100ull << 30);
+	cr_expect_eq(config->limits.quota.period, CALENDAR_MONTH);
+	cr_expect_eq(config->limits.quota_rate, 1000u);
+	cr_expect_str_eq(config->quota_file, "/var/lib/shardtun/quota-other");
+	cr_expect(config->peers[0].limits.quota.bytes == 0 && config->peers[0].limits.quota_rate == 0, "not set");
+	cr_expect_eq(config->peers[1].limits.quota.bytes, CONFIG_QUOTA_OFF);
+	cr_expect_eq(config->peers[1].limits.quota_rate, CONFIG_RATE_OFF);
+	config_free_gateway(config);
+	config = load_gateway(POOL "Quota = 1024T/week\nQuotaFile = /x\n" PEER(KEY_A) "Quota = 65536/day\n");
+	cr_expect_eq(config->limits.quota.bytes, 1ull << 50);
+	cr_expect_eq(config->peers[0].limits.quota.bytes, 65536u);
+	cr_expect_eq(config->peers[0].limits.quota.period, CALENDAR_DAY);
+	cr_expect_str_eq(config->quota_file, "/x");
+	config_free_gateway(config);
+
+	static const char *const wrong[] = {
+		"0",	     "0/month",	      "100G",	 "/month",	"65535/day",	  "63K/day",
+		"1025T/day", "100G/year",     "100G/",	 "100G /month", "100Gb/month",	  "100G/months",
+		"-1/month",  "1e9/day",	      "G/month", "off/month",	"4294967296/day", "4294967295T/day",
+		"1.5G/day",  "100G/month/day"};
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		char text[256], expected[128];
+		snprintf(text, sizeof text, POOL "Quota = %s\n", wrong[i]);
+		snprintf(expected, sizeof expected, ":4: Quota = %s: neither 'off' nor 64K to 1024T bytes in a day",
+			 wrong[i]);
+		refused(true, text, strlen(text), expected);
+	}
+}

@@ -8,11 +8,13 @@
 #include <sys/stat.h>
 
 #include "core/daemon/identity.h"
+#include "core/gateway/quota.h"
 #include "core/gateway/sessions.h"
 #include "tests/unit/config_files.h"
 
 enum { MANY = 100000, ENDED_MAX = 8 };
 
+static const char *standard_options = ""; /* of [Gateway], in every file */
 static struct registry registry;
 static struct gateway_config *config;
 static struct gateway_running running;
@@ -65,7 +67,7 @@ static const char *key_text(uint32_t number, char text[KEY_TEXT_SIZE])
 static void write_config(const char *options, const char *peers)
 {
 	char text[4096];
-	snprintf(text, sizeof text, POOL "%s\n%s", options, peers);
+	snprintf(text, sizeof text, POOL "%s%s\n%s", standard_options, options, peers);
 	write_file(conf, text);
 }
 
@@ -372,7 +374,7 @@ Test(gateway_control, options_that_need_a_restart_are_named)
 		     "LogLevel = error\nReset = no",
 		     "");
 	json_t *result = command("reload", &error);
-	cr_assert(needs(result, "Interface ListenAddress MTU Workers Reset Cipher ControlSocket "));
+	cr_assert(needs(result, "Interface ListenAddress MTU Workers Reset QuotaFile Cipher ControlSocket "));
 	json_decref(result);
 	write_key(private_key);
 	write_config("", "");
@@ -438,4 +440,100 @@ Test(gateway_control, a_peer_of_the_file_s_form_added_at_run_time_is_unchanged_b
 	refuses("peer add nonsense", "no public key");
 	cr_assert_eq(peers_count(&registry.peers), 0);
 	stop();
+}
+
+/* --- quotas ------------------------------------------------------------------------------------------------------- */
+
+static struct quota quota;
+
+static void start_quota(const char *peers)
+{
+	struct error error = {0};
+	start(peers);
+	const struct quota_params params = {
+		.registry = &registry, .clock = &clock_system, .ender = &running.ender, .path = config->quota_file};
+	running.quota = &quota;
+	cr_assert_eq(quota_open(&quota, &params, &error), 0, "%s", error.text);
+}
+
+static void stop_quota(void)
+{
+	char path[128];
+	quota_close(&quota);
+	snprintf(path, sizeof path, "%s/own/quota", directory);
+	unlink(path);
+	*strrchr(path, '/') = '\0';
+	rmdir(path);
+	stop();
+}
+
+#define OWN_QUOTA_FILE "QuotaFile = own/quota\n"
+
+/* Before a peer gets a quota that cannot be kept, the reload or the command is refused. */
+Test(gateway_control, a_quota_needs_its_file)
+{
+	struct error error = {0};
+	char one[256], key[KEY_TEXT_SIZE], line[256], own[64];
+	standard_options = OWN_QUOTA_FILE;
+	start_quota(peer_text(1, "", one));
+	follow("Quota = 1G/day", NULL, NULL);
+	refuses("reload", "QuotaFile = ");
+	cr_expect_eq(registry.quotas, 0u);
+	snprintf(line, sizeof line, "peer add %s --quota 1G/day", key_text(2, key));
+	refuses(line, "QuotaFile = ");
+	cr_expect_eq(peers_count(&registry.peers), 1u);
+
+	snprintf(own, sizeof own, "%s/own", directory);
+	cr_assert_eq(mkdir(own, 0700), 0);
+	json_t *result = command(line, &error);
+	cr_assert_not_null(result, "%s", error.text);
+	json_decref(result);
+	cr_expect_eq(registry.quotas, 1u);
+	reload(0, 1, 0, 1);
+	cr_expect_eq(registry.quotas, 1u);
+	stop_quota();
+}
+
+static const json_t *shown(const json_t *page, const char *key)
+{
+	return json_object_get(json_array_get(json_object_get(page, "sessions"), 0), key);
+}
+
+Test(gateway_control, quotas_are_shown_and_reset)
+{
+	struct error error = {0};
+	char one[256], key[KEY_TEXT_SIZE], line[256];
+	standard_options = OWN_QUOTA_FILE "Quota = 1G/week\n";
+	start_quota(peer_text(1, "Name = laptop\nQuotaRate = 1M", one));
+	struct session *session = connect_peer(1);
+	atomic_store(&peer_usage(session->peer)->used, 12345);
+	json_t *page = command("sessions", &error);
+	cr_expect_eq(json_integer_value(shown(page, "quota")), 1 << 30);
+	cr_expect_eq(json_integer_value(shown(page, "quota_used")), 12345);
+	cr_expect_eq(json_integer_value(shown(page, "quota_rate")), 1000000);
+	cr_expect_str_eq(json_string_value(shown(page, "quota_period")), "week");
+	json_decref(page);
+
+	json_decref(command("quota reset laptop", &error));
+	cr_expect_eq(atomic_load(&peer_usage(session->peer)->used), 0u);
+	atomic_store(&peer_usage(session->peer)->used, 1);
+	snprintf(line, sizeof line, "quota reset %s", key_text(1, key));
+	json_decref(command(line, &error));
+	cr_expect_eq(atomic_load(&peer_usage(session->peer)->used), 0u);
+	snprintf(line, sizeof line, "quota reset %s", key_text(3, key));
+	refuses(line, "no such peer");
+	refuses("quota reset nobody", "neither the key nor the name");
+	refuses("quota", "reset");
+	refuses("quota set laptop", "reset");
+	follow("Name = laptop", "Name = laptop", NULL);
+	reload(1, 0, 0, 1);
+	refuses("quota reset laptop", "2 peers have this name");
+	follow("Name = laptop\nQuota = off", NULL, NULL);
+	reload(0, 1, 0, 1);
+	refuses("quota reset laptop", "has no quota");
+	page = command("sessions", &error);
+	cr_expect(json_is_null(shown(page, "quota")) && json_is_null(shown(page, "quota_used")));
+	json_decref(page);
+	disconnect(session);
+	stop_quota();
 }
