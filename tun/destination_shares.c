@@ -116,9 +116,5 @@ struct queue_shares_tally destination_shares_tally(const struct destination_shar
 	if (shares == NULL)
 		return (struct queue_shares_tally){.queue = NULL};
 	return (struct queue_shares_tally){.queue = &shares->shares.queues[index],
-					   .members = shares->shares.members + (size_t)index * shares->shares.stride,
-					   .time = DESTINATION_SHARES_NS,
-					   .least = DESTINATION_SHARES_BYTES_LEAST,
-					   .most = DESTINATION_SHARES_BYTES,
-					   .room = DESTINATION_SHARES_BYTES};
+					   .members = shares->shares.members + (size_t)index * shares->shares.stride};
 }

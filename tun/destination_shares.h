@@ -21,14 +21,10 @@ enum {
 	DESTINATION_SHARES_MOST = 16384,
 	DESTINATION_SHARES_PACKET =
 		256, /* bytes that it counts besides its length: small ones cost the reader that much */
-	DESTINATION_SHARES_SPARE = 24,		  /* the kernel gives back 16 of a queue's slots at a time */
-	DESTINATION_SHARES_SLOTS = 1000,	  /* packets in a queue, which has room for them: tun/device.c */
-	DESTINATION_SHARES_BYTES = 16 << 20,	  /* and bytes, at most */
-	DESTINATION_SHARES_BYTES_LEAST = 1 << 20, /* eight super-packets of one destination */
+	DESTINATION_SHARES_SPARE = 24,	     /* the kernel gives back 16 of a queue's slots at a time */
+	DESTINATION_SHARES_SLOTS = 1000,     /* packets in a queue, which has room for them: tun/device.c */
+	DESTINATION_SHARES_BYTES = 32 << 20, /* and bytes */
 };
-
-/* How long a packet may wait; one destination alone causes half of that. Sparse flows do not wait there. */
-#define DESTINATION_SHARES_NS (12 * NS_PER_MS)
 
 /* All zero: there are none. */
 struct destination_shares {

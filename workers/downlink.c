@@ -329,7 +329,7 @@ static void account(struct worker *worker)
 	bool drained = batch->next == batch->count && batch->began != 0;
 	if (batch->tally.queue != NULL) {
 		queue_shares_publish(&batch->tally);
-		queue_shares_adapt(&batch->tally, worker->now, drained);
+		queue_shares_adapt(&batch->tally, worker->now);
 		if (drained)
 			queue_shares_drained(&batch->tally, batch->began);
 	}

@@ -87,14 +87,22 @@ static int attach(const struct bpf_code *code, struct udp_socket *socket)
 	return result;
 }
 
-int session_shares_attach(struct session_shares *shares, uint32_t worker, struct udp_socket *socket)
+static uint32_t receive_buffer(const struct udp_socket *socket)
 {
 	int bytes = 0;
 	socklen_t size = sizeof bytes;
-	if (getsockopt(udp_member(socket, 0)->fd, SOL_SOCKET, SO_RCVBUF, &bytes, &size) != 0)
-		return -errno;
-	/* The kernel keeps up to a quarter of what was received from being used again. */
-	queue_shares_resize(&shares->shares.queues[worker], 1, (uint64_t)bytes * 3 / 4);
+	(void)getsockopt(udp_member((struct udp_socket *)socket, 0)->fd, SOL_SOCKET, SO_RCVBUF, &bytes, &size);
+	return (uint32_t)bytes;
+}
+
+/* One session alone may fill half of what is shared, and that is to be as much as the socket had before. The kernel
+ * keeps up to a quarter of what was received from being used again, and doubles what it is given. */
+int session_shares_attach(struct session_shares *shares, uint32_t worker, struct udp_socket *socket)
+{
+	uint64_t one = receive_buffer(socket), all = 2 * one * 4 / 3;
+	if (all <= UINT32_MAX)
+		udp_receive_buffer(socket, (uint32_t)(all / 2));
+	queue_shares_resize(&shares->shares.queues[worker], 1, (uint64_t)receive_buffer(socket) * 3 / 4);
 	struct bpf_code code = {.count = 0};
 	assemble(&code, shares, worker);
 	return attach(&code, socket);
@@ -120,14 +128,8 @@ struct queue_shares_tally session_shares_tally(const struct session_shares *shar
 {
 	if (shares == NULL)
 		return (struct queue_shares_tally){.queue = NULL};
-	struct queue_shares_queue *queue = &shares->shares.queues[worker];
-	uint64_t most = atomic_load_explicit(&queue->bytes, memory_order_relaxed);
-	return (struct queue_shares_tally){.queue = queue,
-					   .members = shares->shares.members + (size_t)worker * shares->shares.stride,
-					   .time = SESSION_SHARES_NS,
-					   .least = most < SESSION_SHARES_LEAST_ROOM ? most : SESSION_SHARES_LEAST_ROOM,
-					   .most = most,
-					   .room = most};
+	return (struct queue_shares_tally){.queue = &shares->shares.queues[worker],
+					   .members = shares->shares.members + (size_t)worker * shares->shares.stride};
 }
 
 void session_shares_add(const struct session_shares *shares, struct queue_shares_tally *tally, uint32_t session_id)

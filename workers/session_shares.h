@@ -17,11 +17,7 @@ enum {
 	/* What a datagram counts besides one and a half times its length: the kernel counts the memory that it lies in,
 	 * of which there is that much in the buffers of usual drivers. */
 	SESSION_SHARES_BYTES = 768,
-	SESSION_SHARES_LEAST_ROOM = 1 << 20, /* bytes of a queue: some trains of one session */
 };
-
-/* How long a datagram may wait; one session alone causes half of that. */
-#define SESSION_SHARES_NS (6 * NS_PER_MS)
 
 /* All zero: there are none. */
 struct session_shares {

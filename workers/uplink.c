@@ -358,7 +358,7 @@ static void account(struct worker *worker, const struct udp_message *messages, s
 		session_shares_took(worker->shares, &worker->received, &messages[i]);
 	bool empty = count < UPLINK_MESSAGES;
 	queue_shares_publish(&worker->received);
-	queue_shares_adapt(&worker->received, worker->now, empty);
+	queue_shares_adapt(&worker->received, worker->now);
 	if (empty)
 		queue_shares_drained(&worker->received, worker->now);
 }

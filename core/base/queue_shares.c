@@ -215,31 +215,6 @@ void queue_shares_unmake(struct queue_shares *shares)
 	*shares = (struct queue_shares){0};
 }
 
-/* --- room in time ------------------------------------------------------------------------------------------------- */
-
-static void set_room(struct queue_shares_tally *tally, uint64_t room, uint64_t now)
-{
-	tally->room = room < tally->least ? tally->least : room > tally->most ? tally->most : room;
-	tally->changed = now;
-	atomic_store_explicit(&tally->queue->bytes, tally->room, memory_order_relaxed);
-}
-
-static void adapt_room(struct queue_shares_tally *tally, uint64_t now, bool empty)
-{
-	if (empty) {
-		tally->since = 0;
-		if (tally->room < tally->most && now - tally->changed >= QUEUE_SHARES_REST_NS)
-			set_room(tally, 2 * tally->room, now);
-		return;
-	}
-	if (tally->since == 0 || now - tally->since >= QUEUE_SHARES_BUSY_NS) {
-		if (tally->since != 0 && now - tally->since < QUEUE_SHARES_STALL_NS)
-			set_room(tally, tally->moved * tally->time / (now - tally->since), now);
-		tally->since = now;
-		tally->moved = 0;
-	}
-}
-
 /* --- shares in a window of time ----------------------------------------------------------------------------------- */
 
 /* What was counted since the last call. */
@@ -260,7 +235,7 @@ static uint64_t reduced(uint64_t share, uint64_t served, uint64_t refused, uint6
 
 /* An equal part is one of the most that was read in a window of late: what shares keep out cannot be read, so that they
  * would reduce each other without end. */
-static void adapt_share(struct queue_shares_tally *tally, uint64_t now)
+void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now)
 {
 	struct queue_shares_queue *queue = tally->queue;
 	uint64_t took = now - tally->window;
@@ -281,10 +256,4 @@ static void adapt_share(struct queue_shares_tally *tally, uint64_t now)
 	else
 		share = limited == 0 ? UINT64_MAX : share + share / GROWTH_PART;
 	atomic_store_explicit(&queue->share, share, memory_order_relaxed);
-}
-
-void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now, bool empty)
-{
-	adapt_room(tally, now, empty);
-	adapt_share(tally, now);
 }

@@ -61,15 +61,11 @@ struct queue_shares {
 };
 
 enum { QUEUE_SHARES_SLOT_BIT = 48 };
-#define QUEUE_SHARES_SLOT     (1ull << QUEUE_SHARES_SLOT_BIT)
+#define QUEUE_SHARES_SLOT      (1ull << QUEUE_SHARES_SLOT_BIT)
 /* From the program's time stamp of a packet to its being in the queue, at most; the sender does not sleep meanwhile. */
-#define QUEUE_SHARES_ENTER_NS NS_PER_MS
-#define QUEUE_SHARES_LOOK_NS  (2 * QUEUE_SHARES_ENTER_NS)
-#define QUEUE_SHARES_BUSY_NS  (2 * NS_PER_MS) /* so long a queue has to stand for its rate to be known */
-#define QUEUE_SHARES_STALL_NS \
-	(10 * NS_PER_MS) /* between two batches: the reader did not run, which says nothing of its rate */
+#define QUEUE_SHARES_ENTER_NS  NS_PER_MS
+#define QUEUE_SHARES_LOOK_NS   (2 * QUEUE_SHARES_ENTER_NS)
 #define QUEUE_SHARES_WINDOW_NS (10 * NS_PER_MS)
-#define QUEUE_SHARES_REST_NS   (10 * NS_PER_MS) /* room grows by steps so far apart */
 
 /* Makes the arrays for `queues` queues with `members` each, whose room is set by queue_shares_resize(). 0, or a
  * negative errno as bpf_make_array(), with nothing left. Start-up. */
@@ -115,12 +111,6 @@ struct queue_shares_tally {
 	uint32_t member;
 	uint64_t run, all; /* of the member, of the queue */
 	/* queue_shares_adapt() */
-	uint64_t time;			   /* ns that a packet may wait in a queue that stands */
-	uint64_t least, most;		   /* bytes that may be in the queue, for all members */
-	uint64_t room;			   /* and now */
-	uint64_t since;			   /* when the queue was not empty for the first time, monotonic ns; 0: it is */
-	uint64_t moved;			   /* bytes since then */
-	uint64_t changed;		   /* when room was */
 	uint64_t window;		   /* when the one at hand began */
 	uint64_t served;		   /* bytes since then */
 	uint64_t best;			   /* bytes in a window, of late */
@@ -133,17 +123,12 @@ static inline void queue_shares_took(struct queue_shares_tally *tally, uint32_t 
 /* Lets the program see it: before the reader sleeps, and at least once a batch. */
 static inline void queue_shares_publish(struct queue_shares_tally *tally);
 
-/* After each batch that began at `now`; `empty`: it took all there was.
- *
- * Gives the queue as much room as is read from it in `time` while it is not empty, between `least` and
- * `most`: so a queue that stands is short in time, at any speed. Once it was found empty, there is room for bursts
- * again.
- *
- * Where packets come in bursts, a queue that short does not stand, and the first to come fills it. So the share of each
- * member in a window of time is limited as well, while packets are refused: it is reduced by the ratio of what is read
- * to what is wanted until they fit (I. Stoica, S. Shenker and H. Zhang, "Core-stateless fair queueing", 1998), but not
- * below an equal part for each member that sends; and it grows again, and ends when no member is limited by it. */
-void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now, bool empty);
+/* After each batch that began at `now`. Where packets come in bursts, a queue may be empty at one moment and full at
+ * the next, and the first to come fills it. So the share of each member in a window of time is limited as well, while
+ * packets are refused: it is reduced by the ratio of what is read to what is wanted until they fit (I. Stoica, S.
+ * Shenker and H. Zhang, "Core-stateless fair queueing", 1998), but not below an equal part for each member that sends;
+ * and it grows again, and ends when no member is limited by it. */
+void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now);
 
 /* The queue was found empty by a batch that began at `now`, and all of the batch is published. Also when the batch was
  * empty: emptiness is what ends wrong counts. */
@@ -192,7 +177,6 @@ static inline void queue_shares_publish(struct queue_shares_tally *tally)
 		return;
 	queue_shares_end_run(tally);
 	queue_shares_add(&tally->queue->taken, tally->all);
-	tally->moved += tally->all & (QUEUE_SHARES_SLOT - 1);
 	tally->served += tally->all & (QUEUE_SHARES_SLOT - 1);
 	tally->all = 0;
 }

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The reader's side of a shared queue: what it counts, and how much room it gives. What the kernel makes of it is in
+/* The reader's side of a shared queue: what it counts, and what it makes of that. What the kernel makes of it is in
  * test_destination_shares.c and test_session_shares.c. */
 #include <criterion/criterion.h>
 
 #include "core/base/queue_shares.h"
 
-enum { LEAST = 1 << 20, MOST = 16 << 20, PACKET = 10000 };
-
-#define TIME_NS (4 * NS_PER_MS)
+enum { MOST = 16 << 20, PACKET = 10000 };
 
 static struct queue_shares_queue queue;
 static struct queue_shares_member members[4];
@@ -19,28 +17,20 @@ static void set_up(void)
 	memset(&queue, 0, sizeof queue);
 	memset(members, 0, sizeof members);
 	now = 1000 * NS_PER_S;
-	tally = (struct queue_shares_tally){
-		.queue = &queue, .members = members, .time = TIME_NS, .least = LEAST, .most = MOST, .room = MOST};
+	tally = (struct queue_shares_tally){.queue = &queue, .members = members};
 	queue_shares_resize(&queue, 1000, MOST);
 }
 
 TestSuite(queue_shares, .init = set_up);
 
 /* A batch of so many packets, after so long. */
-static void batch(unsigned packets, uint64_t ns, bool empty)
+static void batch(unsigned packets, uint64_t ns)
 {
 	now += ns;
 	for (unsigned i = 0; i < packets; i++)
 		queue_shares_took(&tally, 0, QUEUE_SHARES_SLOT + PACKET);
 	queue_shares_publish(&tally);
-	queue_shares_adapt(&tally, now, empty);
-}
-
-/* A queue that stands for 20 ms and is read at so many packets a millisecond. */
-static void stand(unsigned per_ms)
-{
-	for (unsigned i = 0; i < 20; i++)
-		batch(per_ms, NS_PER_MS, false);
+	queue_shares_adapt(&tally, now);
 }
 
 Test(queue_shares, counts_slots_and_bytes_of_each_member)
@@ -59,57 +49,6 @@ Test(queue_shares, counts_slots_and_bytes_of_each_member)
 	cr_assert_eq(queue.taken, 6 * QUEUE_SHARES_SLOT + 300 + 200 + 600);
 }
 
-Test(queue_shares, a_standing_queue_has_room_for_what_is_read_in_some_ms)
-{
-	stand(50);
-	cr_assert_eq(queue.bytes, 50 * PACKET * TIME_NS / NS_PER_MS);
-	stand(200);
-	cr_assert_eq(queue.bytes, 200 * PACKET * TIME_NS / NS_PER_MS);
-}
-
-Test(queue_shares, room_has_bounds)
-{
-	stand(1);
-	cr_assert_eq(queue.bytes, LEAST);
-	stand(10000);
-	cr_assert_eq(queue.bytes, MOST);
-}
-
-Test(queue_shares, a_queue_that_is_emptied_gets_room_for_bursts_again)
-{
-	stand(50);
-	uint64_t room = queue.bytes;
-	batch(1, NS_PER_MS, true);
-	cr_assert_eq(queue.bytes, room, "not at once");
-	for (unsigned i = 0; i < 10; i++)
-		batch(1, NS_PER_MS, true);
-	cr_assert_eq(queue.bytes, 2 * room);
-	for (unsigned i = 0; i < 100; i++)
-		batch(1, NS_PER_MS, true);
-	cr_assert_eq(queue.bytes, MOST);
-}
-
-/* Or a packet after a night would make the rate that of the night. */
-Test(queue_shares, time_without_packets_does_not_count)
-{
-	stand(50);
-	uint64_t room = queue.bytes;
-	batch(1, NS_PER_MS, true);
-	batch(50, 3600 * NS_PER_S, false);
-	cr_assert_eq(queue.bytes, room);
-	batch(50, NS_PER_MS, false);
-	cr_assert_eq(queue.bytes, room, "not known yet");
-	stand(50);
-	cr_assert_eq(queue.bytes, room);
-}
-
-Test(queue_shares, several_batches_of_one_moment_are_fine)
-{
-	for (unsigned i = 0; i < 40; i++)
-		batch(25, i % 2 == 0 ? NS_PER_MS : 0, false);
-	cr_assert_eq(queue.bytes, 50 * PACKET * TIME_NS / NS_PER_MS);
-}
-
 /* --- shares in a window of time ----------------------------------------------------------------------------------- */
 
 /* A window in which so many packets were read, and as much again was refused as `refused` says. */
@@ -118,7 +57,7 @@ static void window(unsigned active, unsigned packets, unsigned refused, unsigned
 	queue.active += active;
 	queue.limited += limited;
 	queue.refused += (uint64_t)refused * PACKET;
-	batch(packets, QUEUE_SHARES_WINDOW_NS, false);
+	batch(packets, QUEUE_SHARES_WINDOW_NS);
 }
 
 Test(queue_shares, there_are_none_while_there_is_room)
