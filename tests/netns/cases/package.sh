@@ -153,6 +153,14 @@ on gateway cp /root/good.conf /etc/shardtun/gateway.conf
 check "with the mistake mended a reload passes" on gateway systemctl reload shardtund
 check "it is the same process as before" test "$(main_pid gateway shardtund || true)" = "$pid"
 
+kept=/var/lib/shardtun/quota-shardtun0
+on gateway sh -c 'echo "Quota = 1G/month" >>/etc/shardtun/gateway.conf'
+check "a reload may bring a quota" on gateway systemctl reload shardtund
+check "whose file is the gateway's alone, in a directory of its own" test \
+	"$(on gateway stat -c '%U %a' "$kept" "${kept%/*}" | tr '\n' ,)" = "shardtun 600,shardtun 700,"
+check "packets pass" connected
+check "and are counted in it" wait_for 30 on gateway grep -qE ' month .* 0*[1-9][0-9]*$' "$kept"
+
 check "the units have more weight than others" test "$(on gateway systemctl show -P CPUWeight shardtund) $(on client \
 	systemctl show -P CPUWeight shardtun@laptop)" = "400 400"
 # 20 - 30 is a nice value of -10. A container may not let systemd set the limit itself.
