@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The quotas of a gateway's peers: periods by the wall clock, the file that keeps usage over restarts, the event when a
- * quota is used up. Workers count and enforce (workers/limits.h) and never look at that clock; a second after it says
+ * quota is used up. Workers count and enforce (workers/limits.h) and know no periods; a second after the clock says
  * so, or at an order of the control socket, records start at 0 here.
  *
  * A clock that is put forward begins a new period. One that is set back begins none: what was used is kept, also when

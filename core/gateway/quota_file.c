@@ -298,5 +298,6 @@ int quota_file_rename(struct quota_file *file)
 	char path[PATH_MAX];
 	if (!new_path(file, path))
 		return -ENAMETOOLONG;
-	return rename(path, file->path) == 0 ? 0 : -errno;
+	/* The old lines are lost with the name: the new ones have to be on the disk. */
+	return fdatasync(file->fd) == 0 && rename(path, file->path) == 0 ? 0 : -errno;
 }

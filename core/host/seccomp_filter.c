@@ -105,7 +105,7 @@ static const char *const control_calls[] = {
 	"open", "openat", "fcntl", "prlimit64", "stat", "lstat", "statx", "statfs", "fstatfs", "access", "faccessat",
 	"faccessat2", "readlink", "readlinkat", "getcwd", "unlink", "unlinkat", "dup", "pipe2",
 	/* the file of quotas */
-	"pwrite64", "ftruncate", "rename", "renameat", "renameat2", "flock",
+	"pwrite64", "ftruncate", "fdatasync", "rename", "renameat", "renameat2", "flock",
 	/* netlink, libnftables in a process of its own */
 	"bind", "connect", "memfd_create", "select", "pselect6", "wait4", "socketpair", "close_range",
 	/* threads, when the machine's CPUs change */
