@@ -16,6 +16,11 @@
 #define CODEL_TARGET_NS	  (5 * NS_PER_MS)
 #define CODEL_INTERVAL_NS (100 * NS_PER_MS)
 
+/* Of a ring between threads, which is emptied at the speed of a CPU and holds a few milliseconds at most: with the
+ * values above nothing would ever stand in it. */
+#define CODEL_RING_TARGET_NS   (500 * NS_PER_US)
+#define CODEL_RING_INTERVAL_NS (10 * NS_PER_MS)
+
 struct codel {
 	uint64_t target;      /* ns a packet may wait */
 	uint32_t interval;    /* ns it may wait longer than that before anything is dropped */

@@ -140,7 +140,7 @@ void worker_set_source(struct worker *worker, size_t index, const struct worker_
 	frame_ring_own(source->ring, &worker->loop.owner);
 	if (source->sparse != NULL)
 		frame_ring_own(source->sparse, &worker->loop.owner);
-	codel_init(&worker->sources[index].codel, CODEL_TARGET_NS, CODEL_INTERVAL_NS, TUN_FRAME_MAX);
+	codel_init(&worker->sources[index].codel, CODEL_RING_TARGET_NS, CODEL_RING_INTERVAL_NS, TUN_FRAME_MAX);
 }
 
 struct frame_ring *worker_ring(struct worker *worker, uint32_t other)

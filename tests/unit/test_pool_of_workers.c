@@ -273,18 +273,18 @@ Test(pool_of_workers, codel_drops_when_frames_waited_for_too_long)
 			harness_pump(h);
 	}
 	harness_pump(h);
-	h->clock.monotonic += CODEL_TARGET_NS - 1;
+	h->clock.monotonic += CODEL_RING_TARGET_NS - 1;
 	(void)downlink_batch(worker);
 	worker->now = h->clock.monotonic;
 	(void)downlink_batch(worker);
 	cr_assert_eq(drops(h, DROP_OUT_QUEUE), 0, "less than 5 ms");
 	for (unsigned i = 0; i < 2; i++) {
-		worker->now = h->clock.monotonic += CODEL_INTERVAL_NS - 1;
+		worker->now = h->clock.monotonic += CODEL_RING_INTERVAL_NS - 1;
 		(void)downlink_batch(worker);
 		cr_assert_eq(drops(h, DROP_OUT_QUEUE), i, "for less than 100 ms");
 		worker->now = h->clock.monotonic += 2;
 	}
-	worker->now = h->clock.monotonic += CODEL_INTERVAL_NS;
+	worker->now = h->clock.monotonic += CODEL_RING_INTERVAL_NS;
 	(void)downlink_batch(worker);
 	cr_assert_geq(drops(h, DROP_OUT_QUEUE), 2);
 	h->gateway.held = 0;
