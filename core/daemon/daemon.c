@@ -388,16 +388,6 @@ static bool take_signal(struct daemon *daemon)
 	return true;
 }
 
-static uint64_t packets_received(const struct daemon *daemon)
-{
-	uint64_t sum = 0;
-	for (size_t i = 0; i < daemon->threads.count; i++) {
-		const struct stats *stats = &daemon->threads.list[i].params.loop->stats;
-		sum += atomic_load_explicit(&stats->counters[STATS_udp_rx_packets], memory_order_relaxed);
-	}
-	return sum;
-}
-
 static void second_passed(struct daemon *daemon)
 {
 	uint64_t count;
@@ -405,7 +395,7 @@ static void second_passed(struct daemon *daemon)
 		return;
 	uint64_t now = clock_monotonic(daemon->clock);
 	threads_measure(&daemon->threads, now);
-	stamps_second(&daemon->stamps, packets_received(daemon));
+	stamps_second(&daemon->stamps);
 	if (notify_watchdog_due(&daemon->notify, now) && threads_alive(&daemon->threads))
 		notify_watchdog(&daemon->notify, now);
 	if (daemon->params.every_second != NULL)

