@@ -116,5 +116,7 @@ struct queue_shares_tally destination_shares_tally(const struct destination_shar
 	if (shares == NULL)
 		return (struct queue_shares_tally){.queue = NULL};
 	return (struct queue_shares_tally){.queue = &shares->shares.queues[index],
-					   .members = shares->shares.members + (size_t)index * shares->shares.stride};
+					   .members = shares->shares.members + (size_t)index * shares->shares.stride,
+					   .bytes = DESTINATION_SHARES_BYTES,
+					   .slots = DESTINATION_SHARES_SLOTS};
 }

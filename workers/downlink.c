@@ -327,12 +327,8 @@ static void account(struct worker *worker)
 {
 	struct tun_batch *batch = &worker->batch;
 	bool drained = batch->next == batch->count && batch->began != 0;
-	if (batch->tally.queue != NULL) {
-		queue_shares_publish(&batch->tally);
-		queue_shares_adapt(&batch->tally, worker->now);
-		if (drained)
-			queue_shares_drained(&batch->tally, batch->began);
-	}
+	if (batch->tally.queue != NULL)
+		queue_shares_publish(&batch->tally, drained ? batch->began : worker->now, drained);
 	if (worker->tun->sparse != NULL && drained)
 		sparse_flows_drained(worker->tun->shared, batch->began);
 }

@@ -95,11 +95,12 @@ static uint32_t receive_buffer(const struct udp_socket *socket)
 	return (uint32_t)bytes;
 }
 
-/* One session alone may fill half of what is shared, and that is to be as much as the socket had before. The kernel
- * keeps up to a quarter of what was received from being used again, and doubles what it is given. */
+/* One session alone may fill half of what is shared, and that is to be as much as the socket had before, with what is
+ * counted besides the length. The kernel keeps up to a quarter of what was received from being used again, and doubles
+ * what it is given. */
 int session_shares_attach(struct session_shares *shares, uint32_t worker, struct udp_socket *socket)
 {
-	uint64_t one = receive_buffer(socket), all = 2 * one * 4 / 3;
+	uint64_t one = receive_buffer(socket), all = 3 * one * 4 / 3;
 	if (all <= UINT32_MAX)
 		udp_receive_buffer(socket, (uint32_t)(all / 2));
 	queue_shares_resize(&shares->shares.queues[worker], 1, (uint64_t)receive_buffer(socket) * 3 / 4);
@@ -128,8 +129,11 @@ struct queue_shares_tally session_shares_tally(const struct session_shares *shar
 {
 	if (shares == NULL)
 		return (struct queue_shares_tally){.queue = NULL};
-	return (struct queue_shares_tally){.queue = &shares->shares.queues[worker],
-					   .members = shares->shares.members + (size_t)worker * shares->shares.stride};
+	return (struct queue_shares_tally){
+		.queue = &shares->shares.queues[worker],
+		.members = shares->shares.members + (size_t)worker * shares->shares.stride,
+		.bytes = atomic_load_explicit(&shares->shares.queues[worker].bytes, memory_order_relaxed),
+		.slots = UINT64_MAX};
 }
 
 void session_shares_add(const struct session_shares *shares, struct queue_shares_tally *tally, uint32_t session_id)

@@ -90,10 +90,7 @@ static void account(struct tun_reader *reader, bool empty, uint64_t now)
 {
 	if (reader->tally.queue == NULL)
 		return;
-	queue_shares_publish(&reader->tally);
-	queue_shares_adapt(&reader->tally, now);
-	if (empty)
-		queue_shares_drained(&reader->tally, now);
+	queue_shares_publish(&reader->tally, now, empty);
 }
 
 static void publish_batch(struct tun_reader *reader)

@@ -356,11 +356,7 @@ static void account(struct worker *worker, const struct udp_message *messages, s
 		return;
 	for (size_t i = 0; i < count; i++)
 		session_shares_took(worker->shares, &worker->received, &messages[i]);
-	bool empty = count < UPLINK_MESSAGES;
-	queue_shares_publish(&worker->received);
-	queue_shares_adapt(&worker->received, worker->now);
-	if (empty)
-		queue_shares_drained(&worker->received, worker->now);
+	queue_shares_publish(&worker->received, worker->now, count < UPLINK_MESSAGES);
 }
 
 /* How long the oldest message waited in the socket until the receive call began. Nothing is recorded where that is not

@@ -301,8 +301,6 @@ static void sleep_until_due(struct worker *worker)
 	due = due < worker->next_tick ? due : worker->next_tick;
 	due = due < limits_due(worker) ? due : limits_due(worker);
 	uint64_t wait = due > now ? due - now : 0;
-	if (queue_shares_uneven(&worker->received) || queue_shares_uneven(&worker->batch.tally))
-		wait = wait < QUEUE_SHARES_LOOK_NS ? wait : QUEUE_SHARES_LOOK_NS;
 	bool naps = readers_busy(worker);
 	uint64_t nap = atomic_load_explicit(&worker->nap, memory_order_relaxed);
 	if (naps)

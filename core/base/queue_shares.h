@@ -10,7 +10,7 @@
  * The BPF program counts what it lets in, and the reader, in memory that both see, what it took out; both in one word
  * of 64 bits, slots above QUEUE_SHARES_SLOT and bytes below, modulo 2^64. The difference is what is in the queue. What
  * the kernel drops behind the program counts as being in the queue until the reader found that empty with nothing let
- * in for QUEUE_SHARES_ENTER_NS before (queue_shares_drained()), or nothing more was let in for a second: then counting
+ * in for QUEUE_SHARES_ENTER_NS before (queue_shares_publish()), or nothing more was let in for a second: then counting
  * starts from zero. What one side reads of the other may be a little old, and counters may miss what several CPUs did
  * at once: then too much is let in for a while, never too little. */
 #pragma once
@@ -61,9 +61,11 @@ struct queue_shares {
 };
 
 enum { QUEUE_SHARES_SLOT_BIT = 48 };
-#define QUEUE_SHARES_SLOT      (1ull << QUEUE_SHARES_SLOT_BIT)
+#define QUEUE_SHARES_SLOT	(1ull << QUEUE_SHARES_SLOT_BIT)
 /* From the program's time stamp of a packet to its being in the queue, at most; the sender does not sleep meanwhile. */
-#define QUEUE_SHARES_ENTER_NS  NS_PER_MS
+#define QUEUE_SHARES_ENTER_NS	NS_PER_MS
+#define QUEUE_SHARES_PUBLISH_NS (NS_PER_MS / 2)
+enum { QUEUE_SHARES_LAG = 64 /* so small a part of the room may be taken and not published */ };
 #define QUEUE_SHARES_LOOK_NS   (2 * QUEUE_SHARES_ENTER_NS)
 #define QUEUE_SHARES_WINDOW_NS (10 * NS_PER_MS)
 
@@ -109,7 +111,9 @@ struct queue_shares_tally {
 	struct queue_shares_queue *queue; /* NULL: the queue is not shared */
 	struct queue_shares_member *members;
 	uint32_t member;
-	uint64_t run, all; /* of the member, of the queue */
+	uint64_t run, all;     /* of the member, of the queue: not published */
+	uint64_t bytes, slots; /* room of the queue */
+	uint64_t published;    /* when something was */
 	/* queue_shares_adapt() */
 	uint64_t window;		   /* when the one at hand began */
 	uint64_t served;		   /* bytes since then */
@@ -120,25 +124,20 @@ struct queue_shares_tally {
 /* A packet of `member`, which counted `cost` for the program, is out of the queue. */
 static inline void queue_shares_took(struct queue_shares_tally *tally, uint32_t member, uint64_t cost);
 
-/* Lets the program see it: before the reader sleeps, and at least once a batch. */
-static inline void queue_shares_publish(struct queue_shares_tally *tally);
+/* After each batch that began at `now`, also an empty one: emptiness is what ends wrong counts. `empty`: it took all
+ * there was. Lets the program see that, once QUEUE_SHARES_PUBLISH_NS have passed or what was taken is a part of the
+ * room: the program's memory is another CPU's. */
+static inline void queue_shares_publish(struct queue_shares_tally *tally, uint64_t now, bool empty);
 
-/* After each batch that began at `now`. Where packets come in bursts, a queue may be empty at one moment and full at
+/* Whenever something is published. Where packets come in bursts, a queue may be empty at one moment and full at
  * the next, and the first to come fills it. So the share of each member in a window of time is limited as well, while
  * packets are refused: it is reduced by the ratio of what is read to what is wanted until they fit (I. Stoica, S.
  * Shenker and H. Zhang, "Core-stateless fair queueing", 1998), but not below an equal part for each member that sends;
  * and it grows again, and ends when no member is limited by it. */
 void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now);
 
-/* The queue was found empty by a batch that began at `now`, and all of the batch is published. Also when the batch was
- * empty: emptiness is what ends wrong counts. */
-static inline void queue_shares_drained(struct queue_shares_tally *tally, uint64_t now)
-{
-	atomic_store_explicit(&tally->queue->drained, now - QUEUE_SHARES_ENTER_NS, memory_order_release);
-}
-
-/* Before the reader sleeps on an empty queue: whether it should look again in QUEUE_SHARES_LOOK_NS, since the program
- * counts packets as being there that are not, and that emptiness could not be published yet. */
+/* Before a reader that has no timer sleeps on an empty queue: whether it should look again in QUEUE_SHARES_LOOK_NS,
+ * since the program counts packets as being there that are not, and that emptiness could not be published yet. */
 static inline bool queue_shares_uneven(const struct queue_shares_tally *tally)
 {
 	const struct queue_shares_queue *queue = tally->queue;
@@ -171,12 +170,20 @@ static inline void queue_shares_took(struct queue_shares_tally *tally, uint32_t 
 	tally->all += cost;
 }
 
-static inline void queue_shares_publish(struct queue_shares_tally *tally)
+static inline void queue_shares_publish(struct queue_shares_tally *tally, uint64_t now, bool empty)
 {
-	if (tally->all == 0)
+	uint64_t bytes = tally->all & (QUEUE_SHARES_SLOT - 1), slots = tally->all >> QUEUE_SHARES_SLOT_BIT;
+	bool late = now - tally->published >= QUEUE_SHARES_PUBLISH_NS;
+	if (!late && bytes < tally->bytes / QUEUE_SHARES_LAG && slots < tally->slots / QUEUE_SHARES_LAG)
 		return;
-	queue_shares_end_run(tally);
-	queue_shares_add(&tally->queue->taken, tally->all);
-	tally->served += tally->all & (QUEUE_SHARES_SLOT - 1);
-	tally->all = 0;
+	tally->published = now;
+	if (tally->all != 0) {
+		queue_shares_end_run(tally);
+		queue_shares_add(&tally->queue->taken, tally->all);
+		tally->served += bytes;
+		tally->all = 0;
+	}
+	if (empty)
+		atomic_store_explicit(&tally->queue->drained, now - QUEUE_SHARES_ENTER_NS, memory_order_release);
+	queue_shares_adapt(tally, now);
 }

@@ -24,13 +24,12 @@ static void set_up(void)
 TestSuite(queue_shares, .init = set_up);
 
 /* A batch of so many packets, after so long. */
-static void batch(unsigned packets, uint64_t ns)
+static void batch(unsigned packets, uint64_t ns, bool empty)
 {
 	now += ns;
 	for (unsigned i = 0; i < packets; i++)
 		queue_shares_took(&tally, 0, QUEUE_SHARES_SLOT + PACKET);
-	queue_shares_publish(&tally);
-	queue_shares_adapt(&tally, now);
+	queue_shares_publish(&tally, now, empty);
 }
 
 Test(queue_shares, counts_slots_and_bytes_of_each_member)
@@ -39,14 +38,30 @@ Test(queue_shares, counts_slots_and_bytes_of_each_member)
 	for (size_t i = 0; i < ARRAY_SIZE(order); i++)
 		queue_shares_took(&tally, order[i], QUEUE_SHARES_SLOT + 100 * order[i]);
 	cr_assert_eq(queue.taken, 0, "the program sees a batch at once");
-	queue_shares_publish(&tally);
+	queue_shares_publish(&tally, now, false);
 	cr_assert_eq(queue.taken, 6 * QUEUE_SHARES_SLOT + 300 + 200 + 600);
 	cr_assert_eq(members[0].taken, 0);
 	cr_assert_eq(members[1].taken, 3 * QUEUE_SHARES_SLOT + 300);
 	cr_assert_eq(members[2].taken, QUEUE_SHARES_SLOT + 200);
 	cr_assert_eq(members[3].taken, 2 * QUEUE_SHARES_SLOT + 600);
-	queue_shares_publish(&tally);
+	queue_shares_publish(&tally, now, false);
 	cr_assert_eq(queue.taken, 6 * QUEUE_SHARES_SLOT + 300 + 200 + 600);
+}
+
+Test(queue_shares, the_program_sees_little_only_after_a_while)
+{
+	tally.bytes = 1000 * PACKET;
+	tally.slots = 1000;
+	batch(1, 0, true);
+	uint64_t seen = queue.taken, drained = queue.drained;
+	batch(10, QUEUE_SHARES_PUBLISH_NS / 2, true);
+	cr_assert_eq(queue.taken, seen);
+	cr_assert_eq(queue.drained, drained);
+	batch(0, QUEUE_SHARES_PUBLISH_NS / 2, true);
+	cr_assert_eq(queue.taken, seen + 10 * (QUEUE_SHARES_SLOT + PACKET));
+	cr_assert_eq(queue.drained, now - QUEUE_SHARES_ENTER_NS);
+	batch(16, 0, false);
+	cr_assert_eq(queue.taken, seen + 26 * (QUEUE_SHARES_SLOT + PACKET), "a part of the room, at once");
 }
 
 /* --- shares in a window of time ----------------------------------------------------------------------------------- */
@@ -57,7 +72,7 @@ static void window(unsigned active, unsigned packets, unsigned refused, unsigned
 	queue.active += active;
 	queue.limited += limited;
 	queue.refused += (uint64_t)refused * PACKET;
-	batch(packets, QUEUE_SHARES_WINDOW_NS);
+	batch(packets, QUEUE_SHARES_WINDOW_NS, false);
 }
 
 Test(queue_shares, there_are_none_while_there_is_room)

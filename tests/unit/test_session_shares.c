@@ -77,11 +77,11 @@ static void read_queue(unsigned most)
 			found[messages[i].length < WIRE_SMALLEST ? 0 : wire_session_id(messages[i].data) & 255]++;
 		}
 		count += (unsigned)got;
-		queue_shares_publish(&tally);
-		if ((unsigned)got < want) {
-			queue_shares_drained(&tally, began);
+		tally.published = 0;
+		tally.window = began; /* shares in time stay as they are */
+		queue_shares_publish(&tally, began, (unsigned)got < want);
+		if ((unsigned)got < want)
 			break;
-		}
 	}
 }
 
