@@ -85,11 +85,13 @@ static void publish_emptiness(struct tun_reader *reader, bool empty, uint64_t no
 	}
 }
 
-/* Tells the kernel what is out of the first queue. */
-static void account(struct tun_reader *reader, bool empty, uint64_t now)
+/* Tells the kernel what is out of the first queue: all, before the thread sleeps. */
+static void account(struct tun_reader *reader, bool sleeps, bool empty, uint64_t now)
 {
 	if (reader->tally.queue == NULL)
 		return;
+	if (sleeps)
+		reader->tally.published = 0;
 	queue_shares_publish(&reader->tally, now, empty);
 }
 
@@ -117,7 +119,7 @@ size_t tun_reader_turn(struct tun_reader *reader)
 	if (!reader->holds)
 		publish_batch(reader);
 	if (read)
-		account(reader, empty, now);
+		account(reader, frames == 0, empty, now);
 	if (queue->sparse != NULL)
 		publish_emptiness(reader, empty && !reader->holds, now);
 	rcu_quiescent();
