@@ -103,7 +103,7 @@ Test(queue_shares, what_they_keep_out_does_not_make_them_smaller)
 		window(4, 1000, 500, 100);
 	for (unsigned i = 0; i < 20; i++)
 		window(4, 500, 100, 100);
-	cr_assert_geq(queue.share, 1000 * PACKET / 4 * 0.94);
+	cr_assert_geq(queue.share, 1000 * PACKET / 4 * 94 / 100);
 }
 
 Test(queue_shares, one_alone_may_have_all)
