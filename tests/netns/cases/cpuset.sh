@@ -95,7 +95,7 @@ check "the whole process is put on one CPU" taskset -apc "$first" "${started[gat
 check "that is said" told "CPUs that this process may use are $first now, and were $first" 1
 check "and what follows" grep -qF "all threads float, for they are fewer than workers" "$dir/gateway.log"
 check "status shows it" shows "all(thread['cpu'] == $first for thread in t.values())"
-check "packets pass" answers client 10.8.0.1
+check "packets pass" wait_for 30 answers client 10.8.0.1
 check "it gets both back" taskset -apc "$first,$second" "${started[gateway]}"
 check "that is said" told "each worker is pinned to one of them" 1
 check "each worker has its CPU again" wait_for 30 shows "$planned"
@@ -105,7 +105,7 @@ worker=$(thread_id "worker 1")
 check "one worker is moved" taskset -pc "$first" "$worker"
 check "that is said" told "worker 1 is not on CPU $second any more: CPUs allowed to it now $first" 1
 check "it stays there" shows "t['worker 0']['cpu'] == $first and t['worker 1']['cpu'] == $first"
-check "packets pass" answers client 10.8.0.1
+check "packets pass" wait_for 30 answers client 10.8.0.1
 check "and back" taskset -pc "$second" "$worker"
 check "that is said" told "worker 1 is on CPU $second again" 1
 check "status shows it" shows "$planned"
@@ -122,11 +122,11 @@ if make_group 2>/dev/null; then
 	echo "$second" >"$group/cpuset.cpus"
 	check "cpuset: one CPU is left, and that is said" told "CPUs that this process may use are $second now, and were" 1
 	check "cpuset: status shows it" wait_for 30 shows "all(thread['cpu'] == $second for thread in t.values())"
-	check "cpuset: packets pass" answers client 10.8.0.1
+	check "cpuset: packets pass" wait_for 30 answers client 10.8.0.1
 	echo "$first,$second" >"$group/cpuset.cpus"
 	check "cpuset: it is taken back" told "each worker is pinned to one of them" 1
 	check "cpuset: each worker has its CPU again" wait_for 30 shows "$planned"
-	check "cpuset: packets pass" answers client 10.8.0.1
+	check "cpuset: packets pass" wait_for 30 answers client 10.8.0.1
 	stop gateway || true
 	remove_group
 else
