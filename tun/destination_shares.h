@@ -4,6 +4,9 @@
  * runs for each packet before it is queued (TUNSETFILTEREBPF, Linux 4.16). What it drops the kernel counts as the
  * interface's tx_dropped.
  *
+ * The queues are made as long as the program believes them to be. Where they are made shorter later, the kernel drops
+ * behind the program, which then counts too much until the queue is empty.
+ *
  * Packets in the second queues, of sparse flows, have limits of their own (tun/sparse_flows.h) and are let through. An
  * address of the pool is a destination of its own, up to DESTINATION_SHARES_MOST of them for each queue; others, and
  * those of networks behind peers, share one with whomever has the same bits. */

@@ -83,6 +83,14 @@ static void add_to_queue(struct bpf_code *code, int offset, unsigned from)
 	bpf_add_atomically(code, QUEUE, offset, from);
 }
 
+/* The packet's cost without its slot. */
+static void load_bytes(struct bpf_code *code, unsigned to)
+{
+	bpf_load(code, BPF_DW, to, BPF_FRAME, QUEUE_SHARES_COST);
+	bpf_constant(code, BPF_LSH, to, 64 - QUEUE_SHARES_SLOT_BIT);
+	bpf_constant(code, BPF_RSH, to, 64 - QUEUE_SHARES_SLOT_BIT);
+}
+
 /* Counts the packet in its member's window; register 2 stays. Returns the jump of those above the share. */
 static unsigned count_in_window(struct bpf_code *code)
 {
@@ -99,9 +107,7 @@ static unsigned count_in_window(struct bpf_code *code)
 	bpf_land(code, same);
 	bpf_load(code, BPF_DW, BPF_REG_3, QUEUE, offsetof(struct queue_shares_queue, share));
 	unsigned above = bpf_jump_if_register(code, BPF_JGE, BPF_REG_1, BPF_REG_3);
-	bpf_load(code, BPF_DW, BPF_REG_3, BPF_FRAME, QUEUE_SHARES_COST);
-	bpf_constant(code, BPF_LSH, BPF_REG_3, 64 - QUEUE_SHARES_SLOT_BIT);
-	bpf_constant(code, BPF_RSH, BPF_REG_3, 64 - QUEUE_SHARES_SLOT_BIT);
+	load_bytes(code, BPF_REG_3);
 	bpf_combine(code, BPF_ADD, BPF_REG_1, BPF_REG_3);
 	bpf_store(code, BPF_DW, MEMBER, offsetof(struct entered, sum), BPF_REG_1);
 	return above;
@@ -120,7 +126,7 @@ static void let_in(struct bpf_code *code)
 	bpf_store(code, BPF_DW, QUEUE, offsetof(struct queue_shares_queue, last), BPF_REG_1);
 	bpf_load(code, BPF_DW, BPF_REG_1, BPF_FRAME, QUEUE_SHARES_COST);
 	bpf_add_atomically(code, MEMBER, offsetof(struct entered, word), BPF_REG_1);
-	bpf_add_atomically(code, QUEUE, offsetof(struct queue_shares_queue, entered), BPF_REG_1);
+	add_to_queue(code, offsetof(struct queue_shares_queue, entered), BPF_REG_1);
 	bpf_load(code, BPF_W, BPF_RESULT, BPF_PACKET, offsetof(struct __sk_buff, len));
 	bpf_leave(code);
 }
@@ -136,10 +142,6 @@ void queue_shares_emit_decide(struct bpf_code *code, const struct queue_shares *
 	bpf_load(code, BPF_DW, BPF_REG_4, QUEUE, offsetof(struct queue_shares_queue, taken));
 	in_queue(code, QUEUE, offsetof(struct queue_shares_queue, last), offsetof(struct queue_shares_queue, entered),
 		 BPF_REG_4, BPF_REG_5);
-	bpf_load(code, BPF_DW, BPF_REG_4, QUEUE, offsetof(struct queue_shares_queue, most));
-	unsigned nothing = bpf_jump_if(code, BPF_JEQ, BPF_REG_3, 0);
-	bpf_load(code, BPF_DW, BPF_REG_4, QUEUE, offsetof(struct queue_shares_queue, bytes));
-	bpf_land(code, nothing);
 	bpf_combine(code, BPF_ADD, BPF_REG_5, BPF_REG_3);
 
 	bpf_constant(code, BPF_MOV, BPF_REG_1, 1);
@@ -150,13 +152,12 @@ void queue_shares_emit_decide(struct bpf_code *code, const struct queue_shares *
 	unsigned too_many = bpf_jump_if_register(code, BPF_JSGE, BPF_REG_1, BPF_REG_2);
 	bpf_constant(code, BPF_LSH, BPF_REG_5, 64 - QUEUE_SHARES_SLOT_BIT);
 	bpf_constant(code, BPF_ARSH, BPF_REG_5, 64 - QUEUE_SHARES_SLOT_BIT);
-	unsigned too_much = bpf_jump_if_register(code, BPF_JSGE, BPF_REG_5, BPF_REG_4);
+	bpf_load(code, BPF_DW, BPF_REG_2, QUEUE, offsetof(struct queue_shares_queue, bytes));
+	unsigned too_much = bpf_jump_if_register(code, BPF_JSGE, BPF_REG_5, BPF_REG_2);
 	let_in(code);
 	bpf_land(code, too_many);
 	bpf_land(code, too_much);
-	bpf_load(code, BPF_DW, BPF_REG_1, BPF_FRAME, QUEUE_SHARES_COST);
-	bpf_constant(code, BPF_LSH, BPF_REG_1, 64 - QUEUE_SHARES_SLOT_BIT);
-	bpf_constant(code, BPF_RSH, BPF_REG_1, 64 - QUEUE_SHARES_SLOT_BIT);
+	load_bytes(code, BPF_REG_1);
 	add_to_queue(code, offsetof(struct queue_shares_queue, refused), BPF_REG_1);
 	leave_it_out(code);
 	bpf_land(code, above);

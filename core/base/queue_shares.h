@@ -5,7 +5,7 @@
  * This is the dynamic threshold of A. K. Choudhury and E. L. Hahne ("Dynamic queue length thresholds for shared-memory
  * packet switches", 1998). In a queue that is served in order, as much room is as much throughput; so n members
  * with too many packets get equal parts of it, and those with less than that lose hardly anything, since about one part
- * in n + 1 stays free. One alone may fill half of the queue; one that has nothing in it gets at least one packet in.
+ * in n + 1 stays free. One alone may fill half of the queue.
  *
  * The BPF program counts what it lets in, and the reader, in memory that both see, what it took out; both in one word
  * of 64 bits, slots above QUEUE_SHARES_SLOT and bytes below, modulo 2^64. The difference is what is in the queue. What
@@ -38,10 +38,9 @@ struct queue_shares_queue {
 	_Atomic uint64_t drained; /* a time (CLOCK_BOOTTIME) at which the queue was empty */
 	_Atomic uint64_t taken;	  /* of all members */
 	_Atomic uint64_t slots;	  /* so many packets may be in the queue, for all members ... */
-	_Atomic uint64_t bytes;	  /* ... and bytes, as the program counts them ... */
-	_Atomic uint64_t most;	  /* ... or so many, for the only packet of a member */
+	_Atomic uint64_t bytes;	  /* ... and bytes, as the program counts them */
 	_Atomic uint64_t share;	  /* bytes that each member may send in QUEUE_SHARES_WINDOW_NS */
-	uint8_t lines[2 * CACHE_LINE - 48];
+	uint8_t lines[2 * CACHE_LINE - 40];
 	/* the program's */
 	_Atomic uint64_t last; /* when the last one was let in */
 	_Atomic uint64_t entered;
@@ -94,12 +93,11 @@ void queue_shares_close_arrays(struct queue_shares *shares);
 /* When no thread reads the queues any more. All is zero then; again is allowed. */
 void queue_shares_unmake(struct queue_shares *shares);
 
-/* Sets the room, and the most that there may ever be. */
+/* Sets the room; shares in time end. */
 static inline void queue_shares_resize(struct queue_shares_queue *queue, uint64_t slots, uint64_t bytes)
 {
 	atomic_store_explicit(&queue->slots, slots, memory_order_relaxed);
 	atomic_store_explicit(&queue->bytes, bytes, memory_order_relaxed);
-	atomic_store_explicit(&queue->most, bytes, memory_order_relaxed);
 	atomic_store_explicit(&queue->share, UINT64_MAX, memory_order_relaxed);
 }
 

@@ -5,6 +5,9 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
+#include <net/if.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -71,4 +74,27 @@ static inline void steered_send(int fd, int family, const char *to, uint16_t por
 	cr_assert_eq(sendto(fd, payload, length, 0, family == AF_INET ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6,
 			    family == AF_INET ? sizeof v4 : sizeof v6),
 		     (ssize_t)length, "%s", to);
+}
+
+/* Sends packets whose headers promise more than is there, of every length, and calls `comes_out` after each, which says
+ * whether exactly one frame did. */
+static inline void steered_send_broken(bool (*comes_out)(void))
+{
+	static const uint8_t packets[][60] = {{0x45, [9] = IPPROTO_UDP},
+					      {0x4f, [9] = IPPROTO_TCP},
+					      {0x60, [6] = IPPROTO_UDP},
+					      {0x60, [6] = 44},
+					      {0xf0},
+					      {0x00}};
+	int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_IP));
+	struct sockaddr_ll to = {
+		.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = (int)if_nametoindex("tun9")};
+	for (size_t i = 0; i < ARRAY_SIZE(packets); i++) {
+		for (size_t length = 1; length <= sizeof packets[i]; length++) {
+			cr_assert_eq(sendto(fd, packets[i], length, 0, (struct sockaddr *)&to, sizeof to),
+				     (ssize_t)length);
+			cr_assert(comes_out(), "packet %zu, %zu bytes", i, length);
+		}
+	}
+	close(fd);
 }
