@@ -37,6 +37,20 @@ static inline void finish(struct harness *h)
 	harness_free(h);
 }
 
+/* In steps of the timer wheel of limits. */
+static inline void pass_ms(struct harness *h, unsigned ms)
+{
+	for (unsigned i = 0; i < 2 * ms; i++) {
+		h->clock.monotonic += NS_PER_MS / 2;
+		harness_pump(h);
+	}
+}
+
+static inline uint64_t gateway_drops(const struct harness *h, enum drop_reason reason)
+{
+	return node_drops(&h->gateway.node, reason);
+}
+
 static inline uint64_t gateway_count(const struct harness *h, enum stats_counter counter)
 {
 	return node_counter(&h->gateway.node, counter);

@@ -49,19 +49,6 @@ static unsigned take(size_t client, enum direction direction, uint16_t *first)
 	return count;
 }
 
-static void pass_ms(unsigned ms)
-{
-	for (unsigned i = 0; i < 2 * ms; i++) {
-		h->clock.monotonic += NS_PER_MS / 2;
-		harness_pump(h);
-	}
-}
-
-static uint64_t drops(enum drop_reason reason)
-{
-	return node_drops(&h->gateway.node, reason);
-}
-
 /* A burst at once, the rest at the rate, all in order; the other client's packets in the meantime at once. */
 static void check_direction(enum direction direction, enum drop_reason reason)
 {
@@ -78,15 +65,15 @@ static void check_direction(enum direction direction, enum drop_reason reason)
 	}
 	unsigned got = 0;
 	for (unsigned ms = 1; ms <= 20; ms++) {
-		pass_ms(1);
+		pass_ms(h, 1);
 		got += take(0, direction, &first);
 		cr_assert_geq(got + 2, ms, "after %u ms", ms);
 		cr_assert_leq(got, ms + 1, "after %u ms", ms);
 	}
-	pass_ms(40);
+	pass_ms(h, 40);
 	got += take(0, direction, &first);
 	cr_assert_eq(got, 50 - (BURST / SIZE + 1));
-	cr_assert_eq(drops(reason), 0);
+	cr_assert_eq(gateway_drops(h, reason), 0);
 	end();
 }
 
@@ -110,17 +97,17 @@ static void check_rate(enum direction direction, enum drop_reason reason)
 	for (unsigned i = 0; i < 2000; i++) {
 		put(0, direction, sequence++);
 		put(0, direction, sequence++);
-		pass_ms(1);
+		pass_ms(h, 1);
 		for (size_t length; node_take_packet(node, &length) != NULL;)
 			passed++;
 	}
 	cr_expect_geq(passed, 2000 - 5);
 	cr_expect_leq(passed, 2000 + BURST / SIZE + 5);
-	cr_expect_gt(drops(reason), 1000);
-	pass_ms(200);
+	cr_expect_gt(gateway_drops(h, reason), 1000);
+	pass_ms(h, 200);
 	for (size_t length; node_take_packet(node, &length) != NULL;)
 		passed++;
-	cr_expect_eq(passed + drops(reason), 4000, "%u and %lu", passed, drops(reason));
+	cr_expect_eq(passed + gateway_drops(h, reason), 4000, "%u and %lu", passed, gateway_drops(h, reason));
 	end();
 }
 
@@ -150,11 +137,11 @@ Test(limits, what_waits_is_shown)
 	unsigned waiting = 20 - take(0, TO_CLIENT, &first);
 	cr_expect_eq(shown(STATS_waiting_sessions), 1);
 	cr_expect_eq(shown(STATS_waiting_bytes), waiting * SIZE);
-	pass_ms(5);
+	pass_ms(h, 5);
 	waiting -= take(0, TO_CLIENT, &first);
 	cr_expect_eq(shown(STATS_waiting_sessions), 1);
 	cr_expect_eq(shown(STATS_waiting_bytes), waiting * SIZE);
-	pass_ms(30);
+	pass_ms(h, 30);
 	cr_expect_eq(take(0, TO_CLIENT, &first), waiting);
 	cr_expect_eq(shown(STATS_waiting_sessions), 0);
 	cr_expect_eq(shown(STATS_waiting_bytes), 0);
@@ -174,8 +161,8 @@ Test(limits, a_session_that_ends_takes_what_waits_with_it)
 	harness_pump(h);
 	cr_assert_eq(h->gateway.node.worker->limits.waiting, 0);
 	cr_expect_eq(shown(STATS_waiting_sessions) + shown(STATS_waiting_bytes), 0);
-	cr_expect_eq(drops(DROP_LIMIT_UP), 20 - (BURST / SIZE + 1));
-	cr_expect_eq(drops(DROP_LIMIT_DOWN), 20 - (BURST / SIZE + 1));
+	cr_expect_eq(gateway_drops(h, DROP_LIMIT_UP), 20 - (BURST / SIZE + 1));
+	cr_expect_eq(gateway_drops(h, DROP_LIMIT_DOWN), 20 - (BURST / SIZE + 1));
 	end();
 }
 
@@ -188,7 +175,7 @@ Test(limits, a_change_holds_at_once)
 	harness_pump(h);
 	cr_assert_eq(take(0, TO_CLIENT, &first), BURST / SIZE + 1);
 	harness_limit_peer(h, 0, &(struct peer_limits){0});
-	pass_ms(1);
+	pass_ms(h, 1);
 	cr_assert_eq(take(0, TO_CLIENT, &first), 30 - (BURST / SIZE + 1), "no limit: what waited goes");
 
 	/* And one that had none. */
@@ -199,7 +186,7 @@ Test(limits, a_change_holds_at_once)
 		put(1, TO_CLIENT, i);
 	harness_pump(h);
 	cr_assert_eq(take(1, TO_CLIENT, &first), BURST / SIZE + 1);
-	pass_ms(40);
+	pass_ms(h, 40);
 	cr_assert_eq(take(1, TO_CLIENT, &first), 30 - (BURST / SIZE + 1));
 	end();
 }
@@ -216,7 +203,7 @@ Test(limits, they_outlive_a_rekey)
 		put(0, TO_CLIENT, i);
 	harness_pump(h);
 	cr_assert_eq(take(0, TO_CLIENT, &first), BURST / SIZE + 1);
-	pass_ms(40);
+	pass_ms(h, 40);
 	cr_assert_eq(take(0, TO_CLIENT, &first), 30 - (BURST / SIZE + 1));
 	end();
 }
@@ -234,13 +221,13 @@ Test(limits, marks_before_drops)
 			packet[1] |= ECN_ECT0 << 4; /* the traffic class, which no checksum covers */
 			node_put_packet(&h->gateway.node, packet, length);
 		}
-		pass_ms(ms < 499 ? 1 : 100);
+		pass_ms(h, ms < 499 ? 1 : 100);
 		size_t length;
 		for (const uint8_t *out; (out = node_take_packet(&h->clients[0].node, &length)) != NULL; got++)
 			marked += (out[1] >> 4 & 3) == ECN_CE;
 	}
 	cr_expect_gt(marked, 2);
 	cr_expect_eq(got, count);
-	cr_expect_eq(drops(DROP_LIMIT_DOWN), 0);
+	cr_expect_eq(gateway_drops(h, DROP_LIMIT_DOWN), 0);
 	end();
 }

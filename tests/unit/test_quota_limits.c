@@ -71,19 +71,6 @@ static uint64_t move(enum direction direction, unsigned count, uint32_t size)
 	return take(direction);
 }
 
-static void pass_ms(unsigned ms)
-{
-	for (unsigned i = 0; i < 2 * ms; i++) {
-		h->clock.monotonic += NS_PER_MS / 2;
-		harness_pump(h);
-	}
-}
-
-static uint64_t drops(enum drop_reason reason)
-{
-	return node_drops(&h->gateway.node, reason);
-}
-
 /* To the packet, however many come in a batch: the last one may be longer than what was left. */
 static void check_exact(enum direction direction, unsigned batch, uint32_t size)
 {
@@ -97,7 +84,7 @@ static void check_exact(enum direction direction, unsigned batch, uint32_t size)
 	cr_expect_geq(passed, (uint64_t)QUOTA + 1);
 	cr_expect_lt(passed, (uint64_t)QUOTA + 1 + size);
 	cr_expect_eq(used(), passed);
-	cr_expect_eq(drops(reason) * size, offered - passed);
+	cr_expect_eq(gateway_drops(h, reason) * size, offered - passed);
 	cr_expect_eq(move(direction == TO_GATEWAY ? TO_CLIENT : TO_GATEWAY, 3, SIZE), 0u, "nor the other way");
 	end();
 }
@@ -248,7 +235,7 @@ static void check_rate_after(enum direction direction)
 	uint64_t got = move(direction, 64, SIZE);
 	cr_expect_leq(got, 3u * SIZE);
 	for (unsigned ms = 1; ms <= 20; ms++) {
-		pass_ms(1);
+		pass_ms(h, 1);
 		got += take(direction);
 		cr_assert_geq(got + 2 * SIZE, ms * SIZE, "after %u ms", ms);
 		cr_assert_leq(got, (ms + 3) * SIZE, "after %u ms", ms);
@@ -256,10 +243,10 @@ static void check_rate_after(enum direction direction)
 	/* What waits goes at once when there is something left again: told, or with the next packet. */
 	atomic_store(&usage()->used, 0);
 	harness_limit_peer(h, 0, &(struct peer_limits){.quota = QUOTA, .after = KBITS, .burst = SIZE});
-	pass_ms(1);
+	pass_ms(h, 1);
 	got += take(direction);
 	cr_expect_eq(got, 64u * SIZE);
-	cr_expect(drops(DROP_QUOTA_UP) == 0 && drops(DROP_QUOTA_DOWN) == 0);
+	cr_expect(gateway_drops(h, DROP_QUOTA_UP) == 0 && gateway_drops(h, DROP_QUOTA_DOWN) == 0);
 	end();
 }
 
@@ -278,10 +265,10 @@ Test(quota_limits, the_lower_rate_counts)
 	begin((struct peer_limits){.quota = QUOTA, .after = 10 * KBITS, .down = KBITS, .burst = SIZE});
 	atomic_store(&usage()->used, QUOTA);
 	put(TO_CLIENT, 30, SIZE);
-	pass_ms(20);
+	pass_ms(h, 20);
 	uint64_t got = take(TO_CLIENT);
 	cr_expect(got >= 19u * SIZE && got <= 23u * SIZE, "%lu", got);
-	pass_ms(20);
+	pass_ms(h, 20);
 	cr_expect_eq(got + take(TO_CLIENT), 30u * SIZE);
 	end();
 }
@@ -295,10 +282,10 @@ static void check_waiting(enum direction direction, enum drop_reason reason)
 	put(direction, 50, SIZE);
 	harness_pump(h);
 	cr_expect_gt(h->gateway.node.worker->limits.waiting, 0u);
-	pass_ms(60);
+	pass_ms(h, 60);
 	cr_expect_eq(take(direction), 20u * SIZE);
 	cr_expect_eq(used(), (uint64_t)QUOTA);
-	cr_expect_eq(drops(reason), 30u);
+	cr_expect_eq(gateway_drops(h, reason), 30u);
 	cr_expect_eq(h->gateway.node.worker->limits.waiting, 0u);
 	/* By a packet of the other way, too. */
 	atomic_store(&usage()->used, QUOTA - 30 * SIZE);
@@ -309,8 +296,8 @@ static void check_waiting(enum direction direction, enum drop_reason reason)
 	atomic_store(&usage()->used, QUOTA);
 	cr_expect_eq(move(up ? TO_CLIENT : TO_GATEWAY, 1, SIZE), 0u);
 	cr_expect_eq(h->gateway.node.worker->limits.waiting, 0u);
-	cr_expect_eq(drops(reason), 30u + 50 - got / SIZE);
-	pass_ms(60);
+	cr_expect_eq(gateway_drops(h, reason), 30u + 50 - got / SIZE);
+	pass_ms(h, 60);
 	cr_expect_eq(take(direction), 0u);
 	end();
 }
