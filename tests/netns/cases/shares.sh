@@ -5,16 +5,14 @@
 # than a sparse flow may: what is too much is dropped in front of the kernel's queues, or of the ring from a TUN reader.
 # shellcheck source=tests/netns/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
+# shellcheck source=tests/netns/lib/two_clients.sh
+. "$(dirname "$0")/../lib/two_clients.sh"
 
 [[ $(cat /proc/sys/kernel/unprivileged_bpf_disabled) != 0 ]] || skip_all "this kernel lets everyone load BPF programs"
 [[ -x $BUILD/bench/udp ]] || skip_all "make everything builds bench/udp"
 
 topology_up
 second_up
-
-second_address() {
-	ns second ip -4 -o address show dev shardtun0 | sed -n 's/.* inet \([0-9.]*\).*/\1/p'
-}
 
 # What passed the gateway of the first client's session so far.
 passed() { # up|down
@@ -75,17 +73,10 @@ check_shares() { # WHAT
 }
 
 for readers in 0 1; do
-	gateway_config "Workers = 1" "TunReaders = $readers"
-	add_peer second
-	client_config
-	other_client_config second second 203.0.113.1:5555 "10.8.0.0/16, 198.51.100.0/24"
-	gateway_start
-	client_start
-	other_client_start second second
+	two_clients_start "10.8.0.0/16, 198.51.100.0/24" "Workers = 1" "TunReaders = $readers"
 	check_fails "TunReaders = $readers: the queues are shared" grep -h "costs others packets" "$dir/gateway.log"
 	check_shares "TunReaders = $readers"
-	stop second || true
-	both_stop
+	two_clients_stop
 	rm -f "$dir"/*.log
 done
 

@@ -5,16 +5,14 @@
 # of the same worker come through, and no flow is reordered when its rate changes.
 # shellcheck source=tests/netns/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
+# shellcheck source=tests/netns/lib/two_clients.sh
+. "$(dirname "$0")/../lib/two_clients.sh"
 
 [[ $(cat /proc/sys/kernel/unprivileged_bpf_disabled) != 0 ]] || skip_all "this kernel lets everyone load BPF programs"
 [[ -x $BUILD/bench/udp ]] || skip_all "make everything builds bench/udp"
 
 topology_up
 second_up
-second_address() {
-	ns second ip -4 -o address show dev shardtun0 | sed -n 's/.* inet \([0-9.]*\).*/\1/p'
-}
-
 # Of 400 pings at most PERCENT get lost.
 few_pings_lost() { # PERCENT
 	local report
@@ -37,13 +35,7 @@ keeps_order() { # FROM TO ADDRESS
 
 # Workers that read the TUN themselves, and one behind a reader.
 for readers in 0 1; do
-	gateway_config "Workers = 1" "TunReaders = $readers"
-	add_peer second
-	client_config
-	other_client_config second second 203.0.113.1:5555 "10.8.0.0/16"
-	gateway_start
-	client_start
-	other_client_start second second
+	two_clients_start 10.8.0.0/16 "Workers = 1" "TunReaders = $readers"
 	check_fails "TunReaders = $readers: gateway and clients have a queue for sparse flows" grep -h "send little wait" "$dir"/*.log
 
 	start flood gateway "$BUILD/bench/udp" rate "/run/netns/st-$$-second" "$(second_address)" 64 60 0
@@ -63,8 +55,7 @@ for readers in 0 1; do
 	stop server || true
 	check "TunReaders = $readers: all is accounted for at the gateway" wait_for 30 accounted_for gateway
 	check "TunReaders = $readers: and at the client" wait_for 30 accounted_for client
-	stop second || true
-	both_stop
+	two_clients_stop
 	rm -f "$dir"/*.log
 done
 

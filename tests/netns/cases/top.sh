@@ -5,6 +5,8 @@
 # shellcheck disable=SC2119 # the options are optional
 # shellcheck source=tests/netns/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
+# shellcheck source=tests/netns/lib/two_clients.sh
+. "$(dirname "$0")/../lib/two_clients.sh"
 
 # --- the terminal ---
 
@@ -92,13 +94,7 @@ queues_shown() {
 topology_up
 command -v tmux >/dev/null || skip_all "needs tmux"
 second_up
-gateway_config "Workers = 2" "TunReaders = 1" "StageSampling = 1"
-add_peer second
-client_config
-other_client_config second second 203.0.113.1:5555 "10.8.0.0/16"
-gateway_start
-client_start
-other_client_start second second
+two_clients_start 10.8.0.0/16 "Workers = 2" "TunReaders = 1" "StageSampling = 1"
 key=$(public_key client)
 other=$(public_key second)
 first=${key:0:20} last=${other:0:20}
