@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/base/rcu.h"
+#include "core/daemon/rights.h"
+#include "core/gateway/keep.h"
+#include "core/gateway/reloader.h"
+#include "core/gateway/state.h"
+#include "core/gateway/top.h"
+
+static int open_daemon(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	const struct gateway_config *config = gateway->config;
+	const struct cpu_plan *plan = &gateway->threads.plan;
+	struct daemon_params params = {
+		.role_name = "gateway",
+		.common = &config->common,
+		.mtu = config->mtu,
+		.addresses = config->addresses.items,
+		.address_count = config->addresses.count,
+		.listen_addresses = config->listen_addresses.items,
+		.listen_address_count = config->listen_addresses.count,
+		.listen_port = config->listen_port,
+		.sockets = plan->workers + plan->handshakers,
+		.worker_sockets = plan->workers,
+		.commands = gateway_commands,
+		.command_count = gateway_command_count,
+		.context = &gateway->running,
+		.refresh = gateway_refresh,
+		.every_second = gateway_every_second,
+		.reload = gateway_control_reload,
+	};
+	gateway_threads_want_queues(&gateway->threads, &gateway->registry.pool, &params);
+	int result = daemon_open(&gateway->daemon, &params, error);
+	if (result != 0)
+		return result;
+	gateway->registry.no_ipv6 = gateway->daemon.descriptors.device.no_ipv6;
+	gateway_threads_take_queues(&gateway->threads, &gateway->daemon.descriptors.device);
+	return 0;
+}
+
+static void close_daemon(void *context)
+{
+	struct gateway *gateway = context;
+	daemon_close(&gateway->daemon);
+}
+
+static int open_collector(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	return collector_open(&gateway->collector, &gateway->registry, error);
+}
+
+static void close_collector(void *context)
+{
+	struct gateway *gateway = context;
+	collector_close(&gateway->collector);
+}
+
+static int open_top(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	gateway->running.top = gateway_top_new(&gateway->registry.table, error);
+	return gateway->running.top != NULL ? 0 : -ENOMEM;
+}
+
+static void close_top(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_top_free(gateway->running.top);
+}
+
+static int open_network(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	const struct gateway_network_params network = {
+		.config = gateway->config, .daemon = &gateway->daemon, .user = &gateway->user};
+	return gateway_network_open(&gateway->network, &network, error);
+}
+
+static void close_network(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_network_close(&gateway->network);
+}
+
+static int open_keep(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	int result = gateway_keep_open(&gateway->network, error);
+	if (result != 0)
+		return result;
+	gateway->running.network = &gateway->network;
+	gateway_network_follow(&gateway->network, &gateway->registry);
+	return 0;
+}
+
+static void close_keep(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_keep_close(&gateway->network);
+}
+
+static int open_events(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	return events_open(&gateway->events, gateway->config->hide_addresses, error);
+}
+
+static void close_events(void *context)
+{
+	struct gateway *gateway = context;
+	events_close(&gateway->events);
+}
+
+static int open_quota(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	const struct privileges_user *user = &gateway->user;
+	const struct quota_params params = {
+		.registry = &gateway->registry,
+		.clock = gateway->daemon.clock,
+		.ender = &gateway->running.ender,
+		.path = gateway->config->quota_file,
+		.owner = {.change = privileges_become(user), .user = user->uid, .group = user->gid},
+		.events = &gateway->events.queue};
+	return quota_open(&gateway->quota, &params, error);
+}
+
+static void close_quota(void *context)
+{
+	struct gateway *gateway = context;
+	quota_close(&gateway->quota);
+}
+
+/* A bit for each suite that the Cipher option leaves and this machine runs. */
+static uint32_t suite_mask(const struct gateway_config *config, const struct aead_engine *engine)
+{
+	uint8_t suites[WIRE_SUITES_MAX];
+	uint32_t mask = 0;
+	identity_suites(config->common.cipher, engine, suites);
+	for (size_t i = 0; i < WIRE_SUITES_MAX && suites[i] != 0; i++)
+		mask |= 1u << suites[i];
+	return mask;
+}
+
+/* What a WELCOME has besides addresses: name servers and routes; the configuration has no more than fits. */
+static void offer(const struct gateway_config *config, struct handshaker_common *common)
+{
+	_Static_assert((int)CONFIG_DNS_SERVERS == (int)WIRE_DNS_MAX && (int)CONFIG_ROUTES == (int)WIRE_ROUTES_MAX,
+		       "as many as a WELCOME takes");
+	for (size_t i = 0; i < config->dns.count; i++)
+		common->dns[common->dns_count++] = config->dns.items[i];
+	for (size_t i = 0; i < config->routes.count; i++)
+		common->routes[common->route_count++] = config->routes.items[i];
+}
+
+static int open_threads(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	const struct gateway_config *config = gateway->config;
+	uint32_t suites = suite_mask(config, gateway->daemon.aead);
+	if (suites == 0)
+		return error_set(error, -ENOTSUP, "%s: Cipher: this machine cannot run it; leave it at auto",
+				 config->file);
+	struct gateway_role role = {
+		.registry = &gateway->registry,
+		.reset_secret = config->reset ? &gateway->reset_secret : NULL,
+		.session_timeout = config->session_timeout,
+		.client_to_client = config->client_to_client,
+	};
+	struct handshaker_common common = {
+		.registry = &gateway->registry,
+		.identity = gateway->identity,
+		.jar = &gateway->jar,
+		.reset_secret = &gateway->reset_secret,
+		.mtu = (uint16_t)config->mtu,
+		.rekey_interval = config->rekey_interval,
+		.session_timeout = config->session_timeout,
+		.suites = suites,
+		.events = &gateway->events.queue,
+	};
+	offer(config, &common);
+	uint32_t longest = config->mtu + WIRE_OVERHEAD;
+	struct gateway_threads_params params = {
+		.daemon = &gateway->daemon,
+		.registry = &gateway->registry,
+		.cpus = &gateway->cpus,
+		.role = &role,
+		.common = &common,
+		.datagram_max = longest > WIRE_HELLO_SIZE ? longest : WIRE_HELLO_SIZE,
+	};
+	return gateway_threads_open(&gateway->threads, &params, error);
+}
+
+static void close_threads(void *context)
+{
+	struct gateway *gateway = context;
+	events_write(&gateway->events);
+	gateway_tell_suppressed(gateway, true);
+	gateway_threads_close(&gateway->threads);
+}
+
+static int give_up_rights(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	int result = daemon_prepare_filters(&gateway->daemon, error);
+	return result == 0 ? daemon_drop_privileges(&gateway->daemon, &gateway->user, error) : result;
+}
+
+static int start_log(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	return daemon_start_log(&gateway->daemon, error);
+}
+
+static int start_reloader(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	const struct seccomp_filter *filter = gateway->daemon.filters[SECCOMP_CONTROL];
+	gateway->running.reloader = reloader_new(&gateway->running, filter, error);
+	return gateway->running.reloader != NULL ? 0 : -EAGAIN;
+}
+
+static void end_reloader(void *context)
+{
+	struct gateway *gateway = context;
+	reloader_free(gateway->running.reloader);
+}
+
+static void stop_threads(void *context)
+{
+	struct gateway *gateway = context;
+	daemon_stop(&gateway->daemon);
+}
+
+static int start_threads(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	int control_cpu = gateway->threads.plan.control_cpu;
+	int result = gateway_threads_start(&gateway->threads, &gateway->daemon, error);
+	if (result != 0) {
+		stop_threads(gateway);
+		return result;
+	}
+	if (control_cpu != CPU_FLOATS)
+		(void)cpu_pin(control_cpu);
+	placement_begin(&gateway->placement, &gateway->cpus, gateway->realtime);
+	return 0;
+}
+
+static int settle_priority(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	return daemon_settle_priority(&gateway->daemon, error);
+}
+
+static int start_metrics(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	return daemon_start_metrics(&gateway->daemon, error);
+}
+
+static int filter_calls(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	return daemon_filter_calls(&gateway->daemon, error);
+}
+
+static const struct step steps[] = {
+	{"daemon", open_daemon, close_daemon},
+	{"collector", open_collector, close_collector},
+	{"top", open_top, close_top},
+	{"network", open_network, close_network},
+	{"watches", open_keep, close_keep},
+	{"events", open_events, close_events},
+	{"quotas", open_quota, close_quota},
+	{"threads", open_threads, close_threads},
+	{"rights", give_up_rights, NULL},
+	{"log", start_log, NULL},
+	{"reload thread", start_reloader, end_reloader},
+	{"data path", start_threads, stop_threads},
+	{"CPU priority", settle_priority, NULL},
+	{"metrics", start_metrics, NULL}, /* ended by daemon_stop() */
+	{"system call filters", filter_calls, NULL},
+};
+
+struct steps gateway_steps(struct gateway *gateway)
+{
+	return STEPS(steps, gateway);
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/base/heap.h"
+#include "core/gateway/keep.h"
+#include "core/gateway/reloader.h"
+#include "core/gateway/state.h"
+#include "core/gateway/top.h"
+
+static struct gateway *gateway_of(const struct daemon *daemon)
+{
+	return caa_container_of(daemon->params.context, struct gateway, running);
+}
+
+void gateway_refresh(const struct daemon *daemon, struct daemon_figures *figures)
+{
+	struct gateway *gateway = gateway_of(daemon);
+	const struct pool *pool = &gateway->registry.pool;
+	*figures = (struct daemon_figures){
+		.sessions_active = gateway_threads_active(&gateway->threads),
+		.sessions_max = gateway->registry.max_sessions,
+		.pool_used = atomic_load_explicit(&pool->used, memory_order_relaxed),
+		.pool_size = pool->usable,
+		.quotas = atomic_load_explicit(&gateway->registry.quotas, memory_order_relaxed),
+		.quotas_over = atomic_load_explicit(&gateway->quota.over, memory_order_relaxed),
+	};
+	gateway_forward_show(&gateway->network.forward, &figures->forward);
+}
+
+void gateway_tell_suppressed(struct gateway *gateway, bool at_once)
+{
+	uint64_t sums[EVENT_KIND_COUNT];
+	for (size_t kind = 0; kind < EVENT_KIND_COUNT; kind++)
+		sums[kind] = gateway_threads_suppressed(&gateway->threads, (enum event_kind)kind) +
+			     atomic_load_explicit(&gateway->quota.events.suppressed[kind], memory_order_relaxed);
+	events_write_suppressed(&gateway->events, sums, clock_monotonic(gateway->daemon.clock), at_once);
+}
+
+void gateway_every_second(struct daemon *daemon)
+{
+	struct gateway *gateway = gateway_of(daemon);
+	collector_step(&gateway->collector);
+	heap_give_back();
+	gateway_network_every_second(&gateway->network);
+	placement_check(&gateway->placement, &gateway->threads, &gateway->daemon.threads);
+	quota_step(&gateway->quota);
+	gateway_tell_suppressed(gateway, false);
+	struct daemon_figures now;
+	gateway_refresh(daemon, &now);
+	notify_status(&daemon->notify, "%u clients connected; %u of %u addresses in use", now.sessions_active,
+		      now.pool_used, now.pool_size);
+}
+
+static void events_came(void *context)
+{
+	struct gateway *gateway = context;
+	events_write(&gateway->events);
+}
+
+static void reloaded(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_control_reloaded(&gateway->daemon);
+}
+
+static void collector_is_due(void *context)
+{
+	struct gateway *gateway = context;
+	collector_step(&gateway->collector);
+}
+
+static void top_is_due(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_top_step(gateway->running.top, clock_monotonic(gateway->daemon.clock));
+}
+
+static void network_changed(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_keep_changed(&gateway->network);
+}
+
+static void rules_changed(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_keep_rules_changed(&gateway->network);
+}
+
+void gateway_watches(const struct gateway *gateway, struct daemon_watch watches[GATEWAY_WATCHES])
+{
+	const struct daemon_watch all[GATEWAY_WATCHES] = {
+		{gateway->events.queue.waker.fd, events_came},	 {reloader_fd(gateway->running.reloader), reloaded},
+		{gateway->collector.timer_fd, collector_is_due}, {gateway_top_fd(gateway->running.top), top_is_due},
+		{gateway->network.watch_fd, network_changed},	 {gateway->network.rules_fd, rules_changed}};
+	memcpy(watches, all, sizeof all);
+}
