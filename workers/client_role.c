@@ -410,6 +410,7 @@ const struct worker_role client_worker_role = {
 	.moved = client_moved,
 	.unknown_session = client_unknown_session,
 	.tick = client_tick,
+	.keeps_time = true,
 	.retire = client_retire,
 	.stop = client_stop,
 };

@@ -292,6 +292,7 @@ static void read_batch(struct worker *worker)
 		at += (length + AEAD_INPUT_SLACK + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 	}
 	batch->began = length == 0 ? worker->now : 0;
+	batch->last = batch->count != 0 ? worker->now : batch->last;
 }
 
 /* Until the queue is empty, or for once too many are there: then the batch waits, so that no flow is reordered. */
@@ -331,6 +332,14 @@ static void account(struct worker *worker)
 		queue_shares_publish(&batch->tally, drained ? batch->began : worker->now, drained);
 	if (worker->tun->sparse != NULL && drained)
 		sparse_flows_drained(worker->tun->shared, batch->began);
+}
+
+bool downlink_unsettled(const struct worker *worker)
+{
+	const struct tun_queue *tun = worker->tun;
+	return queue_shares_uneven(&worker->batch.tally) ||
+	       (worker->reads_tun && tun->sparse != NULL &&
+		worker->batch.last > atomic_load_explicit(&tun->shared->drained, memory_order_relaxed));
 }
 
 /* Straight from the TUN: a batch is read first, what there is of sparse flows is handled then, and the batch last. */

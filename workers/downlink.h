@@ -2,6 +2,7 @@
 /* TUN -> UDP: frames of the TUN are cut, sealed and sent. The worker's own thread. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +16,10 @@ uint8_t *downlink_batch_memory(void);
 
 /* One batch of frames, from the TUN or from the rings of its readers. Returns how many frames there were. */
 size_t downlink_batch(struct worker *worker);
+
+/* Whether the kernel's programs have yet to be told that the worker's queue of the TUN is empty. Only a later batch
+ * than the last one with frames can tell them (tun/sparse_flows.h, core/base/queue_shares.h). */
+bool downlink_unsettled(const struct worker *worker);
 
 /* Seals what may leave the session's queue now (workers/limits.h). Returns how many packets left it. */
 size_t downlink_release(struct worker *worker, struct session *session, struct shaper *shaper);

@@ -9,6 +9,7 @@
 #include "workers/uplink.h"
 
 #define WORKER_LOOK_NS	(5 * NS_PER_US)	  /* from one look at the descriptors to the next, before a sleep */
+#define WORKER_REST_NS	NS_PER_S	  /* the longest sleep */
 #define WORKER_FED_NS	(10 * NS_PER_MS)  /* how long frames of a TUN reader are remembered */
 #define WORKER_DRAIN_NS (500 * NS_PER_MS) /* at the end, for data and BYEs to leave */
 
@@ -292,13 +293,20 @@ static bool readers_busy(const struct worker *worker)
 	return false;
 }
 
+/* Without packets. Not never: a sleep does not count the time for which the machine is suspended, timers do. */
+static uint64_t next_look(const struct worker *worker, uint64_t now)
+{
+	bool ticks = worker->role->keeps_time || queue_shares_uneven(&worker->received) || downlink_unsettled(worker);
+	return ticks ? worker->next_tick : now + WORKER_REST_NS;
+}
+
 /* While a TUN reader is busy it need not pay for wake-ups: the worker sleeps for a short time and polls the ring. */
 static void sleep_until_due(struct worker *worker)
 {
 	choose_events(worker);
 	uint64_t now = clock_monotonic(worker->clock);
-	uint64_t due = timer_wheel_next(&worker->wheel);
-	due = due < worker->next_tick ? due : worker->next_tick;
+	uint64_t due = timer_wheel_next(&worker->wheel), look = next_look(worker, now);
+	due = due < look ? due : look;
 	due = due < limits_due(worker) ? due : limits_due(worker);
 	uint64_t wait = due > now ? due - now : 0;
 	bool naps = readers_busy(worker);

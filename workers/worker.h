@@ -71,8 +71,9 @@ struct worker_role {
 	void (*inbox)(struct worker *worker, struct inbox_message *message);
 	/* A session's timer, set by worker_set_timer(). NULL: this role sets none. */
 	void (*expire)(struct worker *worker, struct session *session);
-	/* Called at least every WORKER_TICK_NS. */
+	/* Called with the first turn after each WORKER_TICK_NS; `keeps_time`: a worker that sleeps wakes for it. */
 	void (*tick)(struct worker *worker);
+	bool keeps_time;
 	/* An ended session that this thread does not use any more: the role's to free. */
 	void (*retire)(struct worker *worker, struct session *session);
 	/* Orderly end: sends BYE to some sessions and ends them. Called until it returns false: no session is left. */
@@ -92,7 +93,8 @@ struct tun_batch {
 		uint32_t at, length;
 	} frames[STAGE_KEPT_MAX];
 	uint32_t next, count;
-	uint64_t began; /* of clock_system, ns; 0: the queue was not empty behind the last */
+	uint64_t began; /* monotonic ns; 0: the queue was not empty behind the last */
+	uint64_t last;	/* when the last one with frames began, monotonic ns */
 	struct queue_shares_tally tally;
 };
 

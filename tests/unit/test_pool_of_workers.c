@@ -233,6 +233,24 @@ Test(pool_of_workers, a_queue_is_empty_once_the_worker_has_handled_it)
 	finish(h);
 }
 
+/* A worker that reads the TUN itself looks once more before it sleeps for long: only then is the queue known to be empty
+ * after the last packet, and the packet's flow may be sparse again. */
+Test(pool_of_workers, a_worker_settles_its_queue_before_it_rests)
+{
+	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
+	harness_advance(h, WORKER_TICK_NS);
+	cr_assert_not(downlink_unsettled(owner(h, 0)));
+	put(h, 0, 0);
+	harness_pump(h);
+	cr_assert(downlink_unsettled(owner(h, 0)));
+	harness_advance(h, SPARSE_ENQUEUE_NS / 2);
+	cr_assert(downlink_unsettled(owner(h, 0)));
+	harness_advance(h, SPARSE_ENQUEUE_NS);
+	cr_assert_not(downlink_unsettled(owner(h, 0)));
+	cr_assert_eq(take(h, 0, 0), 1);
+	finish(h);
+}
+
 Test(pool_of_workers, a_super_packet_to_nobody_counts_its_packets_once)
 {
 	static uint8_t payload[20000], frame[TUN_FRAME_MAX];

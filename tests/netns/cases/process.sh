@@ -52,6 +52,9 @@ start gateway gateway bash -c 'exec "$@" 0<&- 1>&- 2>&-' bash "$BUILD/shardtund"
 # shellcheck disable=SC2016
 start client client bash -c 'exec "$@" 0<&- 1>&- 2>&-' bash "$BUILD/shardtun" run "$dir/client.conf"
 check "started without descriptors, they connect" wait_for 30 pings client 10.8.0.1
+sleeps=$(figure gateway sleeps)
+sleep 4
+check "a gateway with nothing to do hardly wakes" test $(($(figure gateway sleeps) - sleeps)) -le 20
 check "the gateway's are /dev/null" descriptors_are_null gateway
 check "the client's are /dev/null" descriptors_are_null client
 both_stop
