@@ -2,6 +2,7 @@
 #include "core/gateway/placement.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "core/base/log.h"
@@ -78,19 +79,27 @@ static void move(struct placement *placement, struct gateway_threads *threads, s
 	}
 }
 
+enum { ALLOWED_TEXT = CPU_LIST_TEXT + 40 };
+
+static const char *format_allowed(const struct cpu_list *list, char text[ALLOWED_TEXT])
+{
+	cpu_list_format(list, text);
+	if (list->share < list->count)
+		(void)snprintf(text + strlen(text), ALLOWED_TEXT - CPU_LIST_TEXT, " (the time of %zu)", list->share);
+	return text;
+}
+
 static void plan_again(struct placement *placement, struct gateway_threads *threads, struct threads *started,
 		       const struct cpu_list *now)
 {
-	char before[CPU_LIST_TEXT], after[CPU_LIST_TEXT];
-	unsigned quota = cpu_quota("");
-	(void)cpu_list_format(&placement->allowed, before);
+	char before[ALLOWED_TEXT], after[ALLOWED_TEXT];
+	(void)format_allowed(&placement->allowed, before);
 	placement->allowed = *now;
-	placement->allowed.share = quota < now->count ? quota : now->count;
 	move(placement, threads, started);
 	const char *how = threads->plan.worker_cpus[0] != CPU_FLOATS ? "each worker is pinned to one of them"
 			  : now->count < threads->plan.workers ? "all threads float, for they are fewer than workers"
 							       : "all threads float, under a quota of CPU time";
-	log_warning("CPUs that this process may use are %s now, and were %s: %s", cpu_list_format(now, after), before,
+	log_warning("CPUs that this process may use are %s now, and were %s: %s", format_allowed(now, after), before,
 		    how);
 }
 
@@ -143,7 +152,9 @@ void placement_check(struct placement *placement, struct gateway_threads *thread
 	struct cpu_list now;
 	if (cpu_allowed(placement->witness, &now) != 0)
 		return;
-	bool changed = !cpu_list_equal(&now, &placement->allowed);
+	unsigned quota = cpu_quota("");
+	now.share = quota < now.count ? quota : now.count;
+	bool changed = !cpu_list_equal(&now, &placement->allowed) || now.share != placement->allowed.share;
 	if (!changed && !any_moved(placement, threads, started)) {
 		placement->suspect = false;
 		return;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Keeps the plan of CPUs (core/base/cpu.h) true while the gateway runs: CPUs are given and taken away by cpusets of
- * cgroups, by taskset(1) from outside, and by CPUs that go offline.
+ * cgroups, by taskset(1) from outside, and by CPUs that go offline, and their time by quotas of cgroups.
  *
  * What the process may use now is what the kernel has of a thread whose CPUs are never set here: liburcu's. When that
- * changes, the same threads are planned anew. A single thread that is not where it was put, while the rest of the
- * process is where it was, has been moved by the operator: it stays there. No worker spins on a CPU that it shares.
- * Control thread. */
+ * or the quota changes, the same threads are planned anew. A single thread that is not where it was put, while the rest
+ * of the process is where it was, has been moved by the operator: it stays there. No worker spins on a CPU that it
+ * shares. Control thread. */
 #pragma once
 
 #include "core/daemon/threads.h"

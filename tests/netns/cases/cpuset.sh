@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # CPUs that are given and taken away while the gateway runs: by a cpuset of its cgroup, by taskset(1) for the whole process
-# and for one thread. The threads are planned anew, one line of the log says so, and status shows where they are.
+# and for one thread; and their time, by a quota. The threads are planned anew, one line of the log says so, and status shows where they are.
 # shellcheck source=tests/netns/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 
@@ -9,9 +9,30 @@ topology_up
 mapfile -t cpus < <(python3 -c 'import os; print(*sorted(os.sched_getaffinity(0)), sep="\n")')
 ((${#cpus[@]} > 1)) || skip_all "needs two CPUs"
 first=${cpus[0]} second=${cpus[1]}
+both=$first,$second
+((second != first + 1)) || both=$first-$second
 
-# --- a cpuset of our own: version 2, or version 1 ---
+# --- a cgroup of our own: version 2, or version 1 ---
 group=
+make_quota_group() {
+	local root=/sys/fs/cgroup/cpu
+	if grep -qw cpu /sys/fs/cgroup/cgroup.controllers 2>/dev/null; then
+		root=/sys/fs/cgroup
+		echo +cpu >"$root/cgroup.subtree_control" || return
+	fi
+	rmdir "$root"/st-quota-* 2>/dev/null || true # of tests that were killed
+	group=$root/st-quota-$$
+	mkdir "$group" && [[ -w $group/cpu.max || -w $group/cpu.cfs_quota_us ]]
+}
+
+quota_is() { # MILLISECONDS OF EACH 100, or -1: none
+	if [[ -w $group/cpu.max ]]; then
+		[[ $1 -ge 0 ]] && echo "${1}000 100000" >"$group/cpu.max" || echo max >"$group/cpu.max"
+	else
+		[[ $1 -ge 0 ]] && echo "${1}000" >"$group/cpu.cfs_quota_us" || echo -1 >"$group/cpu.cfs_quota_us"
+	fi
+}
+
 make_group() {
 	local root
 	if grep -qw cpuset /sys/fs/cgroup/cgroup.controllers 2>/dev/null; then
@@ -79,10 +100,10 @@ warnings() {
 	grep "^warning" "$dir/gateway.log" | grep -c CPU
 }
 
-start_gateway() {
+start_gateway() { # [PROGRAM AND ARGUMENTS BEFORE IT]
 	: >"$dir/gateway.log"
 	gateway_config "Workers = 2"
-	start gateway gateway taskset -c "$first,$second" "$BUILD/shardtund" -c "$dir/gateway.conf"
+	start gateway gateway "$@" taskset -c "$first,$second" "$BUILD/shardtund" -c "$dir/gateway.conf"
 	wait_for 30 grep -q 'gateway on UDP' "$dir/gateway.log"
 }
 
@@ -131,6 +152,26 @@ if make_group 2>/dev/null; then
 	remove_group
 else
 	skip "cpuset" "no cgroup with cpusets can be made here"
+fi
+
+# --- a quota ---
+if make_quota_group 2>/dev/null; then
+	# With the mounts of the machine: in the namespace there is another /sys, without cgroups.
+	start_gateway nsenter --mount="/proc/$$/ns/mnt"
+	echo "${started[gateway]}" >"$group/cgroup.procs"
+	check "quota: each worker has its CPU" shows "$planned"
+	quota_is 80
+	check "quota: the time of one CPU is left, and that is said" told "are $both (the time of 1) now, and were $both: all threads float, under a quota of CPU time" 1
+	check "quota: status shows it" wait_for 30 shows "all(thread['cpu'] is None for thread in t.values())"
+	check "quota: packets pass" wait_for 30 answers client 10.8.0.1
+	quota_is -1
+	check "quota: it ends" told "are $both now, and were $both (the time of 1): each worker is pinned" 1
+	check "quota: each worker has its CPU again" wait_for 30 shows "$planned"
+	check "quota: nothing else is said" test "$(warnings)" -eq 2
+	stop gateway || true
+	remove_group
+else
+	skip "quota" "no cgroup with a quota of CPU time can be made here"
 fi
 stop client
 done_testing
