@@ -14,26 +14,16 @@
 enum {
 	LOAD_WORD_AT_REGISTER = BPF_IND,      /* with BPF_LD and BPF_W, which are 0 */
 	NEXT_IS_FRAGMENT = 44,		      /* RFC 8200, section 4.5 */
-	FRAGMENT_COST = 2 * SPARSE_FLOW_COST, /* more than any flow may cost */
+	FRAGMENT_COST = 2 * SPARSE_COST_MOST, /* more than any flow may cost */
 	/* registers */
-	NOW = BPF_REG_7,   /* the destination before, as an index from the pool's base */
-	FLOW = BPF_REG_8,  /* its counters; the hash before */
-	QUEUE = BPF_REG_9, /* the cost of being a fragment before */
+	DESTINATION = SPARSE_NOW, /* before the time: as an index from the pool's base */
+	FLOW = BPF_REG_8,	  /* its counters; the hash before */
+	QUEUE = BPF_REG_9,	  /* the cost of being a fragment before */
 	/* stack */
 	FLOW_KEY = -4,
 	ADDRESSES_KEY = -8,
 	DESTINATION_KEY = -12,
 	QUEUE_KEY = -16,
-	COST = -24,
-	DRAINED = -32,
-	/* of a window */
-	BEGIN = 0,
-	SUM = 8,
-};
-
-struct flow {
-	uint64_t window[2];  /* begin, and cost so far */
-	uint64_t last_dense; /* when a packet of it went to the first queue */
 };
 
 struct maps {
@@ -52,8 +42,9 @@ static void mix(struct bpf_code *code)
 static void take_destination(struct bpf_code *code, uint32_t at_last_word, uint32_t base)
 {
 	bpf_load_packet(code, BPF_W, at_last_word);
-	bpf_combine(code, BPF_MOV, NOW, BPF_REG_0);
-	bpf_emit(code, (struct bpf_insn){.code = BPF_ALU | BPF_SUB | BPF_K, .dst_reg = NOW, .imm = (int32_t)base});
+	bpf_combine(code, BPF_MOV, DESTINATION, BPF_REG_0);
+	bpf_emit(code,
+		 (struct bpf_insn){.code = BPF_ALU | BPF_SUB | BPF_K, .dst_reg = DESTINATION, .imm = (int32_t)base});
 	mix(code);
 }
 
@@ -141,39 +132,12 @@ static void parse(struct bpf_code *code, const struct queue_steering *steering, 
 	hash_ipv4(code, steering->base4, seed);
 	bpf_land(code, done);
 	store_flow(code, FLOW_KEY, seed);
-	bpf_store(code, BPF_DW, BPF_FRAME, COST, QUEUE);
-	bpf_combine(code, BPF_MOV, QUEUE, NOW);
+	bpf_store(code, BPF_DW, BPF_FRAME, SPARSE_COST, QUEUE);
+	bpf_combine(code, BPF_MOV, QUEUE, DESTINATION);
 	bpf_constant(code, BPF_MOD, QUEUE, steering->queues);
 	bpf_store(code, BPF_W, BPF_FRAME, QUEUE_KEY, QUEUE);
-	bpf_constant(code, BPF_AND, NOW, SPARSE_FLOWS - 1);
-	bpf_store(code, BPF_W, BPF_FRAME, DESTINATION_KEY, NOW);
-}
-
-/* Adds the packet's cost to the window that `base` + `offset` points to. Returns the jump of those above the limit. */
-static unsigned count(struct bpf_code *code, unsigned base, int offset, uint32_t most)
-{
-	bpf_load(code, BPF_DW, BPF_REG_3, BPF_FRAME, COST);
-	bpf_load(code, BPF_DW, BPF_REG_1, base, offset + BEGIN);
-	bpf_combine(code, BPF_MOV, BPF_REG_2, NOW);
-	bpf_combine(code, BPF_SUB, BPF_REG_2, BPF_REG_1);
-	unsigned over = bpf_jump_if(code, BPF_JGT, BPF_REG_2, SPARSE_WINDOW_NS);
-	bpf_load(code, BPF_DW, BPF_REG_1, base, offset + SUM);
-	unsigned goes_on = bpf_jump(code);
-	bpf_land(code, over);
-	bpf_store(code, BPF_DW, base, offset + BEGIN, NOW);
-	bpf_constant(code, BPF_MOV, BPF_REG_1, 0);
-	bpf_land(code, goes_on);
-	bpf_combine(code, BPF_ADD, BPF_REG_1, BPF_REG_3);
-	bpf_store(code, BPF_DW, base, offset + SUM, BPF_REG_1);
-	return bpf_jump_if(code, BPF_JGT, BPF_REG_1, most);
-}
-
-/* Returns the jump of the flows, at `flow`, whose last packet may still be in the first queue. */
-static unsigned not_drained(struct bpf_code *code, unsigned flow)
-{
-	bpf_load(code, BPF_DW, BPF_REG_1, flow, offsetof(struct flow, last_dense));
-	bpf_load(code, BPF_DW, BPF_REG_2, BPF_FRAME, DRAINED);
-	return bpf_jump_if_register(code, BPF_JGT, BPF_REG_1, BPF_REG_2);
+	bpf_constant(code, BPF_AND, DESTINATION, SPARSE_FLOWS - 1);
+	bpf_store(code, BPF_W, BPF_FRAME, DESTINATION_KEY, DESTINATION);
 }
 
 /* Fragments have no ports, so they are a flow of their own, and always dense: what else goes between these addresses
@@ -183,29 +147,27 @@ static void decide(struct bpf_code *code, const struct maps *maps, uint32_t firs
 	unsigned dense[5];
 	bpf_look_up(code, maps->flows, FLOW_KEY);
 	bpf_combine(code, BPF_MOV, FLOW, BPF_REG_0);
-	bpf_load(code, BPF_DW, BPF_REG_3, BPF_FRAME, COST);
+	bpf_load(code, BPF_DW, BPF_REG_3, BPF_FRAME, SPARSE_COST);
 	bpf_load(code, BPF_W, BPF_REG_1, BPF_PACKET, offsetof(struct __sk_buff, len));
 	bpf_combine(code, BPF_ADD, BPF_REG_3, BPF_REG_1);
 	bpf_constant(code, BPF_ADD, BPF_REG_3, SPARSE_PACKET_COST);
-	bpf_store(code, BPF_DW, BPF_FRAME, COST, BPF_REG_3);
-	bpf_call(code, BPF_FUNC_ktime_get_boot_ns);
-	bpf_combine(code, BPF_MOV, NOW, BPF_REG_0);
-	dense[0] = count(code, FLOW, offsetof(struct flow, window), SPARSE_FLOW_COST);
+	bpf_store(code, BPF_DW, BPF_FRAME, SPARSE_COST, BPF_REG_3);
+	sparse_emit_time(code);
+	dense[0] = sparse_emit_count(code, FLOW, offsetof(struct sparse_member, window), SPARSE_COST_MOST);
 	bpf_look_up(code, maps->queues, QUEUE_KEY);
-	bpf_load(code, BPF_DW, BPF_REG_2, BPF_REG_0, offsetof(struct sparse_queue, drained));
-	bpf_store(code, BPF_DW, BPF_FRAME, DRAINED, BPF_REG_2);
-	dense[1] = not_drained(code, FLOW);
-	dense[2] = count(code, BPF_REG_0, offsetof(struct sparse_queue, window), SPARSE_QUEUE_COST);
+	sparse_emit_drained(code, BPF_RESULT);
+	dense[1] = sparse_emit_not_drained(code, FLOW);
+	dense[2] = sparse_emit_count(code, BPF_RESULT, offsetof(struct sparse_queue, window), SPARSE_QUEUE_COST);
 	bpf_look_up(code, maps->flows, ADDRESSES_KEY);
-	dense[3] = not_drained(code, BPF_REG_0);
+	dense[3] = sparse_emit_not_drained(code, BPF_RESULT);
 	bpf_look_up(code, maps->destinations, DESTINATION_KEY);
-	dense[4] = count(code, BPF_REG_0, 0, SPARSE_DESTINATION_COST);
+	dense[4] = sparse_emit_count(code, BPF_RESULT, 0, SPARSE_DESTINATION_COST);
 	bpf_combine(code, BPF_MOV, BPF_REG_0, QUEUE);
 	bpf_constant(code, BPF_ADD, BPF_REG_0, first);
 	bpf_leave(code);
 	for (size_t i = 0; i < ARRAY_SIZE(dense); i++)
 		bpf_land(code, dense[i]);
-	bpf_store(code, BPF_DW, FLOW, offsetof(struct flow, last_dense), NOW);
+	sparse_emit_dense(code, FLOW);
 	bpf_combine(code, BPF_MOV, BPF_REG_0, QUEUE);
 	bpf_leave(code);
 }
@@ -227,7 +189,7 @@ int sparse_flows_load(struct sparse_flows *flows, const struct queue_steering *s
 {
 	*flows = (struct sparse_flows){.program = -1};
 	struct maps maps = {
-		.flows = bpf_make_array(sizeof(struct flow), SPARSE_FLOWS, 0),
+		.flows = bpf_make_array(sizeof(struct sparse_member), SPARSE_FLOWS, 0),
 		.destinations = bpf_make_array(2 * sizeof(uint64_t), SPARSE_FLOWS, 0),
 		.queues = bpf_make_array(sizeof(struct sparse_queue), steering->queues, BPF_F_MMAPABLE),
 	};

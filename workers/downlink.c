@@ -331,7 +331,7 @@ static void account(struct worker *worker)
 	if (batch->tally.queue != NULL)
 		queue_shares_publish(&batch->tally, drained ? batch->began : worker->now, drained);
 	if (worker->tun->sparse != NULL && drained)
-		sparse_flows_drained(worker->tun->shared, batch->began);
+		sparse_queue_drained(worker->tun->shared, batch->began);
 }
 
 bool downlink_unsettled(const struct worker *worker)

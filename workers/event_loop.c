@@ -70,12 +70,8 @@ static int wait_for_events(const struct event_loop *loop, struct epoll_event *ev
 
 void event_loop_wait(struct event_loop *loop, uint64_t timeout)
 {
-	struct epoll_event events[4];
 	rcu_offline();
-	int ready = wait_for_events(loop, events, ARRAY_SIZE(events), timeout);
+	loop->ready = wait_for_events(loop, loop->events, EVENT_LOOP_EVENTS, timeout);
 	rcu_online();
-	bool woken = false;
-	for (int i = 0; i < ready; i++)
-		woken |= events[i].data.fd == loop->waker.fd;
-	waker_done(&loop->waker, woken);
+	waker_done(&loop->waker, event_loop_found(loop, loop->waker.fd));
 }

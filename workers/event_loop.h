@@ -34,10 +34,14 @@
 #include "perf/record/stats.h"
 #include "workers/udp.h"
 
+enum { EVENT_LOOP_EVENTS = 4 /* of a wait: others are found by the next one */ };
+
 struct event_loop {
 	/* the thread's own */
 	struct owner owner;
 	int epoll_fd;
+	int ready; /* events of the last wait */
+	struct epoll_event events[EVENT_LOOP_EVENTS];
 
 	/* written by the thread, read by others */
 	struct stats stats;
@@ -70,6 +74,17 @@ void event_loop_unwatch(struct event_loop *loop, int fd);
  * offline for RCU meanwhile. */
 void event_loop_wait(struct event_loop *loop, uint64_t timeout);
 
+/* Whether the last wait found the descriptor ready; false after event_loop_cancel_wait(), and may be false where many
+ * are ready. */
+static inline bool event_loop_found(const struct event_loop *loop, int fd)
+{
+	for (int i = 0; i < loop->ready; i++) {
+		if (loop->events[i].data.fd == fd)
+			return true;
+	}
+	return false;
+}
+
 /* From here on other threads wake this one. A thread that sleeps without it sees their work when its timeout ends. */
 static inline void event_loop_prepare_wait(struct event_loop *loop)
 {
@@ -79,6 +94,7 @@ static inline void event_loop_prepare_wait(struct event_loop *loop)
 /* Instead of event_loop_wait(), when there is work after all. */
 static inline void event_loop_cancel_wait(struct event_loop *loop)
 {
+	loop->ready = 0;
 	waker_done(&loop->waker, false);
 }
 

@@ -80,7 +80,7 @@ static void publish_emptiness(struct tun_reader *reader, bool empty, uint64_t no
 		frame_dispatch_mark(&reader->dispatch);
 	}
 	if (reader->emptied != 0 && frame_dispatch_handled(&reader->dispatch)) {
-		sparse_flows_drained(reader->params.tun->shared, reader->emptied);
+		sparse_queue_drained(reader->params.tun->shared, reader->emptied);
 		reader->emptied = 0;
 	}
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* UDP -> TUN, one datagram's way from top to bottom. Nothing that it says has an effect before its tag was verified:
  *
- *   uplink_batch      receives messages, walks their datagrams, writes what became of them
+ *   uplink_batch      receives messages, of sessions that send little first, and handles them
+ *   uplink_trains     walks the datagrams of messages, writes what became of them
  *   uplink_copies     the same for what others received for us
  *   uplink_datagram   length, version, type
  *   uplink_transport  session, key; datagrams of one key are collected
@@ -21,6 +22,9 @@
 
 enum {
 	UPLINK_MESSAGES = 16, /* of a batch: trains of up to 64 KiB each, or single datagrams */
+	UPLINK_SPARSE = 8,    /* of a batch from the second socket: datagrams, or short trains */
+	UPLINK_AHEAD = 2048,  /* messages from there before the batch that was read: all that the kernel lets through in
+			       * a window (core/base/sparse_queue.h) */
 	UPLINK_COPIES = 64,   /* a turn */
 	UPLINK_OPEN = 16, /* opened together: what was opened is still in the first-level cache when it is looked at */
 	UPLINK_STRIDE = UDP_MESSAGE_MAX + 1 + 4096 +
@@ -41,6 +45,13 @@ struct opening {
 
 struct uplink {
 	struct udp_message messages[UPLINK_MESSAGES];
+	size_t held;	/* of them, received and not handled */
+	uint64_t began; /* when they were received, monotonic ns; 0: more were left */
+	uint64_t last;	/* when a batch with messages began, monotonic ns */
+	struct udp_message sparse[UPLINK_SPARSE];
+	uint64_t taken; /* from the second socket, as the program counts */
+	uint64_t since; /* the program counted no more since then, monotonic ns ... */
+	uint64_t seen;	/* ... than this */
 	struct opening opening;
 	uint8_t *buffers;
 };
@@ -51,11 +62,14 @@ int uplink_init(struct worker *worker)
 	if (uplink == NULL)
 		return -ENOMEM;
 	worker->uplink = uplink;
-	uplink->buffers = aligned_alloc(CACHE_LINE, (size_t)UPLINK_MESSAGES * UPLINK_STRIDE);
+	size_t count = UPLINK_MESSAGES + (worker->sparse != NULL ? UPLINK_SPARSE : 0);
+	uplink->buffers = aligned_alloc(CACHE_LINE, count * UPLINK_STRIDE);
 	if (uplink->buffers == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < UPLINK_MESSAGES; i++)
 		uplink->messages[i].data = uplink->buffers + i * UPLINK_STRIDE;
+	for (size_t i = UPLINK_MESSAGES; i < count; i++)
+		uplink->sparse[i - UPLINK_MESSAGES].data = uplink->buffers + i * UPLINK_STRIDE;
 	return 0;
 }
 
@@ -369,32 +383,131 @@ static void note_wait(struct worker *worker, uint64_t stamp, uint64_t wall)
 		stage_waited(&worker->loop.stages, STAGE_SOCKET_WAIT, waited);
 }
 
-size_t uplink_batch(struct worker *worker)
+/* Returns the number of datagrams. */
+static uint32_t uplink_trains(struct worker *worker, const struct udp_message *messages, size_t count)
 {
-	struct uplink *uplink = worker->uplink;
-	owner_check(&worker->loop.owner, "receive buffers");
-	stage_begin(&worker->loop.stages);
-	bool stamps = atomic_load_explicit(&worker->udp->stamps, memory_order_relaxed);
+	uint32_t datagrams = 0;
+	worker->uplink->opening.count = 0;
+	worker->uplink->opening.session = NULL;
+	for (size_t i = 0; i < count; i++)
+		datagrams += uplink_train(worker, &messages[i]);
+	uplink_open(worker);
+	write_frames(worker);
+	return datagrams;
+}
+
+/* How many there were. */
+static size_t receive(struct worker *worker, struct udp_socket *socket, struct udp_message *messages, size_t most)
+{
+	bool stamps = atomic_load_explicit(&socket->stamps, memory_order_relaxed);
 	uint64_t wall = unlikely(stamps) ? clock_wall(worker->clock) : 0;
-	int received = worker->udp->ops->receive(worker->udp, uplink->messages, UPLINK_MESSAGES);
-	account(worker, uplink->messages, received > 0 ? (size_t)received : 0);
+	int received = socket->ops->receive(socket, messages, most);
 	if (received <= 0) {
 		stats_add(&worker->loop.stats, empty_calls, 1);
-		stage_cancel(&worker->loop.stages);
 		return 0;
 	}
 	stats_add(&worker->loop.stats, udp_rx_calls, 1);
 	stage_lap(&worker->loop.stages, STAGE_UDP_RECV);
 	if (unlikely(stamps))
-		note_wait(worker, uplink->messages[0].stamp, wall);
-
-	uplink->opening.count = 0;
-	uplink->opening.session = NULL;
-	uint32_t datagrams = 0;
-	for (int i = 0; i < received; i++)
-		datagrams += uplink_train(worker, &uplink->messages[i]);
-	uplink_open(worker);
-	write_frames(worker);
-	stage_end(&worker->loop.stages, STAGE_RESIDENCE_UP, datagrams);
+		note_wait(worker, messages[0].stamp, wall);
 	return (size_t)received;
+}
+
+static void receive_batch(struct worker *worker)
+{
+	struct uplink *uplink = worker->uplink;
+	uplink->held = receive(worker, worker->udp, uplink->messages, UPLINK_MESSAGES);
+	account(worker, uplink->messages, uplink->held);
+	uplink->began = uplink->held < UPLINK_MESSAGES ? worker->now : 0;
+	if (uplink->held != 0)
+		uplink->last = worker->now;
+}
+
+/* --- the second socket -------------------------------------------------------------------------------------------- */
+
+static bool found_ready(const struct worker *worker)
+{
+	const struct udp_socket *member;
+	for (size_t i = 0; (member = udp_member(worker->sparse_udp, i)) != NULL; i++) {
+		if (event_loop_found(&worker->loop, member->fd))
+			return true;
+	}
+	return false;
+}
+
+/* Whether the kernel's program sent anything there that was not taken. */
+static bool sparse_waiting(const struct worker *worker)
+{
+	uint64_t entered = atomic_load_explicit(&worker->sparse_queue->entered, memory_order_acquire);
+	return entered != worker->uplink->taken || unlikely(found_ready(worker));
+}
+
+/* It was empty. What the program counted a while ago and is not there was lost behind it, in front of a full socket. */
+static void settle(struct worker *worker)
+{
+	struct uplink *uplink = worker->uplink;
+	uint64_t entered = atomic_load_explicit(&worker->sparse_queue->entered, memory_order_relaxed);
+	if (entered != uplink->seen) {
+		uplink->seen = entered;
+		uplink->since = worker->now;
+	} else if (entered != uplink->taken && worker->now - uplink->since >= SPARSE_ENQUEUE_NS) {
+		uplink->taken = entered;
+	}
+}
+
+/* Until it is empty, or for once too much is there: then the batch waits, so that no session is reordered. Returns how
+ * many messages there were. */
+static size_t take_sparse(struct worker *worker, uint32_t *datagrams, bool *empty)
+{
+	struct uplink *uplink = worker->uplink;
+	size_t messages = 0, received = UPLINK_SPARSE;
+	*empty = true;
+	if (!sparse_waiting(worker))
+		return 0;
+	for (; received == UPLINK_SPARSE && messages < UPLINK_AHEAD; messages += received) {
+		received = receive(worker, worker->sparse_udp, uplink->sparse, UPLINK_SPARSE);
+		uplink->taken += received;
+		uint32_t count = uplink_trains(worker, uplink->sparse, received);
+		stats_add(&worker->loop.stats, sparse_datagrams, count);
+		*datagrams += count;
+	}
+	*empty = received < UPLINK_SPARSE;
+	if (*empty)
+		settle(worker);
+	return messages;
+}
+
+/* Another batch than the last one with messages, later than it may take a datagram to be in the queue. */
+bool uplink_unsettled(const struct worker *worker)
+{
+	return queue_shares_uneven(&worker->received) ||
+	       (worker->sparse != NULL &&
+		worker->uplink->last > atomic_load_explicit(&worker->sparse_queue->drained, memory_order_relaxed));
+}
+
+/* A batch of the first socket is read, what there is in the second one is handled then, and the batch last. */
+size_t uplink_batch(struct worker *worker)
+{
+	struct uplink *uplink = worker->uplink;
+	uint32_t datagrams = 0;
+	size_t messages = 0;
+	bool ahead = true;
+	owner_check(&worker->loop.owner, "receive buffers");
+	stage_begin(&worker->loop.stages);
+	if (uplink->held == 0)
+		receive_batch(worker);
+	if (worker->sparse != NULL)
+		messages = take_sparse(worker, &datagrams, &ahead);
+	if (ahead) {
+		datagrams += uplink_trains(worker, uplink->messages, uplink->held);
+		messages += uplink->held;
+		uplink->held = 0;
+		if (worker->sparse != NULL && uplink->began != 0)
+			sparse_queue_drained(worker->sparse_queue, uplink->began);
+	}
+	if (messages == 0)
+		stage_cancel(&worker->loop.stages);
+	else
+		stage_end(&worker->loop.stages, STAGE_RESIDENCE_UP, datagrams);
+	return messages;
 }

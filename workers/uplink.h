@@ -2,6 +2,7 @@
 /* UDP -> TUN: datagrams are opened, checked, coalesced and written. The worker's own thread, but for start-up. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct session;
@@ -12,10 +13,14 @@ struct worker;
 int uplink_init(struct worker *worker);
 void uplink_deinit(struct worker *worker);
 
-/* One batch from the socket, or from the copy ring of what other threads received for this worker. Returns how many
- * messages (trains of datagrams, or single copies) there were. */
+/* One batch from the socket, and before it what there is in the second one, of sessions that send little; or from the
+ * copy ring of what other threads received for this worker. Returns how many messages (trains of datagrams, or single
+ * copies) there were. */
 size_t uplink_batch(struct worker *worker);
 size_t uplink_copies(struct worker *worker);
+
+/* Whether the kernel's programs have yet to be told that the socket is empty: as downlink_unsettled(). */
+bool uplink_unsettled(const struct worker *worker);
 
 /* Coalesces what may leave the session's queue now (workers/limits.h); uplink_flush() writes it. Returns how many
  * packets left the queue. */

@@ -38,6 +38,8 @@ static void unwatch_tun(struct worker *worker)
 static int watch_descriptors(struct worker *worker)
 {
 	int result = event_loop_watch_socket(&worker->loop, worker->udp);
+	if (result == 0 && worker->sparse != NULL)
+		result = event_loop_watch_socket(&worker->loop, worker->sparse_udp);
 	if (result == 0 && worker->reads_tun)
 		result = watch_tun(worker);
 	return result;
@@ -81,6 +83,9 @@ static void set_params(struct worker *worker, const struct worker_params *params
 	worker->copies = params->copies;
 	worker->shares = params->shares;
 	worker->received = session_shares_tally(params->shares, params->index);
+	worker->sparse = params->sparse;
+	worker->sparse_udp = params->sparse_udp;
+	worker->sparse_queue = params->sparse != NULL ? &params->sparse->queues[params->index] : NULL;
 	worker_set_waiting(worker, params->spin, params->nap);
 	worker->now = worker->next_tick = clock_monotonic(worker->clock);
 }
@@ -296,7 +301,7 @@ static bool readers_busy(const struct worker *worker)
 /* Without packets. Not never: a sleep does not count the time for which the machine is suspended, timers do. */
 static uint64_t next_look(const struct worker *worker, uint64_t now)
 {
-	bool ticks = worker->role->keeps_time || queue_shares_uneven(&worker->received) || downlink_unsettled(worker);
+	bool ticks = worker->role->keeps_time || uplink_unsettled(worker) || downlink_unsettled(worker);
 	return ticks ? worker->next_tick : now + WORKER_REST_NS;
 }
 
@@ -418,6 +423,7 @@ void worker_add_session(struct worker *worker, struct session *session)
 	owner_follow(&session->owner, &worker->loop.owner);
 	session_table_insert(worker->table, session);
 	session_shares_add(worker->shares, &worker->received, session->id);
+	sparse_sessions_add(worker->sparse, session->id);
 	cds_list_add_tail(&session->node, &worker->sessions);
 	count_sessions(worker, 1);
 }
@@ -429,6 +435,7 @@ void worker_end_session(struct worker *worker, struct session *session)
 	limits_end(worker, session);
 	session_table_remove(worker->table, session);
 	session_shares_remove(worker->shares, &worker->received, session->id);
+	sparse_sessions_remove(worker->sparse, session->id);
 	cds_list_del(&session->node);
 	cds_list_add_tail(&session->node, &worker->ended);
 	count_sessions(worker, -1);

@@ -31,6 +31,7 @@
 #include "workers/limits.h"
 #include "workers/send_queue.h"
 #include "workers/session_shares.h"
+#include "workers/sparse_sessions.h"
 #include "workers/udp.h"
 
 struct worker;
@@ -108,9 +109,12 @@ struct worker {
 	const struct worker_role *role;
 	void *role_state;
 	struct session_table *table;
-	const struct handoff *handoff;	     /* NULL: every datagram is ours */
-	const struct session_shares *shares; /* NULL: the socket's queue is not shared evenly */
-	struct copy_ring *copies;	     /* datagrams that other threads received for this worker; NULL: none do */
+	const struct handoff *handoff;	      /* NULL: every datagram is ours */
+	const struct session_shares *shares;  /* NULL: the socket's queue is not shared evenly */
+	const struct sparse_sessions *sparse; /* NULL: there is no second socket */
+	struct udp_socket *sparse_udp;	      /* the second socket */
+	struct sparse_queue *sparse_queue;    /* what is shared with the kernel's program of both */
+	struct copy_ring *copies;	      /* datagrams that other threads received for this worker; NULL: none do */
 	struct worker_source *sources; /* rings of frames to this worker: of TUN readers, or of the other workers */
 	size_t source_count;
 	bool reads_tun; /* itself */
@@ -164,10 +168,12 @@ struct worker_params {
 	const struct clock *clock;
 	const struct worker_role *role;
 	void *role_state;
-	struct session_table *table;	     /* the caller's */
-	const struct handoff *handoff;	     /* the caller's, or NULL */
-	struct copy_ring *copies;	     /* the caller's, or NULL */
-	const struct session_shares *shares; /* the caller's, or NULL */
+	struct session_table *table;	      /* the caller's */
+	const struct handoff *handoff;	      /* the caller's, or NULL */
+	struct copy_ring *copies;	      /* the caller's, or NULL */
+	const struct session_shares *shares;  /* the caller's, or NULL */
+	const struct sparse_sessions *sparse; /* the same; `sparse_udp` is the second socket then */
+	struct udp_socket *sparse_udp;
 	/* Where frames come from: TUN readers (`sources` of them), or its own queue of the TUN, which is then the only
 	 * one, or one of several; what it reads for other workers it passes on, and `sources` of these to it. */
 	bool reads_tun;

@@ -56,8 +56,8 @@ const json_t *ctl_top_thread_before(const struct ctl_top_view *view, const json_
 void ctl_top_write_line(FILE *out, const struct ctl_top_view *view, const char *line);
 
 /* For each worker a line about its queues: how long packets waited in the socket and in the rings to it (p50 and p99
- * of the time between the samples), packets of sparse flows, sessions that wait at their limits and with how much, and
- * packets dropped from queues. */
+ * of the time between the samples), packets and datagrams of those that send little, sessions that wait at their limits
+ * and with how much, and packets dropped from queues. */
 void ctl_top_write_queues(FILE *out, const struct ctl_top_view *view);
 
 /* How many lines these are: an empty one and a heading included; 0: there are no workers. */

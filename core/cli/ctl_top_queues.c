@@ -85,7 +85,8 @@ static const char *quantile_text(char text[CTL_TOP_CELL], const json_t *old, con
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
-/* Name, four waits, packets of sparse flows, sessions and bytes that wait, drops: as wide as a terminal of 80. */
+/* Name, four waits, packets and datagrams of those that send little, sessions and bytes that wait, drops: as wide as a
+ * terminal of 80. */
 #define ROW_FORMAT "%-10.10s %8s %8s %8s %8s %8s %6s %8s %7s"
 
 static void write_worker(FILE *out, const struct ctl_top_view *view, const json_t *thread, size_t place)
@@ -104,8 +105,9 @@ static void write_worker(FILE *out, const struct ctl_top_view *view, const json_
 		(void)ctl_count(sessions, ctl_number(thread, "waiting_sessions"));
 		(void)ctl_bytes(bytes, ctl_number(thread, "waiting_bytes"));
 	}
-	double packets = ctl_top_rate(view, json_object_get(old, "counters"), json_object_get(thread, "counters"),
-				      "sparse_packets");
+	const json_t *counted = json_object_get(old, "counters"), *counters = json_object_get(thread, "counters");
+	double packets = ctl_top_rate(view, counted, counters, "sparse_packets") +
+			 ctl_top_rate(view, counted, counters, "sparse_datagrams");
 	(void)snprintf(line, sizeof line, ROW_FORMAT, ctl_text(thread, "name"), shown[0], shown[1], shown[2], shown[3],
 		       ctl_top_rate_text(sparse, packets), sessions, bytes,
 		       ctl_top_rate_text(drops, ctl_top_rate(view, old, thread, "drops_queueing")));

@@ -10,7 +10,6 @@ static int open_daemon(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
 	const struct gateway_config *config = gateway->config;
-	const struct cpu_plan *plan = &gateway->threads.plan;
 	struct daemon_params params = {
 		.role_name = "gateway",
 		.common = &config->common,
@@ -20,8 +19,6 @@ static int open_daemon(void *context, struct error *error)
 		.listen_addresses = config->listen_addresses.items,
 		.listen_address_count = config->listen_addresses.count,
 		.listen_port = config->listen_port,
-		.sockets = plan->workers + plan->handshakers,
-		.worker_sockets = plan->workers,
 		.commands = gateway_commands,
 		.command_count = gateway_command_count,
 		.context = &gateway->running,
@@ -29,10 +26,13 @@ static int open_daemon(void *context, struct error *error)
 		.every_second = gateway_every_second,
 		.reload = gateway_control_reload,
 	};
+	gateway_threads_want_sockets(&gateway->threads, &gateway->registry, &params);
 	gateway_threads_want_queues(&gateway->threads, &gateway->registry.pool, &params);
 	int result = daemon_open(&gateway->daemon, &params, error);
-	if (result != 0)
+	if (result != 0) {
+		gateway_threads_want_none(&gateway->threads);
 		return result;
+	}
 	gateway->registry.no_ipv6 = gateway->daemon.descriptors.device.no_ipv6;
 	gateway_threads_take_queues(&gateway->threads, &gateway->daemon.descriptors.device);
 	return 0;
@@ -42,6 +42,7 @@ static void close_daemon(void *context)
 {
 	struct gateway *gateway = context;
 	daemon_close(&gateway->daemon);
+	gateway_threads_want_none(&gateway->threads);
 }
 
 static int open_collector(void *context, struct error *error)

@@ -16,6 +16,32 @@ enum {
 #define GATEWAY_NAP_MOST  NS_PER_MS
 #define GATEWAY_BUDGET_NS (HANDSHAKER_WINDOW_NS / 2)
 
+static size_t group_size(const struct gateway_threads *threads)
+{
+	return threads->plan.workers + threads->plan.handshakers;
+}
+
+/* Whether there will be second sockets has to be clear before the group is opened. */
+void gateway_threads_want_sockets(struct gateway_threads *threads, const struct registry *registry,
+				  struct daemon_params *params)
+{
+	const struct cpu_plan *plan = &threads->plan;
+	threads->handoff.steering = (struct steering){.workers = plan->workers,
+						      .handshakers = plan->handshakers,
+						      .slot_mask = registry->table.sharding.slot_mask};
+	int result = sparse_sessions_load(&threads->sparse, &threads->handoff.steering);
+	params->worker_sockets = plan->workers;
+	params->sockets = group_size(threads) + (result == 0 ? plan->workers : 0);
+	if (result != 0)
+		log_info("UDP: sessions that send little wait behind those of others (%s%s)", strerror(-result),
+			 result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
+}
+
+void gateway_threads_want_none(struct gateway_threads *threads)
+{
+	sparse_sessions_unload(&threads->sparse);
+}
+
 /* Readers' queues come first, and a worker has one to write to; without readers it reads that one too. */
 void gateway_threads_want_queues(struct gateway_threads *threads, const struct pool *pool, struct daemon_params *params)
 {
@@ -39,11 +65,6 @@ void gateway_threads_take_queues(struct gateway_threads *threads, const struct t
 		 device->name, strerror(-device->steering),
 		 device->steering == -EPERM ? "; this takes CAP_BPF at the start" : "");
 	cpu_plan_add_reader(&threads->plan);
-}
-
-static size_t group_size(const struct gateway_threads *threads)
-{
-	return threads->plan.workers + threads->plan.handshakers;
 }
 
 static int allocate(struct gateway_threads *threads, struct error *error)
@@ -107,6 +128,9 @@ static int open_worker(struct gateway_threads *threads, const struct gateway_thr
 		.handoff = &threads->handoff,
 		.copies = threads->copies[i],
 		.shares = threads->shares.members != 0 ? &threads->shares : NULL,
+		.sparse = threads->sparse.members != 0 ? &threads->sparse : NULL,
+		.sparse_udp = threads->sparse.members != 0 ? daemon->descriptors.sockets[group_size(threads) + i]
+							   : NULL,
 		.reads_tun = plan->readers == 0,
 		.sources = plan->readers != 0 ? plan->readers : plan->workers - 1,
 		.wakers = plan->readers == 0 && plan->workers > 1 ? threads->wakers : NULL,
@@ -240,6 +264,20 @@ static void share_sockets(struct gateway_threads *threads, const struct gateway_
 		 result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
 }
 
+/* The group of each address. */
+static int steer_sockets(struct gateway_threads *threads, struct udp_socket *socket, struct error *error)
+{
+	const struct udp_socket *member;
+	int result = 0;
+	for (size_t i = 0; result == 0 && (member = udp_member(socket, i)) != NULL; i++) {
+		if (threads->sparse.members == 0 || sparse_sessions_attach(&threads->sparse, member->fd) != 0)
+			result = steering_attach(member->fd, &threads->handoff.steering, error);
+	}
+	if (threads->sparse.members != 0)
+		sparse_sessions_close_program(&threads->sparse);
+	return result;
+}
+
 int gateway_threads_open(struct gateway_threads *threads, const struct gateway_threads_params *params,
 			 struct error *error)
 {
@@ -247,18 +285,14 @@ int gateway_threads_open(struct gateway_threads *threads, const struct gateway_t
 	threads->common = *params->common;
 	threads->common.share = plan->handshakers;
 	threads->handoff.table = &params->registry->table;
-	threads->handoff.steering = (struct steering){.workers = plan->workers,
-						      .handshakers = plan->handshakers,
-						      .slot_mask = params->registry->table.sharding.slot_mask};
 	int result = allocate(threads, error);
 	threads->common.inboxes = threads->inboxes;
 	if (result == 0)
 		share_sockets(threads, params);
 	if (result == 0)
 		result = open_each(threads, params, error);
-	const struct udp_socket *member; /* of each address's group */
-	for (size_t i = 0; result == 0 && (member = udp_member(params->daemon->descriptors.sockets[0], i)) != NULL; i++)
-		result = steering_attach(member->fd, &threads->handoff.steering, error);
+	if (result == 0)
+		result = steer_sockets(threads, params->daemon->descriptors.sockets[0], error);
 	if (result != 0)
 		gateway_threads_close(threads);
 	return result;
@@ -279,6 +313,7 @@ void gateway_threads_close(struct gateway_threads *threads)
 			aead_engine_free(threads->engines[i]);
 	}
 	session_shares_close(&threads->shares);
+	sparse_sessions_unload(&threads->sparse);
 	free(threads->handshakers);
 	free(threads->readers);
 	free(threads->wakers);
@@ -289,7 +324,7 @@ void gateway_threads_close(struct gateway_threads *threads)
 	free(threads->engines);
 	free(threads->copies);
 	struct cpu_plan plan = threads->plan;
-	*threads = (struct gateway_threads){.plan = plan};
+	*threads = (struct gateway_threads){.plan = plan, .sparse = {.program = -1}};
 }
 
 /* --- starting ----------------------------------------------------------------------------------------------------- */

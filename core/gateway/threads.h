@@ -16,10 +16,11 @@ struct gateway_threads {
 	struct cpu_plan plan;
 	unsigned first_queue; /* of the workers' queues of the TUN; those before it are the readers' */
 	struct handoff handoff;
-	struct session_shares shares; /* of the workers' sockets */
-	struct copy_ring **copies;    /* of workers, then handshake threads */
-	struct aead_engine **engines; /* the same */
-	struct gateway_role *roles;   /* of the workers */
+	struct sparse_sessions sparse; /* of the workers' second sockets */
+	struct session_shares shares;  /* of their first ones */
+	struct copy_ring **copies;     /* of workers, then handshake threads */
+	struct aead_engine **engines;  /* the same */
+	struct gateway_role *roles;    /* of the workers */
 	struct worker **workers;
 	struct inbox **inboxes;
 	struct waker **wakers;
@@ -29,7 +30,7 @@ struct gateway_threads {
 };
 
 struct gateway_threads_params {
-	struct daemon *daemon; /* open; has sockets for workers and handshake threads, queues for readers and workers */
+	struct daemon *daemon; /* open; has sockets and queues as they were wanted */
 	struct registry *registry;
 	const struct cpu_list *cpus;
 	const struct gateway_role *role;	/* a pattern: each worker gets a copy */
@@ -37,7 +38,10 @@ struct gateway_threads_params {
 	uint32_t datagram_max;			/* bytes of the longest message that a session may bring */
 };
 
-/* The queues of the TUN that the plan needs. */
+/* Sockets and queues of the TUN that the plan needs. */
+void gateway_threads_want_sockets(struct gateway_threads *threads, const struct registry *registry,
+				  struct daemon_params *params);
+void gateway_threads_want_none(struct gateway_threads *threads); /* unless they were opened; again is allowed */
 void gateway_threads_want_queues(struct gateway_threads *threads, const struct pool *pool,
 				 struct daemon_params *params);
 

@@ -158,6 +158,8 @@ static void start_worker(struct harness *h, unsigned i)
 		.reads_tun = !h->options.reader,
 		.sources = h->options.reader ? 1 : h->options.workers - 1,
 		.wakers = !h->options.reader && h->options.workers > 1 ? gateway->wakers : NULL,
+		.sparse = i == 0 && h->options.sparse_udp ? &gateway->sparse_sessions : NULL,
+		.sparse_udp = &gateway->sparse_link.base,
 	};
 	node_start(node, &params);
 	gateway->inboxes[i] = &node->worker->inbox;
@@ -165,7 +167,8 @@ static void start_worker(struct harness *h, unsigned i)
 	gateway->targets[i] = (struct handoff_target){gateway->copies[i], gateway->wakers[i]};
 }
 
-static void start_reader(struct harness *h)
+/* Arrays of the program, without one. */
+static void start_sparse(struct harness *h)
 {
 	struct gateway_node *gateway = &h->gateway;
 	if (h->options.sparse) {
@@ -173,6 +176,39 @@ static void start_reader(struct harness *h)
 		gateway->node.tun.queue.sparse = &gateway->sparse.queue;
 		gateway->node.tun.queue.shared = &gateway->sparse_shared;
 	}
+	if (!h->options.sparse_udp)
+		return;
+	struct sparse_sessions *sparse = &gateway->sparse_sessions;
+	*sparse = (struct sparse_sessions){
+		.program = -1, .steering = gateway->handoff.steering, .members = SPARSE_SESSIONS_LEAST};
+	sparse->queues = calloc(h->options.workers, sizeof *sparse->queues);
+	sparse->sessions = calloc((size_t)h->options.workers * sparse->members, sizeof *sparse->sessions);
+	must(sparse->queues != NULL && sparse->sessions != NULL, "arrays");
+	must(link_open_member(&gateway->sparse_link, &h->network, h->gateway_address) == 0, "second link");
+}
+
+static void stop_sparse(struct gateway_node *gateway)
+{
+	if (gateway->node.tun.queue.sparse != NULL)
+		tun_pair_close(&gateway->sparse);
+	gateway->node.tun.queue.sparse = NULL;
+	if (gateway->sparse_sessions.queues == NULL)
+		return;
+	udp_close(&gateway->sparse_link.base);
+	free(gateway->sparse_sessions.queues);
+	free(gateway->sparse_sessions.sessions);
+	gateway->sparse_sessions.queues = NULL;
+}
+
+void harness_inject_sparse(struct harness *h, const struct udp_message *message)
+{
+	h->gateway.sparse_sessions.queues[0].entered++;
+	must(link_inject(&h->gateway.sparse_link, message), "room in the second link");
+}
+
+static void start_reader(struct harness *h)
+{
+	struct gateway_node *gateway = &h->gateway;
 	struct tun_reader_params params = {
 		.tun = &gateway->node.tun.queue,
 		.clock = gateway->node.clock,
@@ -271,6 +307,7 @@ void harness_start_gateway(struct harness *h)
 		.events = &gateway->events,
 	};
 	must(event_queue_init(&gateway->events) == 0, "events");
+	start_sparse(h);
 	for (unsigned i = 0; i < options->workers; i++)
 		start_worker(h, i);
 	if (options->reader)
@@ -296,9 +333,7 @@ void harness_stop_gateway(struct harness *h, bool orderly)
 	}
 	tun_reader_free(gateway->reader);
 	gateway->reader = NULL;
-	if (gateway->node.tun.queue.sparse != NULL)
-		tun_pair_close(&gateway->sparse);
-	gateway->node.tun.queue.sparse = NULL;
+	stop_sparse(gateway);
 	event_queue_deinit(&gateway->events);
 	registry_deinit(&gateway->registry);
 }

@@ -49,7 +49,8 @@ struct harness_options {
 	unsigned workers;			  /* of the gateway; 1 */
 	unsigned handshakers;			  /* 1 */
 	bool reader;				  /* a TUN reader feeds them; else each worker reads the TUN */
-	bool sparse;				  /* the reader has a queue for sparse flows: the test fills it */
+	bool sparse;				  /* the TUN has a queue for sparse flows: the test fills it */
+	bool sparse_udp;			  /* so does the socket of the first worker */
 	bool always_cookie;			  /* the gateway asks every HELLO for a cookie */
 	bool late_ephemerals;			  /* it makes no key pairs ahead */
 	uint16_t mtu;				  /* of both sides; HARNESS_MTU */
@@ -112,6 +113,8 @@ struct gateway_node {
 	struct tun_reader *reader;
 	struct tun_pair sparse; /* with `sparse` */
 	struct sparse_queue sparse_shared;
+	struct link sparse_link; /* with `sparse_udp` */
+	struct sparse_sessions sparse_sessions;
 	pthread_t reader_thread;
 	struct link *group[HARNESS_WORKERS + HARNESS_HANDSHAKERS];
 	uint32_t held; /* threads that harness_pump() passes over: bit by their number in the group */
@@ -226,6 +229,9 @@ size_t harness_echo(struct harness *harness, size_t client, enum direction direc
 /* Puts a packet (an empty virtio-net header is added), or a frame that has one, into the node's TUN. */
 void node_put_packet(struct node *node, const uint8_t *packet, size_t length);
 void node_put_frame(struct node *node, const uint8_t *frame, size_t length);
+
+/* Puts a message into the first worker's second socket, as the kernel's program would (`sparse_udp`). */
+void harness_inject_sparse(struct harness *harness, const struct udp_message *message);
 
 /* The next frame that the worker wrote to its TUN; NULL when there is none. Valid until the next harness_pump(). */
 const struct frame *node_take(struct node *node);

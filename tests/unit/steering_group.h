@@ -30,22 +30,28 @@ struct group {
 	uint8_t room[UDP_MESSAGE_MAX];
 };
 
-static inline void group_open(struct group *group, const struct steering *steering, bool gro, const char *address4,
-			      const char *address6)
+static inline void group_open_sockets(struct group *group, size_t count, bool gro, const char *address4,
+				      const char *address6)
 {
 	const struct udp_params params = {.buffer = 1 << 20, .gso = true, .gro = gro};
 	struct sockaddr_in6 bound;
 
-	group->count = steering->workers + steering->handshakers;
+	group->count = count;
 	cr_assert_leq(group->count, GROUP_MAX);
 	cr_assert_eq(udp_open_group(&params, group->count, group->sockets, &error), 0, "%s", error.text);
-	cr_assert_eq(steering_attach(group->sockets[0]->fd, steering, &error), 0, "%s", error.text);
 
 	udp_address(group->sockets[0], &bound);
 	group->to4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = bound.sin6_port};
 	group->to6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = bound.sin6_port};
 	cr_assert_eq(inet_pton(AF_INET, address4, &group->to4.sin_addr), 1);
 	cr_assert_eq(inet_pton(AF_INET6, address6, &group->to6.sin6_addr), 1);
+}
+
+static inline void group_open(struct group *group, const struct steering *steering, bool gro, const char *address4,
+			      const char *address6)
+{
+	group_open_sockets(group, steering->workers + steering->handshakers, gro, address4, address6);
+	cr_assert_eq(steering_attach(group->sockets[0]->fd, steering, &error), 0, "%s", error.text);
 }
 
 static inline void group_close(struct group *group)

@@ -53,7 +53,7 @@ static bool small_is_sparse(uint16_t port)
 
 static void drained(void)
 {
-	sparse_flows_drained(device.queues[1].shared, clock_monotonic(&clock_system) + SPARSE_ENQUEUE_NS);
+	sparse_queue_drained(device.queues[1].shared, clock_monotonic(&clock_system) + SPARSE_ENQUEUE_NS);
 }
 
 static void next_window(void)
@@ -86,7 +86,7 @@ Test(sparse_flows, a_flow_that_sends_much_is_not_and_others_are)
 	uint64_t began = clock_monotonic(&clock_system);
 	unsigned count = sparse_ones(7, LARGE);
 	uint64_t windows = 2 + (clock_monotonic(&clock_system) - began) / SPARSE_WINDOW_NS;
-	cr_assert(count > 0 && count <= SPARSE_FLOW_COST / LARGE * windows, "%u in %lu", count, windows);
+	cr_assert(count > 0 && count <= SPARSE_COST_MOST / LARGE * windows, "%u in %lu", count, windows);
 	cr_assert_not(small_is_sparse(7));
 	cr_assert(small_is_sparse(8));
 	cr_assert(is_sparse(1, AF_INET6, "fd00:8::4", 7, SMALL));
@@ -100,7 +100,7 @@ Test(sparse_flows, it_comes_back_only_when_the_first_queue_was_empty_since)
 	drained();
 	cr_assert(small_is_sparse(7));
 	cr_assert_lt(sparse_ones(7, LARGE), 1000);
-	sparse_flows_drained(device.queues[1].shared, clock_monotonic(&clock_system));
+	sparse_queue_drained(device.queues[1].shared, clock_monotonic(&clock_system));
 	next_window();
 	cr_assert_not(small_is_sparse(7), "a packet may be on its way into the queue for a while");
 	drained();

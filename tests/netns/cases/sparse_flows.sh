@@ -14,9 +14,9 @@
 topology_up
 second_up
 # Of 400 pings at most PERCENT get lost.
-few_pings_lost() { # PERCENT
+few_pings_lost() { # PERCENT FROM TO
 	local report
-	report=$(ns gateway ping -q -c 400 -i 0.005 -W 5 10.8.0.2) || true
+	report=$(ns "$2" ping -q -c 400 -i 0.005 -W 5 "$3") || true
 	echo "$report"
 	[[ $report =~ ([0-9.]+)%\ packet\ loss ]] && awk -v lost="${BASH_REMATCH[1]}" -v most="$1" 'BEGIN { exit !(lost <= most) }'
 }
@@ -40,8 +40,16 @@ for readers in 0 1; do
 
 	start flood gateway "$BUILD/bench/udp" rate "/run/netns/st-$$-second" "$(second_address)" 64 60 0
 	sleep 0.5
-	check "TunReaders = $readers: beside a flood to another client pings come through" few_pings_lost 1
+	check "TunReaders = $readers: beside a flood to another client pings come through" few_pings_lost 1 gateway 10.8.0.2
 	check "TunReaders = $readers: they are counted as sparse" test "$(figure gateway sparse_packets)" -ge 390
+	running flood || not_ok "the flood ended before the pings"
+	stop flood || true
+
+	before=$(figure gateway sparse_datagrams)
+	start flood second "$BUILD/bench/udp" rate "/run/netns/st-$$-gateway" 10.8.0.1 64 60 0
+	sleep 0.5
+	check "TunReaders = $readers: beside a flood from another client too" few_pings_lost 1 client 10.8.0.1
+	check "TunReaders = $readers: their datagrams came by the second socket" test $(($(figure gateway sparse_datagrams) - before)) -ge 390
 	running flood || not_ok "the flood ended before the pings"
 	stop flood || true
 
@@ -62,8 +70,8 @@ done
 : >"$dir/gateway.log"
 start gateway gateway setpriv --bounding-set -bpf,-sys_admin "$BUILD/shardtund" -c "$dir/gateway.conf"
 client_start
-check "without CAP_BPF the log says that there is none, once" test \
-	"$(grep -c 'send little wait behind those of others .*CAP_BPF' "$dir/gateway.log")" -eq 1
+check "without CAP_BPF the log says that there is none, once for the TUN and once for the sockets" test \
+	"$(grep -c 'send little wait behind those of others .*CAP_BPF' "$dir/gateway.log")" -eq 2
 check "and packets pass" pings client 10.8.0.1
 both_stop
 

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "workers/sparse_sessions.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/base/bpf.h"
+#include "core/protocol/messages.h"
+
+enum {
+	/* registers */
+	ID = BPF_REG_8,	     /* the index of the session in the map before */
+	SESSION = BPF_REG_8, /* its struct sparse_session */
+	WORKER = BPF_REG_9,
+	/* frame */
+	SESSION_KEY = -4,
+	WORKER_KEY = -8,
+};
+
+struct maps {
+	int queues, sessions;
+};
+
+/* --- the program -------------------------------------------------------------------------------------------------- */
+
+static void leave_with_hash(struct bpf_code *code)
+{
+	bpf_constant(code, BPF_MOV, BPF_RESULT, STEERING_HASH);
+	bpf_leave(code);
+}
+
+/* Of HELLO. Offsets count from the UDP payload. */
+static void leave_with_handshaker(struct bpf_code *code, const struct steering *steering)
+{
+	bpf_load_packet(code, BPF_W, WIRE_MAGIC);
+	bpf_constant(code, BPF_MOD, BPF_RESULT, steering->handshakers);
+	bpf_constant(code, BPF_ADD, BPF_RESULT, steering->workers);
+	bpf_leave(code);
+}
+
+static void leave_with_worker(struct bpf_code *code)
+{
+	bpf_combine(code, BPF_MOV, BPF_RESULT, WORKER);
+	bpf_leave(code);
+}
+
+/* Registers 8 and 9: the index of the session in its map, and the worker. */
+static void find_worker(struct bpf_code *code, const struct sparse_sessions *sparse)
+{
+	const struct steering *steering = &sparse->steering;
+	bpf_combine(code, BPF_MOV, BPF_PACKET, BPF_REG_1);
+	bpf_load(code, BPF_W, BPF_REG_1, BPF_PACKET, offsetof(struct __sk_buff, len));
+	bpf_combine(code, BPF_MOV, BPF_REG_2, BPF_REG_1);
+	bpf_constant(code, BPF_ADD, BPF_REG_2, SPARSE_PACKET_COST);
+	bpf_store(code, BPF_DW, BPF_FRAME, SPARSE_COST, BPF_REG_2);
+	unsigned long_enough = bpf_jump_if(code, BPF_JGE, BPF_REG_1, WIRE_SMALLEST);
+	leave_with_hash(code);
+	bpf_land(code, long_enough);
+
+	bpf_load_packet(code, BPF_B, 0);
+	for (unsigned type = 0; type < WIRE_TYPES; type++) {
+		if (!wire_is_for_handshakers(type))
+			continue;
+		unsigned other = bpf_jump_if(code, BPF_JNE, BPF_RESULT, WIRE_VERSION << 4 | type);
+		leave_with_handshaker(code, steering);
+		bpf_land(code, other);
+	}
+	bpf_load_packet(code, BPF_W, WIRE_SESSION_ID);
+	bpf_combine(code, BPF_MOV, ID, BPF_RESULT);
+	bpf_combine(code, BPF_MOV, BPF_REG_1, BPF_RESULT);
+	bpf_constant(code, BPF_AND, BPF_REG_1, steering->slot_mask);
+	bpf_combine(code, BPF_MOV, WORKER, BPF_REG_1);
+	bpf_constant(code, BPF_MOD, WORKER, steering->workers);
+	bpf_store(code, BPF_W, BPF_FRAME, WORKER_KEY, WORKER);
+	bpf_constant(code, BPF_DIV, BPF_REG_1, steering->workers);
+	bpf_constant(code, BPF_AND, BPF_REG_1, sparse->members - 1);
+	bpf_combine(code, BPF_MOV, BPF_REG_2, WORKER);
+	bpf_constant(code, BPF_MUL, BPF_REG_2, sparse->members);
+	bpf_combine(code, BPF_ADD, BPF_REG_1, BPF_REG_2);
+	bpf_store(code, BPF_W, BPF_FRAME, SESSION_KEY, BPF_REG_1);
+}
+
+static void assemble(struct bpf_code *code, const struct sparse_sessions *sparse, const struct maps *maps)
+{
+	const int member = offsetof(struct sparse_session, member);
+	unsigned dense[3];
+	find_worker(code, sparse);
+	unsigned none = bpf_jump_if(code, BPF_JEQ, ID, 0);
+	bpf_look_up(code, maps->sessions, SESSION_KEY);
+	bpf_load(code, BPF_W, BPF_REG_1, BPF_RESULT, offsetof(struct sparse_session, id));
+	unsigned stranger = bpf_jump_if_register(code, BPF_JNE, BPF_REG_1, ID);
+	bpf_combine(code, BPF_MOV, SESSION, BPF_RESULT);
+	bpf_constant(code, BPF_ADD, SESSION, (uint32_t)member);
+	sparse_emit_time(code);
+	dense[0] = sparse_emit_count(code, SESSION, offsetof(struct sparse_member, window), SPARSE_COST_MOST);
+	bpf_look_up(code, maps->queues, WORKER_KEY);
+	sparse_emit_drained(code, BPF_RESULT);
+	dense[1] = sparse_emit_not_drained(code, SESSION);
+	dense[2] = sparse_emit_count(code, BPF_RESULT, offsetof(struct sparse_queue, window), SPARSE_QUEUE_COST);
+	bpf_constant(code, BPF_MOV, BPF_REG_1, 1);
+	bpf_add_atomically(code, BPF_RESULT, offsetof(struct sparse_queue, entered), BPF_REG_1);
+	bpf_combine(code, BPF_MOV, BPF_RESULT, WORKER);
+	bpf_constant(code, BPF_ADD, BPF_RESULT, sparse->steering.workers + sparse->steering.handshakers);
+	bpf_leave(code);
+	for (size_t i = 0; i < ARRAY_SIZE(dense); i++)
+		bpf_land(code, dense[i]);
+	sparse_emit_dense(code, SESSION);
+	bpf_land(code, none);
+	bpf_land(code, stranger);
+	leave_with_worker(code);
+}
+
+/* --- loading ------------------------------------------------------------------------------------------------------ */
+
+static int map(struct sparse_sessions *sparse, const struct maps *maps)
+{
+	uint32_t workers = sparse->steering.workers;
+	sparse->queues = bpf_map_array(maps->queues, workers * sizeof *sparse->queues, &sparse->queues_mapped);
+	if (sparse->queues == NULL)
+		return -errno;
+	sparse->sessions = bpf_map_array(maps->sessions, (size_t)workers * sparse->members * sizeof *sparse->sessions,
+					 &sparse->sessions_mapped);
+	return sparse->sessions != NULL ? 0 : -errno;
+}
+
+static int load(struct sparse_sessions *sparse, const struct maps *maps)
+{
+	int result = maps->queues < 0 ? maps->queues : maps->sessions < 0 ? maps->sessions : map(sparse, maps);
+	if (result != 0)
+		return result;
+	struct bpf_code code = {.count = 0};
+	assemble(&code, sparse, maps);
+	sparse->program = bpf_load_filter(code.at, code.count);
+	return sparse->program < 0 ? sparse->program : 0;
+}
+
+int sparse_sessions_load(struct sparse_sessions *sparse, const struct steering *steering)
+{
+	*sparse = (struct sparse_sessions){.program = -1, .steering = *steering, .members = SPARSE_SESSIONS_LEAST};
+	while (sparse->members < SPARSE_SESSIONS_MOST &&
+	       (uint64_t)sparse->members * steering->workers <= steering->slot_mask)
+		sparse->members *= 2;
+	const struct maps maps = {
+		.queues = bpf_make_array(sizeof *sparse->queues, steering->workers, BPF_F_MMAPABLE),
+		.sessions = bpf_make_array(sizeof *sparse->sessions, steering->workers * sparse->members,
+					   BPF_F_MMAPABLE),
+	};
+	int result = load(sparse, &maps);
+	/* The program holds them. */
+	if (maps.queues >= 0)
+		close(maps.queues);
+	if (maps.sessions >= 0)
+		close(maps.sessions);
+	if (result != 0)
+		sparse_sessions_unload(sparse);
+	return result;
+}
+
+int sparse_sessions_attach(const struct sparse_sessions *sparse, int fd)
+{
+	int program = sparse->program;
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program, sizeof program) == 0 ? 0 : -errno;
+}
+
+void sparse_sessions_close_program(struct sparse_sessions *sparse)
+{
+	if (sparse->program >= 0)
+		close(sparse->program);
+	sparse->program = -1;
+}
+
+void sparse_sessions_unload(struct sparse_sessions *sparse)
+{
+	sparse_sessions_close_program(sparse);
+	if (sparse->queues != NULL)
+		munmap(sparse->queues, sparse->queues_mapped);
+	if (sparse->sessions != NULL)
+		munmap(sparse->sessions, sparse->sessions_mapped);
+	*sparse = (struct sparse_sessions){.program = -1};
+}
+
+/* --- the worker --------------------------------------------------------------------------------------------------- */
+
+static _Atomic uint32_t *place_of(const struct sparse_sessions *sparse, uint32_t session_id)
+{
+	uint32_t workers = sparse->steering.workers, slot = session_id & sparse->steering.slot_mask;
+	uint32_t member = slot / workers & (sparse->members - 1);
+	return &sparse->sessions[(size_t)(slot % workers) * sparse->members + member].id;
+}
+
+void sparse_sessions_add(const struct sparse_sessions *sparse, uint32_t session_id)
+{
+	if (sparse != NULL)
+		atomic_store_explicit(place_of(sparse, session_id), session_id, memory_order_relaxed);
+}
+
+void sparse_sessions_remove(const struct sparse_sessions *sparse, uint32_t session_id)
+{
+	if (sparse == NULL)
+		return;
+	_Atomic uint32_t *id = place_of(sparse, session_id);
+	if (atomic_load_explicit(id, memory_order_relaxed) == session_id)
+		atomic_store_explicit(id, 0, memory_order_relaxed);
+}
