@@ -29,8 +29,8 @@ struct aead_backend {
 	void (*deinit)(struct aead_engine *engine);
 };
 
-static inline void aead_nonce(uint8_t nonce[AEAD_IV_SIZE], const struct aead_key *key, uint32_t counter)
+static inline void aead_nonce(uint8_t nonce[AEAD_IV_SIZE], const struct aead_key *key, uint64_t counter)
 {
 	memcpy(nonce, key->iv, AEAD_IV_SIZE);
-	store_be32(nonce + AEAD_IV_SIZE - 4, load_be32(key->iv + AEAD_IV_SIZE - 4) ^ counter);
+	store_be64(nonce + AEAD_IV_SIZE - 8, load_be64(key->iv + AEAD_IV_SIZE - 8) ^ counter);
 }

@@ -3,7 +3,8 @@
  * functions of one suite.
  *
  * Suites: AES-256-GCM (NIST SP 800-38D) and ChaCha20-Poly1305 (RFC 8439), both with a 96-bit nonce and a 128-bit tag.
- * Nonce = IV with the 32-bit counter XORed, big-endian, into its last 4 bytes (core/protocol/PROTOCOL.md). */
+ * Nonce = IV with the counter XORed, big-endian, into its last 8 bytes. The counters of core/protocol/PROTOCOL.md have
+ * 32 bits, so that these are its last 4. */
 #pragma once
 
 #include <stdbool.h>
@@ -37,8 +38,8 @@ struct aead_op {
 	uint8_t *output;       /* `length` bytes */
 	const uint8_t *header; /* AEAD_AAD_SIZE bytes of associated data */
 	uint8_t *tag;	       /* AEAD_TAG_SIZE bytes: written when sealing, only read when opening */
+	uint64_t counter;      /* host byte order */
 	uint32_t length;       /* bytes, 0…65535 */
-	uint32_t counter;      /* host byte order */
 	bool authentic;	       /* out, open only: the tag matched. When false `output` is all zero */
 };
 

@@ -112,11 +112,11 @@ void transport_open_asleep(struct aead_engine *engine, const struct transport_ke
 enum replay_verdict transport_accept_asleep(const struct aead_engine *engine, struct transport_key *key,
 					    const struct aead_op *op)
 {
-	if (op->counter < key->seen)
+	if (op->counter < key->seen || op->counter >= REPLAY_COUNTER_LIMIT)
 		return REPLAY_REJECT;
 	/* The window starts below this counter, so that reordered packets are still accepted. */
 	if (wakes(op) && transport_key_wake(engine, key))
 		return replay_accept(&key->live->replay, op->counter);
-	key->seen = (uint64_t)op->counter + 1;
+	key->seen = op->counter + 1;
 	return REPLAY_FRESH;
 }

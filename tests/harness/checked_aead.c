@@ -39,7 +39,7 @@ static void make_room(struct checked_aead *checked)
 	free(old);
 }
 
-static void remember(struct checked_aead *checked, const struct aead_key *key, uint32_t counter)
+static void remember(struct checked_aead *checked, const struct aead_key *key, uint64_t counter)
 {
 	struct sealed what = {.counter = counter + 1};
 	memcpy(what.iv, key->iv, sizeof what.iv);

@@ -7,8 +7,9 @@
 #include "crypto/aead_backend.h"
 
 struct sealed {
+	uint64_t counter;
 	uint8_t iv[AEAD_IV_SIZE]; /* stands for its key: both come from one secret */
-	uint32_t counter;
+	uint32_t no_padding;	  /* 0: two of these are compared whole */
 };
 
 struct checked_aead {

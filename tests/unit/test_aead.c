@@ -41,12 +41,12 @@ static bool reference_seal(enum aead_suite suite, const uint8_t *key, const uint
 						      key) == 0;
 }
 
-static bool reference_message(enum aead_suite suite, uint32_t counter, const uint8_t *input, size_t length,
+static bool reference_message(enum aead_suite suite, uint64_t counter, const uint8_t *input, size_t length,
 			      uint8_t *output, uint8_t *tag)
 {
 	uint8_t nonce[AEAD_IV_SIZE];
 	memcpy(nonce, iv, sizeof nonce);
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 8; i++)
 		nonce[11 - i] ^= (uint8_t)(counter >> 8 * i);
 	return reference_seal(suite, raw_key, nonce, header, sizeof header, input, length, output, tag);
 }
@@ -120,7 +120,7 @@ struct datagram {
 	uint8_t bytes[AEAD_AAD_SIZE + LENGTH_MAX + AEAD_TAG_SIZE + 1];
 };
 
-static struct aead_op datagram_op(struct datagram *datagram, const uint8_t *input, uint32_t length, uint32_t counter)
+static struct aead_op datagram_op(struct datagram *datagram, const uint8_t *input, uint32_t length, uint64_t counter)
 {
 	memcpy(datagram->bytes, header, sizeof header);
 	return (struct aead_op){
@@ -137,7 +137,7 @@ static void check_length(const struct subject *s, const uint8_t *plaintext, uint
 {
 	static struct datagram expected, outside, inside;
 	static uint8_t opened[LENGTH_MAX + 1];
-	const uint32_t counter = length * 2654435761u;
+	const uint64_t counter = length * 0x9e3779b97f4a7c15u;
 	const size_t sealed_size = AEAD_AAD_SIZE + length + AEAD_TAG_SIZE;
 
 	memcpy(expected.bytes, header, sizeof header);
@@ -198,6 +198,13 @@ static uint32_t random_below(uint32_t limit)
 	return randombytes_uniform(limit);
 }
 
+/* Half of them have 32 bits, as the own protocol's. */
+static uint64_t random_counter(void)
+{
+	uint64_t low = randombytes_random();
+	return randombytes_random() % 2 == 0 ? low : (uint64_t)randombytes_random() << 32 | low;
+}
+
 Test(aead, what_one_back_end_seals_any_other_opens)
 {
 	const uint8_t *plaintext = random_text();
@@ -208,7 +215,7 @@ Test(aead, what_one_back_end_seals_any_other_opens)
 				continue;
 			for (int n = 0; n < 200; n++) {
 				uint32_t length = random_below(n % 10 == 0 ? LENGTH_MAX : 1500);
-				struct aead_op op = datagram_op(&datagram, plaintext, length, randombytes_random());
+				struct aead_op op = datagram_op(&datagram, plaintext, length, random_counter());
 				seal(sealer, &op, 1);
 				op.input = op.output;
 				open_all(opener, &op, 1);
@@ -244,7 +251,7 @@ static void seal_batch(struct batch *batch, size_t count, const struct subject *
 			.header = batch->messages[i],
 			.tag = text + length,
 			.length = length,
-			.counter = randombytes_random(),
+			.counter = random_counter(),
 		};
 	}
 	seal(s, batch->ops, count);
@@ -305,7 +312,7 @@ Test(aead, any_flipped_bit_is_refused)
 
 	for (const struct subject *s = subjects; s < subjects + subject_count; s++) {
 		/* Every bit of header, ciphertext and tag, then of the counter. */
-		for (size_t bit = 0; bit < MESSAGE_BITS + 32; bit++) {
+		for (size_t bit = 0; bit < MESSAGE_BITS + 64; bit++) {
 			seal_batch(&batch, COUNT, s);
 			struct aead_op *op = &batch.ops[TARGET];
 			op->length = LENGTH;
@@ -316,7 +323,7 @@ Test(aead, any_flipped_bit_is_refused)
 			if (bit < MESSAGE_BITS)
 				batch.messages[TARGET][bit / 8] ^= (uint8_t)(1 << bit % 8);
 			else
-				op->counter ^= 1u << (bit - MESSAGE_BITS);
+				op->counter ^= 1ull << (bit - MESSAGE_BITS);
 			check_forged(&batch, COUNT, forged, s);
 		}
 	}
@@ -362,8 +369,22 @@ Test(aead, forged_message_leaves_nothing_in_a_separate_output)
 
 Test(aead, counters_at_their_boundaries_are_xored_big_endian)
 {
-	static const uint32_t counters[] = {0,	      1,	 0xff,	     0x100,	 0xffff,     0x10000,
-					    0xffffff, 0x1000000, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff};
+	static const uint64_t counters[] = {0,
+					    1,
+					    0xff,
+					    0x100,
+					    0xffff,
+					    0x10000,
+					    0xffffff,
+					    0x1000000,
+					    0x7fffffff,
+					    0x80000000,
+					    0xfffffffe,
+					    0xffffffff,
+					    1ull << 32,
+					    1ull << 63,
+					    0x0123456789abcdef,
+					    UINT64_MAX - 1};
 	const uint8_t *plaintext = random_text();
 	static struct datagram datagram;
 	for (const struct subject *s = subjects; s < subjects + subject_count; s++) {
@@ -373,8 +394,8 @@ Test(aead, counters_at_their_boundaries_are_xored_big_endian)
 				continue;
 			struct aead_op op = datagram_op(&datagram, plaintext, sizeof expected, counters[i]);
 			seal(s, &op, 1);
-			cr_assert_arr_eq(op.output, expected, sizeof expected, "%s %#x", s->label, counters[i]);
-			cr_assert_arr_eq(op.tag, tag, sizeof tag, "%s %#x", s->label, counters[i]);
+			cr_assert_arr_eq(op.output, expected, sizeof expected, "%s %#lx", s->label, counters[i]);
+			cr_assert_arr_eq(op.tag, tag, sizeof tag, "%s %#lx", s->label, counters[i]);
 		}
 	}
 }

@@ -427,6 +427,29 @@ Test(transport, the_last_counter_stays_seen)
 	}
 }
 
+Test(transport, counters_from_the_limit_on_are_rejected_asleep_and_awake)
+{
+	EACH_SUBJECT(s)
+	{
+		struct pair pair = pair_new(s);
+		struct message data = seal(&pair, WIRE_DATA), keepalive = seal(&pair, WIRE_KEEPALIVE);
+		struct aead_op op = {.header = keepalive.bytes, .counter = REPLAY_COUNTER_LIMIT};
+		cr_assert_eq(transport_accept(s->engine, pair.gateway, &op), REPLAY_REJECT);
+		op.counter = UINT64_MAX;
+		cr_assert_eq(transport_accept(s->engine, pair.gateway, &op), REPLAY_REJECT);
+		cr_assert_eq(pair.gateway->seen, 0);
+		op.header = data.bytes;
+		cr_assert_eq(transport_accept(s->engine, pair.gateway, &op), REPLAY_REJECT);
+		cr_assert(asleep(pair.gateway), "%s: it wakes nothing", s->label);
+		op.counter = REPLAY_COUNTER_LIMIT - 1;
+		cr_assert_eq(transport_accept(s->engine, pair.gateway, &op), REPLAY_FRESH);
+		cr_assert_eq(transport_accept(s->engine, pair.gateway, &op), REPLAY_REJECT);
+		op.counter++;
+		cr_assert_eq(transport_accept(s->engine, pair.gateway, &op), REPLAY_REJECT);
+		pair_free(&pair);
+	}
+}
+
 /* --- against a naive model ---------------------------------------------------------------------------------------- */
 
 enum { STREAM = 4000 /* below the window, whose edge is another test's */, OPERATIONS = 20000 };

@@ -10,13 +10,13 @@
 enum {
 	COUNTERS = 4096, /* in one call */
 	FAR = 1000,	 /* how much later a late packet comes */
-	GAPS = 256,	 /* in one call, so that the counter does not come to its end */
+	GAPS = 256,	 /* in one call */
 	GAP = REPLAY_WINDOW / 2,
 };
 
 struct bench {
 	struct replay_window window;
-	uint32_t counter;
+	uint64_t counter;
 	uint64_t values[COUNTERS];
 	struct histogram histogram;
 	struct histogram_sum sum;
@@ -42,7 +42,7 @@ static void late(void *context)
 {
 	struct bench *bench = context;
 	for (size_t i = 0; i < COUNTERS; i++) {
-		uint32_t counter = bench->counter++;
+		uint64_t counter = bench->counter++;
 		MICRO_KEEP(replay_accept(&bench->window, (counter & 1) != 0 ? counter - FAR : counter));
 	}
 }
@@ -51,7 +51,7 @@ static void late(void *context)
 static void replayed(void *context)
 {
 	struct bench *bench = context;
-	for (uint32_t i = 0; i < COUNTERS; i++)
+	for (uint64_t i = 0; i < COUNTERS; i++)
 		MICRO_KEEP(replay_accept(&bench->window, bench->counter - 1 - i));
 }
 
