@@ -13,6 +13,7 @@ enum { WIRE_VERSION = 1 };
 
 enum {
 	WIRE_SESSION_ID = 1,		/* offset */
+	WIRE_SESSION_ID_BITS = 28,	/* that are used; the others are zero */
 	WIRE_HEADER_SIZE = 5,		/* first byte, session ID */
 	WIRE_MAGIC = WIRE_HEADER_SIZE,	/* offset in HELLO, COOKIE and WELCOME */
 	WIRE_TRANSPORT_HEADER_SIZE = 9, /* and the counter: the associated data */
@@ -56,6 +57,8 @@ enum {
 _Static_assert(WIRE_HELLO_PAYLOAD_SIZE == 1063, "as specified");
 _Static_assert(WIRE_WELCOME_MIN == 137, "as specified");
 _Static_assert(WIRE_COOKIE_SIZE == 65, "as specified");
+
+#define WIRE_SESSION_ID_MASK ((1u << WIRE_SESSION_ID_BITS) - 1)
 
 enum wire_side {
 	WIRE_SIDE_CLIENT = 1,

@@ -19,12 +19,12 @@ static uint32_t slot_count(uint32_t capacity, uint32_t workers)
 /* So that an ID from before a restart hardly ever names a session of today. */
 static void randomise_generations(struct session_table *table)
 {
-	uint32_t mask = table->sharding.slot_mask;
+	uint32_t mask = table->sharding.slot_mask, generations = WIRE_SESSION_ID_MASK & ~mask;
 	uint8_t seed[randombytes_SEEDBYTES];
 	randombytes_buf(seed, sizeof seed);
 	randombytes_buf_deterministic(table->ids, (mask + (size_t)1) * sizeof *table->ids, seed);
 	for (uint32_t slot = 0; slot <= mask; slot++)
-		table->ids[slot] = (table->ids[slot] & ~mask) | slot;
+		table->ids[slot] = (table->ids[slot] & generations) | slot;
 }
 
 static void free_all_slots(struct session_table *table)
@@ -93,7 +93,7 @@ uint32_t session_table_take(struct session_table *table, uint32_t worker)
 	table->next[slot] = SLOT_TAKEN;
 
 	uint32_t step = table->sharding.slot_mask + 1;
-	table->ids[slot] += step;
+	table->ids[slot] = (table->ids[slot] + step) & WIRE_SESSION_ID_MASK;
 	if (table->ids[slot] == 0)
 		table->ids[slot] = step;
 	return table->ids[slot];

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The session table: an array of RCU pointers. A session ID is a slot number in the low bits and a generation above, so
- * a lookup is one load and one compare of the whole ID, however many sessions there are.
+/* The session table: an array of RCU pointers. A session ID is a slot number in the low bits, a generation above, and
+ * four zero bits at the top (WIRE_SESSION_ID_MASK). A lookup is one load and one compare of the whole ID, however many
+ * sessions there are; so it finds nothing for an ID with one of the four set.
+ *
+ * The slot that is free for the longest is taken, with the generation after its last one. While half of a worker's
+ * slots are free, an ID of it comes back after 2^27 / workers others of this worker at the earliest, whatever the size
+ * of the table.
  *
  * Each slot belongs to one worker, session_shard(). Only that worker inserts and removes sessions; any thread
  * that is online under RCU may look up. IDs are assigned and released by the control plane, under the registry's
@@ -15,7 +20,7 @@
 
 enum {
 	SESSION_WORKERS_MAX = 256,
-	SESSION_SLOTS_MAX = 1 << 24, /* leaves 8 bits of generation */
+	SESSION_SLOTS_MAX = 1 << 22, /* two million sessions; leaves 6 bits of generation */
 };
 
 /* How IDs map to workers: the steering program, the TUN readers and the allocator share it. */

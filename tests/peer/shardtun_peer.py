@@ -451,7 +451,7 @@ class Gateway:
 
     def _new_id(self):
         taken = {s.session_id for s in (self.active, self.pending) if s} | {0}
-        while (session_id := int.from_bytes(self.rng(4), "big")) in taken:
+        while (session_id := int.from_bytes(self.rng(4), "big") & wire.SESSION_ID_MASK) in taken:
             pass
         return session_id
 

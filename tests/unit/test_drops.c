@@ -145,7 +145,13 @@ MAKE(type_15)
 MAKE(other_session)
 {
 	uint32_t length = control(h, WIRE_KEEPALIVE, 0, message);
-	message[1] ^= 0x80;
+	message[1] ^= 0x08;
+	return length;
+}
+MAKE(session_of_29_bits)
+{
+	uint32_t length = control(h, WIRE_KEEPALIVE, 0, message);
+	message[1] ^= 0x10;
 	return length;
 }
 MAKE(session_0)
@@ -312,6 +318,7 @@ static const struct {
 	CASE(type_cookie, DROP_TYPE),
 	CASE(type_15, DROP_TYPE),
 	CASE(other_session, DROP_SESSION),
+	CASE(session_of_29_bits, DROP_SESSION),
 	CASE(session_0, DROP_SESSION),
 	CASE(epoch_0, DROP_EPOCH),
 	CASE(next_epoch, DROP_EPOCH),

@@ -101,7 +101,7 @@ static size_t neighbour(size_t client)
 /* An unused ID of a client's worker. */
 static uint32_t unknown_id(size_t client)
 {
-	return id_of(client) ^ 0x80000000;
+	return id_of(client) ^ 0x08000000;
 }
 
 static void inject(void)
@@ -299,6 +299,7 @@ Test(handoff, what_does_not_look_right_stays_where_it_is)
 			}
 			expect(hello, 1200, 0x14, unknown_id(0), DROP_SESSION);
 			expect(hello, 1200, 0x14, 0, DROP_SESSION);
+			expect(hello, 1200, 0x14, id_of(other) | 0x10000000, DROP_SESSION);
 			expect(hello, 1200, 0x12, id_of(other), DROP_TYPE); /* WELCOME */
 			expect(hello, 1200, 0x17, id_of(other), DROP_TYPE);
 			expect(hello, 1200, 0x18, id_of(other), DROP_TYPE);

@@ -43,6 +43,23 @@ Test(reset, brings_the_client_back_at_its_next_packet)
 	finish(h);
 }
 
+/* Of a gateway from before IDs had 28 bits. */
+Test(reset, brings_back_a_client_whose_id_has_32_bits)
+{
+	struct harness *h = START_UP(.reset = true);
+	struct session *session = harness_client_session(h, 0);
+	session->id |= 0x50000000;
+	reset_token(&h->gateway.reset_secret, session->id, h->clients[0].role.lease.reset_token);
+	cr_assert_not(harness_ping(h, 0, TO_GATEWAY), "this one is lost");
+	cr_assert_eq(node_drops(&h->gateway.node, DROP_SESSION), 1);
+	cr_assert_eq(gateway_count(h, STATS_tx_reset), 1);
+	harness_pump(h);
+	cr_assert_eq(h->clients[0].role.state, CLIENT_UP);
+	cr_assert_eq(harness_client_session(h, 0)->id >> 28, 0);
+	cr_assert(pings(h));
+	finish(h);
+}
+
 Test(reset, is_off_when_the_operator_says_so)
 {
 	struct harness *h = START_UP(.reset = false);
