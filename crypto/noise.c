@@ -4,59 +4,69 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "crypto/blake2s.h"
+
 enum {
-	BLAKE2B_BLOCK_SIZE = 128,
 	SEALED_STATIC_SIZE = NOISE_KEY_SIZE + NOISE_TAG_SIZE,
 	MESSAGE1_STATIC = NOISE_KEY_SIZE, /* offsets */
 	MESSAGE1_PAYLOAD = NOISE_KEY_SIZE + SEALED_STATIC_SIZE,
 	MESSAGE2_PAYLOAD = NOISE_KEY_SIZE,
 };
 
-static const char protocol_name[] = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2b";
-_Static_assert(sizeof protocol_name - 1 <= NOISE_HASH_SIZE, "a longer name would have to be hashed");
-
-static void hash_pair(uint8_t output[NOISE_HASH_SIZE], const void *first, size_t first_size, const void *second,
-		      size_t second_size)
+static void hash_blake2b(uint8_t *output, const void *first, size_t first_size, const void *second, size_t second_size)
 {
 	crypto_generichash_blake2b_state state;
-	crypto_generichash_blake2b_init(&state, NULL, 0, NOISE_HASH_SIZE);
+	crypto_generichash_blake2b_init(&state, NULL, 0, noise_blake2b.size);
 	crypto_generichash_blake2b_update(&state, first, first_size);
 	crypto_generichash_blake2b_update(&state, second, second_size);
-	crypto_generichash_blake2b_final(&state, output, NOISE_HASH_SIZE);
+	crypto_generichash_blake2b_final(&state, output, noise_blake2b.size);
 	sodium_memzero(&state, sizeof state);
 }
 
-/* HMAC (RFC 2104), which Noise prescribes even for a hash that has a keyed mode. `output` may be the data. */
-static void hmac(uint8_t output[NOISE_HASH_SIZE], const uint8_t key[NOISE_HASH_SIZE], const void *data, size_t size)
+static void hash_blake2s(uint8_t *output, const void *first, size_t first_size, const void *second, size_t second_size)
 {
-	uint8_t pad[BLAKE2B_BLOCK_SIZE];
-	uint8_t inner[NOISE_HASH_SIZE];
+	struct blake2s state;
+	blake2s_init(&state, BLAKE2S_SIZE, NULL, 0);
+	blake2s_update(&state, first, first_size);
+	blake2s_update(&state, second, second_size);
+	blake2s_final(&state, output);
+}
 
-	memset(pad, 0x36, sizeof pad);
-	for (size_t i = 0; i < NOISE_HASH_SIZE; i++)
+const struct noise_hash noise_blake2b = {"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2b", 64, 128, hash_blake2b};
+const struct noise_hash noise_blake2s = {"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s", BLAKE2S_SIZE, BLAKE2S_BLOCK_SIZE,
+					 hash_blake2s};
+
+/* HMAC (RFC 2104), which Noise prescribes even for a hash that has a keyed mode. `output` may be the data. */
+static void hmac(const struct noise_hash *function, uint8_t *output, const uint8_t *key, const void *data, size_t size)
+{
+	uint8_t pad[NOISE_BLOCK_MAX];
+	uint8_t inner[NOISE_HASH_MAX];
+
+	memset(pad, 0x36, function->block_size);
+	for (size_t i = 0; i < function->size; i++)
 		pad[i] ^= key[i];
-	hash_pair(inner, pad, sizeof pad, data, size);
-	for (size_t i = 0; i < sizeof pad; i++)
+	function->hash(inner, pad, function->block_size, data, size);
+	for (size_t i = 0; i < function->block_size; i++)
 		pad[i] ^= 0x36 ^ 0x5c;
-	hash_pair(output, pad, sizeof pad, inner, sizeof inner);
+	function->hash(output, pad, function->block_size, inner, function->size);
 	sodium_memzero(pad, sizeof pad);
 	sodium_memzero(inner, sizeof inner);
 }
 
 /* HKDF of Noise, section 4.3, with `count` outputs. `outputs[0]` may be the chaining key. */
-static void hkdf(const uint8_t chaining_key[NOISE_HASH_SIZE], const void *input, size_t size, uint8_t *const outputs[],
-		 size_t count)
+static void hkdf(const struct noise_hash *function, const uint8_t *chaining_key, const void *input, size_t size,
+		 uint8_t *const outputs[], size_t count)
 {
-	uint8_t secret[NOISE_HASH_SIZE];
-	uint8_t block[NOISE_HASH_SIZE + 1];
+	uint8_t secret[NOISE_HASH_MAX];
+	uint8_t block[NOISE_HASH_MAX + 1];
 
-	hmac(secret, chaining_key, input, size);
+	hmac(function, secret, chaining_key, input, size);
 	for (size_t i = 0; i < count; i++) {
 		/* The first block has no predecessor to chain. */
-		size_t chained = i == 0 ? 0 : NOISE_HASH_SIZE;
+		size_t chained = i == 0 ? 0 : function->size;
 		block[chained] = (uint8_t)(i + 1);
-		hmac(block, secret, block, chained + 1);
-		memcpy(outputs[i], block, NOISE_HASH_SIZE);
+		hmac(function, block, secret, block, chained + 1);
+		memcpy(outputs[i], block, function->size);
 	}
 	sodium_memzero(secret, sizeof secret);
 	sodium_memzero(block, sizeof block);
@@ -64,13 +74,14 @@ static void hkdf(const uint8_t chaining_key[NOISE_HASH_SIZE], const void *input,
 
 static void mix_hash(struct noise_handshake *state, const void *data, size_t size)
 {
-	hash_pair(state->hash, state->hash, NOISE_HASH_SIZE, data, size);
+	state->function->hash(state->hash, state->hash, state->function->size, data, size);
 }
 
 static void mix_key(struct noise_handshake *state, const uint8_t input[NOISE_KEY_SIZE])
 {
-	uint8_t cipher_key[NOISE_HASH_SIZE];
-	hkdf(state->chaining_key, input, NOISE_KEY_SIZE, (uint8_t *[]){state->chaining_key, cipher_key}, 2);
+	uint8_t cipher_key[NOISE_HASH_MAX];
+	hkdf(state->function, state->chaining_key, input, NOISE_KEY_SIZE,
+	     (uint8_t *[]){state->chaining_key, cipher_key}, 2);
 	memcpy(state->cipher_key, cipher_key, NOISE_KEY_SIZE);
 	state->nonce = 0;
 	sodium_memzero(cipher_key, sizeof cipher_key);
@@ -78,9 +89,10 @@ static void mix_key(struct noise_handshake *state, const uint8_t input[NOISE_KEY
 
 static void mix_key_and_hash(struct noise_handshake *state, const uint8_t input[NOISE_KEY_SIZE])
 {
-	uint8_t hash_input[NOISE_HASH_SIZE], cipher_key[NOISE_HASH_SIZE];
-	hkdf(state->chaining_key, input, NOISE_KEY_SIZE, (uint8_t *[]){state->chaining_key, hash_input, cipher_key}, 3);
-	mix_hash(state, hash_input, sizeof hash_input);
+	uint8_t hash_input[NOISE_HASH_MAX], cipher_key[NOISE_HASH_MAX];
+	hkdf(state->function, state->chaining_key, input, NOISE_KEY_SIZE,
+	     (uint8_t *[]){state->chaining_key, hash_input, cipher_key}, 3);
+	mix_hash(state, hash_input, state->function->size);
 	memcpy(state->cipher_key, cipher_key, NOISE_KEY_SIZE);
 	state->nonce = 0;
 	sodium_memzero(hash_input, sizeof hash_input);
@@ -123,8 +135,8 @@ static void encrypt_and_hash(struct noise_handshake *state, const void *plaintex
 {
 	uint8_t nonce[crypto_aead_chacha20poly1305_IETF_NPUBBYTES];
 	cipher_nonce(nonce, state->nonce++);
-	crypto_aead_chacha20poly1305_ietf_encrypt(output, NULL, plaintext, size, state->hash, NOISE_HASH_SIZE, NULL,
-						  nonce, state->cipher_key);
+	crypto_aead_chacha20poly1305_ietf_encrypt(output, NULL, plaintext, size, state->hash, state->function->size,
+						  NULL, nonce, state->cipher_key);
 	mix_hash(state, output, size + NOISE_TAG_SIZE);
 }
 
@@ -132,8 +144,8 @@ static bool decrypt_and_hash(struct noise_handshake *state, const uint8_t *input
 {
 	uint8_t nonce[crypto_aead_chacha20poly1305_IETF_NPUBBYTES];
 	cipher_nonce(nonce, state->nonce++);
-	if (crypto_aead_chacha20poly1305_ietf_decrypt(plaintext, NULL, NULL, input, size, state->hash, NOISE_HASH_SIZE,
-						      nonce, state->cipher_key) != 0)
+	if (crypto_aead_chacha20poly1305_ietf_decrypt(plaintext, NULL, NULL, input, size, state->hash,
+						      state->function->size, nonce, state->cipher_key) != 0)
 		return false;
 	mix_hash(state, input, size);
 	return true;
@@ -166,31 +178,37 @@ bool noise_dh(const uint8_t private_key[NOISE_KEY_SIZE], const uint8_t public_ke
 	return crypto_scalarmult(shared, private_key, public_key) == 0;
 }
 
-static void start(struct noise_handshake *state, const struct noise_keypair *own, const void *prologue,
-		  size_t prologue_length, const uint8_t responder_static[NOISE_KEY_SIZE])
+/* Section 5.2, InitializeSymmetric: a name that is longer than a hash is hashed. */
+static void start(struct noise_handshake *state, const struct noise_hash *function, const struct noise_keypair *own,
+		  const void *prologue, size_t prologue_length, const uint8_t responder_static[NOISE_KEY_SIZE])
 {
-	memcpy(state->hash, protocol_name, sizeof protocol_name - 1);
-	memcpy(state->chaining_key, state->hash, NOISE_HASH_SIZE);
+	const char *name = function->protocol_name;
+	state->function = function;
+	if (strlen(name) <= function->size)
+		memcpy(state->hash, name, strlen(name));
+	else
+		function->hash(state->hash, name, strlen(name), NULL, 0);
+	memcpy(state->chaining_key, state->hash, function->size);
 	state->own = *own;
 	mix_hash(state, prologue, prologue_length);
 	mix_hash(state, responder_static, NOISE_KEY_SIZE);
 }
 
-void noise_initiator_start(struct noise_handshake *state, const struct noise_keypair *own,
-			   const uint8_t remote_static[NOISE_KEY_SIZE], const uint8_t static_static[NOISE_KEY_SIZE],
-			   const void *prologue, size_t prologue_length)
+void noise_initiator_start(struct noise_handshake *state, const struct noise_hash *function,
+			   const struct noise_keypair *own, const uint8_t remote_static[NOISE_KEY_SIZE],
+			   const uint8_t static_static[NOISE_KEY_SIZE], const void *prologue, size_t prologue_length)
 {
 	memset(state, 0, sizeof *state);
 	memcpy(state->remote_static, remote_static, NOISE_KEY_SIZE);
 	memcpy(state->static_static, static_static, NOISE_KEY_SIZE);
-	start(state, own, prologue, prologue_length, remote_static);
+	start(state, function, own, prologue, prologue_length, remote_static);
 }
 
-void noise_responder_start(struct noise_handshake *state, const struct noise_keypair *own, const void *prologue,
-			   size_t prologue_length)
+void noise_responder_start(struct noise_handshake *state, const struct noise_hash *function,
+			   const struct noise_keypair *own, const void *prologue, size_t prologue_length)
 {
 	memset(state, 0, sizeof *state);
-	start(state, own, prologue, prologue_length, own->public_key);
+	start(state, function, own, prologue, prologue_length, own->public_key);
 }
 
 bool noise_initiator_write(struct noise_handshake *state, const uint8_t ephemeral_private[NOISE_KEY_SIZE],
@@ -277,8 +295,8 @@ bool noise_initiator_read(struct noise_handshake *state, const uint8_t psk[NOISE
 
 void noise_split(struct noise_handshake *state, struct noise_keys *keys)
 {
-	uint8_t first[NOISE_HASH_SIZE], second[NOISE_HASH_SIZE];
-	hkdf(state->chaining_key, NULL, 0, (uint8_t *[]){first, second}, 2);
+	uint8_t first[NOISE_HASH_MAX], second[NOISE_HASH_MAX];
+	hkdf(state->function, state->chaining_key, NULL, 0, (uint8_t *[]){first, second}, 2);
 	memcpy(keys->initiator_to_responder, first, NOISE_KEY_SIZE);
 	memcpy(keys->responder_to_initiator, second, NOISE_KEY_SIZE);
 	sodium_memzero(first, sizeof first);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Noise_IKpsk2_25519_ChaChaPoly_BLAKE2b over libsodium's primitives (The Noise Protocol Framework, revision 34).
+/* Noise_IKpsk2_25519_ChaChaPoly with BLAKE2b or BLAKE2s (The Noise Protocol Framework, revision 34). The own protocol
+ * has BLAKE2b, WireGuard BLAKE2s; a static key is for one of them alone (section 14, "Static key reuse").
  *
  * Pure: no socket, no clock, no random numbers (the caller passes the ephemeral key), no allocation. The state
  * is a plain value that holds secrets: the owner wipes it unless noise_split() did. Functions that read hostile input
@@ -20,8 +21,9 @@
 #include <stdint.h>
 
 enum {
-	NOISE_KEY_SIZE = 32,  /* Curve25519 keys, PSK, split keys */
-	NOISE_HASH_SIZE = 64, /* BLAKE2b-512 */
+	NOISE_KEY_SIZE = 32, /* Curve25519 keys, PSK, split keys */
+	NOISE_HASH_MAX = 64, /* BLAKE2b-512 */
+	NOISE_BLOCK_MAX = 128,
 	NOISE_TAG_SIZE = 16,
 	NOISE_MESSAGE1_OVERHEAD = 32 + 32 + 16 + 16, /* e, encrypted s, payload tag */
 	NOISE_MESSAGE2_OVERHEAD = 32 + 16,	     /* e, payload tag */
@@ -32,9 +34,22 @@ struct noise_keypair {
 	uint8_t public_key[NOISE_KEY_SIZE];
 };
 
+/* A hash function, as revision 34 calls its properties in section 4.3. */
+struct noise_hash {
+	const char *protocol_name;
+	uint8_t size;	    /* HASHLEN, at least NOISE_KEY_SIZE */
+	uint8_t block_size; /* BLOCKLEN */
+	/* HASH(first || second): `size` bytes to `output`, which may be one of the inputs. An input may be NULL with
+	 * size 0. Any thread. */
+	void (*hash)(uint8_t *output, const void *first, size_t first_size, const void *second, size_t second_size);
+};
+
+extern const struct noise_hash noise_blake2b, noise_blake2s;
+
 struct noise_handshake {
-	uint8_t hash[NOISE_HASH_SIZE];
-	uint8_t chaining_key[NOISE_HASH_SIZE];
+	const struct noise_hash *function;
+	uint8_t hash[NOISE_HASH_MAX]; /* of this and the next the function's `size` bytes */
+	uint8_t chaining_key[NOISE_HASH_MAX];
 	uint8_t cipher_key[NOISE_KEY_SIZE];
 	uint64_t nonce;
 	struct noise_keypair own;	/* static */
@@ -58,11 +73,11 @@ bool noise_dh(const uint8_t private_key[NOISE_KEY_SIZE], const uint8_t public_ke
 	      uint8_t shared[NOISE_KEY_SIZE]);
 
 /* Starts a handshake. `static_static` is noise_dh(own, remote), computed by the caller once per peer. */
-void noise_initiator_start(struct noise_handshake *state, const struct noise_keypair *own,
-			   const uint8_t remote_static[NOISE_KEY_SIZE], const uint8_t static_static[NOISE_KEY_SIZE],
-			   const void *prologue, size_t prologue_length);
-void noise_responder_start(struct noise_handshake *state, const struct noise_keypair *own, const void *prologue,
-			   size_t prologue_length);
+void noise_initiator_start(struct noise_handshake *state, const struct noise_hash *function,
+			   const struct noise_keypair *own, const uint8_t remote_static[NOISE_KEY_SIZE],
+			   const uint8_t static_static[NOISE_KEY_SIZE], const void *prologue, size_t prologue_length);
+void noise_responder_start(struct noise_handshake *state, const struct noise_hash *function,
+			   const struct noise_keypair *own, const void *prologue, size_t prologue_length);
 
 /* Writes message 1: NOISE_MESSAGE1_OVERHEAD + payload_length bytes to `message`. False when a DH result is zero. */
 bool noise_initiator_write(struct noise_handshake *state, const uint8_t ephemeral_private[NOISE_KEY_SIZE],

@@ -36,8 +36,8 @@ bool handshake_write_hello(struct handshake_initiator *initiator, const struct h
 
 	uint8_t prologue[WIRE_PROLOGUE_SIZE];
 	wire_prologue(prologue, session_id, initiator->magic);
-	noise_initiator_start(&initiator->noise, &own->keys, remote->public_key, remote->static_static, prologue,
-			      sizeof prologue);
+	noise_initiator_start(&initiator->noise, &noise_blake2b, &own->keys, remote->public_key, remote->static_static,
+			      prologue, sizeof prologue);
 	uint8_t payload[WIRE_HELLO_PAYLOAD_SIZE];
 	wire_hello_encode(payload, hello);
 	if (!noise_initiator_write(&initiator->noise, random, payload, sizeof payload, message + WIRE_HELLO_NOISE))
@@ -113,7 +113,7 @@ bool handshake_read_static(struct handshake_responder *responder, const struct h
 	uint8_t prologue[WIRE_PROLOGUE_SIZE];
 	responder->magic = wire_magic(message);
 	wire_prologue(prologue, wire_session_id(message), responder->magic);
-	noise_responder_start(&responder->noise, &own->keys, prologue, sizeof prologue);
+	noise_responder_start(&responder->noise, &noise_blake2b, &own->keys, prologue, sizeof prologue);
 	return noise_responder_read_static(&responder->noise, message + WIRE_HELLO_NOISE, WIRE_HELLO_NOISE_SIZE,
 					   client_key);
 }

@@ -10,6 +10,9 @@
 
 enum { VECTOR_MAX = 256 };
 
+#define EACH_VECTOR(v) \
+	for (const struct noise_vector *(v) = noise_vectors; (v) < noise_vectors + ARRAY_SIZE(noise_vectors); (v)++)
+
 struct bytes {
 	uint8_t data[VECTOR_MAX];
 	size_t size;
@@ -17,6 +20,7 @@ struct bytes {
 
 /* Both ends of the vector's handshake, the initiator's first message written. */
 struct handshake {
+	const struct noise_vector *vector;
 	struct bytes prologue, psk;
 	struct noise_keypair initiator, responder;
 	uint8_t static_static[NOISE_KEY_SIZE];
@@ -40,31 +44,37 @@ static void key_from_hex(const char *hex, uint8_t key[NOISE_KEY_SIZE])
 	memcpy(key, bytes.data, NOISE_KEY_SIZE);
 }
 
-static void start(struct handshake *h)
+static void start_vector(struct handshake *h, const struct noise_vector *vector)
 {
 	memset(h, 0, sizeof *h);
+	h->vector = vector;
 	cr_assert_geq(sodium_init(), 0);
-	h->prologue = from_hex(noise_vector.prologue);
-	h->psk = from_hex(noise_vector.psk);
-	key_from_hex(noise_vector.initiator_static, h->initiator.private_key);
-	key_from_hex(noise_vector.responder_static, h->responder.private_key);
-	key_from_hex(noise_vector.initiator_ephemeral, h->initiator_ephemeral);
-	key_from_hex(noise_vector.responder_ephemeral, h->responder_ephemeral.private_key);
+	h->prologue = from_hex(vector->prologue);
+	h->psk = from_hex(vector->psk);
+	key_from_hex(vector->initiator_static, h->initiator.private_key);
+	key_from_hex(vector->responder_static, h->responder.private_key);
+	key_from_hex(vector->initiator_ephemeral, h->initiator_ephemeral);
+	key_from_hex(vector->responder_ephemeral, h->responder_ephemeral.private_key);
 	noise_public_key(h->responder_ephemeral.private_key, h->responder_ephemeral.public_key);
 	noise_public_key(h->initiator.private_key, h->initiator.public_key);
 	noise_public_key(h->responder.private_key, h->responder.public_key);
 	cr_assert(noise_dh(h->initiator.private_key, h->responder.public_key, h->static_static));
 
-	h->payload1 = from_hex(noise_vector.messages[0].payload);
-	h->payload2 = from_hex(noise_vector.messages[1].payload);
+	h->payload1 = from_hex(vector->messages[0].payload);
+	h->payload2 = from_hex(vector->messages[1].payload);
 	h->message1.size = NOISE_MESSAGE1_OVERHEAD + h->payload1.size;
 	h->message2.size = NOISE_MESSAGE2_OVERHEAD + h->payload2.size;
 
-	noise_initiator_start(&h->initiator_state, &h->initiator, h->responder.public_key, h->static_static,
-			      h->prologue.data, h->prologue.size);
-	noise_responder_start(&h->responder_state, &h->responder, h->prologue.data, h->prologue.size);
+	noise_initiator_start(&h->initiator_state, vector->function, &h->initiator, h->responder.public_key,
+			      h->static_static, h->prologue.data, h->prologue.size);
+	noise_responder_start(&h->responder_state, vector->function, &h->responder, h->prologue.data, h->prologue.size);
 	cr_assert(noise_initiator_write(&h->initiator_state, h->initiator_ephemeral, h->payload1.data, h->payload1.size,
 					h->message1.data));
+}
+
+static void start(struct handshake *h)
+{
+	start_vector(h, &noise_vectors[0]);
 }
 
 static void answer(struct handshake *h)
@@ -95,128 +105,148 @@ static bool read_message2(struct handshake *h, const struct bytes *message)
 
 Test(noise, published_vector_message_by_message)
 {
-	struct handshake h;
-	start(&h);
-	struct bytes public_key = from_hex(noise_vector.responder_static_public);
-	cr_assert_arr_eq(h.responder.public_key, public_key.data, NOISE_KEY_SIZE);
+	EACH_VECTOR(v)
+	{
+		struct handshake h;
+		start_vector(&h, v);
+		struct bytes public_key = from_hex(h.vector->responder_static_public);
+		cr_assert_arr_eq(h.responder.public_key, public_key.data, NOISE_KEY_SIZE);
 
-	struct bytes expected = from_hex(noise_vector.messages[0].message);
-	cr_assert_eq(h.message1.size, expected.size);
-	cr_assert_arr_eq(h.message1.data, expected.data, expected.size);
+		struct bytes expected = from_hex(h.vector->messages[0].message);
+		cr_assert_eq(h.message1.size, expected.size);
+		cr_assert_arr_eq(h.message1.data, expected.data, expected.size);
 
-	answer(&h);
-	expected = from_hex(noise_vector.messages[1].message);
-	cr_assert_eq(h.message2.size, expected.size);
-	cr_assert_arr_eq(h.message2.data, expected.data, expected.size);
+		answer(&h);
+		expected = from_hex(h.vector->messages[1].message);
+		cr_assert_eq(h.message2.size, expected.size);
+		cr_assert_arr_eq(h.message2.data, expected.data, expected.size);
 
-	uint8_t payload[VECTOR_MAX];
-	cr_assert(noise_initiator_read(&h.initiator_state, h.psk.data, h.message2.data, h.message2.size, payload));
-	cr_assert_arr_eq(payload, h.payload2.data, h.payload2.size);
+		uint8_t payload[VECTOR_MAX];
+		cr_assert(noise_initiator_read(&h.initiator_state, h.psk.data, h.message2.data, h.message2.size,
+					       payload));
+		cr_assert_arr_eq(payload, h.payload2.data, h.payload2.size);
 
-	expected = from_hex(noise_vector.handshake_hash);
-	cr_assert_eq(expected.size, NOISE_HASH_SIZE);
-	cr_assert_arr_eq(h.initiator_state.hash, expected.data, NOISE_HASH_SIZE);
-	cr_assert_arr_eq(h.responder_state.hash, expected.data, NOISE_HASH_SIZE);
+		expected = from_hex(h.vector->handshake_hash);
+		cr_assert_eq(expected.size, h.vector->function->size);
+		cr_assert_arr_eq(h.initiator_state.hash, expected.data, h.vector->function->size);
+		cr_assert_arr_eq(h.responder_state.hash, expected.data, h.vector->function->size);
+	}
 }
 
 Test(noise, split_keys_make_the_vectors_transport_messages)
 {
-	struct handshake h;
-	start(&h);
-	answer(&h);
-	cr_assert(read_message2(&h, &h.message2));
+	EACH_VECTOR(v)
+	{
+		struct handshake h;
+		start_vector(&h, v);
+		answer(&h);
+		cr_assert(read_message2(&h, &h.message2));
 
-	struct noise_keys initiator, responder;
-	noise_split(&h.initiator_state, &initiator);
-	noise_split(&h.responder_state, &responder);
-	cr_assert_arr_eq(&initiator, &responder, sizeof initiator);
+		struct noise_keys initiator, responder;
+		noise_split(&h.initiator_state, &initiator);
+		noise_split(&h.responder_state, &responder);
+		cr_assert_arr_eq(&initiator, &responder, sizeof initiator);
 
-	for (size_t i = 2; i < ARRAY_SIZE(noise_vector.messages); i++) {
-		struct bytes payload = from_hex(noise_vector.messages[i].payload);
-		struct bytes expected = from_hex(noise_vector.messages[i].message);
-		uint8_t nonce[12] = {[4] = (uint8_t)(i / 2 - 1)};
-		uint8_t sealed[VECTOR_MAX];
-		crypto_aead_chacha20poly1305_ietf_encrypt(
-			sealed, NULL, payload.data, payload.size, NULL, 0, NULL, nonce,
-			i % 2 == 0 ? initiator.initiator_to_responder : initiator.responder_to_initiator);
-		cr_assert_eq(payload.size + NOISE_TAG_SIZE, expected.size);
-		cr_assert_arr_eq(sealed, expected.data, expected.size, "message %zu", i);
+		for (size_t i = 2; i < ARRAY_SIZE(h.vector->messages); i++) {
+			struct bytes payload = from_hex(h.vector->messages[i].payload);
+			struct bytes expected = from_hex(h.vector->messages[i].message);
+			uint8_t nonce[12] = {[4] = (uint8_t)(i / 2 - 1)};
+			uint8_t sealed[VECTOR_MAX];
+			crypto_aead_chacha20poly1305_ietf_encrypt(
+				sealed, NULL, payload.data, payload.size, NULL, 0, NULL, nonce,
+				i % 2 == 0 ? initiator.initiator_to_responder : initiator.responder_to_initiator);
+			cr_assert_eq(payload.size + NOISE_TAG_SIZE, expected.size);
+			cr_assert_arr_eq(sealed, expected.data, expected.size, "message %zu", i);
+		}
 	}
 }
 
 Test(noise, split_wipes_the_state)
 {
-	struct handshake h;
-	start(&h);
-	answer(&h);
-	struct noise_keys keys;
-	noise_split(&h.responder_state, &keys);
-	cr_assert(sodium_is_zero((const uint8_t *)&h.responder_state, sizeof h.responder_state));
+	EACH_VECTOR(v)
+	{
+		struct handshake h;
+		start_vector(&h, v);
+		answer(&h);
+		struct noise_keys keys;
+		noise_split(&h.responder_state, &keys);
+		cr_assert(sodium_is_zero((const uint8_t *)&h.responder_state, sizeof h.responder_state));
+	}
 }
 
 Test(noise, every_flipped_bit_of_message_1_fails_and_leaves_the_state)
 {
-	struct handshake h;
-	start(&h);
-	const struct noise_handshake fresh = h.responder_state;
+	EACH_VECTOR(v)
+	{
+		struct handshake h;
+		start_vector(&h, v);
+		const struct noise_handshake fresh = h.responder_state;
 
-	for (size_t bit = 0; bit < h.message1.size * 8; bit++) {
-		/* X25519 ignores the ephemeral's top bit; the hash does not, so even that one fails. */
-		struct bytes forged = h.message1;
-		forged.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		struct noise_handshake before = h.responder_state;
-		uint8_t remote_static[NOISE_KEY_SIZE] = {0}, payload[VECTOR_MAX];
-		bool payload_only = bit / 8 >= NOISE_MESSAGE1_OVERHEAD - NOISE_TAG_SIZE;
+		for (size_t bit = 0; bit < h.message1.size * 8; bit++) {
+			/* X25519 ignores the ephemeral's top bit; the hash does not, so even that one fails. */
+			struct bytes forged = h.message1;
+			forged.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+			struct noise_handshake before = h.responder_state;
+			uint8_t remote_static[NOISE_KEY_SIZE] = {0}, payload[VECTOR_MAX];
+			bool payload_only = bit / 8 >= NOISE_MESSAGE1_OVERHEAD - NOISE_TAG_SIZE;
 
-		bool known = noise_responder_read_static(&h.responder_state, forged.data, forged.size, remote_static);
-		cr_assert_eq(known, payload_only, "bit %zu", bit);
-		if (!known) {
-			cr_assert(sodium_is_zero(remote_static, sizeof remote_static), "bit %zu", bit);
+			bool known = noise_responder_read_static(&h.responder_state, forged.data, forged.size,
+								 remote_static);
+			cr_assert_eq(known, payload_only, "bit %zu", bit);
+			if (!known) {
+				cr_assert(sodium_is_zero(remote_static, sizeof remote_static), "bit %zu", bit);
+				cr_assert_arr_eq(&h.responder_state, &before, sizeof before, "bit %zu", bit);
+				continue;
+			}
+			before = h.responder_state;
+			cr_assert_not(noise_responder_read_payload(&h.responder_state, h.static_static, forged.data,
+								   forged.size, payload),
+				      "bit %zu", bit);
 			cr_assert_arr_eq(&h.responder_state, &before, sizeof before, "bit %zu", bit);
-			continue;
+			h.responder_state = fresh;
 		}
-		before = h.responder_state;
-		cr_assert_not(noise_responder_read_payload(&h.responder_state, h.static_static, forged.data,
-							   forged.size, payload),
-			      "bit %zu", bit);
-		cr_assert_arr_eq(&h.responder_state, &before, sizeof before, "bit %zu", bit);
-		h.responder_state = fresh;
+		cr_assert(read_message1(&h, &h.message1), "the genuine one is still welcome");
 	}
-	cr_assert(read_message1(&h, &h.message1), "the genuine one is still welcome");
 }
 
 Test(noise, every_flipped_bit_of_message_2_fails_and_leaves_the_state)
 {
-	struct handshake h;
-	start(&h);
-	answer(&h);
-	const struct noise_handshake before = h.initiator_state;
+	EACH_VECTOR(v)
+	{
+		struct handshake h;
+		start_vector(&h, v);
+		answer(&h);
+		const struct noise_handshake before = h.initiator_state;
 
-	for (size_t bit = 0; bit < h.message2.size * 8; bit++) {
-		struct bytes forged = h.message2;
-		forged.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		cr_assert_not(read_message2(&h, &forged), "bit %zu", bit);
-		cr_assert_arr_eq(&h.initiator_state, &before, sizeof before, "bit %zu", bit);
+		for (size_t bit = 0; bit < h.message2.size * 8; bit++) {
+			struct bytes forged = h.message2;
+			forged.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+			cr_assert_not(read_message2(&h, &forged), "bit %zu", bit);
+			cr_assert_arr_eq(&h.initiator_state, &before, sizeof before, "bit %zu", bit);
+		}
+		cr_assert(read_message2(&h, &h.message2), "the genuine one is still welcome");
 	}
-	cr_assert(read_message2(&h, &h.message2), "the genuine one is still welcome");
 }
 
 Test(noise, truncated_messages_fail_at_any_length)
 {
-	struct handshake h;
-	start(&h);
-	const struct noise_handshake fresh = h.responder_state;
-	for (size_t size = 0; size < h.message1.size; size++) {
-		struct bytes cut = h.message1;
-		cut.size = size;
-		cr_assert_not(read_message1(&h, &cut), "%zu bytes", size);
-		h.responder_state = fresh;
-	}
-	answer(&h);
-	for (size_t size = 0; size < h.message2.size; size++) {
-		struct bytes cut = h.message2;
-		cut.size = size;
-		cr_assert_not(read_message2(&h, &cut), "%zu bytes", size);
+	EACH_VECTOR(v)
+	{
+		struct handshake h;
+		start_vector(&h, v);
+		const struct noise_handshake fresh = h.responder_state;
+		for (size_t size = 0; size < h.message1.size; size++) {
+			struct bytes cut = h.message1;
+			cut.size = size;
+			cr_assert_not(read_message1(&h, &cut), "%zu bytes", size);
+			h.responder_state = fresh;
+		}
+		answer(&h);
+		for (size_t size = 0; size < h.message2.size; size++) {
+			struct bytes cut = h.message2;
+			cut.size = size;
+			cr_assert_not(read_message2(&h, &cut), "%zu bytes", size);
+		}
 	}
 }
 
@@ -245,7 +275,7 @@ Test(noise, low_order_points_fail_everywhere)
 		/* as the responder's static key */
 		struct noise_handshake state;
 		uint8_t message[VECTOR_MAX];
-		noise_initiator_start(&state, &h.initiator, point, h.static_static, NULL, 0);
+		noise_initiator_start(&state, h.vector->function, &h.initiator, point, h.static_static, NULL, 0);
 		struct noise_handshake before = state;
 		cr_assert_not(noise_initiator_write(&state, h.initiator_ephemeral, NULL, 0, message), "point %zu", i);
 		cr_assert_arr_eq(&state, &before, sizeof before, "point %zu", i);
@@ -253,7 +283,7 @@ Test(noise, low_order_points_fail_everywhere)
 		/* as the ephemeral of message 1 */
 		struct bytes forged = h.message1;
 		memcpy(forged.data, point, NOISE_KEY_SIZE);
-		noise_responder_start(&state, &h.responder, h.prologue.data, h.prologue.size);
+		noise_responder_start(&state, h.vector->function, &h.responder, h.prologue.data, h.prologue.size);
 		before = state;
 		cr_assert_not(noise_responder_read_static(&state, forged.data, forged.size, message), "point %zu", i);
 		cr_assert_arr_eq(&state, &before, sizeof before, "point %zu", i);
@@ -286,7 +316,7 @@ Test(noise, zero_static_static_fails_on_both_sides)
 	uint8_t buffer[VECTOR_MAX];
 
 	struct noise_handshake state;
-	noise_initiator_start(&state, &h.initiator, h.responder.public_key, zero, NULL, 0);
+	noise_initiator_start(&state, h.vector->function, &h.initiator, h.responder.public_key, zero, NULL, 0);
 	cr_assert_not(noise_initiator_write(&state, h.initiator_ephemeral, NULL, 0, buffer));
 
 	cr_assert(noise_responder_read_static(&h.responder_state, h.message1.data, h.message1.size, buffer));
@@ -295,16 +325,19 @@ Test(noise, zero_static_static_fails_on_both_sides)
 
 Test(noise, wrong_psk_fails_at_message_2)
 {
-	struct handshake h;
-	start(&h);
-	answer(&h);
-	const struct noise_handshake before = h.initiator_state;
-	struct bytes right = h.psk;
-	h.psk.data[31] ^= 1;
-	cr_assert_not(read_message2(&h, &h.message2));
-	cr_assert_arr_eq(&h.initiator_state, &before, sizeof before);
-	h.psk = right;
-	cr_assert(read_message2(&h, &h.message2));
+	EACH_VECTOR(v)
+	{
+		struct handshake h;
+		start_vector(&h, v);
+		answer(&h);
+		const struct noise_handshake before = h.initiator_state;
+		struct bytes right = h.psk;
+		h.psk.data[31] ^= 1;
+		cr_assert_not(read_message2(&h, &h.message2));
+		cr_assert_arr_eq(&h.initiator_state, &before, sizeof before);
+		h.psk = right;
+		cr_assert(read_message2(&h, &h.message2));
+	}
 }
 
 Test(noise, wrong_responder_static_fails_at_message_1)
@@ -313,7 +346,7 @@ Test(noise, wrong_responder_static_fails_at_message_1)
 	start(&h);
 	struct noise_keypair other = {.private_key = {1, 2, 3}};
 	noise_public_key(other.private_key, other.public_key);
-	noise_responder_start(&h.responder_state, &other, h.prologue.data, h.prologue.size);
+	noise_responder_start(&h.responder_state, h.vector->function, &other, h.prologue.data, h.prologue.size);
 	cr_assert_not(read_message1(&h, &h.message1));
 }
 
@@ -326,8 +359,8 @@ Test(noise, initiator_without_the_private_key_of_its_static_fails)
 	memcpy(thief.public_key, h.initiator.public_key, NOISE_KEY_SIZE);
 	uint8_t static_static[NOISE_KEY_SIZE], remote_static[NOISE_KEY_SIZE], payload[VECTOR_MAX];
 	cr_assert(noise_dh(thief.private_key, h.responder.public_key, static_static));
-	noise_initiator_start(&h.initiator_state, &thief, h.responder.public_key, static_static, h.prologue.data,
-			      h.prologue.size);
+	noise_initiator_start(&h.initiator_state, h.vector->function, &thief, h.responder.public_key, static_static,
+			      h.prologue.data, h.prologue.size);
 	cr_assert(noise_initiator_write(&h.initiator_state, h.initiator_ephemeral, h.payload1.data, h.payload1.size,
 					h.message1.data));
 
@@ -342,7 +375,7 @@ Test(noise, other_prologue_fails_at_message_1)
 	struct handshake h;
 	start(&h);
 	h.prologue.data[0] ^= 1;
-	noise_responder_start(&h.responder_state, &h.responder, h.prologue.data, h.prologue.size);
+	noise_responder_start(&h.responder_state, h.vector->function, &h.responder, h.prologue.data, h.prologue.size);
 	cr_assert_not(read_message1(&h, &h.message1));
 }
 
@@ -353,8 +386,8 @@ Test(noise, static_of_one_message_and_payload_of_another_fail)
 	struct bytes second = h.message1;
 	uint8_t ephemeral[NOISE_KEY_SIZE] = {7}, remote_static[NOISE_KEY_SIZE], payload[VECTOR_MAX];
 	struct noise_handshake other;
-	noise_initiator_start(&other, &h.initiator, h.responder.public_key, h.static_static, h.prologue.data,
-			      h.prologue.size);
+	noise_initiator_start(&other, h.vector->function, &h.initiator, h.responder.public_key, h.static_static,
+			      h.prologue.data, h.prologue.size);
 	cr_assert(noise_initiator_write(&other, ephemeral, h.payload1.data, h.payload1.size, second.data));
 
 	cr_assert(noise_responder_read_static(&h.responder_state, h.message1.data, h.message1.size, remote_static));
@@ -366,20 +399,27 @@ Test(noise, static_of_one_message_and_payload_of_another_fail)
 
 Test(noise, empty_payloads_and_prologue_make_a_handshake)
 {
-	struct handshake h;
-	start(&h);
-	uint8_t message[VECTOR_MAX], remote_static[NOISE_KEY_SIZE];
-	noise_initiator_start(&h.initiator_state, &h.initiator, h.responder.public_key, h.static_static, NULL, 0);
-	noise_responder_start(&h.responder_state, &h.responder, NULL, 0);
-	cr_assert(noise_initiator_write(&h.initiator_state, h.initiator_ephemeral, NULL, 0, message));
-	cr_assert(noise_responder_read_static(&h.responder_state, message, NOISE_MESSAGE1_OVERHEAD, remote_static));
-	cr_assert(noise_responder_read_payload(&h.responder_state, h.static_static, message, NOISE_MESSAGE1_OVERHEAD,
-					       NULL));
-	cr_assert(noise_responder_write(&h.responder_state, &h.responder_ephemeral, h.psk.data, NULL, 0, message));
-	cr_assert(noise_initiator_read(&h.initiator_state, h.psk.data, message, NOISE_MESSAGE2_OVERHEAD, NULL));
-	struct noise_keys initiator, responder;
-	noise_split(&h.initiator_state, &initiator);
-	noise_split(&h.responder_state, &responder);
-	cr_assert_arr_eq(&initiator, &responder, sizeof initiator);
-	cr_assert_neq(memcmp(initiator.initiator_to_responder, initiator.responder_to_initiator, NOISE_KEY_SIZE), 0);
+	EACH_VECTOR(v)
+	{
+		struct handshake h;
+		start_vector(&h, v);
+		uint8_t message[VECTOR_MAX], remote_static[NOISE_KEY_SIZE];
+		noise_initiator_start(&h.initiator_state, h.vector->function, &h.initiator, h.responder.public_key,
+				      h.static_static, NULL, 0);
+		noise_responder_start(&h.responder_state, h.vector->function, &h.responder, NULL, 0);
+		cr_assert(noise_initiator_write(&h.initiator_state, h.initiator_ephemeral, NULL, 0, message));
+		cr_assert(noise_responder_read_static(&h.responder_state, message, NOISE_MESSAGE1_OVERHEAD,
+						      remote_static));
+		cr_assert(noise_responder_read_payload(&h.responder_state, h.static_static, message,
+						       NOISE_MESSAGE1_OVERHEAD, NULL));
+		cr_assert(noise_responder_write(&h.responder_state, &h.responder_ephemeral, h.psk.data, NULL, 0,
+						message));
+		cr_assert(noise_initiator_read(&h.initiator_state, h.psk.data, message, NOISE_MESSAGE2_OVERHEAD, NULL));
+		struct noise_keys initiator, responder;
+		noise_split(&h.initiator_state, &initiator);
+		noise_split(&h.responder_state, &responder);
+		cr_assert_arr_eq(&initiator, &responder, sizeof initiator);
+		cr_assert_neq(
+			memcmp(initiator.initiator_to_responder, initiator.responder_to_initiator, NOISE_KEY_SIZE), 0);
+	}
 }
