@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Unaligned big-endian access and the few macros that every room needs. */
+/* Unaligned access in both byte orders and the few macros that every room needs. */
 #pragma once
 
 #include <stddef.h>
@@ -53,4 +53,29 @@ static inline void store_be64(void *p, uint64_t v)
 	memcpy(p, &v, sizeof v);
 }
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "loads and stores above swap");
+static inline uint32_t load_le32(const void *p)
+{
+	uint32_t v;
+	memcpy(&v, p, sizeof v);
+	return v;
+}
+
+static inline uint64_t load_le64(const void *p)
+{
+	uint64_t v;
+	memcpy(&v, p, sizeof v);
+	return v;
+}
+
+static inline void store_le32(void *p, uint32_t v)
+{
+	memcpy(p, &v, sizeof v);
+}
+
+static inline void store_le64(void *p, uint64_t v)
+{
+	memcpy(p, &v, sizeof v);
+}
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	       "big-endian loads and stores swap, little-endian ones do not");
