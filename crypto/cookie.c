@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/base/bytes.h"
+#include "crypto/wg_mac.h"
 
 _Static_assert(COOKIE_NONCE_SIZE == crypto_aead_xchacha20poly1305_ietf_NPUBBYTES, "nonce of XChaCha20-Poly1305");
 _Static_assert(COOKIE_SEALED_SIZE == COOKIE_SIZE + crypto_aead_xchacha20poly1305_ietf_ABYTES, "and its tag");
@@ -26,7 +27,7 @@ void cookie_jar_init(struct cookie_jar *jar)
 	randombytes_buf(jar->secret, sizeof jar->secret);
 }
 
-enum { KIND_PERIOD = 0, KIND_NUMBERED = 1 };
+enum { KIND_PERIOD = 0, KIND_NUMBERED = 1, KIND_WG_PERIOD = 2 };
 
 static void cookie_compute(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t number,
 			   uint8_t kind, uint8_t mac[COOKIE_SIZE])
@@ -45,16 +46,16 @@ static uint64_t period_number(uint64_t now, uint64_t age)
 	return (now / COOKIE_ROTATION_NS - age) * COOKIE_ROTATION_NS + 1;
 }
 
-static void cookie_of_period(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t number,
-			     uint8_t cookie[COOKIE_SIZE])
-{
-	cookie_compute(jar, address, port, number, KIND_PERIOD, cookie);
-}
-
 void cookie_make(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		 uint8_t cookie[COOKIE_SIZE])
 {
-	cookie_of_period(jar, address, port, period_number(now, 0), cookie);
+	cookie_compute(jar, address, port, period_number(now, 0), KIND_PERIOD, cookie);
+}
+
+void cookie_make_wg(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+		    uint8_t cookie[COOKIE_SIZE])
+{
+	cookie_compute(jar, address, port, period_number(now, 0), KIND_WG_PERIOD, cookie);
 }
 
 void cookie_make_numbered(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t number,
@@ -83,7 +84,7 @@ uint64_t cookie_number(const struct cookie_jar *jar, const uint8_t address[16], 
 	for (uint64_t age = 0; age < PERIODS_VALID; age++) {
 		uint8_t expected[COOKIE_SIZE];
 		uint64_t number = period_number(now, age);
-		cookie_of_period(jar, address, port, number, expected);
+		cookie_compute(jar, address, port, number, KIND_PERIOD, expected);
 		if (sodium_memcmp(cookie, expected, COOKIE_SIZE) == 0)
 			return number;
 	}
@@ -95,17 +96,32 @@ void cookie_mac(uint8_t mac[MAC_SIZE], const uint8_t cookie[COOKIE_SIZE], const 
 	key_derive(mac, MAC_SIZE, cookie, COOKIE_SIZE, "", data, size);
 }
 
-bool cookie_mac_verify(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
-		       const uint8_t mac[MAC_SIZE], const void *data, size_t size)
+static bool verify_of(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+		      const uint8_t mac[MAC_SIZE], const void *data, size_t size, bool wg)
 {
 	for (uint64_t age = 0; age < PERIODS_VALID; age++) {
 		uint8_t cookie[COOKIE_SIZE], expected[MAC_SIZE];
-		cookie_of_period(jar, address, port, period_number(now, age), cookie);
-		cookie_mac(expected, cookie, data, size);
+		cookie_compute(jar, address, port, period_number(now, age), wg ? KIND_WG_PERIOD : KIND_PERIOD, cookie);
+		if (wg)
+			wg_mac(expected, cookie, COOKIE_SIZE, data, size);
+		else
+			cookie_mac(expected, cookie, data, size);
 		if (sodium_memcmp(mac, expected, MAC_SIZE) == 0)
 			return true;
 	}
 	return false;
+}
+
+bool cookie_mac_verify(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+		       const uint8_t mac[MAC_SIZE], const void *data, size_t size)
+{
+	return verify_of(jar, address, port, now, mac, data, size, false);
+}
+
+bool cookie_mac_verify_wg(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+			  const uint8_t mac[MAC_SIZE], const void *data, size_t size)
+{
+	return verify_of(jar, address, port, now, mac, data, size, true);
 }
 
 void cookie_key(uint8_t key[KEY_SIZE], const uint8_t public_key[KEY_SIZE])

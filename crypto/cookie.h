@@ -12,6 +12,10 @@
  *   numbered      the caller chooses the number, which stands in the cookie, so each cookie may differ. Valid for
  *                 COOKIE_ROTATION_NS.
  *
+ * Cookies of a period for peers of WireGuard are of a kind of their own, so that none serves both protocols; their mac2
+ * and their seal have WireGuard's hash (crypto/wg_mac.h). What is in a cookie concerns its giver alone. WireGuard's
+ * paper takes keyed BLAKE2s of address and port under a secret that changes every 120 s; what follows does the same.
+ *
  * So the secret rotates by the clock alone: nothing is written after start, and any number of threads use the same jar
  * at once. The MAC is SipHash-2-4, unpredictable without the key and cheap: under a flood of requests it is the most
  * frequent operation here.
@@ -49,11 +53,16 @@ void cookie_jar_init(struct cookie_jar *jar);
 void cookie_make(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		 uint8_t cookie[COOKIE_SIZE]);
 
+/* The same for a peer of WireGuard. */
+void cookie_make_wg(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+		    uint8_t cookie[COOKIE_SIZE]);
+
 /* The cookie of a source with this number, about monotonic ns. */
 void cookie_make_numbered(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t number,
 			  uint8_t cookie[COOKIE_SIZE]);
 
-/* The number of a valid cookie of this source, of either kind; 0 for any other cookie. Compares in constant time. */
+/* The number of a valid cookie of this source, of either kind, but for WireGuard's; 0 for any other cookie. Compares in
+ * constant time. */
 uint64_t cookie_number(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		       const uint8_t cookie[COOKIE_SIZE]);
 
@@ -64,13 +73,18 @@ void cookie_mac(uint8_t mac[MAC_SIZE], const uint8_t cookie[COOKIE_SIZE], const 
 bool cookie_mac_verify(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		       const uint8_t mac[MAC_SIZE], const void *data, size_t size);
 
+/* The same of a message of WireGuard: its mac2 is BLAKE2s-128. */
+bool cookie_mac_verify_wg(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
+			  const uint8_t mac[MAC_SIZE], const void *data, size_t size);
+
 /* The key that cookies from the owner of `public_key` are sealed with: BLAKE2b-256("shardtun1 cookie" ||
  * public_key). The key is not secret: reading a cookie takes the gateway's public key, and `mac1` of the HELLO that
  * it answers. */
 void cookie_key(uint8_t key[KEY_SIZE], const uint8_t public_key[KEY_SIZE]);
 
-/* XChaCha20-Poly1305 with mac1 of the HELLO that is answered as associated data. `nonce`: never the same twice under
- * one key. cookie_open() returns false and leaves `cookie` as it is when the tag does not match. */
+/* XChaCha20-Poly1305 with mac1 of the message that is answered as associated data: WireGuard's cookie reply differs in
+ * nothing but the key. `nonce`: never the same twice under one key. cookie_open() returns false and leaves `cookie` as
+ * it is when the tag does not match. */
 void cookie_seal(uint8_t sealed[COOKIE_SEALED_SIZE], const uint8_t key[KEY_SIZE],
 		 const uint8_t nonce[COOKIE_NONCE_SIZE], const uint8_t mac1[MAC_SIZE],
 		 const uint8_t cookie[COOKIE_SIZE]);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a handshake costs, step by step, and what a handshake thread can therefore do in a second. */
+/* What a handshake costs, step by step, and what a handshake thread can therefore do in a second: of the own protocol,
+ * and of WireGuard. */
 #include <sodium.h>
 #include <string.h>
 
-#include "core/protocol/handshake.h"
+#include "core/protocol/wg_handshake.h"
 #include "crypto/cookie.h"
 #include "perf/bench/micro/micro.h"
 
@@ -17,6 +18,11 @@ struct bench {
 	size_t welcome_length;
 	struct cookie_jar jar;
 	uint8_t address[16], cookie[COOKIE_SIZE], mac2[MAC_SIZE];
+
+	struct handshake_identity wg_peer, wg_gateway;
+	struct handshake_remote wg_remote;
+	struct wg_initiator wg_initiator;
+	uint8_t initiation[WG_INITIATION_SIZE], response[WG_RESPONSE_SIZE];
 };
 
 enum { HELLO_BEFORE_MAC2 = WIRE_HELLO_SIZE - MAC_SIZE };
@@ -124,6 +130,74 @@ static void read_welcome(void *context)
 				    &secrets));
 }
 
+static void wg_initiation(void *context)
+{
+	struct bench *bench = context;
+	uint8_t ephemeral[KEY_SIZE], timestamp[WG_TIMESTAMP_SIZE];
+	randombytes_buf(ephemeral, sizeof ephemeral);
+	wg_timestamp(timestamp, NS_PER_S);
+	must(wg_write_initiation(&bench->wg_initiator, &bench->wg_peer, &bench->wg_remote, 1, timestamp, ephemeral,
+				 bench->initiation));
+}
+
+static void wg_mac1(void *context)
+{
+	struct bench *bench = context;
+	must(wg_check_mac1(&bench->wg_gateway, bench->initiation, sizeof bench->initiation));
+}
+
+static void wg_mac2(void *context)
+{
+	struct bench *bench = context;
+	must(wg_check_mac2(&bench->jar, bench->address, 5555, NS_PER_S, bench->initiation, sizeof bench->initiation));
+}
+
+static void wg_static(void *context)
+{
+	struct bench *bench = context;
+	struct wg_responder responder;
+	uint8_t peer_key[KEY_SIZE];
+	must(wg_read_static(&responder, &bench->wg_gateway, bench->initiation, peer_key));
+}
+
+static void wg_answer_prepared(void *context)
+{
+	struct bench *bench = context;
+	struct wg_responder responder;
+	struct noise_keys secrets;
+	uint8_t peer_key[KEY_SIZE], timestamp[WG_TIMESTAMP_SIZE];
+	must(wg_check_mac1(&bench->wg_gateway, bench->initiation, sizeof bench->initiation));
+	must(wg_read_static(&responder, &bench->wg_gateway, bench->initiation, peer_key));
+	must(wg_read_timestamp(&responder, bench->wg_remote.static_static, bench->initiation, timestamp));
+	must(wg_write_response(&responder, bench->preshared_key, 2, &bench->ephemeral, bench->response, &secrets));
+}
+
+static void wg_read(void *context)
+{
+	struct bench *bench = context;
+	struct wg_initiator initiator = bench->wg_initiator;
+	struct noise_keys secrets;
+	uint32_t index;
+	must(wg_read_response(&initiator, &bench->wg_remote, bench->response, &index, &secrets));
+}
+
+static void wireguard(struct bench *bench)
+{
+	wg_identity_init(&bench->wg_peer, bench->client.keys.private_key);
+	wg_identity_init(&bench->wg_gateway, bench->gateway.keys.private_key);
+	must(wg_remote_init(&bench->wg_remote, &bench->wg_peer, bench->wg_gateway.keys.public_key,
+			    bench->preshared_key));
+	micro_report("WireGuard peer: write initiation", wg_initiation, bench, 1, 1);
+	micro_report("WireGuard gateway: mac1", wg_mac1, bench, 10, 1);
+	uint8_t cookie[COOKIE_SIZE];
+	cookie_make_wg(&bench->jar, bench->address, 5555, NS_PER_S, cookie);
+	wg_add_mac2(cookie, bench->initiation, sizeof bench->initiation);
+	micro_report("WireGuard gateway: mac2, with the cookie it needs", wg_mac2, bench, 10, 1);
+	micro_report("WireGuard gateway: initiation to static key", wg_static, bench, 1, 1);
+	micro_report("WireGuard gateway: to response, ephemeral prepared", wg_answer_prepared, bench, 1, 1);
+	micro_report("WireGuard peer: read response", wg_read, bench, 1, 1);
+}
+
 int main(void)
 {
 	static struct bench bench;
@@ -150,5 +224,6 @@ int main(void)
 	micro_report("gateway: HELLO to WELCOME, known peer", answer_known, &bench, 1, 1);
 	micro_report("gateway: HELLO to WELCOME, first time", answer_stranger, &bench, 1, 1);
 	micro_report("client: read WELCOME", read_welcome, &bench, 1, 1);
+	wireguard(&bench);
 	return 0;
 }
