@@ -78,7 +78,7 @@ const char *aead_backend_find(const char *name, struct error *error)
 
 static int check_answers(struct aead_engine *engine, struct error *error)
 {
-	for (unsigned suite = AEAD_SUITE_FIRST; suite <= AEAD_SUITE_LAST; suite++) {
+	for (unsigned suite = AEAD_SUITE_FIRST; suite < AEAD_SUITES; suite++) {
 		if (engine->suites[suite] != NULL && !aead_known_answer(engine, suite))
 			return error_set(error, -EIO, "%s gives wrong answers for %s on this machine; use another",
 					 engine->description, aead_suite_name(suite));
@@ -149,12 +149,18 @@ const struct aead_vtable *aead_engine_suite(const struct aead_engine *engine, un
 	return suite >= AEAD_SUITE_FIRST && suite <= AEAD_SUITE_LAST ? engine->suites[suite] : NULL;
 }
 
+const struct aead_vtable *aead_engine_wireguard(const struct aead_engine *engine)
+{
+	return engine->suites[AEAD_WIREGUARD];
+}
+
 const char *aead_suite_name(unsigned suite)
 {
 	switch (suite) {
 	case AEAD_AES_256_GCM:
 		return "AES-256-GCM";
 	case AEAD_CHACHA20_POLY1305:
+	case AEAD_WIREGUARD:
 		return "ChaCha20-Poly1305";
 	default:
 		return "unknown";

@@ -27,11 +27,14 @@ const char *aead_backend_find(const char *name, struct error *error);
 struct aead_engine *aead_engine_new(const char *name, struct error *error);
 void aead_engine_free(struct aead_engine *engine);
 
-/* The functions of a suite, or NULL when this machine does not offer it (AES-256-GCM without hardware support). `suite`
- * may be any number from the wire. Any thread. */
+/* The functions of a suite with a wire number, or NULL when this machine does not offer it (AES-256-GCM without
+ * hardware support). `suite` may be any number from the wire. Any thread. */
 const struct aead_vtable *aead_engine_suite(const struct aead_engine *engine, unsigned suite);
 
-/* "AES-256-GCM" or "ChaCha20-Poly1305"; "unknown" for other numbers. */
+/* The functions of AEAD_WIREGUARD, or NULL when this back end does not offer it. Any thread. */
+const struct aead_vtable *aead_engine_wireguard(const struct aead_engine *engine);
+
+/* "AES-256-GCM" or "ChaCha20-Poly1305", as AEAD_WIREGUARD is too; "unknown" for other numbers. */
 const char *aead_suite_name(unsigned suite);
 
 /* "sodium", "ipsec-mb/avx512", … for status output; "none" for a suite that this machine does not offer. Static text.

@@ -10,10 +10,10 @@
 #include "crypto/aead_suite.h"
 
 struct aead_engine {
-	const struct aead_vtable *suites[AEAD_SUITE_LAST + 1]; /* by wire number; NULL where not offered */
-	const char *description;			       /* static text */
-	void *state;					       /* the back end's own */
-	const struct aead_backend *backend;		       /* set by crypto/aead.c */
+	const struct aead_vtable *suites[AEAD_SUITES]; /* by enum aead_suite; NULL where not offered */
+	const char *description;		       /* static text */
+	void *state;				       /* the back end's own */
+	const struct aead_backend *backend;	       /* set by crypto/aead.c */
 };
 
 struct aead_backend {
@@ -33,4 +33,10 @@ static inline void aead_nonce(uint8_t nonce[AEAD_IV_SIZE], const struct aead_key
 {
 	memcpy(nonce, key->iv, AEAD_IV_SIZE);
 	store_be64(nonce + AEAD_IV_SIZE - 8, load_be64(key->iv + AEAD_IV_SIZE - 8) ^ counter);
+}
+
+static inline void aead_nonce_wireguard(uint8_t nonce[AEAD_IV_SIZE], uint64_t counter)
+{
+	memset(nonce, 0, AEAD_IV_SIZE - 8);
+	store_le64(nonce + AEAD_IV_SIZE - 8, counter);
 }

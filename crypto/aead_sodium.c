@@ -70,6 +70,38 @@ static void chacha_open(struct aead_engine *engine, const struct aead_key *key, 
 	}
 }
 
+static void wireguard_expand(const struct aead_engine *engine, struct aead_key *key, const uint8_t raw[AEAD_KEY_SIZE],
+			     const uint8_t iv[AEAD_IV_SIZE])
+{
+	(void)engine;
+	(void)iv;
+	memcpy(key->schedule, raw, AEAD_KEY_SIZE);
+	memset(key->iv, 0, AEAD_IV_SIZE);
+}
+
+static void wireguard_seal(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
+{
+	(void)engine;
+	for (struct aead_op *op = ops; op < ops + count; op++) {
+		uint8_t nonce[AEAD_IV_SIZE];
+		aead_nonce_wireguard(nonce, op->counter);
+		crypto_aead_chacha20poly1305_ietf_encrypt_detached(op->output, op->tag, NULL, op->input, op->length,
+								   NULL, 0, NULL, nonce, key->schedule);
+	}
+}
+
+static void wireguard_open(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
+{
+	(void)engine;
+	for (struct aead_op *op = ops; op < ops + count; op++) {
+		uint8_t nonce[AEAD_IV_SIZE];
+		aead_nonce_wireguard(nonce, op->counter);
+		op->authentic = crypto_aead_chacha20poly1305_ietf_decrypt_detached(op->output, NULL, op->input,
+										   op->length, op->tag, NULL, 0, nonce,
+										   key->schedule) == 0;
+	}
+}
+
 static const struct aead_vtable aes_256_gcm = {
 	.suite = AEAD_AES_256_GCM,
 	.expand = gcm_expand,
@@ -82,6 +114,13 @@ static const struct aead_vtable chacha20_poly1305 = {
 	.expand = chacha_expand,
 	.seal = chacha_seal,
 	.open = chacha_open,
+};
+
+static const struct aead_vtable wireguard = {
+	.suite = AEAD_WIREGUARD,
+	.expand = wireguard_expand,
+	.seal = wireguard_seal,
+	.open = wireguard_open,
 };
 
 /* ChaCha20-Poly1305 needs no hardware support. */
@@ -99,6 +138,7 @@ static int init(struct aead_engine *engine, unsigned path, struct error *error)
 	if (crypto_aead_aes256gcm_is_available())
 		engine->suites[AEAD_AES_256_GCM] = &aes_256_gcm;
 	engine->suites[AEAD_CHACHA20_POLY1305] = &chacha20_poly1305;
+	engine->suites[AEAD_WIREGUARD] = &wireguard;
 	engine->description = "sodium";
 	return 0;
 }

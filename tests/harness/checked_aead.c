@@ -39,10 +39,10 @@ static void make_room(struct checked_aead *checked)
 	free(old);
 }
 
-static void remember(struct checked_aead *checked, const struct aead_key *key, uint64_t counter)
+static void remember(struct checked_aead *checked, const uint8_t iv[AEAD_IV_SIZE], uint64_t counter)
 {
 	struct sealed what = {.counter = counter + 1};
-	memcpy(what.iv, key->iv, sizeof what.iv);
+	memcpy(what.iv, iv, sizeof what.iv);
 	make_room(checked);
 	struct sealed *slot = slot_for(checked, &what);
 	if (is_free(slot))
@@ -57,7 +57,7 @@ static void seal(struct aead_engine *engine, const struct aead_key *key, struct 
 {
 	struct checked_aead *checked = (struct checked_aead *)engine;
 	for (size_t i = 0; i < count; i++)
-		remember(checked, key, ops[i].counter);
+		remember(checked, suite == AEAD_WIREGUARD ? key->schedule : key->iv, ops[i].counter);
 	checked->real->suites[suite]->seal(engine, key, ops, count);
 }
 
@@ -71,17 +71,26 @@ static void seal_chacha(struct aead_engine *engine, const struct aead_key *key, 
 	seal(engine, key, ops, count, AEAD_CHACHA20_POLY1305);
 }
 
+static void seal_wireguard(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
+{
+	seal(engine, key, ops, count, AEAD_WIREGUARD);
+}
+
 void checked_aead_init(struct checked_aead *checked, const char *backend)
 {
 	struct aead_engine *real = aead_engine_new(backend, NULL);
 	if (real == NULL)
 		abort();
 	*checked = (struct checked_aead){.base = *real, .real = real};
-	for (unsigned suite = AEAD_SUITE_FIRST; suite <= AEAD_SUITE_LAST; suite++) {
+	static void (*const seals[AEAD_SUITES])(struct aead_engine *, const struct aead_key *, struct aead_op *,
+						size_t) = {[AEAD_AES_256_GCM] = seal_aes,
+							   [AEAD_CHACHA20_POLY1305] = seal_chacha,
+							   [AEAD_WIREGUARD] = seal_wireguard};
+	for (unsigned suite = AEAD_SUITE_FIRST; suite < AEAD_SUITES; suite++) {
 		if (real->suites[suite] == NULL)
 			continue;
 		checked->vtables[suite] = *real->suites[suite];
-		checked->vtables[suite].seal = suite == AEAD_AES_256_GCM ? seal_aes : seal_chacha;
+		checked->vtables[suite].seal = seals[suite];
 		checked->base.suites[suite] = &checked->vtables[suite];
 	}
 }

@@ -8,14 +8,14 @@
 
 struct sealed {
 	uint64_t counter;
-	uint8_t iv[AEAD_IV_SIZE]; /* stands for its key: both come from one secret */
+	uint8_t iv[AEAD_IV_SIZE]; /* stands for its key: both come from one secret. AEAD_WIREGUARD: the key's start */
 	uint32_t no_padding;	  /* 0: two of these are compared whole */
 };
 
 struct checked_aead {
 	struct aead_engine base; /* what the worker gets */
 	struct aead_engine *real;
-	struct aead_vtable vtables[AEAD_SUITE_LAST + 1];
+	struct aead_vtable vtables[AEAD_SUITES];
 	struct sealed *seen; /* hash table; counter + 1, so that all zero is a free slot */
 	size_t slots, count;
 	size_t reused; /* nonces used again by this engine */

@@ -17,7 +17,7 @@ enum { LENGTH_MAX = 65535, BATCH_MAX = 70 };
 
 static const uint8_t header[AEAD_AAD_SIZE] = "nine byte";
 
-TestSuite(aead, .init = subjects_set_up, .fini = subjects_tear_down, .timeout = 120);
+TestSuite(aead, .init = subjects_set_up_all, .fini = subjects_tear_down, .timeout = 120);
 
 static void seal(const struct subject *s, struct aead_op *ops, size_t count)
 {
@@ -33,7 +33,7 @@ static void open_all(const struct subject *s, struct aead_op *ops, size_t count)
 static bool reference_seal(enum aead_suite suite, const uint8_t *key, const uint8_t *nonce, const uint8_t *aad,
 			   size_t aad_size, const uint8_t *input, size_t length, uint8_t *output, uint8_t *tag)
 {
-	if (suite == AEAD_CHACHA20_POLY1305)
+	if (suite != AEAD_AES_256_GCM)
 		return crypto_aead_chacha20poly1305_ietf_encrypt_detached(output, tag, NULL, input, length, aad,
 									  aad_size, NULL, nonce, key) == 0;
 	return crypto_aead_aes256gcm_is_available() &&
@@ -41,14 +41,22 @@ static bool reference_seal(enum aead_suite suite, const uint8_t *key, const uint
 						      key) == 0;
 }
 
+/* How much of what is before the text the tag covers. */
+static size_t aad_size(enum aead_suite suite)
+{
+	return suite == AEAD_WIREGUARD ? 0 : AEAD_AAD_SIZE;
+}
+
 static bool reference_message(enum aead_suite suite, uint64_t counter, const uint8_t *input, size_t length,
 			      uint8_t *output, uint8_t *tag)
 {
-	uint8_t nonce[AEAD_IV_SIZE];
-	memcpy(nonce, iv, sizeof nonce);
+	uint8_t nonce[AEAD_IV_SIZE] = {0};
+	bool wireguard = suite == AEAD_WIREGUARD;
+	if (!wireguard)
+		memcpy(nonce, iv, sizeof nonce);
 	for (unsigned i = 0; i < 8; i++)
-		nonce[11 - i] ^= (uint8_t)(counter >> 8 * i);
-	return reference_seal(suite, raw_key, nonce, header, sizeof header, input, length, output, tag);
+		nonce[wireguard ? 4 + i : 11 - i] ^= (uint8_t)(counter >> 8 * i);
+	return reference_seal(suite, raw_key, nonce, header, aad_size(suite), input, length, output, tag);
 }
 
 struct bytes {
@@ -312,7 +320,7 @@ Test(aead, any_flipped_bit_is_refused)
 
 	for (const struct subject *s = subjects; s < subjects + subject_count; s++) {
 		/* Every bit of header, ciphertext and tag, then of the counter. */
-		for (size_t bit = 0; bit < MESSAGE_BITS + 64; bit++) {
+		for (size_t bit = 8 * (AEAD_AAD_SIZE - aad_size(s->aead->suite)); bit < MESSAGE_BITS + 64; bit++) {
 			seal_batch(&batch, COUNT, s);
 			struct aead_op *op = &batch.ops[TARGET];
 			op->length = LENGTH;
@@ -336,13 +344,14 @@ Test(aead, forgeries_anywhere_in_a_batch_leave_the_others_alone)
 		for (int round = 0; round < 100; round++) {
 			bool forged[BATCH_MAX];
 			size_t count = 1 + random_below(BATCH_MAX);
+			size_t first = AEAD_AAD_SIZE - aad_size(s->aead->suite);
 			seal_batch(&batch, count, s);
 			for (size_t i = 0; i < count; i++) {
 				forged[i] = random_below(3) == 0;
 				if (forged[i]) {
-					size_t size = AEAD_AAD_SIZE + batch.ops[i].length + AEAD_TAG_SIZE;
-					batch.messages[i][random_below((uint32_t)size)] ^= (uint8_t)(1 << random_below(
-													     8));
+					size_t end = AEAD_AAD_SIZE + batch.ops[i].length + AEAD_TAG_SIZE;
+					size_t at = end - 1 - random_below((uint32_t)(end - first));
+					batch.messages[i][at] ^= (uint8_t)(1 << random_below(8));
 				}
 			}
 			check_forged(&batch, count, forged, s);
@@ -367,7 +376,7 @@ Test(aead, forged_message_leaves_nothing_in_a_separate_output)
 	}
 }
 
-Test(aead, counters_at_their_boundaries_are_xored_big_endian)
+Test(aead, counters_at_their_boundaries_are_in_the_nonce)
 {
 	static const uint64_t counters[] = {0,
 					    1,
@@ -458,7 +467,9 @@ static void *open_elsewhere(void *argument)
 {
 	struct other_thread *other = argument;
 	struct aead_engine *engine = aead_engine_new(other->backend, NULL);
-	aead_engine_suite(engine, other->suite)->open(engine, other->key, other->op, 1);
+	const struct aead_vtable *aead = other->suite == AEAD_WIREGUARD ? aead_engine_wireguard(engine)
+									: aead_engine_suite(engine, other->suite);
+	aead->open(engine, other->key, other->op, 1);
 	aead_engine_free(engine);
 	return NULL;
 }
@@ -476,4 +487,26 @@ Test(aead, expanded_key_works_with_the_engine_of_another_thread)
 		pthread_join(thread, NULL);
 		cr_assert(op.authentic, "%s", s->label);
 	}
+}
+
+Test(aead, wireguard_reads_neither_header_nor_iv)
+{
+	const uint8_t *plaintext = random_text();
+	size_t tried = 0;
+	for (const struct subject *s = subjects; s < subjects + subject_count; s++) {
+		if (s->aead->suite != AEAD_WIREGUARD)
+			continue;
+		struct aead_key key;
+		uint8_t sealed[200], expected[200], tag[AEAD_TAG_SIZE], expected_tag[AEAD_TAG_SIZE];
+		s->aead->expand(s->engine, &key, raw_key, NULL);
+		struct aead_op op = {.input = plaintext, .output = sealed, .tag = tag, .counter = 5};
+		for (op.length = 0; op.length <= sizeof sealed; op.length += 40) {
+			s->aead->seal(s->engine, &key, &op, 1);
+			cr_assert(reference_message(AEAD_WIREGUARD, 5, plaintext, op.length, expected, expected_tag));
+			cr_assert_eq(memcmp(sealed, expected, op.length), 0, "%s %u", s->label, op.length);
+			cr_assert_arr_eq(tag, expected_tag, sizeof tag, "%s %u", s->label, op.length);
+		}
+		tried++;
+	}
+	cr_assert_gt(tried, 0);
 }

@@ -7,9 +7,10 @@
 
 #include "core/base/bytes.h"
 #include "crypto/aead_known_answer.h"
+#include "tests/harness/checked_aead.h"
 #include "tests/unit/aead_subjects.h"
 
-TestSuite(aead_engine, .init = subjects_set_up, .fini = subjects_tear_down, .timeout = 120);
+TestSuite(aead_engine, .init = subjects_set_up_all, .fini = subjects_tear_down, .timeout = 120);
 
 Test(aead_engine, every_back_end_that_this_cpu_runs_is_tested)
 {
@@ -42,7 +43,7 @@ Test(aead_engine, no_back_end_fails_its_known_answers)
 
 Test(aead_engine, suite_numbers_from_the_wire_may_be_anything)
 {
-	const unsigned unknown[] = {0, 3, 4, 255, 1u << 31, (unsigned)-1};
+	const unsigned unknown[] = {0, 4, 255, 1u << 31, (unsigned)-1};
 	for (size_t i = 0; i < ARRAY_SIZE(unknown); i++) {
 		cr_assert_null(aead_engine_suite(engine_named("sodium"), unknown[i]));
 		cr_assert_str_eq(aead_engine_describe(engine_named("sodium"), unknown[i]), "none");
@@ -52,10 +53,26 @@ Test(aead_engine, suite_numbers_from_the_wire_may_be_anything)
 	cr_assert_str_eq(aead_suite_name(AEAD_CHACHA20_POLY1305), "ChaCha20-Poly1305");
 }
 
+Test(aead_engine, wireguard_is_offered_by_each_and_has_no_number_on_the_wire)
+{
+	const char *name;
+	for (size_t i = 0; (name = aead_backend_name(i)) != NULL; i++) {
+		if (engines[i] == NULL)
+			continue;
+		const struct aead_vtable *aead = aead_engine_wireguard(engines[i]);
+		cr_assert_not_null(aead, "%s", name);
+		cr_assert_eq(aead->suite, AEAD_WIREGUARD);
+		for (unsigned number = 0; number < 256; number++)
+			cr_assert_neq(aead_engine_suite(engines[i], number), aead, "%s: %u", name, number);
+	}
+	cr_assert_gt(AEAD_WIREGUARD, AEAD_SUITE_LAST);
+	cr_assert_str_eq(aead_suite_name(AEAD_WIREGUARD), "ChaCha20-Poly1305");
+}
+
 Test(aead_engine, descriptions_name_back_end_and_code_path)
 {
 	for (const struct subject *s = subjects; s < subjects + subject_count; s++) {
-		const char *description = aead_engine_describe(s->engine, s->aead->suite);
+		const char *description = aead_engine_describe(s->engine, AEAD_CHACHA20_POLY1305);
 		char expected[48];
 		snprintf(expected, sizeof expected, "%s", s->backend);
 		char *colon = strchr(expected, ':');
@@ -66,7 +83,8 @@ Test(aead_engine, descriptions_name_back_end_and_code_path)
 			cr_assert_eq(strncmp(description, expected, strlen(expected)), 0, "%s: %s", expected,
 				     description);
 		}
-		cr_assert_eq(aead_engine_suite(s->engine, s->aead->suite), s->aead);
+		if (s->aead->suite != AEAD_WIREGUARD)
+			cr_assert_eq(aead_engine_suite(s->engine, s->aead->suite), s->aead);
 	}
 }
 
@@ -163,4 +181,28 @@ Test(aead_engine, known_answers_find_a_faulty_back_end)
 		vtable.open = faults[i];
 		cr_assert_not(aead_known_answer(&engine, AEAD_CHACHA20_POLY1305), "fault %zu", i);
 	}
+}
+
+Test(aead_engine, checked_engine_notices_a_nonce_of_wireguard_used_twice)
+{
+	static struct checked_aead checked;
+	checked_aead_init(&checked, "sodium");
+	struct aead_engine *engine = &checked.base;
+	const struct checked_aead *const all[] = {&checked};
+	const struct aead_vtable *aead = aead_engine_wireguard(engine);
+	struct aead_key keys[2];
+	uint8_t raw[AEAD_KEY_SIZE] = {1}, text[16] = {0}, tag[AEAD_TAG_SIZE];
+	struct aead_op op = {.input = text, .output = text, .tag = tag, .counter = 1ull << 32};
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		raw[0]++;
+		aead->expand(engine, &keys[i], raw, NULL);
+		aead->seal(engine, &keys[i], &op, 1);
+	}
+	op.counter = 0;
+	aead->seal(engine, &keys[0], &op, 1);
+	cr_assert_eq(checked_aead_reused(all, 1), 0);
+	op.counter = 1ull << 32;
+	aead->seal(engine, &keys[1], &op, 1);
+	cr_assert_eq(checked_aead_reused(all, 1), 1);
+	checked_aead_deinit(&checked);
 }

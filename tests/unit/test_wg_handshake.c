@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <sodium.h>
 
+#include "crypto/aead.h"
 #include "crypto/blake2s.h"
 #include "crypto/wg_mac.h"
 #include "tests/vectors/wireguard.h"
@@ -144,6 +145,35 @@ Test(wg_handshake, messages_are_those_of_the_vector)
 	cr_assert_arr_eq(&initiator, &responder, sizeof initiator);
 	assert_hex(initiator.initiator_to_responder, KEY_SIZE, wireguard_vector.initiator_to_responder);
 	assert_hex(initiator.responder_to_initiator, KEY_SIZE, wireguard_vector.responder_to_initiator);
+}
+
+Test(wg_handshake, data_is_that_of_the_vector_on_each_back_end)
+{
+	uint8_t raw[KEY_SIZE], plaintext[128], expected[256];
+	fill(raw, sizeof raw, wireguard_vector.initiator_to_responder);
+	size_t length = from_hex(plaintext, sizeof plaintext, wireguard_vector.plaintext);
+	size_t size = from_hex(expected, sizeof expected, wireguard_vector.data);
+	cr_assert_eq(size, length + WG_OVERHEAD);
+	cr_assert_eq(wg_type(expected, size), WG_DATA);
+	const char *name;
+	for (size_t i = 0; (name = aead_backend_name(i)) != NULL; i++) {
+		struct aead_engine *engine = aead_engine_new(name, NULL);
+		if (engine == NULL)
+			continue;
+		const struct aead_vtable *aead = aead_engine_wireguard(engine);
+		struct aead_key key;
+		uint8_t message[256];
+		aead->expand(engine, &key, raw, NULL);
+		wg_data_header(message, index_of(wireguard_vector.responder_index), wireguard_vector.counter);
+		struct aead_op op = {.input = plaintext,
+				     .output = message + WG_DATA_HEADER_SIZE,
+				     .tag = message + WG_DATA_HEADER_SIZE + length,
+				     .length = (uint32_t)length,
+				     .counter = wg_counter(message)};
+		aead->seal(engine, &key, &op, 1);
+		cr_assert_eq(memcmp(message, expected, size), 0, "%s", name);
+		aead_engine_free(engine);
+	}
 }
 
 Test(wg_handshake, cookie_and_mac2_are_those_of_the_vector)
