@@ -64,6 +64,18 @@ def messages():
             yield bytes.fromhex(found[1])
 
 
+def wireguard_messages():
+    """Messages of the published exchange, then which one is changed and where."""
+    text = (ROOT / "tests/vectors/wireguard.h").read_text()
+    for name in ("initiation", "response", "cookie_reply", "data"):
+        found = re.search(rf"\.{name} = ([^,]*),", text)
+        yield bytes.fromhex("".join(re.findall(r"[0-9a-f]+", found[1])))
+    for number, offsets in enumerate(((0, 4, 8, 40, 88, 116, 132), (4, 8, 12, 44, 60, 76), (4, 8, 32, 48), (4, 8, 16, 64))):
+        yield bytes([number])
+        for at in offsets:
+            yield bytes([number, at, 1])
+
+
 def configuration():
     for number, name in ((0, "gateway"), (1, "client")):
         text = (ROOT / f"config/examples/{name}.conf").read_text()
@@ -207,7 +219,7 @@ def netlink():
 
 
 def main(directory):
-    for make in (packets, frames, messages, configuration, tunnel, handshakes, control, answers, note, quota, resolv_conf, http, netlink):
+    for make in (packets, frames, messages, wireguard_messages, configuration, tunnel, handshakes, control, answers, note, quota, resolv_conf, http, netlink):
         folder = pathlib.Path(directory, make.__name__)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = list(make())
