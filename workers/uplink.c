@@ -295,7 +295,9 @@ static enum drop_reason uplink_transport(struct worker *worker, const struct udp
 		opening->session = session;
 		opening->key = key;
 	}
-	transport_open_op(&opening->ops[opening->count], message, length);
+	struct message_head head;
+	wire_head_read(&head, message);
+	transport_open_op(&opening->ops[opening->count], &head, message, length);
 	opening->messages[opening->count] = message;
 	opening->trains[opening->count] = train;
 	opening->count++;

@@ -59,6 +59,28 @@ struct wire_verdict wire_classify_other(enum wire_side side, const uint8_t *mess
 	return (struct wire_verdict){(enum wire_class)type->class, check(type, side, message, length)};
 }
 
+struct wire_verdict wg_classify(enum wire_side side, const uint8_t *message, uint32_t length)
+{
+	static const struct {
+		enum wire_class class;
+		uint32_t least, greatest;
+	} types[] = {
+		[WG_INITIATION] = {WIRE_CLASS_HANDSHAKE, WG_INITIATION_SIZE, WG_INITIATION_SIZE},
+		[WG_RESPONSE] = {WIRE_CLASS_HANDSHAKE, WG_RESPONSE_SIZE, WG_RESPONSE_SIZE},
+		[WG_COOKIE_REPLY] = {WIRE_CLASS_HANDSHAKE, WG_COOKIE_REPLY_SIZE, WG_COOKIE_REPLY_SIZE},
+		[WG_DATA] = {WIRE_CLASS_DATA, WG_DATA_MIN, UINT32_MAX},
+	};
+	if (length < WIRE_SMALLEST)
+		return (struct wire_verdict){WIRE_CLASS_NONE, DROP_RUNT};
+	uint32_t type = load_le32(message);
+	if (side != WIRE_SIDE_GATEWAY || type >= ARRAY_SIZE(types) || types[type].class == WIRE_CLASS_NONE)
+		return (struct wire_verdict){WIRE_CLASS_NONE, DROP_TYPE};
+	enum drop_reason reason = length < types[type].least	  ? DROP_RUNT
+				  : length > types[type].greatest ? DROP_OVERSIZED
+								  : DROP_NONE;
+	return (struct wire_verdict){types[type].class, reason};
+}
+
 bool wire_probe_read(struct wire_probe *probe, const uint8_t *payload, uint32_t length)
 {
 	if (length != WIRE_PROBE_SIZE)

@@ -5,7 +5,7 @@
  * steering program, which runs in the kernel, is generated from the same table. */
 #pragma once
 
-#include "core/protocol/wire.h"
+#include "core/protocol/head.h"
 #include "perf/record/stats.h"
 
 /* For DATA: its packets and bytes have counters of their own. */
@@ -35,10 +35,7 @@ struct wire_verdict wire_classify_other(enum wire_side side, const uint8_t *mess
 
 /* Says what a received datagram is and whether `side` takes it; reads the first byte at most. Checks in this order:
  * the length of the smallest message, the type, for handshake messages version and receiver, the type's own length.
- * Whether its sender may send a control message is not checked here: that is only known once it is authenticated.
- *
- * A second protocol on the same port would be told apart here, by the high nibble of the first byte: 0 is no version
- * and no epoch of this one. */
+ * Whether its sender may send a control message is not checked here: that is only known once it is authenticated. */
 static inline struct wire_verdict wire_classify(enum wire_side side, const uint8_t *message, uint32_t length)
 {
 	if (likely(length >= WIRE_DATA_MIN && wire_type(message) == WIRE_DATA))
@@ -46,7 +43,19 @@ static inline struct wire_verdict wire_classify(enum wire_side side, const uint8
 	return wire_classify_other(side, message, length);
 }
 
-/* Sealed under a session's key: at least WIRE_OVERHEAD bytes, when it is as long as its type says. */
+/* The same for a message of WireGuard's (message_is_wireguard()), which only gateways take: the length of our smallest
+ * message, the type with its reserved bytes, the type's own length. Reads the first four bytes at most. */
+struct wire_verdict wg_classify(enum wire_side side, const uint8_t *message, uint32_t length);
+
+/* For threads that take messages of both and tell them apart later. The first byte has to be readable. */
+static inline struct wire_verdict message_classify(enum wire_side side, const uint8_t *message, uint32_t length)
+{
+	if (unlikely(message_is_wireguard(message)))
+		return wg_classify(side, message, length);
+	return wire_classify(side, message, length);
+}
+
+/* Sealed under a session's key: at least a header and a tag, when it is as long as its type says. */
 static inline bool wire_is_transport(enum wire_class class)
 {
 	return class == WIRE_CLASS_DATA || class == WIRE_CLASS_CONTROL;

@@ -11,7 +11,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/owner.h"
-#include "core/protocol/wire.h"
+#include "core/protocol/head.h"
 #include "crypto/aead.h"
 #include "crypto/noise.h"
 #include "crypto/replay.h"
@@ -121,18 +121,19 @@ static inline void transport_seal(struct aead_engine *engine, struct transport_k
 		transport_seal_asleep(engine, key, &op);
 }
 
-/* Prepares opening `message` of `length` bytes (at least WIRE_OVERHEAD) in place; the plaintext comes to lie behind the
- * header. */
-static inline void transport_open_op(struct aead_op *op, uint8_t *message, uint32_t length)
+/* Prepares opening `message` of `length` bytes in place; the plaintext comes to lie behind the header. `head` is the
+ * message's; there are at least its header and a tag. */
+static inline void transport_open_op(struct aead_op *op, const struct message_head *head, uint8_t *message,
+				     uint32_t length)
 {
-	uint8_t *body = message + WIRE_TRANSPORT_HEADER_SIZE;
+	uint8_t *body = message + head->header_size;
 	*op = (struct aead_op){
 		.input = body,
 		.output = body,
 		.header = message,
 		.tag = message + length - WIRE_TAG_SIZE,
-		.length = length - WIRE_OVERHEAD,
-		.counter = wire_counter(message),
+		.length = length - head->header_size - WIRE_TAG_SIZE,
+		.counter = head->counter,
 	};
 }
 

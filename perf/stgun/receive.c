@@ -99,8 +99,11 @@ static void take_datagram(struct stgun_thread *thread, struct batch *batch, uint
 		return;
 	}
 	bool mine = verdict.reason == DROP_NONE && wire_receives(WIRE_SIDE_CLIENT, wire_type(message));
-	struct stgun_session *session = mine ? stgun_find(thread, wire_session_id(message)) : NULL;
-	if (session == NULL || session->key == NULL || session->key->epoch != wire_high(message)) {
+	struct message_head head = {0};
+	if (mine)
+		wire_head_read(&head, message);
+	struct stgun_session *session = mine ? stgun_find(thread, head.session_id) : NULL;
+	if (session == NULL || session->key == NULL || session->key->epoch != head.epoch) {
 		stgun_count(thread, unexpected, 1);
 		return;
 	}
@@ -110,7 +113,7 @@ static void take_datagram(struct stgun_thread *thread, struct batch *batch, uint
 	if (session->key == NULL)
 		return;
 	batch->session = session;
-	transport_open_op(&batch->ops[batch->count++], message, length);
+	transport_open_op(&batch->ops[batch->count++], &head, message, length);
 }
 
 static bool receive_from(struct stgun_thread *thread, struct udp_socket *socket)

@@ -197,8 +197,12 @@ static void open_and_compare(struct aead_engine *engine, struct transport_key *k
 			     const struct value *plaintext)
 {
 	struct value message = *get("%s", name);
+	struct message_head head;
 	struct aead_op op;
-	transport_open_op(&op, message.bytes, (uint32_t)message.length);
+	wire_head_read(&head, message.bytes);
+	cr_assert_eq(head.session_id, load_be32(get("welcome_session_id")->bytes), "%s", name);
+	cr_assert_eq(head.epoch, 1, "%s", name);
+	transport_open_op(&op, &head, message.bytes, (uint32_t)message.length);
 	transport_open(engine, key, &op, 1);
 	cr_assert(op.authentic, "%s", name);
 	cr_assert(op.length == plaintext->length && memcmp(op.output, plaintext->bytes, op.length) == 0, "%s", name);

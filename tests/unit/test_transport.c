@@ -95,8 +95,10 @@ static struct message seal(struct pair *pair, enum wire_type type)
 static int deliver(struct pair *pair, const struct message *message)
 {
 	struct message copy = *message;
+	struct message_head head;
 	struct aead_op op;
-	transport_open_op(&op, copy.bytes, copy.length);
+	wire_head_read(&head, copy.bytes);
+	transport_open_op(&op, &head, copy.bytes, copy.length);
 	transport_open(pair->subject->engine, pair->gateway, &op, 1);
 	if (!op.authentic) {
 		cr_assert(sodium_is_zero(op.output, op.length), "plaintext of a forgery");
@@ -391,8 +393,11 @@ Test(transport, a_batch_is_opened_before_memory_is_taken)
 		forged.bytes[forged.length - 1] ^= 1;
 		struct message batch[BATCH] = {forged, keepalive, data, keepalive, data, last, late};
 		struct aead_op ops[BATCH];
-		for (size_t i = 0; i < BATCH; i++)
-			transport_open_op(&ops[i], batch[i].bytes, batch[i].length);
+		for (size_t i = 0; i < BATCH; i++) {
+			struct message_head head;
+			wire_head_read(&head, batch[i].bytes);
+			transport_open_op(&ops[i], &head, batch[i].bytes, batch[i].length);
+		}
 		allocations = 0;
 		transport_open(s->engine, pair.gateway, ops, BATCH);
 		cr_assert_eq(allocations, 0);
