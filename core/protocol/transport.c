@@ -23,22 +23,49 @@ static void expand(const struct aead_engine *engine, const struct aead_vtable *a
 	aead->expand(engine, schedule, direction->key, direction->iv);
 }
 
+/* Without secrets; `aead` may be NULL. */
+static struct transport_key *make_key(const struct aead_vtable *aead, uint8_t epoch, const struct dialect *dialect,
+				      uint64_t now)
+{
+	struct transport_key *key = aead != NULL ? aligned_alloc(CACHE_LINE, sizeof *key) : NULL;
+	if (key != NULL)
+		*key = (struct transport_key){.aead = aead, .dialect = dialect, .epoch = epoch, .born = now};
+	return key;
+}
+
+/* The secrets by what the side does with them. */
+static const uint8_t *sealing_secret(const struct noise_keys *secrets, enum transport_side side)
+{
+	return side == TRANSPORT_CLIENT ? secrets->initiator_to_responder : secrets->responder_to_initiator;
+}
+
+static const uint8_t *opening_secret(const struct noise_keys *secrets, enum transport_side side)
+{
+	return side == TRANSPORT_CLIENT ? secrets->responder_to_initiator : secrets->initiator_to_responder;
+}
+
 struct transport_key *transport_key_new(const struct aead_engine *engine, unsigned suite, uint8_t epoch,
 					const struct noise_keys *secrets, enum transport_side side, uint64_t now)
 {
-	const struct aead_vtable *aead = aead_engine_suite(engine, suite);
-	if (aead == NULL)
-		return NULL;
-	struct transport_key *key = aligned_alloc(CACHE_LINE, sizeof *key);
+	struct transport_key *key = make_key(aead_engine_suite(engine, suite), epoch, &dialect_own, now);
 	if (key == NULL)
 		return NULL;
+	transport_derive(sealing_secret(secrets, side), suite, key->seal.key, key->seal.iv);
+	transport_derive(opening_secret(secrets, side), suite, key->open.key, key->open.iv);
+	return key;
+}
 
-	*key = (struct transport_key){.aead = aead, .epoch = epoch, .born = now};
-	bool client = side == TRANSPORT_CLIENT;
-	transport_derive(client ? secrets->initiator_to_responder : secrets->responder_to_initiator, suite,
-			 key->seal.key, key->seal.iv);
-	transport_derive(client ? secrets->responder_to_initiator : secrets->initiator_to_responder, suite,
-			 key->open.key, key->open.iv);
+struct transport_key *transport_key_new_wireguard(const struct aead_engine *engine, uint8_t epoch,
+						  const struct noise_keys *secrets, enum transport_side side,
+						  uint32_t receiver, uint64_t now)
+{
+	_Static_assert((int)NOISE_KEY_SIZE == (int)AEAD_KEY_SIZE, "a secret is a key");
+	struct transport_key *key = make_key(aead_engine_wireguard(engine), epoch, &dialect_wireguard, now);
+	if (key == NULL)
+		return NULL;
+	key->receiver = receiver;
+	memcpy(key->seal.key, sealing_secret(secrets, side), AEAD_KEY_SIZE);
+	memcpy(key->open.key, opening_secret(secrets, side), AEAD_KEY_SIZE);
 	return key;
 }
 
@@ -82,10 +109,11 @@ bool transport_key_wake(const struct aead_engine *engine, struct transport_key *
 	return true;
 }
 
-/* Only DATA wakes a key: clients that send KEEPALIVE alone are idle. */
+/* Only an inner packet wakes a key: clients that send keepalives alone are idle. Our DATA is never empty, and
+ * WireGuard's keepalive is empty data. */
 static bool wakes(const struct aead_op *op)
 {
-	return wire_type(op->header) == WIRE_DATA;
+	return wire_type(op->header) == WIRE_DATA && op->length != 0;
 }
 
 void transport_seal_asleep(struct aead_engine *engine, struct transport_key *key, struct aead_op *op)
@@ -98,6 +126,17 @@ void transport_seal_asleep(struct aead_engine *engine, struct transport_key *key
 	expand(engine, key->aead, &schedule, &key->seal);
 	key->aead->seal(engine, &schedule, op, 1);
 	sodium_memzero(&schedule, sizeof schedule);
+}
+
+void transport_seal_padded(struct aead_engine *engine, struct transport_key *key, uint32_t session_id, uint8_t *packet,
+			   uint32_t length, uint32_t size, uint8_t *message)
+{
+	uint8_t behind[AEAD_INPUT_SLACK];
+	uint32_t padded = size - WG_OVERHEAD;
+	memcpy(behind, packet + length, sizeof behind);
+	memset(packet + length, 0, padded - length);
+	transport_seal(engine, key, session_id, WIRE_DATA, packet, padded, message);
+	memcpy(packet + length, behind, sizeof behind);
 }
 
 void transport_open_asleep(struct aead_engine *engine, const struct transport_key *key, struct aead_op *ops,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The keys of a session in one epoch, and the transport messages sealed and opened under them
- * (core/protocol/PROTOCOL.md, 3).
+ * (core/protocol/PROTOCOL.md, 3; what differs for a WireGuard client is in core/protocol/dialect.h).
  *
  * Only the worker that owns the session uses its keys. */
 #pragma once
@@ -11,12 +11,13 @@
 
 #include "core/base/bytes.h"
 #include "core/base/owner.h"
-#include "core/protocol/head.h"
+#include "core/protocol/dialect.h"
 #include "crypto/aead.h"
 #include "crypto/noise.h"
 #include "crypto/replay.h"
 
-/* A sender stops here: no counter is ever used twice, and 2^16 are kept as a distance from the wrap. */
+/* A sender stops here: no counter is ever used twice, and 2^16 are kept as a distance from the wrap. WireGuard's
+ * counters end near 2^64, but its keys end after 180 s. */
 #define TRANSPORT_COUNTER_LIMIT	      ((1ull << 32) - (1ull << 16))
 /* Packets in one direction after which the client asks for new keys; the AEADs' limits are in bytes, hence the smaller
  * one. */
@@ -47,14 +48,16 @@ struct transport_key {
 	/* the data path touches this line alone */
 	const struct aead_vtable *aead CACHE_ALIGNED;
 	struct transport_state *live; /* owned; NULL: asleep */
-	uint64_t send_counter;	      /* the next one */
-	uint64_t opened;	      /* packets opened */
-	uint64_t born;		      /* monotonic ns */
-	uint64_t first_opened;	      /* monotonic ns of the first packet opened; 0 before */
-	uint64_t seen;		      /* asleep: counters below it count as seen. Awake the window knows */
+	const struct dialect *dialect;
+	uint64_t send_counter; /* the next one */
+	uint64_t opened;       /* packets opened */
+	uint64_t first_opened; /* monotonic ns of the first packet opened; 0 before */
+	uint64_t seen;	       /* asleep: counters below it count as seen. Awake the window knows */
+	uint32_t receiver;     /* WireGuard's: the peer's index */
 	uint8_t epoch;
 	struct owner owner;
 
+	uint64_t born; /* monotonic ns */
 	struct transport_secret seal, open;
 };
 
@@ -67,6 +70,13 @@ enum transport_side { TRANSPORT_CLIENT, TRANSPORT_GATEWAY };
  * in monotonic ns. Control path: allocates. Any thread, which then hands the key to its owner. */
 struct transport_key *transport_key_new(const struct aead_engine *engine, unsigned suite, uint8_t epoch,
 					const struct noise_keys *secrets, enum transport_side side, uint64_t now);
+
+/* The same for WireGuard's data: the secrets are the traffic keys themselves, and there is one suite. `side` says which
+ * of them seals: that of the handshake's initiator (TRANSPORT_CLIENT) or of its responder. `receiver`: the index that
+ * the peer chose (core/protocol/wg_wire.h). */
+struct transport_key *transport_key_new_wireguard(const struct aead_engine *engine, uint8_t epoch,
+						  const struct noise_keys *secrets, enum transport_side side,
+						  uint32_t receiver, uint64_t now);
 
 /* Wipes and frees; NULL is allowed. */
 void transport_key_free(struct transport_key *key);
@@ -99,19 +109,42 @@ void transport_open_asleep(struct aead_engine *engine, const struct transport_ke
 enum replay_verdict transport_accept_asleep(const struct aead_engine *engine, struct transport_key *key,
 					    const struct aead_op *op);
 
-/* Seals one message to `message` (WIRE_OVERHEAD + length bytes), which must not overlap `plaintext`. Consumes a
- * counter: whatever happens to the sealed bytes, they are never sealed again. The key must not be spent. */
+/* Whether the key is of our own protocol: what is constant there stays so behind this test. */
+static inline bool transport_key_is_own(const struct transport_key *key)
+{
+	return likely(key->dialect == &dialect_own);
+}
+
+/* Bytes of the message that carries an inner packet of `length` bytes, with as much padding as `mtu` leaves room for.
+ */
+static inline uint32_t transport_sealed_size(const struct transport_key *key, uint32_t length, uint32_t mtu)
+{
+	if (transport_key_is_own(key))
+		return WIRE_OVERHEAD + length;
+	return WG_OVERHEAD + wg_padded_size(length, mtu);
+}
+
+/* Seals one message to `message` (the dialect's overhead and `length` bytes), which must not overlap `plaintext`.
+ * Consumes a counter: whatever happens to the sealed bytes, they are never sealed again. The key must not be spent.
+ * Under a key of WireGuard's every message is data, whatever `type`: empty, or a packet that is padded already. */
 static inline void transport_seal(struct aead_engine *engine, struct transport_key *key, uint32_t session_id,
 				  enum wire_type type, const uint8_t *plaintext, uint32_t length, uint8_t *message)
 {
 	owner_check(&key->owner, "key");
-	uint32_t counter = (uint32_t)key->send_counter++;
-	wire_transport_header(message, key->epoch, type, session_id, counter);
+	uint64_t counter = key->send_counter++;
+	uint8_t *body;
+	if (transport_key_is_own(key)) {
+		wire_transport_header(message, key->epoch, type, session_id, (uint32_t)counter);
+		body = message + WIRE_TRANSPORT_HEADER_SIZE;
+	} else {
+		wg_data_header(message, key->receiver, counter);
+		body = message + WG_DATA_HEADER_SIZE;
+	}
 	struct aead_op op = {
 		.input = plaintext,
-		.output = message + WIRE_TRANSPORT_HEADER_SIZE,
+		.output = body,
 		.header = message,
-		.tag = message + WIRE_TRANSPORT_HEADER_SIZE + length,
+		.tag = body + length,
 		.length = length,
 		.counter = counter,
 	};
@@ -119,6 +152,22 @@ static inline void transport_seal(struct aead_engine *engine, struct transport_k
 		key->aead->seal(engine, &key->live->seal, &op, 1);
 	else
 		transport_seal_asleep(engine, key, &op);
+}
+
+/* What transport_seal_packet() does where there may be padding. */
+void transport_seal_padded(struct aead_engine *engine, struct transport_key *key, uint32_t session_id, uint8_t *packet,
+			   uint32_t length, uint32_t size, uint8_t *message);
+
+/* Seals an inner packet to a message of `size` bytes, as transport_sealed_size() said. Where the dialect pads, the
+ * padding's bytes behind the packet are zero during the call, and then what they were: AEAD_INPUT_SLACK bytes there
+ * have to be writable. */
+static inline void transport_seal_packet(struct aead_engine *engine, struct transport_key *key, uint32_t session_id,
+					 uint8_t *packet, uint32_t length, uint32_t size, uint8_t *message)
+{
+	if (transport_key_is_own(key))
+		transport_seal(engine, key, session_id, WIRE_DATA, packet, length, message);
+	else
+		transport_seal_padded(engine, key, session_id, packet, length, size, message);
 }
 
 /* Prepares opening `message` of `length` bytes in place; the plaintext comes to lie behind the header. `head` is the

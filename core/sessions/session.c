@@ -83,6 +83,11 @@ static void drop(struct transport_key **key)
 	*key = NULL;
 }
 
+static uint64_t end_of(const struct transport_key *key)
+{
+	return key->born + key->dialect->key_max_age;
+}
+
 void session_expire_keys(struct session *session, uint64_t now)
 {
 	owner_check(&session->owner, "session");
@@ -92,9 +97,9 @@ void session_expire_keys(struct session *session, uint64_t now)
 		drop(&session->previous);
 	if (session->next != NULL && now - session->next_born >= SESSION_PENDING_NS)
 		drop(&session->next);
-	if (session->previous != NULL && now - session->previous->born >= SESSION_KEY_MAX_AGE_NS)
+	if (session->previous != NULL && now >= end_of(session->previous))
 		drop(&session->previous);
-	if (current != NULL && now - current->born >= SESSION_KEY_MAX_AGE_NS)
+	if (current != NULL && now >= end_of(current))
 		drop(&session->current);
 	show_key(session);
 }
@@ -109,11 +114,11 @@ uint64_t session_keys_due(const struct session *session)
 	const struct transport_key *current = session->current, *previous = session->previous;
 	uint64_t due = UINT64_MAX;
 	if (current != NULL)
-		due = current->born + SESSION_KEY_MAX_AGE_NS;
+		due = end_of(current);
 	if (session->next != NULL)
 		due = earlier(due, session->next_born + SESSION_PENDING_NS);
 	if (previous != NULL) {
-		due = earlier(due, previous->born + SESSION_KEY_MAX_AGE_NS);
+		due = earlier(due, end_of(previous));
 		if (current != NULL && current->first_opened != 0)
 			due = earlier(due, current->first_opened + SESSION_PREVIOUS_KEY_NS);
 	}

@@ -23,7 +23,6 @@
 
 #define SESSION_PREVIOUS_KEY_NS (10 * NS_PER_S)	  /* how long the old key still opens after the new one was used */
 #define SESSION_PENDING_NS	(10 * NS_PER_S)	  /* how long a handshake waits for its confirmation */
-#define SESSION_KEY_MAX_AGE_NS	(3600 * NS_PER_S) /* MaxKeyAge */
 #define SESSION_KEEPALIVE_NS	(10 * NS_PER_S)	  /* DATA came and nothing was sent */
 #define SESSION_HIBERNATE_NS	(60 * NS_PER_S)	  /* without DATA */
 #define SESSION_PATH_NS		(3 * NS_PER_S)	  /* how long a new endpoint may take to answer a ping */

@@ -124,5 +124,5 @@ uint32_t node_seal(struct node *node, struct session *session, struct transport_
 		key->aead = node->checked.real->suites[aead->suite]; /* a test may use a nonce again on purpose */
 	transport_seal(node->worker->aead, key, session->id, type, padded, length, message);
 	key->aead = aead;
-	return WIRE_OVERHEAD + length;
+	return key->dialect->overhead + length;
 }

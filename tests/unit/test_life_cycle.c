@@ -357,7 +357,7 @@ Test(life_cycle, a_key_that_died_in_sleep_neither_seals_nor_opens)
 {
 	struct harness *h = START_UP(0);
 	uint64_t sealed = client_count(h, STATS_udp_tx_data);
-	h->clock.monotonic += SESSION_KEY_MAX_AGE_NS;
+	h->clock.monotonic += DIALECT_OWN_KEY_MAX_AGE_NS;
 	cr_assert_not(harness_ping(h, 0, TO_GATEWAY));
 	cr_assert_eq(client_count(h, STATS_udp_tx_data), sealed);
 	cr_assert(harness_wait(h, 0, CLIENT_UP, 5 * NS_PER_S));

@@ -343,7 +343,7 @@ Test(pool_of_workers, each_key_dies_after_its_own_hour)
 	}
 	struct impairment *impairment = lose(h, 1 << WIRE_HELLO); /* they would ask for new ones */
 	uint64_t first = harness_gateway_session(h, 0)->current->born;
-	h->clock.monotonic = first + SESSION_KEY_MAX_AGE_NS - 5 * NS_PER_S;
+	h->clock.monotonic = first + DIALECT_OWN_KEY_MAX_AGE_NS - 5 * NS_PER_S;
 	for (size_t dead = 0; dead <= 4; dead++) {
 		harness_pump(h);
 		for (size_t i = 0; i < 4; i++)

@@ -230,7 +230,7 @@ Test(rekey, a_key_dies_after_an_hour)
 {
 	struct harness *h = START_UP(.session_timeout = 7200);
 	struct impairment *impairment = lose(h, 1 << WIRE_HELLO);
-	harness_advance(h, SESSION_KEY_MAX_AGE_NS - 2 * NS_PER_S);
+	harness_advance(h, DIALECT_OWN_KEY_MAX_AGE_NS - 2 * NS_PER_S);
 	cr_assert(pings(h));
 	struct transport_key *old = copy_of(at_client(h)->current);
 	harness_advance(h, 2 * NS_PER_S + WORKER_TICK_NS);

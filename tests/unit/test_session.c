@@ -87,9 +87,9 @@ Test(session, keys_expire_when_they_are_due)
 	cr_assert(session->previous != NULL);
 	session_expire_keys(session, start + 70 * NS_PER_S);
 	cr_assert(session->previous == NULL, "10 s after the first packet under the new one");
-	session_expire_keys(session, start + SESSION_KEY_MAX_AGE_NS - 1);
+	session_expire_keys(session, start + DIALECT_OWN_KEY_MAX_AGE_NS - 1);
 	cr_assert(session->current != NULL);
-	session_expire_keys(session, start + SESSION_KEY_MAX_AGE_NS);
+	session_expire_keys(session, start + DIALECT_OWN_KEY_MAX_AGE_NS);
 	cr_assert(session->current == NULL, "no key outlives its greatest age");
 	session_free(session);
 }
