@@ -11,7 +11,7 @@ typedef uint64_t lanes __attribute__((vector_size(32)));
 
 enum { BLOCK = 2 * sizeof(lanes) };
 
-static inline __attribute__((always_inline)) uint64_t sum_blocks(const uint8_t *data, size_t blocks)
+static ALWAYS_INLINE uint64_t sum_blocks(const uint8_t *data, size_t blocks)
 {
 	const lanes low = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX};
 	lanes even = {0}, odd = {0};

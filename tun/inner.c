@@ -77,6 +77,23 @@ bool inner_parse(struct inner *inner, void *data, size_t length)
 	}
 }
 
+/* By its header; all there is when that does not say less. */
+static size_t own_length(const uint8_t *ip, size_t length)
+{
+	size_t own = length;
+
+	if (length >= IPV4_HEADER_MIN && ip[0] >> 4 == 4)
+		own = load_be16(ip + IPV4_AT_LENGTH);
+	else if (length >= IPV6_HEADER_LENGTH && ip[0] >> 4 == 6)
+		own = IPV6_HEADER_LENGTH + load_be16(ip + IPV6_AT_LENGTH);
+	return own < length ? own : length;
+}
+
+bool inner_parse_padded(struct inner *inner, void *data, size_t length)
+{
+	return inner_parse(inner, data, own_length(data, length));
+}
+
 static void address_read(const struct inner *inner, const uint8_t *bytes, struct ip_address *address)
 {
 	*address = (struct ip_address){.family = inner->version};

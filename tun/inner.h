@@ -29,6 +29,9 @@ _Static_assert(sizeof(struct inner) == 16, "half of a frame ring's entry");
  * False: not an IP packet that can be forwarded. Reads at most `length` bytes. */
 bool inner_parse(struct inner *inner, void *data, size_t length);
 
+/* The same for a packet that padding of any length may follow: its own header says how long it is. */
+bool inner_parse_padded(struct inner *inner, void *data, size_t length);
+
 /* Bytes of the TCP (20…60) or UDP (8) header at `upper`, or 0 when it does not lie inside the `left` bytes there. */
 uint8_t inner_upper_length(const uint8_t *upper, size_t left, uint8_t protocol);
 

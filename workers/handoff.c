@@ -7,12 +7,12 @@
 /* A sealed message goes to the thread that owns its session, which counts what else is wrong with its length. */
 static enum drop_reason check(const struct handoff *handoff, const uint8_t *data, uint32_t length)
 {
-	struct wire_verdict verdict = wire_classify(WIRE_SIDE_GATEWAY, data, length);
+	struct wire_verdict verdict = message_classify(WIRE_SIDE_GATEWAY, data, length);
 	if (!wire_is_transport(verdict.class))
 		return verdict.reason;
-	if (length < WIRE_OVERHEAD)
+	if (length < (uint32_t)(message_is_wireguard(data) ? WG_DATA_MIN : WIRE_OVERHEAD))
 		return DROP_RUNT;
-	return session_table_find(handoff->table, wire_session_id(data)) != NULL ? DROP_NONE : DROP_SESSION;
+	return session_table_find(handoff->table, message_session_id(data)) != NULL ? DROP_NONE : DROP_SESSION;
 }
 
 enum drop_reason handoff_pass(const struct handoff *handoff, const struct endpoint *from, uint8_t ecn,

@@ -296,12 +296,14 @@ static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *
 /* A train that was steered here by a HELLO may hold datagrams of other threads. */
 static void take_datagram(struct handshaker *h, const struct udp_message *train, const uint8_t *data, uint32_t length)
 {
-	struct wire_verdict verdict = wire_classify(WIRE_SIDE_GATEWAY, data, length);
+	struct wire_verdict verdict = message_classify(WIRE_SIDE_GATEWAY, data, length);
 	enum drop_reason reason = verdict.reason;
 	if (train->truncated)
 		reason = DROP_TRUNCATED;
 	else if (wire_is_transport(verdict.class))
 		reason = handoff_pass(h->params.handoff, &train->endpoint, train->ecn, data, length, &h->loop.stats);
+	else if (reason == DROP_NONE && message_is_wireguard(data))
+		reason = DROP_TYPE; /* handshakes of WireGuard's are not answered yet */
 	else if (reason == DROP_NONE)
 		reason = take_hello(h, &train->endpoint, data);
 	if (reason != DROP_NONE)

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "core/base/bpf.h"
-#include "core/protocol/wire.h"
+#include "core/protocol/head.h"
 #include "tun/headers.h"
 
 enum {
@@ -39,7 +39,14 @@ static void assemble(struct bpf_code *code, const struct session_shares *shares,
 	bpf_store(code, BPF_DW, BPF_FRAME, QUEUE_SHARES_COST, BPF_REG_2);
 	unsigned runt = bpf_jump_if(code, BPF_JLT, BPF_REG_1, WIRE_SMALLEST);
 
+	bpf_load_packet(code, BPF_B, UDP_HEADER_LENGTH);
+	unsigned ours = bpf_jump_if(code, BPF_JGT, BPF_RESULT, 0x0f);
+	bpf_load_packet(code, BPF_W, UDP_HEADER_LENGTH + WG_DATA_RECEIVER);
+	bpf_constant(code, BPF_AND, BPF_RESULT, WIRE_SESSION_ID_MASK);
+	unsigned wireguard = bpf_jump(code);
+	bpf_land(code, ours);
 	bpf_load_packet(code, BPF_W, UDP_HEADER_LENGTH + WIRE_SESSION_ID);
+	bpf_land(code, wireguard);
 	bpf_combine(code, BPF_MOV, ID, BPF_RESULT);
 	unsigned nobody = bpf_jump_if(code, BPF_JEQ, ID, 0);
 	bpf_combine(code, BPF_MOV, MEMBER, BPF_RESULT);
@@ -157,7 +164,7 @@ void session_shares_took(const struct session_shares *shares, struct queue_share
 {
 	uint32_t of = shares->members;
 	if (message->length >= WIRE_SMALLEST) {
-		uint32_t id = wire_session_id(message->data), own = member(shares, id);
+		uint32_t id = message_session_id(message->data), own = member(shares, id);
 		if (id != 0 && atomic_load_explicit(&tally->members[own].owner, memory_order_relaxed) == id)
 			of = own;
 	}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Which socket of the reuseport group gets a datagram: the kernel decides by a small BPF program, so that a session
- * stays on its worker wherever its client comes from, and a HELLO never waits with data nor data with it.
+ * stays on its worker wherever its client comes from, and a HELLO never waits with data nor data with it. The same
+ * holds for WireGuard's messages (core/protocol/head.h).
  *
  * The sockets of the workers come first in the group, those of the handshake threads after them. A train of datagrams
  * (UDP_GRO) is steered once, by its first datagram, with the length of the whole. */
@@ -13,7 +14,7 @@
 #include "core/protocol/messages.h"
 
 /* A test of the first byte for each type that handshake threads take. */
-enum { STEERING_INSTRUCTIONS = 12 + WIRE_HANDSHAKER_TYPES };
+enum { STEERING_INSTRUCTIONS = 23 + WIRE_HANDSHAKER_TYPES };
 
 #define STEERING_HASH UINT32_MAX /* any of the group: the kernel's hash over addresses and ports */
 
@@ -25,7 +26,11 @@ struct steering {
 
 /* The socket's index in the group for a datagram of `length` bytes, or STEERING_HASH for one that is too short for any
  * message. What handshake threads take (HELLO of version 1) goes to one of them by its client_magic, everything else to
- * the worker that owns the session ID. The program's meaning in C; any thread. */
+ * the worker that owns the session ID.
+ *
+ * Of WireGuard's, an initiation goes to a handshake thread by the initiator's index, and what answers an initiation of
+ * ours, a response or a cookie reply, by our index in it less the epoch: both to the same thread, whatever key of the
+ * session the handshake was for. Data goes to the session's worker. The program's meaning in C; any thread. */
 uint32_t steering_thread(const struct steering *steering, const uint8_t *datagram, uint32_t length);
 
 /* The same as a classic BPF program, for the kernel. */

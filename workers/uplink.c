@@ -4,11 +4,13 @@
  *   uplink_batch      receives messages, of sessions that send little first, and handles them
  *   uplink_trains     walks the datagrams of messages, writes what became of them
  *   uplink_copies     the same for what others received for us
- *   uplink_datagram   length, version, type
- *   uplink_transport  session, key; datagrams of one key are collected
+ *   uplink_datagram   protocol (ours or WireGuard's), length, version, type
+ *   uplink_transport  session, key; datagrams of one key are collected. Compiled once for each protocol
  *   uplink_open       opens what was collected, in place
  *   uplink_deliver    tag, replay window, confirmation, endpoint, then by type
  *   uplink_data       inner packet: shape, source and destination, ECN; then to the coalescer
+ *
+ * What differs between the protocols is in core/protocol/dialect.h. A session's keys are of one for good.
  *
  * Each way out is one drop reason, counted once. */
 #include "workers/uplink.h"
@@ -35,6 +37,7 @@ enum {
 
 /* Datagrams of one key, waiting to be opened. */
 struct opening {
+	uint64_t names; /* message_head_names() of them; 0: none */
 	struct session *session;
 	struct transport_key *key;
 	size_t count;
@@ -148,12 +151,21 @@ void uplink_flush(struct worker *worker)
 	write_frames(worker);
 }
 
-static enum drop_reason uplink_data(struct worker *worker, struct session *session, uint8_t *packet, uint32_t length,
-				    uint8_t outer_ecn)
+/* WireGuard's, without a packet in it: that it came is all that it says. Our DATA is never empty. */
+static enum drop_reason uplink_empty(struct worker *worker)
+{
+	wire_count_received(&worker->loop.stats, WIRE_KEEPALIVE);
+	return DROP_NONE;
+}
+
+static enum drop_reason uplink_data(struct worker *worker, struct session *session, const struct transport_key *key,
+				    uint8_t *packet, uint32_t length, uint8_t outer_ecn)
 {
 	struct inner inner;
-	if (unlikely(!inner_parse(&inner, packet, length)))
-		return DROP_INNER_MALFORMED;
+	bool good = transport_key_is_own(key) ? inner_parse(&inner, packet, length)
+					      : inner_parse_padded(&inner, packet, length);
+	if (unlikely(!good))
+		return length != 0 ? DROP_INNER_MALFORMED : uplink_empty(worker);
 	enum drop_reason reason = worker->role->admit(worker, session, &inner);
 	if (unlikely(reason != DROP_NONE))
 		return reason;
@@ -213,12 +225,13 @@ static enum drop_reason uplink_deliver(struct worker *worker, const struct openi
 		return DROP_REPLAY;
 
 	const struct endpoint *from = &opening->trains[i]->endpoint;
+	uint32_t bytes = op->length + key->dialect->overhead;
 	key->opened++;
 	if (unlikely(key->first_opened == 0)) {
 		key->first_opened = worker->now;
-		worker->role->confirmed(worker, session, key, from, op->length + WIRE_OVERHEAD);
+		worker->role->confirmed(worker, session, key, from, bytes);
 	} else {
-		follow_endpoint(worker, session, key, verdict, from, op->length + WIRE_OVERHEAD);
+		follow_endpoint(worker, session, key, verdict, from, bytes);
 	}
 	session->received = worker->now;
 	session->awaiting_reply_since = 0;
@@ -226,7 +239,7 @@ static enum drop_reason uplink_deliver(struct worker *worker, const struct openi
 
 	enum wire_type type = (enum wire_type)wire_type(opening->messages[i]);
 	if (likely(type == WIRE_DATA))
-		return uplink_data(worker, session, op->output, op->length, opening->trains[i]->ecn);
+		return uplink_data(worker, session, key, op->output, op->length, opening->trains[i]->ecn);
 	return uplink_control(worker, session, type, op->output, op->length, from);
 }
 
@@ -249,54 +262,56 @@ static void uplink_open(struct worker *worker)
 	}
 	opening->count = 0;
 	if (unlikely(ended))
-		opening->session = NULL;
+		opening->names = 0;
 	stage_skip(&worker->loop.stages);
 }
 
 /* Whether another worker owns the session: a GRO batch is steered by its first datagram alone. */
-static bool foreign(const struct worker *worker, const uint8_t *message)
+static bool foreign(const struct worker *worker, uint32_t session_id)
 {
-	return worker->handoff != NULL &&
-	       session_shard(&worker->table->sharding, wire_session_id(message)) != worker->index;
+	return worker->handoff != NULL && session_shard(&worker->table->sharding, session_id) != worker->index;
 }
 
 /* A message may overtake the keys that it needs: what waits in the inbox is looked at before we say no. */
-static struct session *find_session(struct worker *worker, const uint8_t *message, struct transport_key **key)
+static struct session *find_session(struct worker *worker, const struct message_head *head, struct transport_key **key)
 {
 	for (;;) {
-		struct session *session = session_table_find(worker->table, wire_session_id(message));
-		*key = session != NULL ? session_key(session, wire_high(message)) : NULL;
+		struct session *session = session_table_find(worker->table, head->session_id);
+		*key = session != NULL ? session_key(session, head->epoch) : NULL;
 		if (likely(*key != NULL) || worker_read_inbox(worker) == 0)
 			return session;
 	}
 }
 
-static enum drop_reason uplink_transport(struct worker *worker, const struct udp_message *train, uint8_t *message,
-					 uint32_t length)
+/* `dialect` is a constant to each caller. */
+static ALWAYS_INLINE enum drop_reason uplink_transport(struct worker *worker, const struct udp_message *train,
+						       uint8_t *message, uint32_t length, const struct dialect *dialect)
 {
 	struct opening *opening = &worker->uplink->opening;
-	struct session *session = opening->session;
-	struct transport_key *key = opening->key;
-	if (opening->count == UPLINK_OPEN || session == NULL || session->id != wire_session_id(message) ||
-	    key->epoch != wire_high(message)) {
+	struct message_head head;
+	message_head_read(&head, dialect, message);
+	uint64_t names = message_head_names(&head, dialect);
+	if (opening->count == UPLINK_OPEN || opening->names != names) {
+		struct transport_key *key;
 		uplink_open(worker);
-		opening->session = NULL;
-		if (unlikely(foreign(worker, message)))
+		opening->names = 0;
+		if (unlikely(foreign(worker, head.session_id)))
 			return handoff_pass(worker->handoff, &train->endpoint, train->ecn, message, length,
 					    &worker->loop.stats);
-		session = find_session(worker, message, &key);
+		struct session *session = find_session(worker, &head, &key);
 		if (unlikely(session == NULL)) {
-			if (wire_messages[wire_type(message)].flags & WIRE_RESETS)
-				worker->role->unknown_session(worker, wire_session_id(message), &train->endpoint);
+			if (dialect == &dialect_own && (wire_messages[head.type].flags & WIRE_RESETS))
+				worker->role->unknown_session(worker, head.session_id, &train->endpoint);
 			return DROP_SESSION;
 		}
 		if (unlikely(key == NULL))
 			return DROP_EPOCH;
+		if (unlikely(key->dialect != dialect))
+			return DROP_PROTOCOL;
+		opening->names = names;
 		opening->session = session;
 		opening->key = key;
 	}
-	struct message_head head;
-	wire_head_read(&head, message);
 	transport_open_op(&opening->ops[opening->count], &head, message, length);
 	opening->messages[opening->count] = message;
 	opening->trains[opening->count] = train;
@@ -309,7 +324,7 @@ static enum drop_reason uplink_handshake(struct worker *worker, const struct udp
 {
 	/* It may change or end the session that datagrams are collected for. */
 	uplink_open(worker);
-	worker->uplink->opening.session = NULL;
+	worker->uplink->opening.names = 0;
 
 	struct datagram datagram = {.data = message, .length = length, .ecn = train->ecn, .from = &train->endpoint};
 	enum drop_reason reason = worker->role->handshake(worker, &datagram);
@@ -320,12 +335,15 @@ static enum drop_reason uplink_handshake(struct worker *worker, const struct udp
 static enum drop_reason uplink_datagram(struct worker *worker, const struct udp_message *train, uint8_t *message,
 					uint32_t length)
 {
-	struct wire_verdict verdict = wire_classify(worker->role->side, message, length);
+	bool wireguard = message_is_wireguard(message);
+	struct wire_verdict verdict = message_classify(worker->role->side, message, length);
 	if (unlikely(verdict.reason != DROP_NONE))
 		return verdict.reason;
-	if (likely(wire_is_transport(verdict.class)))
-		return uplink_transport(worker, train, message, length);
-	return uplink_handshake(worker, train, message, length);
+	if (unlikely(!wire_is_transport(verdict.class)))
+		return uplink_handshake(worker, train, message, length);
+	if (unlikely(wireguard))
+		return uplink_transport(worker, train, message, length, &dialect_wireguard);
+	return uplink_transport(worker, train, message, length, &dialect_own);
 }
 
 /* Datagrams that another thread received for this one, and counted. They stay in the ring until they are written. */
@@ -333,7 +351,7 @@ size_t uplink_copies(struct worker *worker)
 {
 	const struct udp_message *copy;
 	uint32_t count = 0;
-	worker->uplink->opening.session = NULL;
+	worker->uplink->opening.names = 0;
 	for (;
 	     worker->copies != NULL && count < UPLINK_COPIES && (copy = copy_ring_peek(worker->copies, count)) != NULL;
 	     count++) {
@@ -390,7 +408,7 @@ static uint32_t uplink_trains(struct worker *worker, const struct udp_message *m
 {
 	uint32_t datagrams = 0;
 	worker->uplink->opening.count = 0;
-	worker->uplink->opening.session = NULL;
+	worker->uplink->opening.names = 0;
 	for (size_t i = 0; i < count; i++)
 		datagrams += uplink_train(worker, &messages[i]);
 	uplink_open(worker);

@@ -13,6 +13,7 @@
 #define CACHE_ALIGNED		 __attribute__((aligned(CACHE_LINE)))
 #define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
 #define MUST_CHECK		 __attribute__((warn_unused_result))
+#define ALWAYS_INLINE		 inline __attribute__((always_inline))
 
 static inline uint16_t load_be16(const void *p)
 {

@@ -80,6 +80,7 @@
 	X(DROP_TYPE, UPLINK, "type", "unknown message type, or one that this side does not take")                   \
 	X(DROP_SESSION, UPLINK, "unknown_session", "no session with this ID")                                       \
 	X(DROP_EPOCH, UPLINK, "unknown_epoch", "no live key of this epoch")                                         \
+	X(DROP_PROTOCOL, UPLINK, "protocol", "of another protocol than its session's")                              \
 	X(DROP_FORGED, UPLINK, "forged", "the tag does not match")                                                  \
 	X(DROP_REPLAY, UPLINK, "replay", "seen before, or older than the replay window")                            \
 	X(DROP_PAYLOAD, UPLINK, "payload", "authentic, but the payload is not of its type")                         \

@@ -41,9 +41,12 @@ static void take_packet(struct input *input, struct coalescer *coalescer, struct
 	uint8_t *data = batch->data[batch->count];
 	struct inner inner;
 	size_t length = input_bytes(input, data, ROOM);
-	bool mend = input_byte(input) & 1;
-	if (!inner_parse(&inner, data, length))
+	uint8_t how = input_byte(input);
+	bool mend = how & 1;
+	if (how & 2 ? !inner_parse_padded(&inner, data, length) : !inner_parse(&inner, data, length))
 		return;
+	insist(inner.length <= length, "no more than there is");
+	length = inner.length;
 	look_at(input, &inner);
 	if (mend && inner.upper_length != 0 && !inner.fragment)
 		packet_finish(data, length);

@@ -112,10 +112,10 @@ MAKE(hello_version_2)
 	message[0] = 0x21;
 	return length;
 }
-MAKE(welcome_version_0)
+MAKE(welcome_version_2)
 {
 	uint32_t length = hello(h, message);
-	message[0] = 0x02;
+	message[0] = 0x22;
 	return length;
 }
 MAKE(welcome_to_a_gateway)
@@ -163,6 +163,7 @@ MAKE(session_0)
 MAKE(epoch_0)
 {
 	uint32_t length = control(h, WIRE_KEEPALIVE, 0, message);
+	message[1] |= 0x08;
 	message[0] &= 0x0f;
 	return length;
 }
@@ -312,7 +313,7 @@ static const struct {
 	CASE(long_keepalive, DROP_OVERSIZED),
 	CASE(long_hello, DROP_OVERSIZED),
 	CASE(hello_version_2, DROP_VERSION),
-	CASE(welcome_version_0, DROP_VERSION),
+	CASE(welcome_version_2, DROP_VERSION),
 	CASE(welcome_to_a_gateway, DROP_TYPE),
 	CASE(type_0, DROP_TYPE),
 	CASE(type_cookie, DROP_TYPE),
@@ -320,7 +321,7 @@ static const struct {
 	CASE(other_session, DROP_SESSION),
 	CASE(session_of_29_bits, DROP_SESSION),
 	CASE(session_0, DROP_SESSION),
-	CASE(epoch_0, DROP_EPOCH),
+	CASE(epoch_0, DROP_TYPE), /* WireGuard's, and its reserved bytes are not zero */
 	CASE(next_epoch, DROP_EPOCH),
 	CASE(forged_counter, DROP_FORGED),
 	CASE(forged_type, DROP_FORGED),

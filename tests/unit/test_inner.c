@@ -117,6 +117,51 @@ Test(inner, every_tcp_header_length)
 		}
 }
 
+/* Parses a copy of exactly `length` bytes; the packet's own length, 0 when it is refused. */
+static uint32_t padded_length(const uint8_t *bytes, size_t length)
+{
+	uint8_t *copy = malloc(length + !length);
+	struct inner inner;
+
+	if (length)
+		memcpy(copy, bytes, length);
+	bool ok = inner_parse_padded(&inner, copy, length);
+	cr_assert(!ok || inner.data == copy);
+	free(copy);
+	return ok ? inner.length : 0;
+}
+
+Test(inner, padding_is_cut_off)
+{
+	for (uint8_t version = 4; version <= 6; version += 2)
+		for (size_t payload = 0; payload < 40; payload++) {
+			size_t length = build(version, IPPROTO_UDP, payload);
+			for (size_t padding = 0; padding < 100; padding++)
+				cr_assert_eq(padded_length(packet, length + padding), length,
+					     "IPv%u, %zu and %zu bytes", version, length, padding);
+			for (size_t missing = 1; missing <= length; missing++)
+				cr_assert_eq(padded_length(packet, length - missing), 0, "IPv%u, %zu less %zu bytes",
+					     version, length, missing);
+		}
+}
+
+Test(inner, padding_alone_or_a_length_below_the_header_s_is_no_packet)
+{
+	uint8_t zeros[64] = {0};
+
+	for (size_t length = 0; length <= sizeof zeros; length++)
+		cr_assert_eq(padded_length(zeros, length), 0);
+	size_t length = build(4, IPPROTO_ICMP, 40);
+	for (uint16_t own = 0; own < 20; own++) {
+		store_be16(packet + 2, own);
+		cr_assert_eq(padded_length(packet, length), 0, "%u", own);
+	}
+	store_be16(packet + 2, 20);
+	cr_assert_eq(padded_length(packet, length), 20, "a header alone");
+	packet[0] = 0x46;
+	cr_assert_eq(padded_length(packet, length), 0, "a longer header than packet");
+}
+
 Test(inner, length_field_off_by_one_or_more_is_refused)
 {
 	static const int wrong[] = {-20, -8, -1, 1, 2, 100};

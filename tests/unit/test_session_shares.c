@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "core/protocol/wire.h"
+#include "core/protocol/head.h"
 #include "workers/session_shares.h"
 
 enum { WORKERS = 2, SLOT_MASK = 127, LENGTH = 200, ROOM = 400 /* datagrams */, MOST = 16 };
@@ -52,10 +52,20 @@ TestSuite(session_shares, .init = open_sockets, .fini = close_sockets);
 
 static void fill(uint32_t id, size_t length, unsigned count)
 {
-	uint8_t message[LENGTH] = {0};
+	uint8_t message[LENGTH] = {0x14};
 	store_be32(message + WIRE_SESSION_ID, id);
 	for (unsigned i = 0; i < count; i++)
 		cr_assert_eq(send(sender, message, length, 0), (ssize_t)length);
+}
+
+/* The same as WireGuard's data, in all epochs in turn. */
+static void fill_wireguard(uint32_t id, size_t length, unsigned count)
+{
+	uint8_t message[LENGTH] = {0};
+	for (unsigned i = 0; i < count; i++) {
+		wg_data_header(message, wg_index(id, 1 + i % WIRE_EPOCH_MAX), i);
+		cr_assert_eq(send(sender, message, length, 0), (ssize_t)length);
+	}
 }
 
 /* How many of each ID modulo 256 come out, of at most so many; runts count as 0. As a worker does it. */
@@ -74,7 +84,7 @@ static void read_queue(unsigned most)
 		cr_assert_geq(got, 0);
 		for (int i = 0; i < got; i++) {
 			session_shares_took(&shares, &tally, &messages[i]);
-			found[messages[i].length < WIRE_SMALLEST ? 0 : wire_session_id(messages[i].data) & 255]++;
+			found[messages[i].length < WIRE_SMALLEST ? 0 : message_session_id(messages[i].data) & 255]++;
 		}
 		count += (unsigned)got;
 		tally.published = 0;
@@ -115,6 +125,45 @@ Test(session_shares, who_sends_too_much_leaves_room_for_others)
 }
 
 /* Three times as much comes in as goes out, seven ninths of it from one. */
+Test(session_shares, hold_between_the_protocols)
+{
+	add(0x7701);
+	add(0x7703);
+	fill_wireguard(0x7701, LENGTH, 2 * ROOM);
+	fill(0x7703, LENGTH, ROOM / 5);
+	read_all();
+	cr_assert_eq(found[1], ROOM / 2, "%u: one share, whatever the epoch", found[1]);
+	cr_assert_eq(found[3], ROOM / 5);
+	fill(0x7703, LENGTH, 2 * ROOM);
+	fill_wireguard(0x7701, LENGTH, ROOM / 5);
+	read_all();
+	cr_assert_eq(found[3], ROOM / 2);
+	cr_assert_eq(found[1], ROOM / 5);
+}
+
+Test(session_shares, forged_indexes_have_one_share_together)
+{
+	add(0x7701);
+	for (uint32_t id = 0; id < 10 * ROOM; id++)
+		fill_wireguard(id << 8 | 3, LENGTH, 1);
+	fill_wireguard(0x7701, LENGTH, ROOM / 10);
+	read_all();
+	cr_assert_eq(found[1], ROOM / 10);
+	cr_assert_leq(found[3], ROOM / 2, "%u", found[3]);
+	cr_assert_gt(found[3], ROOM / 4);
+}
+
+/* Of ours: the upper bits are no epoch. */
+Test(session_shares, an_id_of_more_bits_is_a_stranger_s)
+{
+	add(0x7701);
+	fill(0x10007703, LENGTH, ROOM);
+	fill(0x10007701, LENGTH, ROOM);
+	read_all();
+	cr_assert_eq(found[3], ROOM / 2);
+	cr_assert_eq(found[1], 0, "the strangers' share is used up");
+}
+
 Test(session_shares, those_who_send_too_much_get_equal_parts)
 {
 	unsigned sum[256] = {0};

@@ -72,8 +72,35 @@ Test(steering, model_as_specified)
 	cr_assert_eq(model(1, 3, 0x11, 5, 11), 3);
 
 	cr_assert_eq(model(6, 3, 0x21, 5, 10), 5, "HELLO of another version");
-	cr_assert_eq(model(6, 3, 0x01, 4, 10), 4);
 	cr_assert_eq(model(6, 3, 0x13, 3, 10), 3, "CLIENT_ACK");
+}
+
+/* Of WireGuard's: `at4` and `at8` are what stands at these offsets. */
+static uint32_t wireguard(uint32_t handshakers, uint8_t first, uint32_t at4, uint32_t at8)
+{
+	const struct steering steering = {.workers = 6, .handshakers = handshakers, .slot_mask = 0xffff};
+	uint8_t message[WIRE_SMALLEST] = {first};
+	store_be32(message + 4, at4);
+	store_be32(message + 8, at8);
+	return steering_thread(&steering, message, sizeof message);
+}
+
+Test(steering, model_of_wireguard_s_as_specified)
+{
+	cr_assert_eq(wireguard(3, 4, 5, 9), 5, "data");
+	cr_assert_eq(wireguard(3, 4, 0xf0000005, 9), 5, "the epoch has no say");
+	cr_assert_eq(wireguard(3, 4, 0x0abc0006, 9), 0, "the generation neither");
+	cr_assert_eq(wireguard(3, 4, 0xffffffff, 9), 65535 % 6);
+	cr_assert_eq(wireguard(3, 1, 4, 9), 6 + 1, "initiation");
+	cr_assert_eq(wireguard(3, 1, 0xffffffff, 9), 6 + 0x0fffffff % 3);
+	cr_assert_eq(wireguard(3, 2, 4, 9), 6 + 0, "response: the receiver's index is the second");
+	cr_assert_eq(wireguard(3, 2, 4, 0x1000000a), 6 + 1, "less the epoch");
+	cr_assert_eq(wireguard(3, 3, 0x7000000a, 9), 6 + 1, "cookie reply: where the response went");
+	cr_assert_eq(wireguard(1, 1, 5, 9), 6);
+	for (unsigned first = 0; first < 16; first++) {
+		if (first == 0 || first > 3)
+			cr_assert_eq(wireguard(3, (uint8_t)first, 8, 9), 2, "%u is dropped by a worker", first);
+	}
 }
 
 Test(steering, model_of_runts)
@@ -83,6 +110,11 @@ Test(steering, model_of_runts)
 	for (uint32_t length = 0; length < 21; length++)
 		cr_assert_eq(steering_thread(&steering, hello, length), STEERING_HASH);
 	cr_assert_eq(steering_thread(&steering, hello, 21), 6);
+	for (uint8_t first = 0; first < 5; first++) {
+		const uint8_t message[WIRE_SMALLEST] = {first};
+		for (uint32_t length = 0; length < 21; length++)
+			cr_assert_eq(steering_thread(&steering, message, length), STEERING_HASH);
+	}
 }
 
 /* --- the kernel --------------------------------------------------------------------------------------------------- */
@@ -106,10 +138,12 @@ Test(steering, kernel_does_as_the_model, .timeout = 60)
 			for (unsigned i = 0; i < sources; i++)
 				assert_steered(&shapes[shape], fds[i], i % 2 == 0 ? 21 : 1200);
 		}
-		/* HELLO is one first byte in 256 and deserves more. */
+		/* HELLO is one first byte in 256 and deserves more, and so do those of WireGuard's. */
 		for (unsigned i = 0; i < 200; i++) {
 			fill(0x11);
 			assert_steered(&shapes[shape], fds[i % sources], 1200);
+			fill((uint8_t)(i % 5));
+			assert_steered(&shapes[shape], fds[i % sources], 148);
 		}
 		close_group();
 	}
@@ -120,7 +154,7 @@ Test(steering, kernel_does_as_the_model, .timeout = 60)
 Test(steering, every_length, .timeout = 60)
 {
 	static const size_t longer[] = {63, 64, 575, 1199, 1201, 1452, 1473, 9000, 65000};
-	static const uint8_t firsts[] = {0x11, 0x14, 0x21, 0x00, 0xff};
+	static const uint8_t firsts[] = {0x11, 0x14, 0x21, 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0xff};
 
 	for (size_t shape = 0; shape < ARRAY_SIZE(shapes); shape++) {
 		open_group(&shapes[shape], true);
@@ -195,6 +229,26 @@ Test(steering, train_goes_where_its_first_datagram_goes)
 			assert_train(steering, fd, 21, 20);
 			close(fd);
 		}
+		close_group();
+	}
+}
+
+/* Of WireGuard's data; each of another session. */
+Test(steering, a_train_of_wireguard_s_goes_where_its_first_datagram_goes)
+{
+	for (size_t shape = 0; shape < ARRAY_SIZE(shapes); shape++) {
+		const struct steering *steering = &shapes[shape];
+		int fd = source_open(addresses[0]);
+		open_group(steering, true);
+		for (uint32_t id = 0; id < 8; id++) {
+			for (uint32_t i = 0; i < 9; i++) {
+				wg_data_header(datagram + i * 100, wg_index(id + i, 1 + i), i);
+			}
+			cr_assert_eq(steering_thread(steering, datagram, 820),
+				     (id & steering->slot_mask) % steering->workers);
+			assert_train(steering, fd, 820, 100);
+		}
+		close(fd);
 		close_group();
 	}
 }

@@ -26,11 +26,12 @@ def runts(sent):
 
 
 def forge(sent):
-    """Bits of the header: 4 of the epoch, 4 of the type (BYE and KEEPALIVE have one length; two are unknown), 32 of the ID."""
+    """Bits of the header: 4 of the epoch, which is 1, so that one of them makes it 0, which is WireGuard's, and no type of it;
+    4 of the type (BYE and KEEPALIVE have one length; two are unknown), 32 of the ID."""
     return {
-        "unknown_epoch": 4,
+        "unknown_epoch": 3,
         "oversized": 2,
-        "type": 2,
+        "type": 3,
         "unknown_session": 32,
         "forged": sent["counter"] + sent["ciphertext"] + sent["tag"],
     }
@@ -39,7 +40,7 @@ def forge(sent):
 ATTACKS = {
     "runts": lambda line: runts(line["sent"]),
     "forge": lambda line: forge(line["sent"]),
-    "wrong-version": lambda line: {"version": line["sent"]},
+    "wrong-version": lambda line: {"version": line["sent"] - 1, "oversized": 1},  # 0 is an initiation of WireGuard's
     "replay": lambda line: {"replay": 2},
     "reorder": lambda line: {"replay": 1},
     "spoof": lambda line: {"inner_source": line["sent"]["source"], "inner_malformed": line["sent"]["length"]},

@@ -14,6 +14,7 @@ import sys
 import time
 
 SMALLEST, HELLO = 21, 0x11
+INITIATION, RESPONSE, COOKIE_REPLY = 1, 2, 3  # of WireGuard, as is every first byte below 16
 
 
 class Gateway:
@@ -71,6 +72,11 @@ def steered(message, workers, handshakers, mask):
     """The index of the socket; None: any."""
     if len(message) < SMALLEST:
         return None
+    if message[0] < 16:
+        index, = struct.unpack_from(">I", message, 8 if message[0] == RESPONSE else 4)
+        if message[0] in (INITIATION, RESPONSE, COOKIE_REPLY):
+            return workers + (index & 2**28 - 1) % handshakers
+        return (index & mask) % workers
     session, magic = struct.unpack(">II", message[1:9])
     return workers + magic % handshakers if message[0] == HELLO else (session & mask) % workers
 
@@ -81,8 +87,11 @@ def messages():
         yield bytes([first]) + generator.randbytes(generator.choice((20, 63, 1199)))
     for _ in range(50):
         yield bytes([HELLO]) + generator.randbytes(1199)
+    for first in 50 * (INITIATION, RESPONSE, COOKIE_REPLY, 4):
+        yield bytes([first]) + generator.randbytes(147)
     for length in range(30):
         yield (b"\x14" + generator.randbytes(30))[:length]
+        yield (b"\x04" + generator.randbytes(30))[:length]
 
 
 def main():
