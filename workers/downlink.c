@@ -36,19 +36,20 @@ static uint8_t *reserve(struct worker *worker, const struct session *session, ui
 	return room;
 }
 
-static enum drop_reason downlink_packet(struct worker *worker, struct session *session, uint8_t ecn,
-					const uint8_t *packet, uint32_t length)
+static enum drop_reason downlink_packet(struct worker *worker, struct session *session, uint8_t ecn, uint8_t *packet,
+					uint32_t length)
 {
 	struct transport_key *key = session->current;
 	if (unlikely(transport_key_spent(key)))
 		return DROP_OUT_LIMIT;
-	if (unlikely(!session_may_send(session, WIRE_OVERHEAD + length, WIRE_OVERHEAD + WIRE_PROBE_SIZE)))
+	uint32_t size = transport_sealed_size(key, length, session->mtu);
+	if (unlikely(!session_may_send(session, size, WIRE_OVERHEAD + WIRE_PROBE_SIZE)))
 		return DROP_OUT_PATH;
-	uint8_t *room = reserve(worker, session, ecn, WIRE_OVERHEAD + length);
+	uint8_t *room = reserve(worker, session, ecn, size);
 	if (unlikely(room == NULL))
 		return DROP_OUT_SEND;
 	stage_lap(&worker->loop.stages, STAGE_SEGMENT);
-	transport_seal(worker->aead, key, session->id, WIRE_DATA, packet, length, room);
+	transport_seal_packet(worker->aead, key, session->id, packet, length, size, room);
 	stage_lap(&worker->loop.stages, STAGE_SEAL);
 	return DROP_NONE;
 }
@@ -97,8 +98,10 @@ static uint32_t longest_packet(const struct session *session, const struct inner
 }
 
 /* The frame as read: what its packets become is counted, fragments included. */
-static void count_frame(struct worker *worker, const struct segmenter *segmenter, uint32_t ip_length, uint16_t mtu)
+static void count_frame(struct worker *worker, const struct segmenter *segmenter, uint32_t ip_length,
+			const struct session *session)
 {
+	uint16_t mtu = session->mtu;
 	uint32_t count = segmenter->count, bytes = segmenter->total_bytes;
 	if (unlikely(segmenter->packet_length > mtu)) {
 		uint32_t all_but_last = count - 1;
@@ -109,7 +112,7 @@ static void count_frame(struct worker *worker, const struct segmenter *segmenter
 	}
 	frame_stats_read(&worker->loop.stats, count, bytes);
 	uint32_t longest = segmenter->packet_length < mtu ? segmenter->packet_length : mtu;
-	send_queue_plan(&worker->send, worker->udp->gso, count, WIRE_OVERHEAD + longest);
+	send_queue_plan(&worker->send, worker->udp->gso, count, transport_sealed_size(session->current, longest, mtu));
 }
 
 /* What became of a frame. */
@@ -117,7 +120,7 @@ struct sent {
 	uint32_t packets, bytes;
 };
 
-static inline void seal_packet(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
+static inline void seal_packet(struct worker *worker, struct session *session, uint8_t ecn, uint8_t *packet,
 			       uint32_t length, struct sent *sent)
 {
 	enum drop_reason reason = downlink_packet(worker, session, ecn, packet, length);
@@ -128,15 +131,15 @@ static inline void seal_packet(struct worker *worker, struct session *session, u
 }
 
 /* Of a session with limits. */
-static void seal_counted(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
-			 uint32_t length, struct sent *sent)
+static void seal_counted(struct worker *worker, struct session *session, uint8_t ecn, uint8_t *packet, uint32_t length,
+			 struct sent *sent)
 {
 	uint32_t before = sent->bytes;
 	seal_packet(worker, session, ecn, packet, length, sent);
 	limits_count(session->limits, sent->bytes - before);
 }
 
-static inline void send_packet(struct worker *worker, struct session *session, uint8_t ecn, const uint8_t *packet,
+static inline void send_packet(struct worker *worker, struct session *session, uint8_t ecn, uint8_t *packet,
 			       uint32_t length, struct sent *sent)
 {
 	struct session_limits *limits = session->limits;
@@ -180,7 +183,7 @@ static void downlink_frame(struct worker *worker, uint32_t session_id, const str
 				 status == SEGMENT_TOO_BIG ? DROP_OUT_TOO_BIG : DROP_OUT_MALFORMED);
 		return;
 	}
-	count_frame(worker, &segmenter, packet->ip_length, session->mtu);
+	count_frame(worker, &segmenter, packet->ip_length, session);
 	stage_lap(&worker->loop.stages, STAGE_ROUTE);
 	stage_keep(&worker->loop.stages);
 

@@ -40,8 +40,19 @@ static void ping(struct worker *worker, struct session *session)
 	(void)worker_send_control(worker, session, WIRE_KEEPALIVE, payload, sizeof payload);
 }
 
+/* Whether its protocol leaves an endpoint unproven: the newest authentic packet decides. */
+static bool roams_freely(const struct session *session)
+{
+	return session->current != NULL && session->current->dialect->roams_freely;
+}
+
 void gateway_path_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
 {
+	if (roams_freely(session)) {
+		session->endpoint = *from;
+		stats_add(&worker->loop.stats, roams, 1);
+		return;
+	}
 	if (session->path_deadline == 0)
 		session->proven = session->endpoint;
 	session->endpoint = *from;
@@ -81,7 +92,7 @@ void gateway_path_tick(struct worker *worker, struct session *session)
 void gateway_path_confirmed(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
 {
 	bool known = endpoint_equal(&session->endpoint, from);
-	if (endpoint_equal(&session->next_from, from)) {
+	if (endpoint_equal(&session->next_from, from) || roams_freely(session)) {
 		session->endpoint = *from;
 		session->path_deadline = 0;
 	} else if (!known) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Path validation at the gateway: a session's new endpoint is pinged, gets at most SESSION_PATH_FACTOR times what came
  * from there until its pong, and is left after SESSION_PATH_NS without one (core/protocol/PROTOCOL.md, Endpoint; the
- * rules are those of RFC 9000, 8 and 9). The state is in the session; the worker's thread. */
+ * rules are those of RFC 9000, 8 and 9). A WireGuard client cannot answer pings: its endpoints are taken as they come.
+ * The state is in the session; the worker's thread. */
 #pragma once
 
 #include "workers/worker.h"

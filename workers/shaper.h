@@ -53,7 +53,7 @@ struct shaper {
 	struct codel codel;
 };
 
-/* A packet that waits. What is behind its end may be read, not used. */
+/* A packet that waits. What is behind its end may be read, not used, and changed for a moment. */
 struct shaper_packet {
 	uint64_t stamp; /* since when */
 	uint32_t length;

@@ -466,13 +466,22 @@ bool worker_send_plain(struct worker *worker, const struct endpoint *to, const u
 	return true;
 }
 
+/* An empty KEEPALIVE every protocol has. */
+static bool has_message(const struct dialect *dialect, enum wire_type type, uint32_t length)
+{
+	return dialect->sends_control || (type == WIRE_KEEPALIVE && length == 0);
+}
+
 bool worker_send_control(struct worker *worker, struct session *session, enum wire_type type, const uint8_t *payload,
 			 uint32_t length)
 {
 	struct transport_key *key = session->current;
-	if (key == NULL || transport_key_spent(key) || !session_may_send(session, WIRE_OVERHEAD + length, 0))
+	if (key == NULL || transport_key_spent(key) || !has_message(key->dialect, type, length))
 		return false;
-	uint8_t *room = reserve_control(worker, &session->endpoint, WIRE_OVERHEAD + length);
+	uint32_t size = key->dialect->overhead + length;
+	if (!session_may_send(session, size, 0))
+		return false;
+	uint8_t *room = reserve_control(worker, &session->endpoint, size);
 	if (room == NULL)
 		return false;
 

@@ -241,8 +241,8 @@ static inline void worker_wake_next(struct worker *worker, const struct session 
 		(void)transport_key_wake(worker->aead, next);
 }
 
-/* Seals and queues a message without inner packet under the current key. False when there is no usable key or no room.
- */
+/* Seals and queues a message without inner packet under the current key. False when there is no usable key, no room, or
+ * no such message in the session's protocol. */
 bool worker_send_control(struct worker *worker, struct session *session, enum wire_type type, const uint8_t *payload,
 			 uint32_t length);
 

@@ -181,7 +181,7 @@ static int open_threads(void *context, struct error *error)
 		.events = &gateway->events.queue,
 	};
 	offer(config, &common);
-	uint32_t longest = config->mtu + WIRE_OVERHEAD;
+	uint32_t longest = config->mtu + DIALECT_OVERHEAD_MAX;
 	struct gateway_threads_params params = {
 		.daemon = &gateway->daemon,
 		.registry = &gateway->registry,

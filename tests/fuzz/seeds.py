@@ -85,7 +85,9 @@ def configuration():
 
 def tunnel():
     packet = ipv4(17, udp(bytes(200)))
-    yield bytes([2, 1, 4, 0]) + block(packet) + bytes([6, 1])
+    yield bytes([2, 1, 4, 0]) + block(packet) + bytes([7, 1])
+    yield bytes([6, 1, 1]) + block(packet) + bytes([6, 3, 1]) + block(packet + bytes(9)) + bytes([6, 2, 17]) + block(b"") + bytes([7, 1])
+    yield bytes([6, 1, 1]) + block(packet) + bytes([0, 3, 40]) + block(bytes([4]) + bytes(79)) + bytes([0, 1, 0]) + block(bytes([1]) + bytes(147))
     yield bytes([3, 1, 4, 0]) + block(packet) + bytes([2, 1, 6, 0]) + block(b"") + bytes([2, 1, 5, 0]) + block(b"\0")
     yield bytes([0, 5, 40]) + block(bytes([0x14]) + bytes(79)) + bytes([4, 0]) + block(packet) + bytes([5, 0]) + block(packet)
     yield bytes([0, 0, 0]) + block(bytes([0x11]) + bytes(1199)) + bytes([1, 0, 0]) + block(bytes([0x12]) + bytes(200))

@@ -34,6 +34,10 @@ static void with_header(uint8_t choice, uint8_t *message, size_t length)
 	const struct session *session = harness_gateway_session(h, choice >> 1 & 1);
 	if ((choice & 1) == 0 || length < WIRE_TRANSPORT_HEADER_SIZE || session == NULL)
 		return;
+	if (message_is_wireguard(message)) {
+		wg_header(message, (enum wg_type)message[0], wg_index(session->id, session->view.epoch));
+		return;
+	}
 	store_be32(message + 1, session->id);
 	if ((choice & 4) != 0 && session->current != NULL)
 		message[0] = (uint8_t)(session->current->epoch << 4 | (message[0] & 15));
@@ -70,19 +74,61 @@ static void sealed_datagram(struct input *input, struct node *from, struct sessi
 	inject(to, address, message, length, 0, ecn);
 }
 
+/* The second client's half of a WireGuard key of its session. */
+static struct transport_key *half;
+
+/* A handshake of that protocol, at both ends. */
+static void agree(struct session *session)
+{
+	static uint64_t serial;
+	struct noise_keys secrets = {0};
+	uint8_t epoch = (uint8_t)wire_next_epoch(session->view.epoch);
+	uint64_t now = h->clock.monotonic;
+	store_be64(secrets.initiator_to_responder, ++serial); /* no key comes twice */
+	store_be64(secrets.responder_to_initiator, ++serial);
+	transport_key_free(half);
+	half = transport_key_new_wireguard(h->clients[1].node.worker->aead, epoch, &secrets, TRANSPORT_CLIENT,
+					   wg_index(session->id, epoch), now);
+	struct transport_key *other = transport_key_new_wireguard(h->gateway.node.worker->aead, epoch, &secrets,
+								  TRANSPORT_GATEWAY, 7, now);
+	insist(half != NULL && other != NULL, "memory");
+	session_set_next(session, other, now);
+	session->next_from = session->endpoint;
+	session->next_mtu = session->mtu;
+}
+
+static void wireguard_datagram(struct input *input, struct link *to, struct sockaddr_in6 address)
+{
+	uint8_t plain[LONGEST], message[LONGEST + WG_OVERHEAD];
+	struct session *session = harness_gateway_session(h, 1);
+	uint8_t how = input_byte(input);
+	uint32_t length = (uint32_t)input_bytes(input, plain, sizeof plain);
+	if (session == NULL)
+		return;
+	const struct transport_key *own = half != NULL ? session_key(session, wg_index_epoch(half->receiver)) : NULL;
+	bool agreed = own != NULL && own->dialect == &dialect_wireguard &&
+		      half->receiver == wg_index(session->id, own->epoch);
+	if (!agreed || how % 16 == 0)
+		agree(session);
+	if ((how & 16) != 0)
+		half->send_counter += (uint64_t)how << (how & 63);
+	length = node_seal(&h->clients[1].node, session, half, WIRE_DATA, plain, length, message);
+	inject(to, address, message, length, 0, how >> 6);
+}
+
 static void step(struct input *input)
 {
 	uint8_t data[LONGEST];
 	struct link *gateway = &h->gateway.node.link, *client = &h->clients[0].node.link;
 	uint8_t what = input_byte(input), choice = input_byte(input);
-	switch (what % 7) {
+	switch (what % 8) {
 	case 0: /* from anywhere to the gateway, perhaps as a train */
 	case 1: /* from anywhere to the client */
 	{
 		uint16_t segment = input_byte(input);
 		uint32_t length = (uint32_t)input_bytes(input, data, sizeof data);
 		with_header(choice, data, length);
-		inject(what % 7 == 0 ? gateway : client, what % 7 == 0 ? somewhere(choice >> 3) : h->gateway_address,
+		inject(what % 8 == 0 ? gateway : client, what % 8 == 0 ? somewhere(choice >> 3) : h->gateway_address,
 		       data, length, segment, choice >> 6);
 		break;
 	}
@@ -96,9 +142,12 @@ static void step(struct input *input)
 	case 5: {
 		size_t length = input_bytes(input, data, TUN_PACKET_MAX < LONGEST ? TUN_PACKET_MAX : LONGEST);
 		if (length != 0)
-			node_put_packet(what % 7 == 4 ? &h->gateway.node : &h->clients[0].node, data, length);
+			node_put_packet(what % 8 == 4 ? &h->gateway.node : &h->clients[0].node, data, length);
 		break;
 	}
+	case 6: /* an authentic WireGuard client that is */
+		wireguard_datagram(input, gateway, somewhere(choice));
+		break;
 	default:
 		harness_advance(h, (1 + choice % 8) * WORKER_TICK_NS);
 		break;
