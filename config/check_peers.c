@@ -149,6 +149,11 @@ static int check_peer(const struct gateway_config *config, struct config_peer *p
 		      struct error *error)
 {
 	int result = 0;
+	if (peer->protocol == CONFIG_PROTOCOL_WIREGUARD && !config->wireguard)
+		return error_set(error, -EINVAL,
+				 "%s:%u: Protocol = wireguard: the gateway does not serve it; write WireGuard = yes in "
+				 "[Gateway]",
+				 peer->file, peer->protocol_line);
 	for (size_t i = 0; i < peer->addresses.count && result == 0; i++)
 		result = check_peer_address(config, peer, i, error);
 	if (result == 0)
@@ -238,8 +243,13 @@ static int check_keys_differ(const struct gateway_config *config, struct claims 
 	const struct claim *second = claims_conflict(claims);
 	if (second == NULL)
 		return 0;
-	static const char *const why[] = {"the peer on ", " has this key; one [Peer] for a key"};
-	return refuse_second(second, "PublicKey", second->value, why, error);
+	static const char *const why[][2] = {
+		{"the peer on ", " has this key; one [Peer] for a key"},
+		{"the peer on ",
+		 " has this key, and another Protocol; a key is for one: give this peer a key of its own"},
+	};
+	bool another = second->peer->protocol != second[-1].peer->protocol;
+	return refuse_second(second, "PublicKey", second->value, why[another], error);
 }
 
 static int check_addresses_differ(const struct gateway_config *config, struct claims *claims,

@@ -102,6 +102,12 @@ struct config_endpoint {
 	uint16_t port;		     /* host order, never 0 */
 };
 
+/* What a peer speaks, for good: a key is for one set of algorithms. */
+enum config_protocol {
+	CONFIG_PROTOCOL_SHARDTUN,
+	CONFIG_PROTOCOL_WIREGUARD,
+};
+
 /* Where a server of ours listens: `path` or `address`, or neither: nowhere. */
 struct config_listener {
 	char *path; /* of a Unix socket; fits sun_path */
@@ -148,8 +154,12 @@ struct config_peer {
 	 * with the gateway's. One may lie in that of another peer, which has the rest of it then. */
 	struct config_prefixes allowed_ips;
 	struct config_limits limits; /* what is not set is the gateway's */
-	const char *file;	     /* where it stands; the configuration's */
-	unsigned line;		     /* of its PublicKey */
+	enum config_protocol protocol;
+	/* Of WireGuard peers only. */
+	struct config_endpoint *endpoint; /* where the gateway finds it; NULL when there is none */
+	uint32_t persistent_keepalive;	  /* seconds; 0 is off */
+	const char *file;		  /* where it stands; the configuration's */
+	unsigned line, protocol_line;	  /* of its PublicKey, and its Protocol; 0: it has none */
 };
 
 struct gateway_config {
@@ -173,8 +183,10 @@ struct gateway_config {
 	struct config_addresses dns;   /* for the clients */
 	struct config_prefixes routes; /* the same; networks without host bits, sorted, each once */
 	bool reset;
-	char user[CONFIG_USER_SIZE];		/* "auto", or whose name it is: not looked up */
-	char *peers_file, *peers_directory;	/* NULL when there is none; `peers` has what is in them */
+	bool wireguard;			    /* peers may speak WireGuard */
+	char *wireguard_key_file;	    /* with the private key for them; NULL: it is derived from the other one */
+	char user[CONFIG_USER_SIZE];	    /* "auto", or whose name it is: not looked up */
+	char *peers_file, *peers_directory; /* NULL when there is none; `peers` has what is in them */
 	struct config_endpoint public_endpoint; /* port 0: not set */
 	bool hide_addresses;
 	bool forward;

@@ -98,10 +98,29 @@ static void *peer_begin(struct loader *loader)
 	return &config->peers[config->peer_count++];
 }
 
+/* The own protocol has no use for these: its clients connect, and say how often they keep a mapping alive. */
+static int check_protocol(const struct loader *loader, const struct config_peer *peer)
+{
+	static const char *const options[] = {"Endpoint", "PersistentKeepalive"};
+	for (size_t i = 0; i < ARRAY_SIZE(options) && peer->protocol != CONFIG_PROTOCOL_WIREGUARD; i++) {
+		unsigned line = loader_line(loader, options[i]);
+		if (line != 0)
+			return error_set(
+				loader->error, -EINVAL,
+				"%s:%u: %s: only for a peer with Protocol = wireguard; take it away, or add that",
+				loader->path, line, options[i]);
+	}
+	return 0;
+}
+
 static int peer_end(struct loader *loader)
 {
 	struct config_peer *peer = loader->target;
 	peer->line = loader_line(loader, "PublicKey");
+	peer->protocol_line = loader_line(loader, "Protocol");
+	int result = check_protocol(loader, peer);
+	if (result != 0)
+		return result;
 	return loader_either(loader, "PresharedKeyFile", "PresharedKey", true);
 }
 

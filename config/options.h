@@ -88,6 +88,10 @@
 	  "seconds of silence after which a session ends")                                                       \
 	X(Reset, yes_no, 0, 0, reset, "yes", "yes|no",                                                           \
 	  "answer clients whose session is unknown, so that they are back at once after a crash of the gateway") \
+	X(WireGuard, yes_no, 0, 0, wireguard, "no", "yes|no",                                                    \
+	  "also serve clients that speak WireGuard, on the same port")                                           \
+	X(WireGuardPrivateKeyFile, path, 0, 4095, wireguard_key_file, "", "PATH",                                \
+	  "file with the private key for these; unless given it is derived from the other one")                  \
 	LIMIT_OPTIONS(X, "off", "auto")                                                                          \
 	X(QuotaFile, path, 0, 4000, quota_file, "", "PATH",                                                      \
 	  "where usage is kept; unless given /var/lib/shardtun/quota-INTERFACE")                                 \
@@ -118,6 +122,11 @@
 	  "inner address kept for this client, in each family; unless given any of the pool")         \
 	X(AllowedIPs, prefixes, 0, UINT32_MAX, allowed_ips, "", "NETWORK, ...",                       \
 	  "networks behind this client, to be reached through it")                                    \
+	X(Protocol, protocol, 0, 0, protocol, "shardtun", "shardtun|wireguard", "what it speaks")     \
+	X(Endpoint, peer_endpoint, 0, 0, endpoint, "", "HOST:PORT",                                   \
+	  "with WireGuard: where it is, for us to connect to; [IPV6]:PORT")                           \
+	X(PersistentKeepalive, number_or_off, 0, 65535, persistent_keepalive, "off", "off|0..65535",  \
+	  "with WireGuard: seconds between packets that keep a NAT's mapping alive")                  \
 	LIMIT_OPTIONS(X, "", "")
 
 /* [Client] of the client's file: struct client_config */

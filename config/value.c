@@ -394,6 +394,37 @@ static int parse_endpoint(void *target, const char *text, const struct value_con
 	return 0;
 }
 
+/* On the heap: few of many peers have one. */
+static int parse_peer_endpoint(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	struct config_endpoint *endpoint = malloc(sizeof *endpoint);
+	if (endpoint == NULL)
+		return no_memory(error);
+	int result = parse_endpoint(endpoint, text, context, error);
+	if (result == 0)
+		*(struct config_endpoint **)target = endpoint;
+	else
+		free(endpoint);
+	return result;
+}
+
+static void free_peer_endpoint(void *target)
+{
+	struct config_endpoint **endpoint = target;
+	free(*endpoint);
+	*endpoint = NULL;
+}
+
+static int parse_protocol(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	(void)context;
+	bool wireguard = strcasecmp(text, "wireguard") == 0;
+	if (!wireguard && strcasecmp(text, "shardtun") != 0)
+		return error_set(error, -EINVAL, "neither 'shardtun' nor 'wireguard'");
+	*(enum config_protocol *)target = wireguard ? CONFIG_PROTOCOL_WIREGUARD : CONFIG_PROTOCOL_SHARDTUN;
+	return 0;
+}
+
 /* "127.0.0.1:9586" or "[::1]:9586": an address, not a name, since it has to be ours. */
 static bool address_port_parse(const char *text, struct config_listener *listener)
 {
@@ -456,4 +487,6 @@ const struct value_type value_log_level = {.parse = parse_log_level};
 const struct value_type value_cpu_priority = {.parse = parse_cpu_priority};
 const struct value_type value_public_key = {.parse = parse_public_key};
 const struct value_type value_endpoint = {.parse = parse_endpoint};
+const struct value_type value_peer_endpoint = {.parse = parse_peer_endpoint, .free = free_peer_endpoint};
+const struct value_type value_protocol = {.parse = parse_protocol};
 const struct value_type value_listener = {.parse = parse_listener, .free = free_listener};

@@ -56,6 +56,8 @@ struct value_type {
 	X(cpu_priority, enum cpu_priority, "nothing")                                                             \
 	X(public_key, char[CONFIG_KEY_TEXT_SIZE], "nothing")                                                      \
 	X(endpoint, struct config_endpoint, "nothing")                                                            \
+	X(peer_endpoint, struct config_endpoint *, "nothing")                                                     \
+	X(protocol, enum config_protocol, "nothing")                                                              \
 	X(listener, struct config_listener, "longest path, bytes")                                                \
 	X(addresses, struct config_addresses, "most items")                                                       \
 	X(interfaces, struct config_interfaces, "most items")                                                     \

@@ -375,8 +375,11 @@ void ctl_print_identity(FILE *out, json_t *identity)
 {
 	size_t i;
 	json_t *network;
-	fprintf(out, "public key  %s\nUDP port    %" PRIu64 "\nendpoint    %s\nnetworks    ",
-		ctl_text(identity, "public_key"), ctl_number(identity, "port"), ctl_text(identity, "endpoint"));
+	fprintf(out, "public key  %s\n", ctl_text(identity, "public_key"));
+	if (json_is_string(json_object_get(identity, "wireguard_public_key")))
+		fprintf(out, "WireGuard's %s\n", ctl_text(identity, "wireguard_public_key"));
+	fprintf(out, "UDP port    %" PRIu64 "\nendpoint    %s\nnetworks    ", ctl_number(identity, "port"),
+		ctl_text(identity, "endpoint"));
 	json_array_foreach (json_object_get(identity, "networks"), i, network)
 		fprintf(out, "%s%s", i != 0 ? ", " : "", ctl_text_of(network));
 	fprintf(out, "\npeers in    %s\n", ctl_text(identity, "peers_directory"));

@@ -30,6 +30,40 @@ struct handshake_identity *identity_load(const struct config_common *common, str
 	return identity;
 }
 
+static int wireguard_key(const char *file, const struct handshake_identity *own, uint8_t key[KEY_SIZE],
+			 struct error *error)
+{
+	if (file == NULL) {
+		key_derive(key, KEY_SIZE, own->keys.private_key, KEY_SIZE, "shardtun1 wireguard", NULL, 0);
+		return 0;
+	}
+	int result = key_read_file(file, key, error);
+	if (result == 0 && sodium_memcmp(key, own->keys.private_key, KEY_SIZE) == 0)
+		return error_set(
+			error, -EINVAL,
+			"WireGuardPrivateKeyFile = %s: holds the gateway's other private key, and a key is for one "
+			"protocol; take this option away, or give another key",
+			file);
+	return result;
+}
+
+int identity_load_wireguard(const struct gateway_config *config, const struct handshake_identity *own,
+			    struct noise_keypair **keys, struct error *error)
+{
+	*keys = NULL;
+	struct noise_keypair *made = secret_new(sizeof *made);
+	if (made == NULL)
+		return error_set(error, -ENOMEM, "private key: out of memory");
+	int result = wireguard_key(config->wireguard_key_file, own, made->private_key, error);
+	if (result != 0 || !config->wireguard) {
+		secret_free(made);
+		return result;
+	}
+	noise_public_key(made->private_key, made->public_key);
+	*keys = made;
+	return 0;
+}
+
 int identity_load_remote(const struct identity_remote *remote, uint8_t public_key[KEY_SIZE],
 			 uint8_t preshared_key[KEY_SIZE], struct error *error)
 {

@@ -12,6 +12,12 @@
  * `error` set. */
 struct handshake_identity *identity_load(const struct config_common *common, struct error *error);
 
+/* The gateway's key for WireGuard clients, from its file, or derived from `own`: a static key is for one set of
+ * algorithms (Noise, revision 34, section 14). `*keys` is given back with secret_free(); NULL with WireGuard = no. 0,
+ * or a negative errno with `error` set: also when the file has the gateway's own key, or is wrong and not needed. */
+int identity_load_wireguard(const struct gateway_config *config, const struct handshake_identity *own,
+			    struct noise_keypair **keys, struct error *error);
+
 /* What the configuration has of the other side: a public key, and a pre-shared one as text, in a file, or not at all
  * (both NULL: all zero). */
 struct identity_remote {

@@ -294,16 +294,21 @@ json_t *gateway_control_identity(void *context, char *const *words, size_t count
 {
 	const struct gateway_running *running = running_of(context);
 	const struct gateway_config *config = newest_config(running);
-	char key[KEY_TEXT_SIZE];
+	char key[KEY_TEXT_SIZE], wireguard_key[KEY_TEXT_SIZE];
+	const char *wireguard = NULL;
 	if (count != 0) {
 		error_set(error, -EINVAL, "%.64s: unexpected here", words[0]);
 		return NULL;
 	}
 	key_format(running->identity->keys.public_key, key);
-	return words_no_memory_unless(json_pack("{s:s, s:i, s:o, s:o, s:o}", "public_key", key, "port",
-						(int)running->config->listen_port, "endpoint",
-						endpoint_of(&config->public_endpoint), "networks",
-						networks_of(&running->config->addresses), "peers_directory",
-						directory_of(config->peers_directory)),
-				      error);
+	if (running->wireguard_keys != NULL) {
+		key_format(running->wireguard_keys->public_key, wireguard_key);
+		wireguard = wireguard_key;
+	}
+	return words_no_memory_unless(
+		json_pack("{s:s, s:s?, s:i, s:o, s:o, s:o}", "public_key", key, "wireguard_public_key", wireguard,
+			  "port", (int)running->config->listen_port, "endpoint", endpoint_of(&config->public_endpoint),
+			  "networks", networks_of(&running->config->addresses), "peers_directory",
+			  directory_of(config->peers_directory)),
+		error);
 }

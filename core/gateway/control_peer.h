@@ -10,7 +10,7 @@ json_t *gateway_control_peer(void *context, char *const *words, size_t count, st
 /* "quota": what a peer has used of its quota starts at 0. {"reset": its key} */
 json_t *gateway_control_quota(void *context, char *const *words, size_t count, struct error *error);
 
-/* "identity": what a client's file contains about this gateway. {"public_key", "port": on which it listens, "endpoint":
- * where clients find it ("host:port", or null when PublicEndpoint is not set), "networks": [its inner networks],
- * "peers_directory": an absolute path, or null} */
+/* "identity": what a client's file contains about this gateway. {"public_key", "wireguard_public_key": null with
+ * WireGuard = no, "port": on which it listens, "endpoint": where clients find it ("host:port", or null when
+ * PublicEndpoint is not set), "networks": [its inner networks], "peers_directory": an absolute path, or null} */
 json_t *gateway_control_identity(void *context, char *const *words, size_t count, struct error *error);

@@ -53,6 +53,11 @@ static int load_keys(void *context, struct error *error)
 	gateway->identity = identity_load(&gateway->config->common, error);
 	if (gateway->identity == NULL)
 		return -EINVAL;
+	int result = identity_load_wireguard(gateway->config, gateway->identity, &gateway->wireguard_keys, error);
+	if (result != 0) {
+		secret_free(gateway->identity);
+		return result;
+	}
 	reset_secret_init(&gateway->reset_secret, gateway->identity->keys.private_key);
 	cookie_jar_init(&gateway->jar);
 	return 0;
@@ -61,6 +66,7 @@ static int load_keys(void *context, struct error *error)
 static void free_keys(void *context)
 {
 	struct gateway *gateway = context;
+	secret_free(gateway->wireguard_keys);
 	secret_free(gateway->identity);
 }
 
@@ -150,6 +156,11 @@ static void log_start(struct gateway *gateway)
 		 daemon_bound(&gateway->daemon, bound), gateway->daemon.descriptors.device.name,
 		 peers_count(&gateway->registry.peers), gateway->registry.pool.usable, plan->workers, plan->readers,
 		 plan->handshakers, gateway->cpus.share);
+	if (gateway->wireguard_keys == NULL)
+		return;
+	char key[KEY_TEXT_SIZE];
+	key_format(gateway->wireguard_keys->public_key, key);
+	log_info("WireGuard clients need the public key %s", key);
 }
 
 _Static_assert((int)CONFIG_LISTEN_ADDRESSES <= (int)UDP_ADDRESSES_MAX, "sockets take what may be configured");
@@ -160,6 +171,7 @@ int gateway_run(struct gateway *gateway, struct error *error)
 	gateway->running = (struct gateway_running){
 		.config = gateway->config,
 		.identity = gateway->identity,
+		.wireguard_keys = gateway->wireguard_keys,
 		.registry = &gateway->registry,
 		.quota = &gateway->quota,
 		.ender = {.end = end_session, .limit = limit_session, .context = gateway}};

@@ -82,9 +82,10 @@ static void need_restart(struct gateway_reload_result *result, const char *optio
 }
 
 /* All options of [Gateway] but those that are followed. */
-static void compare(const struct gateway_config *running, const struct gateway_config *config, bool key_changed,
+static void compare(const struct gateway_config *running, const struct gateway_reload *reload,
 		    struct gateway_reload_result *result)
 {
+	const struct gateway_config *config = reload->config;
 	struct gateway_config other = *config;
 	other.common.log_level = running->common.log_level;
 	other.peers_file = running->peers_file;
@@ -93,8 +94,11 @@ static void compare(const struct gateway_config *running, const struct gateway_c
 	other.limits = running->limits;
 	other.common.private_key_file = running->common.private_key_file;
 	other.common.private_key = running->common.private_key;
-	if (key_changed)
+	other.wireguard_key_file = running->wireguard_key_file;
+	if (reload->key_changed)
 		need_restart(result, config->common.private_key_file != NULL ? "PrivateKeyFile" : "PrivateKey");
+	if (reload->wireguard_key_changed)
+		need_restart(result, "WireGuardPrivateKeyFile");
 	const struct gateway_config *file = &other;
 #define COMPARE(name, type, low, high, member, standard, form, help) \
 	if (DIFFERS(&running->member, &file->member))                \
@@ -103,15 +107,27 @@ static void compare(const struct gateway_config *running, const struct gateway_c
 #undef COMPARE
 }
 
-static int compare_key(const struct gateway_running *running, const struct gateway_config *config, bool *changed,
-		       struct error *error)
+static bool keys_differ(const struct noise_keypair *a, const struct noise_keypair *b)
 {
+	return sodium_memcmp(a->private_key, b->private_key, KEY_SIZE) != 0;
+}
+
+/* A WireGuard key that is derived changes with the one that it is derived from, which is told then. */
+static int compare_keys(const struct gateway_running *running, struct gateway_reload *reload, struct error *error)
+{
+	const struct gateway_config *config = reload->config;
 	struct handshake_identity *identity = identity_load(&config->common, error);
+	struct noise_keypair *wireguard = NULL;
 	if (identity == NULL)
 		return -EINVAL;
-	*changed = sodium_memcmp(identity->keys.private_key, running->identity->keys.private_key, KEY_SIZE) != 0;
+	int result = identity_load_wireguard(config, identity, &wireguard, error);
+	reload->key_changed = keys_differ(&identity->keys, &running->identity->keys);
+	reload->wireguard_key_changed = wireguard != NULL && running->wireguard_keys != NULL &&
+					keys_differ(wireguard, running->wireguard_keys) &&
+					!(reload->key_changed && config->wireguard_key_file == NULL);
+	secret_free(wireguard);
 	secret_free(identity);
-	return 0;
+	return result;
 }
 
 /* --- in two steps ------------------------------------------------------------------------------------------------- */
@@ -142,7 +158,7 @@ static int read_all(const struct gateway_running *running, struct gateway_reload
 	rcu_online();
 	if (code != 0)
 		return code;
-	code = compare_key(running, reload->config, &reload->key_changed, error);
+	code = compare_keys(running, reload, error);
 	return code == 0 ? build_wanted(running, reload, error) : code;
 }
 
@@ -163,7 +179,7 @@ int gateway_reload_apply(struct gateway_running *running, struct gateway_reload 
 	int code = reload->wanted.quotas != 0 && running->quota != NULL ? quota_ready(running->quota, error) : 0;
 	if (code != 0)
 		return code;
-	compare(running->config, reload->config, reload->key_changed, result);
+	compare(running->config, reload, result);
 	code = gateway_peers_follow(running->registry, &reload->wanted, &reload->difference, &running->ender,
 				    &result->peers, error);
 	if (running->network != NULL)

@@ -20,6 +20,7 @@ struct gateway_running {
 	const struct gateway_config *config; /* as it was read at the start; its `file` is read again */
 	struct gateway_config *reread;	     /* as it was read last, without its peers; NULL: no second time yet */
 	const struct handshake_identity *identity;
+	const struct noise_keypair *wireguard_keys; /* NULL: WireGuard = no */
 	struct registry *registry;
 	struct quota *quota; /* NULL: usage is not kept (tests) */
 	struct session_ender ender;
@@ -39,7 +40,7 @@ struct gateway_reload {
 	int code; /* 0, or a negative errno that `error` explains: then there is nothing to apply */
 	struct error error;
 	struct gateway_config *config;
-	bool key_changed;
+	bool key_changed, wireguard_key_changed;
 	struct registry wanted; /* the file's peers, and */
 	bool has_wanted;
 	struct gateway_peers_difference difference; /* to those that are there */

@@ -496,7 +496,7 @@ Test(config, prints_each_option_once)
 		const char *start, *option, *not_there;
 	} sections[] = {
 		{CONFIG_SECTION_GATEWAY, "[Gateway]\n", "\n  ListenPort = 1..65535 ", "PublicKey"},
-		{CONFIG_SECTION_PEER, "[Peer]\n", "\n  PublicKey = KEY ", "Endpoint"},
+		{CONFIG_SECTION_PEER, "[Peer]\n", "\n  PublicKey = KEY ", "ListenPort"},
 		{CONFIG_SECTION_CLIENT, "[Client]\n", "\n  RouteTable = auto|off|1..4294967294 ", "Workers"},
 		{CONFIG_SECTION_REMOTE, "[Gateway]\n", "\n  Endpoint = HOST:PORT ", "ListenPort"},
 	};
