@@ -87,6 +87,12 @@ struct event *event_new(struct event_source *source, enum event_kind kind, uint6
 	return event;
 }
 
+void event_note_protocol(struct event *event, const struct peer *peer)
+{
+	enum peer_protocol protocol = peer_protocol(peer);
+	event->protocol = protocol != PEER_SHARDTUN ? peer_protocol_name(protocol) : NULL;
+}
+
 struct event *event_new_of(struct event_source *source, enum event_kind kind, const struct session *session,
 			   uint64_t now)
 {
@@ -97,6 +103,7 @@ struct event *event_new_of(struct event_source *source, enum event_kind kind, co
 	const char *name = peer_name(session->peer);
 	memcpy(event->peer, session->peer->public_key, sizeof event->peer);
 	(void)snprintf(event->name, sizeof event->name, "%s", name != NULL ? name : "");
+	event_note_protocol(event, session->peer);
 	event->endpoint = session->endpoint.remote;
 	event->address4 = session->inner4.address;
 	event->address6 = session->inner6.address;

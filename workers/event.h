@@ -44,6 +44,7 @@ struct event {
 	uint32_t session_id; /* 0: none */
 	uint8_t peer[KEY_SIZE];
 	char name[EVENT_NAME_SIZE];   /* what the operator calls the peer, or "" */
+	const char *protocol;	      /* of the peer, if it is another than our own; constant text */
 	struct sockaddr_in6 endpoint; /* where the client is */
 	struct sockaddr_in6 previous; /* ROAM: where it was */
 	const char *reason;	      /* a constant; NULL: none */
@@ -94,6 +95,9 @@ struct event *event_new(struct event_source *source, enum event_kind kind, uint6
 /* The same about a session, which lives: with its ID, peer, endpoint and addresses. */
 struct event *event_new_of(struct event_source *source, enum event_kind kind, const struct session *session,
 			   uint64_t now);
+
+/* Sets the protocol of an event about a peer, as event_new_of() does. */
+void event_note_protocol(struct event *event, const struct peer *peer);
 
 /* Takes the event over. */
 void event_post(struct event_source *source, struct event *event);

@@ -197,9 +197,10 @@ static enum drop_reason check(struct handshaker *h, struct hello *hello)
 	uint8_t static_static[KEY_SIZE];
 	if (!handshake_read_static(&hello->responder, common->identity, hello->message, hello->client_key))
 		return DROP_HANDSHAKE_FORGED;
-	hello->peer = peers_find(&common->registry->peers, hello->client_key);
-	if (hello->peer == NULL)
+	struct peer *peer = peers_find(&common->registry->peers, hello->client_key);
+	if (peer == NULL || peer_protocol(peer) != PEER_SHARDTUN)
 		return DROP_UNKNOWN_PEER;
+	hello->peer = peer;
 	bool opened = peer_static_static(hello->peer, common->identity->keys.private_key, static_static) &&
 		      handshake_read_payload(&hello->responder, static_static, hello->message, &hello->payload);
 	sodium_memzero(static_static, sizeof static_static);

@@ -84,6 +84,7 @@ static const struct column {
 	{"peer", "peer", text_cell, false},
 	{"address", "addresses", address_cell, false},
 	{"endpoint", "endpoint", text_cell, false},
+	{"protocol", "protocol", text_cell, false},
 	{"state", "state", text_cell, false},
 	{"worker", "worker", count_cell, true},
 	{"connected", "connected_seconds", duration_cell, true},

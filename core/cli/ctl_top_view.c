@@ -214,6 +214,7 @@ static const struct column columns[] = {
 	{"epoch", "epoch", count_cell, true, 5, 6},
 	{"roams", "roams", count_cell, true, 5, 6},
 	{"worker", "worker", count_cell, true, 6, 10},
+	{"protocol", "protocol", text_cell, false, 9, 11},
 };
 
 static bool contains(const char *text, const char *part)
@@ -223,7 +224,7 @@ static bool contains(const char *text, const char *part)
 
 static bool passes(const struct ctl_top_view *view, const json_t *session)
 {
-	static const char *const keys[] = {"name", "peer", "endpoint", "id"};
+	static const char *const keys[] = {"name", "peer", "endpoint", "id", "protocol"};
 	if (view->filter[0] == '\0')
 		return true;
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {

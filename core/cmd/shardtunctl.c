@@ -58,7 +58,7 @@ static const struct cli_program program = {
 		"  -n, --times N       top, record: end after so many (default: never)\n"
 		"  -b, --batch         top: plain text, one sample after the other; with --json a line of JSON each\n"
 		"      --sort ORDER    top: bits, rx, tx, packets, bytes, seen, age or roams (default: bits)\n"
-		"      --filter TEXT   top: only sessions with it in name, key, addresses, endpoint or ID\n"
+		"      --filter TEXT   top: only sessions with it in name, key, addresses, endpoint, protocol or ID\n"
 		"      --from SLOT     sessions: continue from the slot that the last list named\n"
 		"      --count N       sessions, top: at most so many (default: all; top -b: 20)\n"
 		"      --peer KEY      sessions: of this peer only\n"

@@ -94,6 +94,8 @@ static void describe(struct event_fields *fields, const struct event *event, boo
 	add(fields, "peer", "%s", key);
 	if (event->name[0] != '\0')
 		add(fields, "name", "%s", event->name);
+	if (event->protocol != NULL)
+		add(fields, "protocol", "%s", event->protocol);
 	if (event->endpoint.sin6_family != 0)
 		add_endpoint(fields, "endpoint", &event->endpoint, hide);
 	if (event->kind == EVENT_ROAM)

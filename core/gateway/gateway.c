@@ -92,9 +92,11 @@ static int load_peers(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
 	int result = gateway_peers_load(&gateway->registry, gateway->config, error);
-	if (result == 0)
-		config_forget_keys(gateway->config);
-	return result;
+	if (result != 0)
+		return result;
+	gateway->addressless = gateway_peers_addressless(gateway->config);
+	config_forget_keys(gateway->config);
+	return 0;
 }
 
 /* What the configuration names, without a change to the machine. */
@@ -161,6 +163,11 @@ static void log_start(struct gateway *gateway)
 	char key[KEY_TEXT_SIZE];
 	key_format(gateway->wireguard_keys->public_key, key);
 	log_info("WireGuard clients need the public key %s", key);
+	if (gateway->addressless != 0)
+		log_warning("%zu WireGuard clients have no Address: each has one of the pool, until another client "
+			    "claims it; "
+			    "add Address to their sections",
+			    gateway->addressless);
 }
 
 _Static_assert((int)CONFIG_LISTEN_ADDRESSES <= (int)UDP_ADDRESSES_MAX, "sockets take what may be configured");

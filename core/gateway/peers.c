@@ -52,6 +52,34 @@ struct peer_limits gateway_peer_limits(const struct config_limits *own, const st
 				    .after = rate_of(own->quota_rate, all->quota_rate)};
 }
 
+/* The address of an endpoint that is one, v4-mapped; unspecified for a name. */
+static struct in6_addr endpoint_address(const struct config_endpoint *endpoint)
+{
+	struct ip_address address = {0};
+	struct in6_addr mapped = IN6ADDR_ANY_INIT;
+	if (!ip_address_parse(endpoint->host, &address))
+		return mapped;
+	if (address.family == 6)
+		memcpy(&mapped, address.bytes, sizeof mapped);
+	else
+		mapped.s6_addr[10] = mapped.s6_addr[11] = 0xff;
+	if (address.family == 4)
+		memcpy(&mapped.s6_addr[12], address.bytes, 4);
+	return mapped;
+}
+
+struct contact gateway_peer_contact(const struct config_endpoint *endpoint, uint32_t keepalive)
+{
+	struct contact contact = {.keepalive = (uint16_t)keepalive};
+	if (endpoint == NULL)
+		return contact;
+	contact.endpoint = (struct sockaddr_in6){
+		.sin6_family = AF_INET6, .sin6_port = htons(endpoint->port), .sin6_addr = endpoint_address(endpoint)};
+	if (IN6_IS_ADDR_UNSPECIFIED(&contact.endpoint.sin6_addr))
+		contact.host = endpoint->host;
+	return contact;
+}
+
 static int load_peer(struct registry *registry, const struct config_peer *from, const struct config_limits *all,
 		     struct error *error)
 {
@@ -61,7 +89,9 @@ static int load_peer(struct registry *registry, const struct config_peer *from, 
 				     .name = from->name,
 				     .networks = from->allowed_ips.items,
 				     .network_count = from->allowed_ips.count,
-				     .limits = gateway_peer_limits(&from->limits, all)};
+				     .limits = gateway_peer_limits(&from->limits, all),
+				     .protocol = gateway_peer_protocol(from->protocol),
+				     .contact = gateway_peer_contact(from->endpoint, from->persistent_keepalive)};
 	struct identity_remote remote = {.public_key = from->public_key,
 					 .preshared_key = from->preshared_key,
 					 .preshared_key_file = from->preshared_key_file};
@@ -79,15 +109,39 @@ static int load_peer(struct registry *registry, const struct config_peer *from, 
 	return result;
 }
 
-int gateway_peers_load(struct registry *registry, const struct gateway_config *config, struct error *error)
+/* Whether it gets an address that the configuration does not say. */
+static bool gets_an_address(const struct config_peer *peer)
+{
+	return peer->protocol == CONFIG_PROTOCOL_WIREGUARD && peer->addresses.count == 0;
+}
+
+size_t gateway_peers_addressless(const struct gateway_config *config)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < config->peer_count; i++)
+		count += gets_an_address(&config->peers[i]);
+	return count;
+}
+
+static int load_those(struct registry *registry, const struct gateway_config *config, bool without_address,
+		      struct error *error)
 {
 	int result = 0;
 	for (size_t i = 0; result == 0 && i < config->peer_count; i++) {
+		if (gets_an_address(&config->peers[i]) != without_address)
+			continue;
 		result = load_peer(registry, &config->peers[i], &config->limits, error);
 		if (i % PEERS_BETWEEN_QUIET == 0)
 			rcu_quiescent(); /* a million take a second */
 	}
 	return result;
+}
+
+/* Configured addresses are held before others are given out. */
+int gateway_peers_load(struct registry *registry, const struct gateway_config *config, struct error *error)
+{
+	int result = load_those(registry, config, false, error);
+	return result == 0 ? load_those(registry, config, true, error) : result;
 }
 
 /* --- one peer ----------------------------------------------------------------------------------------------------- */
@@ -136,7 +190,7 @@ static bool same_networks(const struct peer *a, const struct peer *b)
 static bool same_peer(const struct peer *a, const struct peer *b)
 {
 	return sodium_memcmp(a->preshared_key, b->preshared_key, KEY_SIZE) == 0 && a->fixed_index == b->fixed_index &&
-	       same_networks(a, b);
+	       peer_protocol(a) == peer_protocol(b) && same_networks(a, b);
 }
 
 static bool same_name(const struct peer *a, const struct peer *b)
@@ -183,7 +237,9 @@ static void compare_present(struct peer *peer, void *context)
 		listed = list_add(&difference->changed, wanted);
 	else
 		listed = (same_name(peer, wanted) || list_add(&difference->renamed, wanted)) &&
-			 (same_limits(peer, wanted) || list_add(&difference->limited, wanted));
+			 (same_limits(peer, wanted) || list_add(&difference->limited, wanted)) &&
+			 (contact_equal(peer_contact(peer), peer_contact(wanted)) ||
+			  list_add(&difference->moved, wanted));
 	comparison->out_of_memory |= !listed;
 }
 
@@ -215,6 +271,7 @@ void gateway_peers_difference_free(struct gateway_peers_difference *difference)
 	free(difference->added.items);
 	free(difference->renamed.items);
 	free(difference->limited.items);
+	free(difference->moved.items);
 	*difference = (struct gateway_peers_difference){0};
 }
 
@@ -236,7 +293,10 @@ static int add_wanted(struct registry *registry, const struct registry *wanted, 
 				     .networks = from->networks,
 				     .network_count = from->network_count,
 				     .limits = peer_limits(from),
+				     .protocol = peer_protocol(from),
 				     .freshness = from->freshness.proven ? &from->freshness : NULL};
+	if (peer_contact(from) != NULL)
+		peer.contact = *peer_contact(from);
 	if (from->fixed_index != POOL_NONE) {
 		struct ip_prefix address4, address6;
 		pool_addresses(&wanted->pool, from->fixed_index, &address4, &address6);
@@ -266,6 +326,17 @@ static int rename_all(struct registry *registry, const struct gateway_peer_list 
 	for (size_t i = 0; i < list->count; i++) {
 		struct peer *peer = peers_find(&registry->peers, list->items[i]->public_key);
 		if (peer != NULL && registry_rename_peer(registry, peer, peer_name(list->items[i])) != 0)
+			return error_set(error, -ENOMEM, "peer: out of memory");
+	}
+	return 0;
+}
+
+static int move_all(struct registry *registry, const struct gateway_peer_list *list, struct error *error)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct peer *peer = peers_find(&registry->peers, list->items[i]->public_key);
+		const struct contact *contact = peer_contact(list->items[i]);
+		if (peer != NULL && contact != NULL && registry_reach_peer(registry, peer, contact) != 0)
 			return error_set(error, -ENOMEM, "peer: out of memory");
 	}
 	return 0;
@@ -305,6 +376,8 @@ int gateway_peers_follow(struct registry *registry, const struct registry *wante
 		result = add_all(registry, wanted, &difference->added, ender, error);
 	if (result == 0)
 		result = rename_all(registry, &difference->renamed, error);
+	if (result == 0)
+		result = move_all(registry, &difference->moved, error);
 	limit_all(registry, &difference->limited, ender);
 	if (result != 0)
 		error_prefix(error, result, "%zu peers are removed, but not all could be added; reload again: ",

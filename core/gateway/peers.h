@@ -16,10 +16,22 @@ struct session_ender {
 /* A peer's limits: its own, and where it has none those of all. Any thread. */
 struct peer_limits gateway_peer_limits(const struct config_limits *own, const struct config_limits *all);
 
+static inline enum peer_protocol gateway_peer_protocol(enum config_protocol protocol)
+{
+	return protocol == CONFIG_PROTOCOL_WIREGUARD ? PEER_WIREGUARD : PEER_SHARDTUN;
+}
+
+/* How a WireGuard peer is reached; NULL: it has no endpoint. `keepalive` is in seconds, at most 65535. Valid as long as
+ * the endpoint. Any thread. */
+struct contact gateway_peer_contact(const struct config_endpoint *endpoint, uint32_t keepalive);
+
 /* Reads the keys of all peers of the configuration and adds these to the registry. 0, or a negative errno with the file
  * and line in `error`: some of them are added then. Goes through quiescent states. Any thread that owns the
  * registry. */
 int gateway_peers_load(struct registry *registry, const struct gateway_config *config, struct error *error);
+
+/* How many of the configuration's peers get an address that it does not say. Any thread. */
+size_t gateway_peers_addressless(const struct gateway_config *config);
 
 /* registry_add_peer() while the gateway runs: if a session has the peer's address from the pool, that
  * session is ended, and its client gets another address. */
@@ -43,14 +55,15 @@ struct gateway_peer_list {
 /* How one registry's peers become those of another. */
 struct gateway_peers_difference {
 	struct gateway_peer_list removed; /* of the one */
-	/* Of the other. A peer may be in the last two, which keep its sessions. */
-	struct gateway_peer_list changed, added, renamed, limited;
-	size_t unchanged; /* as many are in both, and the same but for name and limits */
+	/* Of the other. A peer may be in all of the last three, which keep its sessions; `moved`: its contact differs.
+	 */
+	struct gateway_peer_list changed, added, renamed, limited, moved;
+	size_t unchanged; /* as many are in both, and the same but for name, limits and contact */
 };
 
 /* Finds the difference between a registry's peers and those of `wanted`, which has the same addresses and whose peers
- * have no sessions. Peers that are in both and have the same pre-shared key, address and networks are unchanged. 0 or
- * -ENOMEM. Any thread; no peer may be added or removed until gateway_peers_follow() is done with it. */
+ * have no sessions. Peers that are in both and have the same protocol, pre-shared key, address and networks are
+ * unchanged. 0 or -ENOMEM. Any thread; no peer may be added or removed until gateway_peers_follow() is done with it. */
 int gateway_peers_compare(struct registry *registry, struct registry *wanted,
 			  struct gateway_peers_difference *difference, struct error *error);
 void gateway_peers_difference_free(struct gateway_peers_difference *difference);

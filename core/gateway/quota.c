@@ -102,6 +102,7 @@ static void raise_event(struct quota *quota, const struct quota_news *news, uint
 	struct peer_limits limits = peer_limits(peer);
 	memcpy(event->peer, news->public_key, KEY_SIZE);
 	(void)snprintf(event->name, sizeof event->name, "%s", name != NULL ? name : "");
+	event_note_protocol(event, peer);
 	event->session_id = session_id;
 	event->quota = limits.quota;
 	event->period = calendar_name(limits.period);

@@ -74,8 +74,9 @@ json_t *gateway_session_describe(const struct session_table *table, const struct
 	json_t *idle = received != 0 ? json_integer(seconds_since(received, now)) : json_null();
 	struct peer_limits limits = peer_limits(session->peer);
 	json_t *object = json_pack(
-		"{s:s, s:s, s:s?, s:o, s:o, s:s, s:i, s:i, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "id", id,
-		"peer", key, "name", peer_name(session->peer), "addresses", addresses(session), "endpoint",
+		"{s:s, s:s, s:s?, s:s, s:o, s:o, s:s, s:i, s:i, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}",
+		"id", id, "peer", key, "name", peer_name(session->peer), "protocol",
+		peer_protocol_name(peer_protocol(session->peer)), "addresses", addresses(session), "endpoint",
 		endpoint(view), "state", session_is_active(session) ? "active" : "pending", "epoch",
 		(int)RELAXED(view->epoch), "worker", (int)session_shard(&table->sharding, session->id),
 		"connected_seconds", seconds_since(session->born, now), "idle_seconds", idle, "rx_packets",

@@ -27,6 +27,7 @@ struct gateway {
 	struct cpu_list cpus;
 	bool realtime; /* threads run under a real-time policy */
 	struct registry registry;
+	size_t addressless; /* WireGuard peers whose address was not configured at the start */
 	struct collector collector;
 	struct daemon daemon;
 	struct gateway_network network;

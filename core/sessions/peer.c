@@ -89,6 +89,7 @@ static void arena_deinit(struct peer_arena *arena)
 		arena->chunks = chunk->next;
 		for (uint32_t i = 0; i < chunk->count; i++) {
 			free(chunk->peers[i].networks); /* NULL in free ones */
+			peer_wireguard_free(chunk->peers[i].wireguard);
 			free(atomic_load_explicit(&chunk->peers[i].name, memory_order_relaxed));
 		}
 		secret_free(chunk);
@@ -102,6 +103,12 @@ struct peer *peer_new(struct peers *peers)
 	if (peer != NULL)
 		*peer = (struct peer){.fixed_index = POOL_NONE, .last_index = POOL_NONE};
 	return peer;
+}
+
+int peer_speak_wireguard(struct peer *peer)
+{
+	peer->wireguard = peer_wireguard_new(peer);
+	return peer->wireguard != NULL ? 0 : -ENOMEM;
 }
 
 static void free_name(struct rcu_head *head)
@@ -132,6 +139,7 @@ void peer_discard(struct peers *peers, struct peer *peer)
 	if (usage != NULL)
 		usage_put(usage);
 	free(peer->networks);
+	peer_wireguard_free(peer->wireguard);
 	free(atomic_load_explicit(&peer->name, memory_order_relaxed));
 	sodium_memzero(peer, sizeof *peer);
 	arena_give_back(&peers->arena, peer);
@@ -177,6 +185,7 @@ int peers_init(struct peers *peers, size_t expected, struct error *error)
 	while (buckets < expected && buckets < BUCKETS_MAX)
 		buckets *= 2;
 	*peers = (struct peers){.arena = {.mutex = PTHREAD_MUTEX_INITIALIZER, .next_chunk = CHUNK_MIN}};
+	CDS_INIT_LIST_HEAD(&peers->wireguard);
 	randombytes_buf(peers->hash_key, sizeof peers->hash_key);
 	/* No automatic resizing: liburcu would start a thread that inherits the CPU mask of the caller, which is
 	 * usually pinned. */
@@ -213,6 +222,8 @@ int peers_add(struct peers *peers, struct peer *peer)
 	if (there != &peer->node)
 		return -EEXIST;
 	count_add(peers, 1);
+	if (peer->wireguard != NULL)
+		cds_list_add_tail(&peer->wireguard->link.node, &peers->wireguard);
 	return 0;
 }
 
@@ -221,6 +232,8 @@ void peers_remove(struct peers *peers, struct peer *peer)
 	assert(!peer->removed);
 	peer->removed = true;
 	cds_lfht_del(peers->table, &peer->node);
+	if (peer->wireguard != NULL)
+		cds_list_del(&peer->wireguard->link.node);
 	count_add(peers, (size_t)-1);
 	if (peer->sessions == 0)
 		discard_after_readers(peers, peer);

@@ -20,6 +20,7 @@
 #include "core/base/rcu.h"
 #include "core/protocol/wire.h"
 #include "core/sessions/freshness.h"
+#include "core/sessions/peer_wireguard.h"
 #include "core/sessions/pool.h"
 #include "core/sessions/usage.h"
 #include "crypto/keys.h"
@@ -28,6 +29,18 @@
 
 struct session;
 struct peers;
+
+/* What a peer speaks, for good: its key, and ours, are for one set of algorithms. */
+enum peer_protocol {
+	PEER_SHARDTUN,
+	PEER_WIREGUARD,
+};
+
+/* As the option Protocol has it. */
+static inline const char *peer_protocol_name(enum peer_protocol protocol)
+{
+	return protocol == PEER_WIREGUARD ? "wireguard" : "shardtun";
+}
 
 /* A peer's name, replaced as a whole under RCU. */
 struct peer_name {
@@ -50,7 +63,8 @@ struct peer {
 	uint8_t preshared_key[KEY_SIZE]; /* all zero: none */
 	struct ip_prefix *networks;	 /* behind it (AllowedIPs); from malloc(), owned by the peer */
 	uint32_t network_count;
-	uint32_t fixed_index; /* of its configured address; POOL_NONE: from the pool */
+	uint32_t fixed_index;		  /* of the address that is held for it; POOL_NONE: from the pool */
+	struct peer_wireguard *wireguard; /* NULL: it speaks the own protocol; owned by the peer */
 
 	_Atomic(struct peer_name *)
 		name; /* NULL: none. Control plane; any thread that is online may read: peer_name() */
@@ -98,8 +112,9 @@ struct peer_arena {
 
 struct peers {
 	struct cds_lfht *table;
-	uint8_t hash_key[16]; /* random, so that peers cannot choose keys that collide */
-	_Atomic size_t count; /* in the table: peers_count() */
+	uint8_t hash_key[16];		/* random, so that peers cannot choose keys that collide */
+	_Atomic size_t count;		/* in the table: peers_count() */
+	struct cds_list_head wireguard; /* links of those that speak WireGuard, in the order of their addition */
 	struct peer_arena arena;
 };
 
@@ -113,6 +128,22 @@ void peers_deinit(struct peers *peers);
 
 /* A peer of zeroes with POOL_NONE as indexes, in locked memory. NULL: no memory. Control plane. */
 struct peer *peer_new(struct peers *peers);
+
+/* It is to speak WireGuard. Before it is added. 0 or -ENOMEM. Control plane. */
+int peer_speak_wireguard(struct peer *peer);
+
+/* Any thread. */
+static inline enum peer_protocol peer_protocol(const struct peer *peer)
+{
+	return peer->wireguard != NULL ? PEER_WIREGUARD : PEER_SHARDTUN;
+}
+
+/* How the gateway reaches it, or NULL. Online under RCU; it is good until the caller's next quiescent state. */
+static inline const struct contact *peer_contact(const struct peer *peer)
+{
+	const struct peer_contact *contact = peer->wireguard != NULL ? rcu_read(&peer->wireguard->contact) : NULL;
+	return contact != NULL ? &contact->contact : NULL;
+}
 
 /* Wipes a peer that was never added, and gives its memory and networks back at once. Control plane. */
 void peer_discard(struct peers *peers, struct peer *peer);

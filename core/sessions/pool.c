@@ -195,6 +195,17 @@ void pool_unhold(struct pool *pool, uint32_t index)
 		enqueue(pool, index);
 }
 
+uint32_t pool_choose(const struct pool *pool, uint64_t number)
+{
+	uint32_t first = pool->size != 0 ? (uint32_t)(number % pool->size) : 0;
+	for (uint32_t i = 0; i < pool->size; i++) {
+		uint32_t index = (first + i) % pool->size;
+		if (!pool_held(pool, index) && is_free(pool, index) && index_usable(pool, index))
+			return index;
+	}
+	return POOL_NONE;
+}
+
 /* An index never used, or else the one released longest ago; POOL_NONE: none. */
 static uint32_t next_free(struct pool *pool)
 {

@@ -75,6 +75,10 @@ static inline bool pool_held(const struct pool *pool, uint32_t index)
 	return (pool->flags[index] & POOL_HELD) != 0;
 }
 
+/* An index to be held for a peer that has to get the same one after a restart, from a number that is the peer's: the
+ * first from there on that is free and not held, all around. POOL_NONE: there is none. Control plane. */
+uint32_t pool_choose(const struct pool *pool, uint64_t number);
+
 /* Reserves `index` (held or not), or, with POOL_NONE, one that is not held: first those never used, in
  * ascending order, then the one released longest ago. POOL_NONE when taken, unusable or when nothing is
  * free. Control plane. */

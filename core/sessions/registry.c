@@ -319,13 +319,24 @@ void registry_abandon(struct registry *registry, const struct registry_grant *gr
 
 /* --- peers -------------------------------------------------------------------------------------------------------- */
 
+/* A WireGuard client has its address in its file, so it has to be the same after a restart. */
+static int hold_any_address(struct registry *registry, struct peer *peer, struct error *error)
+{
+	uint32_t index = pool_choose(&registry->pool, load_be64(peer->public_key));
+	if (index == POOL_NONE)
+		return error_set(error, -EADDRINUSE, "Address: none is left in the pool; give it a larger network");
+	pool_hold(&registry->pool, index);
+	peer->fixed_index = index;
+	return 0;
+}
+
 static int hold_address(struct registry *registry, struct peer *peer, const struct ip_address *address,
 			struct error *error)
 {
 	char text[IP_TEXT_MAX];
 	uint32_t index;
 	if (address->family == 0)
-		return 0;
+		return peer_protocol(peer) == PEER_WIREGUARD ? hold_any_address(registry, peer, error) : 0;
 	ip_address_format(address, text);
 	if (!pool_index(&registry->pool, address, &index))
 		return error_set(error, -EADDRNOTAVAIL, "Address = %s: not one that the gateway can give out", text);
@@ -377,7 +388,11 @@ static int add_peer(struct registry *registry, struct peer *peer, const struct r
 		if (result == 0)
 			return 0;
 		remove_networks(registry, peer, peer->network_count);
-		error_set(error, result, "PublicKey: this peer is there already");
+		const struct peer *there = peers_find(&registry->peers, peer->public_key);
+		error_set(error, result,
+			  peer_protocol(there) == from->protocol
+				  ? "PublicKey: this peer is there already"
+				  : "PublicKey: a peer with another Protocol has this key; a key is for one protocol");
 	}
 	if (peer->fixed_index != POOL_NONE)
 		pool_unhold(&registry->pool, peer->fixed_index);
@@ -395,6 +410,10 @@ static int make_peer(struct registry *registry, const struct registry_peer *from
 	/* Cookies from before a peer was removed are no proof for the one that has its key now. */
 	peer->freshness = from->freshness != NULL ? *from->freshness : (struct freshness){.cookie = registry->spent};
 	int result = from->name != NULL ? peer_rename(peer, from->name) : 0;
+	if (result == 0 && from->protocol == PEER_WIREGUARD)
+		result = peer_speak_wireguard(peer);
+	if (result == 0 && from->protocol == PEER_WIREGUARD)
+		result = peer_wireguard_reach(peer->wireguard, &from->contact);
 	(void)follow_usage(registry, peer, false);
 	if (result == 0)
 		result = add_peer(registry, peer, from, error);
@@ -422,6 +441,14 @@ int registry_rename_peer(struct registry *registry, struct peer *peer, const cha
 		return 0;
 	lock(registry);
 	int result = peer_rename(peer, name);
+	unlock(registry);
+	return result;
+}
+
+int registry_reach_peer(struct registry *registry, struct peer *peer, const struct contact *contact)
+{
+	lock(registry);
+	int result = peer_wireguard_reach(peer->wireguard, contact);
 	unlock(registry);
 	return result;
 }

@@ -65,19 +65,24 @@ void registry_deinit(struct registry *registry);
 struct registry_peer {
 	const uint8_t *public_key, *preshared_key; /* KEY_SIZE each */
 	const char *name;			   /* NULL: none */
-	struct ip_address address;		   /* held for it; family 0: any */
-	const struct ip_prefix *networks;	   /* behind it */
+	struct ip_address address; /* held for it; family 0: any, and for WireGuard one that follows from the key */
+	const struct ip_prefix *networks; /* behind it */
 	size_t network_count;
 	struct peer_limits limits;
+	enum peer_protocol protocol;
+	struct contact contact;		   /* of WireGuard peers */
 	const struct freshness *freshness; /* of the peer that it replaces; NULL: its first HELLO needs a cookie */
 };
 
-/* -EEXIST: the key is there already; -EADDRINUSE: the address is another peer's; -EADDRNOTAVAIL: not one that can be
- * given out; what networks_add() says; -ENOMEM. */
+/* -EEXIST: the key is there already; -EADDRINUSE: the address is another peer's, or none is left for a WireGuard peer;
+ * -EADDRNOTAVAIL: not one that can be given out; what networks_add() says; -ENOMEM. */
 int registry_add_peer(struct registry *registry, const struct registry_peer *from, struct error *error);
 
 /* Sets the name of a peer; NULL: none. 0 or -ENOMEM. */
 int registry_rename_peer(struct registry *registry, struct peer *peer, const char *name);
+
+/* Sets how a WireGuard peer is reached. 0 or -ENOMEM. */
+int registry_reach_peer(struct registry *registry, struct peer *peer, const struct contact *contact);
 
 /* Sets the limits of a peer that is not removed. `ids` receives the sessions whose workers have to be told (0: none).
  */
