@@ -4,41 +4,18 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
 
 enum {
-	TICK_SECONDS = 1,	    /* how late a time limit may be noticed */
 	ARGUMENTS_MAX = 64,	    /* words of a request */
-	FAREWELL_ROUNDS = 64,	    /* reads of what a client sent too much, so that it sees an end and no reset */
 	JSON_FORMAT = JSON_COMPACT, /* reals with ten digits: tenths of ns up to a second */
 	JSON_DIGITS = 10,
 };
 
-struct connection {
-	int fd;		 /* -1: free */
-	uint32_t serial; /* of all that were in this place */
-	bool deferred;	 /* the answer comes later */
-	uint64_t deadline;
-	size_t request_length;
-	char *answer; /* NULL while the request is read */
-	size_t answer_length;
-	size_t answer_sent;
-	char request[CONTROL_REQUEST_MAX];
-};
-
 struct control {
 	struct control_params params;
-	int epoll_fd;
-	int timer_fd;
-	bool listening;		   /* the listening socket is watched */
-	bool ticking;		   /* the timer runs */
-	struct connection *asking; /* whose handler runs */
-	bool out_of_memory;	   /* or descriptors: no accept before the next tick */
-	unsigned open;		   /* connections */
-	struct connection connections[CONTROL_CONNECTIONS_MAX];
+	struct line_server *server;
+	struct line_connection *asking; /* whose handler runs */
+	bool deferred;			/* it defers its answer */
 };
 
 /* --- requests and answers ----------------------------------------------------------------------------------------- */
@@ -116,249 +93,84 @@ static json_t *run_line(const struct control_params *params, char *line, size_t 
 
 /* --- connections -------------------------------------------------------------------------------------------------- */
 
-static void connection_close(struct control *control, struct connection *connection)
+/* Takes `text` over. */
+static void answer(struct line_connection *connection, char *text)
 {
-	char rest[CONTROL_REQUEST_MAX];
-	for (int i = 0; i < FAREWELL_ROUNDS && recv(connection->fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++)
-		;
-	close(connection->fd);
-	free(connection->answer);
-	connection->answer = NULL;
-	connection->fd = -1;
-	control->open--;
+	line_connection_answer(connection, text, text != NULL ? strlen(text) : 0);
 }
 
-static void connection_write(struct control *control, struct connection *connection)
+static void take_line(void *context, struct line_connection *connection, char *line, size_t length)
 {
-	while (connection->answer_sent < connection->answer_length) {
-		ssize_t sent = send(connection->fd, connection->answer + connection->answer_sent,
-				    connection->answer_length - connection->answer_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (sent < 0 && errno == EINTR)
-			continue;
-		if (sent < 0 && errno == EAGAIN)
-			return;
-		if (sent < 0)
-			break;
-		connection->answer_sent += (size_t)sent;
-	}
-	connection_close(control, connection);
-}
-
-/* Takes `answer` over and sends as much as goes; the rest follows as the client reads. */
-static void connection_answer(struct control *control, struct connection *connection, char *answer)
-{
-	if (answer == NULL) {
-		connection_close(control, connection);
-		return;
-	}
-	connection->answer = answer;
-	connection->answer_length = strlen(answer);
-	connection->answer_sent = 0;
-	struct epoll_event event = {.events = EPOLLOUT, .data.ptr = connection};
-	epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, connection->fd, &event);
-	connection_write(control, connection);
-}
-
-static void connection_refuse(struct control *control, struct connection *connection, const char *why)
-{
-	struct error error;
-	error_set(&error, -EPROTO, "%s", why);
-	connection_answer(control, connection, format_error(&error));
-}
-
-static void connection_run(struct control *control, struct connection *connection, char *line, size_t length)
-{
+	struct control *control = context;
 	struct error error = {.text = "no memory for the answer"};
-	line[length] = '\0';
 	control->asking = connection;
+	control->deferred = false;
 	json_t *result = run_line(&control->params, line, length, &error);
 	control->asking = NULL;
-	explicit_bzero(connection->request, sizeof connection->request); /* there may have been a key */
-	if (!connection->deferred)
-		connection_answer(control, connection,
-				  result != NULL ? format_answer(true, "result", result) : format_error(&error));
+	if (!control->deferred)
+		answer(connection, result != NULL ? format_answer(true, "result", result) : format_error(&error));
 }
 
-static void connection_read(struct control *control, struct connection *connection)
+static void refuse(void *context, struct line_connection *connection, enum line_failure failure)
 {
-	char *end = connection->request + connection->request_length;
-	ssize_t got = recv(connection->fd, end, sizeof connection->request - connection->request_length, MSG_DONTWAIT);
-	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (got < 0 || (got == 0 && connection->request_length == 0)) {
-		connection_close(control, connection);
-		return;
-	}
-	connection->request_length += (size_t)got;
-
-	char *newline = memchr(end, '\n', (size_t)got);
-	if (newline != NULL)
-		connection_run(control, connection, connection->request, (size_t)(newline - connection->request));
-	else if (got == 0)
-		connection_refuse(control, connection, "the request does not end with a newline");
-	else if (connection->request_length == sizeof connection->request)
-		connection_refuse(control, connection, "the request is too long");
+	static const char *const reasons[] = {
+		[LINE_TOO_LONG] = "the request is too long",
+		[LINE_UNFINISHED] = "the request does not end with a newline",
+		[LINE_LATE] = "no complete request within the time limit",
+	};
+	struct error error;
+	(void)context;
+	error_set(&error, -EPROTO, "%s", reasons[failure]);
+	answer(connection, format_error(&error));
 }
 
 struct control_ticket control_defer(struct control *control)
 {
-	struct connection *connection = control->asking;
-	/* Only the end of the connection is still watched for. */
-	struct epoll_event event = {.events = 0, .data.ptr = connection};
-	epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, connection->fd, &event);
-	connection->deferred = true;
-	connection->deadline = UINT64_MAX;
-	return (struct control_ticket){(uint32_t)(connection - control->connections), connection->serial};
-}
-
-static void control_expire(struct control *control)
-{
-	uint64_t now = clock_monotonic(control->params.clock);
-	for (size_t i = 0; i < CONTROL_CONNECTIONS_MAX; i++) {
-		struct connection *connection = &control->connections[i];
-		if (connection->fd < 0 || now < connection->deadline)
-			continue;
-		if (connection->answer == NULL)
-			connection_refuse(control, connection, "no complete request within the time limit");
-		if (connection->fd >= 0)
-			connection_close(control, connection);
-	}
-}
-
-static struct connection *free_connection(struct control *control)
-{
-	for (size_t i = 0; i < CONTROL_CONNECTIONS_MAX; i++) {
-		if (control->connections[i].fd < 0)
-			return &control->connections[i];
-	}
-	return NULL;
-}
-
-static void control_accept(struct control *control)
-{
-	struct connection *connection;
-	while ((connection = free_connection(control)) != NULL) {
-		int fd = accept4(control->params.listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0) {
-			/* Not retried at once: the listening socket stays readable, and the loop would spin. */
-			control->out_of_memory = errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
-						 errno == ENOBUFS;
-			return;
-		}
-		struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
-		if (epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
-			close(fd);
-			return;
-		}
-		connection->fd = fd;
-		connection->serial++;
-		connection->deferred = false;
-		connection->request_length = 0;
-		connection->deadline = clock_monotonic(control->params.clock) + CONTROL_TIME_LIMIT;
-		control->open++;
-	}
-}
-
-/* Watches the listen socket while a connection would have room, and runs the timer while something can run out. An idle
- * daemon is not woken. */
-static void control_rearm(struct control *control)
-{
-	bool listening = control->open < CONTROL_CONNECTIONS_MAX && !control->out_of_memory;
-	if (listening != control->listening) {
-		struct epoll_event event = {.events = listening ? EPOLLIN : 0, .data.ptr = &control->listening};
-		epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, control->params.listener->fd, &event);
-		control->listening = listening;
-	}
-	bool ticking = control->open > 0 || control->out_of_memory;
-	if (ticking != control->ticking) {
-		time_t seconds = ticking ? TICK_SECONDS : 0;
-		struct itimerspec tick = {.it_value.tv_sec = seconds, .it_interval.tv_sec = seconds};
-		timerfd_settime(control->timer_fd, 0, &tick, NULL);
-		control->ticking = ticking;
-	}
+	struct line_ticket ticket = line_connection_defer(control->asking);
+	control->deferred = true;
+	return (struct control_ticket){ticket.index, ticket.serial};
 }
 
 void control_answer(struct control *control, struct control_ticket ticket, json_t *result, struct error *error)
 {
-	struct connection *connection = &control->connections[ticket.index];
-	if (connection->fd < 0 || connection->serial != ticket.serial) {
+	const struct line_ticket line = {ticket.index, ticket.serial};
+	struct line_connection *connection = line_server_resume(control->server, line);
+	if (connection != NULL)
+		answer(connection, result != NULL ? format_answer(true, "result", result) : format_error(error));
+	else
 		json_decref(result);
-		return;
-	}
-	connection->deferred = false;
-	connection->deadline = clock_monotonic(control->params.clock) + CONTROL_TIME_LIMIT;
-	connection_answer(control, connection,
-			  result != NULL ? format_answer(true, "result", result) : format_error(error));
-	control_rearm(control);
 }
 
 int control_fd(const struct control *control)
 {
-	return control->epoll_fd;
+	return line_server_fd(control->server);
 }
 
 void control_poll(struct control *control)
 {
-	struct epoll_event events[CONTROL_CONNECTIONS_MAX + 2]; /* the listen socket and the timer */
-	int count = epoll_wait(control->epoll_fd, events, ARRAY_SIZE(events), 0);
-	bool accepting = false;
-	for (int i = 0; i < count; i++) {
-		struct connection *connection = events[i].data.ptr;
-		if (events[i].data.ptr == &control->timer_fd) {
-			uint64_t ticks;
-			ssize_t got = read(control->timer_fd, &ticks, sizeof ticks);
-			(void)got; /* how many does not matter */
-			control->out_of_memory = false;
-		} else if (events[i].data.ptr == &control->listening) {
-			accepting = true;
-		} else if (connection->answer != NULL) {
-			connection_write(control, connection);
-		} else if (connection->deferred) {
-			connection_close(control, connection);
-		} else {
-			connection_read(control, connection);
-		}
-	}
-	/* Last, so that no event of this round is taken for one of a new connection in the same place. */
-	control_expire(control);
-	if (accepting)
-		control_accept(control);
-	control_rearm(control);
+	line_server_poll(control->server);
 }
 
 /* --- life cycle --------------------------------------------------------------------------------------------------- */
 
-static int open_descriptors(struct control *control, struct error *error)
-{
-	const struct control_listener *listener = control->params.listener;
-	struct epoll_event listen_event = {.data.ptr = &control->listening};
-	struct epoll_event timer_event = {.events = EPOLLIN, .data.ptr = &control->timer_fd};
-	if ((control->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0 ||
-	    (control->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) < 0 ||
-	    epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, control->timer_fd, &timer_event) != 0 ||
-	    epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, listener->fd, &listen_event) != 0)
-		return error_set(error, -errno, "control socket %s: %s", listener->address.sun_path, strerror(errno));
-	return 0;
-}
-
 struct control *control_new(const struct control_params *params, struct error *error)
 {
+	static const struct line_handlers handlers = {.line = take_line, .refuse = refuse};
 	struct control *control = calloc(1, sizeof *control);
 	if (control == NULL) {
 		error_set(error, -ENOMEM, "control socket %s: no memory", params->listener->address.sun_path);
 		return NULL;
 	}
 	control->params = *params;
-	control->epoll_fd = control->timer_fd = -1;
-	for (size_t i = 0; i < CONTROL_CONNECTIONS_MAX; i++)
-		control->connections[i].fd = -1;
 	/* Seeds its hash tables from /dev/urandom: now, while that can still be opened. */
 	json_object_seed(0);
-	if (open_descriptors(control, error) != 0) {
-		control_free(control);
+	const struct line_server_params lines = {
+		.listener = params->listener, .handlers = &handlers, .context = control, .clock = params->clock};
+	control->server = line_server_new(&lines, error);
+	if (control->server == NULL) {
+		free(control);
 		return NULL;
 	}
-	control_rearm(control);
 	return control;
 }
 
@@ -366,13 +178,6 @@ void control_free(struct control *control)
 {
 	if (control == NULL)
 		return;
-	for (size_t i = 0; i < CONTROL_CONNECTIONS_MAX; i++) {
-		if (control->connections[i].fd >= 0)
-			connection_close(control, &control->connections[i]);
-	}
-	if (control->timer_fd >= 0)
-		close(control->timer_fd);
-	if (control->epoll_fd >= 0)
-		close(control->epoll_fd);
+	line_server_free(control->server);
 	free(control);
 }

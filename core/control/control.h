@@ -14,9 +14,8 @@
  * (0660) alone decides which users may connect.
  *
  * All of it happens on the caller's thread, in control_poll(), and never blocks: connections, requests and their time
- * are bounded. A command that takes longer defers its answer (control_defer()). A client without a complete request is
- * sent an error and dropped after CONTROL_TIME_LIMIT; while CONTROL_CONNECTIONS_MAX are open the next ones wait in the
- * listen queue. */
+ * are bounded (core/control/line_server.h). A command that takes longer defers its answer (control_defer()). A client
+ * without a complete request is sent an error and dropped after CONTROL_TIME_LIMIT. */
 #pragma once
 
 #include <jansson.h>
@@ -24,12 +23,12 @@
 
 #include "core/base/clock.h"
 #include "core/base/error.h"
-#include "core/control/listener.h"
+#include "core/control/line_server.h"
 
-#define CONTROL_TIME_LIMIT (5 * NS_PER_S) /* per connection: request, handler and answer */
+#define CONTROL_TIME_LIMIT LINE_SERVER_TIME_LIMIT /* per connection: request, handler and answer */
 enum {
-	CONTROL_REQUEST_MAX = 4096,
-	CONTROL_CONNECTIONS_MAX = 16,
+	CONTROL_REQUEST_MAX = LINE_SERVER_LINE_MAX,
+	CONTROL_CONNECTIONS_MAX = LINE_SERVER_CONNECTIONS_MAX,
 };
 
 struct control_command {

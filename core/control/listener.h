@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The listening socket of the control socket (core/control/control.h), and its file. Control thread. */
+/* The listening socket of the control socket (core/control/control.h), or of another one like it, and its file. Control
+ * thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,8 +12,20 @@
 /* Where sockets are unless the configuration has them elsewhere. */
 #define CONTROL_DIRECTORY "/run/shardtun"
 
+/* What a listening socket is for: its file's mode, and words of messages. */
+struct control_socket_kind {
+	const char *name;      /* as messages begin */
+	const char *elsewhere; /* how to have it in another place */
+	const char *left;      /* what to do when it cannot be removed */
+	mode_t mode;
+};
+
+/* That of core/control/control.h. */
+extern const struct control_socket_kind control_socket_kind;
+
 struct control_listener {
 	int fd; /* -1: closed */
+	const struct control_socket_kind *kind;
 	struct sockaddr_un address;
 	dev_t device; /* of the socket file, to know it again */
 	ino_t inode;  /* 0: there is none yet */
@@ -22,6 +35,10 @@ struct control_listener {
 /* Listens at the path; its directory is made (0755) when missing. The socket of a daemon that ended is replaced; one
  * that still answers is -EADDRINUSE, anything that is no socket -EEXIST. A negative errno with `error` set, and nothing
  * left behind, on failure. Start-up only. */
+int control_listener_open_as(struct control_listener *listener, const struct control_socket_kind *kind,
+			     const char *path, struct error *error);
+
+/* The same for the control socket. */
 int control_listener_open(struct control_listener *listener, const char *path, struct error *error);
 
 /* Gives the socket to the user that the daemon changes to, so that it can be removed at the end: its group may write to
