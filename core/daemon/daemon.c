@@ -328,6 +328,7 @@ int daemon_open(struct daemon *daemon, const struct daemon_params *params, struc
 {
 	*daemon = (struct daemon){.params = *params,
 				  .clock = &clock_system,
+				  .descriptors = {.wireguard = {.fd = -1}},
 				  .steps = STEPS(steps, daemon),
 				  .shown_mutex = PTHREAD_MUTEX_INITIALIZER,
 				  .started = clock_monotonic(&clock_system)};

@@ -2,6 +2,7 @@
 #include "core/daemon/descriptors.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -84,6 +85,19 @@ int descriptors_open_metrics(struct descriptors *descriptors, const struct confi
 void descriptors_close_metrics(struct descriptors *descriptors)
 {
 	metrics_listener_close(&descriptors->metrics);
+}
+
+int descriptors_open_wireguard(struct descriptors *descriptors, const struct control_socket_kind *kind,
+			       const char *interface, struct error *error)
+{
+	char path[sizeof descriptors->wireguard.address.sun_path];
+	(void)snprintf(path, sizeof path, "/var/run/wireguard/%s.sock", interface);
+	return control_listener_open_as(&descriptors->wireguard, kind, path, error);
+}
+
+void descriptors_close_wireguard(struct descriptors *descriptors)
+{
+	control_listener_close(&descriptors->wireguard);
 }
 
 int descriptors_open_device(struct descriptors *descriptors, const struct tun_params *params, struct error *error)

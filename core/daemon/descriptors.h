@@ -10,6 +10,7 @@
  *   tun       queues of the interface: readers, then writers
  *   control   listening socket of the control socket
  *   metrics   listening socket of /metrics
+ *   wireguard listening socket of WireGuard's control socket
  *
  * Signals and the timer hold nothing that would be lost with them. Nor do the epolls, eventfds and timers that a part
  * of the daemon makes for itself.
@@ -29,6 +30,7 @@ struct descriptors {
 	size_t socket_count;
 	struct control_listener control;
 	struct metrics_listener metrics;
+	struct control_listener wireguard; /* descriptor -1: there is none */
 	struct tun_device device;
 };
 
@@ -51,6 +53,11 @@ void descriptors_close_control(struct descriptors *descriptors);
 int descriptors_open_metrics(struct descriptors *descriptors, const struct config_listener *config,
 			     struct error *error);
 void descriptors_close_metrics(struct descriptors *descriptors);
+
+/* Of `kind`, where programs for an interface of this name look for it. */
+int descriptors_open_wireguard(struct descriptors *descriptors, const struct control_socket_kind *kind,
+			       const char *interface, struct error *error);
+void descriptors_close_wireguard(struct descriptors *descriptors);
 
 int descriptors_open_device(struct descriptors *descriptors, const struct tun_params *params, struct error *error);
 void descriptors_close_device(struct descriptors *descriptors);

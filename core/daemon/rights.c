@@ -33,10 +33,15 @@ int daemon_drop_privileges(struct daemon *daemon, const struct privileges_user *
 		result = control_listener_give(&daemon->descriptors.control, user->uid, user->gid, error);
 	if (result == 0 && privileges_become(user))
 		result = metrics_listener_give(&daemon->descriptors.metrics, user->uid, user->gid, error);
+	bool wireguard = daemon->descriptors.wireguard.fd >= 0;
+	if (result == 0 && wireguard && privileges_become(user))
+		result = control_listener_give(&daemon->descriptors.wireguard, user->uid, user->gid, error);
 	if (result == 0)
 		result = privileges_drop(user, daemon->params.common->cpu_priority != CPU_PRIORITY_NORMAL, error);
 	if (result == 0)
 		control_listener_check_removable(&daemon->descriptors.control);
+	if (result == 0 && wireguard)
+		control_listener_check_removable(&daemon->descriptors.wireguard);
 	return result;
 }
 

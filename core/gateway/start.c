@@ -133,6 +133,33 @@ static void close_quota(void *context)
 	quota_close(&gateway->quota);
 }
 
+static int open_wireguard_socket(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	struct daemon *daemon = &gateway->daemon;
+	if (!gateway->config->wireguard)
+		return 0;
+	int result = descriptors_open_wireguard(&daemon->descriptors, &wireguard_socket_kind,
+						gateway->config->common.interface, error);
+	if (result != 0)
+		return result;
+	gateway->wireguard_socket = wireguard_socket_new(&gateway->running, &daemon->descriptors.wireguard,
+							 daemon->clock, error);
+	if (gateway->wireguard_socket != NULL)
+		return 0;
+	descriptors_close_wireguard(&daemon->descriptors);
+	return -EIO;
+}
+
+static void close_wireguard_socket(void *context)
+{
+	struct gateway *gateway = context;
+	wireguard_socket_free(gateway->wireguard_socket);
+	if (gateway->wireguard_socket != NULL)
+		descriptors_close_wireguard(&gateway->daemon.descriptors);
+	gateway->wireguard_socket = NULL;
+}
+
 /* A bit for each suite that the Cipher option leaves and this machine runs. */
 static uint32_t suite_mask(const struct gateway_config *config, const struct aead_engine *engine)
 {
@@ -275,6 +302,7 @@ static const struct step steps[] = {
 	{"watches", open_keep, close_keep},
 	{"events", open_events, close_events},
 	{"quotas", open_quota, close_quota},
+	{"WireGuard's control socket", open_wireguard_socket, close_wireguard_socket},
 	{"threads", open_threads, close_threads},
 	{"rights", give_up_rights, NULL},
 	{"log", start_log, NULL},

@@ -85,11 +85,21 @@ static void rules_changed(void *context)
 	gateway_keep_rules_changed(&gateway->network);
 }
 
+static void wireguard_asked(void *context)
+{
+	struct gateway *gateway = context;
+	wireguard_socket_poll(gateway->wireguard_socket);
+}
+
 void gateway_watches(const struct gateway *gateway, struct daemon_watch watches[GATEWAY_WATCHES])
 {
 	const struct daemon_watch all[GATEWAY_WATCHES] = {
-		{gateway->events.queue.waker.fd, events_came},	 {reloader_fd(gateway->running.reloader), reloaded},
-		{gateway->collector.timer_fd, collector_is_due}, {gateway_top_fd(gateway->running.top), top_is_due},
-		{gateway->network.watch_fd, network_changed},	 {gateway->network.rules_fd, rules_changed}};
+		{gateway->events.queue.waker.fd, events_came},
+		{reloader_fd(gateway->running.reloader), reloaded},
+		{gateway->collector.timer_fd, collector_is_due},
+		{gateway_top_fd(gateway->running.top), top_is_due},
+		{gateway->network.watch_fd, network_changed},
+		{gateway->network.rules_fd, rules_changed},
+		{wireguard_socket_fd(gateway->wireguard_socket), wireguard_asked}};
 	memcpy(watches, all, sizeof all);
 }

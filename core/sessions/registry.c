@@ -484,6 +484,32 @@ bool registry_peer_sessions(struct registry *registry, const uint8_t public_key[
 	return peer != NULL;
 }
 
+bool registry_address_held(struct registry *registry, uint32_t index)
+{
+	lock(registry);
+	bool held = pool_held(&registry->pool, index);
+	unlock(registry);
+	return held;
+}
+
+uint32_t registry_choose_address(struct registry *registry, uint64_t number)
+{
+	lock(registry);
+	uint32_t index = pool_choose(&registry->pool, number);
+	unlock(registry);
+	return index;
+}
+
+const struct session *registry_peer_session(struct registry *registry, const struct peer *peer)
+{
+	lock(registry);
+	const struct session *session = peer->active;
+	if (peer->pending != NULL && session_is_active(peer->pending))
+		session = peer->pending;
+	unlock(registry);
+	return session;
+}
+
 bool registry_peer_freshness(struct registry *registry, const uint8_t public_key[KEY_SIZE], struct freshness *freshness)
 {
 	lock(registry);

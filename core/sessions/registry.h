@@ -98,6 +98,13 @@ bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KE
 /* The peer's sessions (0: none), as the control plane sees them. False: no such peer. */
 bool registry_peer_sessions(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2]);
 
+/* The peer's confirmed session, or NULL. Online under RCU; it is good until the caller's next quiescent state. */
+const struct session *registry_peer_session(struct registry *registry, const struct peer *peer);
+
+/* Whether an index of the pool is held for a peer; and pool_choose(). */
+bool registry_address_held(struct registry *registry, uint32_t index);
+uint32_t registry_choose_address(struct registry *registry, uint64_t number);
+
 /* The freshness state of a peer, for the one that replaces it. False: no such peer. */
 bool registry_peer_freshness(struct registry *registry, const uint8_t public_key[KEY_SIZE],
 			     struct freshness *freshness);

@@ -48,6 +48,8 @@ static void show_key(struct session *session)
 	const struct transport_key *key = session->current;
 	atomic_store_explicit(&session->view.suite, key != NULL ? (uint8_t)key->aead->suite : 0, memory_order_relaxed);
 	atomic_store_explicit(&session->view.epoch, key != NULL ? key->epoch : 0, memory_order_relaxed);
+	if (key != NULL)
+		atomic_store_explicit(&session->view.keyed, key->born, memory_order_relaxed);
 }
 
 void session_set_next(struct session *session, struct transport_key *key, uint64_t now)

@@ -56,6 +56,7 @@ struct session_view {
 	_Atomic uint8_t suite;	      /* of the current key, 0: none */
 	_Atomic uint32_t rekeys, roams;
 	_Atomic uint64_t received;	       /* monotonic ns of the last authentic packet */
+	_Atomic uint64_t keyed;		       /* when the newest confirmed key was made; 0: none was */
 	_Atomic uint64_t rx_packets, rx_bytes; /* inner packets from the client */
 	_Atomic uint64_t tx_packets, tx_bytes; /* and to it */
 	_Atomic uint64_t remote[3]; /* endpoint: address as two words in memory order, port in network order */

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# A gateway that serves WireGuard clients, and wg(8) beside it. Sourced after lib.sh; needs topology_up.
+#
+# WireGuard's control sockets are in /run/wireguard by the names of interfaces, which are the same in all tests: so gateway
+# and wg have a /run of their own, which is there as long as its holder.
+
+command -v wg >/dev/null || skip_all "needs wireguard-tools"
+
+own_run_up() {
+	start holder gateway sh -c 'mount -t tmpfs -o mode=755 none /run && echo ready && exec sleep 3600'
+	wait_for 30 grep -q ready "$dir/holder.log"
+}
+
+own_run() { # COMMAND...
+	nsenter --target "${started[holder]}" --mount "$@"
+}
+
+wg_() { # ARGUMENT...
+	own_run wg "$@"
+}
+
+wg_says() { # PATTERN ARGUMENT...
+	wg_ "${@:2}" | grep -qE -- "$1"
+}
+
+wg_refuses() { # TEXT ARGUMENT...
+	local said
+	if said=$(wg_ "${@:2}" 2>&1) || [[ $said != *"$1"* ]]; then
+		echo "$said"
+		return 1
+	fi
+}
+
+# With the /run of its own; COMMAND runs it.
+wireguard_gateway_start() { # [COMMAND...]
+	: >"$dir/gateway.log"
+	start gateway gateway nsenter --target "${started[holder]}" --mount "$@" "$BUILD/shardtund" -c "$dir/gateway.conf"
+	wait_for 30 grep -q 'gateway on UDP' "$dir/gateway.log"
+	wait_for 30 status_json gateway
+}
+
+# Adds a client to $dir/gateway.conf.
+wireguard_peer() { # NAME OPTION...
+	local option
+	{
+		echo
+		echo "[Peer]"
+		echo "Name = $1"
+		echo "PublicKey = $(public_key "$1")"
+		echo "Protocol = wireguard"
+		for option in "${@:2}"; do
+			echo "$option"
+		done
+	} >>"$dir/gateway.conf"
+}
+
+# What "wg show all dump" says, as exporters take it apart: tabs, one line for the interface, one for each peer.
+dump_is() { # EXPRESSION over interface and peers, by their keys
+	wg_ show all dump | python3 -c '
+import sys
+lines = [line.rstrip("\n").split("\t") for line in sys.stdin]
+interface = lines[0]
+assert len(interface) == 5 and all(len(line) == 9 for line in lines[1:]), lines
+names = "psk endpoint allowed handshake rx tx keepalive".split()
+peers = {line[1]: dict(zip(names, line[2:])) for line in lines[1:]}
+result = eval("(" + sys.argv[1] + ")")
+print(lines)
+sys.exit(not result)' "$1"
+}
