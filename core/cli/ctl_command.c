@@ -107,7 +107,7 @@ static const struct command commands[] = {
 	{"peer", 2, "add or del, and a public key",
 	 BIT(CTL_PSK_FILE) | BIT(CTL_ADDRESS) | BIT(CTL_ALLOWED_IPS) | BIT(CTL_RATE_UP) | BIT(CTL_RATE_DOWN) |
 		 BIT(CTL_BURST) | BIT(CTL_QUOTA) | BIT(CTL_QUOTA_RATE) | BIT(CTL_NAME) | BIT(CTL_NEW) |
-		 BIT(CTL_ENDPOINT) | BIT(CTL_ROUTES) | BIT(CTL_SAVE) | BIT(CTL_QR),
+		 BIT(CTL_ENDPOINT) | BIT(CTL_ROUTES) | BIT(CTL_SAVE) | BIT(CTL_QR) | BIT(CTL_WIREGUARD),
 	 NULL, ctl_peer},
 	{"quota", 2, "reset, and the name or public key of a peer", 0, ctl_print_quota, NULL},
 	{"reload", 0, "", 0, ctl_print_reload, NULL},

@@ -27,6 +27,7 @@ const struct option ctl_long_options[] = {
 	{"routes", required_argument, NULL, CTL_ROUTES},
 	{"save", no_argument, NULL, CTL_SAVE},
 	{"qr", no_argument, NULL, CTL_QR},
+	{"wireguard", no_argument, NULL, CTL_WIREGUARD},
 	{"raw", no_argument, NULL, CTL_RAW},
 	{"diff", required_argument, NULL, CTL_DIFF},
 	{"sampling", required_argument, NULL, CTL_SAMPLING},

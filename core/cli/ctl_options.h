@@ -29,6 +29,7 @@ enum ctl_option {
 	CTL_ROUTES,
 	CTL_SAVE,
 	CTL_QR,
+	CTL_WIREGUARD,
 	CTL_RAW,
 	CTL_DIFF,
 	CTL_SAMPLING,

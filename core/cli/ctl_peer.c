@@ -7,6 +7,7 @@
 
 #include "config/value.h"
 #include "core/cli/ctl.h"
+#include "core/cli/ctl_addition.h"
 #include "core/cli/ctl_print.h"
 #include "core/cli/ctl_text.h"
 #include "core/cli/keytool.h"
@@ -14,107 +15,6 @@
 #include "core/cli/qr.h"
 #include "core/daemon/identity.h"
 #include "core/host/ownership.h"
-
-#define EVERYTHING "0.0.0.0/0,::/0"
-enum { ENDPOINT_SIZE = CONFIG_HOST_SIZE + 64 };
-
-/* A peer to be added. In locked memory: it holds keys. */
-struct addition {
-	const struct ctl_options *options;
-	struct ctl_target target;
-	struct gateway_config *config; /* from the file; NULL: not needed */
-	char gateway_key[KEY_TEXT_SIZE];
-	const char *name; /* or NULL */
-	bool is_new;	  /* --new */
-	const char *key;  /* public; of a new peer: */
-	char public_key[KEY_TEXT_SIZE], private_key[KEY_TEXT_SIZE], preshared_key[KEY_TEXT_SIZE];
-	char peer_file[PEER_FILE_MAX], client_file[PEER_FILE_MAX];
-	struct ctl_line request;
-	char saved[PEER_PATH_MAX]; /* path of the file that --save wrote, or "" */
-};
-
-/* --- what the client's file says ---------------------------------------------------------------------------------- */
-
-/* Completes HOST, HOST:PORT, or an IPv6 address with or without brackets to HOST:PORT, by the gateway's own port. */
-static int complete_endpoint(const char *given, uint64_t port, char text[ENDPOINT_SIZE], struct error *error)
-{
-	static const struct value_context context = {0};
-	struct config_endpoint endpoint;
-	struct ip_address address;
-	size_t size = ENDPOINT_SIZE, length = strlen(given);
-	bool bare = ip_address_parse(given, &address) && address.family == 6;
-	bool has_port = !bare && strchr(given, ':') != NULL && (length == 0 || given[length - 1] != ']');
-	if (has_port)
-		(void)snprintf(text, size, "%s", given);
-	else
-		(void)snprintf(text, size, bare ? "[%s]:%u" : "%s:%u", given, (unsigned)port);
-	int result = value_endpoint.parse(&endpoint, text, &context, error);
-	return result == 0 ? 0 : error_prefix(error, result, "--endpoint %s: ", given);
-}
-
-static int check_routes(const char *routes, struct error *error)
-{
-	char *copy = strdup(routes), *rest = copy;
-	int result = copy != NULL ? 0 : error_set(error, -ENOMEM, "out of memory");
-	for (char *item; result == 0 && (item = strsep(&rest, ",")) != NULL;) {
-		struct ip_prefix prefix;
-		if (!ip_prefix_parse(item, &prefix))
-			result = error_set(
-				error, -EINVAL,
-				"--routes %.64s: no IP network; for example 10.8.0.0/16,192.168.7.0/24 or all", item);
-	}
-	free(copy);
-	return result;
-}
-
-/* The gateway's own networks, separated by commas. */
-static void own_networks(const struct config_prefixes *addresses, char *text, size_t size)
-{
-	char one[IP_TEXT_MAX];
-	for (size_t i = 0, used = 0; i < addresses->count && used < size; i++) {
-		struct ip_prefix network = ip_prefix_network(&addresses->items[i]);
-		used += (size_t)snprintf(text + used, size - used, "%s%s", i != 0 ? "," : "",
-					 ip_prefix_format(&network, one));
-	}
-}
-
-/* The gateway's endpoint for clients, as HOST:PORT. */
-static int find_endpoint(const struct addition *addition, char text[ENDPOINT_SIZE], struct error *error)
-{
-	const char *given = ctl_value(addition->options, CTL_ENDPOINT);
-	const struct config_endpoint *public = &addition->config->public_endpoint;
-	if (given != NULL)
-		return complete_endpoint(given, addition->config->listen_port, text, error);
-	if (public->port == 0)
-		return error_set(error, -EINVAL,
-				 "where do clients find this gateway? give --endpoint HOST, or PublicEndpoint in its "
-				 "configuration");
-	bool brackets = strchr(public->host, ':') != NULL;
-	(void)snprintf(text, ENDPOINT_SIZE, brackets ? "[%s]:%u" : "%s:%u", public->host, public->port);
-	return 0;
-}
-
-static int make_client_file(struct addition *addition, struct error *error)
-{
-	const char *routes = ctl_value(addition->options, CTL_ROUTES);
-	char endpoint[ENDPOINT_SIZE], networks[4 * IP_TEXT_MAX] = "";
-	int result = find_endpoint(addition, endpoint, error);
-	if (result != 0)
-		return result;
-	own_networks(&addition->config->addresses, networks, sizeof networks);
-	if (routes != NULL && strcmp(routes, "all") == 0)
-		routes = EVERYTHING;
-	result = routes != NULL ? check_routes(routes, error) : 0;
-	if (result != 0)
-		return result;
-	struct client_file file = {.name = addition->name,
-				   .private_key = addition->private_key,
-				   .preshared_key = addition->preshared_key,
-				   .gateway_public_key = addition->gateway_key,
-				   .endpoint = endpoint,
-				   .allowed_ips = routes != NULL ? routes : networks};
-	return client_file_format(&file, addition->client_file, error);
-}
 
 /* --- what the gateway's configuration says ------------------------------------------------------------------------ */
 
@@ -124,16 +24,26 @@ static int find_gateway_key(struct addition *addition, struct error *error)
 	if (identity == NULL)
 		return -EINVAL;
 	key_format(identity->keys.public_key, addition->gateway_key);
+	struct noise_keypair *wireguard = NULL;
+	int result = identity_load_wireguard(addition->config, identity, &wireguard, error);
+	if (result == 0 && addition->wireguard && wireguard == NULL)
+		result = error_set(error, -EINVAL,
+				   "%s: --wireguard: the gateway has WireGuard = no; write yes, and start it again",
+				   addition->target.config);
+	if (result == 0 && addition->wireguard)
+		key_format(wireguard->public_key, addition->gateway_key);
+	secret_free(wireguard);
 	secret_free(identity);
-	return 0;
+	return result;
 }
 
 /* The daemon's answer is not trusted: it is only compared with what the file says. */
 static int check_same_gateway(struct addition *addition, struct error *error)
 {
 	json_t *identity = NULL;
+	const char *key = addition->wireguard ? "wireguard_public_key" : "public_key";
 	int result = ctl_request(&addition->target, "identity", &identity, error);
-	if (result == 0 && strcmp(ctl_text(identity, "public_key"), addition->gateway_key) != 0)
+	if (result == 0 && strcmp(ctl_text(identity, key), addition->gateway_key) != 0)
 		result = error_set(
 			error, -EINVAL,
 			"%s: the gateway at %s has another key than this configuration; give --config FILE, the "
@@ -168,12 +78,15 @@ static int save(struct addition *addition, struct error *error)
 	char *directory = realpath(addition->config->peers_directory, NULL);
 	if (directory == NULL)
 		return error_set(error, -errno, "--save: %s: %s", addition->config->peers_directory, strerror(errno));
+	char addresses[ADDITION_ADDRESSES_SIZE];
+	addition_join_addresses(addition, false, addresses);
 	struct peer_file peer = {.name = addition->name,
 				 .public_key = addition->key,
 				 .preshared_key = addition->is_new ? addition->preshared_key : NULL,
 				 .preshared_key_file = ctl_value(options, CTL_PSK_FILE),
-				 .address = ctl_value(options, CTL_ADDRESS),
+				 .address = addition->wireguard ? addresses : ctl_value(options, CTL_ADDRESS),
 				 .allowed_ips = ctl_value(options, CTL_ALLOWED_IPS),
+				 .protocol = addition->wireguard ? "wireguard" : NULL,
 				 .rate_up = ctl_value(options, CTL_RATE_UP),
 				 .rate_down = ctl_value(options, CTL_RATE_DOWN),
 				 .burst = ctl_value(options, CTL_BURST),
@@ -207,6 +120,7 @@ static bool make_request(struct addition *addition)
 		{"--psk-file", ctl_value(addition->options, CTL_PSK_FILE)},
 		{"--address", ctl_value(addition->options, CTL_ADDRESS)},
 		{"--allowed-ips", ctl_value(addition->options, CTL_ALLOWED_IPS)},
+		{"--protocol", addition->wireguard ? "wireguard" : NULL},
 		{"--rate-up", ctl_value(addition->options, CTL_RATE_UP)},
 		{"--rate-down", ctl_value(addition->options, CTL_RATE_DOWN)},
 		{"--burst", ctl_value(addition->options, CTL_BURST)},
@@ -302,7 +216,55 @@ static int prepare(struct addition *addition, struct error *error)
 		return result;
 	if (addition->is_new || ctl_value(options, CTL_SAVE) != NULL)
 		result = read_configuration(addition, error);
-	return result == 0 && addition->is_new ? make_client_file(addition, error) : result;
+	return result == 0 && addition->is_new ? addition_make_file(addition, error) : result;
+}
+
+static bool is_of_pool(const struct addition *addition, const struct ip_address *address)
+{
+	const struct config_prefixes *own = &addition->config->addresses;
+	for (size_t i = 0; i < own->count; i++) {
+		if (ip_prefix_contains(&own->items[i], address))
+			return !ip_address_equal(&own->items[i].address, address);
+	}
+	return false;
+}
+
+/* The answer is not trusted: what goes into files are addresses of the configured pool. */
+static int take_addresses(struct addition *addition, const json_t *result, struct error *error)
+{
+	const json_t *addresses = json_object_get(result, "addresses");
+	size_t count = json_array_size(addresses);
+	bool right = count >= 1 && count <= ADDITION_FAMILIES;
+	for (size_t i = 0; right && i < count; i++) {
+		struct ip_address *address = &addition->addresses[i];
+		right = ip_address_parse(ctl_text_of(json_array_get(addresses, i)), address) &&
+			is_of_pool(addition, address);
+	}
+	addition->address_count = right ? count : 0;
+	return right ? 0
+		     : error_set(error, -EPROTO, "%s: the answer has no address of the pool", addition->target.path);
+}
+
+/* Its address stands in both files, so they are made when the gateway has reserved it. What cannot be kept or printed
+ * is removed again. */
+static int add_wireguard(struct addition *addition, struct error *error)
+{
+	json_t *result;
+	int code = ctl_request(&addition->target, addition->request.text, &result, error);
+	if (code != 0)
+		return code;
+	if (addition->config != NULL)
+		code = take_addresses(addition, result, error);
+	if (code == 0 && addition->is_new)
+		code = addition_make_file(addition, error);
+	if (code == 0 && ctl_value(addition->options, CTL_SAVE) != NULL)
+		code = save(addition, error);
+	if (code == 0)
+		code = print_added(addition, result, error);
+	if (code != 0)
+		remove_again(addition);
+	json_decref(result);
+	return code;
 }
 
 static int add(struct addition *addition, struct error *error)
@@ -356,7 +318,7 @@ static enum cli_status run_add(const struct cli_program *program, struct additio
 		return ctl_refuse_words(program);
 	int result = prepare(addition, &error);
 	if (result == 0)
-		result = add(addition, &error);
+		result = addition->wireguard ? add_wireguard(addition, &error) : add(addition, &error);
 	return result == 0 ? cli_finish(program, CLI_OK) : cli_fail(program, CLI_FAILED, &error);
 }
 
@@ -376,6 +338,7 @@ static enum cli_status peer_add(const struct cli_program *program, const struct 
 	}
 	addition->options = options;
 	addition->is_new = new_name != NULL;
+	addition->wireguard = ctl_value(options, CTL_WIREGUARD) != NULL;
 	addition->name = new_name != NULL ? new_name : ctl_value(options, CTL_NAME);
 	addition->key = new_name != NULL ? addition->public_key : public_key;
 	enum cli_status status = run_add(program, addition);

@@ -389,9 +389,15 @@ void ctl_print_peer(FILE *out, json_t *result)
 {
 	const char *did;
 	json_t *key;
-	json_object_foreach (result, did, key)
-		fprintf(out, "peer %s is %s; the next reload follows the configuration file again\n", ctl_text_of(key),
-			did);
+	json_object_foreach (result, did, key) {
+		if (json_is_string(key))
+			fprintf(out, "peer %s is %s; the next reload follows the configuration file again\n",
+				ctl_text_of(key), did);
+	}
+	size_t i;
+	json_t *address;
+	json_array_foreach (json_object_get(result, "addresses"), i, address)
+		fprintf(out, "its address is %s\n", ctl_text_of(address));
 }
 
 void ctl_print_quota(FILE *out, json_t *result)

@@ -73,6 +73,7 @@ int peer_file_format(const struct peer_file *peer, char text[PEER_FILE_MAX], str
 	append(&to, "[Peer]\n");
 	append_option(&to, "Name", peer->name);
 	append_option(&to, "PublicKey", peer->public_key);
+	append_option(&to, "Protocol", peer->protocol);
 	append_option(&to, "PresharedKey", peer->preshared_key);
 	append_option(&to, "PresharedKeyFile", peer->preshared_key_file);
 	append_option(&to, "Address", peer->address);
@@ -95,6 +96,24 @@ int client_file_format(const struct client_file *client, char text[PEER_FILE_MAX
 	append_option(&to, "PresharedKey", client->preshared_key);
 	append_option(&to, "Endpoint", client->endpoint);
 	append_list(&to, "AllowedIPs", client->allowed_ips);
+	return finish(&to, error);
+}
+
+/* 25 s is less than NATs forget a mapping in. */
+int wireguard_file_format(const struct wireguard_file *file, char text[PEER_FILE_MAX], struct error *error)
+{
+	const struct client_file *client = &file->client;
+	struct buffer to = {.start = text};
+	append(&to, "# shardtun: %s\n[Interface]\n", client->name);
+	append_option(&to, "PrivateKey", client->private_key);
+	append_list(&to, "Address", file->addresses);
+	append_list(&to, "DNS", file->dns);
+	append(&to, "MTU = %u\n\n[Peer]\n", file->mtu);
+	append_option(&to, "PublicKey", client->gateway_public_key);
+	append_option(&to, "PresharedKey", client->preshared_key);
+	append_list(&to, "AllowedIPs", client->allowed_ips);
+	append_option(&to, "Endpoint", client->endpoint);
+	append_option(&to, "PersistentKeepalive", file->keepalive ? "25" : NULL);
 	return finish(&to, error);
 }
 

@@ -3,6 +3,8 @@
  * their texts are built in the caller's memory. */
 #pragma once
 
+#include <stdbool.h>
+
 #include "core/base/error.h"
 #include "crypto/keys.h"
 
@@ -15,6 +17,7 @@ struct peer_file {
 	const char *preshared_key, *preshared_key_file; /* one of them at most */
 	const char *address;
 	const char *allowed_ips; /* separated by commas */
+	const char *protocol;
 	const char *rate_up, *rate_down, *burst, *quota, *quota_rate;
 };
 
@@ -37,3 +40,15 @@ struct client_file {
 
 /* Formats the file for `shardtun run`. 0, or -E2BIG. */
 int client_file_format(const struct client_file *client, char text[PEER_FILE_MAX], struct error *error);
+
+/* The side of a client that speaks WireGuard, to which the gateway can tell nothing when it connects. */
+struct wireguard_file {
+	struct client_file client;
+	const char *addresses; /* its own with prefix lengths, separated by commas */
+	const char *dns;       /* the same without lengths; NULL: none */
+	unsigned mtu;
+	bool keepalive; /* it has to be reached while it sends nothing */
+};
+
+/* Formats the file for wg-quick(8) and the applications that import such files. 0, or -E2BIG. */
+int wireguard_file_format(const struct wireguard_file *file, char text[PEER_FILE_MAX], struct error *error);

@@ -13,10 +13,10 @@ static const char *const synopses[] = {
 	"[--socket PATH] [--json] sessions [--from SLOT] [--count N] [--peer KEY] "
 	"[--address IP] [--state active|pending]",
 	"[--socket PATH] [--json] kick ID|KEY",
-	"[--socket PATH] [--json] peer add KEY [--name NAME [--save]] [--psk-file PATH] "
+	"[--socket PATH] [--json] peer add KEY [--wireguard] [--name NAME [--save]] [--psk-file PATH] "
 	"[--address IP] [--allowed-ips NETWORK,...] [--rate-up RATE] [--rate-down RATE] [--burst SIZE] "
 	"[--quota BYTES/PERIOD] [--quota-rate RATE]",
-	"[--socket PATH] [--json] peer add --new NAME [--save] [--endpoint HOST[:PORT]] "
+	"[--socket PATH] [--json] peer add --new NAME [--wireguard] [--save] [--endpoint HOST[:PORT]] "
 	"[--routes NETWORK,...|all] [--qr] [--address IP] [--allowed-ips NETWORK,...] "
 	"[--rate-up RATE] [--rate-down RATE] [--burst SIZE] [--quota BYTES/PERIOD] [--quota-rate RATE]",
 	"[--socket PATH] [--json] peer del KEY",
@@ -38,7 +38,7 @@ static const struct cli_program program = {
 		"  top             threads and the busiest sessions, live; of a client its threads only\n"
 		"  kick            end a session, by its ID or its peer's public key; the client may reconnect\n"
 		"  peer add, del   add or remove a client, until the next reload, which follows the files\n"
-		"  peer add --new  add a client with new keys, and print its file, for 'shardtun run'\n"
+		"  peer add --new  add a client with new keys, and print its file, for 'shardtun run' or WireGuard\n"
 		"  quota reset     what a peer has used of its quota starts at 0\n"
 		"  identity        what a client's file needs: public key, endpoint, networks\n"
 		"  reload          read the configuration again; peers and LogLevel follow it\n"
@@ -72,6 +72,7 @@ static const struct cli_program program = {
 		"      --name NAME     peer add: its name in lists and logs\n"
 		"      --save          peer add: also write PeersDirectory/NAME.conf, so that it stays\n"
 		"      --new NAME      peer add: generate private and pre-shared key, print the client's file\n"
+		"      --wireguard     peer add: it speaks WireGuard; with --new, print a file for wg-quick and apps\n"
 		"      --endpoint HOST[:PORT]\n"
 		"                      --new: where the client finds the gateway (default: PublicEndpoint)\n"
 		"      --routes NETWORK,...|all\n"
@@ -89,6 +90,13 @@ int main(int argc, char **argv)
 	struct ctl_options options = {0};
 	int option;
 	while ((option = getopt_long(argc, argv, ":s:c:jbn:", ctl_long_options, NULL)) != -1) {
+		/* No name begins so: "--new --wireguard NAME" is "--wireguard --new NAME". */
+		if (option == CTL_NEW && strcmp(optarg, "--wireguard") == 0) {
+			options.values[CTL_WIREGUARD - CTL_FROM] = "";
+			optarg = optind < argc ? argv[optind++] : NULL;
+			if (optarg == NULL)
+				return (int)cli_usage_error(&program, "--new needs a value");
+		}
 		if (option >= CTL_FROM)
 			options.values[option - CTL_FROM] = optarg != NULL ? optarg : "";
 		else if (option == 'b')

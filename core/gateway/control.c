@@ -202,7 +202,8 @@ const struct control_command gateway_commands[] = {
 	{"kick", "end a session: ID|KEY", handle_kick},
 	{"peer",
 	 "until the next reload: add KEY [--name NAME] [--psk KEY|--psk-file PATH] [--address IP] "
-	 "[--allowed-ips NETWORK,...] [--rate-up RATE] [--rate-down RATE] [--burst SIZE] [--quota BYTES/PERIOD] "
+	 "[--allowed-ips NETWORK,...] [--protocol shardtun|wireguard] [--rate-up RATE] [--rate-down RATE] [--burst "
+	 "SIZE] [--quota BYTES/PERIOD] "
 	 "[--quota-rate RATE], or del KEY",
 	 gateway_control_peer},
 	{"quota", "what a peer has used of its quota starts at 0: reset NAME|KEY", gateway_control_quota},

@@ -72,6 +72,7 @@ struct new_peer {
 	struct ip_address address;
 	struct config_prefixes networks;
 	struct config_limits limits;
+	enum config_protocol protocol;
 };
 
 static int parse_name(const char *text, char **name, struct error *error)
@@ -110,16 +111,30 @@ static int parse_limits(const struct limit_words *words, struct config_limits *l
 	return result;
 }
 
+static int parse_protocol(const struct gateway_running *running, const char *text, enum config_protocol *protocol,
+			  struct error *error)
+{
+	static const struct value_context context = {0};
+	int result = text != NULL ? value_protocol.parse(protocol, text, &context, error) : 0;
+	if (result != 0)
+		return error_prefix(error, result, "--protocol %.64s: ", text);
+	if (*protocol == CONFIG_PROTOCOL_WIREGUARD && running->wireguard_keys == NULL)
+		return error_set(error, -ENOTSUP,
+				 "the gateway does not serve WireGuard; give it WireGuard = yes, and start it again");
+	return 0;
+}
+
 static int parse_peer(const struct gateway_running *running, char *const *words, size_t count, struct new_peer *peer,
 		      struct error *error)
 {
-	const char *psk = NULL, *psk_file = NULL, *name = NULL, *address = NULL, *networks = NULL;
+	const char *psk = NULL, *psk_file = NULL, *name = NULL, *address = NULL, *networks = NULL, *protocol = NULL;
 	struct limit_words limits = {0};
 	const struct word_option options[] = {{"--psk", &psk},
 					      {"--psk-file", &psk_file},
 					      {"--name", &name},
 					      {"--address", &address},
 					      {"--allowed-ips", &networks},
+					      {"--protocol", &protocol},
 					      {"--rate-up", &limits.up},
 					      {"--rate-down", &limits.down},
 					      {"--burst", &limits.burst},
@@ -134,6 +149,8 @@ static int parse_peer(const struct gateway_running *running, char *const *words,
 		result = words_address(address, &peer->address, error);
 	if (result == 0)
 		result = parse_limits(&limits, &peer->limits, error);
+	if (result == 0)
+		result = parse_protocol(running, protocol, &peer->protocol, error);
 	if (result == 0 && networks != NULL) {
 		char *copy = strdup(networks);
 		result = copy != NULL ? parse_networks(running->config, copy, &peer->networks, error)
@@ -155,7 +172,8 @@ static int add_peer(const struct gateway_running *running, char *const *words, s
 					     .address = new.address,
 					     .networks = new.networks.items,
 					     .network_count = new.networks.count,
-					     .limits = gateway_peer_limits(&new.limits, &config->limits)};
+					     .limits = gateway_peer_limits(&new.limits, &config->limits),
+					     .protocol = gateway_peer_protocol(new.protocol)};
 		if (peer.limits.quota != 0 && running->quota != NULL)
 			result = quota_ready(running->quota, error);
 		if (result == 0)
@@ -180,6 +198,24 @@ static int delete_peer(const struct gateway_running *running, char *const *words
 	return result;
 }
 
+/* Those that a WireGuard peer has before it connects, for its file; NULL for another peer. */
+static json_t *held_addresses(struct registry *registry, const char *key)
+{
+	uint8_t public_key[KEY_SIZE];
+	struct ip_prefix address4, address6;
+	char text[IP_TEXT_MAX];
+	const struct peer *peer = key_parse(key, public_key) ? peers_find(&registry->peers, public_key) : NULL;
+	if (peer == NULL || peer_protocol(peer) != PEER_WIREGUARD)
+		return NULL;
+	json_t *addresses = json_array();
+	pool_addresses(&registry->pool, peer->fixed_index, &address4, &address6);
+	if (address4.address.family != 0)
+		json_array_append_new(addresses, json_string(ip_address_format(&address4.address, text)));
+	if (address6.address.family != 0 && !registry->no_ipv6)
+		json_array_append_new(addresses, json_string(ip_address_format(&address6.address, text)));
+	return addresses;
+}
+
 json_t *gateway_control_peer(void *context, char *const *words, size_t count, struct error *error)
 {
 	const struct gateway_running *running = running_of(context);
@@ -200,7 +236,8 @@ json_t *gateway_control_peer(void *context, char *const *words, size_t count, st
 		gateway_network_follow(running->network, running->registry);
 	const char *did = add ? "added" : "deleted";
 	log_info("control: peer %s %s, until the configuration is read again", words[1], did);
-	return words_no_memory_unless(json_pack("{s:s}", did, words[1]), error);
+	json_t *addresses = add ? held_addresses(running->registry, words[1]) : NULL;
+	return words_no_memory_unless(json_pack("{s:s, s:o*}", did, words[1], "addresses", addresses), error);
 }
 
 /* --- quota -------------------------------------------------------------------------------------------------------- */

@@ -4,7 +4,8 @@
 
 #include "core/control/control.h"
 
-/* "peer": adds a peer or deletes one, until the next reload. */
+/* "peer": adds a peer or deletes one, until the next reload. {"added" or "deleted": its key, "addresses": [those that
+ * are held for a WireGuard peer]} */
 json_t *gateway_control_peer(void *context, char *const *words, size_t count, struct error *error);
 
 /* "quota": what a peer has used of its quota starts at 0. {"reset": its key} */

@@ -99,6 +99,19 @@ Test(events, new_keys_that_nobody_confirms_are_told)
 	finish(h);
 }
 
+Test(events, what_speaks_wireguard_says_so)
+{
+	struct event event = {.kind = EVENT_QUOTA, .name = "phone", .period = "day", .protocol = "wireguard"};
+	events_format(&event, false, line);
+	cr_expect_not_null(strstr(line, " name=phone protocol=wireguard quota=0 "), "%s", line);
+	struct peer_wireguard wireguard = {0};
+	struct peer peer = {.wireguard = &wireguard}, own = {0};
+	event_note_protocol(&event, &own);
+	cr_expect_null(event.protocol, "what has always been there is as it was");
+	event_note_protocol(&event, &peer);
+	cr_expect_str_eq(event.protocol, "wireguard");
+}
+
 /* --- how often ---------------------------------------------------------------------------------------------------- */
 
 static unsigned raise(struct event_source *source, enum event_kind kind, unsigned times, uint64_t now)

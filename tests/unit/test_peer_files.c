@@ -85,6 +85,41 @@ Test(peer_files, the_gateway_reads_its_peer, .init = make_directory, .fini = rem
 	cr_expect_eq(system(command), 0, "something is left behind");
 }
 
+Test(peer_files, a_wireguard_client_is_told_all_in_its_file)
+{
+	char text[PEER_FILE_MAX];
+	struct error error = {0};
+	struct wireguard_file file = {.client = {.name = "phone",
+						 .private_key = KEY_A,
+						 .preshared_key = KEY_B,
+						 .gateway_public_key = KEY_B,
+						 .endpoint = "vpn.example.net:5555",
+						 .allowed_ips = "10.8.0.0/16,fd00:8::/64"},
+				      .addresses = "10.8.0.7/32,fd00:8::7/128",
+				      .dns = "10.8.0.1,fd00:8::1",
+				      .mtu = 1420,
+				      .keepalive = true};
+	cr_assert_eq(wireguard_file_format(&file, text, &error), 0, "%s", error.text);
+	cr_expect_str_eq(text, "# shardtun: phone\n"
+			       "[Interface]\n"
+			       "PrivateKey = " KEY_A "\n"
+			       "Address = 10.8.0.7/32, fd00:8::7/128\n"
+			       "DNS = 10.8.0.1, fd00:8::1\n"
+			       "MTU = 1420\n"
+			       "\n"
+			       "[Peer]\n"
+			       "PublicKey = " KEY_B "\n"
+			       "PresharedKey = " KEY_B "\n"
+			       "AllowedIPs = 10.8.0.0/16, fd00:8::/64\n"
+			       "Endpoint = vpn.example.net:5555\n"
+			       "PersistentKeepalive = 25\n");
+	file.dns = "";
+	file.keepalive = false;
+	cr_assert_eq(wireguard_file_format(&file, text, &error), 0);
+	cr_expect_null(strstr(text, "DNS"));
+	cr_expect_null(strstr(text, "PersistentKeepalive"));
+}
+
 Test(peer_files, what_does_not_fit_is_refused)
 {
 	char text[PEER_FILE_MAX], list[2 * PEER_FILE_MAX] = "10.0.0.0/8";

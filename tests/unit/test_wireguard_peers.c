@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Peers that speak WireGuard: the address that they have before they connect, walks through them, reloads, and that the
  * own protocol does not know them. */
+#include "core/gateway/sessions.h"
 #include "tests/harness/unit.h"
 #include "tests/unit/wireguard_gateway.h"
 
@@ -107,6 +108,49 @@ Test(wireguard_peers, are_unknown_to_the_own_protocol)
 	cr_expect_eq(gateway_drops(h, DROP_UNKNOWN_PEER), 1);
 	cr_expect_eq(atomic_load(&harness_peer(h, 1)->static_static_state), 0, "what is cached is for the other key");
 	finish(h);
+}
+
+/* --- at run time -------------------------------------------------------------------------------------------------- */
+
+static json_t *peer_command(char *words[], size_t count, struct error *error)
+{
+	for (size_t i = 0; i < gateway_command_count; i++) {
+		if (strcmp(gateway_commands[i].name, "peer") == 0)
+			return gateway_commands[i].handler(&own_daemon, words, count, error);
+	}
+	return NULL;
+}
+
+Test(wireguard_peers, peer_add_says_which_address_is_reserved)
+{
+	char add[] = "add", key[] = KEY_C, option[] = "--protocol", wireguard[] = "wireguard", none[] = "none";
+	char *words[] = {add, key, option, wireguard}, *wrong[] = {add, key, option, none};
+	struct error error = {0};
+	gateway_begin(SERVED PEER(KEY_A));
+	cr_expect_null(peer_command(wrong, ARRAY_SIZE(wrong), &error));
+	cr_expect_str_eq(error.text, "--protocol none: neither 'shardtun' nor 'wireguard'");
+	json_t *answer = peer_command(words, ARRAY_SIZE(words), &error);
+	cr_assert_not_null(answer, "%s", error.text);
+	const json_t *addresses = json_object_get(answer, "addresses");
+	cr_assert_eq(json_array_size(addresses), 2);
+	cr_expect_str_eq(json_string_value(json_array_get(addresses, 0)), held_address(KEY_C));
+	json_decref(answer);
+
+	struct session *session = connect_peer(KEY_C), *other = connect_peer(KEY_A);
+	json_t *shown = gateway_session_describe(&registry.table, session, NS_PER_S);
+	cr_expect_str_eq(json_string_value(json_object_get(shown, "protocol")), "wireguard");
+	json_decref(shown);
+	shown = gateway_session_describe(&registry.table, other, NS_PER_S);
+	cr_expect_str_eq(json_string_value(json_object_get(shown, "protocol")), "shardtun");
+	json_decref(shown);
+	disconnect(session);
+	disconnect(other);
+
+	secret_free((void *)running.wireguard_keys);
+	running.wireguard_keys = NULL;
+	cr_expect_null(peer_command(words, ARRAY_SIZE(words), &error));
+	cr_expect_eq(strncmp(error.text, "the gateway does not serve WireGuard", 36), 0, "%s", error.text);
+	gateway_end();
 }
 
 /* --- walks -------------------------------------------------------------------------------------------------------- */
