@@ -140,6 +140,7 @@ run-lines: $(B)/cache_lines
 
 cli: programs ## Command line, configuration and error messages
 	$(Q)tests/cli/run $(B)
+	$(Q)tests/cli/import $(B)
 	$(Q)tests/cli/install $(B)
 	$(Q)tests/cli/run-tap
 	$(Q)tests/cli/figures

@@ -97,6 +97,13 @@ struct config_commands {
 	size_t count;
 };
 
+/* Values as they are written, in the file's order. */
+struct config_texts {
+	char **items;	 /* NULL when there are none */
+	unsigned *lines; /* where in the file each one stands */
+	size_t count;
+};
+
 struct config_endpoint {
 	char host[CONFIG_HOST_SIZE]; /* an address without brackets, or a name to resolve */
 	uint16_t port;		     /* host order, never 0 */
@@ -241,6 +248,9 @@ enum config_section {
 	CONFIG_SECTION_PEER,	/* [Peer] there */
 	CONFIG_SECTION_CLIENT,	/* [Client] of the client's file */
 	CONFIG_SECTION_REMOTE,	/* [Gateway] there */
+	/* of a WireGuard server's file (config/wireguard_server.h) */
+	CONFIG_SECTION_INTERFACE,
+	CONFIG_SECTION_WIREGUARD_PEER,
 };
 
 /* Writes the section's header and one line per option, "  Name = FORM  help (default: X)" or "(mandatory)", for --help

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "config/check.h"
+#include "config/files.h"
 #include "config/ini.h"
 #include "config/parser.h"
 
@@ -84,7 +85,7 @@ static void *load(const struct file_kind *kind, const char *path, bool streams, 
 
 /* --- peers, in whichever file ------------------------------------------------------------------------------------- */
 
-static void *peer_begin(struct loader *loader)
+void *files_peer_begin(struct loader *loader)
 {
 	struct gateway_config *config = loader->config;
 	size_t count = config->peer_count;
@@ -127,7 +128,7 @@ static int peer_end(struct loader *loader)
 /* Takes `path` over, also on failure. */
 static int load_peers(struct gateway_config *config, char *path, struct error *error)
 {
-	static const struct section_rule rule = {CONFIG_SECTION_PEER, true, peer_begin, peer_end};
+	static const struct section_rule rule = {CONFIG_SECTION_PEER, true, files_peer_begin, peer_end};
 	char **files = path == NULL ? NULL
 				    : reallocarray(config->peer_files, config->peer_file_count + 1,
 						   sizeof *config->peer_files);
@@ -258,7 +259,7 @@ static int load_gateway(const char *path, bool streams, struct gateway_config **
 	static const struct file_kind kind = {
 		.size = sizeof **config,
 		.rules = {{CONFIG_SECTION_GATEWAY, false, config_begin, gateway_end},
-			  {CONFIG_SECTION_PEER, true, peer_begin, peer_end}},
+			  {CONFIG_SECTION_PEER, true, files_peer_begin, peer_end}},
 		.finish = gateway_finish,
 		.free = gateway_free,
 	};

@@ -164,6 +164,30 @@
 	X(PersistentKeepalive, number_or_off, 0, 65535, gateway.persistent_keepalive, "off", "off|0..65535",  \
 	  "seconds between packets that keep a NAT's mapping alive; 25 suits most")
 
+/* [Interface] of a WireGuard server's file, wg(8) and wg-quick(8): struct wireguard_server. Read only to be imported.
+ */
+#define INTERFACE_OPTIONS(X)                                                           \
+	X(PrivateKey, secret_key, 0, 0, private_key, NULL, "KEY", "")                  \
+	X(Address, prefixes, 0, 2, gateway.addresses, NULL, "ADDRESS/LENGTH, ...", "") \
+	X(ListenPort, port, 0, 65535, gateway.listen_port, "0", "0..65535", "")        \
+	X(MTU, number, 576, 65000, gateway.mtu, "1420", "576..65000", "")              \
+	X(FwMark, texts, 0, UINT32_MAX, fwmark, "", "MARK", "")                        \
+	X(Table, texts, 0, UINT32_MAX, table, "", "TABLE", "")                         \
+	X(DNS, texts, 0, UINT32_MAX, dns, "", "ADDRESS, ...", "")                      \
+	X(SaveConfig, texts, 0, UINT32_MAX, save_config, "", "true|false", "")         \
+	X(PreUp, texts, 0, UINT32_MAX, pre_up, "", "COMMAND", "")                      \
+	X(PostUp, texts, 0, UINT32_MAX, post_up, "", "COMMAND", "")                    \
+	X(PreDown, texts, 0, UINT32_MAX, pre_down, "", "COMMAND", "")                  \
+	X(PostDown, texts, 0, UINT32_MAX, post_down, "", "COMMAND", "")
+
+/* [Peer] there: struct config_peer */
+#define WIREGUARD_PEER_OPTIONS(X)                                                   \
+	X(PublicKey, public_key, 0, 0, public_key, NULL, "KEY", "")                 \
+	X(PresharedKey, secret_key, 0, 0, preshared_key, "", "KEY", "")             \
+	X(AllowedIPs, prefixes, 0, UINT32_MAX, allowed_ips, "", "NETWORK, ...", "") \
+	X(Endpoint, peer_endpoint, 0, 0, endpoint, "", "HOST:PORT", "")             \
+	X(PersistentKeepalive, number_or_off, 0, 65535, persistent_keepalive, "off", "off|0..65535", "")
+
 /* One row of a table. */
 struct option_row {
 	const char *name;

@@ -175,8 +175,17 @@ static int refuse_unknown(const struct loader *loader, const char *key, char *va
 	if (loader->rule == NULL)
 		return error_set(loader->error, -EINVAL, "%s:%u: %s: not in a section; this file has %s", loader->path,
 				 line, setting, rules_format(loader, known, sizeof known));
-	return error_set(loader->error, -EINVAL, "%s:%u: %s: unknown key in [%s]; --help lists them all", loader->path,
-			 line, setting, rule_table(loader->rule)->section);
+	return error_set(loader->error, -EINVAL, "%s:%u: %s: unknown key in [%s]; %s", loader->path, line, setting,
+			 rule_table(loader->rule)->section,
+			 loader->of_wireguard ? "wg(8) and wg-quick(8) have none like that" : "--help lists them all");
+}
+
+static void cut_any_comment(char *value)
+{
+	char *end = value + strcspn(value, "#");
+	while (end > value && strchr(" \t", end[-1]) != NULL)
+		end--;
+	*end = '\0';
 }
 
 /* A command is the shell's, which knows quotes and has comments of its own. */
@@ -187,12 +196,16 @@ static int on_setting(void *user, const char *key, char *value, unsigned line)
 	const struct option_row *row = table != NULL ? option_find(table, key) : NULL;
 	if (row == NULL)
 		return refuse_unknown(loader, key, value, line);
-	if (!row->type->whole_lines)
+	if (loader->of_wireguard)
+		cut_any_comment(value);
+	else if (!row->type->whole_lines)
 		reader_cut_comment(value);
 	unsigned *set_on = &loader->set_on[row - table->rows];
 	if (*set_on != 0 && !row->type->list)
 		return error_set(loader->error, -EINVAL, "%s:%u: %s = %.150s: given on line %u already; write it once",
 				 loader->path, line, row->name, shown(row, value), *set_on);
+	if (value[0] == '\0' && loader->of_wireguard && row->type->list)
+		return 0;
 	if (value[0] == '\0')
 		return error_set(loader->error, -EINVAL, "%s:%u: %s = : nothing given; write %s = %s", loader->path,
 				 line, row->name, row->name, row->form);

@@ -24,6 +24,9 @@ enum { SECTION_RULES_MAX = 2 };
 struct loader {
 	const char *path;
 	bool streams; /* as reader_run() takes it */
+	/* Of a file that wg(8) reads: a '#' anywhere begins a comment, lists may be empty, and other keys are unknown
+	 * to that, not to us. */
+	bool of_wireguard;
 	void *config; /* what begin() is for */
 	void *lines;  /* what end() leaves there for the checks */
 	struct error *error;

@@ -63,7 +63,8 @@ struct value_type {
 	X(interfaces, struct config_interfaces, "most items")                                                     \
 	X(prefixes, struct config_prefixes, "most items")                                                         \
 	X(dns, struct config_dns, "most servers")                                                                 \
-	X(commands, struct config_commands, "most items")
+	X(commands, struct config_commands, "most items")                                                         \
+	X(texts, struct config_texts, "most items")
 
 #define VALUE_DECLARE(type, c_type, limits)          \
 	extern const struct value_type value_##type; \

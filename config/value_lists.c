@@ -142,9 +142,33 @@ static void free_commands(void *target)
 	*list = (struct config_commands){0};
 }
 
+static int parse_texts(void *target, const char *text, const struct value_context *context, struct error *error)
+{
+	struct config_texts *list = target;
+	if (list->count == context->high)
+		return error_set(error, -EINVAL, "one too many; at most %" PRIu64, context->high);
+	if (!array_grow(&list->items, list->count, sizeof *list->items) ||
+	    !array_grow(&list->lines, list->count, sizeof *list->lines) ||
+	    (list->items[list->count] = strdup(text)) == NULL)
+		return no_memory(error);
+	list->lines[list->count++] = context->line;
+	return 0;
+}
+
+static void free_texts(void *target)
+{
+	struct config_texts *list = target;
+	for (size_t i = 0; i < list->count; i++)
+		free(list->items[i]);
+	free(list->items);
+	free(list->lines);
+	*list = (struct config_texts){0};
+}
+
 const struct value_type value_addresses = {.list = true, .parse = parse_addresses, .free = free_addresses};
 const struct value_type value_interfaces = {.list = true, .parse = parse_interfaces, .free = free_interfaces};
 const struct value_type value_prefixes = {.list = true, .parse = parse_prefixes, .free = free_prefixes};
 const struct value_type value_dns = {.list = true, .parse = parse_dns, .free = free_dns};
 const struct value_type value_commands = {
 	.list = true, .whole_lines = true, .parse = parse_commands, .free = free_commands};
+const struct value_type value_texts = {.list = true, .whole_lines = true, .parse = parse_texts, .free = free_texts};

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/cli/ctl.h"
+#include "core/cli/ctl_import.h"
 #include "core/cli/ctl_peer.h"
 #include "core/cli/ctl_print.h"
 #include "core/cli/ctl_record.h"
@@ -111,6 +112,7 @@ static const struct command commands[] = {
 	 NULL, ctl_peer},
 	{"quota", 2, "reset, and the name or public key of a peer", 0, ctl_print_quota, NULL},
 	{"reload", 0, "", 0, ctl_print_reload, NULL},
+	{"import", 1, "the file of a WireGuard server", BIT(CTL_OUTPUT) | BIT(CTL_FORCE), NULL, ctl_import},
 };
 
 enum cli_status ctl_command_run(const struct cli_program *program, const struct ctl_options *options,
@@ -119,7 +121,7 @@ enum cli_status ctl_command_run(const struct cli_program *program, const struct 
 	const struct command *command = NULL;
 	if (count == 0)
 		return cli_usage_error(program, "which command? status, stages, record, sessions, top, identity, kick, "
-						"peer, quota or reload");
+						"peer, quota, reload or import");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(words[0], commands[i].name) == 0)
 			command = &commands[i];

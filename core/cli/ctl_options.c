@@ -28,6 +28,8 @@ const struct option ctl_long_options[] = {
 	{"save", no_argument, NULL, CTL_SAVE},
 	{"qr", no_argument, NULL, CTL_QR},
 	{"wireguard", no_argument, NULL, CTL_WIREGUARD},
+	{"directory", required_argument, NULL, CTL_OUTPUT},
+	{"force", no_argument, NULL, CTL_FORCE},
 	{"raw", no_argument, NULL, CTL_RAW},
 	{"diff", required_argument, NULL, CTL_DIFF},
 	{"sampling", required_argument, NULL, CTL_SAMPLING},

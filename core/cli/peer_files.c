@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_MODE = 0640, LIST_LINE_MAX = 120 /* characters */, RANDOM_LENGTH = 18 };
+enum { GROUP_MODE = 0640, LIST_LINE_MAX = 120 /* characters */, RANDOM_LENGTH = 18 };
 
 /* --- texts -------------------------------------------------------------------------------------------------------- */
 
@@ -132,27 +132,28 @@ static int write_all(int fd, const char *text)
 }
 
 /* fchown() fails with EPERM for users other than root, and is not needed where the directory has their own group. */
-static int fill(int directory, int fd, const char *text)
+static int fill(int directory, int fd, const struct secret_file *file)
 {
 	struct stat status;
 	if (fstat(directory, &status) != 0 || (fchown(fd, (uid_t)-1, status.st_gid) != 0 && errno != EPERM) ||
-	    fchmod(fd, FILE_MODE) != 0)
+	    fchmod(fd, (status.st_mode & S_ISGID) != 0 ? GROUP_MODE : file->mode) != 0)
 		return -errno;
-	int result = write_all(fd, text);
+	int result = write_all(fd, file->text);
 	if (result == 0 && fsync(fd) != 0)
 		result = -errno;
 	return result;
 }
 
-/* Writes a hidden file, which the daemon ignores, and links it to its name once it is on the disk. link(2), unlike
+/* Writes a hidden file, which the daemon ignores, and gives it its name once it is on the disk. link(2), unlike
  * rename(2), fails if the name exists. Uses the directory's descriptor: its path may be replaced meanwhile. */
-static int write_and_link(int directory, const char *temporary, const char *text, const char *name)
+static int write_and_name(int directory, const char *temporary, const struct secret_file *file)
 {
 	int fd = openat(directory, temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	int result = fill(directory, fd, text);
-	if (result == 0 && linkat(directory, temporary, directory, name, 0) != 0)
+	int result = fill(directory, fd, file);
+	if (result == 0 && (file->replace ? renameat(directory, temporary, directory, file->name)
+					  : linkat(directory, temporary, directory, file->name, 0)) != 0)
 		result = -errno;
 	close(fd);
 	(void)unlinkat(directory, temporary, 0);
@@ -161,22 +162,34 @@ static int write_and_link(int directory, const char *temporary, const char *text
 	return result;
 }
 
-int peer_file_save(const char *directory, const char *name, const char *text, char path[PEER_PATH_MAX],
-		   struct error *error)
+int secret_file_save(const struct secret_file *file, char path[PEER_PATH_MAX], struct error *error)
 {
-	char temporary[NAME_MAX + 1], file[NAME_MAX + 1];
+	char temporary[NAME_MAX + 1];
 	uint64_t random;
-	if ((size_t)snprintf(path, PEER_PATH_MAX, "%s/%s.conf", directory, name) >= PEER_PATH_MAX ||
-	    (size_t)snprintf(file, sizeof file, "%s.conf", name) >= sizeof file - RANDOM_LENGTH)
-		return error_set(error, -ENAMETOOLONG, "%.200s/%s.conf: the path is too long", directory, name);
+	if ((size_t)snprintf(path, PEER_PATH_MAX, "%s/%s", file->directory, file->name) >= PEER_PATH_MAX ||
+	    strlen(file->name) >= sizeof temporary - RANDOM_LENGTH)
+		return error_set(error, -ENAMETOOLONG, "%.200s/%s: the path is too long", file->directory, file->name);
 	if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
 		return error_set(error, -errno, "%s: no random number (%s)", path, strerror(errno));
-	(void)snprintf(temporary, sizeof temporary, ".%s.%016" PRIx64, name, random);
-	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int result = fd >= 0 ? write_and_link(fd, temporary, text, file) : -errno;
+	(void)snprintf(temporary, sizeof temporary, ".%s.%016" PRIx64, file->name, random);
+	int fd = open(file->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int result = fd >= 0 ? write_and_name(fd, temporary, file) : -errno;
 	if (fd >= 0)
 		close(fd);
 	if (result == -EEXIST)
-		return error_set(error, result, "%s: is there already; choose another name", path);
+		return error_set(error, result, "%s: is there already; %s", path, file->or_else);
 	return result == 0 ? 0 : error_set(error, result, "%s: cannot be written (%s)", path, strerror(-result));
+}
+
+int peer_file_save(const char *directory, const char *name, const char *text, char path[PEER_PATH_MAX],
+		   struct error *error)
+{
+	char file_name[NAME_MAX + 1];
+	const struct secret_file file = {.directory = directory,
+					 .name = file_name,
+					 .text = text,
+					 .mode = GROUP_MODE,
+					 .or_else = "choose another name"};
+	(void)snprintf(file_name, sizeof file_name, "%.200s.conf", name);
+	return secret_file_save(&file, path, error);
 }

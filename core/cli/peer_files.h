@@ -29,6 +29,18 @@ int peer_file_format(const struct peer_file *peer, char text[PEER_FILE_MAX], str
 int peer_file_save(const char *directory, const char *name, const char *text, char path[PEER_PATH_MAX],
 		   struct error *error);
 
+/* How a file with secrets is written. */
+struct secret_file {
+	const char *directory, *name, *text;
+	unsigned mode; /* also if the umask forbids it; in a directory whose files have its group (setgid), 0640 */
+	bool replace;  /* one that is there */
+	const char *or_else; /* what to do when one is there, for the message */
+};
+
+/* Writes the file completely or not at all, with the directory's group. `path` gets its path. 0, -EEXIST, or another
+ * negative errno. */
+int secret_file_save(const struct secret_file *file, char path[PEER_PATH_MAX], struct error *error);
+
 /* The client's side. */
 struct client_file {
 	const char *name;

@@ -22,6 +22,7 @@ static const char *const synopses[] = {
 	"[--socket PATH] [--json] peer del KEY",
 	"[--socket PATH] [--json] quota reset NAME|KEY",
 	"[--socket PATH] [--json] reload",
+	"import FILE [--directory DIRECTORY [--force]]",
 	NULL};
 
 static const struct cli_program program = {
@@ -42,6 +43,9 @@ static const struct cli_program program = {
 		"  quota reset     what a peer has used of its quota starts at 0\n"
 		"  identity        what a client's file needs: public key, endpoint, networks\n"
 		"  reload          read the configuration again; peers and LogLevel follow it\n"
+		"\n"
+		"Before there is one:\n"
+		"  import          turn a WireGuard server's file into a configuration, so that its clients go on\n"
 		"\n"
 		"  -s, --socket PATH   the control socket (default: the only *.sock in " CTL_DIRECTORY ")\n"
 		"  -c, --config FILE   the gateway's configuration: says which User may answer; peer add --new and\n"
@@ -77,7 +81,11 @@ static const struct cli_program program = {
 		"                      --new: where the client finds the gateway (default: PublicEndpoint)\n"
 		"      --routes NETWORK,...|all\n"
 		"                      --new: the client's AllowedIPs (default: the gateway's networks)\n"
-		"      --qr            --new: also print the QR code, as is always done in a terminal\n",
+		"      --qr            --new: also print the QR code, as is always done in a terminal\n"
+		"      --directory DIRECTORY\n"
+		"                      import: write gateway.conf and its key files there, instead of printing the "
+		"first\n"
+		"      --force         import: replace a gateway.conf and a wireguard.key that are there\n",
 };
 
 int main(int argc, char **argv)
