@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes inputs to begin with, in the form that the fuzzers take apart: seeds.py DIRECTORY (one folder for each fuzzer)."""
 
+import base64
 import json
 import pathlib
 import re
@@ -119,6 +120,27 @@ def control():
         yield ask(text[:3], 0x00) + ask(text[3:], 0x05) + ask("help", 0x46) + ask(text, 0x17)
 
 
+KEYS = ["A" * 42 + "E=", "B" * 42 + "A=", "C" * 42 + "A="]
+
+
+def wireguard_import():
+    """Files of servers, with all keys that there are."""
+    interface = f"[Interface]\nPrivateKey = {KEYS[0]}\nAddress = 10.8.0.1/24, fd00:8::1/64\nListenPort = 51820\nMTU = 1420\n"
+    rest = "FwMark = 0x51\nTable = off\nDNS = 10.8.0.1\nSaveConfig = true\nPreUp = x\nPostUp = iptables MASQUERADE\nPreDown = y\nPostDown = z # c\n"
+    peer = f"[Peer]\nPublicKey = {KEYS[1]}\nPresharedKey = {KEYS[2]}\nAllowedIPs = 10.8.0.10/32, fd00:8::%s/128, 192.168.7.0/24\n"
+    for text in (interface, interface + rest, interface + peer % "a", interface + peer % "10" + "Endpoint = [2001:db8::1]:7\nPersistentKeepalive = 25\n"):
+        yield text.encode()
+
+
+def wireguard_set():
+    """Lines of a request."""
+    hexes = [base64.b64decode(key).hex() for key in KEYS]
+    yield f"public_key={hexes[1]}\npreshared_key={hexes[0]}\nreplace_allowed_ips=true\nallowed_ip=10.8.0.9/32\nallowed_ip=10.9.0.0/16\n".encode()
+    yield f"public_key={hexes[0]}\nallowed_ip=10.8.0.9/32\nallowed_ip=-fd00::/64\nendpoint=[::1]:5\npersistent_keepalive_interval=25\n".encode()
+    yield f"public_key={hexes[1]}\nremove=true\npublic_key={hexes[2]}\nupdate_only=true\nallowed_ip=192.168.7.0/24\n".encode()
+    yield f"listen_port=5555\nfwmark=0\nreplace_peers=true\npublic_key={hexes[0]}\nprotocol_version=1\n".encode()
+
+
 def answers():
     """Which of the printers, and an answer."""
     counters = {"udp_rx_packets": 7, "udp_rx_bytes": 900, "udp_rx_calls": 2}
@@ -221,7 +243,8 @@ def netlink():
 
 
 def main(directory):
-    for make in (packets, frames, messages, wireguard_messages, configuration, tunnel, handshakes, control, answers, note, quota, resolv_conf, http, netlink):
+    for make in (packets, frames, messages, wireguard_messages, configuration, tunnel, handshakes, control, answers, note, quota, resolv_conf, http, netlink,
+                 wireguard_import, wireguard_set):
         folder = pathlib.Path(directory, make.__name__)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = list(make())
