@@ -64,6 +64,10 @@ static void print_sessions(FILE *out, const json_t *status)
 	if (pool != NULL)
 		begin_field(out, "addresses", "%" PRIu64 " of %" PRIu64 " in use\n", ctl_number(pool, "used"),
 			    ctl_number(pool, "size"));
+	const json_t *peers = json_object_get(status, "peers");
+	if (ctl_number(peers, "wireguard") != 0)
+		begin_field(out, "peers", "%" PRIu64 " shardtun, %" PRIu64 " WireGuard\n",
+			    ctl_number(peers, "shardtun"), ctl_number(peers, "wireguard"));
 }
 
 /* What the daemon set up on the machine: first what is not in force, each with the reason. */

@@ -209,6 +209,7 @@ void daemon_describe(struct daemon *daemon, status_use_fn *use, void *context)
 		.forward = figures.forward,
 		.sessions = {.active = figures.sessions_active, .max = figures.sessions_max},
 		.pool = {.used = figures.pool_used, .size = figures.pool_size},
+		.peers = {.shardtun = figures.peers_shardtun, .wireguard = figures.peers_wireguard},
 		.quotas = {.peers = figures.quotas, .over = figures.quotas_over},
 		.udp = {.receive_buffer = socket_buffer(fd, SO_RCVBUF),
 			.send_buffer = socket_buffer(fd, SO_SNDBUF),

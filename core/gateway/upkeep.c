@@ -14,11 +14,14 @@ void gateway_refresh(const struct daemon *daemon, struct daemon_figures *figures
 {
 	struct gateway *gateway = gateway_of(daemon);
 	const struct pool *pool = &gateway->registry.pool;
+	size_t peers = peers_count(&gateway->registry.peers), wireguard = peers_wireguard(&gateway->registry.peers);
 	*figures = (struct daemon_figures){
 		.sessions_active = gateway_threads_active(&gateway->threads),
 		.sessions_max = gateway->registry.max_sessions,
 		.pool_used = atomic_load_explicit(&pool->used, memory_order_relaxed),
 		.pool_size = pool->usable,
+		.peers_shardtun = peers > wireguard ? peers - wireguard : 0,
+		.peers_wireguard = wireguard,
 		.quotas = atomic_load_explicit(&gateway->registry.quotas, memory_order_relaxed),
 		.quotas_over = atomic_load_explicit(&gateway->quota.over, memory_order_relaxed),
 	};

@@ -209,9 +209,12 @@ void peers_deinit(struct peers *peers)
 	*peers = (struct peers){0};
 }
 
-static void count_add(struct peers *peers, size_t more)
+/* One more, or one less (-1). */
+static void count_peer(struct peers *peers, const struct peer *peer, size_t more)
 {
 	atomic_fetch_add_explicit(&peers->count, more, memory_order_relaxed);
+	if (peer->wireguard != NULL)
+		atomic_fetch_add_explicit(&peers->wireguard_count, more, memory_order_relaxed);
 }
 
 int peers_add(struct peers *peers, struct peer *peer)
@@ -221,7 +224,7 @@ int peers_add(struct peers *peers, struct peer *peer)
 							  peer->public_key, &peer->node);
 	if (there != &peer->node)
 		return -EEXIST;
-	count_add(peers, 1);
+	count_peer(peers, peer, 1);
 	if (peer->wireguard != NULL)
 		cds_list_add_tail(&peer->wireguard->link.node, &peers->wireguard);
 	return 0;
@@ -234,7 +237,7 @@ void peers_remove(struct peers *peers, struct peer *peer)
 	cds_lfht_del(peers->table, &peer->node);
 	if (peer->wireguard != NULL)
 		cds_list_del(&peer->wireguard->link.node);
-	count_add(peers, (size_t)-1);
+	count_peer(peers, peer, (size_t)-1);
 	if (peer->sessions == 0)
 		discard_after_readers(peers, peer);
 }

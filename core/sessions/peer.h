@@ -114,6 +114,7 @@ struct peers {
 	struct cds_lfht *table;
 	uint8_t hash_key[16];		/* random, so that peers cannot choose keys that collide */
 	_Atomic size_t count;		/* in the table: peers_count() */
+	_Atomic size_t wireguard_count; /* of those, how many speak WireGuard: peers_wireguard() */
 	struct cds_list_head wireguard; /* links of those that speak WireGuard, in the order of their addition */
 	struct peer_arena arena;
 };
@@ -206,6 +207,11 @@ struct peer *peers_find(const struct peers *peers, const uint8_t public_key[KEY_
 static inline size_t peers_count(const struct peers *peers)
 {
 	return atomic_load_explicit(&peers->count, memory_order_relaxed);
+}
+
+static inline size_t peers_wireguard(const struct peers *peers)
+{
+	return atomic_load_explicit(&peers->wireguard_count, memory_order_relaxed);
 }
 
 /* Calls `callback` for each peer in the table, in no order; it may remove the peer it is called for, and no other.

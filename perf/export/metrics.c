@@ -231,6 +231,12 @@ static void write_capacity(FILE *out, const struct status_source *source)
 		      "Addresses of the pool that clients hold or may come back to", source->pool.used);
 		gauge(out, "shardtun_pool_addresses_limit", "Addresses of the pool", source->pool.size);
 	}
+	if (source->peers.shardtun + source->peers.wireguard != 0) {
+		static const char peers[] = "shardtun_peers";
+		describe(out, peers, "gauge", "Peers, by the protocol that they speak");
+		labelled(out, peers, "protocol", "shardtun", source->peers.shardtun);
+		labelled(out, peers, "protocol", "wireguard", source->peers.wireguard);
+	}
 	if (source->quotas.peers != 0) {
 		gauge(out, "shardtun_quota_peers", "Peers that have a quota", source->quotas.peers);
 		gauge(out, "shardtun_quota_peers_over", "Peers that have used up their quota", source->quotas.over);

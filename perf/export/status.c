@@ -124,6 +124,14 @@ static json_t *pair_object(const char *first, uint64_t first_value, const char *
 	return object;
 }
 
+static json_t *peers_object(const struct status_source *source)
+{
+	json_t *object = json_object();
+	put(&object, "shardtun", number(source->peers.shardtun));
+	put(&object, "wireguard", number(source->peers.wireguard));
+	return object;
+}
+
 static json_t *quotas_object(const struct status_source *source)
 {
 	json_t *object = json_object();
@@ -177,6 +185,8 @@ json_t *status_json(const struct status_source *source)
 	put(&status, "sessions", pair_object("active", source->sessions.active, "max", source->sessions.max));
 	if (source->pool.size != 0)
 		put(&status, "pool", pair_object("used", source->pool.used, "size", source->pool.size));
+	if (source->peers.shardtun + source->peers.wireguard != 0)
+		put(&status, "peers", peers_object(source));
 	if (source->quotas.peers != 0)
 		put(&status, "quotas", quotas_object(source));
 	put(&status, "kept", kept_object(source));

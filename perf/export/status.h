@@ -105,6 +105,9 @@ struct status_source {
 		uint64_t over;	/* that have used it up */
 	} quotas;
 	struct {
+		uint64_t shardtun, wireguard; /* configured, by the protocol that they speak; both 0: the client */
+	} peers;
+	struct {
 		uint64_t receive_buffer; /* bytes, each socket, as the kernel granted them */
 		uint64_t send_buffer;
 		uint64_t wanted_buffer; /* bytes, as configured */

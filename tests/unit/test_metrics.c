@@ -75,6 +75,8 @@ Test(metrics, say_what_the_source_says)
 	has(text, "shardtun_sessions_limit 65536");
 	has(text, "shardtun_pool_addresses_used 5");
 	has(text, "shardtun_pool_addresses_limit 65533");
+	has(text, "shardtun_peers{protocol=\"shardtun\"} 7");
+	has(text, "shardtun_peers{protocol=\"wireguard\"} 3");
 	has(text, "shardtun_quota_peers 4");
 	has(text, "shardtun_quota_peers_over 1");
 	has(text, "shardtun_offload_enabled{offload=\"tun_tso\"} 1");
@@ -99,10 +101,12 @@ Test(metrics, leave_out_what_a_client_has_not)
 	struct status_source source = gateway();
 	source.role = "client";
 	source.pool.size = source.sessions.max = source.quotas.peers = 0;
+	source.peers.shardtun = source.peers.wireguard = 0;
 	source.udp.queue_overflows = source.interface_drops.tx = source.interface_drops.rx = -1;
 	char *text = text_of(&source);
 	cr_assert_null(strstr(text, "shardtun_pool_"));
 	cr_assert_null(strstr(text, "shardtun_quota_"));
+	cr_assert_null(strstr(text, "shardtun_peers"));
 	cr_assert_null(strstr(text, "shardtun_sessions_limit"));
 	cr_assert_null(strstr(text, "queue_overflows"));
 	cr_assert_null(strstr(text, "_dropped_packets_total -1"));

@@ -66,6 +66,7 @@ Test(report, status_says_what_the_source_says)
 	cr_assert_eq(at(status, "interface", "rx_dropped"), 20);
 	cr_assert_eq(at(status, "sessions", "max"), 65536);
 	cr_assert_eq(at(status, "pool", "used"), 5);
+	cr_assert(at(status, "peers", "shardtun") == 7 && at(status, "peers", "wireguard") == 3);
 	cr_assert(at(status, "quotas", "peers") == 4 && at(status, "quotas", "over") == 1);
 	cr_assert_eq(at(status, "udp", "queue_overflows"), 17);
 	cr_assert_eq(at(status, "log", "lines_dropped"), 18);
