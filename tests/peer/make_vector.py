@@ -14,7 +14,7 @@ from noise_ik import public_key
 
 PATH = Path(__file__).resolve().parent.parent / "vectors" / "protocol.txt"
 
-SESSION_ID = 0x0A0C0007
+SESSION_ID = 0x5A0C0007
 TIME = 1700000000.5
 HIGH_COUNTER = 0x01020304
 
@@ -79,8 +79,8 @@ PUSH = {
 
 
 class Writer:
-    def __init__(self):
-        self.lines = [f"# {line}".rstrip() for line in INTRODUCTION.splitlines()]
+    def __init__(self, introduction=INTRODUCTION):
+        self.lines = [f"# {line}".rstrip() for line in introduction.splitlines()]
 
     def section(self, title):
         self.lines += ["", f"# {title}"]

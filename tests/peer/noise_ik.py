@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Noise_IKpsk2 with BLAKE2b, from The Noise Protocol Framework, revision 34. No sockets, no clock.
+"""Noise_IKpsk2 with BLAKE2b or BLAKE2s, from The Noise Protocol Framework, revision 34. No sockets, no clock.
 
 `Handshake` is one side of one handshake. Ephemeral keys are passed in, so that vectors can be replayed. An object whose
 read failed must be thrown away: what must survive a forgery reads with a copy (`fork`).
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 KEY_SIZE = 32
 TAG_SIZE = 16
-HASH_SIZE = 64
+HASHES = {"BLAKE2b": hashlib.blake2b, "BLAKE2s": hashlib.blake2s}
 
 
 class NoiseError(Exception):
@@ -39,12 +39,12 @@ def dh(private, public):
     return shared
 
 
-def hkdf(chaining_key, material, outputs):
-    """Noise's HKDF: a list of 2 or 3 outputs of HASH_SIZE bytes."""
-    secret = hmac.new(chaining_key, material, hashlib.blake2b).digest()
+def hkdf(hash_function, chaining_key, material, outputs):
+    """Noise's HKDF: a list of 2 or 3 outputs as long as the hash."""
+    secret = hmac.new(chaining_key, material, hash_function).digest()
     result, last = [], b""
     for number in range(1, outputs + 1):
-        last = hmac.new(secret, last + bytes([number]), hashlib.blake2b).digest()
+        last = hmac.new(secret, last + bytes([number]), hash_function).digest()
         result.append(last)
     return result
 
@@ -83,15 +83,17 @@ class CipherState:
 
 
 class Handshake:
-    """One side of Noise_IKpsk2_25519_<cipher>_BLAKE2b.
+    """One side of Noise_IKpsk2_25519_<cipher>_<hash>.
 
     The initiator calls write(ephemeral, payload), read(message); the responder read(message), write(ephemeral,
     payload), and may set `psk` in between, once `remote_static` told it who is asking. Then split() gives (initiator's,
     responder's) sending secrets, 32 bytes each.
     """
 
-    def __init__(self, initiator, prologue, static, remote_static=None, psk=bytes(KEY_SIZE), cipher="ChaChaPoly"):
-        name = f"Noise_IKpsk2_25519_{cipher}_BLAKE2b".encode()
+    def __init__(self, initiator, prologue, static, remote_static=None, psk=bytes(KEY_SIZE), cipher="ChaChaPoly",
+                 hash_name="BLAKE2b"):
+        name = f"Noise_IKpsk2_25519_{cipher}_{hash_name}".encode()
+        self._hash = HASHES[hash_name]
         self.initiator = initiator
         self.static = static
         self.remote_static = remote_static
@@ -101,7 +103,8 @@ class Handshake:
         self.trace = {}
         self._cipher = cipher
         self._state = CipherState(cipher)
-        self.h = name.ljust(HASH_SIZE, b"\0") if len(name) <= HASH_SIZE else hashlib.blake2b(name).digest()
+        size = self._hash().digest_size
+        self.h = name.ljust(size, b"\0") if len(name) <= size else self._hash(name).digest()
         self.ck = self.h
         self._mix_hash(prologue)
         self._mix_hash(remote_static if initiator else public_key(static))
@@ -111,10 +114,10 @@ class Handshake:
         return copy.deepcopy(self)
 
     def _mix_hash(self, data):
-        self.h = hashlib.blake2b(self.h + data).digest()
+        self.h = self._hash(self.h + data).digest()
 
     def _mix_key(self, material):
-        self.ck, key = hkdf(self.ck, material, 2)
+        self.ck, key = hkdf(self._hash, self.ck, material, 2)
         self._state = CipherState(self._cipher, key[:KEY_SIZE])
 
     def _mix_dh(self, token, private, public):
@@ -123,7 +126,7 @@ class Handshake:
         self._mix_key(shared)
 
     def _mix_psk(self):
-        self.ck, data, key = hkdf(self.ck, self.psk, 3)
+        self.ck, data, key = hkdf(self._hash, self.ck, self.psk, 3)
         self._mix_hash(data)
         self._state = CipherState(self._cipher, key[:KEY_SIZE])
 
@@ -182,5 +185,5 @@ class Handshake:
         return self._open(message[2 * KEY_SIZE + TAG_SIZE :])
 
     def split(self):
-        first, second = hkdf(self.ck, b"", 2)
+        first, second = hkdf(self._hash, self.ck, b"", 2)
         return first[:KEY_SIZE], second[:KEY_SIZE]

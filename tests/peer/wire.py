@@ -21,8 +21,6 @@ SUITES = {AES_256_GCM: AESGCM, CHACHA20_POLY1305: ChaCha20Poly1305}
 
 GOING_AWAY, RESTARTING, REMOVED, REPLACED, TIMED_OUT = range(5)
 
-SESSION_ID_MASK = 2**28 - 1
-
 HEADER_SIZE = 5
 TRANSPORT_HEADER_SIZE = 9
 TAG_SIZE = 16
@@ -255,19 +253,20 @@ def unseal(secret, suite, datagram):
 
 
 class ReplayWindow:
-    """The newest 8192 counters: highest, highest - 1 ... highest - 8191."""
+    """The newest counters, 8192 of them: highest, highest - 1 ... highest - 8191."""
 
-    def __init__(self):
+    def __init__(self, size=REPLAY_WINDOW):
+        self.size = size
         self.highest = -1
         self._seen = set()
 
     def accept(self, counter):
         """True once per counter; False for what was seen or is too old."""
-        if counter <= self.highest - REPLAY_WINDOW or counter in self._seen:
+        if counter <= self.highest - self.size or counter in self._seen:
             return False
         self._seen.add(counter)
         if counter > self.highest:
             self.highest = counter
-            if len(self._seen) > 2 * REPLAY_WINDOW:
-                self._seen = {c for c in self._seen if c > counter - REPLAY_WINDOW}
+            if len(self._seen) > 2 * self.size:
+                self._seen = {c for c in self._seen if c > counter - self.size}
         return True
