@@ -1,19 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/sessions/registry.h"
-
 #include <stdlib.h>
 
-#include "crypto/rate_limit.h"
-
-static void lock(struct registry *registry)
-{
-	(void)pthread_mutex_lock(&registry->mutex);
-}
-
-static void unlock(struct registry *registry)
-{
-	(void)pthread_mutex_unlock(&registry->mutex);
-}
+#include "core/sessions/registry_inside.h"
 
 int registry_init(struct registry *registry, const struct registry_params *params, struct error *error)
 {
@@ -69,8 +57,7 @@ static void free_session(struct rcu_head *head)
 	session_free(caa_container_of(head, struct session, rcu));
 }
 
-/* The owner no longer uses it. */
-static void collect(struct registry *registry, struct session *session)
+void registry_collect_session(struct registry *registry, struct session *session)
 {
 	struct peer *peer = session->peer;
 	if (peer->active == session)
@@ -91,7 +78,7 @@ static void collect(struct registry *registry, struct session *session)
 	rcu_after_readers(&session->rcu, free_session);
 }
 
-static size_t collect_retired(struct registry *registry)
+size_t registry_collect_locked(struct registry *registry)
 {
 	size_t count = 0;
 	struct cds_wfcq_node *node;
@@ -100,7 +87,7 @@ static size_t collect_retired(struct registry *registry)
 	       (node = __cds_wfcq_dequeue_nonblocking(&registry->retired_head, &registry->retired_tail)) != NULL &&
 	       node != CDS_WFCQ_WOULDBLOCK) {
 		rcu_tsan_acquire();
-		collect(registry, caa_container_of(node, struct session, retired));
+		registry_collect_session(registry, caa_container_of(node, struct session, retired));
 		count++;
 	}
 	return count;
@@ -108,9 +95,9 @@ static size_t collect_retired(struct registry *registry)
 
 size_t registry_collect(struct registry *registry)
 {
-	lock(registry);
-	size_t count = collect_retired(registry);
-	unlock(registry);
+	registry_lock(registry);
+	size_t count = registry_collect_locked(registry);
+	registry_unlock(registry);
 	return count;
 }
 
@@ -129,8 +116,7 @@ static void count_quotas(struct registry *registry, const struct peer_limits *li
 		atomic_fetch_add_explicit(&registry->quotas, by, memory_order_relaxed);
 }
 
-/* A peer with a quota gets its record; `make`: a new one, where there is none. False: no memory. */
-static bool follow_usage(struct registry *registry, struct peer *peer, bool make)
+bool registry_follow_usage(struct registry *registry, struct peer *peer, bool make)
 {
 	struct peer_limits limits = peer_limits(peer);
 	struct usage *usage = peer_usage(peer);
@@ -147,174 +133,14 @@ static bool follow_usage(struct registry *registry, struct peer *peer, bool make
 
 static void follow_restored(struct peer *peer, void *context)
 {
-	(void)follow_usage(context, peer, false);
+	(void)registry_follow_usage(context, peer, false);
 }
 
 void registry_follow_usages(struct registry *registry)
 {
-	lock(registry);
+	registry_lock(registry);
 	peers_for_each(&registry->peers, follow_restored, registry);
-	unlock(registry);
-}
-
-/* --- handshakes --------------------------------------------------------------------------------------------------- */
-
-/* Proven HELLOs and others have separate rates: a replay is never proven. */
-static bool within_rate(struct peer *peer, enum freshness_verdict verdict, uint64_t now)
-{
-	struct token_rate rate = token_rate_make(REGISTRY_HELLO_RATE, REGISTRY_HELLO_BURST);
-	return token_take(&rate, verdict == FRESHNESS_PROVEN ? &peer->proven_tat : &peer->newer_tat, now);
-}
-
-/* Numbers are moments of the monotonic clock, as those of the cookies that are made without asking here are; but no two
- * are the same. */
-static uint64_t next_cookie(struct registry *registry, uint64_t now)
-{
-	registry->cookies = registry->cookies < now ? now : registry->cookies + 1;
-	return registry->cookies;
-}
-
-static enum drop_reason judge(struct registry *registry, struct peer *peer, const struct registry_request *request,
-			      uint64_t *cookie)
-{
-	enum freshness_verdict verdict = freshness_judge(&peer->freshness, request->hello->timestamp, request->cookie,
-							 request->now);
-	*cookie = 0;
-	/* Before the rate, so that replays do not use it up. */
-	if (verdict != FRESHNESS_STALE && within_rate(peer, verdict, request->now))
-		return DROP_NONE;
-	if (verdict != FRESHNESS_PROVEN)
-		*cookie = next_cookie(registry, request->now);
-	return verdict == FRESHNESS_STALE ? DROP_STALE : DROP_HELLO_RATE;
-}
-
-/* A pending session that its worker saw confirmed is the active one. */
-static void notice_confirmed(struct peer *peer)
-{
-	if (peer->pending != NULL && session_is_active(peer->pending)) {
-		peer->active = peer->pending;
-		peer->pending = NULL;
-	}
-}
-
-static uint32_t reserve_wish(struct pool *pool, const struct ip_address *wish)
-{
-	uint32_t index;
-	if (wish->family == 0 || !pool_index(pool, wish, &index) || pool_held(pool, index))
-		return POOL_NONE;
-	return pool_reserve(pool, index);
-}
-
-/* The configured address, else the last or the wished one, else any. */
-static uint32_t reserve_address(struct pool *pool, const struct peer *peer, const struct wire_hello *hello)
-{
-	if (peer->fixed_index != POOL_NONE)
-		return pool_reserve(pool, peer->fixed_index);
-	uint32_t index = POOL_NONE;
-	if (peer->last_index != POOL_NONE && !pool_held(pool, peer->last_index))
-		index = pool_reserve(pool, peer->last_index);
-	if (index == POOL_NONE)
-		index = reserve_wish(pool, &hello->wish4);
-	if (index == POOL_NONE)
-		index = reserve_wish(pool, &hello->wish6);
-	if (index == POOL_NONE)
-		index = pool_reserve(pool, POOL_NONE);
-	return index;
-}
-
-/* The sessions of one peer are on one worker. Which one follows the address, as the TUN's queues do
- * (tun/queue_steering.h): the worker then finds the session's packets in its own queue. A worker that has no room
- * leaves the session to another one, and passes the packets on. */
-static uint32_t take_id(struct registry *registry, const struct session *live, uint32_t index)
-{
-	struct session_table *table = &registry->table;
-	uint32_t worker = live != NULL ? session_shard(&table->sharding, live->id) : index % table->sharding.workers;
-	uint32_t id = session_table_take(table, worker);
-	if (id == 0 && live == NULL && (worker = session_table_emptiest(table)) != SESSION_WORKERS_MAX)
-		id = session_table_take(table, worker);
-	return id;
-}
-
-/* The sessions of one peer use the address one after the other. */
-static struct session *make_session(struct registry *registry, struct peer *peer,
-				    const struct registry_request *request)
-{
-	const struct session *live = peer->active;
-	if (!follow_usage(registry, peer, true))
-		return NULL;
-	if (live == NULL && atomic_load_explicit(&registry->pool.used, memory_order_relaxed) >= registry->max_sessions)
-		return NULL;
-	uint32_t index = live != NULL ? live->pool_index : reserve_address(&registry->pool, peer, request->hello);
-	uint32_t id = index != POOL_NONE ? take_id(registry, live, index) : 0;
-	struct session *session = id != 0 ? session_new(id, request->now) : NULL;
-	if (session == NULL) {
-		if (index != POOL_NONE && live == NULL)
-			(void)pool_cancel(&registry->pool, index);
-		if (id != 0)
-			session_table_give_back(&registry->table, id);
-		return NULL;
-	}
-	session->peer = peer;
-	session->pool_index = index;
-	session->replaces = live != NULL ? live->id : 0;
-	session->order = registry->orders;
-	pool_addresses(&registry->pool, index, &session->inner4, &session->inner6);
-	if (registry->no_ipv6)
-		session->inner6 = (struct ip_prefix){0};
-	peer_get(peer);
-	peer->pending = session;
-	return session;
-}
-
-static enum drop_reason begin(struct registry *registry, struct peer *peer, const struct registry_request *request,
-			      struct registry_grant *grant)
-{
-	*grant = (struct registry_grant){.epoch = 1};
-	if (peer->removed)
-		return DROP_UNKNOWN_PEER;
-	enum drop_reason reason = judge(registry, peer, request, &grant->cookie);
-	if (reason != DROP_NONE)
-		return reason;
-
-	collect_retired(registry);
-	notice_confirmed(peer);
-	struct session *session = peer->active;
-	if (session != NULL && session->id == request->session_id) {
-		grant->cancels = peer->pending != NULL ? peer->pending->id : 0;
-		grant->epoch = (uint8_t)wire_next_epoch(
-			atomic_load_explicit(&session->view.epoch, memory_order_relaxed));
-	} else if (peer->pending != NULL) {
-		session = peer->pending;
-	} else {
-		session = grant->made = make_session(registry, peer, request);
-		if (session == NULL)
-			return DROP_NO_ADDRESS;
-	}
-	freshness_accept(&peer->freshness, request->hello->timestamp, request->cookie,
-			 next_cookie(registry, request->now), request->now);
-	grant->session_id = session->id;
-	grant->order = ++registry->orders;
-	grant->address4 = session->inner4;
-	grant->address6 = session->inner6;
-	return DROP_NONE;
-}
-
-enum drop_reason registry_begin(struct registry *registry, struct peer *peer, const struct registry_request *request,
-				struct registry_grant *grant)
-{
-	lock(registry);
-	enum drop_reason reason = begin(registry, peer, request, grant);
-	unlock(registry);
-	return reason;
-}
-
-void registry_abandon(struct registry *registry, const struct registry_grant *grant)
-{
-	if (grant->made == NULL)
-		return;
-	lock(registry);
-	collect(registry, grant->made);
-	unlock(registry);
+	registry_unlock(registry);
 }
 
 /* --- peers -------------------------------------------------------------------------------------------------------- */
@@ -414,7 +240,7 @@ static int make_peer(struct registry *registry, const struct registry_peer *from
 		result = peer_speak_wireguard(peer);
 	if (result == 0 && from->protocol == PEER_WIREGUARD)
 		result = peer_wireguard_reach(peer->wireguard, &from->contact);
-	(void)follow_usage(registry, peer, false);
+	(void)registry_follow_usage(registry, peer, false);
 	if (result == 0)
 		result = add_peer(registry, peer, from, error);
 	else
@@ -428,9 +254,9 @@ static int make_peer(struct registry *registry, const struct registry_peer *from
 
 int registry_add_peer(struct registry *registry, const struct registry_peer *from, struct error *error)
 {
-	lock(registry);
+	registry_lock(registry);
 	int result = make_peer(registry, from, error);
-	unlock(registry);
+	registry_unlock(registry);
 	return result;
 }
 
@@ -439,17 +265,17 @@ int registry_rename_peer(struct registry *registry, struct peer *peer, const cha
 	const char *old = peer_name(peer);
 	if (old == name || (old != NULL && name != NULL && strcmp(old, name) == 0))
 		return 0;
-	lock(registry);
+	registry_lock(registry);
 	int result = peer_rename(peer, name);
-	unlock(registry);
+	registry_unlock(registry);
 	return result;
 }
 
 int registry_reach_peer(struct registry *registry, struct peer *peer, const struct contact *contact)
 {
-	lock(registry);
+	registry_lock(registry);
 	int result = peer_wireguard_reach(peer->wireguard, contact);
-	unlock(registry);
+	registry_unlock(registry);
 	return result;
 }
 
@@ -462,67 +288,67 @@ static void session_ids(const struct peer *peer, uint32_t ids[2])
 void registry_limit_peer(struct registry *registry, struct peer *peer, const struct peer_limits *limits,
 			 uint32_t ids[2])
 {
-	lock(registry);
+	registry_lock(registry);
 	struct peer_limits before = peer_limits(peer);
 	count_quotas(registry, &before, (uint32_t)-1);
 	count_quotas(registry, limits, 1);
 	peer_set_limits(peer, limits);
 	session_ids(peer, ids);
 	/* Without memory nothing is counted until the next session. */
-	(void)follow_usage(registry, peer, ids[0] != 0 || ids[1] != 0);
-	unlock(registry);
+	(void)registry_follow_usage(registry, peer, ids[0] != 0 || ids[1] != 0);
+	registry_unlock(registry);
 }
 
 bool registry_peer_sessions(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2])
 {
-	lock(registry);
-	collect_retired(registry);
+	registry_lock(registry);
+	registry_collect_locked(registry);
 	const struct peer *peer = peers_find(&registry->peers, public_key);
 	if (peer != NULL)
 		session_ids(peer, ids);
-	unlock(registry);
+	registry_unlock(registry);
 	return peer != NULL;
 }
 
 bool registry_address_held(struct registry *registry, uint32_t index)
 {
-	lock(registry);
+	registry_lock(registry);
 	bool held = pool_held(&registry->pool, index);
-	unlock(registry);
+	registry_unlock(registry);
 	return held;
 }
 
 uint32_t registry_choose_address(struct registry *registry, uint64_t number)
 {
-	lock(registry);
+	registry_lock(registry);
 	uint32_t index = pool_choose(&registry->pool, number);
-	unlock(registry);
+	registry_unlock(registry);
 	return index;
 }
 
 const struct session *registry_peer_session(struct registry *registry, const struct peer *peer)
 {
-	lock(registry);
+	registry_lock(registry);
 	const struct session *session = peer->active;
 	if (peer->pending != NULL && session_is_active(peer->pending))
 		session = peer->pending;
-	unlock(registry);
+	registry_unlock(registry);
 	return session;
 }
 
 bool registry_peer_freshness(struct registry *registry, const uint8_t public_key[KEY_SIZE], struct freshness *freshness)
 {
-	lock(registry);
+	registry_lock(registry);
 	const struct peer *peer = peers_find(&registry->peers, public_key);
 	if (peer != NULL)
 		*freshness = peer->freshness;
-	unlock(registry);
+	registry_unlock(registry);
 	return peer != NULL;
 }
 
 bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KEY_SIZE], uint32_t ids[2])
 {
-	lock(registry);
+	registry_lock(registry);
 	struct peer *peer = peers_find(&registry->peers, public_key);
 	if (peer != NULL) {
 		session_ids(peer, ids);
@@ -540,7 +366,7 @@ bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KE
 			usages_follow(&registry->usages, peer_usage(peer), 0, limits.period);
 		peers_remove(&registry->peers, peer);
 	}
-	unlock(registry);
+	registry_unlock(registry);
 	return peer != NULL;
 }
 

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Handshakes at the registry: which session one makes keys for, and with which address. */
+#include "core/sessions/registry_inside.h"
+#include "crypto/rate_limit.h"
+
+/* Proven HELLOs and others have separate rates: a replay is never proven. */
+static bool within_rate(struct peer *peer, enum freshness_verdict verdict, uint64_t now)
+{
+	struct token_rate rate = token_rate_make(REGISTRY_HELLO_RATE, REGISTRY_HELLO_BURST);
+	return token_take(&rate, verdict == FRESHNESS_PROVEN ? &peer->proven_tat : &peer->newer_tat, now);
+}
+
+/* Numbers are moments of the monotonic clock, as those of the cookies that are made without asking here are; but no two
+ * are the same. */
+static uint64_t next_cookie(struct registry *registry, uint64_t now)
+{
+	registry->cookies = registry->cookies < now ? now : registry->cookies + 1;
+	return registry->cookies;
+}
+
+static enum drop_reason judge(struct registry *registry, struct peer *peer, const struct registry_request *request,
+			      uint64_t *cookie)
+{
+	enum freshness_verdict verdict = freshness_judge(&peer->freshness, request->hello->timestamp, request->cookie,
+							 request->now);
+	*cookie = 0;
+	/* Before the rate, so that replays do not use it up. */
+	if (verdict != FRESHNESS_STALE && within_rate(peer, verdict, request->now))
+		return DROP_NONE;
+	if (verdict != FRESHNESS_PROVEN)
+		*cookie = next_cookie(registry, request->now);
+	return verdict == FRESHNESS_STALE ? DROP_STALE : DROP_HELLO_RATE;
+}
+
+/* A pending session that its worker saw confirmed is the active one. */
+static void notice_confirmed(struct peer *peer)
+{
+	if (peer->pending != NULL && session_is_active(peer->pending)) {
+		peer->active = peer->pending;
+		peer->pending = NULL;
+	}
+}
+
+static uint32_t reserve_wish(struct pool *pool, const struct ip_address *wish)
+{
+	uint32_t index;
+	if (wish->family == 0 || !pool_index(pool, wish, &index) || pool_held(pool, index))
+		return POOL_NONE;
+	return pool_reserve(pool, index);
+}
+
+/* The configured address, else the last or the wished one, else any. */
+static uint32_t reserve_address(struct pool *pool, const struct peer *peer, const struct wire_hello *hello)
+{
+	if (peer->fixed_index != POOL_NONE)
+		return pool_reserve(pool, peer->fixed_index);
+	uint32_t index = POOL_NONE;
+	if (peer->last_index != POOL_NONE && !pool_held(pool, peer->last_index))
+		index = pool_reserve(pool, peer->last_index);
+	if (index == POOL_NONE)
+		index = reserve_wish(pool, &hello->wish4);
+	if (index == POOL_NONE)
+		index = reserve_wish(pool, &hello->wish6);
+	if (index == POOL_NONE)
+		index = pool_reserve(pool, POOL_NONE);
+	return index;
+}
+
+/* The sessions of one peer are on one worker. Which one follows the address, as the TUN's queues do
+ * (tun/queue_steering.h): the worker then finds the session's packets in its own queue. A worker that has no room
+ * leaves the session to another one, and passes the packets on. */
+static uint32_t take_id(struct registry *registry, const struct session *live, uint32_t index)
+{
+	struct session_table *table = &registry->table;
+	uint32_t worker = live != NULL ? session_shard(&table->sharding, live->id) : index % table->sharding.workers;
+	uint32_t id = session_table_take(table, worker);
+	if (id == 0 && live == NULL && (worker = session_table_emptiest(table)) != SESSION_WORKERS_MAX)
+		id = session_table_take(table, worker);
+	return id;
+}
+
+/* The sessions of one peer use the address one after the other. */
+static struct session *make_session(struct registry *registry, struct peer *peer,
+				    const struct registry_request *request)
+{
+	const struct session *live = peer->active;
+	if (!registry_follow_usage(registry, peer, true))
+		return NULL;
+	if (live == NULL && atomic_load_explicit(&registry->pool.used, memory_order_relaxed) >= registry->max_sessions)
+		return NULL;
+	uint32_t index = live != NULL ? live->pool_index : reserve_address(&registry->pool, peer, request->hello);
+	uint32_t id = index != POOL_NONE ? take_id(registry, live, index) : 0;
+	struct session *session = id != 0 ? session_new(id, request->now) : NULL;
+	if (session == NULL) {
+		if (index != POOL_NONE && live == NULL)
+			(void)pool_cancel(&registry->pool, index);
+		if (id != 0)
+			session_table_give_back(&registry->table, id);
+		return NULL;
+	}
+	session->peer = peer;
+	session->pool_index = index;
+	session->replaces = live != NULL ? live->id : 0;
+	session->order = registry->orders;
+	pool_addresses(&registry->pool, index, &session->inner4, &session->inner6);
+	if (registry->no_ipv6)
+		session->inner6 = (struct ip_prefix){0};
+	peer_get(peer);
+	peer->pending = session;
+	return session;
+}
+
+static enum drop_reason begin(struct registry *registry, struct peer *peer, const struct registry_request *request,
+			      struct registry_grant *grant)
+{
+	*grant = (struct registry_grant){.epoch = 1};
+	if (peer->removed)
+		return DROP_UNKNOWN_PEER;
+	enum drop_reason reason = judge(registry, peer, request, &grant->cookie);
+	if (reason != DROP_NONE)
+		return reason;
+
+	registry_collect_locked(registry);
+	notice_confirmed(peer);
+	struct session *session = peer->active;
+	if (session != NULL && session->id == request->session_id) {
+		grant->cancels = peer->pending != NULL ? peer->pending->id : 0;
+		grant->epoch = (uint8_t)wire_next_epoch(
+			atomic_load_explicit(&session->view.epoch, memory_order_relaxed));
+	} else if (peer->pending != NULL) {
+		session = peer->pending;
+	} else {
+		session = grant->made = make_session(registry, peer, request);
+		if (session == NULL)
+			return DROP_NO_ADDRESS;
+	}
+	freshness_accept(&peer->freshness, request->hello->timestamp, request->cookie,
+			 next_cookie(registry, request->now), request->now);
+	grant->session_id = session->id;
+	grant->order = ++registry->orders;
+	grant->address4 = session->inner4;
+	grant->address6 = session->inner6;
+	return DROP_NONE;
+}
+
+enum drop_reason registry_begin(struct registry *registry, struct peer *peer, const struct registry_request *request,
+				struct registry_grant *grant)
+{
+	registry_lock(registry);
+	enum drop_reason reason = begin(registry, peer, request, grant);
+	registry_unlock(registry);
+	return reason;
+}
+
+void registry_abandon(struct registry *registry, const struct registry_grant *grant)
+{
+	if (grant->made == NULL)
+		return;
+	registry_lock(registry);
+	registry_collect_session(registry, grant->made);
+	registry_unlock(registry);
+}
