@@ -247,8 +247,8 @@ static void install(struct worker *worker, struct inbox_message *message)
 	session->next_mtu = message->install.mtu;
 	set_timer(worker, session);
 	/* Now that the keys are there, whatever the client sends under them finds them. */
-	(void)worker_send_plain(worker, &message->install.from, message->install.welcome,
-				message->install.welcome_length);
+	(void)worker_send_plain(worker, &message->install.from, message->install.answer,
+				message->install.answer_length);
 }
 
 static void gateway_inbox(struct worker *worker, struct inbox_message *message)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "workers/handshaker.h"
+#include "workers/handshake_protocol.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -11,44 +11,37 @@ enum {
 	HANDSHAKER_COPIES = 16,	  /* of a turn */
 	HANDSHAKER_LOADED = 16,	  /* so many datagrams in a turn are load */
 	HANDSHAKER_SOURCES = 16384,
-	HANDSHAKER_BACK_OFF_S = 60, /* later than they would, clients renew keys when we are short of time */
 };
 #define HANDSHAKER_LOAD_NS   NS_PER_S	      /* how long load is remembered */
 #define HANDSHAKER_BEHIND_NS (50 * NS_PER_MS) /* less than the socket can hold of a flood */
 
-/* One HELLO on its way through the checks. */
-struct hello {
-	const uint8_t *message;
-	const struct endpoint *from;
-	uint8_t client_key[KEY_SIZE];
-	struct handshake_responder responder; /* holds copies of our keys */
-	struct peer *peer;
-	struct wire_hello payload;
-	uint8_t suite;
-	struct registry_grant grant;
-};
-
 /* --- COOKIE ------------------------------------------------------------------------------------------------------- */
+
+static void count_cookies(struct handshaker *h, const struct udp_message *messages, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		stats_add(&h->loop.stats, tx_cookie, 1);
+		stats_add(&h->loop.stats, udp_tx_packets, 1);
+		stats_add(&h->loop.stats, udp_tx_bytes, messages[i].length);
+		stats_add(&h->loop.stats, udp_tx_control, 1);
+	}
+}
 
 /* They are in the order of their HELLOs. A client that gets none sends HELLO again. */
 static void send_cookies(struct handshaker *h)
 {
 	struct handshaker_cookies *cookies = &h->cookies;
-	uint64_t count = 0;
 	for (size_t at = 0; at < cookies->count;) {
-		int sent = h->params.udp->ops->send(h->params.udp, cookies->messages + at, cookies->count - at);
+		const struct udp_message *messages = cookies->messages + at;
+		int sent = h->params.udp->ops->send(h->params.udp, messages, cookies->count - at);
 		stats_add(&h->loop.stats, udp_tx_calls, 1);
 		if (sent == -EAGAIN)
 			break;
 		/* A forged source may have no route: the other COOKIEs are sent all the same. */
 		at += sent > 0 ? (size_t)sent : 1;
-		count += sent > 0 ? (uint64_t)sent : 0;
+		count_cookies(h, messages, sent > 0 ? (size_t)sent : 0);
 	}
 	cookies->count = 0;
-	stats_add(&h->loop.stats, tx_cookie, count);
-	stats_add(&h->loop.stats, udp_tx_packets, count);
-	stats_add(&h->loop.stats, udp_tx_bytes, count * WIRE_COOKIE_SIZE);
-	stats_add(&h->loop.stats, udp_tx_control, count);
 }
 
 /* The key that seals COOKIEs is the same for all time and threads: 16 random bytes keep their nonces apart, and each
@@ -59,201 +52,74 @@ static void next_nonce(struct handshaker_cookies *cookies)
 	store_be64(counter, load_be64(counter) + 1);
 }
 
-/* `number`: of a numbered cookie; 0: the one of this period. */
-static void give_cookie(struct handshaker *h, const struct endpoint *from, const uint8_t *hello, uint64_t number)
+void handshaker_give_cookie(struct handshaker *h, const struct handshake_protocol *protocol,
+			    const struct endpoint *from, const uint8_t *message, uint64_t number)
 {
-	const struct handshaker_common *common = h->params.common;
-	const uint8_t *address = from->remote.sin6_addr.s6_addr;
-	uint16_t port = from->remote.sin6_port;
-	if (h->behind && !rate_limiter_allow(&h->cookie_sources, address, h->now))
+	if (h->behind && !rate_limiter_allow(&h->cookie_sources, from->remote.sin6_addr.s6_addr, h->now))
 		return;
-	uint8_t cookie[COOKIE_SIZE];
-	if (number != 0)
-		cookie_make_numbered(common->jar, address, port, number, cookie);
-	else
-		cookie_make(common->jar, address, port, h->now, cookie);
 	struct handshaker_cookies *cookies = &h->cookies;
-	uint8_t *message = cookies->bytes[cookies->count];
-	handshake_write_cookie(common->identity, hello, cookie, cookies->nonce, message);
+	uint8_t *answer = cookies->bytes[cookies->count];
+	protocol->write_cookie(h, from, message, number, cookies->nonce, answer);
 	next_nonce(cookies);
 	cookies->messages[cookies->count++] = (struct udp_message){
-		.data = message, .length = WIRE_COOKIE_SIZE, .endpoint = *from};
+		.data = answer, .length = protocol->cookie_size, .endpoint = *from};
 	if (cookies->count == HANDSHAKER_COOKIES)
 		send_cookies(h);
 }
 
-static bool source_proven(const struct handshaker *h, const struct endpoint *from, const uint8_t *hello)
-{
-	const struct sockaddr_in6 *remote = &from->remote;
-	return handshake_check_mac2(h->params.common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now, hello);
-}
+/* --- HELLO -------------------------------------------------------------------------------------------------------- */
 
-static uint64_t challenge_number(const struct handshaker *h, const struct hello *hello)
-{
-	const struct sockaddr_in6 *remote = &hello->from->remote;
-	return cookie_number(h->params.common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now,
-			     hello->payload.challenge);
-}
-
-static bool under_load(const struct handshaker *h)
+bool handshaker_under_load(const struct handshaker *h)
 {
 	return h->params.common->always_cookie || h->now < h->load_until;
 }
 
-/* --- WELCOME ------------------------------------------------------------------------------------------------------ */
-
-static uint8_t choose_suite(const struct handshaker *h, const struct wire_hello *payload)
+void handshaker_tell_refused(struct handshaker *h, const struct handshake_refusal *refusal)
 {
-	for (size_t i = 0; i < WIRE_SUITES_MAX; i++) {
-		uint8_t suite = payload->suites[i];
-		if (suite != 0 && suite < 32 && (h->params.common->suites & 1u << suite) != 0 &&
-		    aead_engine_suite(h->params.aead, suite) != NULL)
-			return suite;
-	}
-	return 0;
+	enum drop_reason reason = refusal->reason;
+	bool peer_known = refusal->peer != NULL;
+	if (reason != DROP_UNKNOWN_PEER && reason != DROP_NO_SUITE && reason != DROP_NO_ADDRESS &&
+	    !(reason == DROP_HELLO_RATE && peer_known))
+		return;
+	enum event_kind kind = peer_known && refusal->session_id != 0 ? EVENT_REKEY_FAILED : EVENT_REFUSED;
+	struct event *event = event_new(&h->events, kind, h->now);
+	if (event == NULL)
+		return;
+	event->session_id = refusal->session_id;
+	event->endpoint = refusal->from->remote;
+	event->reason = drop_infos[reason].label;
+	memcpy(event->peer, refusal->client_key, sizeof event->peer);
+	event_post(&h->events, event);
 }
 
-static void fill_welcome(const struct handshaker *h, const struct hello *hello, struct wire_welcome *welcome)
-{
-	const struct handshaker_common *common = h->params.common;
-	uint16_t mtu = hello->payload.mtu < common->mtu ? hello->payload.mtu : common->mtu;
-	*welcome = (struct wire_welcome){
-		.session_id = hello->grant.session_id,
-		.suite = hello->suite,
-		.epoch = hello->grant.epoch,
-		.mtu = mtu < WIRE_MTU_MIN ? WIRE_MTU_MIN : mtu,
-		.back_off = under_load(h) ? HANDSHAKER_BACK_OFF_S : 0,
-		.rekey_interval = common->rekey_interval,
-		.session_timeout = common->session_timeout,
-		.address4 = hello->grant.address4,
-		.address6 = hello->grant.address6,
-		.gateway4 = common->registry->pool.gateway4.address,
-		.gateway6 = common->registry->pool.gateway6.address,
-	};
-	if (common->registry->no_ipv6)
-		welcome->gateway6 = (struct ip_address){0};
-	welcome->dns_count = common->dns_count;
-	memcpy(welcome->dns, common->dns, sizeof welcome->dns);
-	welcome->route_count = common->route_count;
-	memcpy(welcome->routes, common->routes, sizeof welcome->routes);
-	reset_token(common->reset_secret, welcome->session_id, welcome->reset_token);
-}
-
-/* The keys and the WELCOME with them, for the session's worker. NULL: no memory, or a key of the client's is no point
- * of the curve. */
-static struct inbox_message *make_install(struct handshaker *h, struct hello *hello)
+struct inbox_message *handshaker_new_install(const struct registry_grant *grant, const struct endpoint *from)
 {
 	struct inbox_message *message = calloc(1, sizeof *message);
 	if (message == NULL)
 		return NULL;
-	struct wire_welcome welcome;
-	struct noise_keys secrets;
-	struct noise_keypair ephemeral;
-	fill_welcome(h, hello, &welcome);
-	ephemerals_take(&h->ephemerals, &ephemeral);
-	size_t length = handshake_write_welcome(&hello->responder, hello->peer->preshared_key, &welcome, &ephemeral,
-						message->install.welcome, &secrets);
-	struct transport_key *key = NULL;
-	if (length != 0)
-		key = transport_key_new(h->params.aead, hello->suite, welcome.epoch, &secrets, TRANSPORT_GATEWAY,
-					h->now);
-	sodium_memzero(&ephemeral, sizeof ephemeral);
-	sodium_memzero(&secrets, sizeof secrets);
-	if (key == NULL) {
-		free(message);
-		return NULL;
-	}
 	message->kind = INBOX_INSTALL;
-	message->session_id = hello->grant.session_id;
-	message->install.made = hello->grant.made;
-	message->install.key = key;
-	message->install.order = hello->grant.order;
-	message->install.cancels = hello->grant.cancels;
-	message->install.mtu = welcome.mtu;
-	message->install.from = *hello->from;
-	message->install.welcome_length = (uint32_t)length;
+	message->session_id = grant->session_id;
+	message->install.made = grant->made;
+	message->install.order = grant->order;
+	message->install.cancels = grant->cancels;
+	message->install.from = *from;
 	return message;
 }
 
-/* --- HELLO -------------------------------------------------------------------------------------------------------- */
-
-/* It is authentic: what it is not yet is new. The client may have a wrong clock, or we may have started after it. */
-static enum drop_reason begin(struct handshaker *h, struct hello *hello)
-{
-	const struct registry_request request = {.session_id = wire_session_id(hello->message),
-						 .hello = &hello->payload,
-						 .cookie = challenge_number(h, hello),
-						 .now = h->now};
-	enum drop_reason reason = registry_begin(h->params.common->registry, hello->peer, &request, &hello->grant);
-	if (reason != DROP_NONE && hello->grant.cookie != 0)
-		give_cookie(h, hello->from, hello->message, hello->grant.cookie);
-	return reason;
-}
-
-/* The public-key work: nothing has an effect before the payload was authenticated. */
-static enum drop_reason check(struct handshaker *h, struct hello *hello)
-{
-	const struct handshaker_common *common = h->params.common;
-	uint8_t static_static[KEY_SIZE];
-	if (!handshake_read_static(&hello->responder, common->identity, hello->message, hello->client_key))
-		return DROP_HANDSHAKE_FORGED;
-	struct peer *peer = peers_find(&common->registry->peers, hello->client_key);
-	if (peer == NULL || peer_protocol(peer) != PEER_SHARDTUN)
-		return DROP_UNKNOWN_PEER;
-	hello->peer = peer;
-	bool opened = peer_static_static(hello->peer, common->identity->keys.private_key, static_static) &&
-		      handshake_read_payload(&hello->responder, static_static, hello->message, &hello->payload);
-	sodium_memzero(static_static, sizeof static_static);
-	if (!opened)
-		return DROP_HANDSHAKE_FORGED;
-	hello->suite = choose_suite(h, &hello->payload);
-	return hello->suite != 0 ? begin(h, hello) : DROP_NO_SUITE;
-}
-
-/* An event for the operator, if the client's public key is authentic. */
-static void tell_refused(struct handshaker *h, const struct hello *hello, enum drop_reason reason)
-{
-	bool peer_known = hello->peer != NULL;
-	if (reason != DROP_UNKNOWN_PEER && reason != DROP_NO_SUITE && reason != DROP_NO_ADDRESS &&
-	    !(reason == DROP_HELLO_RATE && peer_known))
-		return;
-	uint32_t session_id = wire_session_id(hello->message);
-	enum event_kind kind = peer_known && session_id != 0 ? EVENT_REKEY_FAILED : EVENT_REFUSED;
-	struct event *event = event_new(&h->events, kind, h->now);
-	if (event == NULL)
-		return;
-	event->session_id = session_id;
-	event->endpoint = hello->from->remote;
-	event->reason = drop_infos[reason].label;
-	memcpy(event->peer, hello->client_key, sizeof event->peer);
-	event_post(&h->events, event);
-}
-
-static enum drop_reason answer(struct handshaker *h, struct hello *hello)
+void handshaker_post(struct handshaker *h, struct inbox_message *message)
 {
 	const struct registry *registry = h->params.common->registry;
-	struct inbox_message *message = make_install(h, hello);
-	if (message == NULL) {
-		registry_abandon(h->params.common->registry, &hello->grant);
-		return DROP_HANDSHAKE_FORGED;
-	}
-	wire_count_received(&h->loop.stats, WIRE_HELLO);
 	inbox_post(h->params.common->inboxes[session_shard(&registry->table.sharding, message->session_id)], message);
-	return DROP_NONE;
 }
 
 static void take_waiting(struct handshaker *h, const struct waiting_hello *waiting)
 {
-	struct hello hello = {.message = waiting->message, .from = &waiting->from};
 	stage_begin(&h->loop.stages);
-	enum drop_reason reason = check(h, &hello);
-	if (reason == DROP_NONE)
-		reason = answer(h, &hello);
-	else
-		tell_refused(h, &hello, reason);
+	enum drop_reason reason = handshake_own.answer(h, waiting);
 	stage_lap(&h->loop.stages, STAGE_HANDSHAKE);
-	sodium_memzero(&hello, sizeof hello);
-	if (reason != DROP_NONE)
+	if (reason == DROP_NONE)
+		wire_count_received(&h->loop.stats, WIRE_HELLO);
+	else
 		stats_drop(&h->loop.stats, reason, 1);
 }
 
@@ -274,22 +140,22 @@ static size_t answer_waiting(struct handshaker *h, size_t most)
 
 /* Checks that cost no more than hashes, at once: so the socket is emptied far faster than HELLOs are answered. HELLOs
  * that pass wait in the queue. */
-static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *from,
-				   const uint8_t data[WIRE_HELLO_SIZE])
+static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *from, const uint8_t *data)
 {
+	const struct handshake_protocol *protocol = &handshake_own;
 	if (h->behind && !seen_sources_note(&h->seen, &from->remote, h->now))
 		return DROP_COOKIE; /* a client retries; a flood of forged addresses rarely repeats one */
-	if (!handshake_check_mac1(h->params.common->identity, data))
+	if (!protocol->check_mac1(h, data))
 		return DROP_MAC1;
-	bool proven = source_proven(h, from, data);
-	if (under_load(h) && !proven) {
-		give_cookie(h, from, data, 0);
+	bool proven = protocol->source_proven(h, from, data);
+	if (handshaker_under_load(h) && !proven) {
+		handshaker_give_cookie(h, protocol, from, data, 0);
 		return DROP_COOKIE;
 	}
 	/* A forged source must not use up the rate of the address's owner. */
 	if (proven && !rate_limiter_allow(&h->sources, from->remote.sin6_addr.s6_addr, h->now))
 		return DROP_HELLO_RATE;
-	if (!hello_queue_put(&h->waiting, from, data, h->now))
+	if (!hello_queue_put(&h->waiting, from, data, protocol->size, h->now))
 		stats_drop(&h->loop.stats, DROP_HELLO_LATE, 1); /* another, the oldest */
 	return DROP_NONE;
 }

@@ -31,9 +31,10 @@ enum {
 	HANDSHAKER_COOKIE_RATE = 1000, /* COOKIEs a second to one such source, while the thread is short of time; ... */
 	HANDSHAKER_COOKIE_BURST = 1000, /* ... else there is no limit */
 	HANDSHAKER_COOKIES = 32,	/* that leave in one system call */
-	HANDSHAKER_EPHEMERALS = 256,	/* key pairs made ahead: enough for a burst */
-	HANDSHAKER_BUFFER = 32 << 20,	/* bytes: its socket's, of HELLOs that come while others have the CPU; 14,000 */
-	HANDSHAKER_WAITING = 4096,	/* HELLOs: what it answers in half a second or more; a power of two */
+	HANDSHAKER_COOKIE_MAX = WIRE_COOKIE_SIZE,
+	HANDSHAKER_EPHEMERALS = 256,  /* key pairs made ahead: enough for a burst */
+	HANDSHAKER_BUFFER = 32 << 20, /* bytes: its socket's, of HELLOs that come while others have the CPU; 14,000 */
+	HANDSHAKER_WAITING = 4096,    /* HELLOs: what it answers in half a second or more; a power of two */
 };
 
 /* What all handshake threads of a gateway have in common; constant. */
@@ -76,7 +77,7 @@ struct handshaker_cookies {
 	uint8_t nonce[COOKIE_NONCE_SIZE]; /* of the next: random, and from then on counted */
 	size_t count;
 	struct udp_message messages[HANDSHAKER_COOKIES];
-	uint8_t bytes[HANDSHAKER_COOKIES][WIRE_COOKIE_SIZE];
+	uint8_t bytes[HANDSHAKER_COOKIES][HANDSHAKER_COOKIE_MAX];
 };
 
 struct handshaker {

@@ -36,7 +36,7 @@ const struct waiting_hello *hello_queue_take_newest(struct hello_queue *queue)
 	return queue->count != 0 ? at(queue, --queue->count) : NULL;
 }
 
-bool hello_queue_put(struct hello_queue *queue, const struct endpoint *from, const uint8_t message[WIRE_HELLO_SIZE],
+bool hello_queue_put(struct hello_queue *queue, const struct endpoint *from, const uint8_t *message, uint32_t size,
 		     uint64_t now)
 {
 	bool full = queue->count == queue->size;
@@ -45,7 +45,7 @@ bool hello_queue_put(struct hello_queue *queue, const struct endpoint *from, con
 	struct waiting_hello *hello = at(queue, queue->count++);
 	hello->arrived = now;
 	hello->from = *from;
-	memcpy(hello->message, message, sizeof hello->message);
+	memcpy(hello->message, message, size);
 	return !full;
 }
 

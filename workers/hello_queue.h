@@ -38,8 +38,9 @@ struct hello_queue {
 int hello_queue_init(struct hello_queue *queue, uint32_t size);
 void hello_queue_deinit(struct hello_queue *queue);
 
-/* Copies a HELLO in. If the queue is full the oldest has to go for it: then false. `now` never goes back. */
-bool hello_queue_put(struct hello_queue *queue, const struct endpoint *from, const uint8_t message[WIRE_HELLO_SIZE],
+/* Copies a HELLO of `size` bytes in, which are not more than WIRE_HELLO_SIZE. If the queue is full the oldest has to go
+ * for it: then false. `now` never goes back. */
+bool hello_queue_put(struct hello_queue *queue, const struct endpoint *from, const uint8_t *message, uint32_t size,
 		     uint64_t now);
 
 /* Takes one out; NULL: there is none. It is good until the next hello_queue_put(). */

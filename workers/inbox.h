@@ -12,7 +12,7 @@
 #include "core/sessions/session.h"
 
 enum inbox_kind {
-	INBOX_INSTALL, /* a handshake was answered: keys for a session, and the WELCOME to send once they are there */
+	INBOX_INSTALL, /* a handshake was answered: keys for a session, and the answer to send once they are there */
 	INBOX_END,     /* send BYE to a session and end it */
 	INBOX_LIMITS,  /* the limits of a session's peer changed */
 };
@@ -29,8 +29,8 @@ struct inbox_message {
 			uint32_t cancels; /* session to be ended: its handshake is replaced by this one; 0: none */
 			uint16_t mtu;
 			struct endpoint from;
-			uint32_t welcome_length;
-			uint8_t welcome[WIRE_WELCOME_MAX];
+			uint32_t answer_length;
+			uint8_t answer[WIRE_WELCOME_MAX]; /* WELCOME */
 		} install;
 		struct {
 			enum wire_bye_reason reason;

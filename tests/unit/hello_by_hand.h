@@ -47,8 +47,8 @@ static inline void read_welcome(struct by_hand *by, const struct inbox_message *
 	struct wire_welcome welcome;
 	struct noise_keys secrets;
 	struct client_node *c = &by->h->clients[by->client];
-	cr_assert(handshake_read_welcome(&by->initiator, &c->remote, message->install.welcome,
-					 message->install.welcome_length, &welcome, &secrets));
+	cr_assert(handshake_read_welcome(&by->initiator, &c->remote, message->install.answer,
+					 message->install.answer_length, &welcome, &secrets));
 	by->session.id = welcome.session_id;
 	by->key = transport_key_new(c->node.worker->aead, welcome.suite, welcome.epoch, &secrets, TRANSPORT_CLIENT,
 				    by->h->clock.monotonic);

@@ -101,7 +101,7 @@ Test(ephemerals, are_what_welcome_is_made_with)
 	cr_assert_eq(store->count, 0);
 	struct inbox_message *message = inbox_take(h->gateway.inboxes[0]);
 	cr_assert_not_null(message);
-	cr_assert_arr_eq(message->install.welcome + WIRE_WELCOME_NOISE, pair.public_key, KEY_SIZE);
+	cr_assert_arr_eq(message->install.answer + WIRE_WELCOME_NOISE, pair.public_key, KEY_SIZE);
 	inbox_post(h->gateway.inboxes[0], message);
 	harness_pump(h);
 	cr_assert(harness_up(h), "and one who finds none left");

@@ -148,7 +148,7 @@ static void take_answers(struct storm *storm)
 	struct inbox_message *message;
 	while ((message = inbox_take(storm->h->gateway.inboxes[0])) != NULL) {
 		struct storm_client *client = &storm->clients[client_of(&message->install.from)];
-		if (!client->connected && wire_magic(message->install.welcome) == client->initiator.magic) {
+		if (!client->connected && wire_magic(message->install.answer) == client->initiator.magic) {
 			client->connected = true;
 			storm->connected++;
 		} else {

@@ -26,7 +26,7 @@ static bool put(unsigned number, uint64_t now)
 	uint8_t message[WIRE_HELLO_SIZE];
 	struct endpoint from = {.remote.sin6_port = (uint16_t)number};
 	memset(message, (int)number, sizeof message);
-	return hello_queue_put(&queue, &from, message, now);
+	return hello_queue_put(&queue, &from, message, sizeof message, now);
 }
 
 static void assert_hello(const struct waiting_hello *hello, unsigned number)

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What differs between the protocols in the first message of a handshake, as a handshake thread takes it. All functions
+ * run on the handshake thread. Messages are of the right size for their type. */
+#pragma once
+
+#include "workers/handshaker.h"
+
+struct handshake_protocol {
+	uint32_t size;	      /* of the message that begins a handshake */
+	uint32_t cookie_size; /* of the answer that demands a cookie: not more than HANDSHAKER_COOKIE_MAX */
+
+	/* Whether mac1 was made for our key: one hash. */
+	bool (*check_mac1)(const struct handshaker *handshaker, const uint8_t *message);
+
+	/* Whether mac2 was made with a cookie that this source was given. */
+	bool (*source_proven)(const struct handshaker *handshaker, const struct endpoint *from, const uint8_t *message);
+
+	/* Writes the answer that demands a cookie, to `answer`. `number`: of a numbered cookie; 0: the one of this
+	 * period. */
+	void (*write_cookie)(const struct handshaker *handshaker, const struct endpoint *from, const uint8_t *message,
+			     uint64_t number, const uint8_t nonce[COOKIE_NONCE_SIZE], uint8_t *answer);
+
+	/* The public-key work, after the checks above: nothing has an effect before the message proved authentic.
+	 * Hands keys and answer to the session's worker, or says why not. */
+	enum drop_reason (*answer)(struct handshaker *handshaker, const struct waiting_hello *waiting);
+};
+
+extern const struct handshake_protocol handshake_own;
+
+/* Queues the answer that demands a cookie, to be sent in this turn; unless the source had too many while the thread is
+ * behind. */
+void handshaker_give_cookie(struct handshaker *handshaker, const struct handshake_protocol *protocol,
+			    const struct endpoint *from, const uint8_t *message, uint64_t number);
+
+/* Whether handshakes come faster than they are answered. */
+bool handshaker_under_load(const struct handshaker *handshaker);
+
+/* What the session's worker is told of a handshake whose first message came from here: all but key, MTU and answer,
+ * which the caller fills in. NULL: no memory. */
+struct inbox_message *handshaker_new_install(const struct registry_grant *grant, const struct endpoint *from);
+
+/* Hands it to the session's worker, which owns it from here. */
+void handshaker_post(struct handshaker *handshaker, struct inbox_message *message);
+
+/* A handshake that came to nothing. */
+struct handshake_refusal {
+	const struct endpoint *from;
+	const uint8_t *client_key; /* KEY_SIZE bytes */
+	const struct peer *peer;   /* NULL: not known */
+	uint32_t session_id;	   /* that the client named; 0: none */
+	enum drop_reason reason;
+};
+
+/* An event for the operator, if the reason is one that somebody may have to know. */
+void handshaker_tell_refused(struct handshaker *handshaker, const struct handshake_refusal *refusal);
