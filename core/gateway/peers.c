@@ -314,11 +314,15 @@ static int add_all(struct registry *registry, const struct registry *wanted, con
 	return result;
 }
 
-/* A HELLO recorded before a peer changed must not count as fresh after it. */
+/* A HELLO recorded before a peer changed must not count as fresh after it. One of the other protocol is none. */
 static void keep_freshness(struct registry *registry, const struct gateway_peer_list *changed)
 {
-	for (size_t i = 0; i < changed->count; i++)
-		(void)registry_peer_freshness(registry, changed->items[i]->public_key, &changed->items[i]->freshness);
+	for (size_t i = 0; i < changed->count; i++) {
+		struct peer *wanted = changed->items[i];
+		const struct peer *peer = peers_find(&registry->peers, wanted->public_key);
+		if (peer != NULL && peer_protocol(peer) == peer_protocol(wanted))
+			(void)registry_peer_freshness(registry, wanted->public_key, &wanted->freshness);
+	}
 }
 
 static int rename_all(struct registry *registry, const struct gateway_peer_list *list, struct error *error)

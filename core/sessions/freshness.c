@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/sessions/freshness.h"
 
+#include "core/protocol/wg_wire.h"
+
 static bool is_above(const uint8_t *timestamp, const uint8_t *other)
 {
 	return memcmp(timestamp, other, WIRE_TIMESTAMP_SIZE) > 0;
@@ -39,6 +41,23 @@ void freshness_accept(struct freshness *freshness, const uint8_t timestamp[WIRE_
 	if (is_above(timestamp, freshness->highest))
 		memcpy(freshness->highest, timestamp, sizeof freshness->highest);
 	memcpy(freshness->last, timestamp, sizeof freshness->last);
+	freshness->at = now;
+	freshness->proven = true;
+}
+
+enum freshness_verdict freshness_judge_wireguard(const struct freshness *freshness,
+						 const uint8_t timestamp[WIRE_TIMESTAMP_SIZE], uint64_t now)
+{
+	if (!is_above(timestamp, freshness->highest))
+		return FRESHNESS_STALE;
+	if (freshness->proven && now - freshness->at < WG_INITIATION_INTERVAL_MS * NS_PER_MS)
+		return FRESHNESS_TOO_SOON;
+	return FRESHNESS_NEWER;
+}
+
+void freshness_accept_wireguard(struct freshness *freshness, const uint8_t timestamp[WIRE_TIMESTAMP_SIZE], uint64_t now)
+{
+	memcpy(freshness->highest, timestamp, sizeof freshness->highest);
 	freshness->at = now;
 	freshness->proven = true;
 }

@@ -23,8 +23,9 @@
 
 enum freshness_verdict {
 	FRESHNESS_STALE,
-	FRESHNESS_NEWER,  /* by its timestamp: its source address is not proven */
-	FRESHNESS_PROVEN, /* by a cookie: its source address is proven */
+	FRESHNESS_TOO_SOON, /* WireGuard's: it is new, but follows the last one within WG_INITIATION_INTERVAL_MS */
+	FRESHNESS_NEWER,    /* by its timestamp: its source address is not proven */
+	FRESHNESS_PROVEN,   /* by a cookie: its source address is proven */
 };
 
 struct freshness {
@@ -45,3 +46,15 @@ enum freshness_verdict freshness_judge(const struct freshness *freshness, const 
  * those of later ones. */
 void freshness_accept(struct freshness *freshness, const uint8_t timestamp[WIRE_TIMESTAMP_SIZE], uint64_t cookie,
 		      uint64_t mark, uint64_t now);
+
+/* --- WireGuard ---------------------------------------------------------------------------------------------------- */
+
+/* A client that speaks WireGuard cannot show a cookie in what is authentic of its initiation: its timestamp alone is
+ * compared with the last one, also by the first initiation after the gateway's start (Donenfeld, "WireGuard: Next
+ * Generation Kernel Network Tunnel", 5.1). FRESHNESS_STALE, FRESHNESS_TOO_SOON or FRESHNESS_NEWER. */
+enum freshness_verdict freshness_judge_wireguard(const struct freshness *freshness,
+						 const uint8_t timestamp[WIRE_TIMESTAMP_SIZE], uint64_t now);
+
+/* Records an accepted initiation. */
+void freshness_accept_wireguard(struct freshness *freshness, const uint8_t timestamp[WIRE_TIMESTAMP_SIZE],
+				uint64_t now);

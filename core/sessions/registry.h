@@ -143,6 +143,13 @@ struct registry_grant {
 enum drop_reason registry_begin(struct registry *registry, struct peer *peer, const struct registry_request *request,
 				struct registry_grant *grant);
 
+/* The same for an authentic initiation of a WireGuard peer, which names no session: the peer's active one gets new
+ * keys, if it has one. The timestamp has to be above all before; there is no cookie. A reason as above, with
+ * DROP_HELLO_RATE for what follows the last one within WG_INITIATION_INTERVAL_MS; then nothing has changed. */
+enum drop_reason registry_begin_wireguard(struct registry *registry, struct peer *peer,
+					  const uint8_t timestamp[WIRE_TIMESTAMP_SIZE], uint64_t now,
+					  struct registry_grant *grant);
+
 /* The handshake could not be answered after all: a session that was made is gone. */
 void registry_abandon(struct registry *registry, const struct registry_grant *grant);
 

@@ -110,20 +110,13 @@ static struct session *make_session(struct registry *registry, struct peer *peer
 	return session;
 }
 
-static enum drop_reason begin(struct registry *registry, struct peer *peer, const struct registry_request *request,
-			      struct registry_grant *grant)
+/* `renewed`: the session that the client has, if it is the peer's active one; 0: none. */
+static enum drop_reason choose_session(struct registry *registry, struct peer *peer,
+				       const struct registry_request *request, uint32_t renewed,
+				       struct registry_grant *grant)
 {
-	*grant = (struct registry_grant){.epoch = 1};
-	if (peer->removed)
-		return DROP_UNKNOWN_PEER;
-	enum drop_reason reason = judge(registry, peer, request, &grant->cookie);
-	if (reason != DROP_NONE)
-		return reason;
-
-	registry_collect_locked(registry);
-	notice_confirmed(peer);
 	struct session *session = peer->active;
-	if (session != NULL && session->id == request->session_id) {
+	if (session != NULL && session->id == renewed) {
 		grant->cancels = peer->pending != NULL ? peer->pending->id : 0;
 		grant->epoch = (uint8_t)wire_next_epoch(
 			atomic_load_explicit(&session->view.epoch, memory_order_relaxed));
@@ -134,8 +127,6 @@ static enum drop_reason begin(struct registry *registry, struct peer *peer, cons
 		if (session == NULL)
 			return DROP_NO_ADDRESS;
 	}
-	freshness_accept(&peer->freshness, request->hello->timestamp, request->cookie,
-			 next_cookie(registry, request->now), request->now);
 	grant->session_id = session->id;
 	grant->order = ++registry->orders;
 	grant->address4 = session->inner4;
@@ -143,11 +134,63 @@ static enum drop_reason begin(struct registry *registry, struct peer *peer, cons
 	return DROP_NONE;
 }
 
+static enum drop_reason begin(struct registry *registry, struct peer *peer, const struct registry_request *request,
+			      struct registry_grant *grant)
+{
+	if (peer->removed)
+		return DROP_UNKNOWN_PEER;
+	enum drop_reason reason = judge(registry, peer, request, &grant->cookie);
+	if (reason != DROP_NONE)
+		return reason;
+
+	registry_collect_locked(registry);
+	notice_confirmed(peer);
+	reason = choose_session(registry, peer, request, request->session_id, grant);
+	if (reason == DROP_NONE)
+		freshness_accept(&peer->freshness, request->hello->timestamp, request->cookie,
+				 next_cookie(registry, request->now), request->now);
+	return reason;
+}
+
 enum drop_reason registry_begin(struct registry *registry, struct peer *peer, const struct registry_request *request,
 				struct registry_grant *grant)
 {
+	*grant = (struct registry_grant){.epoch = 1};
 	registry_lock(registry);
 	enum drop_reason reason = begin(registry, peer, request, grant);
+	registry_unlock(registry);
+	return reason;
+}
+
+static enum drop_reason begin_wireguard(struct registry *registry, struct peer *peer,
+					const struct registry_request *request, struct registry_grant *grant)
+{
+	const uint8_t *timestamp = request->hello->timestamp;
+	if (peer->removed)
+		return DROP_UNKNOWN_PEER;
+	enum freshness_verdict verdict = freshness_judge_wireguard(&peer->freshness, timestamp, request->now);
+	if (verdict != FRESHNESS_NEWER)
+		return verdict == FRESHNESS_STALE ? DROP_STALE : DROP_HELLO_RATE;
+
+	registry_collect_locked(registry);
+	notice_confirmed(peer);
+	uint32_t live = peer->active != NULL ? peer->active->id : 0;
+	enum drop_reason reason = choose_session(registry, peer, request, live, grant);
+	if (reason == DROP_NONE)
+		freshness_accept_wireguard(&peer->freshness, timestamp, request->now);
+	return reason;
+}
+
+enum drop_reason registry_begin_wireguard(struct registry *registry, struct peer *peer,
+					  const uint8_t timestamp[WIRE_TIMESTAMP_SIZE], uint64_t now,
+					  struct registry_grant *grant)
+{
+	struct wire_hello hello = {0}; /* no wish: the address is held for the peer */
+	const struct registry_request request = {.hello = &hello, .now = now};
+	memcpy(hello.timestamp, timestamp, sizeof hello.timestamp);
+	*grant = (struct registry_grant){.epoch = 1};
+	registry_lock(registry);
+	enum drop_reason reason = begin_wireguard(registry, peer, &request, grant);
 	registry_unlock(registry);
 	return reason;
 }

@@ -117,3 +117,36 @@ Test(freshness, no_hello_is_fresh_twice)
 	}
 	cr_assert_gt(count, 200);
 }
+
+/* --- WireGuard ---------------------------------------------------------------------------------------------------- */
+
+static enum freshness_verdict say_wireguard(struct freshness *freshness, struct hello hello, uint64_t now)
+{
+	enum freshness_verdict verdict = freshness_judge_wireguard(freshness, hello.timestamp, now);
+	if (verdict == FRESHNESS_NEWER)
+		freshness_accept_wireguard(freshness, hello.timestamp, now);
+	return verdict;
+}
+
+Test(freshness, of_wireguard_is_the_timestamp_alone)
+{
+	struct freshness f = {0};
+	cr_assert_eq(say_wireguard(&f, at(5 * NS_PER_S, 0), START), FRESHNESS_NEWER, "the first since the start");
+	cr_assert_eq(say_wireguard(&f, at(5 * NS_PER_S, 0), START + NS_PER_S), FRESHNESS_STALE, "the same again");
+	cr_assert_eq(say_wireguard(&f, at(5 * NS_PER_S - 1, 0), START + NS_PER_S), FRESHNESS_STALE);
+	cr_assert_eq(say_wireguard(&f, at(5 * NS_PER_S + 1, 0), START + NS_PER_S), FRESHNESS_NEWER);
+	cr_assert_eq(say_wireguard(&f, at(5000 * NS_PER_S, 0), START + 2 * NS_PER_S), FRESHNESS_NEWER, "any jump");
+	cr_assert_eq(say_wireguard(&f, at(4999 * NS_PER_S, 0), START + 9999 * NS_PER_S), FRESHNESS_STALE,
+		     "however long ago the last one was");
+}
+
+Test(freshness, of_wireguard_is_accepted_20_ms_apart)
+{
+	struct freshness f = {0};
+	cr_assert_eq(say_wireguard(&f, at(NS_PER_S, 0), START), FRESHNESS_NEWER);
+	cr_assert_eq(say_wireguard(&f, at(2 * NS_PER_S, 0), START), FRESHNESS_TOO_SOON);
+	cr_assert_eq(say_wireguard(&f, at(3 * NS_PER_S, 0), START + 20 * NS_PER_MS - 1), FRESHNESS_TOO_SOON);
+	cr_assert_eq(say_wireguard(&f, at(2 * NS_PER_S, 0), START + 20 * NS_PER_MS), FRESHNESS_NEWER,
+		     "what came too soon changed nothing");
+	cr_assert_eq(say_wireguard(&f, at(3 * NS_PER_S, 0), START + 39 * NS_PER_MS), FRESHNESS_TOO_SOON);
+}
