@@ -25,7 +25,7 @@ struct handshake_protocol {
 	enum drop_reason (*answer)(struct handshaker *handshaker, const struct waiting_hello *waiting);
 };
 
-extern const struct handshake_protocol handshake_own;
+extern const struct handshake_protocol handshake_own, handshake_wireguard;
 
 /* Queues the answer that demands a cookie, to be sent in this turn; unless the source had too many while the thread is
  * behind. */
@@ -47,9 +47,10 @@ struct handshake_refusal {
 	const struct endpoint *from;
 	const uint8_t *client_key; /* KEY_SIZE bytes */
 	const struct peer *peer;   /* NULL: not known */
+	const char *protocol;	   /* if it is another than our own; constant text */
 	uint32_t session_id;	   /* that the client named; 0: none */
 	enum drop_reason reason;
 };
 
-/* An event for the operator, if the reason is one that somebody may have to know. */
+/* An event for the operator, if the reason is one that an operator may have to act on. */
 void handshaker_tell_refused(struct handshaker *handshaker, const struct handshake_refusal *refusal);

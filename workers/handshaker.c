@@ -20,7 +20,7 @@ enum {
 static void count_cookies(struct handshaker *h, const struct udp_message *messages, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		stats_add(&h->loop.stats, tx_cookie, 1);
+		message_count_sent(&h->loop.stats, messages[i].data);
 		stats_add(&h->loop.stats, udp_tx_packets, 1);
 		stats_add(&h->loop.stats, udp_tx_bytes, messages[i].length);
 		stats_add(&h->loop.stats, udp_tx_control, 1);
@@ -88,6 +88,7 @@ void handshaker_tell_refused(struct handshaker *h, const struct handshake_refusa
 	event->session_id = refusal->session_id;
 	event->endpoint = refusal->from->remote;
 	event->reason = drop_infos[reason].label;
+	event->protocol = refusal->protocol;
 	memcpy(event->peer, refusal->client_key, sizeof event->peer);
 	event_post(&h->events, event);
 }
@@ -112,13 +113,18 @@ void handshaker_post(struct handshaker *h, struct inbox_message *message)
 	inbox_post(h->params.common->inboxes[session_shard(&registry->table.sharding, message->session_id)], message);
 }
 
+static const struct handshake_protocol *protocol_of(const uint8_t *message)
+{
+	return message_is_wireguard(message) ? &handshake_wireguard : &handshake_own;
+}
+
 static void take_waiting(struct handshaker *h, const struct waiting_hello *waiting)
 {
 	stage_begin(&h->loop.stages);
-	enum drop_reason reason = handshake_own.answer(h, waiting);
+	enum drop_reason reason = protocol_of(waiting->message)->answer(h, waiting);
 	stage_lap(&h->loop.stages, STAGE_HANDSHAKE);
 	if (reason == DROP_NONE)
-		wire_count_received(&h->loop.stats, WIRE_HELLO);
+		message_count_received(&h->loop.stats, waiting->message);
 	else
 		stats_drop(&h->loop.stats, reason, 1);
 }
@@ -142,7 +148,7 @@ static size_t answer_waiting(struct handshaker *h, size_t most)
  * that pass wait in the queue. */
 static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *from, const uint8_t *data)
 {
-	const struct handshake_protocol *protocol = &handshake_own;
+	const struct handshake_protocol *protocol = protocol_of(data);
 	if (h->behind && !seen_sources_note(&h->seen, &from->remote, h->now))
 		return DROP_COOKIE; /* a client retries; a flood of forged addresses rarely repeats one */
 	if (!protocol->check_mac1(h, data))
@@ -160,6 +166,14 @@ static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *
 	return DROP_NONE;
 }
 
+/* A response or cookie reply answers nothing of ours, as long as we are no initiator. */
+static enum drop_reason take_wireguard(struct handshaker *h, const struct endpoint *from, const uint8_t *data)
+{
+	if (h->params.common->wireguard == NULL)
+		return DROP_TYPE;
+	return data[0] == WG_INITIATION ? take_hello(h, from, data) : DROP_UNEXPECTED;
+}
+
 /* A train that was steered here by a HELLO may hold datagrams of other threads. */
 static void take_datagram(struct handshaker *h, const struct udp_message *train, const uint8_t *data, uint32_t length)
 {
@@ -170,7 +184,7 @@ static void take_datagram(struct handshaker *h, const struct udp_message *train,
 	else if (wire_is_transport(verdict.class))
 		reason = handoff_pass(h->params.handoff, &train->endpoint, train->ecn, data, length, &h->loop.stats);
 	else if (reason == DROP_NONE && message_is_wireguard(data))
-		reason = DROP_TYPE; /* handshakes of WireGuard's are not answered yet */
+		reason = take_wireguard(h, &train->endpoint, data);
 	else if (reason == DROP_NONE)
 		reason = take_hello(h, &train->endpoint, data);
 	if (reason != DROP_NONE)

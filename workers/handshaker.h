@@ -4,13 +4,15 @@
  *
  * It checks in the order of core/protocol/PROTOCOL.md, has the registry find the session, and hands its keys together
  * with the finished WELCOME to the worker that owns the session: that one installs the keys first and then sends. Only
- * COOKIEs leave from here. It runs at lower priority than the workers and, where it shares their CPUs, keeps to a
- * budget of time; while it cannot follow, senders have to prove their addresses by a cookie, and the newest HELLOs are
- * answered first (hello_queue.h).
+ * COOKIEs leave from here. The initiation of a WireGuard client takes the same way, by its own rules
+ * (core/protocol/WIREGUARD.md, workers/handshake_protocol.h), and what is said of HELLO, WELCOME and COOKIE here goes
+ * for initiation, response and cookie reply as well. The thread runs at lower priority than the workers and, where it
+ * shares their CPUs, keeps to a budget of time; while it cannot follow, senders have to prove their addresses by a
+ * cookie, and the newest HELLOs are answered first (hello_queue.h).
  *
  * No limit is shared by unproven sources: a flood from forged addresses would use it up for all clients. COOKIE has a
- * twentieth of HELLO's size, so it may be sent to any address. While more arrives than the thread can check, it checks
- * only sources that it has seen before (seen_sources.h). */
+ * twentieth of HELLO's size, and a cookie reply less than half of an initiation's, so they may be sent to any address.
+ * While more arrives than the thread can check, it checks only sources that it has seen before (seen_sources.h). */
 #pragma once
 
 #include "core/protocol/handshake.h"
@@ -41,6 +43,7 @@ enum {
 struct handshaker_common {
 	struct registry *registry;
 	const struct handshake_identity *identity;
+	const struct handshake_identity *wireguard; /* for the clients that speak it; NULL: they are not served */
 	const struct cookie_jar *jar;
 	const struct reset_secret *reset_secret;
 	struct inbox *const *inboxes; /* of the workers, by number */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* HELLOs that wait for a handshake thread. While there are more than it can answer at once, the newest is taken first.
+/* HELLOs, and initiations of WireGuard clients, that wait for a handshake thread. While there are more than it can
+ * answer at once, the newest is taken first.
  *
  * A client accepts a WELCOME only for its latest HELLO, and sends a new one when no answer came for a second, then two,
  * four and more (core/protocol/PROTOCOL.md). Answered in the order of arrival, with a queue longer than that, every

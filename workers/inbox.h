@@ -30,7 +30,7 @@ struct inbox_message {
 			uint16_t mtu;
 			struct endpoint from;
 			uint32_t answer_length;
-			uint8_t answer[WIRE_WELCOME_MAX]; /* WELCOME */
+			uint8_t answer[WIRE_WELCOME_MAX]; /* WELCOME, or WireGuard's response */
 		} install;
 		struct {
 			enum wire_bye_reason reason;

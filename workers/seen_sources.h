@@ -14,10 +14,10 @@
 
 #include "core/base/clock.h"
 
-enum { SEEN_SOURCES_BITS = 1 << 23 }; /* 100,000 new ones a second: one in twenty is taken for another */
+enum { SEEN_SOURCES_BITS = 1 << 24 }; /* 100,000 new ones a second: one in twenty is taken for another */
 
-/* A note is good for one to two periods: a client retries after one second, then two. */
-#define SEEN_SOURCES_PERIOD_NS (4 * NS_PER_S)
+/* A note is good for one to two periods: our client retries after one second, then two; WireGuard's after 5.3. */
+#define SEEN_SOURCES_PERIOD_NS (6 * NS_PER_S)
 
 struct seen_sources {
 	uint64_t *bits[2]; /* of this period, and the one before */

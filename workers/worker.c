@@ -462,7 +462,7 @@ bool worker_send_plain(struct worker *worker, const struct endpoint *to, const u
 	if (room == NULL)
 		return false;
 	memcpy(room, message, length);
-	wire_count_sent(&worker->loop.stats, wire_type(message));
+	message_count_sent(&worker->loop.stats, message);
 	return true;
 }
 

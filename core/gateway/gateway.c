@@ -6,6 +6,7 @@
 #include "core/base/log.h"
 #include "core/base/rcu.h"
 #include "core/gateway/state.h"
+#include "core/protocol/wg_handshake.h"
 
 /* --- configuration ------------------------------------------------------------------------------------------------ */
 
@@ -58,6 +59,8 @@ static int load_keys(void *context, struct error *error)
 		secret_free(gateway->identity);
 		return result;
 	}
+	if (gateway->wireguard_keys != NULL)
+		wg_identity_init(&gateway->wireguard, gateway->wireguard_keys->private_key);
 	reset_secret_init(&gateway->reset_secret, gateway->identity->keys.private_key);
 	cookie_jar_init(&gateway->jar);
 	return 0;

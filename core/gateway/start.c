@@ -199,6 +199,7 @@ static int open_threads(void *context, struct error *error)
 	struct handshaker_common common = {
 		.registry = &gateway->registry,
 		.identity = gateway->identity,
+		.wireguard = gateway->wireguard_keys != NULL ? &gateway->wireguard : NULL,
 		.jar = &gateway->jar,
 		.reset_secret = &gateway->reset_secret,
 		.mtu = (uint16_t)config->mtu,

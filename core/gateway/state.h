@@ -22,6 +22,7 @@ struct gateway {
 	struct gateway_config *config;
 	struct handshake_identity *identity;
 	struct noise_keypair *wireguard_keys; /* in locked memory; NULL: WireGuard = no */
+	struct handshake_identity wireguard;  /* made of them */
 	struct cookie_jar jar;
 	struct reset_secret reset_secret;
 	struct privileges_user user; /* the account that it changes to */

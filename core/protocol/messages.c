@@ -19,6 +19,27 @@ const struct wire_message wire_messages[WIRE_TYPES] = {
 #undef X
 };
 
+/* A type with one length. */
+#define HANDSHAKE(name_, size, received_, sent_)                                                                \
+	{                                                                                                       \
+		.name = (name_), .least = (size), .greatest = (size), .received = (received_), .sent = (sent_), \
+		.class = WIRE_CLASS_HANDSHAKE, .receiver = WIRE_SIDE_GATEWAY                                    \
+	}
+
+const struct wire_message wg_messages[WG_TYPES] = {
+	[WG_INITIATION] = HANDSHAKE("initiation", WG_INITIATION_SIZE, STATS_rx_wg_initiation, WIRE_UNCOUNTED),
+	[WG_RESPONSE] = HANDSHAKE("response", WG_RESPONSE_SIZE, WIRE_UNCOUNTED, STATS_tx_wg_response),
+	[WG_COOKIE_REPLY] = HANDSHAKE("cookie reply", WG_COOKIE_REPLY_SIZE, WIRE_UNCOUNTED, STATS_tx_wg_cookie),
+	[WG_DATA] = {.name = "data",
+		     .least = WG_DATA_MIN,
+		     .greatest = UINT32_MAX,
+		     .received = WIRE_UNCOUNTED,
+		     .sent = WIRE_UNCOUNTED,
+		     .class = WIRE_CLASS_DATA,
+		     .receiver = WIRE_SIDE_GATEWAY},
+};
+#undef HANDSHAKE
+
 #define X(name, number, class, receiver, least, greatest, ...)                                   \
 	_Static_assert((number) < WIRE_TYPES, #name ": the type has four bits");                 \
 	_Static_assert((least) >= WIRE_SMALLEST && (greatest) >= (least), #name ": its length"); \
@@ -61,24 +82,13 @@ struct wire_verdict wire_classify_other(enum wire_side side, const uint8_t *mess
 
 struct wire_verdict wg_classify(enum wire_side side, const uint8_t *message, uint32_t length)
 {
-	static const struct {
-		enum wire_class class;
-		uint32_t least, greatest;
-	} types[] = {
-		[WG_INITIATION] = {WIRE_CLASS_HANDSHAKE, WG_INITIATION_SIZE, WG_INITIATION_SIZE},
-		[WG_RESPONSE] = {WIRE_CLASS_HANDSHAKE, WG_RESPONSE_SIZE, WG_RESPONSE_SIZE},
-		[WG_COOKIE_REPLY] = {WIRE_CLASS_HANDSHAKE, WG_COOKIE_REPLY_SIZE, WG_COOKIE_REPLY_SIZE},
-		[WG_DATA] = {WIRE_CLASS_DATA, WG_DATA_MIN, UINT32_MAX},
-	};
 	if (length < WIRE_SMALLEST)
 		return (struct wire_verdict){WIRE_CLASS_NONE, DROP_RUNT};
-	uint32_t type = load_le32(message);
-	if (side != WIRE_SIDE_GATEWAY || type >= ARRAY_SIZE(types) || types[type].class == WIRE_CLASS_NONE)
+	uint32_t number = load_le32(message);
+	if (number >= WG_TYPES || (wg_messages[number].receiver & side) == 0)
 		return (struct wire_verdict){WIRE_CLASS_NONE, DROP_TYPE};
-	enum drop_reason reason = length < types[type].least	  ? DROP_RUNT
-				  : length > types[type].greatest ? DROP_OVERSIZED
-								  : DROP_NONE;
-	return (struct wire_verdict){types[type].class, reason};
+	const struct wire_message *type = &wg_messages[number];
+	return (struct wire_verdict){(enum wire_class)type->class, check_length(type, length)};
 }
 
 bool wire_probe_read(struct wire_probe *probe, const uint8_t *payload, uint32_t length)

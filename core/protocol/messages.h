@@ -11,7 +11,7 @@
 /* For DATA: its packets and bytes have counters of their own. */
 #define WIRE_UNCOUNTED STATS_COUNTER_COUNT
 
-/* A row of WIRE_MESSAGES. */
+/* A row of a table of messages. */
 struct wire_message {
 	const char *name;	  /* "HELLO"; NULL: the type is unassigned */
 	uint32_t least, greatest; /* length of the datagram */
@@ -22,6 +22,16 @@ struct wire_message {
 };
 
 extern const struct wire_message wire_messages[WIRE_TYPES]; /* by type */
+
+/* WireGuard's, by type; what we neither send nor take has no counter. */
+enum { WG_TYPES = WG_DATA + 1 };
+extern const struct wire_message wg_messages[WG_TYPES];
+
+/* Of a message of a known type. */
+static inline const struct wire_message *message_row(const uint8_t *message)
+{
+	return message_is_wireguard(message) ? &wg_messages[message[0]] : &wire_messages[wire_type(message)];
+}
 
 /* --- classification ----------------------------------------------------------------------------------------------- */
 
@@ -94,6 +104,18 @@ static inline void wire_count_received(struct stats *stats, unsigned type)
 static inline void wire_count_sent(struct stats *stats, unsigned type)
 {
 	stats_count(stats, wire_messages[type].sent, 1);
+}
+
+/* The same of a message of either protocol. */
+static inline void message_count_received(struct stats *stats, const uint8_t *message)
+{
+	stats_add(stats, rx_control, 1);
+	stats_count(stats, message_row(message)->received, 1);
+}
+
+static inline void message_count_sent(struct stats *stats, const uint8_t *message)
+{
+	stats_count(stats, message_row(message)->sent, 1);
 }
 
 /* --- what the small ones carry ------------------------------------------------------------------------------------ */

@@ -114,7 +114,9 @@ static void write_handshakes(FILE *out, const struct stats_snapshot *sum)
 {
 	static const char name[] = "shardtun_handshakes_total";
 	describe(out, name, "counter", "Handshake messages by outcome: accepted, or why not");
-	labelled(out, name, "outcome", "accepted", sum->counters[STATS_rx_hello] + sum->counters[STATS_rx_welcome]);
+	labelled(out, name, "outcome", "accepted",
+		 sum->counters[STATS_rx_hello] + sum->counters[STATS_rx_welcome] +
+			 sum->counters[STATS_rx_wg_initiation]);
 	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
 		labelled(out, name, "outcome", refusals[i].outcome, sum->drops[refusals[i].reason]);
 }

@@ -46,6 +46,7 @@
 	X(rx_keepalive, "KEEPALIVE accepted")                                                          \
 	X(rx_bye, "BYE accepted")                                                                      \
 	X(rx_reset, "RESET of the own session, followed or not")                                       \
+	X(rx_wg_initiation, "WireGuard handshake initiations accepted")                                \
 	X(tx_hello, "HELLO sent")                                                                      \
 	X(tx_welcome, "WELCOME sent")                                                                  \
 	X(tx_client_ack, "CLIENT_ACK sent")                                                            \
@@ -53,6 +54,8 @@
 	X(tx_bye, "BYE sent")                                                                          \
 	X(tx_reset, "RESET sent")                                                                      \
 	X(tx_cookie, "COOKIE sent")                                                                    \
+	X(tx_wg_response, "WireGuard handshake responses sent")                                        \
+	X(tx_wg_cookie, "WireGuard cookie replies sent")                                               \
 	X(handshakes_late, "Answered HELLOs whose session or peer was gone before their keys arrived") \
 	X(handed_over, "Datagrams received for another thread, and copied to it")                      \
 	X(wakes, "Threads that were woken from sleep")                                                 \
@@ -93,9 +96,10 @@
 	  "above the peer's RateUp, and there was no room to wait, or it waited too long")                          \
 	X(DROP_QUOTA_UP, UPLINK, "quota_up", "the peer's Quota is used up")                                         \
 	X(DROP_TUN_WRITE, UPLINK, "tun_write", "the TUN refused the packet")                                        \
-	X(DROP_MAC1, UPLINK, "mac1", "HELLO or WELCOME not made for this key")                                      \
+	X(DROP_MAC1, UPLINK, "mac1", "HELLO, WELCOME or initiation not made for this key")                          \
 	X(DROP_HANDSHAKE_FORGED, UPLINK, "handshake_forged", "the handshake message does not open")                 \
-	X(DROP_UNKNOWN_PEER, UPLINK, "unknown_peer", "HELLO from a public key that is not listed")                  \
+	X(DROP_UNKNOWN_PEER, UPLINK, "unknown_peer",                                                                \
+	  "HELLO or initiation from a public key that is not listed with this protocol")                            \
 	X(DROP_STALE, UPLINK, "stale",                                                                              \
 	  "HELLO that may be a recording: not newer than the peer's last, or its first since the start")            \
 	X(DROP_NO_SUITE, UPLINK, "no_suite", "HELLO without a suite that is offered here")                          \
@@ -105,7 +109,8 @@
 	  "HELLO that waited for too long while there was load, or for which there was no room")                    \
 	X(DROP_HANDOFF, UPLINK, "handoff", "received for another thread, whose ring is full")                       \
 	X(DROP_HELLO_RATE, UPLINK, "hello_rate", "HELLO above the rate of its source or peer")                      \
-	X(DROP_UNEXPECTED, UPLINK, "unexpected", "WELCOME, COOKIE or RESET that answers nothing of ours")           \
+	X(DROP_UNEXPECTED, UPLINK, "unexpected",                                                                    \
+	  "WELCOME, COOKIE, RESET, response or cookie reply that answers nothing of ours")                          \
 	X(DROP_OUT_MALFORMED, DOWNLINK, "out_malformed", "the TUN gave something that is not IPv4 or IPv6")         \
 	X(DROP_OUT_NO_SESSION, DOWNLINK, "out_no_session", "no session for the destination")                        \
 	X(DROP_OUT_NO_KEY, DOWNLINK, "out_no_key", "the session has no key to seal with")                           \
