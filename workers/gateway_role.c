@@ -124,11 +124,30 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* A client of ours is told how long it may be silent. One of WireGuard's is not, and sleeps as it likes: its session
+ * outlives its keys, until WireGuard would wipe them, and its address stays the peer's. */
+static uint64_t silence_due(struct worker *worker, const struct session *session)
+{
+	uint64_t limit = peer_protocol(session->peer) == PEER_WIREGUARD ? WG_WIPE_AFTER_S
+									: gateway(worker)->session_timeout;
+	return session->received + limit * NS_PER_S;
+}
+
+/* Our own clients keep the mappings of NATs alive themselves. */
+static uint64_t keepalive_due(const struct session *session)
+{
+	const struct contact *contact = peer_contact(session->peer);
+	if (contact == NULL || contact->keepalive == 0 || session->current == NULL)
+		return UINT64_MAX;
+	uint64_t last = session->sent > session->received ? session->sent : session->received;
+	return last + contact->keepalive * NS_PER_S;
+}
+
 static void set_timer(struct worker *worker, struct session *session)
 {
 	uint64_t due = earlier(session_keys_due(session), session_hibernation_due(session));
 	if (session_is_active(session)) {
-		due = earlier(due, session->received + gateway(worker)->session_timeout * NS_PER_S);
+		due = earlier(due, earlier(silence_due(worker, session), keepalive_due(session)));
 		if (session->keepalive_owed_since != 0)
 			due = earlier(due, session->keepalive_owed_since + SESSION_KEEPALIVE_NS);
 		if (session->path_deadline != 0)
@@ -150,7 +169,7 @@ static void gateway_expire(struct worker *worker, struct session *session)
 			set_timer(worker, session);
 		return;
 	}
-	if (worker->now - session->received >= gateway(worker)->session_timeout * NS_PER_S) {
+	if (worker->now >= silence_due(worker, session)) {
 		end_with_bye(worker, session, WIRE_BYE_TIMED_OUT);
 		return;
 	}
@@ -163,6 +182,8 @@ static void gateway_expire(struct worker *worker, struct session *session)
 	if (session->keepalive_owed_since != 0 && worker->now - session->keepalive_owed_since >= SESSION_KEEPALIVE_NS &&
 	    !worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0))
 		session->keepalive_owed_since = worker->now; /* without a key or room: later */
+	if (worker->now >= keepalive_due(session))
+		(void)worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0);
 	set_timer(worker, session);
 }
 
@@ -265,8 +286,10 @@ static void gateway_inbox(struct worker *worker, struct inbox_message *message)
 		break;
 	case INBOX_LIMITS:
 		session = find(worker, message->session_id);
-		if (session != NULL)
-			(void)limits_apply(worker, session); /* without memory: as before, until its next keys */
+		if (session == NULL)
+			break;
+		(void)limits_apply(worker, session); /* without memory: as before, until its next keys */
+		set_timer(worker, session);
 		break;
 	}
 }

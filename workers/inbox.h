@@ -14,7 +14,7 @@
 enum inbox_kind {
 	INBOX_INSTALL, /* a handshake was answered: keys for a session, and the answer to send once they are there */
 	INBOX_END,     /* send BYE to a session and end it */
-	INBOX_LIMITS,  /* the limits of a session's peer changed */
+	INBOX_LIMITS,  /* the limits of a session's peer changed, or how it is reached */
 };
 
 struct inbox_message {

@@ -335,13 +335,25 @@ static int rename_all(struct registry *registry, const struct gateway_peer_list 
 	return 0;
 }
 
-static int move_all(struct registry *registry, const struct gateway_peer_list *list, struct error *error)
+static void tell_sessions(const struct session_ender *ender, const uint32_t ids[2])
+{
+	for (size_t n = 0; n < 2; n++) {
+		if (ids[n] != 0)
+			ender->limit(ender->context, ids[n]);
+	}
+}
+
+static int move_all(struct registry *registry, const struct gateway_peer_list *list, const struct session_ender *ender,
+		    struct error *error)
 {
 	for (size_t i = 0; i < list->count; i++) {
 		struct peer *peer = peers_find(&registry->peers, list->items[i]->public_key);
 		const struct contact *contact = peer_contact(list->items[i]);
+		uint32_t ids[2] = {0};
 		if (peer != NULL && contact != NULL && registry_reach_peer(registry, peer, contact) != 0)
 			return error_set(error, -ENOMEM, "peer: out of memory");
+		if (registry_peer_sessions(registry, list->items[i]->public_key, ids))
+			tell_sessions(ender, ids);
 	}
 	return 0;
 }
@@ -355,10 +367,7 @@ static void limit_all(struct registry *registry, const struct gateway_peer_list 
 		uint32_t ids[2] = {0};
 		if (peer != NULL)
 			registry_limit_peer(registry, peer, &limits, ids);
-		for (size_t n = 0; n < ARRAY_SIZE(ids); n++) {
-			if (ids[n] != 0)
-				ender->limit(ender->context, ids[n]);
-		}
+		tell_sessions(ender, ids);
 	}
 }
 
@@ -381,7 +390,7 @@ int gateway_peers_follow(struct registry *registry, const struct registry *wante
 	if (result == 0)
 		result = rename_all(registry, &difference->renamed, error);
 	if (result == 0)
-		result = move_all(registry, &difference->moved, error);
+		result = move_all(registry, &difference->moved, ender, error);
 	limit_all(registry, &difference->limited, ender);
 	if (result != 0)
 		error_prefix(error, result, "%zu peers are removed, but not all could be added; reload again: ",

@@ -9,7 +9,8 @@
 /* How the worker of a session is told to end it with a BYE and its reason, or to limit it. */
 struct session_ender {
 	void (*end)(void *context, uint32_t session_id, enum wire_bye_reason reason);
-	void (*limit)(void *context, uint32_t session_id); /* it takes over the limits of its peer */
+	void (*limit)(void *context,
+		      uint32_t session_id); /* it takes over the limits of its peer, and how it is reached */
 	void *context;
 };
 

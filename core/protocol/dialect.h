@@ -7,6 +7,7 @@
 #include "core/protocol/head.h"
 
 #define DIALECT_OWN_KEY_MAX_AGE_NS (3600 * NS_PER_S)
+#define DIALECT_OWN_CONFIRM_NS	   (10 * NS_PER_S)
 
 /* Of all dialects. */
 enum { DIALECT_OVERHEAD_MAX = WG_OVERHEAD };
@@ -14,11 +15,13 @@ _Static_assert((int)DIALECT_OVERHEAD_MAX >= (int)WIRE_OVERHEAD, "the greatest");
 
 struct dialect {
 	const char *name;
-	uint32_t header_size; /* bytes of a sealed message in front of the ciphertext */
-	uint32_t overhead;    /* and with the tag */
-	uint64_t key_max_age; /* ns; a key of this age neither opens nor seals, and is wiped */
-	bool pads;	      /* zeros follow an inner packet; its own header says where it ends */
-	bool roams_freely;    /* the newest authentic packet moves the endpoint for good: no path is proven */
+	uint32_t header_size;	 /* bytes of a sealed message in front of the ciphertext */
+	uint32_t overhead;	 /* and with the tag */
+	uint64_t key_max_age;	 /* ns; a key of this age neither opens nor seals, and is wiped */
+	uint64_t confirm_within; /* ns; a key that its client did not use by then is wiped. A client of WireGuard's may
+				    use it late: its one message in confirmation of the handshake is not repeated */
+	bool pads;		 /* zeros follow an inner packet; its own header says where it ends */
+	bool roams_freely;	 /* the newest authentic packet moves the endpoint for good: no path is proven */
 	/* There are BYE, CLIENT_ACK, RESET, and KEEPALIVE as a message of its own that may be a ping. Without them a
 	 * keepalive is an empty inner packet, and nothing is sent instead of the others. */
 	bool sends_control;

@@ -90,6 +90,12 @@ static uint64_t end_of(const struct transport_key *key)
 	return key->born + key->dialect->key_max_age;
 }
 
+/* There is a next key. */
+static uint64_t confirmed_by(const struct session *session)
+{
+	return session->next_born + session->next->dialect->confirm_within;
+}
+
 void session_expire_keys(struct session *session, uint64_t now)
 {
 	owner_check(&session->owner, "session");
@@ -97,7 +103,7 @@ void session_expire_keys(struct session *session, uint64_t now)
 	if (session->previous != NULL && current != NULL && current->first_opened != 0 &&
 	    now - current->first_opened >= SESSION_PREVIOUS_KEY_NS)
 		drop(&session->previous);
-	if (session->next != NULL && now - session->next_born >= SESSION_PENDING_NS)
+	if (session->next != NULL && now >= confirmed_by(session))
 		drop(&session->next);
 	if (session->previous != NULL && now >= end_of(session->previous))
 		drop(&session->previous);
@@ -118,7 +124,7 @@ uint64_t session_keys_due(const struct session *session)
 	if (current != NULL)
 		due = end_of(current);
 	if (session->next != NULL)
-		due = earlier(due, session->next_born + SESSION_PENDING_NS);
+		due = earlier(due, confirmed_by(session));
 	if (previous != NULL) {
 		due = earlier(due, end_of(previous));
 		if (current != NULL && current->first_opened != 0)

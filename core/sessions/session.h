@@ -21,13 +21,13 @@
 #include "core/base/timer_wheel.h"
 #include "core/protocol/transport.h"
 
-#define SESSION_PREVIOUS_KEY_NS (10 * NS_PER_S)	  /* how long the old key still opens after the new one was used */
-#define SESSION_PENDING_NS	(10 * NS_PER_S)	  /* how long a handshake waits for its confirmation */
-#define SESSION_KEEPALIVE_NS	(10 * NS_PER_S)	  /* DATA came and nothing was sent */
-#define SESSION_HIBERNATE_NS	(60 * NS_PER_S)	  /* without DATA */
-#define SESSION_PATH_NS		(3 * NS_PER_S)	  /* how long a new endpoint may take to answer a ping */
-#define SESSION_PATH_PING_NS	(250 * NS_PER_MS) /* how often it is pinged */
-#define SESSION_SILENCE_NS	(15 * NS_PER_S)	  /* DATA was sent and nothing came: the client handshakes */
+#define SESSION_PREVIOUS_KEY_NS (10 * NS_PER_S)	       /* how long the old key still opens after the new one was used */
+#define SESSION_PENDING_NS	DIALECT_OWN_CONFIRM_NS /* how long a handshake waits for its confirmation */
+#define SESSION_KEEPALIVE_NS	(10 * NS_PER_S)	       /* DATA came and nothing was sent */
+#define SESSION_HIBERNATE_NS	(60 * NS_PER_S)	       /* without DATA */
+#define SESSION_PATH_NS		(3 * NS_PER_S)	       /* how long a new endpoint may take to answer a ping */
+#define SESSION_PATH_PING_NS	(250 * NS_PER_MS)      /* how often it is pinged */
+#define SESSION_SILENCE_NS	(15 * NS_PER_S)	       /* DATA was sent and nothing came: the client handshakes */
 
 /* The remote address, and the local one that its packets came to. IPv4 is v4-mapped. */
 struct endpoint {
@@ -170,8 +170,8 @@ void session_set_next(struct session *session, struct transport_key *key, uint64
  * whether there was a current key (a rekey). */
 bool session_promote(struct session *session);
 
-/* Drops what is due: previous 10 s after the current was first used, next when it was not confirmed, any key at its
- * greatest age. */
+/* Drops what is due: previous 10 s after the current was first used, next when it was not confirmed in time, any key at
+ * its greatest age. */
 void session_expire_keys(struct session *session, uint64_t now);
 
 /* When session_expire_keys() has something to do at the earliest, monotonic ns; UINT64_MAX: nothing to come. */
