@@ -13,6 +13,7 @@ struct hello {
 	uint8_t client_key[KEY_SIZE];
 	struct handshake_responder responder; /* holds copies of our keys */
 	struct peer *peer;
+	bool other_protocol; /* the key is that of a WireGuard peer */
 	struct wire_hello payload;
 	uint8_t suite;
 	struct registry_grant grant;
@@ -145,7 +146,8 @@ static enum drop_reason check(struct handshaker *h, struct hello *hello)
 	if (!handshake_read_static(&hello->responder, common->identity, hello->message, hello->client_key))
 		return DROP_HANDSHAKE_FORGED;
 	struct peer *peer = peers_find(&common->registry->peers, hello->client_key);
-	if (peer == NULL || peer_protocol(peer) != PEER_SHARDTUN)
+	hello->other_protocol = peer != NULL && peer_protocol(peer) != PEER_SHARDTUN;
+	if (peer == NULL || hello->other_protocol)
 		return DROP_UNKNOWN_PEER;
 	hello->peer = peer;
 	bool opened = peer_static_static(hello->peer, common->identity->keys.private_key, static_static) &&
@@ -174,6 +176,7 @@ static void tell_refused(struct handshaker *h, const struct hello *hello, enum d
 					    .client_key = hello->client_key,
 					    .peer = hello->peer,
 					    .session_id = wire_session_id(hello->message),
+					    .other_protocol = hello->other_protocol,
 					    .reason = reason};
 	handshaker_tell_refused(h, &refusal);
 }

@@ -49,6 +49,7 @@ struct handshake_refusal {
 	const struct peer *peer;   /* NULL: not known */
 	const char *protocol;	   /* if it is another than our own; constant text */
 	uint32_t session_id;	   /* that the client named; 0: none */
+	bool other_protocol;	   /* the key is listed, as that of a peer with another protocol */
 	enum drop_reason reason;
 };
 

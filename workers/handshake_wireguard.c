@@ -18,6 +18,7 @@ struct initiation {
 	uint8_t client_key[KEY_SIZE];
 	struct wg_responder responder; /* holds copies of our keys */
 	struct peer *peer;
+	bool other_protocol; /* the key is that of a peer that does not speak it */
 	struct registry_grant grant;
 };
 
@@ -86,7 +87,8 @@ static enum drop_reason check(struct handshaker *h, struct initiation *initiatio
 	if (!wg_read_static(&initiation->responder, common->wireguard, initiation->message, initiation->client_key))
 		return DROP_HANDSHAKE_FORGED;
 	struct peer *peer = peers_find(&common->registry->peers, initiation->client_key);
-	if (peer == NULL || peer_protocol(peer) != PEER_WIREGUARD)
+	initiation->other_protocol = peer != NULL && peer_protocol(peer) != PEER_WIREGUARD;
+	if (peer == NULL || initiation->other_protocol)
 		return DROP_UNKNOWN_PEER;
 	initiation->peer = peer;
 	bool opened = peer_static_static(peer, common->wireguard->keys.private_key, static_static) &&
@@ -114,6 +116,7 @@ static void tell_refused(struct handshaker *h, const struct initiation *initiati
 					    .client_key = initiation->client_key,
 					    .peer = initiation->peer,
 					    .protocol = peer_protocol_name(PEER_WIREGUARD),
+					    .other_protocol = initiation->other_protocol,
 					    .reason = reason};
 	handshaker_tell_refused(h, &refusal);
 }

@@ -87,7 +87,7 @@ void handshaker_tell_refused(struct handshaker *h, const struct handshake_refusa
 		return;
 	event->session_id = refusal->session_id;
 	event->endpoint = refusal->from->remote;
-	event->reason = drop_infos[reason].label;
+	event->reason = refusal->other_protocol ? "other_protocol" : drop_infos[reason].label;
 	event->protocol = refusal->protocol;
 	memcpy(event->peer, refusal->client_key, sizeof event->peer);
 	event_post(&h->events, event);
