@@ -82,6 +82,13 @@ static void tell_unconfirmed(struct worker *worker, const struct session *sessio
 	event_post(events, event);
 }
 
+static void count_active(struct gateway_role *role, const struct session *session, int by)
+{
+	bump(&role->active, by);
+	if (peer_protocol(session->peer) == PEER_WIREGUARD)
+		bump(&role->wireguard, by);
+}
+
 /* --- end of sessions ---------------------------------------------------------------------------------------------- */
 
 static void say_bye(struct worker *worker, struct session *session, enum wire_bye_reason reason)
@@ -97,7 +104,7 @@ static void end_session(struct worker *worker, struct session *session, const ch
 	if (session_is_active(session)) {
 		tell_disconnect(worker, session, why);
 		registry_detach(role->registry, session);
-		bump(&role->active, -1);
+		count_active(role, session, -1);
 		stats_add(&worker->loop.stats, sessions_ended, 1);
 	} else {
 		bump(&role->pending, -1);
@@ -367,7 +374,7 @@ static void activate(struct worker *worker, struct session *session)
 {
 	struct gateway_role *role = gateway(worker);
 	bump(&role->pending, -1);
-	bump(&role->active, 1);
+	count_active(role, session, 1);
 	registry_attach(role->registry, session);
 	struct session *old = find(worker, session->replaces);
 	if (old != NULL)

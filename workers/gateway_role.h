@@ -18,8 +18,9 @@ struct gateway_role {
 	struct shared_limiter resets; /* by source */
 	uint32_t reset_last;	      /* session ID of the last one in this tick */
 	struct event_source events;
-	_Atomic uint32_t active;  /* confirmed sessions; any thread may read */
-	_Atomic uint32_t pending; /* answered, not confirmed */
+	_Atomic uint32_t active;    /* confirmed sessions; any thread may read */
+	_Atomic uint32_t pending;   /* answered, not confirmed */
+	_Atomic uint32_t wireguard; /* confirmed ones that speak WireGuard */
 };
 
 enum { GATEWAY_RESET_RATE = 64 /* a second and at once, of each of SHARED_LIMITER_BUCKETS for all workers */ };

@@ -52,6 +52,9 @@ static void print_sessions(FILE *out, const json_t *status)
 	if (json_object_get(sessions, "max") != NULL)
 		fprintf(out, " of %" PRIu64, ctl_number(sessions, "max"));
 
+	if (json_object_get(sessions, "wireguard") != NULL)
+		fprintf(out, ", %" PRIu64 " of them WireGuard's", ctl_number(sessions, "wireguard"));
+
 	static const char *const events[][2] = {
 		{"sessions_started", "started"}, {"sessions_ended", "ended"}, {"rekeys", "rekeys"}, {"roams", "roams"}};
 	char text[CTL_NUMBER_MAX];

@@ -26,7 +26,7 @@ struct metrics_server;
 
 /* Zero where there is no such thing. */
 struct daemon_figures {
-	uint32_t sessions_active, sessions_max, pool_used, pool_size;
+	uint32_t sessions_active, sessions_wireguard, sessions_max, pool_used, pool_size;
 	size_t peers_shardtun, peers_wireguard; /* by the protocol that they speak */
 	uint32_t quotas, quotas_over;		/* peers that have a quota, and that have used it up */
 	struct status_forward forward;

@@ -190,6 +190,11 @@ static int open_threads(void *context, struct error *error)
 	if (suites == 0)
 		return error_set(error, -ENOTSUP, "%s: Cipher: this machine cannot run it; leave it at auto",
 				 config->file);
+	if (gateway->wireguard_keys != NULL && aead_engine_wireguard(gateway->daemon.aead) == NULL)
+		return error_set(error, -ENOTSUP,
+				 "%s: WireGuard = yes: the AEAD back end has no suite for it; leave "
+				 "CryptoBackend at auto",
+				 config->file);
 	struct gateway_role role = {
 		.registry = &gateway->registry,
 		.reset_secret = config->reset ? &gateway->reset_secret : NULL,

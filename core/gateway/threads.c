@@ -426,6 +426,14 @@ uint32_t gateway_threads_active(const struct gateway_threads *threads)
 	return sum;
 }
 
+uint32_t gateway_threads_wireguard(const struct gateway_threads *threads)
+{
+	uint32_t sum = 0;
+	for (unsigned i = 0; i < threads->plan.workers; i++)
+		sum += atomic_load_explicit(&threads->roles[i].wireguard, memory_order_relaxed);
+	return sum;
+}
+
 uint64_t gateway_threads_suppressed(const struct gateway_threads *threads, enum event_kind kind)
 {
 	uint64_t sum = 0;

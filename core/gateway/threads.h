@@ -71,8 +71,9 @@ int gateway_threads_end_session(struct gateway_threads *threads, const struct re
 int gateway_threads_limit_session(struct gateway_threads *threads, const struct registry *registry,
 				  uint32_t session_id);
 
-/* Sums over the workers. */
+/* Sums over the workers: confirmed sessions, and those of them that speak WireGuard. */
 uint32_t gateway_threads_active(const struct gateway_threads *threads);
+uint32_t gateway_threads_wireguard(const struct gateway_threads *threads);
 
 /* Events of a kind that were not logged so far, for there were too many. */
 uint64_t gateway_threads_suppressed(const struct gateway_threads *threads, enum event_kind kind);

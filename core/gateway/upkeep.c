@@ -17,6 +17,7 @@ void gateway_refresh(const struct daemon *daemon, struct daemon_figures *figures
 	size_t peers = peers_count(&gateway->registry.peers), wireguard = peers_wireguard(&gateway->registry.peers);
 	*figures = (struct daemon_figures){
 		.sessions_active = gateway_threads_active(&gateway->threads),
+		.sessions_wireguard = gateway_threads_wireguard(&gateway->threads),
 		.sessions_max = gateway->registry.max_sessions,
 		.pool_used = atomic_load_explicit(&pool->used, memory_order_relaxed),
 		.pool_size = pool->usable,

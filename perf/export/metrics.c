@@ -223,9 +223,20 @@ static void write_interface_drops(FILE *out, const struct status_interface_drops
 		       (double)drops->rx);
 }
 
+static void write_sessions(FILE *out, const struct status_source *source)
+{
+	static const char name[] = "shardtun_sessions";
+	uint64_t active = source->sessions.active, wireguard = source->sessions.wireguard;
+	describe(out, name, "gauge", "Confirmed sessions, by the protocol that they speak");
+	labelled(out, name, "protocol", "shardtun", active > wireguard ? active - wireguard : 0);
+	labelled(out, name, "protocol", "wireguard", wireguard);
+}
+
 static void write_capacity(FILE *out, const struct status_source *source)
 {
 	gauge(out, "shardtun_sessions_active", "Confirmed sessions", source->sessions.active);
+	if (source->sessions.max != 0)
+		write_sessions(out, source);
 	if (source->sessions.max != 0)
 		gauge(out, "shardtun_sessions_limit", "Most sessions at once", source->sessions.max);
 	if (source->pool.size != 0) {

@@ -165,6 +165,14 @@ static json_t *forward_object(const struct status_forward *forward)
 	return object;
 }
 
+static json_t *sessions_object(const struct status_source *source)
+{
+	json_t *object = pair_object("active", source->sessions.active, "max", source->sessions.max);
+	if (source->sessions.wireguard != 0)
+		put(&object, "wireguard", number(source->sessions.wireguard));
+	return object;
+}
+
 json_t *status_json(const struct status_source *source)
 {
 	json_t *offloads = json_object();
@@ -182,7 +190,7 @@ json_t *status_json(const struct status_source *source)
 	put(&status, "uptime_seconds", number(source->uptime / NS_PER_S));
 	put(&status, "interface", interface_object(source));
 	put(&status, "listen", text_list(source->listen, source->listen_count));
-	put(&status, "sessions", pair_object("active", source->sessions.active, "max", source->sessions.max));
+	put(&status, "sessions", sessions_object(source));
 	if (source->pool.size != 0)
 		put(&status, "pool", pair_object("used", source->pool.used, "size", source->pool.size));
 	if (source->peers.shardtun + source->peers.wireguard != 0)

@@ -94,7 +94,8 @@ struct status_source {
 
 	struct {
 		uint64_t active;
-		uint64_t max; /* 0: no limit of its own (the client) */
+		uint64_t wireguard; /* of the active ones, those that speak WireGuard */
+		uint64_t max;	    /* 0: no limit of its own (the client) */
 	} sessions;
 	struct {
 		uint64_t used;

@@ -52,7 +52,7 @@ static inline struct status_source gateway(void)
 		.kept_count = ARRAY_SIZE(kept),
 		.suites = suites,
 		.suite_count = ARRAY_SIZE(suites),
-		.sessions = {.active = 2, .max = 65536},
+		.sessions = {.active = 2, .wireguard = 1, .max = 65536},
 		.pool = {.used = 5, .size = 65533},
 		.quotas = {.peers = 4, .over = 1},
 		.peers = {.shardtun = 7, .wireguard = 3},

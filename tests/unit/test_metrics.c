@@ -72,6 +72,8 @@ Test(metrics, say_what_the_source_says)
 	has(text, "shardtun_in_force{what=\"nftables\"} 0");
 	cr_assert_null(strstr(text, "shardtun_in_force{what=\"sysctl\"}"), "nothing of it is wanted");
 	has(text, "shardtun_sessions_active 2");
+	has(text, "shardtun_sessions{protocol=\"shardtun\"} 1");
+	has(text, "shardtun_sessions{protocol=\"wireguard\"} 1");
 	has(text, "shardtun_sessions_limit 65536");
 	has(text, "shardtun_pool_addresses_used 5");
 	has(text, "shardtun_pool_addresses_limit 65533");
@@ -108,6 +110,7 @@ Test(metrics, leave_out_what_a_client_has_not)
 	cr_assert_null(strstr(text, "shardtun_quota_"));
 	cr_assert_null(strstr(text, "shardtun_peers"));
 	cr_assert_null(strstr(text, "shardtun_sessions_limit"));
+	cr_assert_null(strstr(text, "shardtun_sessions{"));
 	cr_assert_null(strstr(text, "queue_overflows"));
 	cr_assert_null(strstr(text, "_dropped_packets_total -1"));
 	cr_assert_null(strstr(text, "shardtun_interface_tx_dropped"));

@@ -65,6 +65,7 @@ Test(report, status_says_what_the_source_says)
 	cr_assert_eq(at(status, "interface", "tx_dropped"), 19);
 	cr_assert_eq(at(status, "interface", "rx_dropped"), 20);
 	cr_assert_eq(at(status, "sessions", "max"), 65536);
+	cr_assert_eq(at(status, "sessions", "wireguard"), 1);
 	cr_assert_eq(at(status, "pool", "used"), 5);
 	cr_assert(at(status, "peers", "shardtun") == 7 && at(status, "peers", "wireguard") == 3);
 	cr_assert(at(status, "quotas", "peers") == 4 && at(status, "quotas", "over") == 1);
@@ -220,7 +221,7 @@ Test(report, status_for_people_names_only_reasons_that_occurred)
 	expect_in(text, "gateway, shardtun " SHARDTUN_VERSION ", up 2 h 3 min\n");
 	expect_in(text, "shardtun0, MTU 1420, 10.8.0.1/16, fd00:8::1/64\n");
 	expect_in(text, "listening   [::]:5555\n");
-	expect_in(text, "2 of 65536; 0 started");
+	expect_in(text, "2 of 65536, 1 of them WireGuard's; 0 started");
 	expect_in(text, "5 of 65533 in use\n");
 	expect_in(text, "session     gateway 192.0.2.1:5555, age 7\n");
 	expect_in(text, "AES-256-GCM (ipsec-mb/avx2)\n");
