@@ -295,6 +295,7 @@ void harness_start_gateway(struct harness *h)
 	gateway->common = (struct handshaker_common){
 		.registry = &gateway->registry,
 		.identity = &gateway->identity,
+		.wireguard = options->wireguard ? &gateway->wireguard : NULL,
 		.jar = &gateway->jar,
 		.reset_secret = &gateway->reset_secret,
 		.inboxes = gateway->inboxes,
@@ -369,19 +370,27 @@ struct peer *harness_peer(struct harness *h, size_t client)
 	return peers_find(&h->gateway.registry.peers, h->clients[client].identity.keys.public_key);
 }
 
-struct session *harness_gateway_session(struct harness *h, size_t client)
+static struct session *active_session(const struct peer *peer)
 {
-	const struct peer *peer = harness_peer(h, client);
 	if (peer == NULL)
 		return NULL;
 	/* The registry notices the confirmation with the peer's next handshake. */
 	return peer->pending != NULL && session_is_active(peer->pending) ? peer->pending : peer->active;
 }
 
+static struct session *pending_session(const struct peer *peer)
+{
+	return peer != NULL && peer->pending != NULL && !session_is_active(peer->pending) ? peer->pending : NULL;
+}
+
+struct session *harness_gateway_session(struct harness *h, size_t client)
+{
+	return active_session(harness_peer(h, client));
+}
+
 struct session *harness_pending_session(struct harness *h, size_t client)
 {
-	const struct peer *peer = harness_peer(h, client);
-	return peer != NULL && peer->pending != NULL && !session_is_active(peer->pending) ? peer->pending : NULL;
+	return pending_session(harness_peer(h, client));
 }
 
 static uint32_t sum_of_workers(struct harness *h, size_t offset)
@@ -392,48 +401,73 @@ static uint32_t sum_of_workers(struct harness *h, size_t offset)
 	return sum;
 }
 
-/* Sessions and addresses of the gateway, counted anew from the peers. */
+/* Sessions and addresses, counted anew from the peers. */
+struct counted {
+	uint32_t active, wireguard, pending, used;
+	uint8_t taken[1 << 16];
+};
+
+/* What is wrong about the peer, or NULL. */
+static const char *count_peer(struct counted *counted, const struct pool *pool, const struct peer *peer)
+{
+	const struct session *of[] = {active_session(peer), pending_session(peer)};
+	counted->active += of[0] != NULL;
+	counted->wireguard += of[0] != NULL && peer_protocol(peer) == PEER_WIREGUARD;
+	counted->pending += of[1] != NULL;
+	counted->used += of[0] != NULL || of[1] != NULL;
+	if (of[0] != NULL && of[1] != NULL && of[0]->next != NULL)
+		return "a peer has two pending handshakes";
+	for (size_t k = 0; k < ARRAY_SIZE(of); k++) {
+		if (of[k] == NULL || (k == 1 && of[0] != NULL && of[0]->pool_index == of[1]->pool_index))
+			continue;
+		if (of[k]->pool_index < sizeof counted->taken && counted->taken[of[k]->pool_index]++ != 0)
+			return "an address has two owners";
+	}
+	if (of[0] != NULL && pool_lookup(pool, 4, of[0]->inner4.address.bytes) != of[0]->id)
+		return "an active session's address leads elsewhere";
+	return NULL;
+}
+
+static const char *count_peers(struct harness *h, struct counted *counted)
+{
+	struct registry *registry = &h->gateway.registry;
+	const char *wrong = NULL;
+	for (size_t i = 0; wrong == NULL && i < h->options.listed; i++)
+		wrong = count_peer(counted, &registry->pool, harness_peer(h, i));
+	struct peer_link walk;
+	const struct peer *peer;
+	peer_walk_begin(&walk, &registry->peers.wireguard);
+	while (wrong == NULL && (peer = peer_walk_next(&walk, &registry->peers.wireguard)) != NULL)
+		wrong = count_peer(counted, &registry->pool, peer);
+	peer_walk_end(&walk);
+	return wrong;
+}
+
 bool gateway_problem(struct harness *h)
 {
 	struct gateway_node *gateway = &h->gateway;
 	struct pool *pool = &gateway->registry.pool;
-	uint32_t active = 0, pending = 0, used = 0, sessions = 0;
-	uint8_t taken[1 << 16] = {0};
+	struct counted counted = {0};
+	uint32_t sessions = 0;
 	if (gateway->node.worker == NULL)
 		return false;
-	for (size_t i = 0; i < h->options.listed; i++) {
-		const struct session *of[] = {harness_gateway_session(h, i), harness_pending_session(h, i)};
-		active += of[0] != NULL;
-		pending += of[1] != NULL;
-		used += of[0] != NULL || of[1] != NULL;
-		if (of[0] != NULL && of[1] != NULL && of[0]->next != NULL) {
-			snprintf(h->problem, sizeof h->problem, "a peer has two pending handshakes");
-			return true;
-		}
-		for (size_t k = 0; k < ARRAY_SIZE(of); k++) {
-			if (of[k] == NULL || (k == 1 && of[0] != NULL && of[0]->pool_index == of[1]->pool_index))
-				continue;
-			if (of[k]->pool_index < sizeof taken && taken[of[k]->pool_index]++ != 0) {
-				snprintf(h->problem, sizeof h->problem, "address %u has two owners", of[k]->pool_index);
-				return true;
-			}
-		}
-		if (of[0] != NULL && pool_lookup(pool, 4, of[0]->inner4.address.bytes) != of[0]->id) {
-			snprintf(h->problem, sizeof h->problem, "an active session's address leads elsewhere");
-			return true;
-		}
-	}
+	const char *wrong = count_peers(h, &counted);
 	for (unsigned i = 0; i < h->options.workers; i++)
 		sessions += worker_node(gateway, i)->worker->session_count;
 	uint32_t gauge_active = sum_of_workers(h, offsetof(struct gateway_role, active));
 	uint32_t gauge_pending = sum_of_workers(h, offsetof(struct gateway_role, pending));
-	if (pool->used != used)
-		snprintf(h->problem, sizeof h->problem, "pool: %u used, %u have an owner", pool->used, used);
-	else if (gauge_active != active || gauge_pending != pending)
+	if (wrong != NULL)
+		snprintf(h->problem, sizeof h->problem, "%s", wrong);
+	else if (pool->used != counted.used)
+		snprintf(h->problem, sizeof h->problem, "pool: %u used, %u have an owner", pool->used, counted.used);
+	else if (gauge_active != counted.active || gauge_pending != counted.pending)
 		snprintf(h->problem, sizeof h->problem, "gauges: %u active, %u pending, but %u and %u", gauge_active,
-			 gauge_pending, active, pending);
-	else if (sessions != active + pending)
-		snprintf(h->problem, sizeof h->problem, "%u sessions, but %u", sessions, active + pending);
+			 gauge_pending, counted.active, counted.pending);
+	else if (sum_of_workers(h, offsetof(struct gateway_role, wireguard)) != counted.wireguard)
+		snprintf(h->problem, sizeof h->problem, "not %u sessions of WireGuard clients", counted.wireguard);
+	else if (sessions != counted.active + counted.pending)
+		snprintf(h->problem, sizeof h->problem, "%u sessions, but %u", sessions,
+			 counted.active + counted.pending);
 	else
 		return false;
 	return true;

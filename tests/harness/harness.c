@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "core/base/log.h"
+#include "core/protocol/wg_handshake.h"
 
 enum {
 	PUMP_ROUNDS = 100000, /* a network that is not quiet by then is broken */
@@ -251,6 +252,9 @@ struct harness *harness_new(const struct harness_options *options)
 	};
 	h->gateway_address = network_address(h->options.ipv6_outside ? "2001:db8::1" : "192.0.2.1", HARNESS_PORT);
 	make_identity(&h->gateway.identity, 0);
+	uint8_t private_key[KEY_SIZE];
+	key_derive(private_key, sizeof private_key, NULL, 0, "harness wireguard gateway", NULL, 0);
+	wg_identity_init(&h->gateway.wireguard, private_key);
 	rcu_join();
 	node_open(&h->gateway.node, h, h->gateway_address);
 	gateway_open(h);

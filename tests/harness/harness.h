@@ -52,6 +52,7 @@ struct harness_options {
 	bool sparse;				  /* the TUN has a queue for sparse flows: the test fills it */
 	bool sparse_udp;			  /* so does the socket of the first worker */
 	bool always_cookie;			  /* the gateway asks every HELLO for a cookie */
+	bool wireguard;				  /* it serves WireGuard clients: tests/harness/wireguard.h */
 	bool late_ephemerals;			  /* it makes no key pairs ahead */
 	uint16_t mtu;				  /* of both sides; HARNESS_MTU */
 	uint32_t rekey_interval, session_timeout; /* s */
@@ -128,7 +129,7 @@ struct gateway_node {
 	struct handshaker_common common;
 	struct cookie_jar jar;
 	struct reset_secret reset_secret;
-	struct handshake_identity identity;
+	struct handshake_identity identity, wireguard;
 	struct registry registry;
 	struct gateway_role role; /* of the first worker */
 	struct gateway_role other_roles[HARNESS_WORKERS - 1];

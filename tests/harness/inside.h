@@ -16,6 +16,10 @@ void node_close_engine(struct node *node);
 void node_start(struct node *node, const struct worker_params *wanted);
 void node_stop(struct node *node, bool orderly);
 
+/* Between an inner address and a host behind the gateway. */
+struct packet_spec spec_between(const uint8_t *own, size_t flow, enum direction direction, uint8_t version,
+				uint8_t protocol);
+
 /* A worker's turn: whether anything moved. */
 bool node_turn(struct node *node, bool *blocked);
 

@@ -29,7 +29,7 @@ struct link_hooks {
 	void *context;
 };
 
-enum { NETWORK_ADDRESSES = 64 };
+enum { NETWORK_ADDRESSES = 2048 };
 
 struct network_entry {
 	struct sockaddr_in6 address;

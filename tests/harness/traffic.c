@@ -3,25 +3,31 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tests/harness/harness.h"
+#include "tests/harness/inside.h"
 
 /* A host behind the gateway. */
 static const uint8_t remote4[4] = {203, 0, 113, 9};
 static const uint8_t remote6[16] = {0x20, 0x01, 0x0d, 0xb8, 0, 9, [15] = 9};
 
-struct packet_spec harness_spec(struct harness *h, size_t client, enum direction direction, uint8_t version,
+struct packet_spec spec_between(const uint8_t *own, size_t flow, enum direction direction, uint8_t version,
 				uint8_t protocol)
 {
-	struct packet_spec spec = packet_spec_plain(version, protocol, (uint8_t)client);
-	const struct session *session = h->clients[client].role.session;
-	if (session == NULL)
-		abort();
-	const uint8_t *own = (version == 4 ? &session->inner4 : &session->inner6)->address.bytes;
+	struct packet_spec spec = packet_spec_plain(version, protocol, (uint8_t)flow);
 	const uint8_t *remote = version == 4 ? remote4 : remote6;
 	size_t size = version == 4 ? sizeof remote4 : sizeof remote6;
 	memcpy(spec.source, direction == TO_GATEWAY ? own : remote, size);
 	memcpy(spec.destination, direction == TO_GATEWAY ? remote : own, size);
 	return spec;
+}
+
+struct packet_spec harness_spec(struct harness *h, size_t client, enum direction direction, uint8_t version,
+				uint8_t protocol)
+{
+	const struct session *session = h->clients[client].role.session;
+	if (session == NULL)
+		abort();
+	return spec_between((version == 4 ? &session->inner4 : &session->inner6)->address.bytes, client, direction,
+			    version, protocol);
 }
 
 static void store_sum(uint8_t *at, uint32_t sum)
