@@ -62,7 +62,8 @@ int main(int argc, char **argv)
 	int result = 0;
 	catch_signals();
 	if (options.command == STGUN_KEYS)
-		seed_print_peers(stdout, &options.seed, options.first, options.sessions, options.psk_file);
+		seed_print_peers(stdout, &options.seed, options.first, options.sessions, options.psk_file,
+				 options.wireguard ? &options.address : NULL);
 	else if (options.command == STGUN_REFLECT)
 		result = reflect_run(&options, &ended, &error);
 	else

@@ -16,15 +16,17 @@ enum {
 };
 _Static_assert(STGUN_SESSIONS_MAX == 1 << INDEX_BITS, "client_magic holds a session's index");
 
-/* What WELCOME is told apart by: the session's index in the low bits, which spread over a gateway's handshake threads,
- * and randomness above. */
+/* What WELCOME is told apart by, and for WireGuard our index, which is not 0: the session's index in the low bits,
+ * which spread over a gateway's handshake threads, and randomness above. */
 static uint32_t magic_of(uint32_t index)
 {
-	return randombytes_random() << INDEX_BITS | index;
+	return (1 + randombytes_uniform((1u << (32 - INDEX_BITS)) - 1)) << INDEX_BITS | index;
 }
 
-static uint64_t hello_wait(uint32_t tries)
+static uint64_t hello_wait(const struct stgun_options *options, uint32_t tries)
 {
+	if (options->wireguard)
+		return WG_REKEY_TIMEOUT_S * NS_PER_S + randombytes_uniform(WG_REKEY_JITTER_MS + 1) * NS_PER_MS;
 	uint64_t wait = HELLO_FIRST_NS << (tries < 5 ? tries : 5);
 	wait = wait < HELLO_MOST_NS ? wait : HELLO_MOST_NS;
 	return wait - wait / 4 + wait / 2 / 1024 * randombytes_uniform(1024); /* ±25 % */
@@ -57,10 +59,27 @@ static void wish_address(const struct stgun_session *session, struct wire_hello 
 	memcpy(wish->bytes, session->address, sizeof session->address);
 }
 
+static void write_initiation(struct stgun_thread *thread, struct stgun_attempt *attempt,
+			     const struct handshake_identity *own)
+{
+	uint8_t timestamp[WG_TIMESTAMP_SIZE], ephemeral[KEY_SIZE];
+	wire_timestamp(timestamp, clock_wall(&clock_system));
+	randombytes_buf(ephemeral, sizeof ephemeral);
+	(void)wg_write_initiation(&attempt->wireguard, own, &thread->remote, magic_of(attempt->index), timestamp,
+				  ephemeral, attempt->hello);
+	if (attempt->has_cookie)
+		wg_add_mac2(attempt->cookie, attempt->hello, WG_INITIATION_SIZE);
+	sodium_memzero(ephemeral, sizeof ephemeral);
+}
+
 static void write_hello(struct stgun_thread *thread, struct stgun_attempt *attempt,
 			const struct handshake_identity *own)
 {
 	const struct stgun_options *options = thread->stgun->options;
+	if (options->wireguard) {
+		write_initiation(thread, attempt, own);
+		return;
+	}
 	struct wire_hello hello = {.mtu = options->mtu};
 	wish_address(&thread->sessions[attempt->index], &hello);
 	wire_timestamp(hello.timestamp, clock_wall(&clock_system));
@@ -117,14 +136,17 @@ void stgun_abandon(struct stgun_thread *thread, struct stgun_session *session)
 
 static void send_hello(struct stgun_thread *thread, struct stgun_attempt *attempt)
 {
-	uint8_t *room = stgun_reserve(thread, &thread->sessions[attempt->index], 0, WIRE_HELLO_SIZE);
+	const struct stgun_options *options = thread->stgun->options;
+	uint32_t size = options->wireguard ? WG_INITIATION_SIZE : WIRE_HELLO_SIZE;
+	uint8_t *room = stgun_reserve(thread, &thread->sessions[attempt->index], 0, size);
 	if (room == NULL) {
 		timer_set(&thread->wheel, &attempt->timer, thread->now + RETRY_NS);
 		return;
 	}
-	memcpy(room, attempt->hello, WIRE_HELLO_SIZE);
-	stgun_count(thread, hellos, 1);
-	timer_set(&thread->wheel, &attempt->timer, thread->now + hello_wait(attempt->tries));
+	memcpy(room, attempt->hello, size);
+	if (!attempt->renews)
+		stgun_count(thread, hellos, 1);
+	timer_set(&thread->wheel, &attempt->timer, thread->now + hello_wait(options, attempt->tries));
 	attempt->tries++;
 }
 
@@ -191,7 +213,7 @@ bool stgun_dial(struct stgun_thread *thread)
 	return begun != 0;
 }
 
-void stgun_redial(struct stgun_thread *thread, struct stgun_session *session)
+static void begin_again(struct stgun_thread *thread, struct stgun_session *session, bool renews)
 {
 	if (session->attempt != NULL)
 		return;
@@ -199,8 +221,19 @@ void stgun_redial(struct stgun_thread *thread, struct stgun_session *session)
 	if (attempt == NULL)
 		return; /* no memory: in its next turn */
 	attempt->intended = thread->now;
+	attempt->renews = renews;
 	send_hello(thread, attempt);
 	thread->under_way++;
+}
+
+void stgun_redial(struct stgun_thread *thread, struct stgun_session *session)
+{
+	begin_again(thread, session, false);
+}
+
+void stgun_renew(struct stgun_thread *thread, struct stgun_session *session)
+{
+	begin_again(thread, session, true);
 }
 
 /* --- receiving ---------------------------------------------------------------------------------------------------- */
@@ -247,10 +280,19 @@ static void take_welcome(struct stgun_thread *thread, struct stgun_session *sess
 	send_ack(thread, session);
 }
 
+static bool read_cookie(struct stgun_thread *thread, struct stgun_attempt *attempt, const uint8_t *message,
+			uint32_t length)
+{
+	if (thread->stgun->options->wireguard)
+		return wg_read_cookie_reply(thread->remote.cookie_key, attempt->wireguard.index,
+					    attempt->wireguard.mac1, message, attempt->cookie);
+	return handshake_read_cookie(&attempt->initiator, &thread->remote, message, length, attempt->cookie);
+}
+
 static void take_cookie(struct stgun_thread *thread, struct stgun_attempt *attempt, const uint8_t *message,
 			uint32_t length)
 {
-	if (!handshake_read_cookie(&attempt->initiator, &thread->remote, message, length, attempt->cookie)) {
+	if (!read_cookie(thread, attempt, message, length)) {
 		stgun_count(thread, unexpected, 1);
 		return;
 	}
@@ -294,8 +336,65 @@ void stgun_take_handshake(struct stgun_thread *thread, const uint8_t *message, u
 void stgun_confirmed(struct stgun_thread *thread, struct stgun_session *session)
 {
 	uint64_t intended = session->attempt->intended;
-	histogram_record(&thread->latency, thread->now > intended ? thread->now - intended : 0);
+	bool renews = session->attempt->renews;
 	free_attempt(thread, session);
 	thread->under_way--;
+	if (renews)
+		return;
+	histogram_record(&thread->latency, thread->now > intended ? thread->now - intended : 0);
 	stgun_count(thread, up, 1);
+}
+
+/* --- WireGuard ---------------------------------------------------------------------------------------------------- */
+
+/* Which WELCOME says otherwise. */
+static void settle_wireguard(struct stgun_thread *thread, struct stgun_session *session)
+{
+	const struct stgun_options *options = thread->stgun->options;
+	uint32_t number = options->first + thread->first + (uint32_t)(session - thread->sessions);
+	struct ip_address address = seed_address(&options->address, number);
+	session->version = address.family;
+	memcpy(session->address, address.bytes, sizeof session->address);
+	note_gateway(thread->stgun, &(struct wire_welcome){.mtu = options->mtu, .suite = AEAD_WIREGUARD});
+}
+
+/* The session is up with it: nothing of the gateway's confirms the packet that confirms it. */
+static void take_response(struct stgun_thread *thread, struct stgun_session *session, const uint8_t *message)
+{
+	struct noise_keys secrets;
+	struct stgun_attempt *attempt = session->attempt;
+	uint32_t index = attempt->wireguard.index, peer_index;
+	if (!wg_read_response(&attempt->wireguard, &thread->remote, message, &peer_index, &secrets)) {
+		stgun_count(thread, unexpected, 1);
+		return;
+	}
+	struct transport_key *key = transport_key_new_wireguard(thread->aead, 0, &secrets, TRANSPORT_CLIENT, peer_index,
+								thread->now);
+	sodium_memzero(&secrets, sizeof secrets);
+	if (key == NULL) {
+		attempt->ack_end = thread->now; /* no memory: once more, later */
+		return;
+	}
+	stgun_forget(session);
+	session->key = key;
+	settle_wireguard(thread, session);
+	stgun_index(thread, session, index);
+	if (!attempt->renews)
+		stgun_count(thread, welcomes, 1);
+	(void)stgun_send_control(thread, session, WIRE_KEEPALIVE, NULL, 0);
+	stgun_confirmed(thread, session);
+}
+
+void stgun_take_wireguard(struct stgun_thread *thread, const uint8_t *message, uint32_t length)
+{
+	enum wg_type type = (enum wg_type)load_le32(message);
+	uint32_t receiver = wg_receiver(message, type), index = receiver & (STGUN_SESSIONS_MAX - 1);
+	struct stgun_session *session = index < thread->count ? &thread->sessions[index] : NULL;
+	if (session == NULL || session->attempt == NULL || session->attempt->ack_end != 0 ||
+	    session->attempt->wireguard.index != receiver)
+		stgun_count(thread, unexpected, 1);
+	else if (type == WG_COOKIE_REPLY)
+		take_cookie(thread, session->attempt, message, length);
+	else
+		take_response(thread, session, message);
 }

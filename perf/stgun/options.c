@@ -164,6 +164,7 @@ static int parse_pair(enum stgun_option option, const char *text, struct stgun_o
 	static const char *const switches[] = {"off", "on"};
 	static const char *const orders[] = {"turn", "random"};
 	static const char *const words[] = {"keepalive", "data"};
+	static const char *const protocols[] = {"shardtun", "wireguard"};
 	unsigned choice = 0;
 	uint32_t number = 0;
 	int result = 0;
@@ -171,6 +172,10 @@ static int parse_pair(enum stgun_option option, const char *text, struct stgun_o
 	case STGUN_CIPHER:
 		result = parse_choice(text, suites, ARRAY_SIZE(suites), &choice, error);
 		o->suite = (uint8_t)choice;
+		return result;
+	case STGUN_PROTOCOL:
+		result = parse_choice(text, protocols, ARRAY_SIZE(protocols), &choice, error);
+		o->wireguard = choice != 0;
 		return result;
 	case STGUN_DIRECTION:
 		result = parse_choice(text, stgun_direction_names, 3, &choice, error);
@@ -196,6 +201,10 @@ static int parse_pair(enum stgun_option option, const char *text, struct stgun_o
 		if (!ip_prefix_parse(text, &o->source))
 			return error_set(error, -EINVAL, "\"%s\": a network like 10.64.0.0/16 is wanted", text);
 		o->source = ip_prefix_network(&o->source);
+		return 0;
+	case STGUN_ADDRESS:
+		if (!ip_address_parse(text, &o->address))
+			return error_set(error, -EINVAL, "\"%s\": an IP address is wanted", text);
 		return 0;
 	case STGUN_GATEWAY_KEY:
 		if (!key_parse(text, o->gateway_key))
@@ -305,10 +314,28 @@ static int find_command(int argc, char **argv, struct stgun_options *options, st
 	return optind < argc ? error_set(error, -EINVAL, "\"%s\" is too much", argv[optind]) : 0;
 }
 
+/* What a WELCOME says of the own protocol, WireGuard has no message for. */
+static int check_protocol(const struct stgun_options *o, struct error *error)
+{
+	if (!o->wireguard)
+		return o->address.family != 0 ? error_set(error, -EINVAL, "--address is for --protocol wireguard") : 0;
+	if (o->address.family == 0)
+		return error_set(error, -EINVAL, "--protocol wireguard wants the clients' --address");
+	if (o->command == STGUN_KEYS)
+		return 0;
+	if (o->suite != 0)
+		return error_set(error, -EINVAL, "--cipher: WireGuard has one");
+	if ((o->command & STGUN_SEND) != 0 && o->to.family != o->address.family)
+		return error_set(error, -EINVAL,
+				 "--protocol wireguard wants an address to send to, --to, of --address's family");
+	return 0;
+}
+
 static int check(const struct stgun_options *o, struct error *error)
 {
-	if ((o->command & STGUN_GENERATE) == 0)
-		return 0;
+	int result = (o->command & (STGUN_GENERATE | STGUN_KEYS)) != 0 ? check_protocol(o, error) : 0;
+	if (result != 0 || (o->command & STGUN_GENERATE) == 0)
+		return result;
 	if (o->sessions < o->threads)
 		return error_set(error, -EINVAL, "%u threads share %u session%s: give as many at least", o->threads,
 				 o->sessions, o->sessions == 1 ? "" : "s");

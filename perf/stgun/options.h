@@ -19,7 +19,7 @@ enum {
 	STGUN_THREADS_MAX = 128,
 	STGUN_PORTS_MAX = 4096, /* of a thread: a socket each */
 	STGUN_TRAIN_MAX = 64,
-	/* A session's keys are not renewed: within the hour that they live. */
+	/* A session's keys are not renewed, but for WireGuard's: within the hour that they live. */
 	STGUN_SECONDS_MAX = 3000,
 };
 
@@ -45,6 +45,10 @@ enum {
 	X(JSON, "json", STGUN_GENERATE, NULL, "FILE", "write a report there too; - is standard output")           \
 	X(THREADS, "threads", STGUN_GENERATE | STGUN_REFLECT, "1", "N", "threads that share the work")            \
 	X(SEED, "seed", STGUN_GENERATE | STGUN_KEYS, "stgun", "TEXT", "what the clients' keys follow from")       \
+	X(PROTOCOL, "protocol", STGUN_GENERATE | STGUN_KEYS, "shardtun", "shardtun|wireguard",                    \
+	  "what the clients speak; --gateway-key is the gateway's key for it")                                    \
+	X(ADDRESS, "address", STGUN_GENERATE | STGUN_KEYS, NULL, "IP",                                            \
+	  "with WireGuard: inner address of client 0; the others follow (mandatory then)")                        \
 	X(FIRST, "first", STGUN_GENERATE | STGUN_KEYS, "0", "N", "number of the first client")                    \
 	X(PSK_FILE, "psk-file", STGUN_GENERATE | STGUN_KEYS, NULL, "PATH", "pre-shared key of all clients")       \
 	X(TO, "to", STGUN_GENERATE, NULL, "IP[:PORT]",                                                            \
@@ -83,6 +87,8 @@ struct stgun_options {
 	struct rate connect_rate, rate;
 	uint32_t connect_timeout; /* s */
 	uint8_t suite;		  /* 0: all */
+	bool wireguard;
+	struct ip_address address; /* WireGuard: inner address of client 0; else family 0 */
 	uint16_t mtu;
 	struct ip_address to; /* family 0: the gateway's */
 	uint16_t to_port;

@@ -63,7 +63,8 @@ static inline size_t stgun_packet_size_least(unsigned version)
 struct stgun_packet_form {
 	unsigned version;
 	uint64_t ip_sum, udp_sum; /* of the fields that stgun_packet_finish() leaves alone */
-	uint8_t bytes[PACKET_SIZE_MAX] __attribute__((aligned(64)));
+	/* A packet, and zeros behind it: what an AEAD reads, and WireGuard's padding. */
+	uint8_t bytes[PACKET_SIZE_MAX + 64] __attribute__((aligned(64)));
 };
 
 /* Headers of packets to `to`, `port` from an address that is yet to come. */

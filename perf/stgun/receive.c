@@ -31,9 +31,11 @@ static void take_data(struct stgun_thread *thread, uint8_t *packet, uint32_t len
 {
 	struct inner inner;
 	struct stgun_packet_stamp stamp;
-	if (!inner_parse(&inner, packet, length) || inner.protocol != IPPROTO_UDP || inner.upper_length == 0 ||
+	bool padded = thread->stgun->options->wireguard;
+	if (!(padded ? inner_parse_padded(&inner, packet, length) : inner_parse(&inner, packet, length)) ||
+	    inner.protocol != IPPROTO_UDP || inner.upper_length == 0 ||
 	    !stgun_packet_stamp_read(packet + inner.ip_length + UDP_HEADER_LENGTH,
-				     length - inner.ip_length - UDP_HEADER_LENGTH, &stamp)) {
+				     inner.length - inner.ip_length - UDP_HEADER_LENGTH, &stamp)) {
 		stgun_count(thread, unexpected, 1);
 	} else if (stamp.kind == PACKET_TOLD) {
 		if (stamp.run == thread->order.run)
@@ -41,7 +43,7 @@ static void take_data(struct stgun_thread *thread, uint8_t *packet, uint32_t len
 	} else if (stamp.kind == PACKET_ANSWER && stamp.run == thread->order.run) {
 		histogram_record(&thread->latency, thread->now > stamp.time ? thread->now - stamp.time : 0);
 		stgun_count(thread, answers, 1);
-		stgun_count(thread, bytes, length);
+		stgun_count(thread, bytes, inner.length);
 	} else {
 		stgun_count(thread, unexpected, 1);
 	}
@@ -69,7 +71,8 @@ static void take_opened(struct stgun_thread *thread, struct stgun_session *sessi
 		stgun_confirmed(thread, session);
 	stgun_heard(session);
 	if (type == WIRE_DATA) {
-		take_data(thread, op->output, op->length);
+		if (op->length != 0) /* else WireGuard's keepalive */
+			take_data(thread, op->output, op->length);
 	} else if (type == WIRE_BYE) {
 		stgun_count(thread, ended, 1);
 		stgun_forget(session);
@@ -90,6 +93,38 @@ static void open_batch(struct stgun_thread *thread, struct batch *batch)
 	batch->count = 0;
 }
 
+/* For the session, to be opened with others. */
+static void collect(struct stgun_thread *thread, struct batch *batch, struct stgun_session *session,
+		    const struct message_head *head, uint8_t *message, uint32_t length)
+{
+	if (batch->session != session || batch->count == OPS)
+		open_batch(thread, batch);
+	/* What was opened may have ended it. */
+	if (session->key == NULL)
+		return;
+	batch->session = session;
+	transport_open_op(&batch->ops[batch->count++], head, message, length);
+}
+
+static void take_wireguard(struct stgun_thread *thread, struct batch *batch, uint8_t *message, uint32_t length)
+{
+	unsigned type = wg_type(message, length);
+	if (type == WG_RESPONSE || type == WG_COOKIE_REPLY) {
+		open_batch(thread, batch);
+		stgun_take_wireguard(thread, message, length);
+		return;
+	}
+	/* Other than at a gateway, an index has no parts. */
+	struct stgun_session *session = type == WG_DATA ? stgun_find(thread, wg_receiver(message, WG_DATA)) : NULL;
+	if (session == NULL || session->key == NULL) {
+		stgun_count(thread, unexpected, 1);
+		return;
+	}
+	struct message_head head;
+	wg_head_read(&head, message);
+	collect(thread, batch, session, &head, message, length);
+}
+
 static void take_datagram(struct stgun_thread *thread, struct batch *batch, uint8_t *message, uint32_t length)
 {
 	struct wire_verdict verdict = wire_classify(WIRE_SIDE_CLIENT, message, length);
@@ -107,13 +142,7 @@ static void take_datagram(struct stgun_thread *thread, struct batch *batch, uint
 		stgun_count(thread, unexpected, 1);
 		return;
 	}
-	if (batch->session != session || batch->count == OPS)
-		open_batch(thread, batch);
-	/* What was opened may have ended it. */
-	if (session->key == NULL)
-		return;
-	batch->session = session;
-	transport_open_op(&batch->ops[batch->count++], &head, message, length);
+	collect(thread, batch, session, &head, message, length);
 }
 
 static bool receive_from(struct stgun_thread *thread, struct udp_socket *socket)
@@ -122,13 +151,14 @@ static bool receive_from(struct stgun_thread *thread, struct udp_socket *socket)
 	if (received <= 0)
 		return false;
 	thread->now = clock_monotonic(&clock_system);
+	bool wireguard = thread->stgun->options->wireguard;
 	for (int i = 0; i < received; i++) {
 		struct udp_datagrams datagrams = udp_datagrams(&thread->messages[i]);
 		struct batch batch;
 		batch.session = NULL;
 		batch.count = 0;
 		while (udp_datagrams_next(&datagrams))
-			take_datagram(thread, &batch, datagrams.data, datagrams.length);
+			(wireguard ? take_wireguard : take_datagram)(thread, &batch, datagrams.data, datagrams.length);
 		open_batch(thread, &batch);
 	}
 	return true;

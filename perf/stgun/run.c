@@ -207,7 +207,7 @@ static int dial(struct run *run, struct error *error)
 
 static uint32_t unit_packets(const struct stgun_options *options)
 {
-	uint32_t most = UDP_TRAIN_BYTES / ((uint32_t)options->mix.most + WIRE_OVERHEAD);
+	uint32_t most = UDP_TRAIN_BYTES / stgun_sealed_size(options, options->mix.most);
 	most = most < 1 ? 1 : most;
 	return options->train < most ? options->train : most;
 }

@@ -43,12 +43,13 @@ static bool make_room(struct stgun_thread *thread, uint32_t bytes)
 bool stgun_seal_packet(struct stgun_thread *thread, struct stgun_session *session, uint32_t size,
 		       struct stgun_packet_stamp *stamp, size_t extra)
 {
-	uint8_t *room = stgun_reserve(thread, session, session->id, size + WIRE_OVERHEAD);
+	uint32_t sealed = stgun_sealed_size(thread->stgun->options, size);
+	uint8_t *room = stgun_reserve(thread, session, session->id, sealed);
 	if (room == NULL)
 		return false;
 	stamp->number = session->number++;
 	stgun_packet_finish(&thread->form, size, session->address, PACKET_PORT, stamp, extra);
-	transport_seal(thread->aead, session->key, session->id, WIRE_DATA, thread->form.bytes, size, room);
+	transport_seal_packet(thread->aead, session->key, session->id, thread->form.bytes, size, sealed, room);
 	return true;
 }
 
@@ -73,9 +74,10 @@ static bool fire_unit(struct stgun_thread *thread)
 									: 0),
 		.size = size,
 	};
-	if (!make_room(thread, packets * (own + WIRE_OVERHEAD)))
+	uint32_t sealed_size = stgun_sealed_size(options, own);
+	if (!make_room(thread, packets * sealed_size))
 		return false;
-	send_queue_plan(&thread->queue, thread->sockets[0]->gso, packets, own + WIRE_OVERHEAD);
+	send_queue_plan(&thread->queue, thread->sockets[0]->gso, packets, sealed_size);
 	if (thread->queue.train_limit > packets)
 		thread->queue.train_limit = packets;
 	bool sample = options->direction == STGUN_UP && !options->blind && thread->now - thread->sampled >= SAMPLE_NS;

@@ -11,8 +11,8 @@
 #include <stdatomic.h>
 
 #include "core/base/timer_wheel.h"
-#include "core/protocol/handshake.h"
 #include "core/protocol/transport.h"
+#include "core/protocol/wg_handshake.h"
 #include "perf/record/histogram.h"
 #include "perf/stgun/options.h"
 #include "perf/stgun/packet.h"
@@ -68,16 +68,22 @@ struct stgun_attempt {
 	uint32_t tries;
 	uint64_t intended; /* ns */
 	uint64_t ack_end;  /* ns; 0: no WELCOME yet */
+	bool renews;	   /* the keys of a session that is up: WireGuard's, of which nothing is counted */
 	bool has_cookie;
 	uint8_t cookie[COOKIE_SIZE];
-	struct handshake_initiator initiator;
-	uint8_t hello[WIRE_HELLO_SIZE];
+	union { /* both begin with the same */
+		struct handshake_initiator initiator;
+		struct wg_initiator wireguard;
+	};
+	uint8_t hello[WIRE_HELLO_SIZE]; /* or WireGuard's initiation */
 };
+_Static_assert(offsetof(struct handshake_initiator, noise) == 0 && offsetof(struct wg_initiator, noise) == 0,
+	       "the same");
 
 struct stgun_session {
 	struct transport_key *key;     /* NULL: it is down */
 	struct stgun_attempt *attempt; /* NULL: none */
-	uint32_t id;		       /* 0: none */
+	uint32_t id;		       /* what it is called in what comes: WireGuard's index of ours; 0: none */
 	uint32_t number;	       /* of its next DATA */
 	uint32_t awaiting_reply_since; /* HOLD: ms of the first DATA since anything came; 0: none */
 	uint8_t version;	       /* 4 or 6: the family that we send in */
@@ -107,6 +113,7 @@ struct stgun_thread {
 
 	struct handshake_remote remote; /* static_static is that of the session at hand */
 	struct timer_wheel wheel;
+	uint32_t renewed;   /* session whose keys were looked at last */
 	uint32_t next;	    /* session to prepare, connect, send from or end */
 	uint64_t random;    /* state of the order of sessions */
 	uint32_t under_way; /* handshakes */
@@ -169,6 +176,12 @@ void stgun_index(struct stgun_thread *thread, struct stgun_session *session, uin
 bool stgun_send_control(struct stgun_thread *thread, struct stgun_session *session, enum wire_type type,
 			const uint8_t *payload, uint32_t length);
 
+/* Bytes of the datagram with an inner packet of `size` bytes. */
+static inline uint32_t stgun_sealed_size(const struct stgun_options *options, uint32_t size)
+{
+	return options->wireguard ? WG_OVERHEAD + wg_padded_size(size, options->mtu) : WIRE_OVERHEAD + size;
+}
+
 /* Forgets the session's keys and its ID. */
 void stgun_forget(struct stgun_session *session);
 
@@ -189,6 +202,12 @@ timer_callback stgun_attempt_due;
 
 /* WELCOME, COOKIE and RESET. */
 void stgun_take_handshake(struct stgun_thread *thread, const uint8_t *message, uint32_t length);
+
+/* WireGuard's response and cookie reply. */
+void stgun_take_wireguard(struct stgun_thread *thread, const uint8_t *message, uint32_t length);
+
+/* New keys for a session of WireGuard's whose own are old. */
+void stgun_renew(struct stgun_thread *thread, struct stgun_session *session);
 
 /* Something opened under the session's key. */
 void stgun_confirmed(struct stgun_thread *thread, struct stgun_session *session);

@@ -13,6 +13,7 @@ enum {
 	SOCKET_BUFFER_LEAST = 1 << 18,
 	MESSAGES = 8, /* as receive.c takes them */
 	LEAVE_TURN = 64,
+	RENEW_TURN = 64,
 	TIMERS_TURN = 16,  /* each may cost four scalar multiplications */
 	RECEIVE_TURN = 64, /* batches, while handshakes go on */
 };
@@ -132,7 +133,7 @@ uint8_t *stgun_reserve(struct stgun_thread *thread, const struct stgun_session *
 bool stgun_send_control(struct stgun_thread *thread, struct stgun_session *session, enum wire_type type,
 			const uint8_t *payload, uint32_t length)
 {
-	uint8_t *room = stgun_reserve(thread, session, 0, length + WIRE_OVERHEAD);
+	uint8_t *room = stgun_reserve(thread, session, 0, length + session->key->dialect->overhead);
 	if (room == NULL || transport_key_spent(session->key))
 		return false;
 	transport_seal(thread->aead, session->key, session->id, type, payload != NULL ? payload : thread->form.bytes,
@@ -208,7 +209,9 @@ static bool leave(struct stgun_thread *thread)
 			continue;
 		if (pacer_due(&thread->pacer, thread->now, 1) == 0)
 			return false;
-		if (!stgun_send_control(thread, session, WIRE_BYE, reason, 1) && !transport_key_spent(session->key))
+		/* WireGuard has no good-bye. */
+		if (!thread->stgun->options->wireguard && !stgun_send_control(thread, session, WIRE_BYE, reason, 1) &&
+		    !transport_key_spent(session->key))
 			return true;
 		stgun_forget(session);
 		thread->pacer.issued++;
@@ -254,6 +257,22 @@ static bool follow(struct stgun_thread *thread, bool *worked)
 		return thread->next == thread->count && thread->queue.count == 0;
 	default:
 		return true;
+	}
+}
+
+/* Some in each turn are looked at, and one is renewed. A gateway takes WireGuard's keys for 180 s. */
+static void renew(struct stgun_thread *thread)
+{
+	if (!thread->stgun->options->wireguard || thread->order.phase == STGUN_LEAVE)
+		return;
+	for (unsigned i = 0; i < RENEW_TURN; i++) {
+		thread->renewed = thread->renewed + 1 < thread->count ? thread->renewed + 1 : 0;
+		struct stgun_session *session = &thread->sessions[thread->renewed];
+		if (session->key == NULL || session->attempt != NULL ||
+		    thread->now - session->key->born < WG_REKEY_AFTER_S * NS_PER_S)
+			continue;
+		stgun_renew(thread, session);
+		return;
 	}
 }
 
@@ -304,6 +323,7 @@ void *stgun_thread_run(void *argument)
 		if (number != atomic_load_explicit(&thread->taken, memory_order_relaxed))
 			take_order(thread, number);
 		(void)timer_wheel_advance(&thread->wheel, thread->now, stgun_attempt_due, thread, TIMERS_TURN);
+		renew(thread);
 		bool done = thread->queue.blocked ? false : follow(thread, &worked);
 		if (thread->order.phase == STGUN_FIRE)
 			done = fired(thread);
@@ -374,7 +394,11 @@ static int know_gateway(struct stgun_thread *thread, struct error *error)
 	uint8_t private_key[KEY_SIZE];
 	seed_private_key(&options->seed, options->first + thread->first, private_key);
 	handshake_identity_init(&own, private_key);
-	if (!handshake_remote_init(&thread->remote, &own, options->gateway_key, options->preshared_key))
+	bool known = options->wireguard
+			     ? wg_remote_init(&thread->remote, &own, options->gateway_key, options->preshared_key)
+			     : handshake_remote_init(&thread->remote, &own, options->gateway_key,
+						     options->preshared_key);
+	if (!known)
 		return error_set(error, -EINVAL, "--gateway-key: that is not a key that a gateway can have");
 	return 0;
 }

@@ -254,6 +254,56 @@ Test(stgun, what_is_no_stamp_is_none)
 
 /* --- keys and the command line ------------------------------------------------------------------------------------ */
 
+static int read_line(const char *line, struct stgun_options *options, struct error *error)
+{
+	static char text[512];
+	static char name[] = "stgun";
+	char *argv[32] = {name};
+	int argc = 1;
+	cr_assert(keys_init(NULL) == 0);
+	(void)snprintf(text, sizeof text, "%s", line);
+	for (char *word = strtok(text, " "); word != NULL; word = strtok(NULL, " "))
+		argv[argc++] = word;
+	return stgun_options_read(argc, argv, options, error);
+}
+
+#define LOAD "load --gateway 192.0.2.1:5555 --gateway-key AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= "
+
+Test(stgun, wireguard_clients_need_what_a_welcome_would_say)
+{
+	static const char *const wrong[] = {
+		LOAD "--protocol wireguard --to 10.8.0.1",
+		LOAD "--protocol wireguard --address 10.8.0.2",
+		LOAD "--protocol wireguard --address 10.8.0.2 --to fd00:8::1",
+		LOAD "--protocol wireguard --address 10.8.0.2 --to 10.8.0.1 --cipher AES-256-GCM",
+		LOAD "--address 10.8.0.2",
+		LOAD "--protocol openvpn",
+		"keys 3 --protocol wireguard",
+		"keys 3 --address 10.8.0.2",
+	};
+	struct stgun_options options;
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		struct error error = {0};
+		cr_assert(read_line(wrong[i], &options, &error) == -EINVAL, "%s", wrong[i]);
+		cr_assert(error.text[0] != '\0');
+	}
+	cr_assert(read_line(LOAD "--protocol wireguard --address 10.8.0.2 --to 10.8.0.1", &options, NULL) == 0);
+	cr_assert(options.wireguard && options.address.family == 4);
+	cr_assert(read_line("keys 3 --protocol wireguard --address fd00:8::2", &options, NULL) == 0);
+}
+
+Test(stgun, addresses_follow_from_the_first)
+{
+	char text[IP_TEXT_MAX];
+	struct ip_address first, address;
+	cr_assert(ip_address_parse("10.8.0.2", &first));
+	address = seed_address(&first, 1000);
+	cr_assert_str_eq(ip_address_format(&address, text), "10.8.3.234");
+	cr_assert(ip_address_parse("fd00:8::ffff", &first));
+	address = seed_address(&first, 2);
+	cr_assert_str_eq(ip_address_format(&address, text), "fd00:8::1:1");
+}
+
 Test(stgun, keys_follow_from_seed_and_number)
 {
 	struct seed a, b;
