@@ -11,7 +11,7 @@
 
 enum {
 	/* registers */
-	ID = BPF_REG_8,	     /* the index of the session in the map before */
+	ID = BPF_REG_8,
 	SESSION = BPF_REG_8, /* its struct sparse_session */
 	WORKER = BPF_REG_9,
 	/* frame */
@@ -31,10 +31,9 @@ static void leave_with_hash(struct bpf_code *code)
 	bpf_leave(code);
 }
 
-/* Of HELLO. Offsets count from the UDP payload. */
+/* By the number in register 0. */
 static void leave_with_handshaker(struct bpf_code *code, const struct steering *steering)
 {
-	bpf_load_packet(code, BPF_W, WIRE_MAGIC);
 	bpf_constant(code, BPF_MOD, BPF_RESULT, steering->handshakers);
 	bpf_constant(code, BPF_ADD, BPF_RESULT, steering->workers);
 	bpf_leave(code);
@@ -46,7 +45,44 @@ static void leave_with_worker(struct bpf_code *code)
 	bpf_leave(code);
 }
 
-/* Registers 8 and 9: the index of the session in its map, and the worker. */
+static void steer_index_to_handshaker(struct bpf_code *code, const struct steering *steering, uint32_t offset)
+{
+	bpf_load_packet(code, BPF_W, offset);
+	bpf_constant(code, BPF_AND, BPF_RESULT, WIRE_SESSION_ID_MASK);
+	leave_with_handshaker(code, steering);
+}
+
+/* Register 0, the first byte, becomes the session ID of data. */
+static void steer_wireguard(struct bpf_code *code, const struct steering *steering)
+{
+	unsigned data = bpf_jump_if(code, BPF_JGT, BPF_RESULT, WG_COOKIE_REPLY);
+	unsigned none = bpf_jump_if(code, BPF_JEQ, BPF_RESULT, 0);
+	unsigned other = bpf_jump_if(code, BPF_JNE, BPF_RESULT, WG_RESPONSE);
+	steer_index_to_handshaker(code, steering, WG_RESPONSE_RECEIVER);
+	bpf_land(code, other);
+	steer_index_to_handshaker(code, steering, WG_SENDER); /* of a cookie reply: the receiver's */
+	bpf_land(code, data);
+	bpf_land(code, none);
+	bpf_load_packet(code, BPF_W, WG_DATA_RECEIVER);
+	bpf_constant(code, BPF_AND, BPF_RESULT, WIRE_SESSION_ID_MASK);
+}
+
+/* The same of our own protocol. */
+static void steer_own(struct bpf_code *code, const struct steering *steering)
+{
+	for (unsigned type = 0; type < WIRE_TYPES; type++) {
+		if (!wire_is_for_handshakers(type))
+			continue;
+		unsigned other = bpf_jump_if(code, BPF_JNE, BPF_RESULT, WIRE_VERSION << 4 | type);
+		bpf_load_packet(code, BPF_W, WIRE_MAGIC);
+		leave_with_handshaker(code, steering);
+		bpf_land(code, other);
+	}
+	bpf_load_packet(code, BPF_W, WIRE_SESSION_ID);
+}
+
+/* Registers 8 and 9: the session ID, and the worker. The index of the session in its map is in the frame. Offsets count
+ * from the UDP payload. */
 static void find_worker(struct bpf_code *code, const struct sparse_sessions *sparse)
 {
 	const struct steering *steering = &sparse->steering;
@@ -60,14 +96,12 @@ static void find_worker(struct bpf_code *code, const struct sparse_sessions *spa
 	bpf_land(code, long_enough);
 
 	bpf_load_packet(code, BPF_B, 0);
-	for (unsigned type = 0; type < WIRE_TYPES; type++) {
-		if (!wire_is_for_handshakers(type))
-			continue;
-		unsigned other = bpf_jump_if(code, BPF_JNE, BPF_RESULT, WIRE_VERSION << 4 | type);
-		leave_with_handshaker(code, steering);
-		bpf_land(code, other);
-	}
-	bpf_load_packet(code, BPF_W, WIRE_SESSION_ID);
+	unsigned own = bpf_jump_if(code, BPF_JGT, BPF_RESULT, 0x0f);
+	steer_wireguard(code, steering);
+	unsigned found = bpf_jump(code);
+	bpf_land(code, own);
+	steer_own(code, steering);
+	bpf_land(code, found);
 	bpf_combine(code, BPF_MOV, ID, BPF_RESULT);
 	bpf_combine(code, BPF_MOV, BPF_REG_1, BPF_RESULT);
 	bpf_constant(code, BPF_AND, BPF_REG_1, steering->slot_mask);

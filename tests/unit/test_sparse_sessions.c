@@ -79,6 +79,10 @@ Test(sparse_sessions, sessions_are_found_and_all_else_goes_as_before)
 	cr_expect_eq(send_one(0x7703, 100), second_of(0x7703));
 	cr_expect_eq(send_one(0x9944, 100), second_of(0x9944));
 	cr_expect_eq(send_one(0x6603, 100), first_of(0x7703), "another generation");
+	fill(WG_DATA);
+	store_be32(datagram + WG_DATA_RECEIVER, 0xa0007703);
+	source_send(source, &group, 100, 0);
+	cr_expect_eq(group_receive(&group, WAIT_MS), second_of(0x7703), "WireGuard's data, of epoch 10");
 	cr_expect_eq(send_one(0x7704, 100), first_of(0x7704));
 	cr_expect_eq(send_one(0, 100), 0);
 	sparse_sessions_remove(&sparse, 0x6603);
