@@ -84,21 +84,28 @@ class Probe:
         came = []
 
         def enough():
-            for packet in take(self.peer.delivered):
-                reply = inner.parse_reply(packet)
-                if reply and reply[2] == self.bench.identifier:
-                    came.append(reply[3])
+            came.extend(self.taken_replies())
             return len(came) >= expected
 
         self.run_until(enough, timeout)
         return came
+
+    def taken_replies(self):
+        replies = map(inner.parse_reply, take(self.peer.delivered))
+        return [reply[3] for reply in replies if reply and reply[2] == self.bench.identifier]
 
     def pings(self, payload=b"shardtun probe"):
         """Milliseconds of one echo, or None."""
         packet = self.bench.request(payload=payload)
         started = time.monotonic()
         self.peer.send(packet, time.time())
-        came = self.bench.sequence in self.replies(self.patience, 1)
+        seen = []
+
+        def answered():  # replies to requests of before may come first
+            seen.extend(self.taken_replies())
+            return self.bench.sequence in seen
+
+        came = self.run_until(answered, self.patience)
         return round((time.monotonic() - started) * 1000, 3) if came else None
 
     def alive(self):

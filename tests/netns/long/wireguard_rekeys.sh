@@ -1,13 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What takes wireguard-go minutes: three rekeys by its own rules without a lost packet, a sleep of 200 s, and one that is longer than
-# the session lasts. 22 minutes, so only with WIREGUARD_LONG=1.
-# run-tap: first
+# the session lasts. 22 minutes, so "make test" leaves it out: tests/netns/run build/gcc $PWD/tests/netns/long/wireguard_rekeys.sh
 # shellcheck disable=SC2119 # the options are optional
-if [[ ${WIREGUARD_LONG:-} != 1 ]]; then
-	echo "1..0 # SKIP takes 22 minutes; WIREGUARD_LONG=1 runs it"
-	exit 0
-fi
 # shellcheck source=tests/netns/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 # shellcheck source=tests/netns/lib/wireguard.sh
