@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* WireGuard servers' files: whatever is in them, reading ends with one line that says why not, or with what is a gateway's
- * configuration, which has as many clients. */
+/* WireGuard servers' files: whatever is in them, reading ends with one line that says why not, or with what is a
+ * gateway's configuration, which has as many clients. */
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>

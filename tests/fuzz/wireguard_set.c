@@ -50,7 +50,8 @@ static void open_gateway(void)
 	log_set_level(LOG_LEVEL_ERROR);
 	rcu_join();
 	int fd = memfd_create("gateway.conf", MFD_CLOEXEC);
-	insist(fd >= 0 && fchmod(fd, 0600) == 0 && write(fd, text, sizeof text - 1) == (ssize_t)sizeof text - 1, "a file");
+	insist(fd >= 0 && fchmod(fd, 0600) == 0 && write(fd, text, sizeof text - 1) == (ssize_t)sizeof text - 1,
+	       "a file");
 	(void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	insist(config_load_gateway(path, &config, &error) == 0, error.text);
 	close(fd);

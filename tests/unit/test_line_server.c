@@ -22,7 +22,7 @@ static char directory[] = "/tmp/test_lines.XXXXXX", path[64];
 static struct control_listener listener;
 static struct line_server *server;
 static size_t open_requests;
-static enum line_failure failure = (enum line_failure)-1;
+static enum line_failure failure = (enum line_failure) - 1;
 
 static uint64_t manual_monotonic(const struct clock *clock)
 {
@@ -91,7 +91,8 @@ static void start(void)
 	cr_assert_eq(status.st_mode & 07777, 0600);
 	struct control_listener second;
 	cr_assert_eq(control_listener_open_as(&second, &kind, path, &error), -EADDRINUSE);
-	cr_assert_not_null(strstr(error.text, "sock: another daemon answers there; stop it or move it"), "%s", error.text);
+	cr_assert_not_null(strstr(error.text, "sock: another daemon answers there; stop it or move it"), "%s",
+			   error.text);
 	server = line_server_new(&params, &error);
 	cr_assert_not_null(server, "%s", error.text);
 	line_server_poll(server); /* the probe of the second one */

@@ -233,8 +233,8 @@ Test(pool_of_workers, a_queue_is_empty_once_the_worker_has_handled_it)
 	finish(h);
 }
 
-/* A worker that reads the TUN itself looks once more before it sleeps for long: only then is the queue known to be empty
- * after the last packet, and the packet's flow may be sparse again. */
+/* A worker that reads the TUN itself looks once more before it sleeps for long: only then is the queue known to be
+ * empty after the last packet, and the packet's flow may be sparse again. */
 Test(pool_of_workers, a_worker_settles_its_queue_before_it_rests)
 {
 	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);

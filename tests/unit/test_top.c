@@ -208,7 +208,8 @@ static const char status_before[] =
 	" \"drops\": [{\"count\": 5}], \"threads\": [{\"name\": \"worker 0\", \"cpu\": 1, \"load\": 0.25, "
 	"\"drops_uplink\": 5, \"drops_queueing\": 1, \"waiting_sessions\": 9,"
 	" \"socket_wait\": {\"count\": 17, \"buckets\": [[100, 10], [5000.5, 3], [9000, 4]]},"
-	" \"counters\": {\"udp_rx_packets\": 1000, \"udp_rx_bytes\": 1000000, \"sparse_packets\": 5, \"sparse_datagrams\": 2}}]}";
+	" \"counters\": {\"udp_rx_packets\": 1000, \"udp_rx_bytes\": 1000000, \"sparse_packets\": 5, "
+	"\"sparse_datagrams\": 2}}]}";
 static const char status_now[] =
 	"{\"role\": \"gateway\", \"interface\": {\"name\": \"shardtun0\"}, \"uptime_seconds\": 7386,"
 	" \"sessions\": {\"active\": 2, \"max\": 65536}, \"counters\": {\"udp_rx_bytes\": 25000000, "
@@ -218,7 +219,8 @@ static const char status_now[] =
 	" \"socket_wait\": {\"count\": 116, \"buckets\": [[100, 10], [200, 1], [5000.5, 51], [9000, 53],"
 	" [1234567, 1]]},"
 	" \"ring_wait\": {\"count\": 1, \"buckets\": [[70, 1]]},"
-	" \"counters\": {\"udp_rx_packets\": 21000, \"udp_rx_bytes\": 26000000, \"sparse_packets\": 20, \"sparse_datagrams\": 7}}]}";
+	" \"counters\": {\"udp_rx_packets\": 21000, \"udp_rx_bytes\": 26000000, \"sparse_packets\": 20, "
+	"\"sparse_datagrams\": 7}}]}";
 static const char top_now[] =
 	"{\"ready\": true, \"seen\": 2, \"sessions\": [{\"id\": \"0000abcd\", \"peer\": "
 	"\"b0gusKeyAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\","
