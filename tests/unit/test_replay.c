@@ -237,8 +237,8 @@ static void compare_with_naive(uint64_t base, uint64_t seed)
 		if (above >= span && random_next(&random) % 64 != 0)
 			above = span - 1 - random_next(&random) % (2 * W);
 		if (above >= span) {
-			memset(naive, 0, sizeof *naive);
-			naive->base = base;
+			memset(naive->seen, 0, span);
+			naive->next = 0;
 			window = (struct replay_window){0};
 			continue;
 		}
