@@ -107,6 +107,18 @@ def handshakes():
         yield bytes([1]) + bytes([3, jump]) + client + bytes([6, 20]) + repeat + bytes([2, 0, 0x25, 0x80]) + go_on
 
 
+def wireguard_gateway():
+    """Steps of two bytes, what and for which client; an attack has two more, which message and how, and three for each edit."""
+    begin = bytes([3, 0, 3, 1, 4, 30, 4, 0, 4, 61])
+    replays = bytes([0, 0, 0, 0, 1, 0, 1, 0x20, 2, 0, 2, 0])
+    for how in range(4):
+        yield bytes([how]) + begin + replays
+        yield bytes([how]) + begin + bytes([5, 7, 4, 3, 15, 200, 4, 1, 3, 0, 4, 6]) + replays
+        yield bytes([how]) + begin + bytes([7, 20, 3, 0, 4, 9, 0xF6, 0, 3, 0, 4, 9]) + replays
+    for at in (0, 1, 4, 8, 40, 90, 120, 140):
+        yield bytes([0]) + begin + b"".join(bytes([0, 0, which, 1, 0, at, 1]) for which in range(4))
+
+
 def control():
     """A choice for each step (which of four connections, an end of line, time), and what is sent."""
     def ask(text, choice=0x24):
@@ -244,7 +256,7 @@ def netlink():
 
 def main(directory):
     for make in (packets, frames, messages, wireguard_messages, configuration, tunnel, handshakes, control, answers, note, quota, resolv_conf, http, netlink,
-                 wireguard_import, wireguard_set):
+                 wireguard_gateway, wireguard_import, wireguard_set):
         folder = pathlib.Path(directory, make.__name__)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = list(make())

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# What takes wireguard-go minutes: three rekeys by its own rules without a lost packet, a sleep of 200 s, and one that is longer than
-# the session lasts. 22 minutes, so "make test" leaves it out: tests/netns/run build/gcc $PWD/tests/netns/long/wireguard_rekeys.sh
+# What takes wireguard-go minutes: one client rekeys three times by its own rules without a lost packet, while another one sleeps
+# for 200 s, and then for longer than its session lasts. 14 minutes, so "make test" leaves it out:
+# tests/netns/run build/gcc $PWD/tests/netns/long/wireguard_rekeys.sh
+#
+#   client: wireguard-go "busy", 10.8.0.20   |   second: wireguard-go "sleeper", 10.8.0.21
 # shellcheck disable=SC2119 # the options are optional
 # shellcheck source=tests/netns/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
@@ -13,40 +16,49 @@
 wireguard_needed
 topology_up
 own_run_up
+second_up
 wireguard_gateway_config "Workers = 2"
-wireguard_peer plain "Address = 10.8.0.20"
+wireguard_peer busy "Address = 10.8.0.20"
+wireguard_peer sleeper "Address = 10.8.0.21"
 wireguard_gateway_start
-wireguard_start plain client 192.0.2.1:5555 10.8.0.20 fd00:8::14
-check "wireguard-go connects" wait_for 30 pings client 198.51.100.2
-session=$(wireguard_session plain id)
-
-lost() {
-	sed -n 's/.*transmitted, \([0-9]*\) received.*/\1/p' "$dir/ping.log"
-}
-
-# --- rekeys, with traffic both ways all the time ---
-ns client ping -n -q -i 0.1 -c 3900 198.51.100.2 >"$dir/ping.log" 2>&1
-check "390 s of pings, none of which is lost ($(lost) of 3900)" test "$(lost)" -eq 3900
-check "three rekeys at least" figure_is_at_least gateway rekeys 3
-check "of the same session" test "$(wireguard_session plain id)" = "$session"
+wireguard_start busy client 192.0.2.1:5555 10.8.0.20 fd00:8::14
+wireguard_start sleeper second 203.0.113.1:5555 10.8.0.21 fd00:8::15
+for namespace in client second; do
+	check "the wireguard-go in $namespace connects" wait_for 30 pings "$namespace" 198.51.100.2
+done
+busy=$(wireguard_session busy id)
+sleeper=$(wireguard_session sleeper id)
+start ping client ping -n -q -i 0.1 -c 3900 198.51.100.2
 
 # --- asleep for longer than keys live ---
-kill -STOP "${started[plain]}"
+kill -STOP "${started[sleeper]}"
 sleep 200
-kill -CONT "${started[plain]}"
-check "a client that slept for 200 s is back" wait_for 20 pings client 198.51.100.2
-check "with its session" test "$(wireguard_session plain id)" = "$session"
-check "and is reached" answers host 10.8.0.20
+kill -CONT "${started[sleeper]}"
+check "a client that slept for 200 s is back" wait_for 20 pings second 198.51.100.2
+check "with its session" test "$(wireguard_session sleeper id)" = "$sleeper"
+check "and is reached" answers host 10.8.0.21
 
-# --- asleep for longer than the session lasts ---
-kill -STOP "${started[plain]}"
-sleep 560
-check "the session ends" wait_for 30 grep -q 'event=disconnect .* reason="timed out"' "$dir/gateway.log"
-kill -CONT "${started[plain]}"
-check "a client that slept for longer is back too" wait_for 20 pings client 198.51.100.2
-check "with another session" test "$(wireguard_session plain id)" != "$session"
-check "and the same address" answers host 10.8.0.20
+# --- rekeys, with traffic both ways all the time; and asleep for longer than the session lasts ---
+kill -STOP "${started[sleeper]}"
+pinged() {
+	grep transmitted "$dir/ping.log"
+}
+wait_for 100 pinged
+lost=$(sed -n 's/.*transmitted, \([0-9]*\) received.*/\1/p' "$dir/ping.log")
+check "390 s of pings, of which none is lost ($lost of 3900)" test "$lost" -eq 3900
+check "three rekeys at least" test "$(wireguard_session busy rekeys)" -ge 3
+check "of the same session" test "$(wireguard_session busy id)" = "$busy"
+session_ended() {
+	grep "event=disconnect session=$sleeper .* reason=\"timed out\"" "$dir/gateway.log"
+}
+check "the sleeper's session ends" wait_for 120 session_ended
+check "and there is no other" test "$(ctl --json sessions --peer "$(public_key sleeper)" | grep -c '"id"')" -eq 0
+kill -CONT "${started[sleeper]}"
+check "a client that slept for longer is back too" wait_for 20 pings second 198.51.100.2
+check "with another session" test "$(wireguard_session sleeper id)" != "$sleeper"
+check "and the same address" answers host 10.8.0.21
 check "every datagram is accounted for" wait_for 30 accounted_for gateway
-stop plain || true
+stop busy || true
+stop sleeper || true
 stop gateway || true
 done_testing
