@@ -72,12 +72,13 @@ static int read_configuration(struct addition *addition, struct error *error)
 static int save(struct addition *addition, struct error *error)
 {
 	const struct ctl_options *options = addition->options;
-	if (addition->config->peers_directory == NULL)
+	const char *configured = addition->config != NULL ? addition->config->peers_directory : NULL;
+	if (configured == NULL)
 		return error_set(error, -ENOENT,
 				 "--save: the gateway has no directory for peers; give it PeersDirectory, and reload");
-	char *directory = realpath(addition->config->peers_directory, NULL);
+	char *directory = realpath(configured, NULL);
 	if (directory == NULL)
-		return error_set(error, -errno, "--save: %s: %s", addition->config->peers_directory, strerror(errno));
+		return error_set(error, -errno, "--save: %s: %s", configured, strerror(errno));
 	char addresses[ADDITION_ADDRESSES_SIZE];
 	addition_join_addresses(addition, false, addresses);
 	struct peer_file peer = {.name = addition->name,
