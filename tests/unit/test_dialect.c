@@ -54,7 +54,8 @@ static int deliver(struct transport_key *to, const uint8_t *message, uint32_t le
 	if (!op.authentic)
 		return FORGED;
 	*plain_length = op.length;
-	memcpy(plaintext, op.output, op.length);
+	if (op.length != 0)
+		memcpy(plaintext, op.output, op.length);
 	return (int)transport_accept(engine, to, &op);
 }
 

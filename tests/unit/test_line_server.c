@@ -131,8 +131,9 @@ static size_t hear(int fd, char first[64])
 	for (int idle = 0; idle < 20 && got != 0; idle++) {
 		line_server_poll(server);
 		while ((got = recv(fd, buffer, sizeof buffer, 0)) > 0) {
+			const char *end = memchr(buffer, '\n', (size_t)got);
 			if (length == 0)
-				(void)snprintf(first, 64, "%.*s", (int)strcspn(buffer, "\n"), buffer);
+				(void)snprintf(first, 64, "%.*s", (int)(end != NULL ? end - buffer : got), buffer);
 			length += (size_t)got;
 			idle = 0;
 		}
