@@ -14,7 +14,7 @@ from noise_ik import public_key
 
 PATH = Path(__file__).resolve().parent.parent / "vectors" / "protocol.txt"
 
-SESSION_ID = 0x5A0C0007
+SESSION_ID = 0x0A0C0007
 TIME = 1700000000.5
 HIGH_COUNTER = 0x01020304
 
