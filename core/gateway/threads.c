@@ -29,12 +29,9 @@ void gateway_threads_want_sockets(struct gateway_threads *threads, const struct 
 	threads->handoff.steering = (struct steering){.workers = plan->workers,
 						      .handshakers = plan->handshakers,
 						      .slot_mask = registry->table.sharding.slot_mask};
-	int result = sparse_sessions_load(&threads->sparse, &threads->handoff.steering);
+	threads->sparse_result = sparse_sessions_load(&threads->sparse, &threads->handoff.steering);
 	params->worker_sockets = plan->workers;
-	params->sockets = group_size(threads) + (result == 0 ? plan->workers : 0);
-	if (result != 0)
-		log_info("UDP: sessions that send little wait behind those of others (%s%s)", strerror(-result),
-			 result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
+	params->sockets = group_size(threads) + (threads->sparse_result == 0 ? plan->workers : 0);
 }
 
 void gateway_threads_want_none(struct gateway_threads *threads)
@@ -264,17 +261,25 @@ static void share_sockets(struct gateway_threads *threads, const struct gateway_
 		 result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
 }
 
+static int steer_group(struct gateway_threads *threads, int fd, struct error *error)
+{
+	if (threads->sparse_result == 0)
+		threads->sparse_result = sparse_sessions_attach(&threads->sparse, fd);
+	return threads->sparse_result == 0 ? 0 : steering_attach(fd, &threads->handoff.steering, error);
+}
+
 /* The group of each address. */
 static int steer_sockets(struct gateway_threads *threads, struct udp_socket *socket, struct error *error)
 {
 	const struct udp_socket *member;
 	int result = 0;
-	for (size_t i = 0; result == 0 && (member = udp_member(socket, i)) != NULL; i++) {
-		if (threads->sparse.members == 0 || sparse_sessions_attach(&threads->sparse, member->fd) != 0)
-			result = steering_attach(member->fd, &threads->handoff.steering, error);
-	}
-	if (threads->sparse.members != 0)
-		sparse_sessions_close_program(&threads->sparse);
+	for (size_t i = 0; result == 0 && (member = udp_member(socket, i)) != NULL; i++)
+		result = steer_group(threads, member->fd, error);
+	sparse_sessions_close_program(&threads->sparse);
+	if (result == 0 && threads->sparse_result != 0)
+		log_info("UDP: sessions that send little wait behind those of others (%s%s)",
+			 strerror(-threads->sparse_result),
+			 threads->sparse_result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
 	return result;
 }
 

@@ -17,6 +17,7 @@ struct gateway_threads {
 	unsigned first_queue; /* of the workers' queues of the TUN; those before it are the readers' */
 	struct handoff handoff;
 	struct sparse_sessions sparse; /* of the workers' second sockets */
+	int sparse_result;	       /* 0, or the negative errno by which the kernel refused them */
 	struct session_shares shares;  /* of their first ones */
 	struct copy_ring **copies;     /* of workers, then handshake threads */
 	struct aead_engine **engines;  /* the same */
