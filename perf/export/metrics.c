@@ -250,7 +250,7 @@ static void write_capacity(FILE *out, const struct status_source *source)
 		labelled(out, peers, "protocol", "shardtun", source->peers.shardtun);
 		labelled(out, peers, "protocol", "wireguard", source->peers.wireguard);
 	}
-	if (source->quotas.peers != 0) {
+	if (source->sessions.max != 0) {
 		gauge(out, "shardtun_quota_peers", "Peers that have a quota", source->quotas.peers);
 		gauge(out, "shardtun_quota_peers_over", "Peers that have used up their quota", source->quotas.over);
 	}

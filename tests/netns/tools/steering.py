@@ -98,9 +98,10 @@ def main():
     pid, port, workers, handshakers, mask = (int(argument) for argument in sys.argv[1:6])
     address, sources = sys.argv[6], sys.argv[7:]
     gateway = Gateway(pid, port)
-    size = workers + handshakers  # of the group that each address has
+    # Of the group that each address has. The workers' second sockets are last, and for sessions: there is none here.
+    size = workers + handshakers + workers
     if not gateway.inodes or len(gateway.inodes) % size:
-        sys.exit(f"{len(gateway.inodes)} sockets, not {workers} and {handshakers} for each address")
+        sys.exit(f"{len(gateway.inodes)} sockets, not {workers}, {handshakers} and {workers} for each address")
     groups = set()
     for source in sources:
         udp = socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET, socket.SOCK_DGRAM)
