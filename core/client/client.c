@@ -157,7 +157,6 @@ static int open_daemon(void *context, struct error *error)
 		.listen_port = config->listen_port,
 		.mark = CLIENT_MARK,
 		.sockets = 1,
-		.worker_sockets = 1,
 		.tun_readers = 1,
 		.tun_sparse = true,
 		.commands = commands,

@@ -194,7 +194,7 @@ static void close_sockets(void *context)
 static int open_stamps(void *context, struct error *error)
 {
 	struct daemon *daemon = context;
-	return stamps_open(&daemon->stamps, daemon->descriptors.sockets, daemon->params.worker_sockets, error);
+	return stamps_open(&daemon->stamps, daemon->descriptors.sockets, daemon->params.sockets, error);
 }
 
 static void close_stamps(void *context)

@@ -43,7 +43,6 @@ struct daemon_params {
 	uint16_t listen_port;
 	uint32_t mark;
 	size_t sockets;			   /* that share the port */
-	size_t worker_sockets;		   /* the first so many of them: what they receive is stamped at times */
 	unsigned tun_readers, tun_writers; /* queues of the device, as in struct tun_params */
 	struct queue_steering tun_steering;
 	bool tun_sparse; /* a second queue behind each that is read, for sparse flows: as in struct tun_params */

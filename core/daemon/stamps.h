@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* When the kernel stamps what the workers' sockets receive, from which the stage socket_wait comes.
+/* When the kernel stamps what the sockets receive, from which the stage socket_wait comes.
  *
  * While any socket of the machine has stamps, the kernel reads the clock for each packet that arrives there, for any
  * program, and that costs some of the throughput: 3 to 6 % of the CPU time of TCP through a tunnel. So there are stamps
@@ -16,7 +16,7 @@
 enum { STAMPS_MS = 25 /* of each second */ };
 
 struct stamps {
-	struct udp_socket **sockets; /* the workers': the caller's */
+	struct udp_socket **sockets; /* the caller's */
 	size_t count;
 	int timer_fd; /* readable when the time of this second is over: stamps_end() */
 	bool wanted;

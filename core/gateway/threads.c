@@ -30,7 +30,6 @@ void gateway_threads_want_sockets(struct gateway_threads *threads, const struct 
 						      .handshakers = plan->handshakers,
 						      .slot_mask = registry->table.sharding.slot_mask};
 	threads->sparse_result = sparse_sessions_load(&threads->sparse, &threads->handoff.steering);
-	params->worker_sockets = plan->workers;
 	params->sockets = group_size(threads) + (threads->sparse_result == 0 ? plan->workers : 0);
 }
 
