@@ -273,7 +273,7 @@ static void take_datagram(struct wireguard *w, struct wireguard_client *c, uint8
 		take_data(w, c, message, length);
 		break;
 	default:
-		must(false, "the gateway sends a WireGuard client something else");
+		c->refused++;
 	}
 }
 
