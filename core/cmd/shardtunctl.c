@@ -99,7 +99,7 @@ int main(int argc, char **argv)
 	int option;
 	while ((option = getopt_long(argc, argv, ":s:c:jbn:", ctl_long_options, NULL)) != -1) {
 		/* No name begins so: "--new --wireguard NAME" is "--wireguard --new NAME". */
-		if (option == CTL_NEW && strcmp(optarg, "--wireguard") == 0) {
+		if (option == CTL_NEW && optarg != NULL && strcmp(optarg, "--wireguard") == 0) {
 			options.values[CTL_WIREGUARD - CTL_FROM] = "";
 			optarg = optind < argc ? argv[optind++] : NULL;
 			if (optarg == NULL)

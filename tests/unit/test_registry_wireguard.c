@@ -22,8 +22,8 @@ static void start(void)
 		.addresses = &own, .address_count = 1, .max_sessions = 1, .workers = 2, .expected_peers = PEERS};
 	cr_assert_eq(registry_init(&registry, &params, NULL), 0);
 	now = 1000 * NS_PER_S;
-	for (uint8_t i = 0; i < PEERS; i++) {
-		uint8_t key[KEY_SIZE] = {1, i};
+	for (unsigned i = 0; i < PEERS; i++) {
+		uint8_t key[KEY_SIZE] = {1, (uint8_t)i};
 		struct registry_peer from = {.public_key = key, .preshared_key = psk, .protocol = PEER_WIREGUARD};
 		cr_assert(ip_address_parse(addresses[i], &from.address));
 		cr_assert_eq(registry_add_peer(&registry, &from, NULL), 0);

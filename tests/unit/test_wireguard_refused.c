@@ -43,8 +43,8 @@ Test(wireguard_refused, lengths_around_each)
 {
 	static const uint32_t sizes[] = {[WG_INITIATION] = 148, [WG_RESPONSE] = 92, [WG_COOKIE_REPLY] = 64};
 	struct wireguard *w = WG_UP(1);
-	for (uint8_t type = WG_INITIATION; type <= WG_COOKIE_REPLY; type++) {
-		uint8_t message[200] = {type};
+	for (unsigned type = WG_INITIATION; type <= WG_COOKIE_REPLY; type++) {
+		uint8_t message[200] = {(uint8_t)type};
 		for (uint32_t length = 0; length < sizeof message; length++) {
 			if (length != sizes[type])
 				expect(w, message, length, length < sizes[type] ? DROP_RUNT : DROP_OVERSIZED, "length");

@@ -178,8 +178,8 @@ static void make_trains(uint32_t length)
 	bench.train_length = TRAIN * bench.step;
 	for (uint32_t i = 0; i < bench.session_count; i++)
 		bench.clients[i]->send_counter = 0;
-	for (uint32_t i = 0; i < MESSAGES * TRAIN; i++) {
-		uint32_t session = i % bench.session_count;
+	uint32_t session = 0;
+	for (uint32_t i = 0; i < MESSAGES * TRAIN; i++, session = session + 1 < bench.session_count ? session + 1 : 0) {
 		transport_seal_packet(bench.engine, bench.clients[session], bench.sessions[session]->id, packet, length,
 				      bench.step, bench.trains + (size_t)i * bench.step);
 	}
