@@ -144,7 +144,7 @@ static void parse(struct bpf_code *code, const struct queue_steering *steering, 
  * then waits until they have left the first queue. */
 static void decide(struct bpf_code *code, const struct maps *maps, uint32_t first)
 {
-	unsigned dense[5];
+	unsigned dense[6];
 	bpf_look_up(code, maps->flows, FLOW_KEY);
 	bpf_combine(code, BPF_MOV, FLOW, BPF_REG_0);
 	bpf_load(code, BPF_DW, BPF_REG_3, BPF_FRAME, SPARSE_COST);
@@ -157,6 +157,7 @@ static void decide(struct bpf_code *code, const struct maps *maps, uint32_t firs
 	bpf_look_up(code, maps->queues, QUEUE_KEY);
 	sparse_emit_drained(code, BPF_RESULT);
 	dense[1] = sparse_emit_not_drained(code, FLOW);
+	dense[5] = sparse_emit_held(code, FLOW);
 	dense[2] = sparse_emit_count(code, BPF_RESULT, offsetof(struct sparse_queue, window), SPARSE_QUEUE_COST);
 	bpf_look_up(code, maps->flows, ADDRESSES_KEY);
 	dense[3] = sparse_emit_not_drained(code, BPF_RESULT);

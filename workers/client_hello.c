@@ -88,7 +88,10 @@ static void send_hello(struct worker *worker, struct client_hellos *hellos, cons
 	hellos->last_timestamp = wall;
 
 	struct wire_hello hello = {
-		.mtu = address->mtu, .wish4 = wish->lease->address4.address, .wish6 = wish->lease->address6.address};
+		.capabilities = wire_capabilities(worker->sparse != NULL, worker->tun->sparse != NULL),
+		.mtu = address->mtu,
+		.wish4 = wish->lease->address4.address,
+		.wish6 = wish->lease->address6.address};
 	wire_timestamp(hello.timestamp, wall);
 	memcpy(hello.suites, wish->suites, sizeof hello.suites);
 	bool challenged = worker->now < address->challenge.end;

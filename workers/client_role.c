@@ -109,8 +109,10 @@ static bool take_welcome(struct worker *worker, struct client_address *from, con
 		transport_key_free(key);
 		return false;
 	}
+	key->peer_capabilities = welcome->capabilities;
 	worker_wake_next(worker, session, key);
 	session_set_next(session, key, worker->now);
+	sparse_sessions_mark(worker->sparse, session->id, (key->peer_capabilities & WIRE_MARKS_SPARSE) != 0);
 	if (session_promote(session))
 		stats_add(&worker->loop.stats, rekeys, 1);
 	session_set_active(session);

@@ -25,19 +25,29 @@ enum {
 	FRAME_SIZE = (TUN_FRAME_MAX + AEAD_INPUT_SLACK + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE,
 };
 
-static uint8_t *reserve(struct worker *worker, const struct session *session, uint8_t ecn, uint32_t length)
+/* A frame on its way, and what became of it. */
+struct outgoing {
+	uint8_t ecn;
+	bool sparse;		 /* of a flow that sends little, and the peer may handle it ahead of others */
+	uint32_t packets, bytes; /* that were sealed */
+};
+
+static uint8_t *reserve(struct worker *worker, const struct session *session, const struct outgoing *outgoing,
+			uint32_t length)
 {
 	struct send_queue *queue = &worker->send;
-	uint8_t *room = send_queue_reserve(queue, session->id, &session->endpoint, ecn, length);
+	uint8_t *room = send_queue_reserve(queue, session->id, outgoing->sparse, &session->endpoint, outgoing->ecn,
+					   length);
 	if (unlikely(room == NULL) && !queue->blocked) {
 		send_queue_flush(queue, worker->udp, &worker->loop.stats);
-		room = send_queue_reserve(queue, session->id, &session->endpoint, ecn, length);
+		room = send_queue_reserve(queue, session->id, outgoing->sparse, &session->endpoint, outgoing->ecn,
+					  length);
 	}
 	return room;
 }
 
-static enum drop_reason downlink_packet(struct worker *worker, struct session *session, uint8_t ecn, uint8_t *packet,
-					uint32_t length)
+static enum drop_reason downlink_packet(struct worker *worker, struct session *session, const struct outgoing *outgoing,
+					uint8_t *packet, uint32_t length)
 {
 	struct transport_key *key = session->current;
 	if (unlikely(transport_key_spent(key)))
@@ -45,11 +55,12 @@ static enum drop_reason downlink_packet(struct worker *worker, struct session *s
 	uint32_t size = transport_sealed_size(key, length, session->mtu);
 	if (unlikely(!session_may_send(session, size, WIRE_OVERHEAD + WIRE_PROBE_SIZE)))
 		return DROP_OUT_PATH;
-	uint8_t *room = reserve(worker, session, ecn, size);
+	uint8_t *room = reserve(worker, session, outgoing, size);
 	if (unlikely(room == NULL))
 		return DROP_OUT_SEND;
 	stage_lap(&worker->loop.stages, STAGE_SEGMENT);
-	transport_seal_packet(worker->aead, key, session->id, packet, length, size, room);
+	enum wire_type type = unlikely(outgoing->sparse) ? WIRE_DATA_SPARSE : WIRE_DATA;
+	transport_seal_packet(worker->aead, key, session->id, type, packet, length, size, room);
 	stage_lap(&worker->loop.stages, STAGE_SEAL);
 	return DROP_NONE;
 }
@@ -115,50 +126,51 @@ static void count_frame(struct worker *worker, const struct segmenter *segmenter
 	send_queue_plan(&worker->send, worker->udp->gso, count, transport_sealed_size(session->current, longest, mtu));
 }
 
-/* What became of a frame. */
-struct sent {
-	uint32_t packets, bytes;
-};
-
-static inline void seal_packet(struct worker *worker, struct session *session, uint8_t ecn, uint8_t *packet,
-			       uint32_t length, struct sent *sent)
+static inline void seal_packet(struct worker *worker, struct session *session, struct outgoing *outgoing,
+			       uint8_t *packet, uint32_t length)
 {
-	enum drop_reason reason = downlink_packet(worker, session, ecn, packet, length);
+	enum drop_reason reason = downlink_packet(worker, session, outgoing, packet, length);
 	if (unlikely(reason != DROP_NONE))
 		stats_drop(&worker->loop.stats, reason, 1);
 	else
-		sent->packets++, sent->bytes += length;
+		outgoing->packets++, outgoing->bytes += length;
 }
 
 /* Of a session with limits. */
-static void seal_counted(struct worker *worker, struct session *session, uint8_t ecn, uint8_t *packet, uint32_t length,
-			 struct sent *sent)
+static void seal_counted(struct worker *worker, struct session *session, struct outgoing *outgoing, uint8_t *packet,
+			 uint32_t length)
 {
-	uint32_t before = sent->bytes;
-	seal_packet(worker, session, ecn, packet, length, sent);
-	limits_count(session->limits, sent->bytes - before);
+	uint32_t before = outgoing->bytes;
+	seal_packet(worker, session, outgoing, packet, length);
+	limits_count(session->limits, outgoing->bytes - before);
 }
 
-static inline void send_packet(struct worker *worker, struct session *session, uint8_t ecn, uint8_t *packet,
-			       uint32_t length, struct sent *sent)
+static inline void send_packet(struct worker *worker, struct session *session, struct outgoing *outgoing,
+			       uint8_t *packet, uint32_t length)
 {
 	struct session_limits *limits = session->limits;
 	if (likely(limits == NULL))
-		seal_packet(worker, session, ecn, packet, length, sent);
-	else if (limits_pass(worker, limits, &limits->down, ecn, packet, length))
-		seal_counted(worker, session, ecn, packet, length, sent);
+		seal_packet(worker, session, outgoing, packet, length);
+	else if (limits_pass(worker, limits, &limits->down, outgoing->ecn, packet, length))
+		seal_counted(worker, session, outgoing, packet, length);
 }
 
-static void send_fragments(struct worker *worker, struct session *session, uint8_t ecn, uint8_t ip_length,
-			   uint8_t *packet, uint32_t length, struct sent *sent)
+static void send_fragments(struct worker *worker, struct session *session, struct outgoing *outgoing, uint8_t ip_length,
+			   uint8_t *packet, uint32_t length)
 {
 	struct fragmenter fragmenter;
 	fragment_start(&fragmenter, packet, length, ip_length, session->mtu);
 	while (fragment_next(&fragmenter, &packet, &length))
-		send_packet(worker, session, ecn, packet, length, sent);
+		send_packet(worker, session, outgoing, packet, length);
 }
 
-static void downlink_frame(struct worker *worker, uint32_t session_id, const struct inner *packet)
+/* Packets of a session with limits may wait in its queue, where what comes later must not overtake them. */
+static bool goes_ahead(const struct session *session, bool sparse)
+{
+	return sparse && (session->current->peer_capabilities & WIRE_TAKES_SPARSE) != 0 && session->limits == NULL;
+}
+
+static void downlink_frame(struct worker *worker, uint32_t session_id, const struct inner *packet, bool sparse)
 {
 	struct session *session = session_id != 0 ? session_table_find(worker->table, session_id) : NULL;
 	if (session == NULL) {
@@ -170,7 +182,7 @@ static void downlink_frame(struct worker *worker, uint32_t session_id, const str
 		return;
 	}
 	struct virtio_net_hdr offload = frame_offload(packet);
-	uint8_t ecn = ecn_get(packet);
+	struct outgoing outgoing = {.ecn = ecn_get(packet), .sparse = goes_ahead(session, sparse)};
 	(void)mss_clamp(packet, session->mtu, frame_needs_checksum(&offload));
 
 	struct segmenter segmenter;
@@ -187,17 +199,16 @@ static void downlink_frame(struct worker *worker, uint32_t session_id, const str
 	stage_lap(&worker->loop.stages, STAGE_ROUTE);
 	stage_keep(&worker->loop.stages);
 
-	struct sent sent = {0};
 	uint8_t *segment;
 	uint32_t length;
 	while (segment_next(&segmenter, &segment, &length)) {
 		if (likely(length <= session->mtu))
-			send_packet(worker, session, ecn, segment, length, &sent);
+			send_packet(worker, session, &outgoing, segment, length);
 		else
-			send_fragments(worker, session, ecn, packet->ip_length, segment, length, &sent);
+			send_fragments(worker, session, &outgoing, packet->ip_length, segment, length);
 	}
-	if (sent.packets != 0)
-		mark_sent(worker, session, sent.packets, sent.bytes);
+	if (outgoing.packets != 0)
+		mark_sent(worker, session, outgoing.packets, outgoing.bytes);
 }
 
 /* Tells the sender of a packet that waited for too long: by a mark, where it understands that. False: the packet is to
@@ -213,7 +224,7 @@ static bool mark_congestion(struct shaper_packet *packet)
 
 size_t downlink_release(struct worker *worker, struct session *session, struct shaper *shaper)
 {
-	struct sent sent = {0};
+	struct outgoing outgoing = {0};
 	struct shaper_packet *packet;
 	bool congested;
 	size_t count = 0;
@@ -221,16 +232,17 @@ size_t downlink_release(struct worker *worker, struct session *session, struct s
 	       (packet = shaper_next(shaper, worker->now, &congested)) != NULL;
 	     count++) {
 		bool passes = !congested || mark_congestion(packet);
+		outgoing.ecn = packet->ecn;
 		if (!passes)
 			stats_drop(&worker->loop.stats, DROP_LIMIT_DOWN, 1);
 		else if (session->current == NULL)
 			stats_drop(&worker->loop.stats, DROP_OUT_NO_KEY, 1);
 		else
-			seal_counted(worker, session, packet->ecn, packet->data, packet->length, &sent);
+			seal_counted(worker, session, &outgoing, packet->data, packet->length);
 		shaper_release(shaper, &worker->limits.pool, worker->now, passes);
 	}
-	if (sent.packets != 0)
-		mark_sent(worker, session, sent.packets, sent.bytes);
+	if (outgoing.packets != 0)
+		mark_sent(worker, session, outgoing.packets, outgoing.bytes);
 	return count;
 }
 
@@ -253,7 +265,7 @@ static void take_frame(struct worker *worker, uint8_t *frame, uint32_t length, b
 	uint32_t id = worker->role->route(worker, &packet);
 	struct frame_dispatch *dispatch = &worker->dispatch;
 	if (likely(dispatch->all.pool == NULL || id == 0 || session_shard(dispatch->sharding, id) == worker->index)) {
-		downlink_frame(worker, id, &packet);
+		downlink_frame(worker, id, &packet, sparse);
 		return;
 	}
 	enum drop_reason reason = frame_dispatch_push(dispatch, &dispatch->all, id, &packet, worker->now);
@@ -383,7 +395,7 @@ static bool take_sparse_ring(struct worker *worker, struct frame_ring *ring, siz
 			return true;
 		struct inner packet = ref->packet;
 		stage_arrived_at(&worker->loop.stages, STAGE_RING_WAIT, ref->stamp);
-		downlink_frame(worker, ref->session_id, &packet);
+		downlink_frame(worker, ref->session_id, &packet, true);
 		frame_ring_release(ring, 1);
 	}
 	return false;
@@ -403,7 +415,7 @@ static size_t take_from_ring(struct worker *worker, struct worker_source *source
 		if (waited_too_long(worker, source, &refs[i]))
 			frame_stats_drop(&worker->loop.stats, &packet, DROP_OUT_QUEUE);
 		else
-			downlink_frame(worker, refs[i].session_id, &packet);
+			downlink_frame(worker, refs[i].session_id, &packet, false);
 		frame_ring_release(source->ring, 1);
 	}
 	if (frames != 0)

@@ -391,6 +391,7 @@ static void gateway_confirmed(struct worker *worker, struct session *session, co
 		return;
 	struct endpoint previous = session->endpoint;
 	(void)session_promote(session);
+	sparse_sessions_mark(worker->sparse, session->id, (key->peer_capabilities & WIRE_MARKS_SPARSE) != 0);
 	gateway_path_confirmed(worker, session, from, bytes);
 	session->mtu = session->next_mtu;
 	session->received = worker->now;

@@ -76,6 +76,7 @@ static void fill_welcome(const struct handshaker *h, const struct hello *hello, 
 		.suite = hello->suite,
 		.epoch = hello->grant.epoch,
 		.mtu = mtu < WIRE_MTU_MIN ? WIRE_MTU_MIN : mtu,
+		.capabilities = common->capabilities,
 		.back_off = handshaker_under_load(h) ? HANDSHAKE_BACK_OFF_S : 0,
 		.rekey_interval = common->rekey_interval,
 		.session_timeout = common->session_timeout,
@@ -117,6 +118,7 @@ static struct inbox_message *make_install(struct handshaker *h, struct hello *he
 		free(message);
 		return NULL;
 	}
+	key->peer_capabilities = hello->payload.capabilities;
 	message->install.key = key;
 	message->install.mtu = welcome.mtu;
 	message->install.answer_length = (uint32_t)length;

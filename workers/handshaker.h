@@ -55,6 +55,7 @@ struct handshaker_common {
 	struct ip_address dns[WIRE_DNS_MAX]; /* sent to clients */
 	struct ip_prefix routes[WIRE_ROUTES_MAX];
 	uint32_t suites;	    /* bit n: suite number n may be chosen */
+	uint8_t capabilities;	    /* enum wire_capability, as WELCOME says them */
 	struct event_queue *events; /* NULL: no events */
 	bool always_cookie;	    /* demand one as if there were load: for tests */
 };

@@ -33,23 +33,23 @@ void send_queue_plan(struct send_queue *queue, bool gso, uint32_t count, uint32_
 	queue->train_limit = limit;
 }
 
-static bool fits_last(const struct send_queue *queue, uint32_t session_id, const struct endpoint *to, uint8_t ecn,
-		      uint32_t length)
+static bool fits_last(const struct send_queue *queue, uint32_t session_id, bool sparse, const struct endpoint *to,
+		      uint8_t ecn, uint32_t length)
 {
-	if (queue->open_session != session_id || session_id == 0 || queue->count == 0)
+	if (queue->open_session != session_id || queue->open_sparse != sparse || session_id == 0 || queue->count == 0)
 		return false;
 	const struct udp_message *last = &queue->trains[queue->count - 1];
 	return queue->datagrams[queue->count - 1] < queue->train_limit && length <= last->segment_size &&
 	       last->length + length <= UDP_TRAIN_BYTES && last->ecn == ecn && endpoint_equal(&last->endpoint, to);
 }
 
-uint8_t *send_queue_reserve(struct send_queue *queue, uint32_t session_id, const struct endpoint *to, uint8_t ecn,
-			    uint32_t length)
+uint8_t *send_queue_reserve(struct send_queue *queue, uint32_t session_id, bool sparse, const struct endpoint *to,
+			    uint8_t ecn, uint32_t length)
 {
 	owner_check(&queue->owner, "send queue");
 	if (queue->used + length > SEND_QUEUE_BYTES)
 		return NULL;
-	if (!fits_last(queue, session_id, to, ecn, length)) {
+	if (!fits_last(queue, session_id, sparse, to, ecn, length)) {
 		if (queue->count == SEND_QUEUE_TRAINS)
 			return NULL;
 		uint32_t index = queue->count++;
@@ -60,6 +60,7 @@ uint8_t *send_queue_reserve(struct send_queue *queue, uint32_t session_id, const
 		queue->datagrams[index] = 0;
 		queue->data[index] = session_id != 0;
 		queue->open_session = session_id;
+		queue->open_sparse = sparse;
 	}
 
 	uint32_t index = queue->count - 1;

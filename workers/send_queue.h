@@ -29,6 +29,7 @@ struct send_queue {
 	uint32_t singly_at;    /* bytes of it that are gone */
 	uint32_t train_limit;  /* datagrams a train may hold now */
 	uint32_t open_session; /* session of the last train; 0: it is closed */
+	bool open_sparse;      /* whether that has packets of sparse flows: all of a train or none */
 	bool blocked;	       /* the socket's buffer is full: wait until it is writable */
 	struct udp_message trains[SEND_QUEUE_TRAINS];
 	uint16_t datagrams[SEND_QUEUE_TRAINS];
@@ -44,10 +45,10 @@ void send_queue_deinit(struct send_queue *queue);
 void send_queue_plan(struct send_queue *queue, bool gso, uint32_t count, uint32_t size);
 
 /* Room for one datagram of `length` bytes that carries an inner packet of the session, appended to the last train where
- * that is possible. `session_id` 0: a datagram that carries none, and goes alone. NULL when the queue is full: flush,
- * try again. */
-uint8_t *send_queue_reserve(struct send_queue *queue, uint32_t session_id, const struct endpoint *to, uint8_t ecn,
-			    uint32_t length);
+ * that is possible. `session_id` 0: a datagram that carries none, and goes alone. `sparse`: as DATA_SPARSE. NULL when
+ * the queue is full: flush, try again. */
+uint8_t *send_queue_reserve(struct send_queue *queue, uint32_t session_id, bool sparse, const struct endpoint *to,
+			    uint8_t ecn, uint32_t length);
 
 /* Sends what is there. When the socket would block the rest stays and `blocked` is set; what it refuses otherwise is
  * counted and gone. Sealed bytes are sent as they are or dropped, never sealed again. */

@@ -20,7 +20,7 @@ enum { STEERING_INSTRUCTIONS = 23 + WIRE_HANDSHAKER_TYPES };
 
 struct steering {
 	uint32_t workers;     /* sockets 0 to workers - 1 of the group; at least 1 */
-	uint32_t handshakers; /* the sockets after them; at least 1 */
+	uint32_t handshakers; /* the sockets after them; at least 1 at a gateway, 0 at a client */
 	uint32_t slot_mask;   /* of a session ID; all bits below some power of two */
 };
 

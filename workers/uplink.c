@@ -23,11 +23,13 @@
 #include "workers/worker.h"
 
 enum {
-	UPLINK_MESSAGES = 16, /* of a batch: trains of up to 64 KiB each, or single datagrams */
-	UPLINK_SPARSE = 8,    /* of a batch from the second socket: datagrams, or short trains */
-	UPLINK_AHEAD = 2048,  /* messages from there before the batch that was read: all that the kernel lets through in
-			       * a window (core/base/sparse_queue.h) */
-	UPLINK_COPIES = 64,   /* a turn */
+	UPLINK_MESSAGES = 16,	  /* of a batch: trains of up to 64 KiB each, or single datagrams */
+	UPLINK_LEAST = 4,	  /* of a batch, where they are long ... */
+	UPLINK_BYTES = 256 << 10, /* ... so that it brings about so much: what comes meanwhile waits */
+	UPLINK_SPARSE = 8,	  /* of a batch from the second socket: datagrams, or short trains */
+	UPLINK_AHEAD = 2048, /* messages from there before the batch that was read: all that the kernel lets through in
+			      * a window (core/base/sparse_queue.h) */
+	UPLINK_COPIES = 64,  /* a turn */
 	UPLINK_OPEN = 16, /* opened together: what was opened is still in the first-level cache when it is looked at */
 	UPLINK_STRIDE = UDP_MESSAGE_MAX + 1 + 4096 +
 			5 * CACHE_LINE, /* staggered, so that buffers do not share cache sets */
@@ -48,13 +50,12 @@ struct opening {
 
 struct uplink {
 	struct udp_message messages[UPLINK_MESSAGES];
-	size_t held;	/* of them, received and not handled */
+	size_t most;	/* of them, in the next batch */
+	size_t held;	/* received and not handled */
 	uint64_t began; /* when they were received, monotonic ns; 0: more were left */
 	uint64_t last;	/* when a batch with messages began, monotonic ns */
 	struct udp_message sparse[UPLINK_SPARSE];
-	uint64_t taken; /* from the second socket, as the program counts */
-	uint64_t since; /* the program counted no more since then, monotonic ns ... */
-	uint64_t seen;	/* ... than this */
+	struct sparse_reader reader;
 	struct opening opening;
 	uint8_t *buffers;
 };
@@ -65,6 +66,7 @@ int uplink_init(struct worker *worker)
 	if (uplink == NULL)
 		return -ENOMEM;
 	worker->uplink = uplink;
+	uplink->most = UPLINK_MESSAGES;
 	size_t count = UPLINK_MESSAGES + (worker->sparse != NULL ? UPLINK_SPARSE : 0);
 	uplink->buffers = aligned_alloc(CACHE_LINE, count * UPLINK_STRIDE);
 	if (uplink->buffers == NULL)
@@ -238,7 +240,7 @@ static enum drop_reason uplink_deliver(struct worker *worker, const struct openi
 	atomic_store_explicit(&session->view.received, worker->now, memory_order_relaxed);
 
 	enum wire_type type = (enum wire_type)wire_type(opening->messages[i]);
-	if (likely(type == WIRE_DATA))
+	if (likely(wire_is_data(type)))
 		return uplink_data(worker, session, key, op->output, op->length, opening->trains[i]->ecn);
 	return uplink_control(worker, session, type, op->output, op->length, from);
 }
@@ -384,13 +386,13 @@ static uint32_t uplink_train(struct worker *worker, const struct udp_message *tr
 }
 
 /* Tells the kernel what is out of the socket's queue, and whether that is empty. */
-static void account(struct worker *worker, const struct udp_message *messages, size_t count)
+static void account(struct worker *worker, const struct udp_message *messages, size_t count, bool empty)
 {
 	if (worker->shares == NULL)
 		return;
 	for (size_t i = 0; i < count; i++)
 		session_shares_took(worker->shares, &worker->received, &messages[i]);
-	queue_shares_publish(&worker->received, worker->now, count < UPLINK_MESSAGES);
+	queue_shares_publish(&worker->received, worker->now, empty);
 }
 
 /* How long the oldest message waited in the socket until the receive call began. Nothing is recorded where that is not
@@ -433,12 +435,26 @@ static size_t receive(struct worker *worker, struct udp_socket *socket, struct u
 	return (size_t)received;
 }
 
+/* Messages in the next batch, if they are as long as those of this one. */
+static size_t next_size(const struct uplink *uplink)
+{
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < uplink->held; i++)
+		bytes += uplink->messages[i].length;
+	uint64_t most = bytes != 0 ? (uint64_t)UPLINK_BYTES * uplink->held / bytes : UPLINK_MESSAGES;
+	return most < UPLINK_LEAST ? UPLINK_LEAST : most > UPLINK_MESSAGES ? UPLINK_MESSAGES : most;
+}
+
 static void receive_batch(struct worker *worker)
 {
 	struct uplink *uplink = worker->uplink;
-	uplink->held = receive(worker, worker->udp, uplink->messages, UPLINK_MESSAGES);
-	account(worker, uplink->messages, uplink->held);
-	uplink->began = uplink->held < UPLINK_MESSAGES ? worker->now : 0;
+	size_t most = uplink->most;
+	uplink->held = receive(worker, worker->udp, uplink->messages, most);
+	account(worker, uplink->messages, uplink->held, uplink->held < most);
+	if (worker->sparse != NULL)
+		sparse_reader_look(&uplink->reader, worker->sparse_queue, uplink->messages, uplink->held);
+	uplink->most = next_size(uplink);
+	uplink->began = uplink->held < most ? worker->now : 0;
 	if (uplink->held != 0)
 		uplink->last = worker->now;
 }
@@ -455,26 +471,6 @@ static bool found_ready(const struct worker *worker)
 	return false;
 }
 
-/* Whether the kernel's program sent anything there that was not taken. */
-static bool sparse_waiting(const struct worker *worker)
-{
-	uint64_t entered = atomic_load_explicit(&worker->sparse_queue->entered, memory_order_acquire);
-	return entered != worker->uplink->taken || unlikely(found_ready(worker));
-}
-
-/* It was empty. What the program counted a while ago and is not there was lost behind it, in front of a full socket. */
-static void settle(struct worker *worker)
-{
-	struct uplink *uplink = worker->uplink;
-	uint64_t entered = atomic_load_explicit(&worker->sparse_queue->entered, memory_order_relaxed);
-	if (entered != uplink->seen) {
-		uplink->seen = entered;
-		uplink->since = worker->now;
-	} else if (entered != uplink->taken && worker->now - uplink->since >= SPARSE_ENQUEUE_NS) {
-		uplink->taken = entered;
-	}
-}
-
 /* Until it is empty, or for once too much is there: then the batch waits, so that no session is reordered. Returns how
  * many messages there were. */
 static size_t take_sparse(struct worker *worker, uint32_t *datagrams, bool *empty)
@@ -482,18 +478,18 @@ static size_t take_sparse(struct worker *worker, uint32_t *datagrams, bool *empt
 	struct uplink *uplink = worker->uplink;
 	size_t messages = 0, received = UPLINK_SPARSE;
 	*empty = true;
-	if (!sparse_waiting(worker))
+	if (!sparse_reader_waiting(&uplink->reader, worker->sparse_queue) && likely(!found_ready(worker)))
 		return 0;
 	for (; received == UPLINK_SPARSE && messages < UPLINK_AHEAD; messages += received) {
 		received = receive(worker, worker->sparse_udp, uplink->sparse, UPLINK_SPARSE);
-		uplink->taken += received;
+		uplink->reader.taken += received;
 		uint32_t count = uplink_trains(worker, uplink->sparse, received);
 		stats_add(&worker->loop.stats, sparse_datagrams, count);
 		*datagrams += count;
 	}
 	*empty = received < UPLINK_SPARSE;
 	if (*empty)
-		settle(worker);
+		sparse_reader_settle(&uplink->reader, worker->sparse_queue, worker->now);
 	return messages;
 }
 
@@ -522,8 +518,8 @@ size_t uplink_batch(struct worker *worker)
 		datagrams += uplink_trains(worker, uplink->messages, uplink->held);
 		messages += uplink->held;
 		uplink->held = 0;
-		if (worker->sparse != NULL && uplink->began != 0)
-			sparse_queue_drained(worker->sparse_queue, uplink->began);
+		if (worker->sparse != NULL)
+			sparse_reader_handled(&uplink->reader, worker->sparse_queue, uplink->began);
 	}
 	if (messages == 0)
 		stage_cancel(&worker->loop.stages);

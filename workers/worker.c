@@ -448,10 +448,10 @@ void worker_set_timer(struct worker *worker, struct session *session, uint64_t d
 
 static uint8_t *reserve_control(struct worker *worker, const struct endpoint *to, uint32_t length)
 {
-	uint8_t *room = send_queue_reserve(&worker->send, 0, to, 0, length);
+	uint8_t *room = send_queue_reserve(&worker->send, 0, false, to, 0, length);
 	if (room == NULL && !worker->send.blocked) {
 		send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
-		room = send_queue_reserve(&worker->send, 0, to, 0, length);
+		room = send_queue_reserve(&worker->send, 0, false, to, 0, length);
 	}
 	return room;
 }

@@ -27,17 +27,30 @@ enum {
 	SPARSE_QUEUE_COST = 512 << 10, /* of a second queue */
 };
 #define SPARSE_WINDOW_NS  (10 * NS_PER_MS)
+/* A flow is dense for so long after its last packet in the first queue. What a sender marks as sparse by this rule may
+ * overtake what reached its receiver half as long before, or is handled there. */
+#define SPARSE_HOLD_NS	  (100 * NS_PER_MS)
+#define SPARSE_BEHIND_NS  (SPARSE_HOLD_NS / 2)
 /* From the program's time stamp of a packet to its being in the queue, at most; the sender does not sleep meanwhile. */
 #define SPARSE_ENQUEUE_NS NS_PER_MS
 
 /* What reader and program share of a pair of queues, in memory of the kernel. */
 struct sparse_queue {
-	_Atomic uint64_t drained; /* by the reader: a time (CLOCK_BOOTTIME) at which the first queue was empty */
-	uint8_t line[CACHE_LINE - 8];
-	uint64_t window[2];	  /* by the program: begin, and cost so far */
-	_Atomic uint64_t entered; /* by the program: packets for the second queue, before they are in it */
-	uint8_t rest[CACHE_LINE - 24];
+	/* the reader's */
+	_Atomic uint64_t drained; /* a time (CLOCK_BOOTTIME): what was in the first queue then is handled */
+	_Atomic uint64_t found;	  /* `probed` of the last probe that was handled */
+	uint8_t line[CACHE_LINE - 16];
+	/* the program's */
+	uint64_t window[2];	  /* begin, and cost so far */
+	_Atomic uint64_t entered; /* packets for the second queue, before they are in it */
+	_Atomic uint64_t probe;	  /* what tells one packet in the first queue from others ... */
+	_Atomic uint64_t probed;  /* ... and when that came; 0: none did */
+	uint8_t rest[CACHE_LINE - 40];
 };
+
+/* How often there is a new probe, and how long one is looked for that may be lost. */
+#define SPARSE_PROBE_NS (NS_PER_MS / 2)
+#define SPARSE_LOST_NS	(SPARSE_BEHIND_NS / 2)
 
 /* The program's, of a member. */
 struct sparse_member {
@@ -45,7 +58,8 @@ struct sparse_member {
 	uint64_t last_dense; /* when a packet of it went to the first queue */
 };
 
-/* The first queue was read empty by a batch that began at `now`, and all of the batch is handled. Reader's thread. */
+/* The first queue was read empty by a batch that began at `now`, and all of the batch is handled; or all is that came
+ * before `now`. Reader's thread. */
 static inline void sparse_queue_drained(struct sparse_queue *queue, uint64_t now)
 {
 	atomic_store_explicit(&queue->drained, now - SPARSE_ENQUEUE_NS, memory_order_release);
@@ -66,11 +80,17 @@ void sparse_emit_time(struct bpf_code *code);
 /* The struct sparse_queue that register `queue` points to: when its first queue was empty, into the frame. */
 void sparse_emit_drained(struct bpf_code *code, unsigned queue);
 
-/* Adds the packet's cost to the window at `base` + `offset`. Returns the jump of those above `most`. */
+/* Adds the packet's cost to the window at `base` + `offset`: register 1 is its cost so far. */
+void sparse_emit_add(struct bpf_code *code, unsigned base, int offset);
+
+/* The same, and returns the jump of those above `most`. */
 unsigned sparse_emit_count(struct bpf_code *code, unsigned base, int offset, uint32_t most);
 
 /* Returns the jump of the members, at register `member`, whose last packet may still be in the first queue. */
 unsigned sparse_emit_not_drained(struct bpf_code *code, unsigned member);
+
+/* Returns the jump of the members whose last packet went to the first queue less than SPARSE_HOLD_NS ago. */
+unsigned sparse_emit_held(struct bpf_code *code, unsigned member);
 
 /* The packet goes to the first queue. */
 void sparse_emit_dense(struct bpf_code *code, unsigned member);

@@ -146,17 +146,21 @@ static const struct control_command commands[] = {
 	{"client", "the connection: gateway, session, addresses, traffic", client_status},
 };
 
+/* One worker, and no handshake threads. */
+static const struct steering steering = {.workers = 1, .slot_mask = SPARSE_SESSIONS_LEAST - 1};
+
 static int open_daemon(void *context, struct error *error)
 {
 	struct client *client = context;
 	const struct client_config *config = client->config;
+	client->sparse_result = sparse_sessions_load(&client->sparse, &steering);
 	const struct daemon_params params = {
 		.role_name = "client",
 		.common = &config->common,
 		.mtu = client->role.mtu,
 		.listen_port = config->listen_port,
 		.mark = CLIENT_MARK,
-		.sockets = 1,
+		.sockets = client->sparse_result == 0 ? 2 : 1,
 		.tun_readers = 1,
 		.tun_sparse = true,
 		.commands = commands,
@@ -165,13 +169,32 @@ static int open_daemon(void *context, struct error *error)
 		.refresh = refresh,
 		.every_second = client_events_every_second,
 	};
-	return daemon_open(&client->daemon, &params, error);
+	int result = daemon_open(&client->daemon, &params, error);
+	if (result != 0)
+		sparse_sessions_unload(&client->sparse);
+	return result;
 }
 
 static void close_daemon(void *context)
 {
 	struct client *client = context;
 	daemon_close(&client->daemon);
+	sparse_sessions_unload(&client->sparse);
+}
+
+/* A second socket that nothing steers to would get datagrams by the kernel's hash. */
+static int steer_sockets(struct client *client, struct error *error)
+{
+	if (client->sparse_result != 0) {
+		log_info("UDP: packets of flows that send little wait behind those of others (%s%s)",
+			 strerror(-client->sparse_result),
+			 client->sparse_result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
+		return 0;
+	}
+	int result = sparse_sessions_attach(&client->sparse, client->daemon.descriptors.sockets[0]->fd);
+	sparse_sessions_close_program(&client->sparse);
+	return result == 0 ? 0
+			   : error_set(error, result, "UDP steering: attach the BPF program: %s", strerror(-result));
 }
 
 static int choose_suites(void *context, struct error *error)
@@ -209,15 +232,17 @@ static int open_worker(void *context, struct error *error)
 		.role = &client_worker_role,
 		.role_state = &client->role,
 		.table = &client->table,
+		.sparse = client->sparse_result == 0 ? &client->sparse : NULL,
+		.sparse_udp = client->sparse_result == 0 ? daemon->descriptors.sockets[1] : NULL,
 		.reads_tun = true,
 		.stage_sampling = common->stage_sampling,
 		.ticks_per_second = (uint64_t)daemon->tsc.hz,
 	};
 	client->worker = client->engine != NULL ? worker_new(&params, error) : NULL;
-	if (client->worker != NULL)
-		return 0;
-	close_worker(client);
-	return -EIO;
+	result = client->worker != NULL ? steer_sockets(client, error) : -EIO;
+	if (result != 0)
+		close_worker(client);
+	return result;
 }
 
 static int open_network(void *context, struct error *error)

@@ -52,6 +52,9 @@ struct client {
 	struct client_endpoint endpoint;
 	struct client_names names;
 	struct daemon daemon;
+	struct sparse_sessions
+		sparse; /* if `sparse_result` is 0; else the errno that says why there is no second socket */
+	int sparse_result;
 	struct session_table table; /* of one session */
 	struct aead_engine *engine; /* the worker's */
 	struct worker *worker;

@@ -297,6 +297,8 @@ int gateway_threads_open(struct gateway_threads *threads, const struct gateway_t
 		result = open_each(threads, params, error);
 	if (result == 0)
 		result = steer_sockets(threads, params->daemon->descriptors.sockets[0], error);
+	threads->common.capabilities = wire_capabilities(threads->sparse_result == 0,
+							 params->daemon->descriptors.device.sparse != 0);
 	if (result != 0)
 		gateway_threads_close(threads);
 	return result;

@@ -88,7 +88,8 @@ void transport_key_hibernate(struct transport_key *key)
 	owner_check(&key->owner, "key");
 	if (key->live == NULL)
 		return;
-	key->seen = key->live->replay.next;
+	const struct transport_state *live = key->live;
+	key->seen = live->replay.next > live->replay_sparse.next ? live->replay.next : live->replay_sparse.next;
 	discard(key->live, sizeof *key->live);
 	key->live = NULL;
 }
@@ -104,7 +105,9 @@ bool transport_key_wake(const struct aead_engine *engine, struct transport_key *
 	expand(engine, key->aead, &live->seal, &key->seal);
 	expand(engine, key->aead, &live->open, &key->open);
 	replay_resume(&live->replay, key->seen);
+	replay_resume(&live->replay_sparse, key->seen);
 	owner_follow(&live->replay.owner, &key->owner);
+	owner_follow(&live->replay_sparse.owner, &key->owner);
 	key->live = live;
 	return true;
 }
@@ -113,7 +116,7 @@ bool transport_key_wake(const struct aead_engine *engine, struct transport_key *
  * WireGuard's keepalive is empty data. */
 static bool wakes(const struct aead_op *op)
 {
-	return wire_type(op->header) == WIRE_DATA && op->length != 0;
+	return wire_is_data(wire_type(op->header)) && op->length != 0;
 }
 
 void transport_seal_asleep(struct aead_engine *engine, struct transport_key *key, struct aead_op *op)
@@ -155,7 +158,7 @@ enum replay_verdict transport_accept_asleep(const struct aead_engine *engine, st
 		return REPLAY_REJECT;
 	/* The window starts below this counter, so that reordered packets are still accepted. */
 	if (wakes(op) && transport_key_wake(engine, key))
-		return replay_accept(&key->live->replay, op->counter);
+		return transport_accept(engine, key, op);
 	key->seen = op->counter + 1;
 	return REPLAY_FRESH;
 }

@@ -25,11 +25,12 @@
 #define TRANSPORT_REKEY_PACKETS_JUMBO (1ull << 26)
 enum { TRANSPORT_JUMBO_MTU = 2048 };
 
-/* Allocated only while DATA moves under a key: an idle key saves these 3 KiB. */
+/* Allocated only while DATA moves under a key: an idle key saves these 4 KiB. */
 struct transport_state {
 	struct aead_key seal;
 	struct aead_key open;
-	struct replay_window replay;
+	struct replay_window replay;	    /* of all types but ... */
+	struct replay_window replay_sparse; /* ... DATA_SPARSE, which overtakes them by any distance */
 };
 
 /* The secret of one direction, from which its schedule is expanded. */
@@ -55,6 +56,7 @@ struct transport_key {
 	uint64_t seen;	       /* asleep: counters below it count as seen. Awake the window knows */
 	uint32_t receiver;     /* WireGuard's: the peer's index */
 	uint8_t epoch;
+	uint8_t peer_capabilities; /* enum wire_capability; 0 until they are known */
 	struct owner owner;
 
 	uint64_t born; /* monotonic ns */
@@ -160,12 +162,13 @@ void transport_seal_padded(struct aead_engine *engine, struct transport_key *key
 
 /* Seals an inner packet to a message of `size` bytes, as transport_sealed_size() said. Where the dialect pads, the
  * padding's bytes behind the packet are zero during the call, and then what they were: AEAD_INPUT_SLACK bytes there
- * have to be writable. */
+ * have to be writable. `type`: DATA, or DATA_SPARSE if the peer takes that. */
 static inline void transport_seal_packet(struct aead_engine *engine, struct transport_key *key, uint32_t session_id,
-					 uint8_t *packet, uint32_t length, uint32_t size, uint8_t *message)
+					 enum wire_type type, uint8_t *packet, uint32_t length, uint32_t size,
+					 uint8_t *message)
 {
 	if (transport_key_is_own(key))
-		transport_seal(engine, key, session_id, WIRE_DATA, packet, length, message);
+		transport_seal(engine, key, session_id, type, packet, length, message);
 	else
 		transport_seal_padded(engine, key, session_id, packet, length, size, message);
 }
@@ -198,13 +201,17 @@ static inline void transport_open(struct aead_engine *engine, const struct trans
 		transport_open_asleep(engine, key, ops, count);
 }
 
-/* Checks the counter of an authentic message against the replay window and marks it as seen. Before anything in the
- * message is used. */
+/* Checks the counter of an authentic message against the replay window of its type and marks it as seen. REPLAY_FRESH:
+ * it is above those of all types. Before anything in the message is used. */
 static inline enum replay_verdict transport_accept(const struct aead_engine *engine, struct transport_key *key,
 						   const struct aead_op *op)
 {
 	owner_check(&key->owner, "key");
-	if (transport_key_is_live(key))
-		return replay_accept(&key->live->replay, op->counter);
-	return transport_accept_asleep(engine, key, op);
+	if (!transport_key_is_live(key))
+		return transport_accept_asleep(engine, key, op);
+	struct replay_window *own = &key->live->replay, *other = &key->live->replay_sparse;
+	if (unlikely(wire_type(op->header) == WIRE_DATA_SPARSE))
+		own = other, other = &key->live->replay;
+	enum replay_verdict verdict = replay_accept(own, op->counter);
+	return likely(verdict != REPLAY_FRESH || op->counter >= other->next) ? verdict : REPLAY_LATE;
 }

@@ -61,7 +61,8 @@ void wire_hello_encode(uint8_t payload[WIRE_HELLO_PAYLOAD_SIZE], const struct wi
 	at += sizeof hello->suites;
 	store_be16(at, hello->mtu);
 	at = put_address(at + 2, &hello->wish4, 4);
-	put_address(at, &hello->wish6, 6);
+	at = put_address(at, &hello->wish6, 6);
+	*at = hello->capabilities;
 }
 
 void wire_hello_decode(struct wire_hello *hello, const uint8_t payload[WIRE_HELLO_PAYLOAD_SIZE])
@@ -75,7 +76,8 @@ void wire_hello_decode(struct wire_hello *hello, const uint8_t payload[WIRE_HELL
 	at += sizeof hello->suites;
 	hello->mtu = load_be16(at);
 	at = get_address(at + 2, &hello->wish4, 4);
-	get_address(at, &hello->wish6, 6);
+	at = get_address(at, &hello->wish6, 6);
+	hello->capabilities = *at;
 }
 
 size_t wire_welcome_encode(uint8_t payload[WIRE_WELCOME_PAYLOAD_MAX], const struct wire_welcome *welcome)
@@ -118,6 +120,11 @@ size_t wire_welcome_encode(uint8_t payload[WIRE_WELCOME_PAYLOAD_MAX], const stru
 		*at++ = route->length;
 		at = put_address(at, &route->address, route->address.family);
 	}
+	if (welcome->capabilities != 0) {
+		if (at == end)
+			return 0;
+		*at++ = welcome->capabilities;
+	}
 	return (size_t)(at - payload);
 }
 
@@ -152,6 +159,7 @@ static bool decode_lists(struct wire_welcome *welcome, const uint8_t *at, const 
 		if (welcome->route_count < WIRE_ROUTES_MAX)
 			welcome->routes[welcome->route_count++] = route;
 	}
+	welcome->capabilities = at < end ? *at : 0;
 	return true;
 }
 

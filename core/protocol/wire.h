@@ -92,12 +92,19 @@ enum wire_flag {
 	X(KEEPALIVE, 6, CONTROL, BOTH, WIRE_OVERHEAD, WIRE_OVERHEAD + WIRE_PROBE_SIZE, WIRE_RESETS | WIRE_ENDS_ONLY,  \
 	  STATS_rx_keepalive, STATS_tx_keepalive)                                                                     \
 	X(COOKIE, 7, HANDSHAKE, CLIENT, WIRE_COOKIE_SIZE, WIRE_COOKIE_SIZE, 0, STATS_rx_cookie, STATS_tx_cookie)      \
-	X(RESET, 8, HANDSHAKE, CLIENT, WIRE_RESET_SIZE, WIRE_RESET_SIZE, 0, STATS_rx_reset, STATS_tx_reset)
+	X(RESET, 8, HANDSHAKE, CLIENT, WIRE_RESET_SIZE, WIRE_RESET_SIZE, 0, STATS_rx_reset, STATS_tx_reset)           \
+	X(DATA_SPARSE, 9, DATA, BOTH, WIRE_DATA_MIN, UINT32_MAX, WIRE_RESETS, WIRE_UNCOUNTED, WIRE_UNCOUNTED)
 
 enum wire_type {
 #define X(name, number, ...) WIRE_##name = (number),
 	WIRE_MESSAGES(X)
 #undef X
+};
+
+/* What a side can do, as HELLO and WELCOME say it; other bits are ignored. */
+enum wire_capability {
+	WIRE_TAKES_SPARSE = 1, /* DATA_SPARSE may be sent to it */
+	WIRE_MARKS_SPARSE = 2, /* it sends what is sparse as DATA_SPARSE, to a side that takes it */
 };
 
 enum wire_probe_kind { WIRE_PING = 1, WIRE_PONG = 2 };
@@ -115,10 +122,20 @@ static inline unsigned wire_type(const uint8_t *message)
 	return message[0] & 0x0f;
 }
 
-/* The key epoch of types 3…6, the protocol version of the others. */
+/* The key epoch of types 3…6 and 9, the protocol version of the others. */
 static inline unsigned wire_high(const uint8_t *message)
 {
 	return message[0] >> 4;
+}
+
+static inline uint8_t wire_capabilities(bool takes_sparse, bool marks_sparse)
+{
+	return (uint8_t)((takes_sparse ? WIRE_TAKES_SPARSE : 0) | (marks_sparse ? WIRE_MARKS_SPARSE : 0));
+}
+
+static inline bool wire_is_data(unsigned type)
+{
+	return type == WIRE_DATA || type == WIRE_DATA_SPARSE;
 }
 
 static inline uint32_t wire_session_id(const uint8_t *message)
@@ -166,6 +183,7 @@ struct wire_hello {
 	uint8_t suites[WIRE_SUITES_MAX];	/* most wanted first, 0 = none */
 	uint16_t mtu;
 	struct ip_address wish4, wish6; /* family 0: none */
+	uint8_t capabilities;		/* enum wire_capability */
 };
 
 struct wire_welcome {
@@ -180,6 +198,7 @@ struct wire_welcome {
 	uint8_t reset_token[WIRE_RESET_TOKEN_SIZE];
 	struct ip_prefix address4, address6; /* the client's; family 0: none */
 	struct ip_address gateway4, gateway6;
+	uint8_t capabilities; /* enum wire_capability */
 	unsigned dns_count, route_count;
 	struct ip_address dns[WIRE_DNS_MAX];
 	struct ip_prefix routes[WIRE_ROUTES_MAX];

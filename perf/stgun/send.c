@@ -49,7 +49,8 @@ bool stgun_seal_packet(struct stgun_thread *thread, struct stgun_session *sessio
 		return false;
 	stamp->number = session->number++;
 	stgun_packet_finish(&thread->form, size, session->address, PACKET_PORT, stamp, extra);
-	transport_seal_packet(thread->aead, session->key, session->id, thread->form.bytes, size, sealed, room);
+	transport_seal_packet(thread->aead, session->key, session->id, WIRE_DATA, thread->form.bytes, size, sealed,
+			      room);
 	return true;
 }
 

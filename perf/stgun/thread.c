@@ -123,11 +123,11 @@ uint8_t *stgun_reserve(struct stgun_thread *thread, const struct stgun_session *
 	}
 	struct endpoint to = {.remote = thread->stgun->gateway};
 	source_of(thread, session, &to.local);
-	uint8_t *room = send_queue_reserve(&thread->queue, id, &to, 0, length);
+	uint8_t *room = send_queue_reserve(&thread->queue, id, false, &to, 0, length);
 	if (room != NULL)
 		return room;
 	stgun_flush(thread);
-	return send_queue_reserve(&thread->queue, id, &to, 0, length);
+	return send_queue_reserve(&thread->queue, id, false, &to, 0, length);
 }
 
 bool stgun_send_control(struct stgun_thread *thread, struct stgun_session *session, enum wire_type type,

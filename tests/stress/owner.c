@@ -99,7 +99,7 @@ static void end_session(struct things *things)
 
 static void reserve(struct things *things)
 {
-	(void)send_queue_reserve(&things->worker->send, 0, &(struct endpoint){0}, 0, 100);
+	(void)send_queue_reserve(&things->worker->send, 0, false, &(struct endpoint){0}, 0, 100);
 }
 
 static void flush(struct things *things)

@@ -93,7 +93,7 @@ Test(dialect, a_message_is_as_another_implementation_computed_it)
 	cr_assert(initiator != NULL && responder != NULL);
 	cr_assert_eq(transport_sealed_size(initiator, (uint32_t)length, MTU), size);
 	initiator->send_counter = wireguard_vector.counter;
-	transport_seal_packet(engine, initiator, ID, packet, (uint32_t)length, (uint32_t)size, message);
+	transport_seal_packet(engine, initiator, ID, WIRE_DATA, packet, (uint32_t)length, (uint32_t)size, message);
 	cr_assert_arr_eq(message, expected, size);
 	cr_assert_eq(deliver(responder, expected, (uint32_t)size, opened, &plain), REPLAY_FRESH);
 	cr_assert_eq(plain, length);
@@ -128,7 +128,7 @@ Test(dialect, padding_is_zero_and_what_was_there_comes_back)
 		randombytes_buf(packet, sizeof packet);
 		memset(packet + length, 0xaa, AEAD_INPUT_SLACK);
 		memcpy(was, packet, sizeof was);
-		transport_seal_packet(engine, client, ID, packet, length, size, message);
+		transport_seal_packet(engine, client, ID, WIRE_DATA, packet, length, size, message);
 		cr_assert_arr_eq(packet, was, sizeof was, "%u bytes", length);
 		cr_assert_eq(deliver(gateway, message, size, opened, &plain), REPLAY_FRESH, "%u bytes", length);
 		cr_assert_eq(plain, size - WG_DATA_MIN);
@@ -182,7 +182,7 @@ Test(dialect, an_empty_message_wakes_no_key)
 	transport_seal(engine, client, ID, WIRE_KEEPALIVE, packet, 0, message);
 	cr_assert_eq(deliver(gateway, message, WG_DATA_MIN, opened, &plain), REPLAY_FRESH);
 	cr_assert(!transport_key_is_live(client) && !transport_key_is_live(gateway));
-	transport_seal_packet(engine, client, ID, packet, 16, sizeof message, message);
+	transport_seal_packet(engine, client, ID, WIRE_DATA, packet, 16, sizeof message, message);
 	cr_assert_eq(deliver(gateway, message, sizeof message, opened, &plain), REPLAY_FRESH);
 	cr_assert(transport_key_is_live(client) && transport_key_is_live(gateway));
 }

@@ -303,7 +303,8 @@ Test(handoff, what_does_not_look_right_stays_where_it_is)
 			expect(hello, 1200, 0x12, id_of(other), DROP_TYPE); /* WELCOME */
 			expect(hello, 1200, 0x17, id_of(other), DROP_TYPE);
 			expect(hello, 1200, 0x18, id_of(other), DROP_TYPE);
-			for (uint8_t type = 9; type <= 16; type++)
+			expect(hello, 1200, 0x19, unknown_id(other), DROP_SESSION);
+			for (uint8_t type = 10; type <= 16; type++)
 				expect(hello, 1200, 0x10 | (type & 15), id_of(other), DROP_TYPE);
 			expect(hello, 1200, 0x21, 0, DROP_VERSION);
 		}

@@ -82,7 +82,7 @@ Test(reset, answers_data_and_keepalive_of_right_length_only)
 			wire_header(message, 1, (enum wire_type)type, unknown + type + length);
 			impairment_forge(&h->gateway.node, &h->clients[0].node, message, length);
 			harness_pump(h);
-			sent += (type == WIRE_DATA && length > WIRE_OVERHEAD) ||
+			sent += (wire_is_data(type) && length > WIRE_OVERHEAD) ||
 				(type == WIRE_KEEPALIVE &&
 				 (length == WIRE_OVERHEAD || length == WIRE_OVERHEAD + WIRE_PROBE_SIZE));
 			cr_assert_eq(gateway_count(h, STATS_tx_reset), sent, "type %u, %u bytes", type, length);

@@ -54,12 +54,17 @@ TestSuite(send_queue, .init = set_up, .fini = tear_down);
 static uint8_t next_byte;
 
 /* Reserves a datagram of one session and fills it with a byte of its own. */
-static bool add(uint32_t session, uint8_t ecn, uint32_t length)
+static bool add_as(uint32_t session, bool sparse, uint8_t ecn, uint32_t length)
 {
-	uint8_t *room = send_queue_reserve(&queue, session, &to, ecn, length);
+	uint8_t *room = send_queue_reserve(&queue, session, sparse, &to, ecn, length);
 	if (room != NULL)
 		memset(room, ++next_byte, length);
 	return room != NULL;
+}
+
+static bool add(uint32_t session, uint8_t ecn, uint32_t length)
+{
+	return add_as(session, false, ecn, length);
 }
 
 static void add_many(uint32_t count, uint32_t length)
@@ -110,6 +115,16 @@ Test(send_queue, only_the_last_datagram_of_a_train_is_shorter)
 	cr_assert_eq(queue.count, 2, "nothing comes behind the shorter one");
 	cr_assert(add(1, 0, 301));
 	cr_assert_eq(queue.count, 3, "nothing longer joins");
+}
+
+/* A train is sorted by its first datagram. */
+Test(send_queue, sparse_flows_have_trains_of_their_own)
+{
+	send_queue_plan(&queue, true, 1, 100);
+	cr_assert(add(1, 0, 100) && add_as(1, true, 0, 100) && add_as(1, true, 0, 100));
+	cr_assert_eq(queue.count, 2);
+	cr_assert(add(1, 0, 100));
+	cr_assert_eq(queue.count, 3);
 }
 
 Test(send_queue, session_endpoint_and_ecn_are_not_mixed)

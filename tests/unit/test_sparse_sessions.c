@@ -53,9 +53,14 @@ static void drained(uint32_t worker, uint64_t later)
 	sparse_queue_drained(&sparse.queues[worker], clock_monotonic(&clock_system) + later);
 }
 
+static uint32_t worker_of(uint32_t id)
+{
+	return (id & steering.slot_mask) % WORKERS;
+}
+
 static int first_of(uint32_t id)
 {
-	return (int)((id & steering.slot_mask) % WORKERS);
+	return (int)worker_of(id);
 }
 
 static int second_of(uint32_t id)
@@ -138,6 +143,96 @@ Test(sparse_sessions, a_train_counts_by_its_length)
 	for (unsigned bytes = 0; bytes < SEGMENTS * SIZE; bytes += group.last.length)
 		cr_assert_neq(group_receive(&group, WAIT_MS), NO_SOCKET);
 	cr_expect_eq(send_one(5, 100), first_of(5));
+}
+
+/* --- clients that mark ------------------------------------------------------------------------------------------- */
+
+/* Of session 5. Where it arrives. */
+static int send_marked(bool marked, size_t length)
+{
+	fill((uint8_t)(0x10 | (marked ? WIRE_DATA_SPARSE : WIRE_DATA)));
+	store_be32(datagram + WIRE_SESSION_ID, 5);
+	source_send(source, &group, length, 0);
+	int got = group_receive(&group, WAIT_MS);
+	cr_assert_neq(got, NO_SOCKET);
+	return got;
+}
+
+static void mark(void)
+{
+	sparse_sessions_add(&sparse, 5);
+	sparse_sessions_mark(&sparse, 5, true);
+}
+
+Test(sparse_sessions, what_is_marked_uses_the_second_socket_whatever_else_is_sent)
+{
+	mark();
+	for (unsigned i = 0; i < 20; i++) {
+		cr_assert_eq(send_marked(false, SIZE), first_of(5));
+		cr_assert_eq(send_marked(true, 100), second_of(5));
+	}
+	for (unsigned i = 0; i < 200; i++)
+		cr_assert_eq(send_marked(false, SIZE), first_of(5));
+	drained(worker_of(5), 0);
+	cr_assert_eq(send_marked(true, 100), second_of(5));
+	sparse_sessions_mark(&sparse, 6, false);
+	cr_assert_eq(send_marked(false, 100), first_of(5), "that was another");
+	sparse_sessions_mark(&sparse, 5, false);
+	usleep(30000);
+	cr_assert_eq(send_marked(false, 100), second_of(5), "all of who does not mark, while it is little");
+}
+
+Test(sparse_sessions, what_is_marked_has_a_limit)
+{
+	unsigned count = 0;
+	mark();
+	uint64_t began = clock_monotonic(&clock_system);
+	while (send_marked(true, SIZE) == second_of(5))
+		cr_assert_lt(count++, 100000u);
+	uint64_t windows = (clock_monotonic(&clock_system) - began) / SPARSE_WINDOW_NS + 2;
+	cr_assert(count > 0 && count <= SPARSE_SESSIONS_MARKED / SIZE * windows, "%u in %lu", count,
+		  (unsigned long)windows);
+	usleep(30000);
+	cr_assert_eq(send_marked(true, 100), first_of(5), "it must not overtake what is marked as well");
+	drained(worker_of(5), SPARSE_ENQUEUE_NS);
+	cr_assert_eq(send_marked(true, 100), second_of(5));
+}
+
+/* A flow that sent much 100 ms ago may have packets there. */
+Test(sparse_sessions, nothing_overtakes_when_the_first_socket_is_far_behind)
+{
+	mark();
+	cr_assert_eq(send_marked(false, 100), first_of(5));
+	usleep(SPARSE_BEHIND_NS / 1000 + 2000);
+	cr_assert_eq(send_marked(true, 100), first_of(5));
+	drained(worker_of(5), SPARSE_ENQUEUE_NS);
+	cr_assert_eq(send_marked(true, 100), second_of(5));
+	usleep(2 * SPARSE_BEHIND_NS / 1000);
+	cr_assert_eq(send_marked(true, 100), second_of(5), "nothing is there");
+}
+
+Test(sparse_sessions, a_probe_is_noted_until_it_is_found_or_lost)
+{
+	struct sparse_queue *queue = &sparse.queues[worker_of(5)];
+	mark();
+	uint64_t before = clock_monotonic(&clock_system);
+	cr_assert_eq(send_marked(false, 100), first_of(5));
+	uint64_t first = queue->probed;
+	cr_assert(first >= before && first <= clock_monotonic(&clock_system));
+	cr_assert_eq(queue->probe, load_be64(datagram + SPARSE_SESSIONS_PROBE));
+	datagram[SPARSE_SESSIONS_PROBE] ^= 1;
+	source_send(source, &group, 100, 0);
+	cr_assert_eq(group_receive(&group, WAIT_MS), first_of(5));
+	if (clock_monotonic(&clock_system) - first < SPARSE_LOST_NS)
+		cr_expect_eq(queue->probed, first, "it is on its way");
+	usleep(SPARSE_LOST_NS / 1000 + 2000);
+	cr_assert_eq(send_marked(false, 100), first_of(5));
+	uint64_t second = queue->probed;
+	cr_assert_gt(second, first, "it was lost");
+	queue->found = second;
+	usleep(SPARSE_PROBE_NS / 1000 + 100);
+	cr_assert_eq(send_marked(false, 100), first_of(5));
+	cr_assert_gt(queue->probed, second);
 }
 
 /* Each sends little, and all together more than the second socket is to have. */
@@ -276,4 +371,40 @@ Test(sparse_worker, a_socket_is_empty_once_its_batch_is_handled)
 	harness_pump(h);
 	expect(0);
 	stop();
+}
+
+/* The program notes when one datagram came: what is handled with it is all that came before. */
+Test(sparse_reader, a_socket_that_is_never_empty_is_handled_up_to_the_probe)
+{
+	enum { MANY = 5 };
+	const uint64_t came = 7 * NS_PER_S, later = 8 * NS_PER_S;
+	uint8_t bytes[MANY][WIRE_SMALLEST];
+	struct udp_message messages[MANY];
+	struct sparse_queue queue = {.drained = NS_PER_S};
+	struct sparse_reader reader = {0};
+	for (size_t i = 0; i < MANY; i++) {
+		memset(bytes[i], (int)i, sizeof bytes[i]);
+		messages[i] = (struct udp_message){.data = bytes[i], .length = sizeof bytes[i]};
+	}
+	sparse_reader_look(&reader, &queue, messages, MANY);
+	sparse_reader_handled(&reader, &queue, 0);
+	cr_expect(queue.drained == NS_PER_S && queue.found == 0, "there is no probe");
+
+	queue.probe = load_be64(bytes[3] + SPARSE_SESSIONS_PROBE);
+	queue.probed = came;
+	sparse_reader_look(&reader, &queue, messages, 3);
+	sparse_reader_handled(&reader, &queue, 0);
+	cr_expect(queue.drained == NS_PER_S && queue.found == 0, "it is not among these");
+	messages[3].length = WIRE_SMALLEST - 1;
+	sparse_reader_look(&reader, &queue, messages, MANY);
+	cr_expect_eq(reader.probed, 0, "what is no message has nothing there");
+	messages[3].length = WIRE_SMALLEST;
+	sparse_reader_look(&reader, &queue, messages, MANY);
+	cr_expect_eq(queue.drained, NS_PER_S, "the batch is not handled yet");
+	sparse_reader_handled(&reader, &queue, 0);
+	cr_expect(queue.drained == came - SPARSE_ENQUEUE_NS && queue.found == came);
+	sparse_reader_look(&reader, &queue, messages, MANY);
+	cr_expect_eq(reader.probed, 0, "it was found before");
+	sparse_reader_handled(&reader, &queue, later);
+	cr_expect_eq(queue.drained, later - SPARSE_ENQUEUE_NS, "the socket was empty");
 }

@@ -85,7 +85,7 @@ static void pair_free(struct pair *pair)
 /* By the client, with its next counter. */
 static struct message seal(struct pair *pair, enum wire_type type)
 {
-	uint32_t length = type == WIRE_DATA ? DATA_LENGTH : type == WIRE_BYE ? 1 : 0;
+	uint32_t length = wire_is_data(type) ? DATA_LENGTH : type == WIRE_BYE ? 1 : 0;
 	struct message message = {.length = WIRE_OVERHEAD + length};
 	transport_seal(pair->subject->engine, pair->client, SESSION_ID, type, plaintext, length, message.bytes);
 	return message;
@@ -250,6 +250,64 @@ Test(transport, expanded_keys_are_wiped_wherever_they_were)
 		cr_assert(was_wiped(was, sizeof *was), "%s: freed", s->label);
 		transport_key_free(pair.client);
 		transport_key_free(NULL);
+	}
+}
+
+/* --- sparse flows ------------------------------------------------------------------------------------------------- */
+
+/* It comes first, by however much. */
+Test(transport, data_sparse_overtakes_without_making_others_old)
+{
+	EACH_SUBJECT(s)
+	{
+		struct pair pair = pair_new(s);
+		struct message first = seal(&pair, WIRE_DATA), second = seal(&pair, WIRE_DATA);
+		pair.client->send_counter += 3 * REPLAY_WINDOW;
+		struct message ahead = seal(&pair, WIRE_DATA_SPARSE);
+		cr_assert_eq(deliver(&pair, &first), REPLAY_FRESH, "%s", s->label);
+		cr_assert_eq(deliver(&pair, &ahead), REPLAY_FRESH, "%s", s->label);
+		cr_assert_eq(deliver(&pair, &second), REPLAY_LATE, "%s: an older one moves no endpoint", s->label);
+		cr_assert_eq(deliver(&pair, &first), REPLAY_REJECT, "%s", s->label);
+		cr_assert_eq(deliver(&pair, &second), REPLAY_REJECT, "%s", s->label);
+		cr_assert_eq(deliver(&pair, &ahead), REPLAY_REJECT, "%s", s->label);
+		cr_assert_eq(seal_and_deliver(&pair, WIRE_KEEPALIVE), REPLAY_FRESH, "%s", s->label);
+		cr_assert_eq(seal_and_deliver(&pair, WIRE_DATA_SPARSE), REPLAY_FRESH, "%s", s->label);
+		pair_free(&pair);
+	}
+}
+
+Test(transport, a_changed_type_is_a_forgery)
+{
+	EACH_SUBJECT(s)
+	{
+		struct pair pair = pair_new(s);
+		struct message message = seal(&pair, WIRE_DATA);
+		message.bytes[0] ^= WIRE_DATA ^ WIRE_DATA_SPARSE;
+		cr_assert_eq(deliver(&pair, &message), FORGED, "%s", s->label);
+		message.bytes[0] ^= WIRE_DATA ^ WIRE_DATA_SPARSE;
+		cr_assert_eq(deliver(&pair, &message), REPLAY_FRESH, "%s", s->label);
+		pair_free(&pair);
+	}
+}
+
+Test(transport, all_types_count_as_seen_after_a_sleep)
+{
+	EACH_SUBJECT(s)
+	{
+		for (unsigned last = 0; last < 2; last++) {
+			struct pair pair = pair_new(s);
+			struct message data = seal(&pair, WIRE_DATA), sparse = seal(&pair, WIRE_DATA_SPARSE);
+			struct message *late = last ? &data : &sparse;
+			cr_assert_neq(deliver(&pair, last ? &sparse : &data), REPLAY_REJECT, "%s", s->label);
+			(void)deliver(&pair, late);
+			transport_key_hibernate(pair.gateway);
+			cr_assert_eq(pair.gateway->seen, 2, "%s", s->label);
+			cr_assert_eq(deliver(&pair, &data), REPLAY_REJECT, "%s", s->label);
+			cr_assert_eq(deliver(&pair, &sparse), REPLAY_REJECT, "%s", s->label);
+			cr_assert_eq(seal_and_deliver(&pair, WIRE_DATA_SPARSE), REPLAY_FRESH, "%s", s->label);
+			cr_assert_eq(deliver(&pair, &data), REPLAY_REJECT, "%s", s->label);
+			pair_free(&pair);
+		}
 	}
 }
 

@@ -42,6 +42,21 @@ Test(wire, welcome_survives_a_round_trip)
 	cr_assert(decoded.routes[1].length == 48);
 }
 
+Test(wire, capabilities_follow_the_routes)
+{
+	struct wire_welcome welcome = sample_welcome(), decoded;
+	uint8_t payload[WIRE_WELCOME_PAYLOAD_MAX] = {0};
+	size_t without = wire_welcome_encode(payload, &welcome);
+	cr_assert(wire_welcome_decode(&decoded, payload, without));
+	cr_assert_eq(decoded.capabilities, 0);
+	welcome.capabilities = WIRE_TAKES_SPARSE | WIRE_MARKS_SPARSE;
+	cr_assert_eq(wire_welcome_encode(payload, &welcome), without + 1);
+	for (size_t further = 0; further < 3; further++) {
+		cr_assert(wire_welcome_decode(&decoded, payload, without + 1 + further));
+		cr_assert_eq(decoded.capabilities, 3);
+	}
+}
+
 Test(wire, every_truncated_welcome_is_refused)
 {
 	struct wire_welcome welcome = sample_welcome(), decoded;
@@ -132,14 +147,17 @@ Test(wire, welcome_that_does_not_fit_is_not_cut)
 
 Test(wire, hello_survives_a_round_trip)
 {
-	struct wire_hello hello = {.challenge = "0123456789abcdef", .suites = {2, 1}, .mtu = 1380}, decoded;
+	struct wire_hello hello = {.challenge = "0123456789abcdef", .suites = {2, 1}, .mtu = 1380, .capabilities = 3};
+	struct wire_hello decoded;
 	uint8_t payload[WIRE_HELLO_PAYLOAD_SIZE];
 	wire_timestamp(hello.timestamp, 1700000000500000000);
 	cr_assert(ip_address_parse("10.8.0.7", &hello.wish4));
 	cr_assert(ip_address_parse("fd00:8::7", &hello.wish6));
 	wire_hello_encode(payload, &hello);
 	cr_assert(memcmp(payload + 12, "0123456789abcdef", WIRE_CHALLENGE_SIZE) == 0, "where the document says");
+	cr_assert_eq(payload[58], 3, "where the document says");
 	wire_hello_decode(&decoded, payload);
+	cr_assert_eq(decoded.capabilities, 3);
 	cr_assert(memcmp(decoded.timestamp, hello.timestamp, sizeof hello.timestamp) == 0);
 	cr_assert(memcmp(decoded.challenge, hello.challenge, sizeof hello.challenge) == 0);
 	cr_assert(memcmp(decoded.suites, hello.suites, sizeof hello.suites) == 0);

@@ -180,8 +180,8 @@ static void make_trains(uint32_t length)
 		bench.clients[i]->send_counter = 0;
 	uint32_t session = 0;
 	for (uint32_t i = 0; i < MESSAGES * TRAIN; i++, session = session + 1 < bench.session_count ? session + 1 : 0) {
-		transport_seal_packet(bench.engine, bench.clients[session], bench.sessions[session]->id, packet, length,
-				      bench.step, bench.trains + (size_t)i * bench.step);
+		transport_seal_packet(bench.engine, bench.clients[session], bench.sessions[session]->id, WIRE_DATA,
+				      packet, length, bench.step, bench.trains + (size_t)i * bench.step);
 	}
 }
 

@@ -59,6 +59,11 @@ for readers in 0 1; do
 	check "TunReaders = $readers: beside TCP no flow of changing rate is reordered on its way down" \
 		keeps_order gateway client 10.8.0.2
 	check "TunReaders = $readers: nor up" keeps_order client gateway 10.8.0.1
+	up=$(figure gateway sparse_datagrams) down=$(figure client sparse_datagrams)
+	check "TunReaders = $readers: beside TCP of the same client pings come through" few_pings_lost 1 client 10.8.0.1
+	check "TunReaders = $readers: they are marked, and come by the gateway's second socket" \
+		test $(($(figure gateway sparse_datagrams) - up)) -ge 390
+	check "TunReaders = $readers: and their answers by the client's" test $(($(figure client sparse_datagrams) - down)) -ge 390
 	stop load || true
 	stop server || true
 	check "TunReaders = $readers: all is accounted for at the gateway" wait_for 30 accounted_for gateway
@@ -66,6 +71,16 @@ for readers in 0 1; do
 	two_clients_stop
 	rm -f "$dir"/*.log
 done
+
+start client client setpriv --bounding-set -bpf,-sys_admin "$BUILD/shardtun" run "$dir/client.conf"
+start gateway gateway "$BUILD/shardtund" -c "$dir/gateway.conf"
+wait_for 30 pings client 10.8.0.1
+check "a client without CAP_BPF says that it has no second socket" grep -q 'send little wait behind those of others .*CAP_BPF' "$dir/client.log"
+before=$(figure client sparse_datagrams)
+check "and gets packets without a mark" few_pings_lost 1 client 10.8.0.1
+check "by the one that it has" test "$(figure client sparse_datagrams)" -eq "$before"
+both_stop
+rm -f "$dir"/*.log
 
 : >"$dir/gateway.log"
 start gateway gateway setpriv --bounding-set -bpf,-sys_admin "$BUILD/shardtund" -c "$dir/gateway.conf"
