@@ -253,6 +253,8 @@ static int parse_value(enum stgun_option option, const char *text, struct stgun_
 		return parse_seconds(text, &o->hold, error);
 	case STGUN_EVERY:
 		return parse_seconds(text, &o->every, error);
+	case STGUN_RENEW:
+		return parse_seconds(text, &o->renew, error);
 	case STGUN_LOSS:
 		return parse_loss(text, &o->loss, error);
 	case STGUN_LISTEN:

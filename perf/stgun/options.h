@@ -49,6 +49,7 @@ enum {
 	  "what the clients speak; --gateway-key is the gateway's key for it")                                    \
 	X(ADDRESS, "address", STGUN_GENERATE | STGUN_KEYS, NULL, "IP",                                            \
 	  "with WireGuard: inner address of client 0; the others follow (mandatory then)")                        \
+	X(RENEW, "renew", STGUN_GENERATE, "120", "SECONDS", "with WireGuard: age at which keys are renewed")      \
 	X(FIRST, "first", STGUN_GENERATE | STGUN_KEYS, "0", "N", "number of the first client")                    \
 	X(PSK_FILE, "psk-file", STGUN_GENERATE | STGUN_KEYS, NULL, "PATH", "pre-shared key of all clients")       \
 	X(TO, "to", STGUN_GENERATE, NULL, "IP[:PORT]",                                                            \
@@ -100,6 +101,7 @@ struct stgun_options {
 	uint64_t duration; /* ns */
 	uint64_t hold;	   /* ns; 0: not at all */
 	uint64_t every;	   /* ns */
+	uint64_t renew;	   /* ns; WireGuard */
 	bool say_data;	   /* else KEEPALIVE */
 	double loss;	   /* 0…1 */
 	struct ip_address listen;

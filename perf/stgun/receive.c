@@ -27,7 +27,8 @@ static void take_told(struct stgun_thread *thread, const struct stgun_packet_sta
 	atomic_store_explicit(&stgun->told, stamp->session, memory_order_release);
 }
 
-static void take_data(struct stgun_thread *thread, uint8_t *packet, uint32_t length)
+static void take_data(struct stgun_thread *thread, const struct stgun_session *session, uint8_t *packet,
+		      uint32_t length)
 {
 	struct inner inner;
 	struct stgun_packet_stamp stamp;
@@ -40,6 +41,9 @@ static void take_data(struct stgun_thread *thread, uint8_t *packet, uint32_t len
 	} else if (stamp.kind == PACKET_TOLD) {
 		if (stamp.run == thread->order.run)
 			take_told(thread, &stamp, packet + inner.ip_length + UDP_HEADER_LENGTH);
+	} else if (stamp.kind == PACKET_ANSWER && stamp.run == thread->order.run &&
+		   stamp.session != stgun_number(thread, session)) {
+		stgun_count(thread, misdelivered, 1);
 	} else if (stamp.kind == PACKET_ANSWER && stamp.run == thread->order.run) {
 		histogram_record(&thread->latency, thread->now > stamp.time ? thread->now - stamp.time : 0);
 		stgun_count(thread, answers, 1);
@@ -72,7 +76,7 @@ static void take_opened(struct stgun_thread *thread, struct stgun_session *sessi
 	stgun_heard(session);
 	if (type == WIRE_DATA) {
 		if (op->length != 0) /* else WireGuard's keepalive */
-			take_data(thread, op->output, op->length);
+			take_data(thread, session, op->output, op->length);
 	} else if (type == WIRE_BYE) {
 		stgun_count(thread, ended, 1);
 		stgun_forget(session);

@@ -105,7 +105,7 @@ void result_round(json_t *result, const struct stgun_round *round)
 void result_step(json_t *result, const struct stgun_step *step)
 {
 	json_t *object = json_pack(
-		"{s:f, s:f, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:I, s:I, s:s, s:o, s:o}", "rate",
+		"{s:f, s:f, s:I, s:I, s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:s, s:o, s:o}", "rate",
 		step->rate, "seconds", step->seconds, "offered", (json_int_t)step->offered, "sent",
 		(json_int_t)step->sent, "refused", (json_int_t)step->refused, "received",
 		step->known ? json_integer((json_int_t)step->received) : json_null(), "lost",
@@ -113,8 +113,9 @@ void result_step(json_t *result, const struct stgun_step *step)
 		step->known ? json_real(stgun_step_loss(step)) : json_null(), "arrived", (json_int_t)step->arrived,
 		"reflector_lost", (json_int_t)step->reflector_lost, "sent_bytes", (json_int_t)step->sent_bytes,
 		"received_bytes", step->known ? json_integer((json_int_t)step->received_bytes) : json_null(),
-		"sessions_ended", (json_int_t)step->ended, "unexpected", (json_int_t)step->unexpected, "limit",
-		limit_names[step->limit], "latency_ns", latency(&step->latency), "samples", step->samples);
+		"sessions_ended", (json_int_t)step->ended, "misdelivered", (json_int_t)step->misdelivered, "unexpected",
+		(json_int_t)step->unexpected, "limit", limit_names[step->limit], "latency_ns", latency(&step->latency),
+		"samples", step->samples);
 	(void)json_array_append_new(json_object_get(result, "steps"), object);
 }
 
@@ -197,6 +198,8 @@ void result_print_step(FILE *out, const struct stgun_options *options, const str
 	if (step->refused != 0)
 		fprintf(out, "  %lu packets were refused by our own socket, and are not counted as sent\n",
 			step->refused);
+	if (step->misdelivered != 0)
+		fprintf(out, "  %lu packets came by another session than theirs\n", step->misdelivered);
 	if (step->ended != 0)
 		fprintf(out, "  the gateway ended %lu sessions\n", step->ended);
 }

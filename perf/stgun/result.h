@@ -43,7 +43,7 @@ struct stgun_step {
 	uint64_t reflector_lost; /* that its sockets lost */
 	uint64_t sent_bytes;	 /* of inner packets that we sent: down, of those that ask */
 	uint64_t received_bytes; /* of inner packets that were received */
-	uint64_t ended, unexpected;
+	uint64_t ended, misdelivered, unexpected;
 	enum stgun_limit limit;
 	struct histogram_sum latency; /* ns of round trips */
 	json_t *samples;

@@ -314,6 +314,7 @@ static int fire(struct run *run, double rate, struct stgun_step *step)
 				       ? atomic_load_explicit(&run->stgun.told_bytes, memory_order_relaxed)
 				       : total(run, STGUN_COUNT_bytes);
 	step->ended = total(run, STGUN_COUNT_ended);
+	step->misdelivered = total(run, STGUN_COUNT_misdelivered);
 	step->unexpected = total(run, STGUN_COUNT_unexpected);
 	step->samples = run->samples;
 	merge_latency(run, &step->latency);

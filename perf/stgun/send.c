@@ -68,7 +68,7 @@ static bool fire_unit(struct stgun_thread *thread)
 	struct stgun_packet_stamp stamp = {
 		.kind = PACKET_DATA,
 		.run = thread->order.run,
-		.session = thread->first + (uint32_t)(session - thread->sessions),
+		.session = stgun_number(thread, session),
 		.time = pacer_time(&thread->pacer, thread->pacer.issued, thread->now),
 		.answers = (uint8_t)(down				? thread->order.packets
 				     : options->direction == STGUN_BOTH ? 1

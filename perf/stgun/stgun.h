@@ -29,20 +29,21 @@ enum stgun_phase {
 };
 
 /* X(name): what a thread counts. */
-#define STGUN_COUNTERS(X)                                                              \
-	X(up)	      /* sessions that came up since the order */                      \
-	X(hellos)     /* sent */                                                       \
-	X(cookies)    /* taken */                                                      \
-	X(welcomes)   /* taken */                                                      \
-	X(sealed)     /* DATA of the order, sent but for those refused */              \
-	X(refused)    /* by the socket */                                              \
-	X(answers)    /* of the order's run */                                         \
-	X(sent_bytes) /* of inner packets: of `sealed` */                              \
-	X(bytes)      /* of inner packets: of `answers` */                             \
-	X(ended)      /* sessions that the gateway ended, or does not know any more */ \
-	X(resets)     /* of them those that it does not know: it said RESET */         \
-	X(silences)   /* sessions to which the gateway said nothing for too long */    \
-	X(unexpected) /* datagrams that were nothing of ours: late, forged or repeated */
+#define STGUN_COUNTERS(X)                                                                \
+	X(up)		/* sessions that came up since the order */                      \
+	X(hellos)	/* sent */                                                       \
+	X(cookies)	/* taken */                                                      \
+	X(welcomes)	/* taken */                                                      \
+	X(sealed)	/* DATA of the order, sent but for those refused */              \
+	X(refused)	/* by the socket */                                              \
+	X(answers)	/* of the order's run */                                         \
+	X(sent_bytes)	/* of inner packets: of `sealed` */                              \
+	X(bytes)	/* of inner packets: of `answers` */                             \
+	X(ended)	/* sessions that the gateway ended, or does not know any more */ \
+	X(resets)	/* of them those that it does not know: it said RESET */         \
+	X(silences)	/* sessions to which the gateway said nothing for too long */    \
+	X(misdelivered) /* packets of another session's, that came by this one */        \
+	X(unexpected)	/* datagrams that were nothing of ours: late, forged or repeated */
 
 enum stgun_counter {
 #define X(name) STGUN_COUNT_##name,
@@ -175,6 +176,12 @@ void stgun_index(struct stgun_thread *thread, struct stgun_session *session, uin
 /* Seals a message that is no DATA, and queues it. */
 bool stgun_send_control(struct stgun_thread *thread, struct stgun_session *session, enum wire_type type,
 			const uint8_t *payload, uint32_t length);
+
+/* Of a session of this thread, among all of the generator's. */
+static inline uint32_t stgun_number(const struct stgun_thread *thread, const struct stgun_session *session)
+{
+	return thread->first + (uint32_t)(session - thread->sessions);
+}
 
 /* Bytes of the datagram with an inner packet of `size` bytes. */
 static inline uint32_t stgun_sealed_size(const struct stgun_options *options, uint32_t size)

@@ -269,7 +269,7 @@ static void renew(struct stgun_thread *thread)
 		thread->renewed = thread->renewed + 1 < thread->count ? thread->renewed + 1 : 0;
 		struct stgun_session *session = &thread->sessions[thread->renewed];
 		if (session->key == NULL || session->attempt != NULL ||
-		    thread->now - session->key->born < WG_REKEY_AFTER_S * NS_PER_S)
+		    thread->now - session->key->born < thread->stgun->options->renew)
 			continue;
 		stgun_renew(thread, session);
 		return;

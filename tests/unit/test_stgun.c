@@ -335,7 +335,8 @@ Test(stgun, options_have_their_defaults)
 	cr_assert(options.command == STGUN_LOAD && options.sessions == 1 && options.threads == 1);
 	cr_assert(options.duration == 10 * NS_PER_S && options.rate.per_second == 0 && options.gro);
 	cr_assert(options.direction == STGUN_UP && options.mix.most == 1400 && options.train == STGUN_TRAIN_MAX);
-	cr_assert(options.hold == 0 && options.every == 25 * NS_PER_S && !options.say_data && !options.random);
+	cr_assert(options.hold == 0 && options.every == 25 * NS_PER_S && options.renew == 120 * NS_PER_S &&
+		  !options.say_data && !options.random);
 	cr_assert(options.to.family == 4 && options.to_port == PACKET_PORT);
 	cr_assert(ntohs(options.gateway.sin6_port) == 5555);
 }
