@@ -315,10 +315,13 @@ static void note_lease(struct client *client)
 
 static void follow(struct client *client, uint64_t now)
 {
-	bool up = client->role.state == CLIENT_UP;
-	if (client->phase == READY && !up) {
+	bool ready = client->phase == READY;
+	/* One that renews its keys uses those before until the new ones are confirmed. */
+	bool up = client->role.state == CLIENT_UP || (ready && client->role.state == CLIENT_CONFIRM);
+	if (ready && !up) {
 		farm.result.surprises++;
 		set_phase(client, BUSY);
+		return;
 	}
 	if (client->phase != BUSY)
 		return;
