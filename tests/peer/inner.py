@@ -35,6 +35,13 @@ def echo_request(source, destination, identifier, sequence, payload=b""):
     return _packet(source, destination, 8 if source.version == 4 else 128, identifier, sequence, payload)
 
 
+def datagram(source, destination, port, destination_port, payload):
+    """A whole UDP datagram in IPv4, without a checksum."""
+    body = struct.pack(">HHHH", port, destination_port, 8 + len(payload), 0) + payload
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0, 64, 17, 0) + source.packed + destination.packed
+    return head[:10] + checksum(head).to_bytes(2, "big") + head[12:] + body
+
+
 def addresses(packet):
     """(source, destination), or None for what is neither IPv4 nor IPv6 or does not say its own length."""
     if len(packet) >= 20 and packet[0] >> 4 == 4 and int.from_bytes(packet[2:4], "big") == len(packet):

@@ -168,6 +168,18 @@ class Probe:
         answers = len(self.silence())
         return {"ok": answers == 0 and self.alive(), "answers": answers}
 
+    def loop(self):
+        """Data of its own inside its own tunnel, with a newer counter: its endpoint is then an address inside, and what is sent
+        there comes back to be sent there. It is the other side's to survive that; what comes from outside ends it."""
+        self.ensure_up()
+        keys = self.peer.keys.current
+        request = wg.seal_data(keys.send_key, keys.remote_index, keys.counter + 1, wg.pad(self.bench.request()))
+        around = inner.datagram(self.options.address, self.options.to, 7, self.options.endpoint[1], request)
+        self.link.send(keys.seal(wg.pad(around)))
+        keys.counter += 1
+        answers = len(self.silence())
+        return {"ok": answers == 0 and self.alive(), "answers": answers}
+
     def stay(self):
         """An echo request every --interval, for --seconds, with rekeys by the rules; all must be answered."""
         self.ensure_up()
@@ -293,7 +305,7 @@ class Probe:
         return wg.unseal_cookie(self.peer.remote_public, reply, wg.mac1_of(message))
 
 
-ACTIONS = ("connect", "ping", "rekey", "roam", "keepalive", "stay", "burst", "cookie")
+ACTIONS = ("connect", "ping", "rekey", "roam", "keepalive", "loop", "stay", "burst", "cookie")
 KINDS = ("handshake", "transport", "lawful", "load")
 
 

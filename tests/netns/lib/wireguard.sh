@@ -68,3 +68,38 @@ result = eval("(" + sys.argv[1] + ")")
 print(lines)
 sys.exit(not result)' "$1"
 }
+
+# What programs that parse "wg show all dump" require of each line: as many fields as the interface's or a peer's line has, none of them
+# empty; "(none)" or an address and port; networks with their lengths; whole numbers. Prints how many peers there are.
+dump_is_parsed() {
+	wg_ show all dump | python3 -c '
+import base64, ipaddress, sys
+
+def key(text, may_lack=False):
+    assert may_lack and text == "(none)" or len(base64.b64decode(text, validate=True)) == 32, text
+
+def interface(name, private, public, port, mark):
+    key(private, True)
+    key(public, True)
+    assert 0 < int(port) < 65536 and (mark == "off" or int(mark, 0) > 0), (port, mark)
+
+def peer(name, public, preshared, endpoint, allowed, handshake, rx, tx, keepalive):
+    key(public)
+    key(preshared, True)
+    if endpoint != "(none)":
+        host, _, port = endpoint.rpartition(":")
+        assert 0 < int(port) < 65536 and ipaddress.ip_address(host.strip("[]")).version == (6 if host[0] == "[" else 4), endpoint
+    for network in allowed.split(","):
+        assert str(ipaddress.ip_network(network)) == network, network
+    assert all(number.isdecimal() and int(number) < 2**64 for number in (handshake, rx, tx)), (handshake, rx, tx)
+    assert keepalive == "off" or 0 < int(keepalive) < 65536, keepalive
+
+lines = [line.split("\t") for line in sys.stdin.read().splitlines()]
+assert len(lines[0]) == 5 and all(line[0] == lines[0][0] and all(line) for line in lines), lines[0]
+interface(*lines[0])
+for line in lines[1:]:
+    assert len(line) == 9, line
+    peer(*line)
+assert len({line[1] for line in lines[1:]}) == len(lines) - 1
+print(len(lines) - 1)'
+}

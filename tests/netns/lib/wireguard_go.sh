@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # lib.sh has dir and started
 # Clients of our gateway that are wireguard-go; sourced after wireguard.sh, whose gateway has a /run of its own. Each is a NAME with
-# $dir/NAME.key, and $dir/NAME.psk if it has a PSK; its namespace is in wireguard_namespace[NAME].
+# $dir/NAME.key, and $dir/NAME.psk if it has a PSK; its namespace is in wireguard_namespace[NAME]. Another binary than the one on the
+# PATH: WIREGUARD_GO=FILE.
 
 declare -A wireguard_namespace=()
+wireguard_program=${WIREGUARD_GO:-wireguard-go}
+wireguard_mtu=1420
 
 wireguard_needed() {
-	command -v wireguard-go >/dev/null || skip_all "needs wireguard-go (Debian: wireguard-go)"
+	command -v "$wireguard_program" >/dev/null || skip_all "needs wireguard-go (Debian: wireguard-go)"
 }
 
 # The interface, after which the socket is named: the sockets of all namespaces lie in one directory.
@@ -29,22 +32,39 @@ wireguard_config() { # NAME ENDPOINT
 		echo "PublicKey = $(public_key wg-gateway)"
 		[[ ! -e $dir/$1.psk ]] || echo "PresharedKey = $(<"$dir/$1.psk")"
 		echo "Endpoint = $2"
-		echo "AllowedIPs = 10.8.0.0/16, fd00:8::/64, 198.51.100.0/24, 2001:db8:2::/64"
+		echo "AllowedIPs = ${wireguard_allowed:-10.8.0.0/16, fd00:8::/64, 198.51.100.0/24, 2001:db8:2::/64}"
 	} >"$dir/$1.conf"
+}
+
+# Runs it, without any configuration.
+wireguard_run() { # NAME NAMESPACE
+	local own
+	own=$(wireguard_interface "$1")
+	wireguard_namespace[$1]=$2
+	start "$1" "$2" env WG_PROCESS_FOREGROUND=1 LOG_LEVEL=error "$wireguard_program" -f "$own"
+	wait_for 30 test -S "/var/run/wireguard/$own.sock"
+}
+
+# Configures it, again if need be: then it has neither keys nor an endpoint from before.
+wireguard_configure() { # NAME ENDPOINT
+	wireguard_config "$1" "$2"
+	wg setconf "$(wireguard_interface "$1")" "$dir/$1.conf"
 }
 
 # With these inner addresses.
 wireguard_start() { # NAME NAMESPACE ENDPOINT IPV4 IPV6
+	wireguard_run "$1" "$2"
+	wireguard_configure "$1" "$3"
+	wireguard_up "$1" "$2" "$4" "$5"
+}
+
+# Its addresses and routes, in the namespace that the interface is in.
+wireguard_up() { # NAME NAMESPACE IPV4 IPV6
 	local own
 	own=$(wireguard_interface "$1")
-	wireguard_namespace[$1]=$2
-	start "$1" "$2" env WG_PROCESS_FOREGROUND=1 LOG_LEVEL=error wireguard-go -f "$own"
-	wait_for 30 test -S "/var/run/wireguard/$own.sock"
-	wireguard_config "$1" "$3"
-	wg setconf "$own" "$dir/$1.conf"
-	ns "$2" ip address add "$4/32" dev "$own"
-	ns "$2" ip address add "$5/128" dev "$own" nodad
-	ns "$2" ip link set "$own" mtu 1420 up
+	ns "$2" ip address add "$3/32" dev "$own"
+	ns "$2" ip address add "$4/128" dev "$own" nodad
+	ns "$2" ip link set "$own" mtu "$wireguard_mtu" up
 	ns "$2" ip route add 10.8.0.0/16 dev "$own"
 	ns "$2" ip route add fd00:8::/64 dev "$own"
 	ns "$2" ip route add 198.51.100.0/24 dev "$own"
