@@ -59,6 +59,15 @@ static inline void histogram_record(struct histogram *histogram, uint64_t value)
 	histogram_record_many(histogram, value, 1);
 }
 
+/* By its owner, while others may read it. */
+static inline void histogram_clear(struct histogram *histogram)
+{
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
+		atomic_store_explicit(&histogram->buckets[i], 0, memory_order_relaxed);
+	atomic_store_explicit(&histogram->sum, 0, memory_order_relaxed);
+	atomic_store_explicit(&histogram->max, 0, memory_order_relaxed);
+}
+
 /* Merged histograms of several threads; plain numbers, owned by the reader. */
 struct histogram_sum {
 	uint64_t count;

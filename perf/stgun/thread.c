@@ -159,7 +159,7 @@ static void reset_counters(struct stgun_thread *thread)
 	atomic_store_explicit(&thread->offered, 0, memory_order_relaxed);
 	atomic_store_explicit(&thread->finished, 0, memory_order_relaxed);
 	if (thread->order.fresh_latency)
-		memset(&thread->latency, 0, sizeof thread->latency);
+		histogram_clear(&thread->latency);
 }
 
 static void publish_offered(struct stgun_thread *thread)
