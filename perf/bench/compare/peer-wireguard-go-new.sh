@@ -27,7 +27,7 @@ peer_wireguard_go_new_up() {
 }
 
 peer_wireguard_go_new_client() {
-	wireguard_go_client wireguard-go-new "$WIREGUARD_GO_NEW" 10 client
+	wireguard_go_client wireguard-go-new "${WIREGUARD_CLIENT:-$WIREGUARD_GO_NEW}" 10 client
 }
 
 peer_wireguard_go_new_second() {

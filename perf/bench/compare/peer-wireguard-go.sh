@@ -23,7 +23,7 @@ peer_wireguard_go_up() {
 }
 
 peer_wireguard_go_client() {
-	wireguard_go_client wireguard-go "${WIREGUARD_GO:-wireguard-go}" 9 client
+	wireguard_go_client wireguard-go "${WIREGUARD_CLIENT:-${WIREGUARD_GO:-wireguard-go}}" 9 client
 }
 
 peer_wireguard_go_second() {

@@ -40,7 +40,7 @@ check "from another address and port" answers client fd00:8::1
 check "wg show at the gateway has it" shown_endpoint 192.0.2.99:9999
 wireguard_port plain 9998
 wireguard_endpoint plain "[2001:db8:1::1]:5555"
-check "from an IPv6 address" answers client 10.8.0.1
+check "from an IPv6 address" wait_for 30 pings client 10.8.0.1
 check "wg show at the gateway has it" shown_endpoint "[2001:db8:1::2]:9998"
 
 check "what wg show all dump says is parsed" dump_is_parsed
