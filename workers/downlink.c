@@ -71,7 +71,7 @@ static void mark_sent(struct worker *worker, struct session *session, uint32_t p
 	session_count(&session->view.tx_packets, packets);
 	session_count(&session->view.tx_bytes, bytes);
 	session->sent = session->data_moved = worker->now;
-	worker_set_timer_before(worker, session, worker->now + SESSION_HIBERNATE_NS);
+	worker_set_timer_before(worker, session, worker->now + session->look_after);
 	if (session->path_deadline == 0)
 		session->keepalive_owed_since = 0;
 	if (session->awaiting_reply_since == 0)
@@ -178,7 +178,8 @@ static void downlink_frame(struct worker *worker, uint32_t session_id, const str
 		return;
 	}
 	if (session->current == NULL) {
-		frame_stats_drop(&worker->loop.stats, packet, DROP_OUT_NO_KEY);
+		if (worker->role->keyless == NULL || !worker->role->keyless(worker, session, packet))
+			frame_stats_drop(&worker->loop.stats, packet, DROP_OUT_NO_KEY);
 		return;
 	}
 	struct virtio_net_hdr offload = frame_offload(packet);
@@ -209,6 +210,11 @@ static void downlink_frame(struct worker *worker, uint32_t session_id, const str
 	}
 	if (outgoing.packets != 0)
 		mark_sent(worker, session, outgoing.packets, outgoing.bytes);
+}
+
+void downlink_staged(struct worker *worker, const struct session *session, const struct inner *packet)
+{
+	downlink_frame(worker, session->id, packet);
 }
 
 /* Tells the sender of a packet that waited for too long: by a mark, where it understands that. False: the packet is to

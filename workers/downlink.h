@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct inner;
 struct session;
 struct shaper;
 struct worker;
@@ -20,6 +21,10 @@ size_t downlink_batch(struct worker *worker);
 /* Whether the kernel's programs have yet to be told that the worker's queue of the TUN is empty. Only a later batch
  * than the last one with frames can tell them (tun/sparse_flows.h, core/base/queue_shares.h). */
 bool downlink_unsettled(const struct worker *worker);
+
+/* A frame that waited for the session's keys: as if it was read now. `packet` has its virtio-net header in front of it,
+ * and both are written to. */
+void downlink_staged(struct worker *worker, const struct session *session, const struct inner *packet);
 
 /* Seals what may leave the session's queue now (workers/limits.h). Returns how many packets left it. */
 size_t downlink_release(struct worker *worker, struct session *session, struct shaper *shaper);

@@ -2,6 +2,7 @@
 #include "workers/gateway_role.h"
 
 #include "workers/gateway_path.h"
+#include "workers/initiator.h"
 
 enum { GATEWAY_BYES_AT_ONCE = 64 };
 
@@ -46,7 +47,7 @@ static void tell_disconnect(struct worker *worker, const struct session *session
 	if (event == NULL)
 		return;
 	event->reason = why;
-	event->duration = worker->now - session->born;
+	event->duration = worker->now - session_since(session);
 	event->rx_packets = atomic_load_explicit(&view->rx_packets, memory_order_relaxed);
 	event->rx_bytes = atomic_load_explicit(&view->rx_bytes, memory_order_relaxed);
 	event->tx_packets = atomic_load_explicit(&view->tx_packets, memory_order_relaxed);
@@ -108,6 +109,7 @@ static void end_session(struct worker *worker, struct session *session, const ch
 		stats_add(&worker->loop.stats, sessions_ended, 1);
 	} else {
 		bump(&role->pending, -1);
+		registry_detach(role->registry, session); /* it may have stood */
 	}
 	worker_end_session(worker, session);
 }
@@ -153,6 +155,7 @@ static uint64_t keepalive_due(const struct session *session)
 static void set_timer(struct worker *worker, struct session *session)
 {
 	uint64_t due = earlier(session_keys_due(session), session_hibernation_due(session));
+	due = earlier(due, initiator_due(worker, session));
 	if (session_is_active(session)) {
 		due = earlier(due, earlier(silence_due(worker, session), keepalive_due(session)));
 		if (session->keepalive_owed_since != 0)
@@ -169,8 +172,9 @@ static void gateway_expire(struct worker *worker, struct session *session)
 	session_expire_keys(session, worker->now);
 	if (pending && session->next == NULL)
 		tell_unconfirmed(worker, session);
+	initiator_tick(worker, session);
 	if (!session_is_active(session)) {
-		if (session->next == NULL)
+		if (session->next == NULL && !initiator_stands(session))
 			end_session(worker, session, "");
 		else
 			set_timer(worker, session);
@@ -201,11 +205,20 @@ static struct session *find(struct worker *worker, uint32_t id)
 	return id != 0 ? session_table_find(worker->table, id) : NULL;
 }
 
+/* A peer that has an Endpoint is reached before it is connected: packets for it begin a handshake. */
+static void follow_contact(struct worker *worker, struct session *session)
+{
+	initiator_follow(worker, session);
+	if (!session_is_active(session) && initiator_stands(session))
+		registry_attach(gateway(worker)->registry, session);
+}
+
 static void add_session(struct worker *worker, struct session *session)
 {
 	gateway_path_init(session);
 	worker_add_session(worker, session);
 	bump(&gateway(worker)->pending, 1);
+	follow_contact(worker, session);
 }
 
 /* Whether this handshake was begun after the last one that was about the session. */
@@ -218,6 +231,13 @@ static bool is_later(const struct inbox_message *message, const struct session *
 static struct session *replaced(struct worker *worker, const struct session *session)
 {
 	return find(worker, session_is_active(session) ? 0 : session->replaces);
+}
+
+/* A WireGuard session may have got a key meanwhile that we initiated: of another epoch, and no reason to refuse one. */
+static bool epoch_follows(const struct session *session, const struct transport_key *key)
+{
+	unsigned current = atomic_load_explicit(&session->view.epoch, memory_order_relaxed);
+	return transport_key_is_own(key) ? key->epoch == wire_next_epoch(current) : key->epoch != current;
 }
 
 /* The session that the handshake is about, if it may still have these keys: it, or the peer, may be gone meanwhile, a
@@ -238,8 +258,7 @@ static struct session *session_for(struct worker *worker, const struct inbox_mes
 	/* A new session and a rekey of the one that it replaces are handshakes of one peer. */
 	const struct session *old = replaced(worker, session);
 	bool overtaken = old != NULL && !is_later(message, old);
-	unsigned epoch = wire_next_epoch(atomic_load_explicit(&session->view.epoch, memory_order_relaxed));
-	if (!overtaken && message->install.key->epoch == epoch)
+	if (!overtaken && epoch_follows(session, message->install.key))
 		return session;
 	if (overtaken || message->install.made != NULL)
 		end_session(worker, session, ""); /* no timer would ever end it */
@@ -279,6 +298,79 @@ static void install(struct worker *worker, struct inbox_message *message)
 				message->install.answer_length);
 }
 
+/* The address goes from the peer's old session to this one, and the old one ends. */
+static void activate(struct worker *worker, struct session *session)
+{
+	struct gateway_role *role = gateway(worker);
+	bump(&role->pending, -1);
+	count_active(role, session, 1);
+	registry_attach(role->registry, session);
+	struct session *old = find(worker, session->replaces);
+	if (old != NULL)
+		end_with_bye(worker, old, WIRE_BYE_REPLACED);
+	if (session->initiator != NULL)
+		atomic_store_explicit(&session->view.connected, worker->now, memory_order_relaxed);
+	session_set_active(session);
+	stats_add(&worker->loop.stats, sessions_started, 1);
+	tell_connect(worker, session);
+}
+
+/* New keys are the session's current ones: `previous` is where it was. */
+static void keys_changed(struct worker *worker, struct session *session, const struct endpoint *previous)
+{
+	if (session_is_active(session)) {
+		stats_add(&worker->loop.stats, rekeys, 1);
+		session_count32(&session->view.rekeys, 1);
+		tell_roam(worker, session, previous, NULL);
+	} else {
+		activate(worker, session);
+	}
+	session_show_endpoint(session);
+	initiator_settle(worker, session);
+	set_timer(worker, session);
+}
+
+/* The control plane made it for a peer that has an Endpoint. */
+static void stand(struct worker *worker, struct session *session)
+{
+	add_session(worker, session);
+	if (atomic_load_explicit(&session->peer->removed, memory_order_relaxed))
+		end_session(worker, session, "");
+	else
+		set_timer(worker, session);
+}
+
+/* The peer that answered has the keys, and it is where the answer came from. */
+static bool install_initiated(struct worker *worker, struct session *session, const struct inbox_message *message)
+{
+	struct transport_key *key = message->initiated.key;
+	struct endpoint previous = session->endpoint;
+	if (atomic_load_explicit(&session->peer->removed, memory_order_relaxed) ||
+	    atomic_load_explicit(&session->view.epoch, memory_order_relaxed) == key->epoch ||
+	    limits_apply(worker, session) != 0)
+		return false;
+	worker_wake_next(worker, session, key);
+	session_install_initiated(session, key);
+	session->endpoint = message->initiated.from;
+	session->mtu = message->initiated.mtu;
+	session->received = worker->now;
+	session->awaiting_reply_since = 0;
+	atomic_store_explicit(&session->view.received, worker->now, memory_order_relaxed);
+	keys_changed(worker, session, &previous);
+	if (staging_is_empty(&session->initiator->staged))
+		(void)worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0);
+	return true;
+}
+
+static void take_initiated(struct worker *worker, const struct inbox_message *message)
+{
+	struct session *session = find(worker, message->session_id);
+	if (session != NULL && session->initiator != NULL && install_initiated(worker, session, message))
+		return;
+	transport_key_free(message->initiated.key);
+	stats_add(&worker->loop.stats, handshakes_late, 1);
+}
+
 static void gateway_inbox(struct worker *worker, struct inbox_message *message)
 {
 	struct session *session;
@@ -296,7 +388,16 @@ static void gateway_inbox(struct worker *worker, struct inbox_message *message)
 		if (session == NULL)
 			break;
 		(void)limits_apply(worker, session); /* without memory: as before, until its next keys */
-		set_timer(worker, session);
+		follow_contact(worker, session);
+		gateway_expire(worker, session); /* it may have stood for an Endpoint that is gone */
+		break;
+	case INBOX_STAND:
+		stand(worker, message->stand.made);
+		break;
+	case INBOX_INITIATED:
+		take_initiated(worker, message);
+		break;
+	case INBOX_INITIATE: /* a handshake thread's */
 		break;
 	}
 }
@@ -369,21 +470,6 @@ static enum drop_reason gateway_admit(struct worker *worker, const struct sessio
 
 /* --- sessions that live ------------------------------------------------------------------------------------------- */
 
-/* The address goes from the peer's old session to this one, and the old one ends. */
-static void activate(struct worker *worker, struct session *session)
-{
-	struct gateway_role *role = gateway(worker);
-	bump(&role->pending, -1);
-	count_active(role, session, 1);
-	registry_attach(role->registry, session);
-	struct session *old = find(worker, session->replaces);
-	if (old != NULL)
-		end_with_bye(worker, old, WIRE_BYE_REPLACED);
-	session_set_active(session);
-	stats_add(&worker->loop.stats, sessions_started, 1);
-	tell_connect(worker, session);
-}
-
 static void gateway_confirmed(struct worker *worker, struct session *session, const struct transport_key *key,
 			      const struct endpoint *from, uint32_t bytes)
 {
@@ -395,15 +481,7 @@ static void gateway_confirmed(struct worker *worker, struct session *session, co
 	gateway_path_confirmed(worker, session, from, bytes);
 	session->mtu = session->next_mtu;
 	session->received = worker->now;
-	if (session_is_active(session)) {
-		stats_add(&worker->loop.stats, rekeys, 1);
-		session_count32(&session->view.rekeys, 1);
-		tell_roam(worker, session, &previous, NULL);
-	} else {
-		activate(worker, session);
-	}
-	session_show_endpoint(session);
-	set_timer(worker, session);
+	keys_changed(worker, session, &previous);
 }
 
 static void gateway_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
@@ -463,6 +541,7 @@ const struct worker_role gateway_worker_role = {
 	.handshake = gateway_handshake,
 	.route = gateway_route,
 	.admit = gateway_admit,
+	.keyless = initiator_keyless,
 	.confirmed = gateway_confirmed,
 	.control = {[WIRE_CLIENT_ACK] = gateway_client_ack,
 		    [WIRE_KEEPALIVE] = gateway_keepalive,

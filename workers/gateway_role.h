@@ -17,6 +17,10 @@ struct gateway_role {
 	bool client_to_client;
 	struct shared_limiter resets; /* by source */
 	uint32_t reset_last;	      /* session ID of the last one in this tick */
+	/* Of the handshake threads, by number: they send initiations. NULL: the gateway has no key for WireGuard, and
+	 * initiates nothing. One that is NULL has ended. */
+	struct inbox *const *initiators;
+	unsigned initiator_count;
 	struct event_source events;
 	_Atomic uint32_t active;    /* confirmed sessions; any thread may read */
 	_Atomic uint32_t pending;   /* answered, not confirmed */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What differs between the protocols in the first message of a handshake, as a handshake thread takes it. All functions
- * run on the handshake thread. Messages are of the right size for their type. */
+/* What differs between the protocols in the first message of a handshake, as a handshake thread takes it, and in
+ * WireGuard's response to one of ours. All functions run on the handshake thread. Messages are of the right size for
+ * their type. */
 #pragma once
 
 #include "workers/handshaker.h"
@@ -25,7 +26,23 @@ struct handshake_protocol {
 	enum drop_reason (*answer)(struct handshaker *handshaker, const struct waiting_hello *waiting);
 };
 
-extern const struct handshake_protocol handshake_own, handshake_wireguard;
+extern const struct handshake_protocol handshake_own, handshake_wireguard, handshake_wireguard_response;
+
+/* Sends an initiation of ours, as an INBOX_INITIATE demands; nothing if the peer is gone. The worker demands another
+ * one when no keys come of it. */
+void handshaker_initiate(struct handshaker *handshaker, const struct inbox_message *message);
+
+/* Takes a cookie reply to an initiation of ours that was not answered yet: our next one in WG_COOKIE_S proves by it
+ * that we are there. DROP_NONE, or why not. */
+enum drop_reason handshaker_take_cookie(struct handshaker *handshaker, const uint8_t *message);
+
+/* mac2 of an initiation or response of `length` bytes, which is made with a cookie that its source was given; and the
+ * cookie reply to one. */
+bool handshaker_wireguard_proven(const struct handshaker *handshaker, const struct endpoint *from,
+				 const uint8_t *message, size_t length);
+void handshaker_wireguard_cookie(const struct handshaker *handshaker, const struct endpoint *from,
+				 const uint8_t *message, size_t length, const uint8_t nonce[COOKIE_NONCE_SIZE],
+				 uint8_t *answer);
 
 /* Queues the answer that demands a cookie, to be sent in this turn; unless the source had too many while the thread is
  * behind. */

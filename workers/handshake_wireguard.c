@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The initiation of a WireGuard client (core/protocol/WIREGUARD.md): checked, and answered by a response. We are the
- * responder; nothing is sent under the new keys before the client used them. */
+ * responder here; nothing is sent under the new keys before the client used them. */
 #include "workers/handshake_protocol.h"
 
 #include <sodium.h>
@@ -29,22 +29,34 @@ static bool check_mac1(const struct handshaker *h, const uint8_t *message)
 	return wg_check_mac1(h->params.common->wireguard, message, WG_INITIATION_SIZE);
 }
 
-static bool source_proven(const struct handshaker *h, const struct endpoint *from, const uint8_t *message)
+bool handshaker_wireguard_proven(const struct handshaker *h, const struct endpoint *from, const uint8_t *message,
+				 size_t length)
 {
 	const struct sockaddr_in6 *remote = &from->remote;
 	return wg_check_mac2(h->params.common->jar, remote->sin6_addr.s6_addr, remote->sin6_port, h->now, message,
-			     WG_INITIATION_SIZE);
+			     length);
+}
+
+static bool source_proven(const struct handshaker *h, const struct endpoint *from, const uint8_t *message)
+{
+	return handshaker_wireguard_proven(h, from, message, WG_INITIATION_SIZE);
+}
+
+void handshaker_wireguard_cookie(const struct handshaker *h, const struct endpoint *from, const uint8_t *message,
+				 size_t length, const uint8_t nonce[COOKIE_NONCE_SIZE], uint8_t *answer)
+{
+	const struct handshaker_common *common = h->params.common;
+	uint8_t cookie[COOKIE_SIZE];
+	cookie_make_wg(common->jar, from->remote.sin6_addr.s6_addr, from->remote.sin6_port, h->now, cookie);
+	wg_write_cookie_reply(common->wireguard, message, length, cookie, nonce, answer);
 }
 
 /* There are no numbered ones in this protocol. */
 static void write_cookie(const struct handshaker *h, const struct endpoint *from, const uint8_t *message,
 			 uint64_t number, const uint8_t nonce[COOKIE_NONCE_SIZE], uint8_t *answer)
 {
-	const struct handshaker_common *common = h->params.common;
-	uint8_t cookie[COOKIE_SIZE];
 	(void)number;
-	cookie_make_wg(common->jar, from->remote.sin6_addr.s6_addr, from->remote.sin6_port, h->now, cookie);
-	wg_write_cookie_reply(common->wireguard, message, WG_INITIATION_SIZE, cookie, nonce, answer);
+	handshaker_wireguard_cookie(h, from, message, WG_INITIATION_SIZE, nonce, answer);
 }
 
 /* --- response ----------------------------------------------------------------------------------------------------- */

@@ -115,7 +115,9 @@ void handshaker_post(struct handshaker *h, struct inbox_message *message)
 
 static const struct handshake_protocol *protocol_of(const uint8_t *message)
 {
-	return message_is_wireguard(message) ? &handshake_wireguard : &handshake_own;
+	if (!message_is_wireguard(message))
+		return &handshake_own;
+	return message[0] == WG_RESPONSE ? &handshake_wireguard_response : &handshake_wireguard;
 }
 
 static void take_waiting(struct handshaker *h, const struct waiting_hello *waiting)
@@ -166,12 +168,15 @@ static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *
 	return DROP_NONE;
 }
 
-/* A response or cookie reply answers nothing of ours, as long as we are no initiator. */
 static enum drop_reason take_wireguard(struct handshaker *h, const struct endpoint *from, const uint8_t *data)
 {
 	if (h->params.common->wireguard == NULL)
 		return DROP_TYPE;
-	return data[0] == WG_INITIATION ? take_hello(h, from, data) : DROP_UNEXPECTED;
+	if (data[0] == WG_INITIATION)
+		return take_hello(h, from, data);
+	if (initiations_awaited(&h->initiations, wg_receiver(data, (enum wg_type)data[0]), h->now) == NULL)
+		return DROP_UNEXPECTED;
+	return data[0] == WG_RESPONSE ? take_hello(h, from, data) : handshaker_take_cookie(h, data);
 }
 
 /* A train that was steered here by a HELLO may hold datagrams of other threads. */
@@ -213,6 +218,19 @@ static size_t take_copies(struct handshaker *h)
 	return count;
 }
 
+static size_t take_requests(struct handshaker *h, size_t most)
+{
+	struct inbox_message *message;
+	size_t count = 0;
+	for (; count < most && (message = inbox_take(&h->inbox)) != NULL; count++) {
+		stage_begin(&h->loop.stages);
+		handshaker_initiate(h, message);
+		stage_lap(&h->loop.stages, STAGE_HANDSHAKE);
+		free(message);
+	}
+	return count;
+}
+
 /* A burst is worked off: only a backlog that lasts is too much. */
 static void note_backlog(struct handshaker *h, bool full)
 {
@@ -235,8 +253,11 @@ size_t handshaker_turn(struct handshaker *h)
 	for (int i = 0; i < received; i++)
 		datagrams += take_train(h, &h->messages[i]);
 	stats_drop(&h->loop.stats, DROP_HELLO_LATE, hello_queue_expire(&h->waiting, h->now));
-	size_t answered = answer_waiting(h, received == HANDSHAKER_MESSAGES ? 1 : HANDSHAKER_ANSWERS);
+	size_t most = received == HANDSHAKER_MESSAGES ? 1 : HANDSHAKER_ANSWERS;
+	size_t answered = answer_waiting(h, most);
+	answered += take_requests(h, most);
 	send_cookies(h);
+	initiations_expire(&h->initiations, h->now);
 	if (datagrams >= HANDSHAKER_LOADED || h->waiting.count != 0)
 		h->load_until = h->now + HANDSHAKER_LOAD_NS; /* they come faster than they are answered */
 	rcu_quiescent();
@@ -255,7 +276,7 @@ static uint64_t cpu_time(void)
 static void wait_for_messages(struct handshaker *h)
 {
 	event_loop_prepare_wait(&h->loop);
-	if (event_loop_stopped(&h->loop) || !copy_ring_empty(h->params.copies))
+	if (event_loop_stopped(&h->loop) || !copy_ring_empty(h->params.copies) || !inbox_empty(&h->inbox))
 		event_loop_cancel_wait(&h->loop);
 	else
 		event_loop_wait(&h->loop, EVENT_LOOP_FOREVER);
@@ -345,6 +366,7 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 	h->params = *params;
 	handshaker_set_budget(h, params->budget);
 	h->now = clock_monotonic(params->clock);
+	inbox_init(&h->inbox, &h->loop.waker);
 	randombytes_buf(h->cookies.nonce, sizeof h->cookies.nonce);
 	event_source_init(&h->events, params->common->events, params->common->share);
 	int result = event_loop_init(&h->loop, params->stage_sampling, params->ticks_per_second);
@@ -363,6 +385,8 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 	if (result == 0)
 		result = ephemerals_init(&h->ephemerals, params->ephemerals);
 	if (result == 0)
+		result = initiations_init(&h->initiations);
+	if (result == 0)
 		result = open_buffers(h);
 	if (result != 0) {
 		error_set(error, result, "handshake thread: %s", strerror(-result));
@@ -370,6 +394,7 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 		return NULL;
 	}
 	copy_ring_own(h->params.copies, &h->loop.owner);
+	owner_follow(&h->inbox.owner, &h->loop.owner);
 	return h;
 }
 
@@ -377,6 +402,10 @@ void handshaker_free(struct handshaker *h)
 {
 	if (h == NULL)
 		return;
+	for (struct inbox_message *message; (message = inbox_take(&h->inbox)) != NULL;)
+		free(message);
+	inbox_deinit(&h->inbox);
+	initiations_deinit(&h->initiations);
 	event_loop_deinit(&h->loop);
 	free(h->buffers);
 	free(h->messages);

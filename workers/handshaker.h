@@ -6,9 +6,10 @@
  * with the finished WELCOME to the worker that owns the session: that one installs the keys first and then sends. Only
  * COOKIEs leave from here. The initiation of a WireGuard client takes the same way, by its own rules
  * (core/protocol/WIREGUARD.md, workers/handshake_protocol.h), and what is said of HELLO, WELCOME and COOKIE here goes
- * for initiation, response and cookie reply as well. The thread runs at lower priority than the workers and, where it
- * shares their CPUs, keeps to a budget of time; while it cannot follow, senders have to prove their addresses by a
- * cookie, and the newest HELLOs are answered first (hello_queue.h).
+ * for initiation, response and cookie reply as well. Where the gateway initiates, a worker demands it by the inbox, the
+ * initiation leaves from here, and the response takes the way of a HELLO (workers/handshake_initiator.c). The thread
+ * runs at lower priority than the workers and, where it shares their CPUs, keeps to a budget of time; while it cannot
+ * follow, senders have to prove their addresses by a cookie, and the newest HELLOs are answered first (hello_queue.h).
  *
  * No limit is shared by unproven sources: a flood from forged addresses would use it up for all clients. COOKIE has a
  * twentieth of HELLO's size, and a cookie reply less than half of an initiation's, so they may be sent to any address.
@@ -25,6 +26,7 @@
 #include "workers/handoff.h"
 #include "workers/hello_queue.h"
 #include "workers/inbox.h"
+#include "workers/initiations.h"
 #include "workers/seen_sources.h"
 
 enum {
@@ -95,12 +97,14 @@ struct handshaker {
 	struct handshaker_cookies cookies;
 	struct hello_queue waiting; /* with right macs, for the public-key work */
 	struct ephemerals ephemerals;
+	struct initiations initiations; /* ours */
 	struct event_source events;
 	struct udp_message *messages;
 	uint8_t *buffers;
 	struct event_loop loop; /* it never fails */
 
 	/* written by others */
+	struct inbox inbox;	 /* initiations to be sent: INBOX_INITIATE */
 	_Atomic uint64_t budget; /* as in handshaker_params */
 };
 

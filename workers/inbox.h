@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Requests from other threads to a worker: a lock-free queue (liburcu's wfcqueue: many writers, one reader) and the
- * reader's waker. Messages are on the heap: made by the writer, freed by the reader. */
+/* Requests from other threads to a worker, or from workers to a handshake thread: a lock-free queue (liburcu's
+ * wfcqueue: many writers, one reader) and the reader's waker. Messages are on the heap: made by the writer, freed by
+ * the reader. */
 #pragma once
 
 #include <stdlib.h>
@@ -10,11 +11,16 @@
 #include "core/base/rcu.h"
 #include "core/base/waker.h"
 #include "core/sessions/session.h"
+#include "crypto/keys.h"
 
 enum inbox_kind {
 	INBOX_INSTALL, /* a handshake was answered: keys for a session, and the answer to send once they are there */
 	INBOX_END,     /* send BYE to a session and end it */
 	INBOX_LIMITS,  /* the limits of a session's peer changed, or how it is reached */
+	/* of WireGuard's handshakes that we initiate (workers/initiator.h) */
+	INBOX_STAND,	 /* a session for a peer that the gateway may initiate to */
+	INBOX_INITIATE,	 /* to a handshake thread: send an initiation */
+	INBOX_INITIATED, /* it was answered: keys */
 };
 
 struct inbox_message {
@@ -35,6 +41,19 @@ struct inbox_message {
 		struct {
 			enum wire_bye_reason reason;
 		} end;
+		struct {
+			struct session *made;
+		} stand;
+		struct {
+			uint8_t peer[KEY_SIZE];
+			uint8_t epoch;	    /* of the key */
+			struct endpoint to; /* of the peer */
+		} initiate;
+		struct {
+			struct transport_key *key;
+			struct endpoint from; /* of the peer */
+			uint16_t mtu;
+		} initiated;
 	};
 };
 
@@ -78,7 +97,7 @@ static inline bool inbox_empty(struct inbox *inbox)
 	return cds_wfcq_empty(&inbox->head, &inbox->tail);
 }
 
-/* After the last writer and reader. */
+/* After the last writer and reader; messages that own something were taken out. */
 static inline void inbox_deinit(struct inbox *inbox)
 {
 	cds_wfcq_destroy(&inbox->head, &inbox->tail);

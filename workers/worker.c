@@ -6,6 +6,7 @@
 
 #include "core/protocol/messages.h"
 #include "workers/downlink.h"
+#include "workers/initiator.h"
 #include "workers/uplink.h"
 
 #define WORKER_LOOK_NS	(5 * NS_PER_US)	  /* from one look at the descriptors to the next, before a sleep */
@@ -117,6 +118,7 @@ struct worker *worker_new(const struct worker_params *params, struct error *erro
 	set_params(worker, params);
 	timer_wheel_init(&worker->wheel, worker->now, TIMER_WHEEL_TICK_BITS);
 	limits_init(worker);
+	staging_area_init(&worker->staging);
 
 	int result = event_loop_init(&worker->loop, params->stage_sampling, params->ticks_per_second);
 	if (result == 0) {
@@ -236,7 +238,7 @@ size_t worker_turn(struct worker *worker)
 	/* Timers first: after a suspend of the machine no packet may use a key that expired meanwhile. */
 	run_timers(worker);
 	size_t work = worker_read_inbox(worker);
-	work += limits_run(worker);
+	work += limits_run(worker) + initiator_run(worker);
 	work += uplink_batch(worker);
 	work += uplink_copies(worker);
 	for (size_t batch = 0, frames = 1; batch < WORKER_DOWNLINK_BATCHES && frames != 0; batch++)
@@ -282,7 +284,8 @@ static bool work_waiting(struct worker *worker)
 {
 	return event_loop_stopped(&worker->loop) || atomic_load_explicit(&worker->attention, memory_order_relaxed) ||
 	       !inbox_empty(&worker->inbox) || (worker->copies != NULL && !copy_ring_empty(worker->copies)) ||
-	       (!worker->send.blocked && (worker->batch.next < worker->batch.count || !rings_empty(worker)));
+	       (!worker->send.blocked &&
+		(worker->batch.next < worker->batch.count || !rings_empty(worker) || staging_ready(&worker->staging)));
 }
 
 /* Only readers that sent frames lately count: for the others there is nothing to poll for. */
@@ -433,6 +436,7 @@ void worker_end_session(struct worker *worker, struct session *session)
 	owner_check(&session->owner, "session");
 	timer_clear(&worker->wheel, &session->timer);
 	limits_end(worker, session);
+	initiator_end(worker, session);
 	session_table_remove(worker->table, session);
 	session_shares_remove(worker->shares, &worker->received, session->id);
 	sparse_sessions_remove(worker->sparse, session->id);

@@ -32,6 +32,7 @@
 #include "workers/send_queue.h"
 #include "workers/session_shares.h"
 #include "workers/sparse_sessions.h"
+#include "workers/staging.h"
 #include "workers/udp.h"
 
 struct worker;
@@ -57,6 +58,9 @@ struct worker_role {
 	uint32_t (*route)(struct worker *worker, const struct inner *inner);
 	/* Whether an authentic inner packet may go to the TUN: DROP_NONE or why not. */
 	enum drop_reason (*admit)(struct worker *worker, const struct session *session, const struct inner *inner);
+	/* A packet for a session without a key, from the TUN. True: it was taken, and is counted already or will be.
+	 * NULL: this role takes none. */
+	bool (*keyless)(struct worker *worker, struct session *session, const struct inner *packet);
 	/* The first packet under `key` was opened: it is confirmed. `from` is where its `bytes` came from. */
 	void (*confirmed)(struct worker *worker, struct session *session, const struct transport_key *key,
 			  const struct endpoint *from, uint32_t bytes);
@@ -127,6 +131,7 @@ struct worker {
 	uint64_t moved;	     /* packets of data so far, either way */
 	struct timer_wheel wheel;
 	struct limits limits; /* of sessions */
+	struct staging_area staging;
 	struct cds_list_head sessions;
 	struct cds_list_head
 		ended; /* out of the table, retired at the end of the turn: the batch may still point to them */

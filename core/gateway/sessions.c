@@ -79,7 +79,7 @@ json_t *gateway_session_describe(const struct session_table *table, const struct
 		peer_protocol_name(peer_protocol(session->peer)), "addresses", addresses(session), "endpoint",
 		endpoint(view), "state", session_is_active(session) ? "active" : "pending", "epoch",
 		(int)RELAXED(view->epoch), "worker", (int)session_shard(&table->sharding, session->id),
-		"connected_seconds", seconds_since(session->born, now), "idle_seconds", idle, "rx_packets",
+		"connected_seconds", seconds_since(session_since(session), now), "idle_seconds", idle, "rx_packets",
 		(json_int_t)RELAXED(view->rx_packets), "rx_bytes", (json_int_t)RELAXED(view->rx_bytes), "tx_packets",
 		(json_int_t)RELAXED(view->tx_packets), "tx_bytes", (json_int_t)RELAXED(view->tx_bytes), "roams",
 		(json_int_t)RELAXED(view->roams), "rekeys", (json_int_t)RELAXED(view->rekeys), "rate_up",

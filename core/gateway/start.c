@@ -282,6 +282,27 @@ static int start_threads(void *context, struct error *error)
 	return 0;
 }
 
+/* With the first step, which is to be under the filters: a thread that it makes gets them. */
+static int begin_contacts(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	(void)error;
+	if (gateway->wireguard_keys == NULL)
+		return 0;
+	gateway->contacts = (struct contacts){.registry = &gateway->registry,
+					      .threads = &gateway->threads,
+					      .clock = gateway->daemon.clock,
+					      .ender = &gateway->running.ender};
+	contacts_step(&gateway->contacts);
+	return 0;
+}
+
+static void end_contacts(void *context)
+{
+	struct gateway *gateway = context;
+	contacts_close(&gateway->contacts);
+}
+
 static int settle_priority(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
@@ -317,6 +338,7 @@ static const struct step steps[] = {
 	{"CPU priority", settle_priority, NULL},
 	{"metrics", start_metrics, NULL}, /* ended by daemon_stop() */
 	{"system call filters", filter_calls, NULL},
+	{"WireGuard peers to reach", begin_contacts, end_contacts},
 };
 
 struct steps gateway_steps(struct gateway *gateway)

@@ -8,6 +8,7 @@
 #include "core/daemon/identity.h"
 #include "core/daemon/steps.h"
 #include "core/gateway/collector.h"
+#include "core/gateway/contacts.h"
 #include "core/gateway/control.h"
 #include "core/gateway/network.h"
 #include "core/gateway/placement.h"
@@ -36,6 +37,7 @@ struct gateway {
 	struct events events;
 	struct quota quota;
 	struct gateway_threads threads;
+	struct contacts contacts; /* all zero: WireGuard = no */
 	struct placement placement;
 	struct gateway_running running;		   /* for the control commands */
 	struct wireguard_socket *wireguard_socket; /* NULL: WireGuard = no */

@@ -76,9 +76,11 @@ static int allocate(struct gateway_threads *threads, struct error *error)
 	threads->wakers = calloc(plan->workers, sizeof(struct waker *));
 	threads->readers = calloc(plan->readers + 1, sizeof(struct tun_reader *));
 	threads->handshakers = calloc(plan->handshakers, sizeof(struct handshaker *));
+	threads->initiators = calloc(plan->handshakers, sizeof(struct inbox *));
 	bool all = threads->copies != NULL && threads->engines != NULL && threads->handoff.targets != NULL &&
 		   threads->roles != NULL && threads->workers != NULL && threads->inboxes != NULL &&
-		   threads->wakers != NULL && threads->readers != NULL && threads->handshakers != NULL;
+		   threads->wakers != NULL && threads->readers != NULL && threads->handshakers != NULL &&
+		   threads->initiators != NULL;
 	return all ? 0 : error_set(error, -ENOMEM, "threads: out of memory");
 }
 
@@ -111,6 +113,8 @@ static int open_worker(struct gateway_threads *threads, const struct gateway_thr
 	const struct cpu_plan *plan = &threads->plan;
 	threads->roles[i] = *params->role;
 	gateway_role_limits(&threads->roles[i], plan->workers);
+	threads->roles[i].initiators = params->common->wireguard != NULL ? threads->initiators : NULL;
+	threads->roles[i].initiator_count = plan->handshakers;
 	event_source_init(&threads->roles[i].events, params->common->events, plan->workers);
 	struct worker_params worker = {
 		.index = i,
@@ -204,6 +208,7 @@ static int open_handshaker(struct gateway_threads *threads, const struct gateway
 	threads->handshakers[i] = handshaker_new(&handshaker, error);
 	if (threads->handshakers[i] == NULL)
 		return -EIO;
+	threads->initiators[i] = &threads->handshakers[i]->inbox;
 	threads->handoff.targets[member] = (struct handoff_target){threads->copies[member],
 								   &threads->handshakers[i]->loop.waker};
 	return 0;
@@ -306,6 +311,9 @@ int gateway_threads_open(struct gateway_threads *threads, const struct gateway_t
 
 void gateway_threads_close(struct gateway_threads *threads)
 {
+	/* The last that workers do may be to demand an initiation. */
+	for (unsigned i = 0; threads->initiators != NULL && i < threads->plan.handshakers; i++)
+		threads->initiators[i] = NULL;
 	for (unsigned i = 0; threads->handshakers != NULL && i < threads->plan.handshakers; i++)
 		handshaker_free(threads->handshakers[i]);
 	for (unsigned i = 0; threads->workers != NULL && i < threads->plan.workers; i++)
@@ -320,6 +328,7 @@ void gateway_threads_close(struct gateway_threads *threads)
 	}
 	session_shares_close(&threads->shares);
 	sparse_sessions_unload(&threads->sparse);
+	free(threads->initiators);
 	free(threads->handshakers);
 	free(threads->readers);
 	free(threads->wakers);
@@ -421,6 +430,14 @@ int gateway_threads_end_session(struct gateway_threads *threads, const struct re
 int gateway_threads_limit_session(struct gateway_threads *threads, const struct registry *registry, uint32_t session_id)
 {
 	const struct inbox_message message = {.kind = INBOX_LIMITS, .session_id = session_id};
+	return tell(threads, registry, &message);
+}
+
+int gateway_threads_stand(struct gateway_threads *threads, const struct registry *registry,
+			  const struct registry_grant *grant)
+{
+	const struct inbox_message message = {
+		.kind = INBOX_STAND, .session_id = grant->session_id, .stand.made = grant->made};
 	return tell(threads, registry, &message);
 }
 

@@ -28,6 +28,7 @@ struct gateway_threads {
 	struct tun_reader **readers;
 	struct handshaker_common common;
 	struct handshaker **handshakers;
+	struct inbox **initiators; /* of the handshake threads; NULL once they are freed */
 };
 
 struct gateway_threads_params {
@@ -68,9 +69,13 @@ void gateway_threads_close(struct gateway_threads *threads);
 int gateway_threads_end_session(struct gateway_threads *threads, const struct registry *registry, uint32_t session_id,
 				enum wire_bye_reason reason);
 
-/* Has it take over the limits of the session's peer. 0 or -ENOMEM. */
+/* Has it take over the limits of the session's peer, and how that is reached. 0 or -ENOMEM. */
 int gateway_threads_limit_session(struct gateway_threads *threads, const struct registry *registry,
 				  uint32_t session_id);
+
+/* Hands a session that registry_stand() made to its worker. 0 or -ENOMEM: it stays the caller's. */
+int gateway_threads_stand(struct gateway_threads *threads, const struct registry *registry,
+			  const struct registry_grant *grant);
 
 /* Sums over the workers: confirmed sessions, and those of them that speak WireGuard. */
 uint32_t gateway_threads_active(const struct gateway_threads *threads);

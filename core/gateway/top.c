@@ -158,7 +158,7 @@ static void look_at(struct work *work, uint32_t slot, const struct session *sess
 		[TOP_PACKETS] = (uint64_t)(entry.rx_packets + entry.tx_packets),
 		[TOP_BYTES] = seen.rx_bytes + seen.tx_bytes,
 		[TOP_SEEN] = RELAXED(view->received),
-		[TOP_AGE] = UINT64_MAX - session->born,
+		[TOP_AGE] = UINT64_MAX - session_since(session),
 		[TOP_ROAMS] = RELAXED(view->roams),
 	};
 	for (unsigned i = 0; i < TOP_ORDER_COUNT; i++)

@@ -42,6 +42,8 @@ void gateway_every_second(struct daemon *daemon)
 {
 	struct gateway *gateway = gateway_of(daemon);
 	collector_step(&gateway->collector);
+	if (gateway->wireguard_keys != NULL)
+		contacts_step(&gateway->contacts);
 	heap_give_back();
 	gateway_network_every_second(&gateway->network);
 	placement_check(&gateway->placement, &gateway->threads, &gateway->daemon.threads);

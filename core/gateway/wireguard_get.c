@@ -54,7 +54,7 @@ static void put_endpoint(struct piece *piece, const struct session *session, con
 		uint64_t words[2] = {RELAXED(session->view.remote[0]), RELAXED(session->view.remote[1])};
 		endpoint.sin6_port = (in_port_t)RELAXED(session->view.remote[2]);
 		memcpy(&endpoint.sin6_addr, words, sizeof words);
-	} else if (contact != NULL && contact->host == NULL) {
+	} else if (contact_has_address(contact)) {
 		endpoint = contact->endpoint;
 	}
 	if (endpoint.sin6_port != 0)

@@ -57,6 +57,16 @@ static inline void wg_head_read(struct message_head *head, const uint8_t *messag
 	};
 }
 
+/* The epoch of a WireGuard session's next key, after `epoch` (0: it has none). Where we respond it is odd, where we
+ * initiate even: so both may be under way at once, and no two keys have the same index. */
+static inline unsigned wg_next_epoch(unsigned epoch, bool initiator)
+{
+	do
+		epoch = wire_next_epoch(epoch);
+	while ((epoch % 2 == 0) != initiator);
+	return epoch;
+}
+
 /* The session that a datagram of at least WIRE_SMALLEST bytes names where a sealed message does; whatever it is. */
 static inline uint32_t message_session_id(const uint8_t *message)
 {

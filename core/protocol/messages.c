@@ -27,9 +27,9 @@ const struct wire_message wire_messages[WIRE_TYPES] = {
 	}
 
 const struct wire_message wg_messages[WG_TYPES] = {
-	[WG_INITIATION] = HANDSHAKE("initiation", WG_INITIATION_SIZE, STATS_rx_wg_initiation, WIRE_UNCOUNTED),
-	[WG_RESPONSE] = HANDSHAKE("response", WG_RESPONSE_SIZE, WIRE_UNCOUNTED, STATS_tx_wg_response),
-	[WG_COOKIE_REPLY] = HANDSHAKE("cookie reply", WG_COOKIE_REPLY_SIZE, WIRE_UNCOUNTED, STATS_tx_wg_cookie),
+	[WG_INITIATION] = HANDSHAKE("initiation", WG_INITIATION_SIZE, STATS_rx_wg_initiation, STATS_tx_wg_initiation),
+	[WG_RESPONSE] = HANDSHAKE("response", WG_RESPONSE_SIZE, STATS_rx_wg_response, STATS_tx_wg_response),
+	[WG_COOKIE_REPLY] = HANDSHAKE("cookie reply", WG_COOKIE_REPLY_SIZE, STATS_rx_wg_cookie, STATS_tx_wg_cookie),
 	[WG_DATA] = {.name = "data",
 		     .least = WG_DATA_MIN,
 		     .greatest = UINT32_MAX,

@@ -64,6 +64,7 @@ struct transport_key *transport_key_new_wireguard(const struct aead_engine *engi
 	if (key == NULL)
 		return NULL;
 	key->receiver = receiver;
+	key->initiated = side == TRANSPORT_CLIENT;
 	memcpy(key->seal.key, sealing_secret(secrets, side), AEAD_KEY_SIZE);
 	memcpy(key->open.key, opening_secret(secrets, side), AEAD_KEY_SIZE);
 	return key;

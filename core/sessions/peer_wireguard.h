@@ -22,6 +22,18 @@ struct contact {
 	uint16_t keepalive; /* s between packets that keep the mapping of a NAT alive; 0: none */
 };
 
+/* Whether the peer has an Endpoint, be it a name that is not resolved yet: then the gateway may begin. NULL: no. */
+static inline bool contact_has_endpoint(const struct contact *contact)
+{
+	return contact != NULL && contact->endpoint.sin6_family != 0;
+}
+
+/* Whether its address is known. NULL: no. */
+static inline bool contact_has_address(const struct contact *contact)
+{
+	return contact_has_endpoint(contact) && !IN6_IS_ADDR_UNSPECIFIED(&contact->endpoint.sin6_addr);
+}
+
 /* Whether both are the same; NULL is one without anything. */
 bool contact_equal(const struct contact *a, const struct contact *b);
 
@@ -41,6 +53,10 @@ struct peer_link {
 struct peer_wireguard {
 	struct peer_link link;			/* in the list while the peer is in the table */
 	_Atomic(struct peer_contact *) contact; /* any thread that is online may read: peer_contact() */
+	struct cds_list_head unattended;	/* in the registry's list; next is NULL when it is not */
+	struct cds_list_head named;		/* the same: its Endpoint is a name */
+	uint64_t resolve_at;			/* not before, monotonic ns */
+	_Atomic bool lost; /* its worker got no answer from the address that the name had: it is to be resolved again */
 };
 
 /* For `peer`, without a contact. NULL: no memory. */

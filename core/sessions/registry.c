@@ -20,6 +20,8 @@ int registry_init(struct registry *registry, const struct registry_params *param
 		error_set(error, result, "session table of %u: %s", params->max_sessions, strerror(-result));
 		goto peers;
 	}
+	CDS_INIT_LIST_HEAD(&registry->unattended);
+	CDS_INIT_LIST_HEAD(&registry->named);
 	networks_init(&registry->networks);
 	usages_init(&registry->usages, params->expected_peers);
 	(void)pthread_mutex_init(&registry->mutex, NULL); /* cannot fail on Linux */
@@ -74,6 +76,7 @@ void registry_collect_session(struct registry *registry, struct session *session
 			(void)pool_cancel(&registry->pool, session->pool_index);
 	}
 	session_table_give_back(&registry->table, session->id);
+	registry_attend(registry, peer);
 	peer_put(&registry->peers, peer);
 	rcu_after_readers(&session->rcu, free_session);
 }
@@ -245,11 +248,14 @@ static int make_peer(struct registry *registry, const struct registry_peer *from
 		result = add_peer(registry, peer, from, error);
 	else
 		error_set(error, result, "peer: out of memory");
-	if (result != 0)
+	if (result != 0) {
 		peer_discard(&registry->peers, peer);
-	else
-		count_quotas(registry, &from->limits, 1);
-	return result;
+		return result;
+	}
+	count_quotas(registry, &from->limits, 1);
+	registry_attend(registry, peer);
+	registry_name(registry, peer, false);
+	return 0;
 }
 
 int registry_add_peer(struct registry *registry, const struct registry_peer *from, struct error *error)
@@ -275,11 +281,13 @@ int registry_reach_peer(struct registry *registry, struct peer *peer, const stru
 {
 	registry_lock(registry);
 	int result = peer_wireguard_reach(peer->wireguard, contact);
+	registry_attend(registry, peer);
+	registry_name(registry, peer, false);
 	registry_unlock(registry);
 	return result;
 }
 
-static void session_ids(const struct peer *peer, uint32_t ids[2])
+void registry_session_ids(const struct peer *peer, uint32_t ids[2])
 {
 	ids[0] = peer->active != NULL ? peer->active->id : 0;
 	ids[1] = peer->pending != NULL ? peer->pending->id : 0;
@@ -293,7 +301,7 @@ void registry_limit_peer(struct registry *registry, struct peer *peer, const str
 	count_quotas(registry, &before, (uint32_t)-1);
 	count_quotas(registry, limits, 1);
 	peer_set_limits(peer, limits);
-	session_ids(peer, ids);
+	registry_session_ids(peer, ids);
 	/* Without memory nothing is counted until the next session. */
 	(void)registry_follow_usage(registry, peer, ids[0] != 0 || ids[1] != 0);
 	registry_unlock(registry);
@@ -305,7 +313,7 @@ bool registry_peer_sessions(struct registry *registry, const uint8_t public_key[
 	registry_collect_locked(registry);
 	const struct peer *peer = peers_find(&registry->peers, public_key);
 	if (peer != NULL)
-		session_ids(peer, ids);
+		registry_session_ids(peer, ids);
 	registry_unlock(registry);
 	return peer != NULL;
 }
@@ -351,7 +359,9 @@ bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KE
 	registry_lock(registry);
 	struct peer *peer = peers_find(&registry->peers, public_key);
 	if (peer != NULL) {
-		session_ids(peer, ids);
+		registry_session_ids(peer, ids);
+		registry_forsake(peer);
+		registry_name(registry, peer, true);
 		if (peer->fixed_index != POOL_NONE)
 			pool_unhold(&registry->pool, peer->fixed_index);
 		remove_networks(registry, peer, peer->network_count);

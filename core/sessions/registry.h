@@ -39,6 +39,8 @@ struct registry {
 	uint32_t max_sessions;		   /* limit of peers with a session */
 	bool no_ipv6;			   /* no IPv6 on the TUN: no client gets an IPv6 address. Constant
 					    * once threads run */
+	struct cds_list_head unattended;   /* WireGuard peers with an Endpoint and, when they were added, no session */
+	struct cds_list_head named;	   /* WireGuard peers with a name as Endpoint */
 	uint32_t orders;		   /* handshakes begun */
 	uint64_t cookies;		   /* number of the newest numbered cookie */
 	uint64_t spent;			   /* cookies up to this number are not valid for a peer that is added */
@@ -83,6 +85,22 @@ int registry_rename_peer(struct registry *registry, struct peer *peer, const cha
 
 /* Sets how a WireGuard peer is reached. 0 or -ENOMEM. */
 int registry_reach_peer(struct registry *registry, struct peer *peer, const struct contact *contact);
+
+/* A WireGuard peer whose Endpoint is a name that has to be resolved, for the first time or since there is no answer
+ * from the address that it had. `now` in monotonic ns: each is due once in REGISTRY_RESOLVE_S. False: none is due now.
+ */
+enum { REGISTRY_RESOLVE_S = 30, REGISTRY_HOST_SIZE = 256 };
+struct registry_name {
+	uint8_t public_key[KEY_SIZE];
+	char host[REGISTRY_HOST_SIZE];
+	uint16_t port; /* host order */
+};
+bool registry_next_name(struct registry *registry, uint64_t now, struct registry_name *name);
+
+/* It has this address, v4-mapped if it is IPv4. `ids` receives the sessions whose workers have to be told (0: none).
+ * Nothing happens when the peer has another Endpoint by now. */
+void registry_resolved(struct registry *registry, const struct registry_name *name, const struct in6_addr *address,
+		       uint32_t ids[2]);
 
 /* Sets the limits of a peer that is not removed. `ids` receives the sessions whose workers have to be told (0: none).
  */
@@ -149,6 +167,11 @@ enum drop_reason registry_begin(struct registry *registry, struct peer *peer, co
 enum drop_reason registry_begin_wireguard(struct registry *registry, struct peer *peer,
 					  const uint8_t timestamp[WIRE_TIMESTAMP_SIZE], uint64_t now,
 					  struct registry_grant *grant);
+
+/* A WireGuard peer with an Endpoint always has a session, so that packets for it find a worker, which initiates. Makes
+ * one for the next peer that has none: `grant` has the session ID and what was made. False: there is no such peer, or
+ * no room for its session now. Control plane, repeatedly. */
+bool registry_stand(struct registry *registry, uint64_t now, struct registry_grant *grant);
 
 /* The handshake could not be answered after all: a session that was made is gone. */
 void registry_abandon(struct registry *registry, const struct registry_grant *grant);

@@ -110,10 +110,9 @@ static struct session *make_session(struct registry *registry, struct peer *peer
 	return session;
 }
 
-/* `renewed`: the session that the client has, if it is the peer's active one; 0: none. */
-static enum drop_reason choose_session(struct registry *registry, struct peer *peer,
-				       const struct registry_request *request, uint32_t renewed,
-				       struct registry_grant *grant)
+enum drop_reason registry_choose_session(struct registry *registry, struct peer *peer,
+					 const struct registry_request *request, uint32_t renewed,
+					 struct registry_grant *grant)
 {
 	struct session *session = peer->active;
 	if (session != NULL && session->id == renewed) {
@@ -145,7 +144,7 @@ static enum drop_reason begin(struct registry *registry, struct peer *peer, cons
 
 	registry_collect_locked(registry);
 	notice_confirmed(peer);
-	reason = choose_session(registry, peer, request, request->session_id, grant);
+	reason = registry_choose_session(registry, peer, request, request->session_id, grant);
 	if (reason == DROP_NONE)
 		freshness_accept(&peer->freshness, request->hello->timestamp, request->cookie,
 				 next_cookie(registry, request->now), request->now);
@@ -175,10 +174,14 @@ static enum drop_reason begin_wireguard(struct registry *registry, struct peer *
 	registry_collect_locked(registry);
 	notice_confirmed(peer);
 	uint32_t live = peer->active != NULL ? peer->active->id : 0;
-	enum drop_reason reason = choose_session(registry, peer, request, live, grant);
-	if (reason == DROP_NONE)
-		freshness_accept_wireguard(&peer->freshness, timestamp, request->now);
-	return reason;
+	enum drop_reason reason = registry_choose_session(registry, peer, request, live, grant);
+	if (reason != DROP_NONE)
+		return reason;
+	freshness_accept_wireguard(&peer->freshness, timestamp, request->now);
+	const struct session *session = peer->active != NULL ? peer->active : peer->pending;
+	unsigned epoch = atomic_load_explicit(&session->view.epoch, memory_order_relaxed);
+	grant->epoch = (uint8_t)wg_next_epoch(epoch, false);
+	return DROP_NONE;
 }
 
 enum drop_reason registry_begin_wireguard(struct registry *registry, struct peer *peer,

@@ -12,6 +12,7 @@ struct session *session_new(uint32_t id, uint64_t now)
 	atomic_init(&session->view.state, SESSION_PENDING);
 	session->born = now;
 	session->mtu = WIRE_MTU_MIN;
+	session->look_after = SESSION_HIBERNATE_NS;
 	CDS_INIT_LIST_HEAD(&session->node);
 	return session;
 }
@@ -79,6 +80,30 @@ bool session_promote(struct session *session)
 	return rekey;
 }
 
+void session_install_initiated(struct session *session, struct transport_key *key)
+{
+	owner_check(&session->owner, "session");
+	owner_follow(&key->owner, &session->owner);
+	struct transport_key *older = session->next != NULL ? session->next : session->current;
+	if (older != NULL) {
+		if (older == session->next)
+			transport_key_free(session->current);
+		transport_key_free(session->previous);
+		session->previous = older;
+	}
+	session->current = key;
+	session->next = NULL;
+	show_key(session);
+}
+
+/* When the previous key has to go since the current one is in use, monotonic ns; UINT64_MAX: not for that. */
+static uint64_t previous_due(const struct session *session)
+{
+	const struct transport_key *current = session->current;
+	bool used = current != NULL && current->first_opened != 0 && !current->initiated;
+	return used ? current->first_opened + SESSION_PREVIOUS_KEY_NS : UINT64_MAX;
+}
+
 static void drop(struct transport_key **key)
 {
 	transport_key_free(*key);
@@ -100,8 +125,7 @@ void session_expire_keys(struct session *session, uint64_t now)
 {
 	owner_check(&session->owner, "session");
 	struct transport_key *current = session->current;
-	if (session->previous != NULL && current != NULL && current->first_opened != 0 &&
-	    now - current->first_opened >= SESSION_PREVIOUS_KEY_NS)
+	if (session->previous != NULL && now >= previous_due(session))
 		drop(&session->previous);
 	if (session->next != NULL && now >= confirmed_by(session))
 		drop(&session->next);
@@ -125,11 +149,8 @@ uint64_t session_keys_due(const struct session *session)
 		due = end_of(current);
 	if (session->next != NULL)
 		due = earlier(due, confirmed_by(session));
-	if (previous != NULL) {
-		due = earlier(due, end_of(previous));
-		if (current != NULL && current->first_opened != 0)
-			due = earlier(due, current->first_opened + SESSION_PREVIOUS_KEY_NS);
-	}
+	if (previous != NULL)
+		due = earlier(due, earlier(end_of(previous), previous_due(session)));
 	return due;
 }
 

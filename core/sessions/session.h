@@ -47,6 +47,7 @@ enum session_state {
 	SESSION_ACTIVE,
 };
 
+struct initiator;
 struct peer;
 struct session_limits;
 
@@ -56,6 +57,7 @@ struct session_view {
 	_Atomic uint8_t suite;	      /* of the current key, 0: none */
 	_Atomic uint32_t rekeys, roams;
 	_Atomic uint64_t received;	       /* monotonic ns of the last authentic packet */
+	_Atomic uint64_t connected;	       /* when it was confirmed, if that may be long after its birth; else 0 */
 	_Atomic uint64_t keyed;		       /* when the newest confirmed key was made; 0: none was */
 	_Atomic uint64_t rx_packets, rx_bytes; /* inner packets from the client */
 	_Atomic uint64_t tx_packets, tx_bytes; /* and to it */
@@ -82,6 +84,7 @@ struct session {
 	uint64_t path_deadline;	       /* monotonic ns: until then the endpoint has to answer a ping; 0: it is proven */
 	uint64_t path_credit;	       /* bytes that may still be sent to an endpoint that is not proven */
 	struct session_limits *limits; /* workers/limits.h; heap; NULL: none */
+	uint64_t look_after;	       /* ns after a packet is sent, at which role->expire() is due at the latest */
 
 	/* the data path writes these, once per batch */
 	uint64_t received;	       /* monotonic ns of the last authentic packet */
@@ -94,13 +97,14 @@ struct session {
 	struct timer timer;	/* in the owner's wheel: when role->expire() is due */
 	struct endpoint proven; /* the last proven endpoint, used again when the new one does not answer */
 	uint64_t path_nonce;
-	uint8_t path_key[32];	   /* of the nonces; random */
-	struct endpoint next_from; /* where the HELLO behind `next` came from */
-	uint64_t next_born;	   /* when `next` was made */
-	uint16_t next_mtu;	   /* of the session once `next` is confirmed */
-	uint32_t order;		   /* of the last handshake that set or cleared `next`: an earlier one is ignored */
-	uint32_t keepalive;	   /* s; 0: no periodic KEEPALIVE */
-	struct cds_list_head node; /* in the owner's list of sessions */
+	uint8_t path_key[32];	     /* of the nonces; random */
+	struct endpoint next_from;   /* where the HELLO behind `next` came from */
+	uint64_t next_born;	     /* when `next` was made */
+	uint16_t next_mtu;	     /* of the session once `next` is confirmed */
+	uint32_t order;		     /* of the last handshake that set or cleared `next`: an earlier one is ignored */
+	uint32_t keepalive;	     /* s; 0: no periodic KEEPALIVE */
+	struct initiator *initiator; /* workers/initiator.h; heap; NULL: none */
+	struct cds_list_head node;   /* in the owner's list of sessions */
 	struct cds_wfcq_node retired;
 	struct rcu_head rcu;
 	struct owner owner; /* of all but what is constant */
@@ -120,6 +124,13 @@ static inline bool session_is_active(const struct session *session)
 
 /* The owner. */
 void session_set_active(struct session *session);
+
+/* Since when its client has it, monotonic ns. Any thread that may see the session. */
+static inline uint64_t session_since(const struct session *session)
+{
+	uint64_t connected = atomic_load_explicit(&session->view.connected, memory_order_relaxed);
+	return connected != 0 ? connected : session->born;
+}
 
 /* The owner: what moved since the last call, and when. */
 static inline void session_count(_Atomic uint64_t *word, uint64_t by)
@@ -170,8 +181,13 @@ void session_set_next(struct session *session, struct transport_key *key, uint64
  * whether there was a current key (a rekey). */
 bool session_promote(struct session *session);
 
-/* Drops what is due: previous 10 s after the current was first used, next when it was not confirmed in time, any key at
- * its greatest age. */
+/* Installs a key of a WireGuard handshake that we initiated, as current: its peer proved by the response that it has
+ * the key, and may use it from now on. A next key, of a handshake that the peer initiated at the same time, becomes
+ * previous: for the peer it may be the current one, and stay so. The session owns the key from here. */
+void session_install_initiated(struct session *session, struct transport_key *key);
+
+/* Drops what is due: previous 10 s after the current was first used (unless we initiated the handshake of that one),
+ * next when it was not confirmed in time, any key at its greatest age. */
 void session_expire_keys(struct session *session, uint64_t now);
 
 /* When session_expire_keys() has something to do at the earliest, monotonic ns; UINT64_MAX: nothing to come. */

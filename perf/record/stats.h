@@ -47,6 +47,8 @@
 	X(rx_bye, "BYE accepted")                                                                      \
 	X(rx_reset, "RESET of the own session, followed or not")                                       \
 	X(rx_wg_initiation, "WireGuard handshake initiations accepted")                                \
+	X(rx_wg_response, "WireGuard handshake responses accepted")                                    \
+	X(rx_wg_cookie, "WireGuard cookie replies accepted")                                           \
 	X(tx_hello, "HELLO sent")                                                                      \
 	X(tx_welcome, "WELCOME sent")                                                                  \
 	X(tx_client_ack, "CLIENT_ACK sent")                                                            \
@@ -54,8 +56,11 @@
 	X(tx_bye, "BYE sent")                                                                          \
 	X(tx_reset, "RESET sent")                                                                      \
 	X(tx_cookie, "COOKIE sent")                                                                    \
+	X(tx_wg_initiation, "WireGuard handshake initiations sent")                                    \
 	X(tx_wg_response, "WireGuard handshake responses sent")                                        \
 	X(tx_wg_cookie, "WireGuard cookie replies sent")                                               \
+	X(wg_unanswered, "WireGuard handshakes of ours that were given up: no response in 90 s")       \
+	X(staged_frames, "Frames that waited for keys, while a WireGuard handshake of ours was tried") \
 	X(handshakes_late, "Answered HELLOs whose session or peer was gone before their keys arrived") \
 	X(handed_over, "Datagrams received for another thread, and copied to it")                      \
 	X(wakes, "Threads that were woken from sleep")                                                 \
@@ -114,6 +119,10 @@
 	X(DROP_OUT_MALFORMED, DOWNLINK, "out_malformed", "the TUN gave something that is not IPv4 or IPv6")         \
 	X(DROP_OUT_NO_SESSION, DOWNLINK, "out_no_session", "no session for the destination")                        \
 	X(DROP_OUT_NO_KEY, DOWNLINK, "out_no_key", "the session has no key to seal with")                           \
+	X(DROP_OUT_STAGED, DOWNLINK, "out_staged",                                                                  \
+	  "waited for keys, while a WireGuard handshake of ours was tried, and newer ones needed the room")         \
+	X(DROP_OUT_UNANSWERED, DOWNLINK, "out_unanswered",                                                          \
+	  "waited for keys, but the WireGuard peer did not answer a handshake")                                     \
 	X(DROP_OUT_LIMIT, DOWNLINK, "out_key_limit", "the key's packet limit is reached")                           \
 	X(DROP_OUT_TOO_BIG, DOWNLINK, "out_too_big", "longer than the session's MTU")                               \
 	X(DROP_OUT_PATH, DOWNLINK, "out_path", "the session moved, and its new endpoint is not proven yet")         \

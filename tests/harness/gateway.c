@@ -143,6 +143,8 @@ static void start_worker(struct harness *h, unsigned i)
 		.reset_secret = h->options.reset ? &gateway->reset_secret : NULL,
 		.session_timeout = h->options.session_timeout,
 		.client_to_client = h->options.client_to_client,
+		.initiators = h->options.wireguard ? gateway->initiators : NULL,
+		.initiator_count = h->options.handshakers,
 	};
 	gateway_role_limits(worker_role(gateway, i), h->options.workers);
 	event_source_init(&worker_role(gateway, i)->events, &gateway->events, h->options.workers);
@@ -262,6 +264,7 @@ static void start_handshaker(struct harness *h, unsigned i)
 	};
 	handshake->handshaker = handshaker_new(&params, NULL);
 	must(handshake->handshaker != NULL, "handshake thread");
+	gateway->initiators[i] = &handshake->handshaker->inbox;
 	gateway->targets[h->options.workers + i] = (struct handoff_target){handshake->copies,
 									   &handshake->handshaker->loop.waker};
 }
@@ -324,6 +327,7 @@ void harness_stop_gateway(struct harness *h, bool orderly)
 {
 	struct gateway_node *gateway = &h->gateway;
 	for (unsigned i = 0; i < h->options.handshakers; i++) {
+		gateway->initiators[i] = NULL;
 		handshaker_free(gateway->handshakes[i].handshaker);
 		copy_ring_free(gateway->handshakes[i].copies);
 		link_clear(&gateway->handshakes[i].node.link);
@@ -346,6 +350,16 @@ static bool held(const struct gateway_node *gateway, unsigned number)
 	return (gateway->held & 1u << number) != 0;
 }
 
+/* As core/gateway/contacts.c does. */
+static void stand_peers(struct harness *h)
+{
+	struct registry_grant grant;
+	while (h->options.wireguard &&
+	       registry_stand(&h->gateway.registry, clock_monotonic(h->gateway.node.clock), &grant))
+		tell(h, &(struct inbox_message){
+				.kind = INBOX_STAND, .session_id = grant.session_id, .stand.made = grant.made});
+}
+
 bool gateway_turn(struct harness *h, bool *blocked)
 {
 	struct gateway_node *gateway = &h->gateway;
@@ -360,6 +374,7 @@ bool gateway_turn(struct harness *h, bool *blocked)
 	if (gateway->reader != NULL)
 		moved |= tun_reader_turn(gateway->reader) > 0;
 	(void)registry_collect(&gateway->registry);
+	stand_peers(h);
 	return moved;
 }
 

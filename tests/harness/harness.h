@@ -125,6 +125,7 @@ struct gateway_node {
 	struct copy_ring *copies[HARNESS_WORKERS];
 	struct inbox *inboxes[HARNESS_WORKERS];
 	struct waker *wakers[HARNESS_WORKERS];
+	struct inbox *initiators[HARNESS_HANDSHAKERS];
 	struct event_queue events; /* what is not taken is freed at the end */
 	struct handshaker_common common;
 	struct cookie_jar jar;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "crypto/wg_mac.h"
 #include "tests/harness/inside.h"
 #include "tun/inner.h"
 
@@ -61,6 +62,7 @@ void wireguard_free(struct wireguard *w)
 	for (size_t i = 0; i < w->count; i++) {
 		transport_key_free(w->clients[i].current.key);
 		transport_key_free(w->clients[i].previous.key);
+		transport_key_free(w->clients[i].next.key);
 	}
 	udp_close(&w->link.base);
 	aead_engine_free(w->engine);
@@ -204,6 +206,81 @@ static void take_response(struct wireguard *w, struct wireguard_client *c, const
 		wireguard_send(w, (size_t)(c - w->clients), NULL, 0);
 }
 
+/* The client's identity is made of its keys, so it is a responder's as well. */
+void wireguard_respond(struct wireguard *w, size_t client)
+{
+	struct wireguard_client *c = client_of(w, client);
+	uint64_t number = ++w->moments;
+	uint32_t index = (uint32_t)number * INDEX_STEP;
+	uint8_t key[KEY_SIZE], timestamp[WG_TIMESTAMP_SIZE];
+	struct wg_responder responder;
+	struct noise_keypair ephemeral;
+	struct noise_keys secrets;
+	must(wg_read_static(&responder, &c->identity, c->got, key) &&
+		     wg_read_timestamp(&responder, c->remote.static_static, c->got, timestamp),
+	     "an initiation that was checked");
+	key_derive(ephemeral.private_key, KEY_SIZE, NULL, 0, "harness wireguard ephemeral", &number, sizeof number);
+	noise_public_key(ephemeral.private_key, ephemeral.public_key);
+	must(wg_write_response(&responder, c->remote.preshared_key, index, &ephemeral, c->response, &secrets),
+	     "response");
+	transport_key_free(c->next.key);
+	c->next = (struct wireguard_key){
+		.index = index,
+		.key = transport_key_new_wireguard(w->engine, 0, &secrets, TRANSPORT_GATEWAY, responder.peer_index,
+						   clock_monotonic(w->h->gateway.node.clock)),
+	};
+	must(c->next.key != NULL, "key");
+}
+
+/* The client's cookie is its public key's beginning. */
+static bool has_mac2(const struct wireguard_client *c, const uint8_t *message)
+{
+	uint8_t mac2[MAC_SIZE];
+	wg_mac(mac2, c->identity.keys.public_key, COOKIE_SIZE, message, WG_INITIATION_SIZE - MAC_SIZE);
+	return memcmp(mac2, message + WG_INITIATION_SIZE - MAC_SIZE, MAC_SIZE) == 0;
+}
+
+static void send_cookie(struct wireguard *w, struct wireguard_client *c)
+{
+	uint8_t nonce[COOKIE_NONCE_SIZE], reply[WG_COOKIE_REPLY_SIZE];
+	randombytes_buf(nonce, sizeof nonce);
+	wg_write_cookie_reply(&c->identity, c->got, sizeof c->got, c->identity.keys.public_key, nonce, reply);
+	wireguard_send_raw(w, (size_t)(c - w->clients), reply, sizeof reply);
+}
+
+static bool check_initiation(const struct wireguard *w, struct wireguard_client *c, const uint8_t *message)
+{
+	struct wg_responder responder;
+	uint8_t key[KEY_SIZE], timestamp[WG_TIMESTAMP_SIZE];
+	if (!wg_check_mac1(&c->identity, message, WG_INITIATION_SIZE) ||
+	    !wg_read_static(&responder, &c->identity, message, key) ||
+	    memcmp(key, w->h->gateway.wireguard.keys.public_key, KEY_SIZE) != 0 ||
+	    !wg_read_timestamp(&responder, c->remote.static_static, message, timestamp) ||
+	    !wg_timestamp_is_newer(timestamp, c->newest))
+		return false;
+	memcpy(c->newest, timestamp, sizeof timestamp);
+	return true;
+}
+
+static void take_initiation(struct wireguard *w, struct wireguard_client *c, const uint8_t *message, uint32_t length)
+{
+	if (length != WG_INITIATION_SIZE || !check_initiation(w, c, message)) {
+		c->refused++;
+		return;
+	}
+	memcpy(c->got, message, sizeof c->got);
+	c->initiations++;
+	c->proven += has_mac2(c, message);
+	if (!c->responds)
+		return;
+	if (c->demands_cookie && !has_mac2(c, message)) {
+		send_cookie(w, c);
+		return;
+	}
+	wireguard_respond(w, (size_t)(c - w->clients));
+	wireguard_send_raw(w, (size_t)(c - w->clients), c->response, sizeof c->response);
+}
+
 static void take_cookie_reply(struct wireguard_client *c, const uint8_t *message, uint32_t length)
 {
 	bool good = length == WG_COOKIE_REPLY_SIZE && c->waits &&
@@ -232,8 +309,10 @@ static void keep_packet(struct wireguard *w, struct wireguard_client *c, uint8_t
 static void take_data(struct wireguard *w, struct wireguard_client *c, uint8_t *message, uint32_t length)
 {
 	uint32_t index = wg_receiver(message, WG_DATA);
+	bool next = c->next.key != NULL && c->next.index == index;
 	struct transport_key *key = c->current.key != NULL && c->current.index == index	    ? c->current.key
 				    : c->previous.key != NULL && c->previous.index == index ? c->previous.key
+				    : next						    ? c->next.key
 											    : NULL;
 	struct message_head head;
 	struct aead_op op;
@@ -248,6 +327,12 @@ static void take_data(struct wireguard *w, struct wireguard_client *c, uint8_t *
 		c->keepalives++;
 	else
 		keep_packet(w, c, op.output, op.length);
+	if (next && op.authentic) {
+		transport_key_free(c->previous.key);
+		c->previous = c->current;
+		c->current = c->next;
+		c->next = (struct wireguard_key){0};
+	}
 }
 
 /* By the address that it came to, any port. */
@@ -263,6 +348,9 @@ static struct wireguard_client *receiver_of(struct wireguard *w, const struct in
 static void take_datagram(struct wireguard *w, struct wireguard_client *c, uint8_t *message, uint32_t length)
 {
 	switch (length >= WG_DATA_MIN ? wg_type(message, length) : 0) {
+	case WG_INITIATION:
+		take_initiation(w, c, message, length);
+		break;
 	case WG_RESPONSE:
 		take_response(w, c, message, length);
 		break;
@@ -350,6 +438,14 @@ struct packet_spec wireguard_spec(struct wireguard *w, size_t client, enum direc
 static bool came(const uint8_t *got, size_t got_length, const uint8_t *packet, size_t length)
 {
 	return got != NULL && got_length == length && memcmp(got, packet, length) == 0;
+}
+
+void wireguard_put(struct wireguard *w, size_t client, uint8_t text)
+{
+	uint8_t packet[256], payload[64];
+	struct packet_spec spec = wireguard_spec(w, client, TO_CLIENT, 4, IPPROTO_UDP);
+	memset(payload, text, sizeof payload);
+	node_put_packet(&w->h->gateway.node, packet, packet_build(&spec, payload, sizeof payload, packet));
 }
 
 bool wireguard_ping(struct wireguard *w, size_t client, enum direction direction)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* WireGuard clients of a harness's gateway, made of core/protocol/wg_handshake.h and the keys of
  * core/protocol/transport.h. Each has an outer address of its own. They do nothing by themselves: the test says when
- * one initiates and sends. Only a response is answered, by an empty packet, unless the test wants none.
+ * one initiates and sends. Only a response is answered, by an empty packet, unless the test wants none; and the
+ * gateway's initiations, by a response or a cookie reply, if the test wants that.
  *
  *   struct harness *h = harness_new(&(struct harness_options){.clients = 1, .wireguard = true});
  *   struct wireguard *w = wireguard_new(h, 200);
@@ -36,6 +37,15 @@ struct wireguard_client {
 	bool has_cookie;
 	uint8_t cookie[COOKIE_SIZE];
 	struct wireguard_key current, previous;
+
+	/* as the responder */
+	bool responds;			    /* to the gateway's initiations; else they are only checked and counted */
+	bool demands_cookie;		    /* it answers what has no right mac2 by a cookie reply */
+	uint8_t got[WG_INITIATION_SIZE];    /* the latest of them */
+	uint8_t newest[WG_TIMESTAMP_SIZE];  /* its timestamp */
+	uint8_t response[WG_RESPONSE_SIZE]; /* the latest response of the client */
+	struct wireguard_key next;	    /* made with it, not yet used by the gateway */
+	unsigned initiations, proven;	    /* authentic and newer than the ones before; with mac2 */
 
 	unsigned responses, cookies, keepalives, packets; /* received and accepted */
 	unsigned refused;				  /* not */
@@ -94,6 +104,13 @@ void wireguard_send_raw(struct wireguard *w, size_t client, const uint8_t *messa
 /* Seals `length` bytes of plaintext as they are; returns the message's length. */
 uint32_t wireguard_seal(struct wireguard *w, size_t client, const uint8_t *plaintext, uint32_t length,
 			uint8_t *message);
+
+/* Answers the gateway's latest initiation, as it was got. The response is in `response`, and the keys are next. It is
+ * not sent. */
+void wireguard_respond(struct wireguard *w, size_t client);
+
+/* The gateway gets a packet for the client from its TUN, of 64 bytes of payload that are all `text`. Does not pump. */
+void wireguard_put(struct wireguard *w, size_t client, uint8_t text);
 
 /* An inner packet, padded as a client does; 0 bytes: a keepalive. Does not pump. */
 void wireguard_send(struct wireguard *w, size_t client, const uint8_t *packet, uint32_t length);

@@ -69,7 +69,7 @@ Test(wireguard_handshake, renews_the_keys_of_the_session)
 	cr_assert(wireguard_initiate(w, 0));
 	const struct session *session = session_of(w, 0);
 	cr_assert_eq(session->id, id);
-	cr_assert_eq(session->current->epoch, 2);
+	cr_assert_eq(session->current->epoch, 3);
 	cr_assert_eq(session->previous->epoch, 1);
 	cr_assert_eq(wg_count(w, STATS_rekeys), 1);
 	cr_assert_eq(wg_count(w, STATS_sessions_started), 1);
@@ -86,7 +86,7 @@ Test(wireguard_handshake, an_unused_key_changes_nothing)
 	c->mute = true;
 	cr_assert(wireguard_initiate(w, 0));
 	cr_assert_eq(session_of(w, 0)->current->epoch, 1);
-	cr_assert_eq(session_of(w, 0)->next->epoch, 2);
+	cr_assert_eq(session_of(w, 0)->next->epoch, 3);
 	cr_assert(wireguard_ping(w, 0, TO_CLIENT), "it opens what comes under the previous one");
 	struct wireguard_key newer = c->current;
 	c->current = c->previous;
@@ -95,7 +95,7 @@ Test(wireguard_handshake, an_unused_key_changes_nothing)
 	c->current = newer;
 	wireguard_advance(w, 50 * NS_PER_S);
 	cr_assert(wireguard_ping(w, 0, TO_GATEWAY), "it is used later");
-	cr_assert_eq(session_of(w, 0)->current->epoch, 2);
+	cr_assert_eq(session_of(w, 0)->current->epoch, 3);
 	cr_assert(wireguard_ping(w, 0, TO_CLIENT));
 	wg_unit_finish(w);
 }
@@ -127,7 +127,7 @@ Test(wireguard_handshake, epochs_wrap)
 		wireguard_advance(w, NS_PER_S);
 		cr_assert(wireguard_initiate(w, 0));
 		const struct session *session = session_of(w, 0);
-		cr_assert_eq(session->current->epoch, (epoch - 1) % 15 + 1);
+		cr_assert_eq(session->current->epoch, (epoch - 1) % 8 * 2 + 1);
 		cr_assert_eq(w->clients[0].current.key->receiver, wg_index(session->id, session->current->epoch));
 		cr_assert(wg_pings(w, 0));
 	}
