@@ -64,6 +64,17 @@ def _parse_echo(packet, kinds):
     return pair[0], pair[1], identifier, sequence, packet[offset + 8 :]
 
 
+def is_echo(packet):
+    """Whether it is an echo request or its reply."""
+    return _parse_echo(packet, (8, 128)) is not None or parse_reply(packet) is not None
+
+
+def flow(packet):
+    """(source, destination, protocol), or None: coarser than section 5's flow, whose order it keeps all the more."""
+    pair = addresses(packet)
+    return pair and (*pair, packet[9] if pair[0].version == 4 else packet[6])
+
+
 def parse_reply(packet):
     """(source, destination, identifier, sequence, payload) of an echo reply, or None."""
     return _parse_echo(packet, (0, 129))

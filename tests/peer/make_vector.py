@@ -93,9 +93,9 @@ def handshake_section(out):
     """The exchange of HELLO and WELCOME by the real Client and Gateway; returns (k1, k2)."""
     client = shardtun_peer.Client(CLIENT_STATIC, public_key(GATEWAY_STATIC), PSK, mtu=1420, uniform=lambda a, b: 0.0,
                                   wished4=PUSH["address4"], wished6=PUSH["address6"],
-                                  rng=scripted(MAGIC, CLIENT_EPHEMERAL))
+                                  rng=scripted(MAGIC, CLIENT_EPHEMERAL), capabilities=0)
     gateway = shardtun_peer.Gateway(GATEWAY_STATIC, public_key(CLIENT_STATIC), PSK, mtu=1400, push=PUSH,
-                                    rng=scripted(SESSION_ID.to_bytes(4, "big"), GATEWAY_EPHEMERAL))
+                                    rng=scripted(SESSION_ID.to_bytes(4, "big"), GATEWAY_EPHEMERAL), capabilities=0)
     gateway.accept(wire.tai64n(0), 0, 0.0)  # it has known the client for long
     hello = client.make_hello(TIME)
     start, first = hello[: wire.NOISE_OFFSET], hello[wire.NOISE_OFFSET : wire.MAC1_OFFSET]
@@ -169,11 +169,13 @@ def cookie_section(out):
     """The same HELLO, answered by a gateway under load."""
     client = shardtun_peer.Client(CLIENT_STATIC, public_key(GATEWAY_STATIC), PSK, mtu=1420, uniform=lambda a, b: 0.0,
                                   wished4=PUSH["address4"], wished6=PUSH["address6"],
-                                  rng=scripted(MAGIC, CLIENT_EPHEMERAL, SECOND_MAGIC, SECOND_EPHEMERAL))
+                                  rng=scripted(MAGIC, CLIENT_EPHEMERAL, SECOND_MAGIC, SECOND_EPHEMERAL),
+                                  capabilities=0)
     gateway = shardtun_peer.Gateway(GATEWAY_STATIC, public_key(CLIENT_STATIC), PSK, mtu=1400, push=PUSH,
                                     demand_cookie=True,
                                     rng=scripted(COOKIE_SECRET, COOKIE_NONCE, SESSION_ID.to_bytes(4, "big"),
-                                                 GATEWAY_EPHEMERAL))
+                                                 GATEWAY_EPHEMERAL),
+                                    capabilities=0)
     client.connect(TIME)
     try:
         gateway.receive(client.outbox.pop(), "client", TIME)

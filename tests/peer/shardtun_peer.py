@@ -13,6 +13,7 @@ import random
 from dataclasses import dataclass, field
 
 import inner
+import sparse
 import wire
 from noise_ik import Handshake, NoiseError, public_key
 from wire import Drop
@@ -36,7 +37,7 @@ CLOCK_JUMP = 300.0
 
 @dataclass
 class Keys:
-    """The two traffic keys that one handshake made, with their counters."""
+    """The two traffic keys that one handshake made, with their counters; `other` is what the other side can do."""
 
     session_id: int
     epoch: int
@@ -44,10 +45,12 @@ class Keys:
     send_secret: bytes
     receive_secret: bytes
     made: float
+    other: int = 0
     confirmed: bool = False
     counter: int = 0
     opened: int = 0
     window: wire.ReplayWindow = field(default_factory=wire.ReplayWindow)
+    sparse_window: wire.ReplayWindow = field(default_factory=wire.ReplayWindow)
 
     def alive(self, now):
         return now < self.made + KEY_LIFE
@@ -61,8 +64,9 @@ class Keys:
     def open(self, datagram):
         """(plaintext, whether its counter is above all before)."""
         counter, plaintext = wire.unseal(self.receive_secret, self.suite, datagram)
-        newest = counter > self.window.highest
-        if not self.window.accept(counter):
+        newest = counter > max(self.window.highest, self.sparse_window.highest)
+        window = self.sparse_window if datagram[0] & 15 == wire.DATA_SPARSE else self.window
+        if not window.accept(counter):
             raise Drop("replay")
         self.opened += 1
         return plaintext, newest
@@ -109,10 +113,12 @@ class Client:
     """The client side. `outbox` holds datagrams, `delivered` inner packets, `state` a name of section 4's diagram."""
 
     def __init__(self, static, gateway_public, psk=NO_PSK, suites=(wire.AES_256_GCM, wire.CHACHA20_POLY1305), mtu=1420,
-                 wished4=wire.NONE4, wished6=wire.NONE6, allowed=EVERYTHING, rng=os.urandom, uniform=random.uniform):
+                 wished4=wire.NONE4, wished6=wire.NONE6, allowed=EVERYTHING, rng=os.urandom, uniform=random.uniform,
+                 capabilities=sparse.CAPABILITIES):
         self.static, self.gateway_public, self.psk = static, gateway_public, psk
         self.suites, self.mtu, self.wished4, self.wished6, self.allowed = suites, mtu, wished4, wished6, allowed
         self.rng, self.uniform = rng, uniform
+        self.sparse = sparse.Marker(capabilities)
         self.state = "DOWN"
         self.outbox, self.delivered = [], []
         self.keys = KeyRing()
@@ -142,7 +148,7 @@ class Client:
             self.challenge = None
         self._one_cookie = self.cookie is not None and self.cookie == self.challenge
         payload = wire.HelloPayload(wire.tai64n(self._last_stamp), self.suites, self.mtu, self.wished4, self.wished6,
-                                    self.challenge or bytes(wire.CHALLENGE_SIZE))
+                                    self.challenge or bytes(wire.CHALLENGE_SIZE), self.sparse.capabilities)
         named = self.session_id if session_id is None else session_id
         self._magic = self.rng(4)
         start = wire.header(wire.HELLO, version, named) + self._magic
@@ -202,7 +208,8 @@ class Client:
         self.welcome = welcome
         if self.keys.current and self.keys.current.confirmed:
             self.keys.previous, self.keys.previous_until = self.keys.current, None
-        self.keys.current = Keys(welcome.session_id, welcome.epoch, welcome.suite, k1, k2, now)
+        self.keys.current = Keys(welcome.session_id, welcome.epoch, welcome.suite, k1, k2, now,
+                                 welcome.capabilities)
         self.session_id = welcome.session_id
         self._rekey_at = now + welcome.rekey_interval * (1 - self.uniform(0, 0.2)) + welcome.backoff
         self._data_unanswered_since = self._unheard_since = None
@@ -233,8 +240,9 @@ class Client:
         if kind == wire.RESET:
             self._receive_reset(datagram, session_id, now)
             return
-        if kind not in (wire.DATA, wire.BYE, wire.KEEPALIVE):
+        if kind in (wire.HELLO, wire.CLIENT_ACK):
             raise Drop("direction")
+        self.sparse.check(kind)
         keys = self.keys.find(high, session_id, now)
         plaintext, _ = keys.open(datagram)
         self._unheard_since = None
@@ -246,7 +254,8 @@ class Client:
             self._receive_bye(keys, plaintext[0], now)
         elif kind == wire.KEEPALIVE and plaintext[:1] == bytes([wire.PING]):
             self._transmit(wire.KEEPALIVE, bytes([wire.PONG]) + plaintext[1:], now)
-        elif kind == wire.DATA:
+        elif kind in (wire.DATA, wire.DATA_SPARSE):
+            self.sparse.count(kind)
             if self._data_unanswered_since is None:
                 self._data_unanswered_since = now
             self._deliver(plaintext)
@@ -288,7 +297,7 @@ class Client:
             raise Drop("no key")
         if len(packet) > self.welcome.mtu:
             raise Drop("mtu")
-        self._transmit(wire.DATA, packet, now)
+        self._transmit(self.sparse.kind(packet, current.other, now), packet, now)
         if self._unheard_since is None:
             self._unheard_since = now
         limit = 2**28 if self.welcome.mtu <= 2048 else 2**26
@@ -349,10 +358,11 @@ class Gateway:
     """
 
     def __init__(self, static, peer_public, psk=NO_PSK, suites=(wire.AES_256_GCM, wire.CHACHA20_POLY1305), mtu=1420,
-                 push=None, rng=os.urandom, demand_cookie=False):
+                 push=None, rng=os.urandom, demand_cookie=False, capabilities=sparse.CAPABILITIES):
         self.static, self.public = static, public_key(static)
         self.peer_public, self.psk = peer_public, psk
         self.suites, self.mtu, self.push, self.rng = suites, mtu, push or {}, rng
+        self.sparse = sparse.Marker(capabilities)
         self.outbox, self.delivered = [], []
         self.active = None
         self.pending = None
@@ -466,13 +476,14 @@ class Gateway:
             session = Session(reuse.session_id if reuse else self._new_id())
             epoch = 1
         mtu = max(wire.MIN_MTU, min(self.mtu, hello.mtu))
-        payload = wire.WelcomePayload(session.session_id, suite, epoch, mtu, **self.push).encode()
+        payload = wire.WelcomePayload(session.session_id, suite, epoch, mtu, **self.push,
+                                      capabilities=self.sparse.capabilities).encode()
         start = wire.header(wire.WELCOME, wire.VERSION, session.session_id) + magic
         self.outbox.append((start + handshake.write(self.rng(32), payload), endpoint))
         k1, k2 = handshake.split()
         if self.active:
             self.active.keys.next = None
-        session.keys.next = Keys(session.session_id, epoch, suite, k2, k1, now)
+        session.keys.next = Keys(session.session_id, epoch, suite, k2, k1, now, hello.capabilities)
         session.mtu = mtu
         self.pending, self.pending_until = session, now + PENDING_TIME
         self.last_handshake = handshake
@@ -498,6 +509,7 @@ class Gateway:
             return
         if kind in (wire.WELCOME, wire.COOKIE, wire.RESET):
             raise Drop("direction")
+        self.sparse.check(kind)
         session = next((s for s in (self.active, self.pending) if s and s.session_id == session_id), None)
         if session is None:
             raise Drop("no session")
@@ -512,7 +524,8 @@ class Gateway:
             self._transmit(session, wire.KEEPALIVE, b"", now)
         elif kind == wire.BYE:
             self._forget(session)
-        elif kind == wire.DATA:
+        elif kind in (wire.DATA, wire.DATA_SPARSE):
+            self.sparse.count(kind)
             if session.data_unanswered_since is None:
                 session.data_unanswered_since = now
             self._deliver(plaintext)
@@ -545,7 +558,8 @@ class Gateway:
             raise Drop("no session")
         if len(packet) > self.active.mtu:
             raise Drop("mtu")
-        self._transmit(self.active, wire.DATA, packet, now)
+        kind = self.sparse.kind(packet, self.active.keys.current.other, now)
+        self._transmit(self.active, kind, packet, now)
 
     def end(self, now, reason):
         """Ends the active session with BYE."""

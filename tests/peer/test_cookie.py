@@ -226,6 +226,7 @@ class Vector(Base):
         v = make_vector.parse(make_vector.PATH.read_text())
         client = Client(v["client_static_private"], v["gateway_static_public"], v["psk"],
                         wished4=make_vector.PUSH["address4"], wished6=make_vector.PUSH["address6"],
+                        capabilities=0,
                         rng=make_vector.scripted(v["hello_magic"], v["client_ephemeral_private"], v["hello2_magic"],
                                                  v["hello2_ephemeral_private"]))
         client.connect(make_vector.TIME)

@@ -12,12 +12,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 import xchacha
 
 VERSION = 1
-HELLO, WELCOME, CLIENT_ACK, DATA, BYE, KEEPALIVE, COOKIE, RESET = range(1, 9)
+HELLO, WELCOME, CLIENT_ACK, DATA, BYE, KEEPALIVE, COOKIE, RESET, DATA_SPARSE = range(1, 10)
 TYPE_NAMES = {1: "HELLO", 2: "WELCOME", 3: "CLIENT_ACK", 4: "DATA", 5: "BYE", 6: "KEEPALIVE",
-              7: "COOKIE", 8: "RESET"}
+              7: "COOKIE", 8: "RESET", 9: "DATA_SPARSE"}
 
 AES_256_GCM, CHACHA20_POLY1305 = 1, 2
 SUITES = {AES_256_GCM: AESGCM, CHACHA20_POLY1305: ChaCha20Poly1305}
+
+TAKES_SPARSE, MARKS_SPARSE = 1, 2  # capabilities
 
 GOING_AWAY, RESTARTING, REMOVED, REPLACED, TIMED_OUT = range(5)
 
@@ -74,6 +76,7 @@ def check_length(kind, length):
         WELCOME: (WELCOME_MIN, WELCOME_MAX),
         CLIENT_ACK: (OVERHEAD, OVERHEAD),
         DATA: (OVERHEAD + 1, 65535),
+        DATA_SPARSE: (OVERHEAD + 1, 65535),
         BYE: (OVERHEAD + 1, OVERHEAD + 1),
         KEEPALIVE: (OVERHEAD, OVERHEAD + PROBE_SIZE),
         COOKIE: (COOKIE_MESSAGE_SIZE, COOKIE_MESSAGE_SIZE),
@@ -142,16 +145,19 @@ class HelloPayload:
     wished4: ipaddress.IPv4Address = NONE4
     wished6: ipaddress.IPv6Address = NONE6
     challenge: bytes = bytes(CHALLENGE_SIZE)
+    capabilities: int = 0
 
     def encode(self):
         fixed = struct.pack(">12s16s8sH", self.timestamp, self.challenge, bytes(self.suites), self.mtu)
-        return (fixed + self.wished4.packed + self.wished6.packed).ljust(HELLO_PAYLOAD_SIZE, b"\0")
+        fixed += self.wished4.packed + self.wished6.packed + bytes([self.capabilities])
+        return fixed.ljust(HELLO_PAYLOAD_SIZE, b"\0")
 
     @classmethod
     def decode(cls, data):
-        timestamp, challenge, suites, mtu, wished4, wished6 = struct.unpack_from(">12s16s8sH4s16s", data)
+        fields = struct.unpack_from(">12s16s8sH4s16sB", data)
+        timestamp, challenge, suites, mtu, wished4, wished6, capabilities = fields
         return cls(timestamp, tuple(s for s in suites if s), mtu, ipaddress.IPv4Address(wished4),
-                   ipaddress.IPv6Address(wished6), challenge)
+                   ipaddress.IPv6Address(wished6), challenge, capabilities)
 
 
 WELCOME_FIXED = struct.Struct(">IBBHHHII16s4sB4s16sB16sBB")
@@ -176,8 +182,10 @@ class WelcomePayload:
     gateway6: ipaddress.IPv6Address = NONE6
     dns: list = field(default_factory=list)
     routes: list = field(default_factory=list)
+    capabilities: int = 0
 
     def encode(self):
+        """A gateway without capabilities writes no byte for them, as those did before there were any."""
         data = WELCOME_FIXED.pack(
             self.session_id, self.suite, self.epoch, self.mtu, self.keepalive, self.backoff, self.rekey_interval,
             self.session_timeout, self.reset_token, self.address4.packed, self.prefix4, self.gateway4.packed,
@@ -186,6 +194,7 @@ class WelcomePayload:
             data += bytes([server.version]) + server.packed
         for route in self.routes:
             data += bytes([route.version, route.prefixlen]) + route.network_address.packed
+        data += bytes([self.capabilities] if self.capabilities else [])
         if NOISE_OFFSET + 32 + len(data) + TAG_SIZE > WELCOME_MAX:
             raise ValueError("what the gateway pushes does not fit into WELCOME")
         return data
@@ -223,7 +232,7 @@ class WelcomePayload:
                 routes.append(ipaddress.ip_network((take_address(family), length), strict=False))
             except ValueError as error:
                 raise Drop("welcome") from error
-        return cls(*fields[:15], dns, routes)
+        return cls(*fields[:15], dns, routes, rest[0] if rest else 0)
 
 
 def traffic_key(secret, suite):
