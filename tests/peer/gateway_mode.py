@@ -11,7 +11,7 @@ import time
 import inner
 import wire
 from shardtun_peer import Gateway, take
-from tool import add_common, offered_suites, read_endpoint, read_key, say
+from tool import add_common, offered_suites, read_endpoint, read_key, say, sparse_figures
 from wire import Drop
 
 
@@ -23,7 +23,7 @@ def run_gateway(options):
             "dns": options.dns, "routes": options.route, "keepalive": options.keepalive,
             "rekey_interval": options.rekey_interval, "session_timeout": options.session_timeout}
     gateway = Gateway(options.static, options.client_key, options.psk_bytes, offered_suites(options), options.mtu, push,
-                      demand_cookie=options.demand_cookie)
+                      demand_cookie=options.demand_cookie, capabilities=options.capabilities)
     family, kind, _, _, address = socket.getaddrinfo(*options.listen, type=socket.SOCK_DGRAM)[0]
     udp = socket.socket(family, kind)
     udp.bind(address)
@@ -55,7 +55,7 @@ def run_gateway(options):
     if gateway.active:
         gateway.end(time.time(), wire.RESTARTING)
         send_all(udp, gateway)
-    say(event="end", **totals, drops=drops)
+    say(event="end", **totals, sparse=sparse_figures(gateway), drops=drops)
     return 0
 
 

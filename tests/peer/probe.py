@@ -21,7 +21,7 @@ import inner
 import wire
 from gateway_mode import parse_gateway
 from shardtun_peer import Client, take
-from tool import add_common, load_keys, offered_suites, read_endpoint, read_key, say
+from tool import add_common, load_keys, offered_suites, read_endpoint, read_key, say, sparse_figures
 from wire import Drop
 
 YEAR = 365 * 86400.0
@@ -88,7 +88,8 @@ class Probe:
         """A client in state DOWN; other keys than the given ones make a stranger."""
         options = self.options
         return Client(static or options.static, options.gateway_key, options.psk_bytes if psk is None else psk,
-                      suites=self.suites, mtu=options.mtu, wished4=options.wish4, wished6=options.wish6)
+                      suites=self.suites, mtu=options.mtu, wished4=options.wish4, wished6=options.wish6,
+                      capabilities=options.capabilities)
 
     # The wire
 
@@ -163,8 +164,8 @@ class Probe:
         self.sequence = (self.sequence + 1) & 0xFFFF
         return self.sequence, inner.echo_request(source or own, gateway, self.identifier, self.sequence, payload)
 
-    def seal(self, packet):
-        return self.client.keys.current.seal(wire.DATA, packet)
+    def seal(self, packet, kind=wire.DATA):
+        return self.client.keys.current.seal(kind, packet)
 
     def alive(self):
         """Whether an echo request still passes; one may be lost."""
@@ -187,7 +188,7 @@ class Probe:
                 "milliseconds": round((time.monotonic() - started) * 1000, 3), "cookies": self.client.cookies_taken,
                 "suite": welcome.suite, "epoch": welcome.epoch, "mtu": welcome.mtu, "keepalive": welcome.keepalive,
                 "backoff": welcome.backoff, "rekey_interval": welcome.rekey_interval,
-                "session_timeout": welcome.session_timeout,
+                "session_timeout": welcome.session_timeout, "capabilities": welcome.capabilities,
                 "ipv4": str(welcome.address4), "prefix4": welcome.prefix4, "gateway4": str(welcome.gateway4),
                 "ipv6": str(welcome.address6), "prefix6": welcome.prefix6, "gateway6": str(welcome.gateway6),
                 "dns": [str(server) for server in welcome.dns], "routes": [str(route) for route in welcome.routes]}
@@ -205,7 +206,8 @@ class Probe:
                 came = sequence in self.collect(self.patience, 1)
                 took = round((time.monotonic() - started) * 1000, 3)
                 result[f"ipv{own.version}{name}"] = took if came else None
-        return {"ok": bool(result) and None not in result.values(), "milliseconds": result}
+        return {"ok": bool(result) and None not in result.values(), "milliseconds": result,
+                "sparse": sparse_figures(self.client)}
 
     def rekey(self):
         """A handshake that names the session: same ID and addresses, another epoch; the old key still opens."""
@@ -315,6 +317,44 @@ class Probe:
         half = len(self.collect(self.patience, 1))
         return {"ok": inside == len(sealed) and alive and outside == 0 and half == 1, "sent": len(sealed),
                 "replies": inside, "replies_half_a_window_old": half, "replies_beyond_the_window": outside}
+
+    def sparse(self):
+        """DATA_SPARSE has a window of its own: far ahead in one, nothing late in the other is a replay, but from another port
+        it does not move the endpoint. A changed type is forged. "sent" is by how many the gateway's drops must have grown.
+        """
+        self.ensure_up()
+        keys, capabilities = self.client.keys.current, self.client.welcome.capabilities
+        if not capabilities & wire.TAKES_SPARSE:
+            return {"ok": False, "error": "the gateway does not take it"}
+        before, answered = self.client.sparse.received, {}
+        data, old = (self.seal(self.request()[1], kind) for kind in (wire.DATA, wire.DATA_SPARSE))
+        forged = [bytes([datagram[0] ^ wire.DATA ^ wire.DATA_SPARSE]) + datagram[1:] for datagram in (data, old)]
+        for datagram in forged:
+            self.link.send(datagram)
+        answers = len(self.silence())
+
+        def is_answered(name, datagram, link=self.link):
+            link.send(datagram)
+            answered[name] = len(self.collect(self.patience, 1)) == 1
+
+        elsewhere = Link(self.options.endpoint)
+        keys.counter += 2 * wire.REPLAY_WINDOW
+        is_answered("sparse far ahead", self.seal(self.request()[1], wire.DATA_SPARSE))
+        is_answered("late data", data, elsewhere)
+        marked = self.seal(self.request()[1], wire.DATA_SPARSE)
+        keys.counter += 2 * wire.REPLAY_WINDOW
+        is_answered("data far ahead", self.seal(self.request()[1]))
+        is_answered("late sparse", marked, elsewhere)
+        copies = (data, marked, old)  # the last one is none, but from before the window
+        for datagram in copies:
+            self.link.send(datagram)
+        replies = len(self.collect(self.timeout))
+        came = self.client.sparse.received - before
+        marked_to_us = capabilities & wire.MARKS_SPARSE and self.client.sparse.capabilities & wire.TAKES_SPARSE
+        right = answers == replies == 0 and all(answered.values()) and (came > 0) == bool(marked_to_us)
+        return {"ok": right and self.alive(),
+                "sent": {"forged": len(forged), "copies": len(copies)}, "answers": answers, "answered": answered,
+                "replies_to_copies": replies, "marked_replies": came}
 
     def forge(self):
         """Every single bit of a DATA flipped: no reply; then the true one: one reply."""
@@ -455,8 +495,8 @@ class Probe:
 
 
 ACTIONS = {name.replace("_", "-"): getattr(Probe, name) for name in (
-    "connect", "ping", "rekey", "roam", "wrong_clock", "keepalive", "bye", "spoof", "replay", "reorder", "forge",
-    "wrong_version", "runts", "garbage", "stale_hello", "foreign_session", "unknown_peer", "wrong_psk")}
+    "connect", "ping", "rekey", "roam", "wrong_clock", "keepalive", "bye", "spoof", "replay", "reorder", "sparse",
+    "forge", "wrong_version", "runts", "garbage", "stale_hello", "foreign_session", "unknown_peer", "wrong_psk")}
 
 
 def run_probe(options):

@@ -4,6 +4,7 @@
 import base64
 import json
 
+import sparse
 import wire
 from shardtun_peer import NO_PSK
 
@@ -29,11 +30,18 @@ def say(**fields):
     print(json.dumps(fields), flush=True)
 
 
+def sparse_figures(side):
+    """How many DATA_SPARSE a Client or Gateway sent and received."""
+    return {"sent": side.sparse.sent, "received": side.sparse.received}
+
+
 def add_common(parser):
     parser.add_argument("--key", required=True, metavar="FILE", help="own private key, base64")
     parser.add_argument("--psk", metavar="FILE", help="pre-shared key, base64")
     parser.add_argument("--suite", type=int, choices=(1, 2), help="1 AES-256-GCM, 2 ChaCha20-Poly1305; else both")
     parser.add_argument("--mtu", type=int, default=1420)
+    parser.add_argument("--capabilities", type=lambda text: int(text, 0), default=sparse.CAPABILITIES, metavar="BITS",
+                        help="1 takes DATA_SPARSE, 2 marks it; 0 as before there were any")
 
 
 def load_keys(options):
