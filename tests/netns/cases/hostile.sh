@@ -78,6 +78,14 @@ probe_suite=
 probe_endpoint="[2001:db8:1::1]:5555"
 check "and over IPv6" probe_well connect ping bye
 probe_endpoint=
+sparse_came() {
+	grep '"action": "ping"' "$dir/probe.log" | tail -n 1 | grep -q "\"sparse\": {\"sent\": $1, \"received\": $2}"
+}
+check "small pings go to the gateway as DATA_SPARSE, and come from there" sparse_came 2 '[1-9][0-9]*'
+check "a peer that knows no DATA_SPARSE: connect, ping, leave" probe_well --capabilities 0 connect ping bye
+check "it gets none" sparse_came 0 0
+check "nor does one with capabilities that are not known" probe_well --capabilities 0xfc connect ping bye
+check "as its pings show" sparse_came 0 0
 status_json gateway >"$dir/after.json"
 check "nothing of it is dropped, but what came after BYE" \
 	"$tests_dir/tools/attacks.py" "$dir/before.json" "$dir/after.json" "$dir/probe.log"
@@ -100,7 +108,7 @@ attack() { # ACTION...
 
 attack garbage
 attack runts wrong-version forge
-attack replay reorder spoof
+attack replay reorder spoof sparse
 refused=refused attack stale-hello unknown-peer wrong-psk
 check "who is not known is named" wait_for 30 grep -q "^warning: event=refused peer=.* endpoint=192.0.2.2:.* reason=unknown_peer\$" "$dir/gateway.log"
 # What is reserved for handshakes that were not confirmed is free again after 10 s.
@@ -132,5 +140,20 @@ stop other-gateway || status=$?
 check "that gateway ends well" test "$status" -eq 0
 check "with nothing dropped but the first HELLO since its start, which has to show a cookie" \
 	wait_for 30 grep -q '"event": "end".*"drops": {"timestamp": 1}' "$dir/other-gateway.log"
+check "small pings came from the client as DATA_SPARSE, and were answered so" \
+	grep -q '"event": "end".*"sparse": {"sent": [1-9][0-9]*, "received": [1-9][0-9]*}' "$dir/other-gateway.log"
+
+# --- and at one from before DATA_SPARSE ---
+start older-gateway gateway "$tests_dir/../peer/probe.py" gateway --listen 192.0.2.1:5555 --key "$dir/gateway.key" \
+	--client-key "$(public_key client)" --psk "$dir/client.psk" --capabilities 0
+wait_for 30 grep -q listening "$dir/older-gateway.log"
+client_start
+check "a gateway that knows no DATA_SPARSE: its answers reach the client" answers client fd00:8::1
+stop client
+status=0
+stop older-gateway || status=$?
+check "and it gets none" wait_for 30 grep -q '"event": "end".*"sparse": {"sent": 0, "received": 0}, "drops": {"timestamp": 1}' \
+	"$dir/older-gateway.log"
+check "that gateway ends well, too" test "$status" -eq 0
 
 done_testing

@@ -43,6 +43,7 @@ ATTACKS = {
     "wrong-version": lambda line: {"version": line["sent"] - 1, "oversized": 1},  # 0 is an initiation of WireGuard's
     "replay": lambda line: {"replay": 2},
     "reorder": lambda line: {"replay": 1},
+    "sparse": lambda line: {"forged": line["sent"]["forged"], "replay": line["sent"]["copies"]},
     "spoof": lambda line: {"inner_source": line["sent"]["source"], "inner_malformed": line["sent"]["length"]},
     "stale-hello": lambda line: {"stale": 1},
     "unknown-peer": lambda line: {"unknown_peer": 3},
