@@ -214,7 +214,7 @@ static void downlink_frame(struct worker *worker, uint32_t session_id, const str
 
 void downlink_staged(struct worker *worker, const struct session *session, const struct inner *packet)
 {
-	downlink_frame(worker, session->id, packet);
+	downlink_frame(worker, session->id, packet, false);
 }
 
 /* Tells the sender of a packet that waited for too long: by a mark, where it understands that. False: the packet is to
