@@ -111,6 +111,12 @@ int destination_shares_attach(struct destination_shares *shares, int fd, const s
 	return result;
 }
 
+void destination_shares_detach(int fd)
+{
+	int none = -1;
+	(void)ioctl(fd, TUNSETFILTEREBPF, &none);
+}
+
 struct queue_shares_tally destination_shares_tally(const struct destination_shares *shares, uint32_t index)
 {
 	if (shares == NULL)

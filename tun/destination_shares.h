@@ -41,6 +41,9 @@ struct destination_shares {
 int destination_shares_attach(struct destination_shares *shares, int fd, const struct queue_steering *steering,
 			      uint32_t destinations);
 
+/* Takes such a program off the interface of queue `fd`, if there is one. */
+void destination_shares_detach(int fd);
+
 /* When no thread reads the queues any more; again is allowed. */
 static inline void destination_shares_unload(struct destination_shares *shares)
 {

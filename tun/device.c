@@ -149,6 +149,12 @@ static int queue_detach(int fd, const char *name, struct error *error)
 	return error_set(error, -errno, "detach a queue of interface %s: %s", name, strerror(errno));
 }
 
+static bool queue_is_detached(int fd)
+{
+	struct ifreq request = {.ifr_flags = 0};
+	return ioctl(fd, TUNGETIFF, &request) == 0 && (request.ifr_flags & IFF_DETACH_QUEUE) != 0;
+}
+
 /* TUNSETIFF on an existing interface with several queues adds a queue, even when another process made the interface:
  * before the first queue is opened there must be no such interface. */
 static int queues_open(struct tun_device *device, struct error *error)
@@ -168,6 +174,24 @@ static int queues_open(struct tun_device *device, struct error *error)
 			return fd;
 		device->queues[i].fd = fd;
 	}
+	return 0;
+}
+
+static int queues_adopt(struct tun_device *device, const struct tun_params *params, struct error *error)
+{
+	unsigned count = device->readers + device->writers + device->sparse;
+	bool fits = params->adopted_count == count;
+
+	device->queues = fits ? calloc(count, sizeof *device->queues) : NULL;
+	if (device->queues == NULL) {
+		for (unsigned i = 0; i < params->adopted_count; i++)
+			close(params->adopted[i]);
+		return fits ? error_set(error, -ENOMEM, "interface %s: out of memory", device->name)
+			    : error_set(error, -EPROTO, "interface %s: %u queues, and there have to be %u",
+					device->name, params->adopted_count, count);
+	}
+	for (unsigned i = 0; i < count; i++)
+		device->queues[i] = (struct tun_queue){.ops = &device_ops, .fd = params->adopted[i]};
 	return 0;
 }
 
@@ -234,17 +258,30 @@ static void shares_report(const char *name, int result)
 
 /* A queue that is not detached has an index of its own, which the kernel records in the packets that are written to it:
  * packets of several writers then leave by several transmit queues. All detached ones have the same. */
-static int queues_steer(struct tun_device *device, const struct queue_steering *steering, struct error *error)
+static int queues_steer(struct tun_device *device, const struct tun_params *params, struct error *error)
 {
-	if (device->sparse != 0 && sparse_attach(device) == 0)
-		return 0;
-	bool wanted = steering->queues != 0;
-	device->steering = wanted ? queue_steering_attach(device->queues[0].fd, steering) : 0;
-	if (wanted && device->steering == 0)
-		return 0;
+	const struct queue_steering *steering = &params->steering;
+	bool adopted = params->adopted != NULL, wanted = steering->queues != 0, steered = false;
+	if (device->sparse != 0) {
+		int result = sparse_attach(device);
+		if (result != 0 && adopted)
+			return error_set(error, result, "interface %s: steering: %s", device->name, strerror(-result));
+		steered = result == 0;
+	}
+	if (!steered && wanted) {
+		device->steering = queue_steering_attach(device->queues[0].fd, steering);
+		steered = device->steering == 0;
+	}
 	int result = 0;
-	for (unsigned i = device->readers; i < device->readers + device->writers && result == 0; i++)
+	unsigned writers = device->readers + device->writers;
+	for (unsigned i = device->readers; !adopted && !steered && i < writers && result == 0; i++)
 		result = queue_detach(device->queues[i].fd, device->name, error);
+	for (unsigned i = 0; adopted && i < writers + device->sparse && result == 0; i++) {
+		bool writer = i >= device->readers && i < writers;
+		if (queue_is_detached(device->queues[i].fd) != (writer && !steered))
+			result = error_set(error, -EPROTO, "interface %s: queue %u is %s", device->name, i,
+					   writer && !steered ? "attached" : "detached");
+	}
 	return result;
 }
 
@@ -365,17 +402,19 @@ static int interface_configure(struct tun_device *device, struct netlink *netlin
 static int interface_open(struct tun_device *device, const struct tun_params *params, struct error *error)
 {
 	int sparse = params->sparse ? sparse_load(device, params) : 0;
-	int rc = queues_open(device, error);
+	int rc = params->adopted != NULL ? queues_adopt(device, params, error) : queues_open(device, error);
 	if (rc == 0)
-		rc = queues_steer(device, &params->steering, error);
+		rc = queues_steer(device, params, error);
 	if (rc < 0)
 		return rc;
 	if (params->sparse && device->sparse == 0)
 		sparse_report(device->name, sparse);
 	if (params->destinations != 0)
 		device->sharing = device->steering != 0 ? device->steering : shares_attach(device, params);
-	if (device->sharing != 0)
+	if (device->sharing != 0) {
+		destination_shares_detach(device->queues[0].fd);
 		shares_report(device->name, device->sharing);
+	}
 	rc = offloads_probe(device->queues[0].fd, params->offloads, &device->offloads, error);
 	if (rc < 0)
 		return error_prefix(error, rc, "interface %s: ", device->name);
@@ -399,7 +438,7 @@ int tun_device_open(struct tun_device *device, const struct tun_params *params, 
 		.readers = params->readers, .writers = params->writers, .sparse_flows = {.program = -1}};
 	int rc = name_check(params->name, error);
 	if (rc < 0)
-		return rc;
+		return rc; /* no descriptor of an interface with such a name passed a check */
 	strcpy(opened.name, params->name[0] != '\0' ? params->name : "shardtun%d");
 
 	rc = interface_open(&opened, params, error);

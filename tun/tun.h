@@ -74,6 +74,10 @@ struct tun_params {
 	bool sparse;
 	/* Wanted: queues that are steered to, or the only one, are shared evenly by so many destinations; 0: not. */
 	uint32_t destinations;
+	/* Queues of the interface `name`, which exists, in the order of struct tun_device, each of which passed
+	 * tun_queue_check(); NULL: a new interface. They belong to the device; on failure they are closed. */
+	const int *adopted;
+	unsigned adopted_count;
 };
 
 struct tun_device {
@@ -95,6 +99,16 @@ struct tun_device {
  * CAP_NET_ADMIN; interface held by another process; E2BIG: too many queues). The interface goes when the last queue is
  * closed. An offload that the kernel lacks is logged once. IPv6 is switched on for the interface where it is off for
  * new ones; where that fails, it is logged, and an interface with IPv4 addresses works with those. Start-up; needs
- * CAP_NET_ADMIN. */
+ * CAP_NET_ADMIN.
+ *
+ * An interface that is adopted keeps its index, its routes and what waits in its queues; its programs are replaced in
+ * one step each, and addresses are added, not removed. -EPROTO: its queues are too many or too few for what this kernel
+ * grants now, or not attached as they have to be. */
 int tun_device_open(struct tun_device *device, const struct tun_params *params, struct error *error);
+
+/* Whether `fd` is a queue of the interface `name` as tun_device_open() opens them, which is of this network namespace,
+ * and has more than one queue (`several`) or one. -EPROTO with `error` saying what is wrong. Changes nothing.
+ * Start-up. */
+int tun_queue_check(int fd, const char *name, bool several, struct error *error);
+
 void tun_device_close(struct tun_device *device); /* again is allowed */

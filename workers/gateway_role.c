@@ -531,7 +531,10 @@ static bool gateway_stop(struct worker *worker)
 	{
 		if (said++ == GATEWAY_BYES_AT_ONCE)
 			return true;
-		end_with_bye(worker, session, WIRE_BYE_RESTARTING);
+		if (atomic_load_explicit(&gateway(worker)->leaving, memory_order_relaxed))
+			end_session(worker, session, wire_bye_text(WIRE_BYE_RESTARTING));
+		else
+			end_with_bye(worker, session, WIRE_BYE_RESTARTING);
 	}
 	return false;
 }

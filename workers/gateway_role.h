@@ -25,6 +25,7 @@ struct gateway_role {
 	_Atomic uint32_t active;    /* confirmed sessions; any thread may read */
 	_Atomic uint32_t pending;   /* answered, not confirmed */
 	_Atomic uint32_t wireguard; /* confirmed ones that speak WireGuard */
+	_Atomic bool leaving;	    /* sessions end without BYE when the worker does; the control thread sets it */
 };
 
 enum { GATEWAY_RESET_RATE = 64 /* a second and at once, of each of SHARED_LIMITER_BUCKETS for all workers */ };

@@ -107,7 +107,8 @@ static uint32_t receive_buffer(const struct udp_socket *socket)
  * what it is given. */
 int session_shares_attach(struct session_shares *shares, uint32_t worker, struct udp_socket *socket)
 {
-	uint64_t one = receive_buffer(socket), all = 3 * one * 4 / 3;
+	uint32_t opened = udp_member(socket, 0)->buffer;
+	uint64_t one = opened != 0 ? opened : receive_buffer(socket), all = 3 * one * 4 / 3;
 	if (all <= UINT32_MAX)
 		udp_receive_buffer(socket, (uint32_t)(all / 2));
 	queue_shares_resize(&shares->shares.queues[worker], 1, (uint64_t)receive_buffer(socket) * 3 / 4);

@@ -274,12 +274,30 @@ static socklen_t bind_address(const struct udp_params *params, bool ipv4_only, u
 	return sizeof address->v6;
 }
 
-static int prepare(struct kernel_socket *k, const struct udp_params *params, struct error *error)
+static uint32_t receive_buffer(int fd)
+{
+	int bytes = 0;
+	socklen_t size = sizeof bytes;
+	return getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &size) == 0 ? (uint32_t)bytes : 0;
+}
+
+/* A socket that was adopted has packets in it: its buffer, which may have been raised later, is not made smaller. */
+static void set_buffers(struct kernel_socket *k, const struct udp_params *params, bool adopted)
+{
+	int fd = k->base.fd;
+	uint32_t now = receive_buffer(fd);
+	if (!adopted || now < params->buffer)
+		set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, params->buffer);
+	now = receive_buffer(fd);
+	k->base.buffer = adopted && now > params->buffer ? params->buffer : now;
+	set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, params->buffer);
+}
+
+static int prepare(struct kernel_socket *k, const struct udp_params *params, bool adopted, struct error *error)
 {
 	int fd = k->base.fd;
 
-	set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, params->buffer);
-	set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, params->buffer);
+	set_buffers(k, params, adopted);
 	if (params->mark != 0 && set_option(fd, SOL_SOCKET, SO_MARK, (int)params->mark) != 0)
 		return error_set(error, -errno, "UDP socket: SO_MARK: %s; run as root or with CAP_NET_ADMIN",
 				 strerror(errno));
@@ -290,7 +308,7 @@ static int prepare(struct kernel_socket *k, const struct udp_params *params, str
 	if (k->ipv4_only) {
 		failed |= set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
 	} else {
-		failed |= set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+		failed |= adopted ? 0 : set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0); /* not once it is bound */
 		failed |= set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_OMIT);
 		failed |= set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
 		failed |= set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
@@ -303,15 +321,22 @@ static int prepare(struct kernel_socket *k, const struct udp_params *params, str
 	return 0;
 }
 
+static struct kernel_socket *allocate(int *result, struct error *error)
+{
+	struct kernel_socket *k = aligned_alloc(CACHE_LINE, sizeof *k);
+	if (k != NULL)
+		memset(k, 0, sizeof *k);
+	else
+		*result = error_set(error, -ENOMEM, "UDP socket: out of memory");
+	return k;
+}
+
 /* A socket with everything set but its address; NULL: `result`. */
 static struct kernel_socket *socket_new(const struct udp_params *params, int *result, struct error *error)
 {
-	struct kernel_socket *k = aligned_alloc(CACHE_LINE, sizeof *k);
-	if (k == NULL) {
-		*result = error_set(error, -ENOMEM, "UDP socket: out of memory");
+	struct kernel_socket *k = allocate(result, error);
+	if (k == NULL)
 		return NULL;
-	}
-	memset(k, 0, sizeof *k);
 
 	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 && errno == EAFNOSUPPORT && params->address.family != 6) {
@@ -325,7 +350,26 @@ static struct kernel_socket *socket_new(const struct udp_params *params, int *re
 		return NULL;
 	}
 	k->base = (struct udp_socket){.ops = &kernel_ops, .fd = fd};
-	*result = prepare(k, params, error);
+	*result = prepare(k, params, false, error);
+	if (*result == 0)
+		return k;
+	kernel_close(&k->base);
+	return NULL;
+}
+
+/* The same of one that is bound already; NULL: it is closed. */
+static struct kernel_socket *socket_adopt(const struct udp_params *params, int fd, int *result, struct error *error)
+{
+	struct kernel_socket *k = allocate(result, error);
+	if (k == NULL) {
+		close(fd);
+		return NULL;
+	}
+	int family = 0;
+	socklen_t size = sizeof family;
+	k->ipv4_only = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) == 0 && family == AF_INET;
+	k->base = (struct udp_socket){.ops = &kernel_ops, .fd = fd};
+	*result = prepare(k, params, true, error);
 	if (*result == 0)
 		return k;
 	kernel_close(&k->base);
@@ -396,18 +440,39 @@ static int open_all(struct udp_params *params, size_t count, struct udp_socket *
 	return 0;
 }
 
-int udp_open_group(const struct udp_params *params, size_t count, struct udp_socket **sockets, struct error *error)
+static int adopt_all(const struct udp_params *params, size_t count, const int *fds, struct udp_socket **sockets,
+		     struct error *error)
+{
+	int result = 0;
+	size_t i = 0;
+	for (; i < count && result == 0; i++) {
+		struct kernel_socket *k = socket_adopt(params, fds[i], &result, error);
+		sockets[i] = k != NULL ? &k->base : NULL;
+	}
+	for (; i < count; i++)
+		close(fds[i]);
+	return result;
+}
+
+int udp_make_group(const struct udp_params *params, size_t count, const int *fds, struct udp_socket **sockets,
+		   struct error *error)
 {
 	struct udp_params actual = *params;
 	for (size_t i = 0; i < count; i++)
 		sockets[i] = NULL;
 
-	int result = open_all(&actual, count, sockets, error);
+	int result = fds != NULL ? adopt_all(params, count, fds, sockets, error)
+				 : open_all(&actual, count, sockets, error);
 	for (size_t i = count; result != 0 && i > 0; i--) {
 		udp_close(sockets[i - 1]);
 		sockets[i - 1] = NULL;
 	}
 	return result;
+}
+
+int udp_open_group(const struct udp_params *params, size_t count, struct udp_socket **sockets, struct error *error)
+{
+	return udp_make_group(params, count, NULL, sockets, error);
 }
 
 struct udp_socket *udp_open(const struct udp_params *params, struct error *error)

@@ -86,6 +86,7 @@ struct udp_socket {
 	bool gro;	  /* trains may be received */
 	_Atomic bool stamps; /* the kernel stamps what arrives; the control thread sets it; any thread reads */
 	bool full;	     /* the last send was -EAGAIN: wait until `fd` is writable */
+	uint32_t buffer; /* bytes of receive buffer that it was opened with, before others raised that; 0: not known */
 };
 
 /* The sockets with a descriptor to wait for, from 0 on; NULL after the last. */
@@ -121,6 +122,21 @@ int udp_open_group(const struct udp_params *params, size_t count, struct udp_soc
  * none here all are meant. Each group has to be steered by itself. */
 int udp_open_groups(const struct udp_params *params, const struct ip_address *addresses, size_t address_count,
 		    size_t count, struct udp_socket **sockets, struct error *error);
+
+/* Whether `fd` is a socket as udp_open() opens it with these parameters, or (`shared`) udp_open_group(): of this
+ * network namespace, bound to that address and port (0: any), not connected. -EPROTO with `error` saying what is wrong.
+ * Changes nothing. Start-up. */
+int udp_check(const struct udp_params *params, bool shared, int fd, struct error *error);
+
+/* As udp_open_groups(), of sockets that exist and passed udp_check(): descriptor `address * count + i` becomes member i
+ * of that address's group. What waits in them stays there, as do the programs that are attached to them. The
+ * descriptors belong to the sockets; on failure they are closed. */
+int udp_adopt_groups(const struct udp_params *params, const struct ip_address *addresses, size_t address_count,
+		     size_t count, const int *fds, struct udp_socket **sockets, struct error *error);
+
+/* One group of these; `fds` of udp_adopt_groups(), or NULL to open. On failure its part of them is closed. */
+int udp_make_group(const struct udp_params *params, size_t count, const int *fds, struct udp_socket **sockets,
+		   struct error *error);
 
 /* At least so many bytes of receive buffer, as far as may be. Start-up; CAP_NET_ADMIN for large ones. */
 void udp_receive_buffer(struct udp_socket *socket, uint32_t bytes);

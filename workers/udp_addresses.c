@@ -99,8 +99,14 @@ static void add_member(struct udp_socket *socket, struct udp_socket *member)
 	s->base.gro = s->base.gro && member->gro;
 }
 
-static int open_several(const struct udp_params *params, const struct ip_address *addresses, size_t address_count,
-			size_t count, struct udp_socket **sockets, struct error *error)
+static void close_rest(const int *fds, size_t from, size_t count)
+{
+	for (size_t i = from; fds != NULL && i < count; i++)
+		close(fds[i]);
+}
+
+static int make_several(const struct udp_params *params, const struct ip_address *addresses, size_t address_count,
+			size_t count, const int *fds, struct udp_socket **sockets, struct error *error)
 {
 	struct udp_socket **group = calloc(count + 1, sizeof(struct udp_socket *));
 	int result = group != NULL ? 0 : -ENOMEM;
@@ -111,23 +117,25 @@ static int open_several(const struct udp_params *params, const struct ip_address
 	if (result != 0)
 		error_set(error, result, "UDP socket: out of memory");
 	struct udp_params actual = *params;
-	for (size_t a = 0; a < address_count && result == 0; a++) {
+	size_t a = 0;
+	for (; a < address_count && result == 0; a++) {
 		actual.address = addresses[a];
-		result = udp_open_group(&actual, count, group, error);
+		result = udp_make_group(&actual, count, fds != NULL ? &fds[a * count] : NULL, group, error);
 		if (result != 0)
-			break;
+			continue;
 		for (size_t i = 0; i < count; i++)
 			add_member(sockets[i], group[i]);
 		struct sockaddr_in6 bound;
 		udp_address(group[0], &bound);
 		actual.port = ntohs(bound.sin6_port); /* that the kernel chose, if it did */
 	}
+	close_rest(fds, a * count, address_count * count);
 	free(group);
 	return result;
 }
 
-int udp_open_groups(const struct udp_params *params, const struct ip_address *addresses, size_t address_count,
-		    size_t count, struct udp_socket **sockets, struct error *error)
+static int make_groups(const struct udp_params *params, const struct ip_address *addresses, size_t address_count,
+		       size_t count, const int *fds, struct udp_socket **sockets, struct error *error)
 {
 	struct udp_params actual = *params;
 	for (size_t i = 0; i < count; i++)
@@ -135,11 +143,23 @@ int udp_open_groups(const struct udp_params *params, const struct ip_address *ad
 	if (address_count != 0)
 		actual.address = addresses[0];
 	if (address_count <= 1)
-		return udp_open_group(&actual, count, sockets, error);
-	int result = open_several(params, addresses, address_count, count, sockets, error);
+		return udp_make_group(&actual, count, fds, sockets, error);
+	int result = make_several(params, addresses, address_count, count, fds, sockets, error);
 	for (size_t i = count; result != 0 && i > 0; i--) {
 		udp_close(sockets[i - 1]);
 		sockets[i - 1] = NULL;
 	}
 	return result;
+}
+
+int udp_open_groups(const struct udp_params *params, const struct ip_address *addresses, size_t address_count,
+		    size_t count, struct udp_socket **sockets, struct error *error)
+{
+	return make_groups(params, addresses, address_count, count, NULL, sockets, error);
+}
+
+int udp_adopt_groups(const struct udp_params *params, const struct ip_address *addresses, size_t address_count,
+		     size_t count, const int *fds, struct udp_socket **sockets, struct error *error)
+{
+	return make_groups(params, addresses, address_count, count, fds, sockets, error);
 }

@@ -132,6 +132,43 @@ int control_listener_open_as(struct control_listener *listener, const struct con
 	return result;
 }
 
+int control_listener_check(int fd, const char *path, struct error *error)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNSPEC};
+	socklen_t size = sizeof address, length = sizeof(int);
+	int listens = 0, type = 0;
+	if (getsockname(fd, (struct sockaddr *)&address, &size) != 0 || address.sun_family != AF_UNIX ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0 || type != SOCK_STREAM ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) != 0 || listens == 0)
+		return error_set(error, -EPROTO, "no socket that listens");
+	if (strncmp(address.sun_path, path, sizeof address.sun_path) != 0)
+		return error_set(error, -EPROTO, "a socket at another path");
+	return 0;
+}
+
+int control_listener_adopt(struct control_listener *listener, const struct control_socket_kind *kind, const char *path,
+			   int fd, struct error *error)
+{
+	struct stat status;
+	*listener = (struct control_listener){.fd = fd, .kind = kind, .address.sun_family = AF_UNIX};
+	int result = control_listener_check(fd, path, error);
+	if (result == 0 && (lstat(path, &status) != 0 || !S_ISSOCK(status.st_mode)))
+		result = error_set(error, -EPROTO, "its file is gone");
+	if (result != 0) {
+		control_listener_close(listener);
+		return error_prefix(error, result, "%s %s: ", kind->name, path);
+	}
+	memcpy(listener->address.sun_path, path, strlen(path));
+	listener->device = status.st_dev;
+	listener->inode = status.st_ino;
+	return 0;
+}
+
+void control_listener_leave(struct control_listener *listener)
+{
+	listener->inode = 0;
+}
+
 int control_listener_open(struct control_listener *listener, const char *path, struct error *error)
 {
 	return control_listener_open_as(listener, &control_socket_kind, path, error);

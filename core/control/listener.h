@@ -38,6 +38,14 @@ struct control_listener {
 int control_listener_open_as(struct control_listener *listener, const struct control_socket_kind *kind,
 			     const char *path, struct error *error);
 
+/* The same with a socket that listens at the path already, and whose file is there. The descriptor is the listener's;
+ * on failure it is closed, and the file stays: -EPROTO, it is another one. Start-up. */
+int control_listener_adopt(struct control_listener *listener, const struct control_socket_kind *kind, const char *path,
+			   int fd, struct error *error);
+
+/* Whether `fd` is a stream socket that listens at the path. -EPROTO with `error` saying what is wrong. */
+int control_listener_check(int fd, const char *path, struct error *error);
+
 /* The same for the control socket. */
 int control_listener_open(struct control_listener *listener, const char *path, struct error *error);
 
@@ -49,6 +57,9 @@ int control_listener_give(const struct control_listener *listener, uid_t user, g
 /* After the change of user: warns when the socket cannot be removed at the end all the same, because its directory
  * belongs to another user. */
 void control_listener_check_removable(const struct control_listener *listener);
+
+/* From now on closing leaves the file: another process goes on listening. */
+void control_listener_leave(struct control_listener *listener);
 
 /* Removes the file, if it is still ours. Again is allowed. */
 void control_listener_close(struct control_listener *listener);

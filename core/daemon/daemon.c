@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/base/log.h"
@@ -11,12 +12,17 @@
 #include "core/daemon/commands.h"
 #include "core/daemon/describe.h"
 #include "core/daemon/events.h"
+#include "core/daemon/keeping.h"
 #include "core/daemon/logger.h"
 #include "core/daemon/metrics_server.h"
 #include "core/daemon/rights.h"
 #include "core/host/process.h"
 
-enum { DAEMON_WATCHES_MAX = 16 };
+enum {
+	DAEMON_WATCHES_MAX = 16,
+	REFUSED_MS = 2000, /* the longest wait for what a service manager gave up to be closed */
+	REFUSED_PAUSE_MS = 10,
+};
 
 /* --- what is shown ------------------------------------------------------------------------------------------------ */
 
@@ -83,20 +89,6 @@ static void show_configured(struct daemon *daemon)
 }
 
 /* --- opening and closing ------------------------------------------------------------------------------------------ */
-
-static int open_notify(void *context, struct error *error)
-{
-	struct daemon *daemon = context;
-	(void)error;
-	notify_open(&daemon->notify);
-	return 0;
-}
-
-static void close_notify(void *context)
-{
-	struct daemon *daemon = context;
-	notify_close(&daemon->notify);
-}
 
 static int open_signals(void *context, struct error *error)
 {
@@ -172,17 +164,9 @@ static void close_aead(void *context)
 static int open_sockets(void *context, struct error *error)
 {
 	struct daemon *daemon = context;
-	const struct daemon_params *params = &daemon->params;
-	uint32_t off = params->common->disabled_offloads;
-	struct udp_params udp = {
-		.port = params->listen_port,
-		.mark = params->mark,
-		.buffer = params->common->udp_buffer,
-		.gso = !(off & CONFIG_OFFLOAD_UDP_GSO),
-		.gro = !(off & CONFIG_OFFLOAD_UDP_GRO),
-	};
-	return descriptors_open_sockets(&daemon->descriptors, &udp, params->listen_addresses,
-					params->listen_address_count, params->sockets, error);
+	const struct descriptors_plan plan = daemon_plan(&daemon->params);
+	return descriptors_open_sockets(&daemon->descriptors, &plan.udp, plan.listen_addresses,
+					plan.listen_address_count, plan.sockets, error);
 }
 
 static void close_sockets(void *context)
@@ -269,23 +253,8 @@ static void close_metrics(void *context)
 static int open_device(void *context, struct error *error)
 {
 	struct daemon *daemon = context;
-	const struct daemon_params *params = &daemon->params;
-	uint32_t off = params->common->disabled_offloads;
-	struct tun_params device = {
-		.name = params->common->interface,
-		.mtu = params->mtu,
-		.offloads = {.checksum = !(off & CONFIG_OFFLOAD_TUN_CHECKSUM),
-			     .tso = !(off & CONFIG_OFFLOAD_TUN_TSO),
-			     .uso = !(off & CONFIG_OFFLOAD_TUN_USO)},
-		.addresses = params->addresses,
-		.address_count = params->address_count,
-		.readers = params->tun_readers,
-		.writers = params->tun_writers,
-		.steering = params->tun_steering,
-		.sparse = params->tun_sparse,
-		.destinations = params->tun_destinations,
-	};
-	return descriptors_open_device(&daemon->descriptors, &device, error);
+	const struct descriptors_plan plan = daemon_plan(&daemon->params);
+	return descriptors_open_device(&daemon->descriptors, &plan.device, error);
 }
 
 static void close_device(void *context)
@@ -307,7 +276,6 @@ static void close_interface_drops(void *context)
 }
 
 static const struct step steps[] = {
-	{"notify", open_notify, close_notify},
 	{"signals", open_signals, close_signals},
 	{"timer", open_timer, close_timer},
 	{"reconciler", open_reconciler, close_reconciler},
@@ -324,19 +292,40 @@ static const struct step steps[] = {
 	{"interface drops", open_interface_drops, close_interface_drops},
 };
 
+/* What the manager gave up may be closed a moment later. */
+static int open_steps(struct daemon *daemon, struct error *error)
+{
+	const struct timespec pause = {.tv_nsec = REFUSED_PAUSE_MS * (long)NS_PER_MS};
+	int result = steps_open(&daemon->steps, error);
+	if (result != 0 && daemon->adopted) {
+		daemon_refuse(daemon, &daemon->descriptors.given, error);
+		result = steps_open(&daemon->steps, error);
+	}
+	for (int left = REFUSED_MS; daemon->refused && (result == -EADDRINUSE || result == -EBUSY) && left > 0;
+	     left -= REFUSED_PAUSE_MS) {
+		(void)nanosleep(&pause, NULL);
+		result = steps_open(&daemon->steps, error);
+	}
+	return result;
+}
+
 int daemon_open(struct daemon *daemon, const struct daemon_params *params, struct error *error)
 {
 	*daemon = (struct daemon){.params = *params,
 				  .clock = &clock_system,
-				  .descriptors = {.wireguard = {.fd = -1}},
+				  .descriptors = {.wireguard = {.fd = -1}, .layout_fd = -1},
 				  .steps = STEPS(steps, daemon),
 				  .shown_mutex = PTHREAD_MUTEX_INITIALIZER,
 				  .started = clock_monotonic(&clock_system)};
 	events_use_journal();
 	daemon->tsc = tsc_calibrate();
-	int result = steps_open(&daemon->steps, error);
-	if (result != 0)
+	notify_open(&daemon->notify);
+	daemon_take(daemon);
+	int result = open_steps(daemon, error);
+	if (result != 0) {
+		notify_close(&daemon->notify);
 		return result;
+	}
 	show_configured(daemon);
 	daemon_sample_stages(daemon, params->common->stage_sampling);
 	return 0;
@@ -364,7 +353,10 @@ void daemon_stop(struct daemon *daemon)
 
 void daemon_close(struct daemon *daemon)
 {
+	daemon_end_keeping(daemon);
 	steps_close(&daemon->steps);
+	descriptors_close_layout(&daemon->descriptors);
+	notify_close(&daemon->notify);
 	daemon_free_filters(daemon);
 }
 
@@ -376,6 +368,8 @@ static bool take_signal(struct daemon *daemon)
 	struct signalfd_siginfo info;
 	if (read(daemon->descriptors.signal_fd, &info, sizeof info) != sizeof info)
 		return false;
+	if (info.ssi_signo == SIGUSR2 && daemon_leave(daemon))
+		return true;
 	if (info.ssi_signo == SIGHUP && daemon->params.reload != NULL)
 		daemon->params.reload(daemon);
 	else if (info.ssi_signo == SIGHUP)

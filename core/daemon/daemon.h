@@ -14,6 +14,7 @@
 #include "core/daemon/reconcile.h"
 #include "core/daemon/stamps.h"
 #include "core/daemon/steps.h"
+#include "core/daemon/store.h"
 #include "core/daemon/threads.h"
 #include "core/host/notify.h"
 #include "core/host/seccomp_filter.h"
@@ -42,7 +43,10 @@ struct daemon_params {
 	size_t listen_address_count;
 	uint16_t listen_port;
 	uint32_t mark;
-	size_t sockets;			   /* that share the port */
+	size_t sockets;				     /* that share the port */
+	unsigned workers, handshakers;		     /* that these are for */
+	const struct control_socket_kind *wireguard; /* there will be this control socket as well; NULL: none */
+	bool keeps; /* the service manager may keep the descriptors for the next process: core/daemon/store.h */
 	unsigned tun_readers, tun_writers; /* queues of the device, as in struct tun_params */
 	struct queue_steering tun_steering;
 	bool tun_sparse; /* a second queue behind each that is read, for sparse flows: as in struct tun_params */
@@ -86,6 +90,10 @@ struct daemon {
 	struct control *control;
 	struct seccomp_filter *filters[SECCOMP_KINDS]; /* NULL: none, or not made yet */
 	struct notify notify;
+	struct store store;
+	bool adopted; /* the descriptors are those that another process left */
+	bool refused; /* there were some, and they did not fit */
+	bool leaving; /* ends so that the next process goes on with the descriptors: nothing outside is removed */
 	struct interface_drops interface_drops;
 	/* Keeps what this end set up on the machine. Gateway and client add the parts; the loop runs it and logs what
 	 * it did; status and metrics show it. */
@@ -101,7 +109,9 @@ struct daemon {
 	_Atomic uint32_t stage_sampling;	 /* as it is now; the metrics thread reads it */
 };
 
-/* Opens everything; on failure nothing is left behind. */
+/* Opens everything; on failure nothing is left behind. With `keeps` it adopts what the service manager kept of a
+ * process before, all or nothing: what does not fit, or cannot be adopted, is given up with one line of log, and
+ * everything is opened anew. */
 int daemon_open(struct daemon *daemon, const struct daemon_params *params, struct error *error);
 
 /* From now on the interface has this MTU and these addresses; those of family 0 are none. At most one of each family.
@@ -126,9 +136,9 @@ int daemon_start_log(struct daemon *daemon, struct error *error);
 /* When all threads run: starts the metrics server, if there is one. */
 int daemon_start_metrics(struct daemon *daemon, struct error *error);
 
-/* Serves control requests and watches until SIGTERM, SIGINT or SIGQUIT (0), or until a thread gave up (-EIO, `error`).
- * Signals that came since process_hold_signals() count. The calling thread is registered for RCU, and offline while it
- * waits. */
+/* Serves control requests and watches until SIGTERM, SIGINT or SIGQUIT (0), SIGUSR2 where descriptors are kept, or
+ * until a thread gave up (-EIO, `error`). Signals that came since process_hold_signals() count. The calling thread is
+ * registered for RCU, and offline while it waits. */
 int daemon_loop(struct daemon *daemon, const struct daemon_watch *watches, size_t count, void *context,
 		struct error *error);
 

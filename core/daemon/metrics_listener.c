@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/control/listener.h"
+
 enum {
 	METRICS_BACKLOG = 64,
 	METRICS_SOCKET_MODE = 0660,
@@ -18,23 +20,31 @@ static bool is_loopback(const struct ip_address *address)
 	return ip_prefix_contains(&loopback4, address) || ip_prefix_contains(&loopback6, address);
 }
 
-static int listen_tcp(struct metrics_listener *listener, const struct config_listener *config, struct error *error)
+union tcp_address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+static union tcp_address tcp_address(const struct config_listener *config)
 {
-	union {
-		struct sockaddr any;
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
-	} address = {0};
-	bool v6 = config->address.family == 6;
-	char text[IP_TEXT_MAX];
-	ip_address_format(&config->address, text);
-	if (v6) {
+	union tcp_address address = {.v6 = {.sin6_family = AF_UNSPEC}};
+	if (config->address.family == 6) {
 		address.v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(config->port)};
 		memcpy(&address.v6.sin6_addr, config->address.bytes, sizeof address.v6.sin6_addr);
 	} else {
 		address.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(config->port)};
 		memcpy(&address.v4.sin_addr, config->address.bytes, sizeof address.v4.sin_addr);
 	}
+	return address;
+}
+
+static int listen_tcp(struct metrics_listener *listener, const struct config_listener *config, struct error *error)
+{
+	union tcp_address address = tcp_address(config);
+	bool v6 = config->address.family == 6;
+	char text[IP_TEXT_MAX];
+	ip_address_format(&config->address, text);
 	int on = 1;
 	listener->fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (listener->fd >= 0 && setsockopt(listener->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
@@ -109,6 +119,56 @@ int metrics_listener_open(struct metrics_listener *listener, const struct config
 	if (result != 0)
 		metrics_listener_close(listener);
 	return result;
+}
+
+static int check_tcp(const struct config_listener *config, int fd, struct error *error)
+{
+	union tcp_address wanted = tcp_address(config), bound = {.v6 = {.sin6_family = AF_UNSPEC}};
+	socklen_t size = sizeof bound, length = sizeof(int);
+	int listens = 0, protocol = 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) != 0 || protocol != IPPROTO_TCP ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) != 0 || listens == 0 ||
+	    getsockname(fd, &bound.any, &size) != 0)
+		return error_set(error, -EPROTO, "no TCP socket that listens");
+	bool same = bound.any.sa_family == wanted.any.sa_family &&
+		    (wanted.any.sa_family == AF_INET6
+			     ? bound.v6.sin6_port == wanted.v6.sin6_port &&
+				       IN6_ARE_ADDR_EQUAL(&bound.v6.sin6_addr, &wanted.v6.sin6_addr)
+			     : bound.v4.sin_port == wanted.v4.sin_port &&
+				       bound.v4.sin_addr.s_addr == wanted.v4.sin_addr.s_addr);
+	return same ? 0 : error_set(error, -EPROTO, "a socket of another address or port");
+}
+
+int metrics_listener_check(const struct config_listener *config, int fd, struct error *error)
+{
+	return config->path != NULL ? control_listener_check(fd, config->path, error) : check_tcp(config, fd, error);
+}
+
+int metrics_listener_adopt(struct metrics_listener *listener, const struct config_listener *config, int fd,
+			   struct error *error)
+{
+	struct stat status;
+	*listener = (struct metrics_listener){.fd = fd,
+					      .private = config->path == NULL && is_loopback(&config->address)};
+	int result = metrics_listener_check(config, fd, error);
+	if (result == 0 && config->path != NULL && (lstat(config->path, &status) != 0 || !S_ISSOCK(status.st_mode)))
+		result = error_set(error, -EPROTO, "its file is gone");
+	if (result != 0) {
+		metrics_listener_close(listener);
+		return error_prefix(error, result, "MetricsListen: ");
+	}
+	if (config->path == NULL)
+		return 0;
+	listener->path.sun_family = AF_UNIX;
+	memcpy(listener->path.sun_path, config->path, strnlen(config->path, sizeof listener->path.sun_path - 1));
+	listener->device = status.st_dev;
+	listener->inode = status.st_ino;
+	return 0;
+}
+
+void metrics_listener_leave(struct metrics_listener *listener)
+{
+	listener->inode = 0;
 }
 
 int metrics_listener_give(const struct metrics_listener *listener, uid_t user, gid_t group, struct error *error)

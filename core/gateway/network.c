@@ -196,6 +196,8 @@ void gateway_network_every_second(struct gateway_network *network)
 void gateway_network_close(struct gateway_network *network)
 {
 	struct error error;
+	if (network->daemon->leaving)
+		network->laid = false; /* they guard what stays, and the next process replaces them */
 	/* Twice: rules that are not removed stay for good, and a shortage of memory or processes may pass. */
 	if (network->laid && nftables_remove(network->nftables, "Masquerade", network->table, &error) != 0 &&
 	    nftables_remove(network->nftables, "Masquerade", network->table, &error) != 0)

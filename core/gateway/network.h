@@ -62,5 +62,6 @@ int gateway_network_lay(struct gateway_network *network, struct error *error);
 /* Checks whether other programs' firewalls drop what is forwarded. */
 void gateway_network_every_second(struct gateway_network *network);
 
-/* Removes the rules. Forwarding stays on: other programs may rely on it by now. */
+/* Removes the rules, unless they are left to the next process. Forwarding stays on: other programs may rely on it by
+ * now. */
 void gateway_network_close(struct gateway_network *network);

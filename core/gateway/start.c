@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/rcu.h"
+#include "core/daemon/keeping.h"
 #include "core/daemon/rights.h"
 #include "core/gateway/keep.h"
 #include "core/gateway/reloader.h"
@@ -19,6 +20,10 @@ static int open_daemon(void *context, struct error *error)
 		.listen_addresses = config->listen_addresses.items,
 		.listen_address_count = config->listen_addresses.count,
 		.listen_port = config->listen_port,
+		.workers = gateway->threads.plan.workers,
+		.handshakers = gateway->threads.plan.handshakers,
+		.wireguard = config->wireguard ? &wireguard_socket_kind : NULL,
+		.keeps = true,
 		.commands = gateway_commands,
 		.command_count = gateway_command_count,
 		.context = &gateway->running,
@@ -264,6 +269,8 @@ static void end_reloader(void *context)
 static void stop_threads(void *context)
 {
 	struct gateway *gateway = context;
+	if (gateway->daemon.leaving)
+		gateway_threads_leave(&gateway->threads);
 	daemon_stop(&gateway->daemon);
 }
 
@@ -321,6 +328,20 @@ static int filter_calls(void *context, struct error *error)
 	return daemon_filter_calls(&gateway->daemon, error);
 }
 
+static int keep_descriptors(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	(void)error;
+	daemon_keep(&gateway->daemon);
+	return 0;
+}
+
+static void end_keeping(void *context)
+{
+	struct gateway *gateway = context;
+	daemon_end_keeping(&gateway->daemon);
+}
+
 static const struct step steps[] = {
 	{"daemon", open_daemon, close_daemon},
 	{"collector", open_collector, close_collector},
@@ -337,6 +358,7 @@ static const struct step steps[] = {
 	{"data path", start_threads, stop_threads},
 	{"CPU priority", settle_priority, NULL},
 	{"metrics", start_metrics, NULL}, /* ended by daemon_stop() */
+	{"store", keep_descriptors, end_keeping},
 	{"system call filters", filter_calls, NULL},
 	{"WireGuard peers to reach", begin_contacts, end_contacts},
 };

@@ -400,6 +400,12 @@ int gateway_threads_start(struct gateway_threads *threads, struct daemon *daemon
 	return result;
 }
 
+void gateway_threads_leave(struct gateway_threads *threads)
+{
+	for (unsigned i = 0; i < threads->plan.workers; i++)
+		atomic_store_explicit(&threads->roles[i].leaving, true, memory_order_relaxed);
+}
+
 void gateway_threads_share(struct gateway_threads *threads, const struct cpu_list *cpus, const bool *alone)
 {
 	for (unsigned i = 0; i < threads->plan.workers; i++)

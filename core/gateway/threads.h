@@ -62,6 +62,9 @@ void gateway_threads_share(struct gateway_threads *threads, const struct cpu_lis
 /* Starts all of them: workers, readers, handshake threads. daemon_stop() ends them, also some of them. */
 int gateway_threads_start(struct gateway_threads *threads, struct daemon *daemon, struct error *error);
 
+/* Before daemon_stop(): workers end their sessions without BYE, for the next process serves the same clients. */
+void gateway_threads_leave(struct gateway_threads *threads);
+
 /* Frees everything; the threads ended. */
 void gateway_threads_close(struct gateway_threads *threads);
 

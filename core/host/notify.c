@@ -2,6 +2,8 @@
 #include "core/host/notify.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -16,6 +18,7 @@
 
 enum {
 	MESSAGE_MAX = NOTIFY_STATUS_MAX + 16,
+	NOTIFY_RETRY_MS = 20,
 	SIGNS_PER_WATCHDOG = 4, /* sd_watchdog_enabled(3) recommends 2; with 4 one message may be late */
 };
 
@@ -122,6 +125,64 @@ void notify_status(struct notify *notify, const char *format, ...)
 		return;
 	memcpy(notify->status, status, sizeof status);
 	send_message(notify, "STATUS=%s", status);
+}
+
+/* Unlike other messages these may wait: they are sent at the start and at the end. */
+static int send_with(const struct notify *notify, const char *text, int fd)
+{
+	if (notify->fd < 0)
+		return -ENOTCONN;
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = {.bytes = {0}};
+	struct iovec iov = {.iov_base = (char *)(uintptr_t)text, .iov_len = strlen(text)};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+	if (fd >= 0) {
+		message.msg_control = &control;
+		message.msg_controllen = sizeof control;
+		struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+		*header = (struct cmsghdr){
+			.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+		memcpy(CMSG_DATA(header), &fd, sizeof fd);
+	}
+	for (int left = NOTIFY_STORE_MS; left > 0; left -= NOTIFY_RETRY_MS) {
+		if (sendmsg(notify->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+			return 0;
+		if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS)
+			return -errno;
+		struct pollfd room = {.fd = notify->fd, .events = POLLOUT};
+		(void)poll(&room, 1, NOTIFY_RETRY_MS);
+	}
+	return -ETIMEDOUT;
+}
+
+int notify_store(const struct notify *notify, const char *name, int fd)
+{
+	char message[MESSAGE_MAX];
+	(void)snprintf(message, sizeof message, "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
+	return send_with(notify, message, fd);
+}
+
+int notify_unstore(const struct notify *notify, const char *name)
+{
+	char message[MESSAGE_MAX];
+	(void)snprintf(message, sizeof message, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+	return send_with(notify, message, -1);
+}
+
+/* The manager closes the descriptor that it gets when it is that message's turn. */
+int notify_barrier(const struct notify *notify)
+{
+	int ends[2];
+	if (pipe2(ends, O_CLOEXEC) != 0)
+		return -errno;
+	int result = send_with(notify, "BARRIER=1", ends[1]);
+	close(ends[1]);
+	struct pollfd closed = {.fd = ends[0], .events = 0}; /* POLLHUP comes unasked */
+	int ready = result == 0 ? poll(&closed, 1, NOTIFY_STORE_MS) : -1;
+	close(ends[0]);
+	return result != 0 ? result : ready > 0 ? 0 : ready == 0 ? -ETIMEDOUT : -EIO;
 }
 
 bool notify_watchdog_due(const struct notify *notify, uint64_t now)

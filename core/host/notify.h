@@ -33,6 +33,18 @@ void notify_stopping(struct notify *notify);
 /* The status line of systemctl; not sent again when unchanged. */
 void notify_status(struct notify *notify, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* The manager's store of descriptors (FileDescriptorStoreMax=): it keeps a copy of `fd` under that name ([a-z0-9.-])
+ * when this process ends, and hands it to the next one; or gives up all that it has under that name. FDPOLL=0: it does
+ * not drop one that reports an error. Whether it has such a store it does not say. Waits for room in the manager's
+ * queue, for NOTIFY_STORE_MS at most. 0, or a negative errno; -ENOTCONN without a manager. */
+enum { NOTIFY_STORE_MS = 5000 };
+int notify_store(const struct notify *notify, const char *name, int fd);
+int notify_unstore(const struct notify *notify, const char *name);
+
+/* Returns when the manager has taken all messages before: 0, or -ETIMEDOUT after NOTIFY_STORE_MS, or another negative
+ * errno (systemd 246 is the first that can). */
+int notify_barrier(const struct notify *notify);
+
 /* Whether the next watchdog message is due; the second function sends it. The manager kills a process that does not
  * send one in time. */
 bool notify_watchdog_due(const struct notify *notify, uint64_t now);
