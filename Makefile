@@ -97,7 +97,7 @@ BENCHES  := $(addprefix $(B)/bench/,$(notdir $(BENCH_SRCS:.c=)))
 FUZZERS  := $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/fuzz/%)
 objects   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-.PHONY: programs everything deps demo test unit life-cycle run-stress run-lines stress cli netns fuzz run-fuzz aarch64 bench bench-quick lint format install \
+.PHONY: programs everything deps demo test unit life-cycle run-stress run-lines stress cli netns fuzz run-fuzz aarch64 model bench bench-quick lint format install \
         uninstall deb reports clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -155,6 +155,9 @@ fuzz: ## Each parser and the whole tunnel against random input, FUZZ_SECONDS (10
 
 run-fuzz: $(FUZZERS)
 	$(Q)tests/fuzz/run $(FUZZ_SECONDS) $(FUZZERS)
+
+model: ## Have spin visit all states of the take-over's model
+	$(Q)tests/model/run
 
 aarch64: ## Build for aarch64 with a cross compiler, and run the unit tests that qemu-user can run
 	$(Q)$(MAKE) $(JOBS) CC=aarch64-linux-gnu-gcc WERROR=1 everything
