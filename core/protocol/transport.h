@@ -57,7 +57,7 @@ struct transport_key {
 	uint32_t receiver;     /* WireGuard's: the peer's index */
 	uint8_t epoch;
 	uint8_t peer_capabilities; /* enum wire_capability; 0 until they are known */
-	bool initiated; /* WireGuard's: we were the initiator, and renew it */
+	bool initiated;		   /* WireGuard's: we were the initiator, and renew it */
 	struct owner owner;
 
 	uint64_t born; /* monotonic ns */

@@ -315,13 +315,11 @@ static void note_lease(struct client *client)
 
 static void follow(struct client *client, uint64_t now)
 {
-	bool ready = client->phase == READY;
 	/* One that renews its keys uses those before until the new ones are confirmed. */
-	bool up = client->role.state == CLIENT_UP || (ready && client->role.state == CLIENT_CONFIRM);
-	if (ready && !up) {
+	bool up = client->role.state == CLIENT_UP || (client->phase == READY && client->role.state == CLIENT_CONFIRM);
+	if (client->phase == READY && !up) {
 		farm.result.surprises++;
 		set_phase(client, BUSY);
-		return;
 	}
 	if (client->phase != BUSY)
 		return;
@@ -330,12 +328,11 @@ static void follow(struct client *client, uint64_t now)
 		stop(client, up);
 		return;
 	}
-	if (!up)
-		return;
-	note_lease(client);
-	if (client->proof == 3) {
+	if (up)
+		note_lease(client);
+	if (up && client->proof == 3) {
 		set_phase(client, READY);
-	} else if (now >= client->due) {
+	} else if (up && now >= client->due) {
 		client->due = now + RESEND_NS;
 		ping(client, 4);
 		ping(client, 6);
