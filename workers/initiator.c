@@ -110,7 +110,8 @@ static void demand(struct worker *worker, struct initiator *initiator)
 	struct session *session = initiator->session;
 	struct inbox *inbox = inbox_of(worker, session);
 	initiator->demanded = worker->now;
-	initiator->retry = worker->now + WG_REKEY_TIMEOUT_S * NS_PER_S + jitter();
+	initiator->retry = earlier(worker->now + WG_REKEY_TIMEOUT_S * NS_PER_S + jitter(),
+				   initiator->began + WG_REKEY_ATTEMPT_S * NS_PER_S);
 	struct inbox_message *message = inbox != NULL && has_endpoint(session) ? malloc(sizeof *message) : NULL;
 	if (message == NULL)
 		return;

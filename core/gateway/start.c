@@ -289,25 +289,32 @@ static int start_threads(void *context, struct error *error)
 	return 0;
 }
 
-/* With the first step, which is to be under the filters: a thread that it makes gets them. */
-static int begin_contacts(void *context, struct error *error)
+static int start_resolver(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
-	(void)error;
 	if (gateway->wireguard_keys == NULL)
 		return 0;
 	gateway->contacts = (struct contacts){.registry = &gateway->registry,
 					      .threads = &gateway->threads,
 					      .clock = gateway->daemon.clock,
-					      .ender = &gateway->running.ender};
-	contacts_step(&gateway->contacts);
-	return 0;
+					      .ender = &gateway->running.ender,
+					      .names = names_new(gateway->daemon.filters[SECCOMP_RESOLVER], error)};
+	return gateway->contacts.names != NULL ? 0 : -EAGAIN;
 }
 
-static void end_contacts(void *context)
+static void end_resolver(void *context)
 {
 	struct gateway *gateway = context;
-	contacts_close(&gateway->contacts);
+	names_free(gateway->contacts.names);
+}
+
+static int begin_contacts(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	(void)error;
+	if (gateway->wireguard_keys != NULL)
+		contacts_step(&gateway->contacts);
+	return 0;
 }
 
 static int settle_priority(void *context, struct error *error)
@@ -355,12 +362,13 @@ static const struct step steps[] = {
 	{"rights", give_up_rights, NULL},
 	{"log", start_log, NULL},
 	{"reload thread", start_reloader, end_reloader},
+	{"resolver thread", start_resolver, end_resolver},
 	{"data path", start_threads, stop_threads},
 	{"CPU priority", settle_priority, NULL},
 	{"metrics", start_metrics, NULL}, /* ended by daemon_stop() */
 	{"store", keep_descriptors, end_keeping},
 	{"system call filters", filter_calls, NULL},
-	{"WireGuard peers to reach", begin_contacts, end_contacts},
+	{"WireGuard peers to reach", begin_contacts, NULL},
 };
 
 struct steps gateway_steps(struct gateway *gateway)

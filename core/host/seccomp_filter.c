@@ -127,6 +127,24 @@ static const struct condition control_conditions[] = {
 	{"ioctl", 1, UINT32_MAX, SIOCGIFNAME}, /* if_indextoname(): an interface may be renamed */
 };
 
+/* --- the resolver ------------------------------------------------------------------------------------------------- */
+
+/* getaddrinfo(3), with libc's own modules: others would be loaded, which takes memory that is executable. */
+static const char *const resolver_calls[] = {
+	"connect", "bind",	 "getsockname", "getpeername", "getsockopt", "setsockopt", "shutdown",
+	"fstat",   "newfstatat", "stat",	"lstat",       "statx",	     "lseek",	   "pread64",
+	"access",  "faccessat",	 "faccessat2",	"readlink",    "readlinkat", "getcwd",	   "uname",
+	"getuid",  "geteuid",	 "getgid",	"getegid",     "select",     "pselect6"};
+
+static const struct condition resolver_conditions[] = {
+	{"socket", 0, UINT32_MAX, AF_UNIX},	  {"socket", 0, UINT32_MAX, AF_NETLINK},
+	{"socket", 0, UINT32_MAX, AF_INET},	  {"socket", 0, UINT32_MAX, AF_INET6},
+	{"ioctl", 1, UINT32_MAX, FIONREAD},	  {"openat", 2, (uint32_t)~READING_FLAGS, 0},
+	{"open", 1, (uint32_t)~READING_FLAGS, 0}, {"fcntl", 1, UINT32_MAX, F_GETFD},
+	{"fcntl", 1, UINT32_MAX, F_SETFD},	  {"fcntl", 1, UINT32_MAX, F_GETFL},
+	{"fcntl", 1, UINT32_MAX, F_SETFL},
+};
+
 /* --- the filter --------------------------------------------------------------------------------------------------- */
 
 static int add_calls(scmp_filter_ctx context, const char *const *names, size_t count)
@@ -193,6 +211,10 @@ static int fill(scmp_filter_ctx context, enum seccomp_kind kind)
 		result = add_calls(context, control_calls, ARRAY_SIZE(control_calls));
 	if (result == 0 && kind == SECCOMP_CONTROL)
 		result = add_conditions(context, control_conditions, ARRAY_SIZE(control_conditions));
+	if (result == 0 && kind == SECCOMP_RESOLVER)
+		result = add_calls(context, resolver_calls, ARRAY_SIZE(resolver_calls));
+	if (result == 0 && kind == SECCOMP_RESOLVER)
+		result = add_conditions(context, resolver_conditions, ARRAY_SIZE(resolver_conditions));
 	return result;
 }
 
@@ -268,6 +290,6 @@ void seccomp_filter_free(struct seccomp_filter *filter)
 int seccomp_filter_load(const struct seccomp_filter *filter)
 {
 	int result = seccomp_load(filter->context);
-	tolerant = result == 0 && (filter->kind == SECCOMP_CONTROL || filter->kind == SECCOMP_LOG);
+	tolerant = result == 0 && filter->kind != SECCOMP_DATA && filter->kind != SECCOMP_METRICS;
 	return result;
 }
