@@ -188,6 +188,7 @@ int nftables_lay(struct nftables *nftables, const struct nftables_table *table, 
 {
 	struct nftables_request request = request_for(NFTABLES_LAY, table->name);
 	request.outlives = table->outlives;
+	request.may_outlive = table->may_outlive;
 	return call(nftables, table->subject, &request, table->commands, NULL, error);
 }
 

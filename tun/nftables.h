@@ -39,6 +39,7 @@ struct nftables_table {
 	const char *subject; /* for errors: "KillSwitch" */
 	const char *name;    /* shorter than NFTABLES_NAME_MAX */
 	bool outlives;	     /* stays when the process ends */
+	bool may_outlive;    /* the same where the kernel has "persist"; elsewhere it has an owner, and goes */
 	/* Rules in nft's language (nft(8)), as single commands: "add chain inet NAME ...", "add rule inet NAME ...",
 	 * and no "table" block or command. They must work on an empty and on an existing table: begin with its chains,
 	 * then "flush table inet NAME", then the rules. */

@@ -325,10 +325,13 @@ static int lay_once(struct process *process, const struct nftables_request *requ
 
 static int lay(struct process *process, const struct nftables_request *request, const char *commands, char line[256])
 {
+	struct nftables_request actual = *request;
+	if (actual.may_outlive)
+		actual.outlives = kernel_has(process, actual.name, FLAG_OWNER | FLAG_PERSIST);
 	int result = 0;
 	for (unsigned i = 0; i < TRIES; i++) {
 		(void)owner_changed(process);
-		result = lay_once(process, request, commands, line);
+		result = lay_once(process, &actual, commands, line);
 		if (!owner_changed(process))
 			break;
 	}

@@ -13,7 +13,7 @@ enum nftables_operation { NFTABLES_LAY, NFTABLES_CHECK, NFTABLES_REMOVE, NFTABLE
 
 struct nftables_request {
 	enum nftables_operation operation;
-	bool outlives;
+	bool outlives, may_outlive;
 	char name[NFTABLES_NAME_MAX];
 	uint32_t length;
 };

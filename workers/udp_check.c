@@ -69,7 +69,7 @@ int udp_check(const struct udp_params *params, bool shared, int fd, struct error
 		wrong = "another address or port";
 	else if (option(fd, SOL_SOCKET, SO_REUSEPORT) != (shared ? 1 : 0))
 		wrong = shared ? "not of a group" : "of a group";
-	else if (family == AF_INET6 && option(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0)
+	else if (family == AF_INET6 && params->address.family == 0 && option(fd, IPPROTO_IPV6, IPV6_V6ONLY) != 0)
 		wrong = "without IPv4";
 	return wrong == NULL ? 0 : error_set(error, -EPROTO, "%s", wrong);
 }

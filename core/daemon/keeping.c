@@ -97,7 +97,7 @@ static int keep(struct daemon *daemon, struct error *error)
 void daemon_keep(struct daemon *daemon)
 {
 	struct error error = {0};
-	if (!daemon->params.keeps || daemon->notify.fd < 0)
+	if (!daemon_keeps(daemon))
 		return;
 	if (keep(daemon, &error) != 0)
 		log_warning("the service manager cannot keep sockets and interface over a restart: %s", error.text);

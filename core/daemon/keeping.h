@@ -8,7 +8,8 @@
  *   SIGKILL, crash          left             gone             the same
  *   a start that fails      out of the store                  removed
  *
- * Clients of a daemon that left come back by RESET. Control thread. */
+ * Clients of a daemon that left come back by RESET; a gateway with Reset = no sends BYE all the same. Control thread.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -24,6 +25,12 @@ void daemon_take(struct daemon *daemon);
 
 /* Gives `given` up, with a line of log: it does not fit, or cannot be adopted. */
 void daemon_refuse(struct daemon *daemon, struct descriptor_list *given, const struct error *why);
+
+/* Whether the descriptors may outlive this process: there is a service manager. When daemon_open() was called. */
+static inline bool daemon_keeps(const struct daemon *daemon)
+{
+	return daemon->params.keeps && daemon->notify.fd >= 0;
+}
 
 /* When all is open: has the service manager keep the descriptors, if there is one. Only logs what is wrong. */
 void daemon_keep(struct daemon *daemon);

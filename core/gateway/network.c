@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "core/base/log.h"
+#include "core/daemon/keeping.h"
 #include "core/gateway/firewall.h"
 #include "core/host/default_route.h"
 #include "core/host/sysctl.h"
@@ -80,8 +81,10 @@ int gateway_network_lay(struct gateway_network *network, struct error *error)
 	char *commands = gateway_firewall_commands(&firewall, error);
 	if (commands == NULL)
 		return -EINVAL;
-	const struct nftables_table table = {
-		.subject = subject_of(network->config), .name = network->table, .commands = commands};
+	const struct nftables_table table = {.subject = subject_of(network->config),
+					     .name = network->table,
+					     .may_outlive = daemon_keeps(network->daemon),
+					     .commands = commands};
 	int result = nftables_lay(network->nftables, &table, error);
 	free(commands);
 	network->laid = result == 0;
@@ -196,10 +199,11 @@ void gateway_network_every_second(struct gateway_network *network)
 void gateway_network_close(struct gateway_network *network)
 {
 	struct error error;
-	if (network->daemon->leaving)
-		network->laid = false; /* they guard what stays, and the next process replaces them */
-	/* Twice: rules that are not removed stay for good, and a shortage of memory or processes may pass. */
-	if (network->laid && nftables_remove(network->nftables, "Masquerade", network->table, &error) != 0 &&
+	/* Also those of a process that was killed, where they outlived it and ours were not laid. Twice: rules that are
+	 * not removed stay for good, and a shortage of memory or processes may pass. */
+	bool there = network->nftables != NULL && (network->laid || daemon_keeps(network->daemon));
+	if (there && !network->daemon->leaving &&
+	    nftables_remove(network->nftables, "Masquerade", network->table, &error) != 0 &&
 	    nftables_remove(network->nftables, "Masquerade", network->table, &error) != 0)
 		log_warning("%s; 'nft delete table inet %s' removes what is left", error.text, network->table);
 	network->laid = false;

@@ -3,7 +3,8 @@
  * its inner addresses), and what it advises to change. Control thread only; needs CAP_NET_ADMIN.
  *
  * The rules stand in one nftables table, "inet shardtun-INTERFACE", which is ours alone and goes when we end; one that
- * a killed run left is replaced. */
+ * a killed run left is replaced. Where the interface may outlive the process (core/daemon/keeping.h) they stay with it,
+ * if the kernel can keep them (Linux 6.9); on others there are none between the two processes. */
 #pragma once
 
 #include <net/if.h>

@@ -269,7 +269,7 @@ static void end_reloader(void *context)
 static void stop_threads(void *context)
 {
 	struct gateway *gateway = context;
-	if (gateway->daemon.leaving)
+	if (gateway->daemon.leaving && gateway->config->reset) /* else clients would notice by silence */
 		gateway_threads_leave(&gateway->threads);
 	daemon_stop(&gateway->daemon);
 }

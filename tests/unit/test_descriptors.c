@@ -24,7 +24,9 @@ static char directory[] = "/tmp/shardtun-descriptors-XXXXXX", control[64];
 static struct config_listener metrics = {.port = 9599, .address = {.family = 4, .bytes = {127, 0, 0, 1}}};
 static struct ip_prefix inner = {.address = {.family = 4, .bytes = {10, 8, 0, 1}}, .length = 16};
 static struct ip_address listen_addresses[] = {{.family = 4, .bytes = {127, 0, 0, 1}},
+					       {.family = 6, .bytes = {[15] = 1}},
 					       {.family = 4, .bytes = {127, 0, 0, 2}}};
+enum { ADDRESSES = ARRAY_SIZE(listen_addresses) };
 static struct descriptors_plan plan;
 
 static void plan_all(void)
@@ -118,22 +120,22 @@ static uint64_t cookie(int fd)
 Test(descriptors, the_next_process_has_the_same_ones_in_their_order)
 {
 	struct descriptors before = none, after = none;
-	uint64_t cookies[2][SOCKETS];
+	uint64_t cookies[ADDRESSES][SOCKETS];
 	plan.listen_addresses = listen_addresses;
-	plan.listen_address_count = ARRAY_SIZE(listen_addresses);
+	plan.listen_address_count = ADDRESSES;
 	cr_assert_eq(open_all(&before), 0, "%s", error.text);
 	unsigned index = before.device.ifindex;
 	for (size_t i = 0; i < SOCKETS; i++) {
-		for (size_t a = 0; a < 2; a++)
+		for (size_t a = 0; a < ADDRESSES; a++)
 			cookies[a][i] = cookie(udp_member(before.sockets[i], a)->fd);
 	}
 	struct descriptor_list kept = leave(&before);
-	cr_assert_eq(kept.count, 2 * SOCKETS + READERS + WRITERS + 3);
+	cr_assert_eq(kept.count, ADDRESSES * SOCKETS + READERS + WRITERS + 3);
 	cr_assert_eq(descriptors_check(&kept, &plan, &error), 0, "%s", error.text);
 	descriptors_give(&after, &kept);
 	cr_assert_eq(open_all(&after), 0, "%s", error.text);
 	for (size_t i = 0; i < SOCKETS; i++) {
-		for (size_t a = 0; a < 2; a++)
+		for (size_t a = 0; a < ADDRESSES; a++)
 			cr_assert_eq(cookie(udp_member(after.sockets[i], a)->fd), cookies[a][i]);
 	}
 	cr_assert_eq(after.device.ifindex, index);
