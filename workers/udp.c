@@ -313,10 +313,12 @@ static int prepare(struct kernel_socket *k, const struct udp_params *params, boo
 		failed |= set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
 		failed |= set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
 	}
+	if (adopted)
+		failed |= set_option(fd, SOL_SOCKET, SO_TIMESTAMPNS, 0); /* udp_stamp() takes it for off */
 	if (failed)
 		return error_set(error, -errno, "UDP socket: set options: %s", strerror(errno));
 
-	k->base.gro = params->gro && set_option(fd, SOL_UDP, UDP_GRO, 1) == 0;
+	k->base.gro = set_option(fd, SOL_UDP, UDP_GRO, params->gro) == 0 && params->gro;
 	k->base.gso = params->gso && set_option(fd, SOL_UDP, UDP_SEGMENT, 0) == 0;
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/udp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,10 @@
 #include <unistd.h>
 
 #include "core/daemon/layout.h"
+
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
 
 enum { SOCKETS = 3, READERS = 1, WRITERS = 2, PORT = 5599 };
 
@@ -181,6 +186,29 @@ Test(descriptors, what_waits_in_a_socket_stays)
 	cr_assert_eq(got, 100);
 	close_all(&after);
 	close(sender);
+}
+
+/* A process that was killed may have left the kernel's stamps on, or trains that the next one does not want. */
+Test(descriptors, options_are_those_of_the_next_process)
+{
+	struct descriptors before = none, after = none;
+	int on = 1, value = -1;
+	socklen_t size = sizeof value;
+	plan.udp.gro = true;
+	cr_assert_eq(open_all(&before), 0, "%s", error.text);
+	cr_assert(before.sockets[1]->gro);
+	cr_assert_eq(setsockopt(before.sockets[1]->fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on), 0);
+	struct descriptor_list kept = leave(&before);
+	plan.udp.gro = false;
+	descriptors_give(&after, &kept);
+	cr_assert_eq(open_all(&after), 0, "%s", error.text);
+	int fd = after.sockets[1]->fd;
+	cr_assert_eq(getsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &value, &size), 0);
+	cr_assert_eq(value, 0);
+	cr_assert_eq(getsockopt(fd, IPPROTO_UDP, UDP_GRO, &value, &size), 0);
+	cr_assert_eq(value, 0);
+	cr_assert(!after.sockets[1]->gro);
+	close_all(&after);
 }
 
 /* --- what is refused ---------------------------------------------------------------------------------------------- */
