@@ -224,6 +224,7 @@ Test(store, who_refuses_waits_until_the_manager_closed_them)
 	pid_t child = fork();
 	if (child == 0) {
 		(void)fcntl(fd, F_SETFL, 0);
+		alarm(30);
 		usleep(100 * 1000);
 		_exit(!heard(fd, "FDSTOREREMOVE=1\nFDNAME=one") && !heard(fd, "FDSTOREREMOVE=1\nFDNAME=two") &&
 				      heard(fd, "BARRIER=1")
