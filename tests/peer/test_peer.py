@@ -108,8 +108,8 @@ class Messages(Base):
 
     def test_replay_window(self):
         window = wire.ReplayWindow()
-        for counter, fresh in ((0, True), (0, False), (9000, True), (9000, False), (9000 - 8191, True),
-                               (9000 - 8192, False), (9000 - 8191, False), (8999, True), (2**32 - 1, True),
+        for counter, fresh in ((0, True), (0, False), (9000, True), (9000, False), (9000 - 8192, True),
+                               (9000 - 8193, False), (9000 - 8192, False), (8999, True), (2**32 - 1, True),
                                (9001, False)):
             self.assertEqual(window.accept(counter), fresh, counter)
 

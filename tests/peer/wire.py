@@ -264,9 +264,9 @@ def unseal(secret, suite, datagram):
 
 
 class ReplayWindow:
-    """The newest counters, 8192 of them: highest, highest - 1 ... highest - 8191."""
+    """The newest counters: highest, highest - 1 ... highest - size + 1. Section 3's goes to highest - 8192."""
 
-    def __init__(self, size=REPLAY_WINDOW):
+    def __init__(self, size=REPLAY_WINDOW + 1):
         self.size = size
         self.highest = -1
         self._seen = set()
