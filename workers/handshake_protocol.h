@@ -30,7 +30,7 @@ extern const struct handshake_protocol handshake_own, handshake_wireguard, hands
 
 /* Sends an initiation of ours, as an INBOX_INITIATE demands; nothing if the peer is gone. The worker demands another
  * one when no keys come of it. */
-void handshaker_initiate(struct handshaker *handshaker, const struct inbox_message *message);
+void handshaker_initiate(struct handshaker *handshaker, const struct inbox_message *request);
 
 /* Takes a cookie reply to an initiation of ours that was not answered yet: our next one in WG_COOKIE_S proves by it
  * that we are there. DROP_NONE, or why not. */

@@ -37,8 +37,13 @@ static struct sent_initiation *oldest(const struct initiations *table)
 
 void initiations_deinit(struct initiations *table)
 {
-	while (table->count != 0)
-		forget(table, oldest(table));
+	struct sent_initiation *initiation, *following;
+	if (table->buckets == NULL)
+		return;
+	cds_list_for_each_entry_safe(initiation, following, &table->ages, age)
+	{
+		forget(table, initiation);
+	}
 	free(table->buckets);
 	*table = (struct initiations){0};
 }
@@ -103,9 +108,11 @@ struct sent_initiation *initiations_awaited(const struct initiations *table, uin
 
 void initiations_expire(struct initiations *table, uint64_t now)
 {
-	for (unsigned i = 0; i < EXPIRED_AT_ONCE && table->count != 0; i++) {
-		struct sent_initiation *initiation = oldest(table);
-		if (now - initiation->sent < WG_COOKIE_S * NS_PER_S)
+	struct sent_initiation *initiation, *following;
+	unsigned left = EXPIRED_AT_ONCE;
+	cds_list_for_each_entry_safe(initiation, following, &table->ages, age)
+	{
+		if (left-- == 0 || now - initiation->sent < WG_COOKIE_S * NS_PER_S)
 			break;
 		forget(table, initiation);
 	}
