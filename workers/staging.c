@@ -44,18 +44,27 @@ static void drop(struct staging_area *area, struct staged_frame *frame, enum dro
 	free(frame);
 }
 
-static void drop_oldest(struct staging_area *area, struct staging *staging, struct stats *stats)
+static bool session_is_full(const struct staging *staging, size_t bytes)
 {
-	drop(area, caa_container_of(staging->frames.next, struct staged_frame, of_session), DROP_OUT_STAGED, stats);
+	return staging->count == STAGING_FRAMES || staging->bytes + bytes > STAGING_SESSION_BYTES;
 }
 
+/* The oldest first: of the session, then of all. */
 static void make_room(struct staging_area *area, struct staging *staging, size_t bytes, struct stats *stats)
 {
-	while (staging->count == STAGING_FRAMES ||
-	       (staging->count != 0 && staging->bytes + bytes > STAGING_SESSION_BYTES))
-		drop_oldest(area, staging, stats);
-	while (area->bytes + bytes > STAGING_BYTES)
-		drop(area, caa_container_of(area->frames.next, struct staged_frame, of_worker), DROP_OUT_STAGED, stats);
+	struct staged_frame *frame, *following;
+	cds_list_for_each_entry_safe(frame, following, &staging->frames, of_session)
+	{
+		if (!session_is_full(staging, bytes))
+			break;
+		drop(area, frame, DROP_OUT_STAGED, stats);
+	}
+	cds_list_for_each_entry_safe(frame, following, &area->frames, of_worker)
+	{
+		if (area->bytes + bytes <= STAGING_BYTES)
+			break;
+		drop(area, frame, DROP_OUT_STAGED, stats);
+	}
 }
 
 void staging_put(struct staging_area *area, struct staging *staging, const struct inner *packet, struct stats *stats)
@@ -84,10 +93,10 @@ void staging_put(struct staging_area *area, struct staging *staging, const struc
 
 void staging_drop(struct staging_area *area, struct staging *staging, enum drop_reason reason, struct stats *stats)
 {
-	struct staged_frame *frame;
-	while ((frame = staging_take(area, staging)) != NULL) {
-		frame_stats_drop(stats, &frame->packet, reason);
-		free(frame);
+	struct staged_frame *frame, *following;
+	cds_list_for_each_entry_safe(frame, following, &staging->frames, of_session)
+	{
+		drop(area, frame, reason, stats);
 	}
 	if (staging->ready.next != NULL)
 		cds_list_del(&staging->ready);
