@@ -205,7 +205,7 @@ wait_for 30 figure_is_at_least gateway tx_wg_cookie 100
 handshakes=$(wireguard_session plain rekeys)
 wireguard_configure plain 192.0.2.1:5555
 wg set "$own" fwmark 51820
-check "a client connects to a gateway that is flooded with initiations, by a cookie" wait_for 40 pings client 10.8.0.1
+check "a client connects to a gateway that is flooded with initiations, and gives cookies" wait_for 40 pings client 10.8.0.1
 check "by a handshake of its own" test "$(wireguard_session plain rekeys)" -gt "$handshakes"
 stop flood
 check "the flood ends well" grep -q '"event": "flooded"' "$dir/flood.log"
