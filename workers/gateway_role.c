@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/gateway_role.h"
 
+#include "workers/endpoint_loop.h"
 #include "workers/gateway_path.h"
 #include "workers/initiator.h"
 
@@ -470,10 +471,25 @@ static enum drop_reason gateway_admit(struct worker *worker, const struct sessio
 
 /* --- sessions that live ------------------------------------------------------------------------------------------- */
 
+/* The endpoint is shown before it is checked, so that of two that lead into each other at once at least one sees the
+ * other. */
+static bool may_move(struct worker *worker, struct session *session, const struct endpoint *to)
+{
+	struct endpoint before = session->endpoint;
+	session->endpoint = *to;
+	session_show_endpoint(session);
+	bool loops = endpoint_loops(gateway(worker)->registry, session, &to->remote);
+	session->endpoint = before;
+	session_show_endpoint(session);
+	if (loops)
+		stats_add(&worker->loop.stats, endpoint_loops, 1);
+	return !loops;
+}
+
 static void gateway_confirmed(struct worker *worker, struct session *session, const struct transport_key *key,
 			      const struct endpoint *from, uint32_t bytes)
 {
-	if (key != session->next)
+	if (key != session->next || !may_move(worker, session, from) || !may_move(worker, session, &session->next_from))
 		return;
 	struct endpoint previous = session->endpoint;
 	(void)session_promote(session);
@@ -487,6 +503,8 @@ static void gateway_confirmed(struct worker *worker, struct session *session, co
 static void gateway_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
 {
 	struct endpoint previous = session->endpoint;
+	if (!may_move(worker, session, from))
+		return;
 	gateway_path_moved(worker, session, from, bytes);
 	session_count32(&session->view.roams, 1);
 	tell_roam(worker, session, &previous, NULL);

@@ -68,6 +68,7 @@
 	X(sessions_ended, "Confirmed sessions that ended")                                             \
 	X(rekeys, "New keys confirmed on a session that lived on")                                     \
 	X(roams, "Moves of a session's endpoint")                                                      \
+	X(endpoint_loops, "Endpoints not taken, which lead into the session's own tunnel")             \
 	X(paths_proven, "New endpoints of sessions that answered a ping")                              \
 	X(paths_refused, "New endpoints that did not: the session went back")                          \
 	X(limited_packets, "Packets that waited since their session was at its RateUp or RateDown")    \

@@ -169,8 +169,8 @@ class Probe:
         return {"ok": answers == 0 and self.alive(), "answers": answers}
 
     def loop(self):
-        """Data of its own inside its own tunnel, with a newer counter: its endpoint is then an address inside, and what is sent
-        there comes back to be sent there. It is the other side's to survive that; what comes from outside ends it."""
+        """Data of its own inside its own tunnel, with a newer counter. To an endpoint inside, all that is sent would come back to be
+        sent there: so the answer has to come to the one outside."""
         self.ensure_up()
         keys = self.peer.keys.current
         request = wg.seal_data(keys.send_key, keys.remote_index, keys.counter + 1, wg.pad(self.bench.request()))
@@ -178,7 +178,7 @@ class Probe:
         self.link.send(keys.seal(wg.pad(around)))
         keys.counter += 1
         answers = len(self.silence())
-        return {"ok": answers == 0 and self.alive(), "answers": answers}
+        return {"ok": answers == 1 and self.alive(), "answers": answers}
 
     def stay(self):
         """An echo request every --interval, for --seconds, with rekeys by the rules; all must be answered."""
