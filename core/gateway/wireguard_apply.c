@@ -35,6 +35,20 @@ static int add(const struct gateway_running *running, const struct wireguard_pla
 	return gateway_peers_add(registry, &peer, &running->ender, error);
 }
 
+/* Its sessions' workers go by that from now on. */
+static int reach(const struct gateway_running *running, const struct wireguard_planned *item)
+{
+	uint32_t ids[2];
+	int result = registry_reach_peer(running->registry, item->there, &item->contact);
+	if (result != 0 || !registry_peer_sessions(running->registry, item->there->public_key, ids))
+		return result;
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		if (ids[i] != 0)
+			running->ender.limit(running->ender.context, ids[i]);
+	}
+	return 0;
+}
+
 /* All removals come before the additions, since one peer may get what another had. A peer that was removed is there to
  * be read until this thread's next quiescent state. */
 static int carry_out(const struct gateway_running *running, const struct wireguard_plan *plan,
@@ -59,7 +73,7 @@ static int carry_out(const struct gateway_running *running, const struct wiregua
 		if (item->step == WIREGUARD_ADD || item->step == WIREGUARD_REPLACE)
 			result = add(running, item, error);
 		else if (item->step == WIREGUARD_REACH)
-			result = registry_reach_peer(registry, item->there, &item->contact);
+			result = reach(running, item);
 	}
 	return result;
 }
