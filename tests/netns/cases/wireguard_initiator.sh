@@ -22,10 +22,7 @@ own_run_up
 second_up
 another_up branch eth3 203.0.114 2001:db8:4
 ns host ip route add 10.77.0.0/24 via 198.51.100.1
-ns branch ip link add site type dummy
-ns branch ip address add 10.77.0.1/24 dev site
-ns branch ip link set site up
-
+ns branch ip address add 10.77.0.1/24 dev lo
 # Names are resolved by a file of the gateway's own.
 echo "203.0.114.2 branch.example" >"$dir/hosts"
 own_run mount --bind "$dir/hosts" /etc/hosts
@@ -70,6 +67,7 @@ branch_config() { # KEEPALIVE
 }
 
 branch_start() {
+	: >"$dir/branch.log"
 	start branch branch "$BUILD/shardtund" -c "$dir/branch.conf"
 	wait_for 30 grep -q 'gateway on UDP' "$dir/branch.log"
 }
