@@ -2,7 +2,8 @@
 /* A gateway with WireGuard clients, and an attacker that has what they sent and delivers it at any time, from any
  * address and with any bytes changed, while clients come, go, roam and sleep. No initiation is accepted twice, none
  * that was changed is accepted at all, no message is delivered twice, nothing but the newest data moves a session, and
- * when the attack stops every client gets through. */
+ * when the attack stops every client gets through. With some the gateway initiates, too: of what answers that, the same
+ * holds. */
 #include "tests/fuzz/input.h"
 #include "tests/harness/wireguard.h"
 
@@ -18,7 +19,7 @@ const char *__asan_default_options(void)
 
 struct message {
 	size_t client;
-	bool accepted; /* an initiation: the gateway answered it */
+	bool accepted; /* an initiation that the gateway answered, or a response that it took */
 	uint32_t length;
 	uint8_t bytes[512];
 };
@@ -67,6 +68,32 @@ static void send_data(struct world *world, size_t client, uint8_t size)
 	wireguard_pump(world->w);
 }
 
+/* A packet for the client: it may make the gateway initiate. Either the client answers, or the attacker has what would
+ * have been its answer. */
+static void put_to_client(struct world *world, size_t client, uint8_t choice)
+{
+	struct wireguard_client *c = &world->w->clients[client];
+	unsigned before = c->initiations;
+	c->responds = (choice & 0x80) != 0;
+	c->demands_cookie = (choice & 0x60) == 0x60;
+	wireguard_put(world->w, client, choice);
+	wireguard_pump(world->w);
+	if (c->initiations == before || (c->responds && c->demands_cookie))
+		return;
+	if (!c->responds)
+		wireguard_respond(world->w, client);
+	keep(world, client, c->response, sizeof c->response)->accepted = c->responds;
+}
+
+/* Lists a client anew, as one that the gateway may initiate to. */
+static void reach(struct world *world, size_t client)
+{
+	const struct contact contact = {.endpoint = world->w->clients[client].address, .keepalive = 25};
+	struct registry *registry = &world->w->h->gateway.registry;
+	insist(registry_reach_peer(registry, wireguard_peer(world->w, client), &contact) == 0, "an Endpoint");
+	wireguard_pump(world->w);
+}
+
 static void empty_tun(struct world *world)
 {
 	while (node_take(&world->w->h->gateway.node) != NULL)
@@ -97,6 +124,7 @@ static void attack(struct world *world, struct input *input)
 	if (how & 0x20)
 		datagram.endpoint.remote = network_address("198.51.100.200", (uint16_t)(1000 + how));
 	uint64_t initiations = counted(world, STATS_rx_wg_initiation), packets = counted(world, STATS_tun_tx_packets);
+	uint64_t responses = counted(world, STATS_rx_wg_response);
 	uint64_t roams = counted(world, STATS_roams), keepalives = counted(world, STATS_rx_keepalive);
 	if (!link_inject(&h->gateway.node.link, &datagram))
 		return;
@@ -108,6 +136,13 @@ static void attack(struct world *world, struct input *input)
 		       "an initiation counts after a change");
 		original->accepted = true;			 /* it came too soon after another one before */
 		keepalives = counted(world, STATS_rx_keepalive); /* its client has confirmed it */
+	}
+	if (counted(world, STATS_rx_wg_response) != responses) {
+		insist(!original->accepted, "a response counts twice");
+		insist(message.length == WG_RESPONSE_SIZE && original->length == WG_RESPONSE_SIZE &&
+			       memcmp(message.bytes, original->bytes, WG_RESPONSE_SIZE - MAC_SIZE) == 0,
+		       "a response counts after a change");
+		original->accepted = true;
 	}
 	insist(counted(world, STATS_tun_tx_packets) == packets, "data counts twice, or after a change");
 	insist(counted(world, STATS_rx_keepalive) == keepalives, "a keepalive counts twice, or after a change");
@@ -155,7 +190,10 @@ static void step(struct world *world, struct input *input)
 		initiate(world, client);
 		break;
 	case 4:
-		send_data(world, client, choice);
+		if ((what & 8) != 0)
+			put_to_client(world, client, choice);
+		else
+			send_data(world, client, choice);
 		break;
 	case 5:
 		roam(world, client, choice);
@@ -182,8 +220,10 @@ static void gets_through(struct world *world, size_t client)
 		if (!c->waits)
 			break;
 	}
-	for (struct wireguard_packet *packet; (packet = wireguard_take(world->w, client)) != NULL;)
-		free(packet);
+	for (size_t i = 0; i < CLIENTS; i++) { /* what waited for the others may have come meanwhile */
+		for (struct wireguard_packet *packet; (packet = wireguard_take(world->w, i)) != NULL;)
+			free(packet);
+	}
 	empty_tun(world);
 	insist(wireguard_ping(world->w, client, TO_GATEWAY), "a client does not get through");
 	insist(wireguard_ping(world->w, client, TO_CLIENT), "a client is not reached");
@@ -201,6 +241,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 								  .workers = 1 + (how & 1),
 								  .always_cookie = (how & 2) != 0});
 	world.w = wireguard_new(h, CLIENTS);
+	for (size_t i = 0; i < CLIENTS && (how & 4) != 0; i++)
+		reach(&world, i);
 	for (unsigned i = 0; i < STEPS && input.left > 0; i++)
 		step(&world, &input);
 	for (size_t i = 0; i < CLIENTS; i++)
