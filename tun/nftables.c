@@ -202,6 +202,9 @@ int nftables_remove(struct nftables *nftables, const char *subject, const char *
 {
 	struct nftables_request request = request_for(NFTABLES_REMOVE, name);
 	int result = call(nftables, subject, &request, "", NULL, error);
+	/* Its process ended, and another may not start: a table that may outlive it is there still. */
+	if (result < 0 && !nftables_is_absent(result) && nftables_process_remove(name) == 0)
+		return 0;
 	return nftables_is_absent(result) ? 0 : result;
 }
 

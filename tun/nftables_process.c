@@ -430,6 +430,16 @@ static int open_process(struct process *process)
 	return process->netlink < 0 ? process->netlink : 0;
 }
 
+int nftables_process_remove(const char *name)
+{
+	struct process process = {.netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER)};
+	if (process.netlink < 0)
+		return -errno;
+	int result = remove_table(&process, name);
+	close(process.netlink);
+	return result;
+}
+
 void nftables_process_run(int fd)
 {
 	struct process process = {.fd = fd};

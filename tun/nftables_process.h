@@ -23,6 +23,10 @@ struct nftables_answer {
 	uint32_t length;
 };
 
+/* Removes a table whose process ended before it could, in the calling process, without libnftables. 0, also when there
+ * is none, or a negative errno. Needs CAP_NET_ADMIN. */
+int nftables_process_remove(const char *name);
+
 /* Answers requests until the other end is closed. Never returns. */
 void nftables_process_run(int fd) __attribute__((noreturn));
 

@@ -103,7 +103,7 @@ static const struct condition log_conditions[] = {
 static const char *const control_calls[] = {
 	/* the files of a reload, sockets' files at the end */
 	"open", "openat", "fcntl", "prlimit64", "stat", "lstat", "statx", "statfs", "fstatfs", "access", "faccessat",
-	"faccessat2", "readlink", "readlinkat", "getcwd", "unlink", "unlinkat", "dup", "pipe2",
+	"faccessat2", "readlink", "readlinkat", "getcwd", "unlink", "unlinkat", "dup", "dup2", "dup3", "pipe2",
 	/* the file of quotas */
 	"pwrite64", "ftruncate", "fdatasync", "rename", "renameat", "renameat2", "flock",
 	/* netlink, libnftables in a process of its own */
