@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* An outer endpoint that is reached through the gateway's own tunnels. One session inside another one works; but where a
- * session's endpoint leads into itself, directly or by way of others, each packet to it goes around without an end. So
- * no endpoint is taken that does. (Linux' WireGuard sends nothing to an endpoint that is routed into its own interface,
- * "Avoiding routing loop".) */
+/* An outer endpoint that is reached through the gateway's own tunnels. One session inside another one works; but where
+ * a session's endpoint leads into itself, directly or by way of others, each packet to it goes around without an end.
+ * So no endpoint is taken that does. (Linux' WireGuard sends nothing to an endpoint that is routed into its own
+ * interface, "Avoiding routing loop".) */
 #pragma once
 
 #include "core/sessions/registry.h"
