@@ -61,14 +61,17 @@ Test(endpoint_loop, one_inside_another_is_taken_and_no_circle)
 /* Neither by the message that confirms, nor by the HELLO before. */
 Test(endpoint_loop, no_handshake_is_confirmed_from_inside)
 {
-	h = START(.clients = 1, .fixed = {"10.8.0.77"});
-	link_move(&h->clients[0].node.link, network_address("10.8.0.77", 7));
-	harness_connect(h, 0);
-	harness_pump(h);
-	cr_expect_null(harness_gateway_session(h, 0));
-	cr_expect_geq(refused(), 1);
-	link_move(&h->clients[0].node.link, network_address("198.51.100.99", 7));
-	cr_expect(harness_wait(h, 0, CLIENT_UP, 60 * NS_PER_S));
-	cr_expect_not_null(harness_gateway_session(h, 0));
-	finish(h);
+	static const char *const inside[] = {"10.8.0.77", "192.168.7.9"};
+	for (size_t i = 0; i < ARRAY_SIZE(inside); i++) {
+		h = START(.clients = 1, .fixed = {"10.8.0.77"}, .networks = {{"192.168.7.0/24"}});
+		link_move(&h->clients[0].node.link, network_address(inside[i], 7));
+		harness_connect(h, 0);
+		harness_pump(h);
+		cr_expect_null(harness_gateway_session(h, 0), "%s", inside[i]);
+		cr_expect_geq(refused(), 1, "%s", inside[i]);
+		link_move(&h->clients[0].node.link, network_address("198.51.100.99", 7));
+		cr_expect(harness_wait(h, 0, CLIENT_UP, 60 * NS_PER_S));
+		cr_expect_not_null(harness_gateway_session(h, 0));
+		finish(h);
+	}
 }
