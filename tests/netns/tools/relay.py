@@ -30,7 +30,8 @@ import time
 BUFFER = 4 << 20
 SETTLED = 1.0  # seconds after which nothing should come to a place that was left
 HELLO = 0x11
-TRANSPORT, DATA = range(3, 7), 4
+DATA = (4, 9)  # and DATA_SPARSE
+TRANSPORT = (3, 5, 6, *DATA)
 SEED = 20
 
 
@@ -103,7 +104,7 @@ class Relay:
         lose, repeat, delay, longest = self.impairment
         kind, carried = arguments[1][0] & 15, self.carried[direction]
         if self.random.random() < lose:
-            carried["lost_data"] += kind == DATA
+            carried["lost_data"] += kind in DATA
             return
         again = self.random.random() < repeat
         carried["repeated"] += again and kind in TRANSPORT
