@@ -23,13 +23,11 @@
 #include "workers/worker.h"
 
 enum {
-	UPLINK_MESSAGES = 16,	  /* of a batch: trains of up to 64 KiB each, or single datagrams */
-	UPLINK_LEAST = 4,	  /* of a batch, where they are long ... */
-	UPLINK_BYTES = 256 << 10, /* ... so that it brings about so much: what comes meanwhile waits */
-	UPLINK_SPARSE = 8,	  /* of a batch from the second socket: datagrams, or short trains */
-	UPLINK_AHEAD = 2048, /* messages from there before the batch that was read: all that the kernel lets through in
-			      * a window (core/base/sparse_queue.h) */
-	UPLINK_COPIES = 64,  /* a turn */
+	UPLINK_MESSAGES = 16, /* of a batch: trains of up to 64 KiB each, or single datagrams */
+	UPLINK_SPARSE = 8,    /* of a batch from the second socket: datagrams, or short trains */
+	UPLINK_AHEAD = 2048,  /* messages from there before the batch that was read: all that the kernel lets through in
+			       * a window (core/base/sparse_queue.h) */
+	UPLINK_COPIES = 64,   /* a turn */
 	UPLINK_OPEN = 16, /* opened together: what was opened is still in the first-level cache when it is looked at */
 	UPLINK_STRIDE = UDP_MESSAGE_MAX + 1 + 4096 +
 			5 * CACHE_LINE, /* staggered, so that buffers do not share cache sets */
@@ -50,8 +48,7 @@ struct opening {
 
 struct uplink {
 	struct udp_message messages[UPLINK_MESSAGES];
-	size_t most;	/* of them, in the next batch */
-	size_t held;	/* received and not handled */
+	size_t held;	/* of them, received and not handled */
 	uint64_t began; /* when they were received, monotonic ns; 0: more were left */
 	uint64_t last;	/* when a batch with messages began, monotonic ns */
 	struct udp_message sparse[UPLINK_SPARSE];
@@ -66,7 +63,6 @@ int uplink_init(struct worker *worker)
 	if (uplink == NULL)
 		return -ENOMEM;
 	worker->uplink = uplink;
-	uplink->most = UPLINK_MESSAGES;
 	size_t count = UPLINK_MESSAGES + (worker->sparse != NULL ? UPLINK_SPARSE : 0);
 	uplink->buffers = aligned_alloc(CACHE_LINE, count * UPLINK_STRIDE);
 	if (uplink->buffers == NULL)
@@ -386,13 +382,13 @@ static uint32_t uplink_train(struct worker *worker, const struct udp_message *tr
 }
 
 /* Tells the kernel what is out of the socket's queue, and whether that is empty. */
-static void account(struct worker *worker, const struct udp_message *messages, size_t count, bool empty)
+static void account(struct worker *worker, const struct udp_message *messages, size_t count)
 {
 	if (worker->shares == NULL)
 		return;
 	for (size_t i = 0; i < count; i++)
 		session_shares_took(worker->shares, &worker->received, &messages[i]);
-	queue_shares_publish(&worker->received, worker->now, empty);
+	queue_shares_publish(&worker->received, worker->now, count < UPLINK_MESSAGES);
 }
 
 /* How long the oldest message waited in the socket until the receive call began. Nothing is recorded where that is not
@@ -435,26 +431,14 @@ static size_t receive(struct worker *worker, struct udp_socket *socket, struct u
 	return (size_t)received;
 }
 
-/* Messages in the next batch, if they are as long as those of this one. */
-static size_t next_size(const struct uplink *uplink)
-{
-	uint64_t bytes = 0;
-	for (size_t i = 0; i < uplink->held; i++)
-		bytes += uplink->messages[i].length;
-	uint64_t most = bytes != 0 ? (uint64_t)UPLINK_BYTES * uplink->held / bytes : UPLINK_MESSAGES;
-	return most < UPLINK_LEAST ? UPLINK_LEAST : most > UPLINK_MESSAGES ? UPLINK_MESSAGES : most;
-}
-
 static void receive_batch(struct worker *worker)
 {
 	struct uplink *uplink = worker->uplink;
-	size_t most = uplink->most;
-	uplink->held = receive(worker, worker->udp, uplink->messages, most);
-	account(worker, uplink->messages, uplink->held, uplink->held < most);
+	uplink->held = receive(worker, worker->udp, uplink->messages, UPLINK_MESSAGES);
+	account(worker, uplink->messages, uplink->held);
 	if (worker->sparse != NULL)
 		sparse_reader_look(&uplink->reader, worker->sparse_queue, uplink->messages, uplink->held);
-	uplink->most = next_size(uplink);
-	uplink->began = uplink->held < most ? worker->now : 0;
+	uplink->began = uplink->held < UPLINK_MESSAGES ? worker->now : 0;
 	if (uplink->held != 0)
 		uplink->last = worker->now;
 }
