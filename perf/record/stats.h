@@ -22,7 +22,7 @@
 #define STATS_COUNTERS(X)                                                                              \
 	X(udp_rx_packets, "Datagrams received")                                                        \
 	X(udp_rx_bytes, "Bytes of datagrams received")                                                 \
-	X(sparse_datagrams, "Datagrams of sessions that send little, received ahead of the others")    \
+	X(sparse_datagrams, "Datagrams of sessions or flows that send little, received ahead")         \
 	X(udp_rx_calls, "Receive system calls that returned data")                                     \
 	X(udp_tx_packets, "Datagrams sent")                                                            \
 	X(udp_tx_bytes, "Bytes of datagrams sent")                                                     \
