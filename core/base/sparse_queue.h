@@ -11,7 +11,8 @@
  * Order within a member holds. When it becomes dense, its packets of before are in the second queue: the reader reads a
  * batch of the first queue, then the second one until it is empty, and handles that first. When it becomes sparse
  * again, its packets may still be in the first queue: it stays there until the reader has published a time at which
- * that queue was empty, later than the member's last packet (sparse_queue_drained()). */
+ * that queue was empty, or all handled that came before, later than the member's last packet (sparse_queue_drained()).
+ * Where the packets are marked for another receiver, the member stays there for SPARSE_HOLD_NS besides. */
 #pragma once
 
 #include <stdatomic.h>
@@ -77,7 +78,7 @@ enum {
 /* Register 7 = now. */
 void sparse_emit_time(struct bpf_code *code);
 
-/* The struct sparse_queue that register `queue` points to: when its first queue was empty, into the frame. */
+/* The struct sparse_queue that register `queue` points to: `drained`, into the frame. */
 void sparse_emit_drained(struct bpf_code *code, unsigned queue);
 
 /* Adds the packet's cost to the window at `base` + `offset`: register 1 is its cost so far. */
