@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/endpoint_loop.h"
 
+#include "core/sessions/registry.h"
+
 enum { DEEPEST = 4 /* sessions, one inside the other */ };
 
 /* What is routed by. */
@@ -44,7 +46,7 @@ static struct target endpoint_of(const struct session *session)
 	return target_of(&address);
 }
 
-bool endpoint_loops(const struct registry *registry, const struct session *session, const struct sockaddr_in6 *to)
+static bool loops(const struct registry *registry, const struct session *session, const struct sockaddr_in6 *to)
 {
 	struct target target = target_of(&to->sin6_addr);
 	for (unsigned depth = 0; depth < DEEPEST; depth++) {
@@ -57,4 +59,19 @@ bool endpoint_loops(const struct registry *registry, const struct session *sessi
 		target = endpoint_of(inside);
 	}
 	return true;
+}
+
+/* It is shown before it is checked, so that of two that lead into each other at once at least one sees the other. */
+bool endpoint_may_move(struct worker *worker, const struct registry *registry, struct session *session,
+		       const struct endpoint *to)
+{
+	struct endpoint before = session->endpoint;
+	session->endpoint = *to;
+	session_show_endpoint(session);
+	bool may = !loops(registry, session, &to->remote);
+	session->endpoint = before;
+	session_show_endpoint(session);
+	if (!may)
+		stats_add(&worker->loop.stats, endpoint_loops, 1);
+	return may;
 }

@@ -5,9 +5,12 @@
  * interface, "Avoiding routing loop".) */
 #pragma once
 
-#include "core/sessions/registry.h"
+#include "workers/worker.h"
 
-/* Whether packets to this address (IPv4 as v4-mapped) go to one of the session's own addresses, to a network behind its
- * peer, or into a session whose endpoint leads there. Several sessions one inside the other count as that. Online under
- * RCU; the session's worker. */
-bool endpoint_loops(const struct registry *registry, const struct session *session, const struct sockaddr_in6 *to);
+struct registry;
+
+/* False, and counted: packets to this address (IPv4 as v4-mapped) would go to one of the session's own addresses, to a
+ * network behind its peer, or into a session whose endpoint leads there. Several sessions one inside the other count as
+ * that. For every new endpoint, before it is taken. The session's worker. */
+bool endpoint_may_move(struct worker *worker, const struct registry *registry, struct session *session,
+		       const struct endpoint *to);

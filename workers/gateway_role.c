@@ -348,6 +348,7 @@ static bool install_initiated(struct worker *worker, struct session *session, co
 	struct endpoint previous = session->endpoint;
 	if (atomic_load_explicit(&session->peer->removed, memory_order_relaxed) ||
 	    atomic_load_explicit(&session->view.epoch, memory_order_relaxed) == key->epoch ||
+	    !endpoint_may_move(worker, gateway(worker)->registry, session, &message->initiated.from) ||
 	    limits_apply(worker, session) != 0)
 		return false;
 	worker_wake_next(worker, session, key);
@@ -471,25 +472,12 @@ static enum drop_reason gateway_admit(struct worker *worker, const struct sessio
 
 /* --- sessions that live ------------------------------------------------------------------------------------------- */
 
-/* The endpoint is shown before it is checked, so that of two that lead into each other at once at least one sees the
- * other. */
-static bool may_move(struct worker *worker, struct session *session, const struct endpoint *to)
-{
-	struct endpoint before = session->endpoint;
-	session->endpoint = *to;
-	session_show_endpoint(session);
-	bool loops = endpoint_loops(gateway(worker)->registry, session, &to->remote);
-	session->endpoint = before;
-	session_show_endpoint(session);
-	if (loops)
-		stats_add(&worker->loop.stats, endpoint_loops, 1);
-	return !loops;
-}
-
 static void gateway_confirmed(struct worker *worker, struct session *session, const struct transport_key *key,
 			      const struct endpoint *from, uint32_t bytes)
 {
-	if (key != session->next || !may_move(worker, session, from) || !may_move(worker, session, &session->next_from))
+	const struct registry *registry = gateway(worker)->registry;
+	if (key != session->next || !endpoint_may_move(worker, registry, session, from) ||
+	    !endpoint_may_move(worker, registry, session, &session->next_from))
 		return;
 	struct endpoint previous = session->endpoint;
 	(void)session_promote(session);
@@ -503,7 +491,7 @@ static void gateway_confirmed(struct worker *worker, struct session *session, co
 static void gateway_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
 {
 	struct endpoint previous = session->endpoint;
-	if (!may_move(worker, session, from))
+	if (!endpoint_may_move(worker, gateway(worker)->registry, session, from))
 		return;
 	gateway_path_moved(worker, session, from, bytes);
 	session_count32(&session->view.roams, 1);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "workers/downlink.h"
+#include "workers/endpoint_loop.h"
 #include "workers/gateway_role.h"
 
 enum { INITIATOR_BURST = 16 /* sessions whose frames leave in a turn */ };
@@ -62,9 +63,12 @@ static bool same_address(const struct sockaddr_in6 *a, const struct sockaddr_in6
 }
 
 /* The kernel chooses the local address. */
-static void go_to(struct session *session, const struct sockaddr_in6 *remote)
+static void go_to(struct worker *worker, struct session *session, const struct sockaddr_in6 *remote)
 {
-	session->endpoint = (struct endpoint){.remote = *remote};
+	const struct endpoint to = {.remote = *remote};
+	if (!endpoint_may_move(worker, gateway(worker)->registry, session, &to))
+		return;
+	session->endpoint = to;
 	session->path_deadline = 0;
 	session_show_endpoint(session);
 }
@@ -85,7 +89,7 @@ void initiator_follow(struct worker *worker, struct session *session)
 	    same_address(&initiator->configured, &contact->endpoint))
 		return;
 	initiator->configured = contact->endpoint;
-	go_to(session, &contact->endpoint);
+	go_to(worker, session, &contact->endpoint);
 	if (initiator->began != 0)
 		initiator->retry = worker->now;
 }
@@ -178,7 +182,7 @@ static void give_up(struct worker *worker, struct initiator *initiator)
 	if (initiator->gave_up == 0 && initiator_stands(session))
 		tell_unanswered(worker, session);
 	if (session->received < initiator->began && initiator->configured.sin6_port != 0)
-		go_to(session, &initiator->configured);
+		go_to(worker, session, &initiator->configured);
 	atomic_store_explicit(&session->peer->wireguard->lost, true, memory_order_relaxed);
 	stats_add(&worker->loop.stats, wg_unanswered, 1);
 	staging_drop(&worker->staging, &initiator->staged, DROP_OUT_UNANSWERED, &worker->loop.stats);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Endpoints that are reached through the gateway's own tunnels: none may lead into its own session. */
 #include "tests/harness/unit.h"
-#include "workers/endpoint_loop.h"
 
 static struct harness *h;
 

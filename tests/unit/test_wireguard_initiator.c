@@ -325,6 +325,29 @@ Test(wireguard_initiator, forged_responses_change_nothing)
 	wg_unit_finish(w);
 }
 
+/* All that went to such an endpoint would come back (workers/endpoint_loop.h). */
+Test(wireguard_initiator, no_endpoint_leads_into_the_session)
+{
+	struct wireguard *w = START_REACHABLE(1);
+	struct wireguard_client *c = &w->clients[0];
+	struct sockaddr_in6 right = c->address;
+	char inner[IP_TEXT_MAX];
+	c->responds = false;
+	put(w, 0, 1);
+	wireguard_respond(w, 0);
+	ip_address_format(&wireguard_session(w, 0)->inner4.address, inner);
+	c->address = network_address(inner, 7);
+	wireguard_send_raw(w, 0, c->response, WG_RESPONSE_SIZE);
+	wireguard_pump(w);
+	cr_expect_eq(wg_count(w, STATS_endpoint_loops), 1, "where a response came from");
+	cr_expect_null(wireguard_session(w, 0)->current);
+	c->address = right;
+	c->responds = true;
+	wireguard_advance(w, 6 * NS_PER_S);
+	cr_expect(takes(w, 0, 1));
+	wg_unit_finish(w);
+}
+
 Test(wireguard_initiator, another_peer_cannot_answer)
 {
 	struct wireguard *w = START_REACHABLE(2);
