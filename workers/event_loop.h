@@ -23,6 +23,7 @@
  * this process opened or adopted them; they outlive the loop. */
 #pragma once
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -42,6 +43,7 @@ struct event_loop {
 	int epoll_fd;
 	int ready; /* events of the last wait */
 	struct epoll_event events[EVENT_LOOP_EVENTS];
+	bool yields; /* set before the thread's first turn: it has a real-time policy */
 
 	/* written by the thread, read by others */
 	struct stats stats;
@@ -83,6 +85,15 @@ static inline bool event_loop_found(const struct event_loop *loop, int fd)
 			return true;
 	}
 	return false;
+}
+
+/* Between two batches. Under a real-time policy the kernel lets a thread run until it sleeps, or for 100 ms, while
+ * others of the same priority wait for the CPU: this lets them run first. Under a policy that divides the CPU by time
+ * it does nothing. */
+static inline void event_loop_yield(const struct event_loop *loop)
+{
+	if (loop->yields)
+		(void)sched_yield();
 }
 
 /* From here on other threads wake this one. A thread that sleeps without it sees their work when its timeout ends. */

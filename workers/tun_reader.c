@@ -165,6 +165,8 @@ void tun_reader_run(struct tun_reader *reader)
 	while (event_loop_running(&reader->loop)) {
 		if (tun_reader_turn(reader) == 0)
 			wait_for_frames(reader);
+		else
+			event_loop_yield(&reader->loop);
 		estimate_load(reader);
 	}
 	publish_batch(reader);

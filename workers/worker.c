@@ -393,10 +393,12 @@ void worker_run(struct worker *worker)
 	owner_set(&worker->loop.owner);
 	while (event_loop_running(&worker->loop)) {
 		size_t work = worker_turn(worker);
-		if (moved_data(worker))
+		if (moved_data(worker)) {
 			worker->idle_since = 0;
-		else if (work == 0 && !still_spinning(worker))
+			event_loop_yield(&worker->loop);
+		} else if (work == 0 && !still_spinning(worker)) {
 			sleep_until_due(worker);
+		}
 	}
 	worker->now = clock_monotonic(worker->clock);
 	uint64_t deadline = worker->now + WORKER_DRAIN_NS;

@@ -48,6 +48,7 @@ static void settle(void *context)
 	if (params->nice != 0)
 		(void)thread_set_nice(params->nice);
 	cpu_priority_take(&cpu_priority_kernel, params->priority, &starting->listed->priority);
+	params->loop->yields = cpu_priority_took_realtime(&starting->listed->priority);
 }
 
 static void *thread_main(void *argument)

@@ -174,6 +174,11 @@ void cpu_priority_take(const struct cpu_priority_calls *calls, enum cpu_priority
 	thread->known = calls->get(&thread->now) == 0;
 }
 
+bool cpu_priority_took_realtime(const struct cpu_priority_thread *thread)
+{
+	return thread->known && is_realtime(thread->now.policy);
+}
+
 /* --- the session's group ------------------------------------------------------------------------------------------ */
 
 enum cpu_priority_group cpu_priority_raise_group(const struct cpu_priority_calls *calls, enum cpu_priority wanted)

@@ -74,6 +74,10 @@ bool cpu_priority_is_realtime(const struct cpu_priority_calls *calls, enum cpu_p
 void cpu_priority_take(const struct cpu_priority_calls *calls, enum cpu_priority wanted,
 		       struct cpu_priority_thread *thread);
 
+/* Whether the thread runs under a real-time policy, be it inherited: then the kernel does not divide the CPU by time
+ * between it and others of its priority. Any thread. */
+bool cpu_priority_took_realtime(const struct cpu_priority_thread *thread);
+
 /* What became of the session's autogroup. */
 enum cpu_priority_group {
 	CPU_PRIORITY_GROUP_NONE,    /* not wanted, or the process is in no autogroup: the threads' nice values count */

@@ -117,6 +117,7 @@ static const char *take(enum cpu_priority wanted, bool complete)
 	cr_expect_eq(thread.now.priority, kernel.thread.priority);
 	cr_expect_eq(thread.now.nice, kernel.thread.nice);
 	cr_expect_eq(thread.now.slice, kernel.thread.slice);
+	cr_expect_eq(cpu_priority_took_realtime(&thread), kernel.thread.policy != SCHED_OTHER, "as the kernel says");
 	return text;
 }
 

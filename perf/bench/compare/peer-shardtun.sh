@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # What is compared with the others: gateway and client as they plan themselves for this machine, or the gateway with OPTIONS, split at ";".
 # shellcheck disable=SC2034,SC2154 # variables of who sources it
+shardtun_both=() # options of gateway and clients
 
 peer_shardtun_available() {
 	[[ -x $BUILD/shardtund && -x $BUILD/shardtun ]] || {
@@ -22,12 +23,12 @@ peer_shardtun_addresses() {
 peer_shardtun_up() {
 	local options
 	IFS=';' read -ra options <<<"${OPTIONS:-}"
-	gateway_config "LogLevel = warning" "${options[@]}"
+	gateway_config "LogLevel = warning" "${shardtun_both[@]}" "${options[@]}"
 	if [[ " ${namespaces[*]} " == *" second "* ]]; then
 		add_peer second
 		"$BUILD/stgun" keys 255 --seed fillers >>"$dir/gateway.conf"
 	fi
-	other_client_config client client 192.0.2.1:5555 "10.8.0.0/16, 198.51.100.8/32" "LogLevel = warning"
+	other_client_config client client 192.0.2.1:5555 "10.8.0.0/16, 198.51.100.8/32" "LogLevel = warning" "${shardtun_both[@]}"
 	start "$peer_name-gateway" gateway "$BUILD/shardtund" -c "$dir/gateway.conf"
 	wait_for 10 status_json gateway
 }
@@ -46,7 +47,7 @@ peer_shardtun_second() {
 			--seed fillers --sessions "$fillers" --stay 600
 		wait_for 15 grep -q "sessions up" "$dir/fillers.log"
 	fi
-	other_client_config second second 203.0.113.1:5555 10.8.0.0/16 "LogLevel = warning"
+	other_client_config second second 203.0.113.1:5555 10.8.0.0/16 "LogLevel = warning" "${shardtun_both[@]}"
 	client_command=("$BUILD/shardtun" run "$dir/second.conf")
 }
 

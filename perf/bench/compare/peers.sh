@@ -33,14 +33,14 @@ for file in "$peers_dir"/peer-*.sh; do
 	source "$file"
 done
 
-# shardtun first, the bare veth last.
+# shardtun first, the bare veth last. Variants of shardtun (shardtun-NAME) are measured where they are named.
 peers_all() {
 	local file name
 	echo shardtun
 	for file in "$peers_dir"/peer-*.sh; do
 		name=$(basename "$file" .sh)
 		name=${name#peer-}
-		[[ $name == shardtun || $name == veth ]] || echo "$name"
+		[[ $name == shardtun* || $name == veth ]] || echo "$name"
 	done
 	echo veth
 }
