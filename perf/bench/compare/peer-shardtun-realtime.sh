@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # shardtun with CpuPriority = realtime at gateway and clients.
-# shellcheck disable=SC2154 # variables of who sources it
+# shellcheck disable=SC2034,SC2154 # variables of who sources it, and of peer-shardtun.sh
 
 peer_shardtun_realtime_available() {
 	peer_shardtun_available

@@ -140,20 +140,21 @@ client_config "CpuPriority = realtime"
 client_start
 check "realtime: the client's worker" are client worker rr 0 1 0 1
 check "realtime: packets pass" answers client 10.8.0.1
-# Others of that priority run between two batches: the worker gives the CPU up after each.
+# Others of that priority run between two batches: a worker gives the CPU up after each.
 yields() { # NAME
-	local strace tasks=()
+	local task worker tasks=()
 	for task in "/proc/${started[$1]}/task"/*; do
-		[[ $(<"$task/comm") != worker* ]] || tasks+=(-p "${task##*/}")
+		[[ $(<"$task/comm") == worker* ]] || continue
+		worker=$task tasks+=(-p "${task##*/}")
 	done
-	start strace "" strace -qq -c -e trace=sched_yield -o "$dir/strace.out" "${tasks[@]}"
-	wait_for 10 traced "$1"
+	start strace gateway strace -qq -c -e trace=sched_yield -o "$dir/strace.out" "${tasks[@]}"
+	wait_for 30 traced "$worker"
 	ns client ping -q -n -c 10 -i 0.05 10.8.0.1 >/dev/null
 	stop strace || true
 	grep -q sched_yield "$dir/strace.out"
 }
-traced() { # NAME
-	grep -L '^TracerPid:.0$' /proc/"${started[$1]}"/task/*/status | grep -q .
+traced() { # TASK
+	! grep -q '^TracerPid:[[:space:]]*0$' "$1/status"
 }
 if strace -qq -f -e trace=none true 2>/dev/null; then
 	check "realtime: its workers let others run" yields gateway
