@@ -545,6 +545,24 @@ static bool gateway_stop(struct worker *worker)
 	return false;
 }
 
+int gateway_role_adopt(struct worker *worker, struct session *session, const struct limits_ready *ready)
+{
+	struct gateway_role *role = gateway(worker);
+	worker_add_session(worker, session);
+	if (session_is_active(session)) {
+		registry_attach(role->registry, session);
+		count_active(role, session, 1);
+	} else {
+		bump(&role->pending, 1);
+	}
+	/* Those that expired meanwhile go at once. */
+	session_expire_keys(session, worker->now);
+	session_show_endpoint(session);
+	int result = limits_resume(worker, session, ready);
+	set_timer(worker, session);
+	return result;
+}
+
 const struct worker_role gateway_worker_role = {
 	.side = WIRE_SIDE_GATEWAY,
 	.handshake = gateway_handshake,

@@ -33,4 +33,8 @@ enum { GATEWAY_RESET_RATE = 64 /* a second and at once, of each of SHARED_LIMITE
 /* Limits for the whole gateway are divided among so many workers. Before the worker runs. */
 void gateway_role_limits(struct gateway_role *role, unsigned share);
 
+/* Takes over a confirmed or pending session that another process had: into the table, its addresses and networks lead
+ * to it. 0, or -ENOMEM: its limits do not hold until its next keys. The worker, or before its thread runs. */
+int gateway_role_adopt(struct worker *worker, struct session *session, const struct limits_ready *ready);
+
 extern const struct worker_role gateway_worker_role;

@@ -96,6 +96,22 @@ int limits_apply(struct worker *worker, struct session *session)
 	return 0;
 }
 
+struct limits_ready limits_ready(const struct session *session)
+{
+	const struct session_limits *limits = session->limits;
+	return limits != NULL ? (struct limits_ready){limits->up.ready, limits->down.ready} : (struct limits_ready){0};
+}
+
+int limits_resume(struct worker *worker, struct session *session, const struct limits_ready *ready)
+{
+	int result = limits_apply(worker, session);
+	if (session->limits != NULL) {
+		session->limits->up.ready = ready->up;
+		session->limits->down.ready = ready->down;
+	}
+	return result;
+}
+
 void limits_end(struct worker *worker, struct session *session)
 {
 	struct session_limits *limits = session->limits;

@@ -46,6 +46,17 @@ void limits_deinit(struct worker *worker);
 /* Takes the limits of the session's peer over. 0 or -ENOMEM: then it is as it was. */
 int limits_apply(struct worker *worker, struct session *session);
 
+/* When the session's next packets may go, up and down, monotonic ns: what its rates have used of their bursts. */
+struct limits_ready {
+	uint64_t up, down;
+};
+
+/* Of a session that no thread changes. */
+struct limits_ready limits_ready(const struct session *session);
+
+/* As limits_apply(), for a session that another process had. */
+int limits_resume(struct worker *worker, struct session *session, const struct limits_ready *ready);
+
 /* The session ends: what waits for it is dropped. Its limits, if any, are freed with it. */
 void limits_end(struct worker *worker, struct session *session);
 

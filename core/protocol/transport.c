@@ -70,6 +70,14 @@ struct transport_key *transport_key_new_wireguard(const struct aead_engine *engi
 	return key;
 }
 
+struct transport_key *transport_key_blank(const struct aead_engine *engine, const struct dialect *dialect,
+					  unsigned suite, uint8_t epoch, uint64_t born)
+{
+	const struct aead_vtable *aead = dialect == &dialect_wireguard ? aead_engine_wireguard(engine)
+								       : aead_engine_suite(engine, suite);
+	return make_key(aead, epoch, dialect, born);
+}
+
 static void discard(void *memory, size_t size)
 {
 	sodium_memzero(memory, size);

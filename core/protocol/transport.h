@@ -81,6 +81,11 @@ struct transport_key *transport_key_new_wireguard(const struct aead_engine *engi
 						  const struct noise_keys *secrets, enum transport_side side,
 						  uint32_t receiver, uint64_t now);
 
+/* A key without secrets and counters, for one that another process had. NULL: no memory, or the suite is not offered
+ * here. `dialect` and `suite` belong together. As above. */
+struct transport_key *transport_key_blank(const struct aead_engine *engine, const struct dialect *dialect,
+					  unsigned suite, uint8_t epoch, uint64_t born);
+
 /* Wipes and frees; NULL is allowed. */
 void transport_key_free(struct transport_key *key);
 

@@ -292,3 +292,14 @@ bool pool_cancel(struct pool *pool, uint32_t index)
 		enqueue(pool, index);
 	return true;
 }
+
+uint32_t pool_resting(const struct pool *pool, uint32_t *indexes)
+{
+	uint32_t count = 0;
+	for (uint32_t index = pool->links[RESTING].next; index != RESTING; index = pool->links[index].next) {
+		if (indexes != NULL)
+			indexes[count] = index;
+		count++;
+	}
+	return count;
+}

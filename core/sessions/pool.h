@@ -100,6 +100,10 @@ bool pool_release(struct pool *pool, uint32_t index);
  * goes to the end of the queue, which keeps it longer for the client that asked for it.) Control plane. */
 bool pool_cancel(struct pool *pool, uint32_t index);
 
+/* The indexes that were used, and are free: the one that was released first is first. `indexes` has room for all, NULL:
+ * only to count. Returns how many. Control plane. */
+uint32_t pool_resting(const struct pool *pool, uint32_t *indexes);
+
 /* The session that a packet's destination belongs to, from its bytes in the IP header; 0 when none is ACTIVE there. Any
  * thread. */
 static inline uint32_t pool_lookup(const struct pool *pool, unsigned version, const uint8_t *destination)

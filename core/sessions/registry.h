@@ -173,6 +173,10 @@ enum drop_reason registry_begin_wireguard(struct registry *registry, struct peer
  * no room for its session now. Control plane, repeatedly. */
 bool registry_stand(struct registry *registry, uint64_t now, struct registry_grant *grant);
 
+/* A session that another process had, of an ID and an address that are free here, becomes its peer's, as if it had been
+ * made here; session->peer and session->pool_index say which. Its worker takes it over next. Before threads run. */
+void registry_adopt(struct registry *registry, struct session *session);
+
 /* The handshake could not be answered after all: a session that was made is gone. */
 void registry_abandon(struct registry *registry, const struct registry_grant *grant);
 

@@ -79,6 +79,13 @@ static uint32_t take_id(struct registry *registry, const struct session *live, u
 	return id;
 }
 
+static void give_addresses(const struct registry *registry, struct session *session)
+{
+	pool_addresses(&registry->pool, session->pool_index, &session->inner4, &session->inner6);
+	if (registry->no_ipv6)
+		session->inner6 = (struct ip_prefix){0};
+}
+
 /* The sessions of one peer use the address one after the other. */
 static struct session *make_session(struct registry *registry, struct peer *peer,
 				    const struct registry_request *request)
@@ -102,9 +109,7 @@ static struct session *make_session(struct registry *registry, struct peer *peer
 	session->pool_index = index;
 	session->replaces = live != NULL ? live->id : 0;
 	session->order = registry->orders;
-	pool_addresses(&registry->pool, index, &session->inner4, &session->inner6);
-	if (registry->no_ipv6)
-		session->inner6 = (struct ip_prefix){0};
+	give_addresses(registry, session);
 	peer_get(peer);
 	peer->pending = session;
 	return session;
@@ -196,6 +201,21 @@ enum drop_reason registry_begin_wireguard(struct registry *registry, struct peer
 	enum drop_reason reason = begin_wireguard(registry, peer, &request, grant);
 	registry_unlock(registry);
 	return reason;
+}
+
+void registry_adopt(struct registry *registry, struct session *session)
+{
+	struct peer *peer = session->peer;
+	registry_lock(registry);
+	session_table_set_taken(&registry->table, session->id);
+	if (peer->active == NULL && peer->pending == NULL)
+		(void)pool_reserve(&registry->pool, session->pool_index);
+	*(session_is_active(session) ? &peer->active : &peer->pending) = session;
+	peer_get(peer);
+	give_addresses(registry, session);
+	(void)registry_follow_usage(registry, peer,
+				    true); /* without memory nothing is counted until the next session */
+	registry_unlock(registry);
 }
 
 void registry_abandon(struct registry *registry, const struct registry_grant *grant)

@@ -124,3 +124,48 @@ void session_table_give_back(struct session_table *table, uint32_t id)
 	owner->free++;
 	owner->taken--;
 }
+
+/* --- the table of another process --------------------------------------------------------------------------------- */
+
+uint32_t session_table_list_free(const struct session_table *table, uint32_t worker, uint32_t *ids)
+{
+	const struct session_slots *own = &table->workers[worker];
+	uint32_t count = 0, slot = own->first;
+	for (uint32_t i = 0; i < own->free; i++, slot = table->next[slot]) {
+		if (ids != NULL)
+			ids[count] = table->ids[slot];
+		count++;
+	}
+	/* Taken, but given to no worker any more, or not yet. */
+	for (slot = worker; slot <= table->sharding.slot_mask; slot += table->sharding.workers) {
+		if (table->next[slot] != SLOT_TAKEN ||
+		    atomic_load_explicit(&table->slots[slot], memory_order_relaxed) != NULL)
+			continue;
+		if (ids != NULL)
+			ids[count] = table->ids[slot];
+		count++;
+	}
+	return count;
+}
+
+void session_table_take_all(struct session_table *table)
+{
+	uint32_t workers = table->sharding.workers, slots = table->sharding.slot_mask + 1;
+	for (uint32_t slot = 0; slot < slots; slot++)
+		table->next[slot] = SLOT_TAKEN;
+	for (uint32_t worker = 0; worker < workers; worker++)
+		table->workers[worker] = (struct session_slots){.taken = slots / workers + (worker < slots % workers)};
+}
+
+void session_table_set_free(struct session_table *table, const uint32_t *ids, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		table->ids[ids[i] & table->sharding.slot_mask] = ids[i];
+		session_table_give_back(table, ids[i]);
+	}
+}
+
+void session_table_set_taken(struct session_table *table, uint32_t id)
+{
+	table->ids[id & table->sharding.slot_mask] = id;
+}

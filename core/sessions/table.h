@@ -78,5 +78,17 @@ uint32_t session_table_take(struct session_table *table, uint32_t worker);
  * SESSION_WORKERS_MAX: none has one. Control plane. */
 uint32_t session_table_emptiest(const struct session_table *table);
 
+/* --- the table of another process, whose sharding is the same: core/handover -------------------------------------- */
+
+/* The last IDs of a worker's slots without a session, the slot that is free for the longest first. `ids` has room for
+ * all its slots, NULL: only to count. Returns how many. No thread changes the table. */
+uint32_t session_table_list_free(const struct session_table *table, uint32_t worker, uint32_t *ids);
+
+/* Has all slots taken, none by a session; then makes the slots of these IDs the last free ones of their workers, and an
+ * ID that of its slot's session. Before threads run. */
+void session_table_take_all(struct session_table *table);
+void session_table_set_free(struct session_table *table, const uint32_t *ids, uint32_t count);
+void session_table_set_taken(struct session_table *table, uint32_t id);
+
 /* The slot of an ID that was taken may be given again. Control plane, after the worker removed the session. */
 void session_table_give_back(struct session_table *table, uint32_t id);

@@ -234,6 +234,24 @@ int usages_restore(struct usages *usages, const struct usage_line *line)
 	return result;
 }
 
+int usages_take_over(struct usages *usages, const struct usage_line *line, bool told)
+{
+	lock(usages);
+	struct usage *usage = find(usages, line->public_key);
+	bool there = usage != NULL;
+	if (!there)
+		usage = make(usages, line->public_key, false);
+	if (usage != NULL && (!there || usage->period == CALENDAR_PERIODS || is_later(usage, line))) {
+		uint64_t written = usage->written;
+		fill(usage, line);
+		usage->written = written;
+		usage->told = told;
+		usage->changed = true;
+	}
+	unlock(usages);
+	return usage != NULL ? 0 : -ENOMEM;
+}
+
 int usages_skip(struct usages *usages)
 {
 	lock(usages);

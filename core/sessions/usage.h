@@ -86,6 +86,10 @@ struct usage_line {
 /* 0; -EEXIST: the key was there before, the later of both counts and the line is free; or -ENOMEM. */
 int usages_restore(struct usages *usages, const struct usage_line *line);
 
+/* What another process counted: the record of the key has the later of both counts, and is to be written. 0 or -ENOMEM.
+ */
+int usages_take_over(struct usages *usages, const struct usage_line *line, bool told);
+
 /* A line without a record: it is free. 0 or -ENOMEM. */
 int usages_skip(struct usages *usages);
 

@@ -254,9 +254,17 @@ def netlink():
                              ((16, link), (17, link), (20, address), (24, route(2)), (25, route(4)), (32, rule), (80, link)))
 
 
+def handover():
+    """Where the records are cut off, and changes: a place and a byte."""
+    yield bytes(1)
+    yield b"\1" + struct.pack(">H", 1000)
+    for place in range(0, 4000, 97):
+        yield b"\0" + struct.pack(">HB", place, 1) + struct.pack(">HB", place + 8, 255)
+
+
 def main(directory):
     for make in (packets, frames, messages, wireguard_messages, configuration, tunnel, handshakes, control, answers, note, quota, resolv_conf, http, netlink,
-                 wireguard_gateway, wireguard_import, wireguard_set):
+                 wireguard_gateway, wireguard_import, wireguard_set, handover):
         folder = pathlib.Path(directory, make.__name__)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = list(make())

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The memory by which a gateway hands its sessions over to another process: a memfd, whose descriptor is passed on. It
+ * is written by one process, sealed against changes of its size, and then mapped by the other one, which wipes it. It
+ * is left out of core dumps; it holds keys. The control thread. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/error.h"
+
+struct handover_memory {
+	int fd;
+	uint8_t *bytes; /* page-aligned; zeros where nothing was written */
+	size_t size;
+};
+
+/* Of this size, writable. 0 or a negative errno with `error` set. */
+int handover_memory_new(struct handover_memory *memory, size_t size, struct error *error);
+
+/* Makes it larger; `bytes` may move. On failure it is as it was. */
+int handover_memory_grow(struct handover_memory *memory, size_t size, struct error *error);
+
+/* Cuts it to what was used. From here on no process can change its size, nor take the seals away. */
+int handover_memory_seal(struct handover_memory *memory, size_t used, struct error *error);
+
+/* Maps what another process sealed. `fd` is this one's from here on, also on failure. -EINVAL: it is not sealed, so
+ * that its size could change under the reader, which would end by SIGBUS. */
+int handover_memory_open(struct handover_memory *memory, int fd, struct error *error);
+
+/* Overwrites all of it with zeros, for every process that has it. */
+void handover_memory_wipe(struct handover_memory *memory);
+
+/* Unmaps and closes; again is allowed. */
+void handover_memory_close(struct handover_memory *memory);
