@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/event_loop.h"
 
+#include <poll.h>
 #include <time.h>
 
 #include "core/base/clock.h"
@@ -74,4 +75,34 @@ void event_loop_wait(struct event_loop *loop, uint64_t timeout)
 	loop->ready = wait_for_events(loop, loop->events, EVENT_LOOP_EVENTS, timeout);
 	rcu_online();
 	waker_done(&loop->waker, event_loop_found(loop, loop->waker.fd));
+}
+
+static uint32_t order_of(const struct event_loop *loop)
+{
+	return atomic_load_explicit(&loop->order, memory_order_acquire);
+}
+
+/* Until there is another order. Not by the epoll set: what arrives meanwhile would end each wait. */
+static void stand_still(struct event_loop *loop, uint32_t order)
+{
+	struct pollfd woken = {.fd = loop->waker.fd, .events = POLLIN};
+	owner_clear(&loop->owner);
+	rcu_offline();
+	atomic_store_explicit(&loop->frozen, order, memory_order_release);
+	while (order_of(loop) == order) {
+		event_loop_prepare_wait(loop);
+		bool same = order_of(loop) == order;
+		waker_done(&loop->waker, same && poll(&woken, 1, -1) > 0);
+	}
+	atomic_store_explicit(&loop->frozen, 0, memory_order_relaxed);
+	rcu_online();
+	owner_set(&loop->owner);
+}
+
+bool event_loop_rest(struct event_loop *loop)
+{
+	uint32_t order = EVENT_LOOP_STOP;
+	while (event_loop_failure(loop) == 0 && (order = order_of(loop)) >= EVENT_LOOP_FREEZE)
+		stand_still(loop, order);
+	return order == EVENT_LOOP_RUN;
 }

@@ -3,15 +3,17 @@
  * counters, stage histograms, and the flags by which the thread ends.
  *
  *   owner_set(&loop->owner);
- *   while (event_loop_running(loop)) {
- *           if (turn() != 0)                 never blocks; ends with a quiescent state of RCU
- *                   continue;
- *           event_loop_prepare_wait(loop);
- *           if (event_loop_stopped(loop) || work_waiting())
- *                   event_loop_cancel_wait(loop);
- *           else
- *                   event_loop_wait(loop, timeout);
- *   }
+ *   do {
+ *           while (event_loop_running(loop)) {
+ *                   if (turn() != 0)         never blocks; ends with a quiescent state of RCU
+ *                           continue;
+ *                   event_loop_prepare_wait(loop);
+ *                   if (event_loop_stopped(loop) || work_waiting())
+ *                           event_loop_cancel_wait(loop);
+ *                   else
+ *                           event_loop_wait(loop, timeout);
+ *           }
+ *   } while (event_loop_rest(loop));         frozen, until it goes on or ends
  *   owner_clear(&loop->owner);
  *
  * The second look between prepare and wait is what keeps a wake-up from being lost (core/base/waker.h): work_waiting()
@@ -37,6 +39,13 @@
 
 enum { EVENT_LOOP_EVENTS = 4 /* of a wait: others are found by the next one */ };
 
+enum event_loop_order {
+	EVENT_LOOP_RUN,
+	EVENT_LOOP_STOP,
+	EVENT_LOOP_FREEZE, /* and each number above */
+};
+enum { EVENT_LOOP_FREEZES = 1 << 30 };
+
 struct event_loop {
 	/* the thread's own */
 	struct owner owner;
@@ -52,7 +61,11 @@ struct event_loop {
 
 	/* written by others */
 	struct waker waker;
-	_Atomic bool stop;
+	_Atomic uint32_t order; /* enum event_loop_order */
+	uint32_t freezes;	/* so far; of the thread that freezes it */
+
+	/* written by the thread, read by others */
+	_Atomic uint32_t frozen; /* the order by which it stands; 0: it does not */
 };
 
 #define EVENT_LOOP_FOREVER UINT64_MAX
@@ -112,9 +125,37 @@ static inline void event_loop_cancel_wait(struct event_loop *loop)
 /* Ends the thread after the turn at hand; also one that has not started yet. Any thread. */
 static inline void event_loop_stop(struct event_loop *loop)
 {
-	atomic_store_explicit(&loop->stop, true, memory_order_release);
+	atomic_store_explicit(&loop->order, EVENT_LOOP_STOP, memory_order_release);
 	(void)waker_wake(&loop->waker);
 }
+
+/* Has the thread stand still after the turn at hand: event_loop_frozen() says when it does. Any thread, of which one at
+ * a time freezes, thaws and stops this one. */
+static inline void event_loop_freeze(struct event_loop *loop)
+{
+	/* Each time another number: what the thread said to an earlier one counts no more. */
+	atomic_store_explicit(&loop->order, EVENT_LOOP_FREEZE + loop->freezes++ % EVENT_LOOP_FREEZES,
+			      memory_order_release);
+	(void)waker_wake(&loop->waker);
+}
+
+/* From here on what the thread owns is the caller's, until event_loop_thaw(). The thread that froze it. */
+static inline bool event_loop_frozen(const struct event_loop *loop)
+{
+	uint32_t order = atomic_load_explicit(&loop->order, memory_order_relaxed);
+	return order >= EVENT_LOOP_FREEZE && atomic_load_explicit(&loop->frozen, memory_order_acquire) == order;
+}
+
+/* It goes on, also if it was not frozen yet. */
+static inline void event_loop_thaw(struct event_loop *loop)
+{
+	atomic_store_explicit(&loop->order, EVENT_LOOP_RUN, memory_order_release);
+	(void)waker_wake(&loop->waker);
+}
+
+/* When it is not running any more: true, it was frozen, and goes on now; false, it ends. Without an owner and offline
+ * for RCU while it stands. */
+bool event_loop_rest(struct event_loop *loop);
 
 /* Ends the thread by itself: `failure` is the negative errno that event_loop_failure() returns from then on. */
 static inline void event_loop_fail(struct event_loop *loop, int failure)
@@ -130,13 +171,14 @@ static inline int event_loop_failure(const struct event_loop *loop)
 
 static inline bool event_loop_running(const struct event_loop *loop)
 {
-	return !atomic_load_explicit(&loop->stop, memory_order_acquire) && event_loop_failure(loop) == 0;
+	return atomic_load_explicit(&loop->order, memory_order_acquire) == EVENT_LOOP_RUN &&
+	       event_loop_failure(loop) == 0;
 }
 
-/* Whether event_loop_stop() was called: for the look before a sleep, and orders nothing. */
+/* Whether it is to end or to stand still: for the look before a sleep, and orders nothing. */
 static inline bool event_loop_stopped(const struct event_loop *loop)
 {
-	return atomic_load_explicit(&loop->stop, memory_order_relaxed);
+	return atomic_load_explicit(&loop->order, memory_order_relaxed) != EVENT_LOOP_RUN;
 }
 
 /* Whether it announced a sleep and was not woken since. Any thread; a hint. */

@@ -334,12 +334,14 @@ void handshaker_run(struct handshaker *h)
 {
 	struct budget budget = {.window = clock_monotonic(h->params.clock), .spent = cpu_time()};
 	owner_set(&h->loop.owner);
-	while (event_loop_running(&h->loop)) {
-		size_t messages = handshaker_turn(h);
-		if (messages == 0 && !ephemerals_prepare(&h->ephemerals))
-			wait_for_messages(h);
-		keep_to_budget(h, &budget, messages);
-	}
+	do {
+		while (event_loop_running(&h->loop)) {
+			size_t messages = handshaker_turn(h);
+			if (messages == 0 && !ephemerals_prepare(&h->ephemerals))
+				wait_for_messages(h);
+			keep_to_budget(h, &budget, messages);
+		}
+	} while (event_loop_rest(&h->loop));
 	stats_drop(&h->loop.stats, DROP_HELLO_LATE, hello_queue_clear(&h->waiting));
 	owner_clear(&h->loop.owner);
 }

@@ -162,15 +162,17 @@ void tun_reader_run(struct tun_reader *reader)
 {
 	owner_set(&reader->loop.owner);
 	reader->window = clock_monotonic(reader->params.clock);
-	while (event_loop_running(&reader->loop)) {
-		if (tun_reader_turn(reader) == 0)
-			wait_for_frames(reader);
-		else
-			event_loop_yield(&reader->loop);
-		estimate_load(reader);
-	}
-	publish_batch(reader);
-	atomic_store_explicit(&reader->busy, false, memory_order_relaxed);
+	do {
+		while (event_loop_running(&reader->loop)) {
+			if (tun_reader_turn(reader) == 0)
+				wait_for_frames(reader);
+			else
+				event_loop_yield(&reader->loop);
+			estimate_load(reader);
+		}
+		publish_batch(reader);
+		atomic_store_explicit(&reader->busy, false, memory_order_relaxed);
+	} while (event_loop_rest(&reader->loop));
 	owner_clear(&reader->loop.owner);
 }
 

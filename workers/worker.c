@@ -382,15 +382,26 @@ static bool drain(struct worker *worker, uint64_t deadline)
 
 /* What is left in the rings. Readers ended before this thread; another worker may end later, and what it still passes
  * on is lost, like what is left in the TUN. */
-static bool downlink_rest(struct worker *worker)
+static size_t downlink_rest(struct worker *worker)
 {
+	bool reads_tun = worker->reads_tun;
 	worker->reads_tun = false;
-	return downlink_batch(worker) != 0;
+	size_t frames = downlink_batch(worker);
+	worker->reads_tun = reads_tun;
+	return frames;
 }
 
-void worker_run(struct worker *worker)
+size_t worker_settle(struct worker *worker)
 {
-	owner_set(&worker->loop.owner);
+	worker->now = clock_monotonic(worker->clock);
+	size_t work = worker_read_inbox(worker) + uplink_copies(worker) + downlink_rest(worker);
+	send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
+	retire_ended(worker);
+	return work;
+}
+
+static void run_until_ordered(struct worker *worker)
+{
 	while (event_loop_running(&worker->loop)) {
 		size_t work = worker_turn(worker);
 		if (moved_data(worker)) {
@@ -400,6 +411,14 @@ void worker_run(struct worker *worker)
 			sleep_until_due(worker);
 		}
 	}
+}
+
+void worker_run(struct worker *worker)
+{
+	owner_set(&worker->loop.owner);
+	do
+		run_until_ordered(worker);
+	while (event_loop_rest(&worker->loop));
 	worker->now = clock_monotonic(worker->clock);
 	uint64_t deadline = worker->now + WORKER_DRAIN_NS;
 	/* In portions, so that each BYE finds room. */
@@ -407,7 +426,7 @@ void worker_run(struct worker *worker)
 	(void)worker_read_inbox(worker);
 	(void)uplink_copies(worker);
 	while (drain(worker, deadline) && more) {
-		if (!downlink_rest(worker))
+		if (downlink_rest(worker) == 0)
 			more = worker->role->stop(worker);
 	}
 	send_queue_discard(&worker->send, &worker->loop.stats);

@@ -217,6 +217,11 @@ void worker_set_waiting(struct worker *worker, uint64_t spin, uint64_t nap);
  * moved. For tests that hold the clock; worker_run() is this in a loop. */
 size_t worker_turn(struct worker *worker);
 
+/* Does what is left to do while it is frozen: requests of other threads, datagrams and frames that others received for
+ * it; and sends what it can. Nothing is received. Returns how much there was: 0, there is nothing any more unless the
+ * socket is full. The thread that froze it, online under RCU. */
+size_t worker_settle(struct worker *worker);
+
 /* Handles the requests of other threads. Returns how many there were. */
 size_t worker_read_inbox(struct worker *worker);
 

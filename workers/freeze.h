@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Has threads of the data path stand still together, with all they own, and go on as if nothing had been. What arrives
+ * meanwhile waits in the kernel. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/base/clock.h"
+#include "workers/event_loop.h"
+#include "workers/worker.h"
+
+/* Threads of one kind, which freeze at the same time. */
+struct freeze_kind {
+	struct event_loop *const *loops;
+	size_t count;
+};
+
+/* Freezes one kind after the other, those first that give work to the ones behind them; then settles the workers, until
+ * none has anything left that another gave it. False: not all stood still within `limit` ns, and all go on. The calling
+ * thread is registered for RCU and offline; while the workers are frozen it owns what is theirs. */
+bool freeze(const struct freeze_kind *kinds, size_t kind_count, struct worker *const *workers, size_t worker_count,
+	    const struct clock *clock, uint64_t limit);
+
+/* The last kind first: what is given to a thread finds it awake. */
+void thaw(const struct freeze_kind *kinds, size_t kind_count);
