@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/handover/takeover.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/base/clock.h"
+#include "core/handover/word.h"
+
+enum { CLAIM_LOOK_MS = 1 };
+
+struct hello {
+	uint32_t version, records;
+	char layout[]; /* with its terminator */
+};
+
+struct part {
+	uint32_t total, count;
+	char names[][TAKEOVER_NAME_MAX];
+};
+
+enum { PART_MAX = CHANNEL_DESCRIPTORS_MAX };
+_Static_assert(sizeof(struct part) + PART_MAX * TAKEOVER_NAME_MAX <= CHANNEL_BYTES_MAX,
+	       "names of a message's descriptors");
+
+static int no_memory(struct error *error)
+{
+	return error_set(error, -ENOMEM, "take-over: out of memory");
+}
+
+/* --- the new process ---------------------------------------------------------------------------------------------- */
+
+static int say_hello(int fd, const char *layout, struct channel_message *message, struct error *error)
+{
+	struct hello *hello = (struct hello *)(void *)message->payload;
+	size_t size = strlen(layout) + 1;
+	if (size > CHANNEL_BYTES_MAX - sizeof *hello)
+		return error_set(error, -E2BIG, "take-over: the layout is too long");
+	*message = (struct channel_message){.kind = CHANNEL_HELLO, .length = (uint32_t)(sizeof *hello + size)};
+	hello->version = TAKEOVER_VERSION;
+	hello->records = HANDOVER_VERSION;
+	memcpy(hello->layout, layout, size);
+	return channel_send(fd, message, error);
+}
+
+/* Puts a part's descriptors behind those that came before. */
+static int take_part(struct channel_message *message, struct takeover_descriptor **list, size_t *count, uint32_t *total,
+		     struct error *error)
+{
+	const struct part *part = (const struct part *)(const void *)message->payload;
+	bool right = message->length >= sizeof *part && part->count == message->fd_count && part->count <= PART_MAX &&
+		     message->length == sizeof *part + part->count * sizeof *part->names && part->total >= 1 &&
+		     part->total <= TAKEOVER_DESCRIPTORS_MAX && (*list == NULL || part->total == *total) &&
+		     part->count >= 1 && part->count <= part->total - *count;
+	for (uint32_t i = 0; right && i < part->count; i++)
+		right = memchr(part->names[i], '\0', TAKEOVER_NAME_MAX) != NULL;
+	if (!right)
+		return error_set(error, -EPROTO, "take-over: descriptors that are not right");
+	*total = part->total;
+	if (*list == NULL)
+		*list = calloc(part->total, sizeof **list);
+	if (*list == NULL)
+		return no_memory(error);
+	for (uint32_t i = 0; i < part->count; i++) {
+		struct takeover_descriptor *to = &(*list)[(*count)++];
+		memcpy(to->name, part->names[i], sizeof to->name);
+		to->fd = message->fds[i];
+	}
+	message->fd_count = 0;
+	return 0;
+}
+
+static int take_parts(int fd, struct channel_message *message, struct takeover_descriptor **list, size_t *count,
+		      struct error *error)
+{
+	uint32_t total = 0;
+	int result;
+	do {
+		result = channel_receive(fd, CHANNEL_DESCRIPTORS, message, TAKEOVER_ANSWER_MS, error);
+		if (result == 0)
+			result = take_part(message, list, count, &total, error);
+		channel_close_descriptors(message);
+	} while (result == 0 && *count < total);
+	return result;
+}
+
+int takeover_ask(int fd, const char *layout, struct takeover_descriptor **list, size_t *count, struct error *error)
+{
+	struct channel_message *message = malloc(sizeof *message);
+	*list = NULL;
+	*count = 0;
+	if (message == NULL)
+		return no_memory(error);
+	int result = say_hello(fd, layout, message, error);
+	if (result == 0)
+		result = take_parts(fd, message, list, count, error);
+	free(message);
+	if (result == 0)
+		return 0;
+	for (size_t i = 0; i < *count; i++)
+		(void)close((*list)[i].fd);
+	free(*list);
+	*list = NULL;
+	*count = 0;
+	return result;
+}
+
+int takeover_receive(int fd, struct handover_memory *memory, int limit_ms, struct error *error)
+{
+	struct channel_message *message = malloc(sizeof *message);
+	if (message == NULL)
+		return no_memory(error);
+	*message = (struct channel_message){.kind = CHANNEL_READY};
+	int result = channel_send(fd, message, error);
+	if (result == 0)
+		result = channel_receive(fd, CHANNEL_RECORDS, message, limit_ms, error);
+	if (result == 0 && message->fd_count != 1) {
+		channel_close_descriptors(message);
+		result = error_set(error, -EPROTO, "take-over: no records came");
+	}
+	if (result == 0)
+		result = handover_memory_open(memory, message->fds[0], error);
+	free(message);
+	return result;
+}
+
+/* --- the old process ---------------------------------------------------------------------------------------------- */
+
+static int check_hello(const struct channel_message *message, const char *layout, struct error *error)
+{
+	const struct hello *hello = (const struct hello *)(const void *)message->payload;
+	if (message->length < sizeof *hello)
+		return error_set(error, -EPROTO, "take-over: a request that is none");
+	if (hello->version != TAKEOVER_VERSION)
+		return error_set(error, -EPROTONOSUPPORT,
+				 "take-over: the new program speaks version %u, this one version %d", hello->version,
+				 TAKEOVER_VERSION);
+	if (hello->records != HANDOVER_VERSION)
+		return error_set(error, -EPROTONOSUPPORT,
+				 "take-over: the new program reads records of version %u, this one writes version %d",
+				 hello->records, HANDOVER_VERSION);
+	/* The payload ends by 0 wherever it ends. */
+	if (strcmp(hello->layout, layout) != 0)
+		return error_set(error, -ENOTUNIQ,
+				 "take-over: the new program's layout is another one: restart the gateway instead");
+	return 0;
+}
+
+static int send_part(int fd, struct channel_message *message, const struct takeover_descriptor *list, size_t first,
+		     size_t total, struct error *error)
+{
+	struct part *part = (struct part *)(void *)message->payload;
+	size_t count = total - first < PART_MAX ? total - first : PART_MAX;
+	message->kind = CHANNEL_DESCRIPTORS;
+	message->length = (uint32_t)(sizeof *part + count * sizeof *part->names);
+	message->fd_count = count;
+	part->total = (uint32_t)total;
+	part->count = (uint32_t)count;
+	for (size_t i = 0; i < count; i++) {
+		memcpy(part->names[i], list[first + i].name, sizeof part->names[i]);
+		message->fds[i] = list[first + i].fd;
+	}
+	return channel_send(fd, message, error);
+}
+
+int takeover_answer(int fd, const char *layout, const struct takeover_descriptor *list, size_t count,
+		    struct error *error)
+{
+	struct channel_message *message = malloc(sizeof *message);
+	if (message == NULL)
+		return no_memory(error);
+	int result = channel_check_peer(fd, error);
+	if (result == 0)
+		result = channel_receive(fd, CHANNEL_HELLO, message, 0, error);
+	if (result == 0) {
+		channel_close_descriptors(message); /* it has none to give */
+		result = check_hello(message, layout, error);
+	}
+	if (result != 0)
+		channel_refuse(fd, error->text);
+	for (size_t first = 0; result == 0 && first < count; first += PART_MAX)
+		result = send_part(fd, message, list, first, count, error);
+	free(message);
+	return result;
+}
+
+/* The memory is the new process's from here on. */
+static int offer(int fd, const struct handover_memory *memory, struct channel_message *message, struct error *error)
+{
+	handover_offer(memory);
+	*message = (struct channel_message){.kind = CHANNEL_RECORDS, .fd_count = 1, .fds = {memory->fd}};
+	return channel_send(fd, message, error);
+}
+
+/* Until the word is NEW, the new process is gone, or the time is up. */
+static void wait_for_claim(int fd, const struct handover_memory *memory, int claim_ms)
+{
+	uint64_t end = clock_monotonic(&clock_system) + (unsigned)claim_ms * NS_PER_MS;
+	struct pollfd gone = {.fd = fd};
+	while (handover_word(memory) != HANDOVER_NEW && clock_monotonic(&clock_system) < end) {
+		if (poll(&gone, 1, CLAIM_LOOK_MS) > 0)
+			return;
+	}
+}
+
+static enum takeover_result keep(const struct takeover_owner *owner)
+{
+	owner->thaw(owner->context);
+	return TAKEOVER_KEPT;
+}
+
+static enum takeover_result hand_over(int fd, const struct takeover_owner *owner, int claim_ms,
+				      struct channel_message *message, struct error *error)
+{
+	struct handover_memory memory;
+	if (channel_receive(fd, CHANNEL_READY, message, 0, error) != 0)
+		return TAKEOVER_KEPT;
+	channel_close_descriptors(message);
+	if (!owner->freeze(owner->context)) {
+		error_set(error, -ETIMEDOUT, "take-over: the threads do not stand still");
+		channel_refuse(fd, error->text);
+		return TAKEOVER_KEPT;
+	}
+	if (owner->write(owner->context, &memory, error) != 0) {
+		channel_refuse(fd, error->text);
+		return keep(owner);
+	}
+	int sent = offer(fd, &memory, message, error);
+	if (sent == 0)
+		wait_for_claim(fd, &memory, claim_ms);
+	/* Only the exchange decides, whatever was seen before. */
+	bool kept = handover_retract(&memory);
+	/* Not wiped: a slow one may still read it, until it finds that it must not have them, and wipes it. */
+	handover_memory_close(&memory);
+	if (!kept)
+		return TAKEOVER_GIVEN;
+	if (sent == 0)
+		error_set(error, -ETIMEDOUT, "take-over: the new process did not take the sessions");
+	return keep(owner);
+}
+
+enum takeover_result takeover_hand_over(int fd, const struct takeover_owner *owner, int claim_ms, struct error *error)
+{
+	struct channel_message *message = malloc(sizeof *message);
+	if (message == NULL) {
+		no_memory(error);
+		return TAKEOVER_KEPT;
+	}
+	enum takeover_result result = hand_over(fd, owner, claim_ms, message, error);
+	free(message);
+	return result;
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The steps by which a new process takes the sessions of an old one, each with a time limit (tests/model/takeover.pml):
+ *
+ *   new                                                old
+ *   takeover_ask: HELLO         ------------------->   takeover_answer: credentials, versions, layout
+ *                               <-------------------     sockets, queues, listeners, in parts
+ *   adopts them, makes registry and threads            serves
+ *   takeover_receive: READY     ------------------->   takeover_hand_over: freezes, exports, offers
+ *                               <-------------------     memory with the records
+ *   reads them; handover_claim: OFFERED -> NEW           waits for that; else OFFERED -> OLD, and thaws
+ *   serves                                               GIVEN: tells the service manager, and exits
+ *
+ * Until READY comes, the old one serves as before and does not wait: it calls takeover_hand_over() when the socket is
+ * readable. If a step fails, or the other process is gone, the old one closes the socket and serves on; the new one,
+ * which does not own anything before the claim, ends. Control thread. */
+#pragma once
+
+#include "core/handover/channel.h"
+#include "core/handover/memory.h"
+
+enum {
+	TAKEOVER_VERSION = 1, /* of the messages */
+	TAKEOVER_NAME_MAX = 32,
+	TAKEOVER_DESCRIPTORS_MAX = 4096,
+	TAKEOVER_ANSWER_MS = 5000, /* the longest wait for a message that the other side sends at once */
+	TAKEOVER_CLAIM_MS = 500,   /* from the offer on */
+};
+
+struct takeover_descriptor {
+	char name[TAKEOVER_NAME_MAX]; /* with its terminator */
+	int fd;
+};
+
+/* --- the new process ---------------------------------------------------------------------------------------------- */
+
+/* Asks for the descriptors of a process with the same layout; `list` is from malloc(), and its descriptors are the
+ * caller's. 0; -ECONNREFUSED: the old process refused, and `error` says why; or as channel_receive(). */
+int takeover_ask(int fd, const char *layout, struct takeover_descriptor **list, size_t *count, struct error *error);
+
+/* All is made: gets the records, which are offered from now on for TAKEOVER_CLAIM_MS. The memory is the caller's. 0, or
+ * as above. `limit_ms`: how long the old one may take to freeze and to write. */
+int takeover_receive(int fd, struct handover_memory *memory, int limit_ms, struct error *error);
+
+/* --- the old process ---------------------------------------------------------------------------------------------- */
+
+/* When a connection is readable for the first time: checks what the new process is, and gives it the descriptors, which
+ * stay the caller's too. On failure, with `error` set, the new process was told why, and the caller closes the socket.
+ */
+int takeover_answer(int fd, const char *layout, const struct takeover_descriptor *list, size_t count,
+		    struct error *error);
+
+struct takeover_owner {
+	void *context;
+	/* The data path stands still; false: it does not, and goes on. */
+	bool (*freeze)(void *context);
+	/* Writes and seals the records. */
+	int (*write)(void *context, struct handover_memory *memory, struct error *error);
+	/* It goes on. */
+	void (*thaw)(void *context);
+};
+
+enum takeover_result {
+	TAKEOVER_KEPT,	/* this process serves on: `error` says why */
+	TAKEOVER_GIVEN, /* the sessions are the new process's: this one seals nothing any more, and exits */
+};
+
+/* When it is readable again. `claim_ms`: how long the new process may take. */
+enum takeover_result takeover_hand_over(int fd, const struct takeover_owner *owner, int claim_ms, struct error *error);

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Twenty take-overs in a row, each by another process, while packets go both ways: no packet is lost, no client
+ * handshakes.
+ *
+ * All processes have the harness's sockets, from before the first thread. The first one has the clients too, puts
+ * packets in and counts those that come out, and its gateway is the first that hands over. The others wait for their
+ * turn. */
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/handover/export.h"
+#include "core/handover/import.h"
+#include "core/handover/takeover.h"
+#include "core/handover/word.h"
+#include "tests/harness/harness.h"
+#include "tests/stress/tap.h"
+#include "workers/freeze.h"
+
+enum {
+	TAKEOVERS = 20,
+	WORKERS = 2,
+	CLIENTS = 6,
+	PAYLOAD = 300,
+	WINDOW = 4,  /* packets under way for each client and direction */
+	ROUNDS = 20, /* in which all of them come, before and after each take-over */
+	PATIENCE_MS = 60000,
+};
+
+static const char layout[] = "stress";
+
+/* Of all processes. */
+struct shared {
+	_Atomic unsigned ready;	  /* processes that wait for their turn */
+	_Atomic unsigned serving; /* the number of the one that serves */
+	_Atomic unsigned failed;
+	_Atomic uint64_t frozen_at, served_at; /* of the last take-over, monotonic ns */
+};
+
+struct flow {
+	struct tun_pair *in, *out;
+	uint8_t frame[2 * PAYLOAD];
+	size_t length;
+};
+
+struct scene {
+	struct harness *h;
+	struct shared *shared;
+	int ends[TAKEOVERS][2]; /* of the connection between a process and the next: the old one's, the new one's */
+	struct event_loop *handshakers[1], *loops[WORKERS];
+	struct worker *workers[WORKERS];
+	struct freeze_kind kinds[2];
+	struct flow flows[2 * CLIENTS];
+	uint64_t offered, arrived;
+};
+
+static void pause_us(unsigned us)
+{
+	const struct timespec time = {.tv_nsec = (long)us * 1000};
+	nanosleep(&time, NULL);
+}
+
+/* --- a gateway of each process ------------------------------------------------------------------------------------ */
+
+static void collect_threads(struct scene *scene)
+{
+	scene->handshakers[0] = &scene->h->gateway.handshakes[0].handshaker->loop;
+	for (unsigned i = 0; i < WORKERS; i++) {
+		scene->workers[i] = harness_gateway_worker(scene->h, i);
+		scene->loops[i] = &scene->workers[i]->loop;
+	}
+	scene->kinds[0] = (struct freeze_kind){scene->handshakers, 1};
+	scene->kinds[1] = (struct freeze_kind){scene->loops, WORKERS};
+}
+
+static bool freeze_gateway(void *context)
+{
+	struct scene *scene = context;
+	atomic_store(&scene->shared->frozen_at, clock_monotonic(&clock_system));
+	return freeze(scene->kinds, ARRAY_SIZE(scene->kinds), scene->workers, WORKERS, &clock_system,
+		      PATIENCE_MS * NS_PER_MS);
+}
+
+static int write_gateway(void *context, struct handover_memory *memory, struct error *error)
+{
+	struct scene *scene = context;
+	struct gateway_node *gateway = &scene->h->gateway;
+	struct stats_snapshot totals = {0};
+	const struct handover_source source = {.registry = &gateway->registry,
+					       .jar = &gateway->jar,
+					       .totals = &totals,
+					       .now = clock_monotonic(&clock_system)};
+	rcu_online();
+	int result = handover_export(&source, memory, error);
+	rcu_offline();
+	return result;
+}
+
+static void thaw_gateway(void *context)
+{
+	struct scene *scene = context;
+	thaw(scene->kinds, ARRAY_SIZE(scene->kinds));
+}
+
+static bool hand_over(struct scene *scene, unsigned number)
+{
+	static const struct takeover_owner pattern = {
+		.freeze = freeze_gateway, .write = write_gateway, .thaw = thaw_gateway};
+	struct takeover_owner owner = pattern;
+	const struct takeover_descriptor none = {"none", 0};
+	struct pollfd readable = {.fd = scene->ends[number][0], .events = POLLIN};
+	struct error error;
+	owner.context = scene;
+	if (poll(&readable, 1, PATIENCE_MS) == 1 && takeover_answer(readable.fd, layout, &none, 1, &error) == 0 &&
+	    poll(&readable, 1, PATIENCE_MS) == 1 &&
+	    takeover_hand_over(readable.fd, &owner, PATIENCE_MS, &error) == TAKEOVER_GIVEN)
+		return true;
+	printf("# process %u: %s\n", number, error.text);
+	return false;
+}
+
+static int take_sessions(struct scene *scene, const struct handover_memory *memory, struct error *error)
+{
+	struct gateway_node *gateway = &scene->h->gateway;
+	struct stats *totals = aligned_alloc(CACHE_LINE, sizeof *totals);
+	struct handover_import import;
+	if (totals == NULL)
+		return -ENOMEM;
+	memset(totals, 0, sizeof *totals);
+	const struct handover_target target = {.registry = &gateway->registry,
+					       .engine = gateway->node.worker->aead,
+					       .jar = &gateway->jar,
+					       .totals = totals,
+					       .now = clock_monotonic(&clock_system)};
+	int result = handover_read(&import, memory, &target, error);
+	if (result != 0)
+		return result;
+	size_t count = import.count;
+	handover_take_over(&import, &target);
+	for (size_t i = 0; result == 0 && i < count; i++) {
+		struct handover_adopted *one = &import.sessions[i];
+		result = gateway_role_adopt(harness_owner(scene->h, one->session->id), one->session, &one->ready);
+	}
+	return count == CLIENTS ? result : error_set(error, -EIO, "%zu sessions", count);
+}
+
+static bool take_over(struct scene *scene, unsigned number)
+{
+	struct takeover_descriptor *list;
+	struct handover_memory memory;
+	struct error error = {""};
+	size_t count;
+	int fd = scene->ends[number - 1][1];
+	if (takeover_ask(fd, layout, &list, &count, &error) != 0 ||
+	    takeover_receive(fd, &memory, PATIENCE_MS, &error) != 0 || take_sessions(scene, &memory, &error) != 0 ||
+	    !handover_claim(&memory)) {
+		printf("# process %u: %s\n", number, error.text);
+		return false;
+	}
+	harness_spawn_gateway(scene->h);
+	atomic_store(&scene->shared->served_at, clock_monotonic(&clock_system));
+	atomic_store(&scene->shared->serving, number);
+	handover_memory_wipe(&memory);
+	handover_memory_close(&memory);
+	return true;
+}
+
+/* Waits until the process before it serves and may have been asked, then takes over, and hands over in its turn. It
+ * ends without a word: its threads stand still. */
+static _Noreturn void be(struct scene *scene, unsigned number)
+{
+	/* Of all that is the first one's gateway only descriptors are used again. */
+	harness_start_gateway(scene->h);
+	collect_threads(scene);
+	atomic_fetch_add(&scene->shared->ready, 1);
+	char turn;
+	bool good = recv(scene->ends[number - 1][1], &turn, 1, 0) == 1 && take_over(scene, number);
+	good = good && (number == TAKEOVERS || hand_over(scene, number));
+	if (!good)
+		atomic_fetch_add(&scene->shared->failed, 1);
+	fflush(stdout);
+	if (number != TAKEOVERS)
+		_exit(0);
+	for (;;) /* until it is killed */
+		(void)pause();
+}
+
+/* --- packets ------------------------------------------------------------------------------------------------------ */
+
+static void make_flows(struct scene *scene)
+{
+	uint8_t payload[PAYLOAD] = {1};
+	for (size_t i = 0; i < CLIENTS; i++) {
+		struct tun_pair *gateway = &scene->h->gateway.node.tun, *client = &scene->h->clients[i].node.tun;
+		struct flow *down = &scene->flows[2 * i], *up = down + 1;
+		struct packet_spec spec = harness_spec(scene->h, i, TO_CLIENT, 4, IPPROTO_UDP);
+		*down = (struct flow){.in = gateway, .out = client};
+		down->length = packet_build_frame(&spec, payload, sizeof payload, 0, down->frame);
+		spec = harness_spec(scene->h, i, TO_GATEWAY, 4, IPPROTO_UDP);
+		*up = (struct flow){.in = client, .out = gateway};
+		up->length = packet_build_frame(&spec, payload, sizeof payload, 0, up->frame);
+	}
+}
+
+/* Several datagrams may come as one frame. */
+static void collect(struct scene *scene)
+{
+	static uint8_t frame[TUN_FRAME_MAX];
+	for (size_t i = 0; i < ARRAY_SIZE(scene->flows); i++) {
+		size_t headers = scene->flows[i].length - PAYLOAD, length;
+		while ((length = tun_pair_take(scene->flows[i].out, frame)) > headers)
+			scene->arrived += (length - headers) / PAYLOAD;
+	}
+}
+
+/* So many packets on each flow, and all come. */
+static bool round_trip(struct scene *scene)
+{
+	for (unsigned n = 0; n < WINDOW; n++) {
+		for (size_t i = 0; i < ARRAY_SIZE(scene->flows); i++) {
+			struct flow *flow = &scene->flows[i];
+			scene->offered += tun_pair_put(flow->in, flow->frame, flow->length) == 0;
+		}
+	}
+	for (unsigned waited = 0; waited < PATIENCE_MS * 10 && scene->arrived != scene->offered; waited++) {
+		collect(scene);
+		if (scene->arrived != scene->offered)
+			pause_us(100);
+	}
+	return scene->arrived == scene->offered;
+}
+
+static bool rounds(struct scene *scene)
+{
+	bool good = true;
+	for (unsigned i = 0; good && i < ROUNDS; i++)
+		good = round_trip(scene);
+	return good;
+}
+
+/* --- the first process -------------------------------------------------------------------------------------------- */
+
+static bool connect_client(struct scene *scene, size_t client)
+{
+	struct client_node *node = &scene->h->clients[client];
+	harness_connect(scene->h, client);
+	for (unsigned waited = 0; waited < PATIENCE_MS && node->seen.state != CLIENT_UP; waited++, pause_us(1000)) {
+		struct client_snapshot *snapshot = mailbox_take(&node->role.snapshots);
+		if (snapshot != NULL)
+			node->seen = *snapshot;
+		free(snapshot);
+	}
+	return node->seen.state == CLIENT_UP;
+}
+
+/* Packets are under way when it begins; returns when the next process serves. */
+static bool next(struct scene *scene, unsigned number)
+{
+	const struct shared *shared = scene->shared;
+	bool good = send(scene->ends[number][0], "", 1, 0) == 1;
+	if (number == 0)
+		good = good && hand_over(scene, number);
+	while (good && atomic_load(&shared->serving) != number + 1 && atomic_load(&shared->failed) == 0)
+		good = number == 0 || round_trip(scene);
+	return good && atomic_load(&shared->failed) == 0 && rounds(scene);
+}
+
+static uint64_t of_clients(const struct scene *scene, enum stats_counter counter)
+{
+	uint64_t sum = 0;
+	for (size_t i = 0; i < CLIENTS; i++)
+		sum += node_counter(&scene->h->clients[i].node, counter);
+	return sum;
+}
+
+static void run(struct scene *scene, struct tap *tap)
+{
+	bool good = true;
+	uint64_t longest = 0, all = 0;
+	for (size_t i = 0; i < CLIENTS; i++)
+		good = good && connect_client(scene, i);
+	tap_ok(tap, good, "the clients connect");
+	make_flows(scene);
+	good = good && rounds(scene);
+	uint64_t hellos = of_clients(scene, STATS_tx_hello);
+	for (unsigned number = 0; good && number < TAKEOVERS; number++) {
+		good = next(scene, number);
+		uint64_t pause = atomic_load(&scene->shared->served_at) - atomic_load(&scene->shared->frozen_at);
+		longest = pause > longest ? pause : longest;
+		all += pause;
+	}
+	printf("# %lu of %lu packets; from the freeze until the next one serves %.1f ms, at most %.1f ms\n",
+	       scene->arrived, scene->offered, (double)all / TAKEOVERS / 1e6, (double)longest / 1e6);
+	tap_ok(tap, good && atomic_load(&scene->shared->serving) == TAKEOVERS, "one process after the other serves");
+	tap_ok(tap, scene->arrived == scene->offered, "no packet is lost");
+	tap_ok(tap, of_clients(scene, STATS_tx_hello) == hellos && of_clients(scene, STATS_rx_reset) == 0,
+	       "no client handshakes");
+	tap_ok(tap, longest < 5 * NS_PER_S, "none waits for long");
+}
+
+int main(void)
+{
+	struct tap tap = {0};
+	struct scene *scene = calloc(1, sizeof *scene);
+	pid_t processes[TAKEOVERS];
+	if (scene == NULL)
+		return 1;
+	scene->shared = mmap(NULL, sizeof *scene->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	scene->h = harness_new(&(struct harness_options){
+		.clients = CLIENTS, .workers = WORKERS, .clock = &clock_system, .fast_aead = true});
+	for (unsigned i = 0; i < TAKEOVERS; i++) {
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, scene->ends[i]) != 0)
+			return 1;
+	}
+	fflush(stdout);
+	for (unsigned i = 0; i < TAKEOVERS; i++) {
+		processes[i] = fork();
+		if (processes[i] == 0)
+			be(scene, i + 1);
+	}
+	while (atomic_load(&scene->shared->ready) != TAKEOVERS)
+		pause_us(1000);
+	collect_threads(scene);
+	harness_spawn_gateway(scene->h);
+	for (size_t i = 0; i < CLIENTS; i++)
+		harness_spawn_client(scene->h, i);
+	run(scene, &tap);
+	for (unsigned i = 0; i < TAKEOVERS; i++) {
+		(void)kill(processes[i], SIGKILL);
+		(void)waitpid(processes[i], NULL, 0);
+	}
+	int status = tap_done(&tap);
+	fflush(stdout);
+	_exit(status); /* its own gateway stands still for good: nothing is to be sent under its keys any more */
+}
