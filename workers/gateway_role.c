@@ -548,16 +548,22 @@ static bool gateway_stop(struct worker *worker)
 int gateway_role_adopt(struct worker *worker, struct session *session, const struct limits_ready *ready)
 {
 	struct gateway_role *role = gateway(worker);
+	struct endpoint last = session->endpoint;
 	worker_add_session(worker, session);
+	follow_contact(worker, session);
+	if (last.remote.sin6_port != 0)
+		session->endpoint = last; /* not where it is configured to be, if it was elsewhere since */
+	session_show_endpoint(session);
 	if (session_is_active(session)) {
 		registry_attach(role->registry, session);
 		count_active(role, session, 1);
 	} else {
 		bump(&role->pending, 1);
 	}
-	/* Those that expired meanwhile go at once. */
-	session_expire_keys(session, worker->now);
-	session_show_endpoint(session);
+	session_expire_keys(session, worker->now); /* those that expired meanwhile go at once */
+	if (session->current != NULL)
+		sparse_sessions_mark(worker->sparse, session->id,
+				     (session->current->peer_capabilities & WIRE_MARKS_SPARSE) != 0);
 	int result = limits_resume(worker, session, ready);
 	set_timer(worker, session);
 	return result;

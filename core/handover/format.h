@@ -138,7 +138,7 @@ struct handover_session {
 	uint16_t mtu, next_mtu;
 	uint8_t state, keys;
 	uint8_t reserved[6];
-	uint64_t born, received, sent, data_moved, keyed, next_born;
+	uint64_t born, received, sent, data_moved, keyed, connected, next_born;
 	uint64_t awaiting_reply_since, keepalive_owed_since;
 	uint64_t path_deadline, path_credit, path_nonce;
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
@@ -150,11 +150,13 @@ struct handover_session {
 
 enum handover_dialect { HANDOVER_OWN = 1, HANDOVER_WIREGUARD };
 
-/* A struct handover_window follows a key that is awake. */
+/* Two struct handover_window follow a key that is awake: of all types but DATA_SPARSE, and of that. */
 struct handover_key {
 	uint64_t send_counter, opened, first_opened, seen, born;
 	uint32_t receiver;
 	uint8_t dialect, suite, epoch, awake;
+	uint8_t capabilities, initiated;
+	uint8_t reserved[6];
 	uint8_t seal_key[AEAD_KEY_SIZE], open_key[AEAD_KEY_SIZE];
 	uint8_t seal_iv[AEAD_IV_SIZE], open_iv[AEAD_IV_SIZE];
 };
@@ -167,6 +169,6 @@ struct handover_window {
 _Static_assert(sizeof(struct handover_head) == 64 && offsetof(struct handover_head, checksum) == 24, "no holes");
 _Static_assert(sizeof(struct handover_gateway) == 104 && sizeof(struct handover_peer) % 8 == 0, "no holes");
 _Static_assert(sizeof(struct handover_usage) == 64 && sizeof(struct handover_counter) == 72, "no holes");
-_Static_assert(sizeof(struct handover_session) == 368 && sizeof(struct handover_key) == 136, "no holes");
+_Static_assert(sizeof(struct handover_session) == 376 && sizeof(struct handover_key) == 144, "no holes");
 _Static_assert(sizeof(((struct replay_window *)0)->bitmap) == sizeof(((struct handover_window *)0)->bitmap),
 	       "as it is");

@@ -5,6 +5,8 @@
 
 _Static_assert((int)HANDOVER_GAP < (int)REPLAY_WINDOW, "packets on their way are not lost to the window");
 
+enum { WINDOWS = 2 /* of a key that is awake */ };
+
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
 static void write_endpoint(struct handover_endpoint *to, const struct endpoint *from)
@@ -20,7 +22,23 @@ static size_t key_size(const struct transport_key *key)
 {
 	if (key == NULL)
 		return 0;
-	return sizeof(struct handover_key) + (transport_key_is_live(key) ? sizeof(struct handover_window) : 0);
+	return sizeof(struct handover_key) +
+	       (transport_key_is_live(key) ? WINDOWS * sizeof(struct handover_window) : 0);
+}
+
+static void write_window(struct handover_window *to, const struct replay_window *from)
+{
+	to->next = from->next;
+	memcpy(to->bitmap, from->bitmap, sizeof to->bitmap);
+}
+
+/* All counters below it were seen, or have to count as seen. */
+static uint64_t seen(const struct transport_key *key)
+{
+	const struct transport_state *live = key->live;
+	if (live == NULL)
+		return key->seen;
+	return live->replay.next > live->replay_sparse.next ? live->replay.next : live->replay_sparse.next;
 }
 
 static uint8_t *write_key(uint8_t *at, const struct transport_key *key)
@@ -32,13 +50,15 @@ static uint8_t *write_key(uint8_t *at, const struct transport_key *key)
 		.send_counter = key->send_counter,
 		.opened = key->opened,
 		.first_opened = key->first_opened,
-		.seen = transport_key_is_live(key) ? key->live->replay.next : key->seen,
+		.seen = seen(key),
 		.born = key->born,
 		.receiver = key->receiver,
 		.dialect = transport_key_is_own(key) ? HANDOVER_OWN : HANDOVER_WIREGUARD,
 		.suite = (uint8_t)key->aead->suite,
 		.epoch = key->epoch,
 		.awake = transport_key_is_live(key),
+		.capabilities = key->peer_capabilities,
+		.initiated = key->initiated,
 	};
 	memcpy(to->seal_key, key->seal.key, sizeof to->seal_key);
 	memcpy(to->open_key, key->open.key, sizeof to->open_key);
@@ -47,10 +67,10 @@ static uint8_t *write_key(uint8_t *at, const struct transport_key *key)
 	at += sizeof *to;
 	if (!to->awake)
 		return at;
-	struct handover_window *window = (struct handover_window *)(void *)at;
-	window->next = key->live->replay.next;
-	memcpy(window->bitmap, key->live->replay.bitmap, sizeof window->bitmap);
-	return at + sizeof *window;
+	struct handover_window *windows = (struct handover_window *)(void *)at;
+	write_window(&windows[0], &key->live->replay);
+	write_window(&windows[1], &key->live->replay_sparse);
+	return at + WINDOWS * sizeof *windows;
 }
 
 static uint64_t word(const _Atomic uint64_t *from)
@@ -76,6 +96,7 @@ static void write_fields(struct handover_session *to, const struct session *sess
 	to->sent = session->sent;
 	to->data_moved = session->data_moved;
 	to->keyed = word(&view->keyed);
+	to->connected = word(&view->connected);
 	to->next_born = session->next_born;
 	to->awaiting_reply_since = session->awaiting_reply_since;
 	to->keepalive_owed_since = session->keepalive_owed_since;
@@ -126,18 +147,19 @@ static const struct handover_key *next_key(const uint8_t **at, size_t *left, uin
 {
 	const struct handover_key *key = (const struct handover_key *)(const void *)*at;
 	size_t size = sizeof *key;
-	if (*left < size || key->awake > 1)
+	if (*left < size || key->awake > 1 || key->initiated > 1)
 		return NULL;
-	size += key->awake ? sizeof(struct handover_window) : 0;
+	size += key->awake ? WINDOWS * sizeof(struct handover_window) : 0;
 	if (*left < size)
 		return NULL;
 	bool suite = key->dialect == HANDOVER_WIREGUARD
 			     ? key->suite == AEAD_WIREGUARD
 			     : key->dialect == HANDOVER_OWN && key->suite >= AEAD_SUITE_FIRST &&
 				       key->suite <= AEAD_SUITE_LAST;
-	const struct handover_window *window = (const struct handover_window *)(const void *)(key + 1);
+	const struct handover_window *windows = (const struct handover_window *)(const void *)(key + 1);
 	if (!suite || key->epoch == 0 || key->epoch > WIRE_EPOCH_MAX || key->send_counter > TRANSPORT_COUNTER_LIMIT ||
-	    key->seen > REPLAY_COUNTER_LIMIT || (key->awake && window->next > REPLAY_COUNTER_LIMIT) ||
+	    key->seen > REPLAY_COUNTER_LIMIT ||
+	    (key->awake && (windows[0].next > REPLAY_COUNTER_LIMIT || windows[1].next > REPLAY_COUNTER_LIMIT)) ||
 	    key->born > now || key->first_opened > now)
 		return NULL;
 	*at += size;
@@ -173,6 +195,7 @@ bool handover_session_valid(const struct handover_session *record, uint64_t now)
 				 record->sent,
 				 record->data_moved,
 				 record->keyed,
+				 record->connected,
 				 record->next_born,
 				 record->awaiting_reply_since,
 				 record->keepalive_owed_since};
@@ -212,6 +235,7 @@ static void read_view(struct session_view *view, const struct handover_session *
 	atomic_init(&view->roams, from->roams);
 	atomic_init(&view->received, from->received);
 	atomic_init(&view->keyed, from->keyed);
+	atomic_init(&view->connected, from->connected);
 	atomic_init(&view->rx_packets, from->rx_packets);
 	atomic_init(&view->rx_bytes, from->rx_bytes);
 	atomic_init(&view->tx_packets, from->tx_packets);
@@ -242,6 +266,12 @@ static void read_fields(struct session *session, const struct handover_session *
 	read_view(&session->view, from);
 }
 
+static void read_window(struct replay_window *to, const struct handover_window *from)
+{
+	to->next = from->next;
+	memcpy(to->bitmap, from->bitmap, sizeof to->bitmap);
+}
+
 static int make_key(const struct handover_key *from, const struct aead_engine *engine, struct transport_key **made)
 {
 	const struct dialect *dialect = from->dialect == HANDOVER_OWN ? &dialect_own : &dialect_wireguard;
@@ -256,17 +286,18 @@ static int make_key(const struct handover_key *from, const struct aead_engine *e
 	key->first_opened = from->first_opened;
 	key->seen = from->seen;
 	key->receiver = from->receiver;
+	key->peer_capabilities = from->capabilities;
+	key->initiated = from->initiated;
 	memcpy(key->seal.key, from->seal_key, sizeof key->seal.key);
 	memcpy(key->open.key, from->open_key, sizeof key->open.key);
 	memcpy(key->seal.iv, from->seal_iv, sizeof key->seal.iv);
 	memcpy(key->open.iv, from->open_iv, sizeof key->open.iv);
 	if (!from->awake)
 		return 0;
-	const struct handover_window *window = (const struct handover_window *)(const void *)(from + 1);
-	key->seen = window->next; /* it counts if there is no memory to wake the key */
-	if (transport_key_wake(engine, key)) {
-		key->live->replay.next = window->next;
-		memcpy(key->live->replay.bitmap, window->bitmap, sizeof window->bitmap);
+	const struct handover_window *windows = (const struct handover_window *)(const void *)(from + 1);
+	if (transport_key_wake(engine, key)) { /* without memory it sleeps, and `seen` counts */
+		read_window(&key->live->replay, &windows[0]);
+		read_window(&key->live->replay_sparse, &windows[1]);
 	}
 	return 0;
 }
@@ -290,7 +321,7 @@ struct session *handover_session_make(const struct handover_session *record, con
 			session_free(session);
 			return NULL;
 		}
-		size_t size = sizeof *from + (from->awake ? sizeof(struct handover_window) : 0);
+		size_t size = sizeof *from + (from->awake ? WINDOWS * sizeof(struct handover_window) : 0);
 		from = (const struct handover_key *)(const void *)((const uint8_t *)from + size);
 	}
 	return session;

@@ -211,6 +211,7 @@ void registry_adopt(struct registry *registry, struct session *session)
 	if (peer->active == NULL && peer->pending == NULL)
 		(void)pool_reserve(&registry->pool, session->pool_index);
 	*(session_is_active(session) ? &peer->active : &peer->pending) = session;
+	registry_forsake(peer);
 	peer_get(peer);
 	give_addresses(registry, session);
 	(void)registry_follow_usage(registry, peer,

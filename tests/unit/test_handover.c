@@ -233,7 +233,7 @@ Test(handover, every_field_of_a_session_comes_through)
 	for (unsigned i = 0; i < 2; i++) {
 		cr_assert(key->send_counter > 0 && again->send_counter == key->send_counter + HANDOVER_GAP);
 		again->send_counter -= HANDOVER_GAP;
-		size_t size = sizeof *key + (key->awake ? sizeof(struct handover_window) : 0);
+		size_t size = sizeof *key + (key->awake ? 2 * sizeof(struct handover_window) : 0);
 		key = (const void *)((const uint8_t *)key + size);
 		again = (void *)((uint8_t *)again + size);
 	}
