@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/handover/format.h"
+
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL };
 
 static int fail(struct error *error, const char *what)
@@ -82,8 +84,9 @@ int handover_memory_open(struct handover_memory *memory, int fd, struct error *e
 
 void handover_memory_wipe(struct handover_memory *memory)
 {
-	if (memory->bytes != NULL)
-		sodium_memzero(memory->bytes, memory->size);
+	size_t kept = sizeof(struct handover_head);
+	if (memory->bytes != NULL && memory->size > kept)
+		sodium_memzero(memory->bytes + kept, memory->size - kept);
 }
 
 void handover_memory_close(struct handover_memory *memory)

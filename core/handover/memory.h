@@ -28,7 +28,8 @@ int handover_memory_seal(struct handover_memory *memory, size_t used, struct err
  * that its size could change under the reader, which would end by SIGBUS. */
 int handover_memory_open(struct handover_memory *memory, int fd, struct error *error);
 
-/* Overwrites all of it with zeros, for every process that has it. */
+/* Overwrites the records with zeros, for every process that has them. The head stays: the old process may still have to
+ * see whose the sessions are. */
 void handover_memory_wipe(struct handover_memory *memory);
 
 /* Unmaps and closes; again is allowed. */
