@@ -79,21 +79,10 @@ static uint32_t members(uint32_t destinations, uint32_t queues)
 	return count;
 }
 
-static int load_and_attach(const struct destination_shares *shares, int fd)
+int destination_shares_load(struct destination_shares *shares, const struct queue_steering *steering,
+			    uint32_t destinations)
 {
 	struct bpf_code code = {.count = 0};
-	assemble(&code, shares);
-	int program = bpf_load_filter(code.at, code.count);
-	if (program < 0)
-		return program;
-	int result = ioctl(fd, TUNSETFILTEREBPF, &program) == 0 ? 0 : -errno;
-	close(program);
-	return result;
-}
-
-int destination_shares_attach(struct destination_shares *shares, int fd, const struct queue_steering *steering,
-			      uint32_t destinations)
-{
 	shares->steering = *steering;
 	if (steering->queues == 0)
 		shares->steering.queues = 1;
@@ -103,12 +92,18 @@ int destination_shares_attach(struct destination_shares *shares, int fd, const s
 		return result;
 	for (uint32_t i = 0; i < queues; i++)
 		queue_shares_resize(&shares->shares.queues[i], DESTINATION_SHARES_SLOTS, DESTINATION_SHARES_BYTES);
-	result = load_and_attach(shares, fd);
-	if (result != 0)
+	assemble(&code, shares);
+	int program = bpf_load_filter(code.at, code.count);
+	if (program < 0)
 		queue_shares_unmake(&shares->shares);
 	else
 		queue_shares_close_arrays(&shares->shares);
-	return result;
+	return program;
+}
+
+int destination_shares_attach(int fd, int program)
+{
+	return ioctl(fd, TUNSETFILTEREBPF, &program) == 0 ? 0 : -errno;
 }
 
 void destination_shares_detach(int fd)

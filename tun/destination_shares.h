@@ -35,11 +35,14 @@ struct destination_shares {
 	struct queue_steering steering;
 };
 
-/* Shares the queues that `steering` steers to, among `destinations` in all, and has the program attached to the
- * interface of queue `fd`. 0, or a negative errno with nothing left: as queue_steering_attach(), and -EINVAL before
- * Linux 5.8 (that clock). Start-up, before the interface is up. */
-int destination_shares_attach(struct destination_shares *shares, int fd, const struct queue_steering *steering,
-			      uint32_t destinations);
+/* Shares the queues that `steering` steers to, among `destinations` in all, and loads the program. Its descriptor, or a
+ * negative errno with nothing left: as queue_steering_attach(), and -EINVAL before Linux 5.8 (that clock). Start-up. */
+int destination_shares_load(struct destination_shares *shares, const struct queue_steering *steering,
+			    uint32_t destinations);
+
+/* Attaches it to the interface of queue `fd`, which holds it, so the descriptor may be closed. 0 or a negative errno.
+ * At a start before the interface is up. */
+int destination_shares_attach(int fd, int program);
 
 /* Takes such a program off the interface of queue `fd`, if there is one. */
 void destination_shares_detach(int fd);

@@ -211,7 +211,13 @@ static int sparse_load(struct tun_device *device, const struct tun_params *param
 static int sparse_attach(struct tun_device *device)
 {
 	unsigned others = device->readers + device->writers;
-	int result = queue_steering_attach_program(device->queues[0].fd, device->sparse_flows.program);
+	int result = 0;
+	if (device->programs.waiting) {
+		device->programs.steering = device->sparse_flows.program;
+		device->sparse_flows.program = -1;
+	} else {
+		result = queue_steering_attach_program(device->queues[0].fd, device->sparse_flows.program);
+	}
 	sparse_flows_close_program(&device->sparse_flows);
 	for (unsigned i = 0; i < device->sparse && result == 0; i++) {
 		device->queues[i].sparse = &device->queues[others + i];
@@ -237,8 +243,16 @@ static int shares_attach(struct tun_device *device, const struct tun_params *par
 	struct destination_shares *shares = calloc(1, sizeof *shares);
 	if (shares == NULL)
 		return -ENOMEM;
-	int result = destination_shares_attach(shares, device->queues[0].fd, &params->steering, params->destinations);
+	int program = destination_shares_load(shares, &params->steering, params->destinations);
+	int result = program < 0 ? program : 0;
+	if (device->programs.waiting)
+		device->programs.shares = program < 0 ? -1 : program;
+	else if (program >= 0) {
+		result = destination_shares_attach(device->queues[0].fd, program);
+		close(program);
+	}
 	if (result != 0) {
+		destination_shares_unload(shares);
 		free(shares);
 		return result;
 	}
@@ -256,6 +270,15 @@ static void shares_report(const char *name, int result)
 		 result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
 }
 
+static int plain_steer(struct tun_device *device, const struct queue_steering *steering)
+{
+	if (!device->programs.waiting)
+		return queue_steering_attach(device->queues[0].fd, steering);
+	int program = queue_steering_load(steering);
+	device->programs.steering = program < 0 ? -1 : program;
+	return program < 0 ? program : 0;
+}
+
 /* A queue that is not detached has an index of its own, which the kernel records in the packets that are written to it:
  * packets of several writers then leave by several transmit queues. All detached ones have the same. */
 static int queues_steer(struct tun_device *device, const struct tun_params *params, struct error *error)
@@ -269,7 +292,7 @@ static int queues_steer(struct tun_device *device, const struct tun_params *para
 		steered = result == 0;
 	}
 	if (!steered && wanted) {
-		device->steering = queue_steering_attach(device->queues[0].fd, steering);
+		device->steering = plain_steer(device, steering);
 		steered = device->steering == 0;
 	}
 	int result = 0;
@@ -412,7 +435,8 @@ static int interface_open(struct tun_device *device, const struct tun_params *pa
 	if (params->destinations != 0)
 		device->sharing = device->steering != 0 ? device->steering : shares_attach(device, params);
 	if (device->sharing != 0) {
-		destination_shares_detach(device->queues[0].fd);
+		if (!device->programs.waiting)
+			destination_shares_detach(device->queues[0].fd);
 		shares_report(device->name, device->sharing);
 	}
 	rc = offloads_probe(device->queues[0].fd, params->offloads, &device->offloads, error);
@@ -440,6 +464,10 @@ int tun_device_open(struct tun_device *device, const struct tun_params *params, 
 	if (rc < 0)
 		return rc; /* no descriptor of an interface with such a name passed a check */
 	strcpy(opened.name, params->name[0] != '\0' ? params->name : "shardtun%d");
+	if (params->attach_later) {
+		opened.programs.waiting = true;
+		opened.programs.steering = opened.programs.shares = -1;
+	}
 
 	rc = interface_open(&opened, params, error);
 	if (rc < 0) {
@@ -451,8 +479,36 @@ int tun_device_open(struct tun_device *device, const struct tun_params *params, 
 	return 0;
 }
 
+static void programs_close(struct tun_device *device)
+{
+	if (device->programs.waiting && device->programs.steering >= 0)
+		close(device->programs.steering);
+	if (device->programs.waiting && device->programs.shares >= 0)
+		close(device->programs.shares);
+	device->programs.waiting = false;
+	device->programs.steering = device->programs.shares = 0;
+}
+
+int tun_device_attach(struct tun_device *device, struct error *error)
+{
+	int fd = device->queues[0].fd, result = 0;
+	if (!device->programs.waiting)
+		return 0;
+	if (device->programs.steering >= 0)
+		result = queue_steering_attach_program(fd, device->programs.steering);
+	if (result == 0 && device->programs.shares >= 0)
+		result = destination_shares_attach(fd, device->programs.shares);
+	else if (result == 0)
+		destination_shares_detach(fd);
+	programs_close(device);
+	return result == 0 ? 0
+			   : error_set(error, result, "interface %s: cannot attach a program: %s", device->name,
+				       strerror(-result));
+}
+
 void tun_device_close(struct tun_device *device)
 {
+	programs_close(device);
 	sparse_flows_unload(&device->sparse_flows);
 	if (device->shares != NULL)
 		destination_shares_unload(device->shares);

@@ -49,11 +49,16 @@ int queue_steering_attach_program(int fd, int program)
 	return ioctl(fd, TUNSETSTEERINGEBPF, &program) == 0 ? 0 : -errno;
 }
 
-int queue_steering_attach(int fd, const struct queue_steering *steering)
+int queue_steering_load(const struct queue_steering *steering)
 {
 	struct bpf_insn instructions[QUEUE_STEERING_INSTRUCTIONS];
 	queue_steering_program(steering, instructions);
-	int program = bpf_load_filter(instructions, QUEUE_STEERING_INSTRUCTIONS);
+	return bpf_load_filter(instructions, QUEUE_STEERING_INSTRUCTIONS);
+}
+
+int queue_steering_attach(int fd, const struct queue_steering *steering)
+{
+	int program = queue_steering_load(steering);
 	if (program < 0)
 		return program;
 	int result = queue_steering_attach_program(fd, program);

@@ -27,5 +27,8 @@ void queue_steering_program(const struct queue_steering *steering, struct bpf_in
  * -ENOSYS where the kernel has no such thing. Start-up. */
 int queue_steering_attach(int fd, const struct queue_steering *steering);
 
+/* Loads it alone: a descriptor for queue_steering_attach_program(), or as above. */
+int queue_steering_load(const struct queue_steering *steering);
+
 /* Attaches another program, by its descriptor. The interface holds it, so the descriptor may be closed. As above. */
 int queue_steering_attach_program(int fd, int program);

@@ -78,6 +78,9 @@ struct tun_params {
 	 * tun_queue_check(); NULL: a new interface. They belong to the device; on failure they are closed. */
 	const int *adopted;
 	unsigned adopted_count;
+	/* Of adopted queues which another process still reads: programs are loaded, and attached by
+	 * tun_device_attach(). */
+	bool attach_later;
 };
 
 struct tun_device {
@@ -92,6 +95,11 @@ struct tun_device {
 	unsigned ifindex;
 	struct tun_offloads offloads; /* those in force, on every queue */
 	bool no_ipv6;		      /* IPv6 addresses were wanted, and the kernel has no IPv6 for this interface */
+	/* What tun_device_attach() attaches: descriptors; -1: none. All zero but while `waiting`. */
+	struct {
+		bool waiting;
+		int steering, shares;
+	} programs;
 };
 
 /* Creates the interface, probes offloads, sets MTU, addresses and link up, without link-local address or router
@@ -110,5 +118,10 @@ int tun_device_open(struct tun_device *device, const struct tun_params *params, 
  * and has more than one queue (`several`) or one. -EPROTO with `error` saying what is wrong. Changes nothing.
  * Start-up. */
 int tun_queue_check(int fd, const char *name, bool several, struct error *error);
+
+/* From now on the queues are this process's: its programs replace those of the interface. Nothing to do without
+ * `attach_later`. 0, or a negative errno with `error`, which only a lack of memory explains: then the queues are of no
+ * use to either process. Needs no rights. */
+int tun_device_attach(struct tun_device *device, struct error *error);
 
 void tun_device_close(struct tun_device *device); /* again is allowed */

@@ -2,6 +2,7 @@
 #include "workers/session_shares.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -75,22 +76,14 @@ int session_shares_open(struct session_shares *shares, const struct session_shar
 	while (shares->members < SESSION_SHARES_MOST &&
 	       (uint64_t)shares->members * sharding->workers <= sharding->slot_mask)
 		shares->members *= 2;
-	int result = queue_shares_make(&shares->shares, sharding->workers, shares->members + LINE);
+	shares->programs = malloc(sharding->workers * sizeof *shares->programs);
+	for (uint32_t i = 0; shares->programs != NULL && i < sharding->workers; i++)
+		shares->programs[i] = -1;
+	int result = shares->programs != NULL
+			     ? queue_shares_make(&shares->shares, sharding->workers, shares->members + LINE)
+			     : -ENOMEM;
 	if (result != 0)
 		session_shares_close(shares);
-	return result;
-}
-
-static int attach(const struct bpf_code *code, struct udp_socket *socket)
-{
-	int program = bpf_load_filter(code->at, code->count), result = program < 0 ? program : 0;
-	const struct udp_socket *one;
-	for (size_t i = 0; result == 0 && (one = udp_member(socket, i)) != NULL; i++) {
-		if (setsockopt(one->fd, SOL_SOCKET, SO_ATTACH_BPF, &program, sizeof program) != 0)
-			result = -errno;
-	}
-	if (program >= 0)
-		close(program);
 	return result;
 }
 
@@ -105,7 +98,7 @@ static uint32_t receive_buffer(const struct udp_socket *socket)
 /* One session alone may fill half of what is shared, and that is to be as much as the socket had before, with what is
  * counted besides the length. The kernel keeps up to a quarter of what was received from being used again, and doubles
  * what it is given. */
-int session_shares_attach(struct session_shares *shares, uint32_t worker, struct udp_socket *socket)
+int session_shares_load(struct session_shares *shares, uint32_t worker, struct udp_socket *socket)
 {
 	uint32_t opened = udp_member(socket, 0)->buffer;
 	uint64_t one = opened != 0 ? opened : receive_buffer(socket), all = 3 * one * 4 / 3;
@@ -114,7 +107,22 @@ int session_shares_attach(struct session_shares *shares, uint32_t worker, struct
 	queue_shares_resize(&shares->shares.queues[worker], 1, (uint64_t)receive_buffer(socket) * 3 / 4);
 	struct bpf_code code = {.count = 0};
 	assemble(&code, shares, worker);
-	return attach(&code, socket);
+	int program = bpf_load_filter(code.at, code.count);
+	if (program < 0)
+		return program;
+	shares->programs[worker] = program;
+	return 0;
+}
+
+int session_shares_attach(struct session_shares *shares, uint32_t worker, struct udp_socket *socket)
+{
+	int program = shares->programs[worker], result = 0;
+	const struct udp_socket *one;
+	for (size_t i = 0; result == 0 && (one = udp_member(socket, i)) != NULL; i++) {
+		if (setsockopt(one->fd, SOL_SOCKET, SO_ATTACH_BPF, &program, sizeof program) != 0)
+			result = -errno;
+	}
+	return result;
 }
 
 void session_shares_detach(struct udp_socket *socket)
@@ -125,8 +133,21 @@ void session_shares_detach(struct udp_socket *socket)
 		(void)setsockopt(one->fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
 }
 
+void session_shares_close_programs(struct session_shares *shares)
+{
+	for (uint32_t i = 0; shares->programs != NULL && i < shares->sharding.workers; i++) {
+		if (shares->programs[i] >= 0)
+			close(shares->programs[i]);
+	}
+	free(shares->programs);
+	shares->programs = NULL;
+	if (shares->shares.stride != 0)
+		queue_shares_close_arrays(&shares->shares);
+}
+
 void session_shares_close(struct session_shares *shares)
 {
+	session_shares_close_programs(shares);
 	queue_shares_unmake(&shares->shares);
 	*shares = (struct session_shares){0};
 }

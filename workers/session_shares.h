@@ -24,16 +24,25 @@ struct session_shares {
 	struct queue_shares shares;
 	struct session_sharding sharding;
 	uint32_t members; /* of each worker with a share of their own; strangers are the next */
+	/* Descriptors of the workers' programs, from load to attach; -1: none. NULL: none at all. */
+	int *programs;
 };
 
 /* For the workers of `sharding`. 0, or a negative errno with nothing left: -EPERM without CAP_BPF, -EINVAL and -ENOSYS
  * where the kernel has no such thing. Start-up. */
 int session_shares_open(struct session_shares *shares, const struct session_sharding *sharding);
 
-/* Shares the sockets that `worker` receives from; `socket` may be made of several. 0 or a negative errno: as above.
- * session_shares_detach() takes the program off again, also when some of them have none. Start-up. */
+/* Loads the program for the sockets that `worker` receives from, and makes room in them; `socket` may be made of
+ * several. 0 or a negative errno: as above. Start-up. */
+int session_shares_load(struct session_shares *shares, uint32_t worker, struct udp_socket *socket);
+
+/* From now on they are shared, by the program that was loaded for them. 0 or a negative errno. session_shares_detach()
+ * takes it off again, also when some of them have none. Need no rights; before the worker runs. */
 int session_shares_attach(struct session_shares *shares, uint32_t worker, struct udp_socket *socket);
 void session_shares_detach(struct udp_socket *socket);
+
+/* The descriptors of programs and arrays, once all are attached. */
+void session_shares_close_programs(struct session_shares *shares);
 
 /* After the workers are gone; again is allowed. Programs stay with their sockets. */
 void session_shares_close(struct session_shares *shares);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "core/base/log.h"
+#include "core/base/rcu.h"
+#include "workers/freeze.h"
 
 enum {
 	GATEWAY_COPIES = 256, /* datagrams that wait for a thread which others received for it */
@@ -248,21 +250,42 @@ static int open_each(struct gateway_threads *threads, const struct gateway_threa
 	return result;
 }
 
+static void detach_shares(const struct gateway_threads *threads, struct udp_socket *const *sockets)
+{
+	for (unsigned i = 0; i < threads->plan.workers; i++)
+		session_shares_detach(sockets[i]);
+}
+
+static void report_shares(int result)
+{
+	log_info("UDP: a client that sends too much costs others packets (%s%s)", strerror(-result),
+		 result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
+}
+
+static int attach_shares(struct gateway_threads *threads, struct udp_socket *const *sockets)
+{
+	int result = 0;
+	for (unsigned i = 0; result == 0 && i < threads->plan.workers; i++)
+		result = session_shares_attach(&threads->shares, i, sockets[i]);
+	session_shares_close_programs(&threads->shares);
+	return result;
+}
+
 /* Without it a client that sends too much costs the others of its worker datagrams. */
 static void share_sockets(struct gateway_threads *threads, const struct gateway_threads_params *params)
 {
+	struct udp_socket *const *sockets = params->daemon->descriptors.sockets;
 	int result = session_shares_open(&threads->shares, &params->registry->table.sharding);
 	for (unsigned i = 0; result == 0 && i < threads->plan.workers; i++)
-		result = session_shares_attach(&threads->shares, i, params->daemon->descriptors.sockets[i]);
-	if (result == 0) {
-		queue_shares_close_arrays(&threads->shares.shares);
+		result = session_shares_load(&threads->shares, i, sockets[i]);
+	if (result == 0 && !params->attach_later)
+		result = attach_shares(threads, sockets);
+	if (result == 0)
 		return;
-	}
-	for (unsigned i = 0; i < threads->plan.workers; i++)
-		session_shares_detach(params->daemon->descriptors.sockets[i]);
+	if (!params->attach_later)
+		detach_shares(threads, sockets);
 	session_shares_close(&threads->shares);
-	log_info("UDP: a client that sends too much costs others packets (%s%s)", strerror(-result),
-		 result == -EPERM ? "; else this takes CAP_BPF at the start" : "");
+	report_shares(result);
 }
 
 static int steer_group(struct gateway_threads *threads, int fd, struct error *error)
@@ -300,13 +323,29 @@ int gateway_threads_open(struct gateway_threads *threads, const struct gateway_t
 		share_sockets(threads, params);
 	if (result == 0)
 		result = open_each(threads, params, error);
-	if (result == 0)
+	if (result == 0 && !params->attach_later)
 		result = steer_sockets(threads, params->daemon->descriptors.sockets[0], error);
 	threads->common.capabilities = wire_capabilities(threads->sparse_result == 0,
 							 params->daemon->descriptors.device.sparse != 0);
 	if (result != 0)
 		gateway_threads_close(threads);
 	return result;
+}
+
+/* Workers were made for shares, and for second sockets, or without: that cannot change any more. */
+int gateway_threads_attach(struct gateway_threads *threads, struct daemon *daemon, struct error *error)
+{
+	struct udp_socket *const *sockets = daemon->descriptors.sockets;
+	int expected = threads->sparse_result;
+	if (threads->shares.members == 0)
+		detach_shares(threads, sockets);
+	else if (attach_shares(threads, sockets) != 0)
+		return error_set(error, -EIO, "UDP: cannot attach a program to the sockets");
+	int result = steer_sockets(threads, sockets[0], error);
+	if (result == 0 && threads->sparse_result != expected)
+		result = error_set(error, threads->sparse_result, "UDP: cannot attach a program to the group: %s",
+				   strerror(-threads->sparse_result));
+	return result == 0 ? tun_device_attach(&daemon->descriptors.device, error) : result;
 }
 
 void gateway_threads_close(struct gateway_threads *threads)
@@ -398,6 +437,57 @@ int gateway_threads_start(struct gateway_threads *threads, struct daemon *daemon
 		result = start(daemon, &params, "handshake", i, error);
 	}
 	return result;
+}
+
+/* The loops of a kind of threads, in an array that has room for all. */
+static struct freeze_kind loops_of(const struct daemon *daemon, void (*run)(void *), struct event_loop **loops)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < daemon->threads.count; i++) {
+		if (daemon->threads.list[i].params.run == run)
+			loops[count++] = daemon->threads.list[i].params.loop;
+	}
+	return (struct freeze_kind){loops, count};
+}
+
+static void find_kinds(const struct daemon *daemon, struct freeze_kind kinds[GATEWAY_THREADS_KINDS],
+		       struct event_loop **loops)
+{
+	kinds[0] = loops_of(daemon, run_handshaker, loops);
+	kinds[1] = loops_of(daemon, run_reader, loops + kinds[0].count);
+	kinds[2] = loops_of(daemon, run_worker, loops + kinds[0].count + kinds[1].count);
+}
+
+bool gateway_threads_freeze(struct gateway_threads *threads, const struct daemon *daemon, uint64_t limit)
+{
+	struct freeze_kind kinds[GATEWAY_THREADS_KINDS];
+	struct event_loop **loops = calloc(daemon->threads.count + 1, sizeof(struct event_loop *));
+	if (loops == NULL)
+		return false;
+	find_kinds(daemon, kinds, loops);
+	rcu_offline();
+	bool frozen = freeze(kinds, GATEWAY_THREADS_KINDS, threads->workers, threads->plan.workers, daemon->clock,
+			     limit);
+	rcu_online();
+	free(loops);
+	return frozen;
+}
+
+void gateway_threads_thaw(const struct daemon *daemon)
+{
+	for (size_t i = daemon->threads.count; i-- > 0;)
+		event_loop_thaw(daemon->threads.list[i].params.loop);
+}
+
+void gateway_threads_park(struct gateway_threads *threads)
+{
+	const struct cpu_plan *plan = &threads->plan;
+	for (unsigned i = 0; i < plan->workers; i++)
+		event_loop_freeze(&threads->workers[i]->loop);
+	for (unsigned i = 0; i < plan->readers; i++)
+		event_loop_freeze(&threads->readers[i]->loop);
+	for (unsigned i = 0; i < plan->handshakers; i++)
+		event_loop_freeze(&threads->handshakers[i]->loop);
 }
 
 void gateway_threads_leave(struct gateway_threads *threads)

@@ -12,6 +12,8 @@
 #include "workers/tun_reader.h"
 #include "workers/worker.h"
 
+enum { GATEWAY_THREADS_KINDS = 3 }; /* handshake threads, readers, workers */
+
 struct gateway_threads {
 	struct cpu_plan plan;
 	unsigned first_queue; /* of the workers' queues of the TUN; those before it are the readers' */
@@ -38,6 +40,8 @@ struct gateway_threads_params {
 	const struct gateway_role *role;	/* a pattern: each worker gets a copy */
 	const struct handshaker_common *common; /* a pattern: `inboxes` is filled in */
 	uint32_t datagram_max;			/* bytes of the longest message that a session may bring */
+	bool attach_later; /* programs are loaded, and attached by gateway_threads_attach(): another process still has
+			      the sockets */
 };
 
 /* Sockets and queues of the TUN that the plan needs. */
@@ -51,7 +55,7 @@ void gateway_threads_want_queues(struct gateway_threads *threads, const struct p
  * reader instead, and the log says so. */
 void gateway_threads_take_queues(struct gateway_threads *threads, const struct tun_device *device);
 
-/* Makes everything and attaches the steering program; `plan` is filled already. On failure nothing is left. */
+/* Makes everything and attaches the programs; `plan` is filled already. On failure nothing is left. */
 int gateway_threads_open(struct gateway_threads *threads, const struct gateway_threads_params *params,
 			 struct error *error);
 
@@ -61,6 +65,22 @@ void gateway_threads_share(struct gateway_threads *threads, const struct cpu_lis
 
 /* Starts all of them: workers, readers, handshake threads. daemon_stop() ends them, also some of them. */
 int gateway_threads_start(struct gateway_threads *threads, struct daemon *daemon, struct error *error);
+
+/* --- take-over --- */
+
+/* Before gateway_threads_start(): the threads stand still from their start on. */
+void gateway_threads_park(struct gateway_threads *threads);
+
+/* All of them stand still, and what they own is the calling thread's, which is online under RCU; false: not within
+ * `limit` ns, and they go on. Again is allowed, also for those that were parked. */
+bool gateway_threads_freeze(struct gateway_threads *threads, const struct daemon *daemon, uint64_t limit);
+void gateway_threads_thaw(const struct daemon *daemon);
+
+/* From now on sockets and interface are this process's: attaches what gateway_threads_open() loaded. On failure, which
+ * only a lack of memory explains, they are of no use to either process. Needs no rights. */
+int gateway_threads_attach(struct gateway_threads *threads, struct daemon *daemon, struct error *error);
+
+/* --- end --- */
 
 /* Before daemon_stop(): workers end their sessions without BYE, for the next process serves the same clients. */
 void gateway_threads_leave(struct gateway_threads *threads);

@@ -20,7 +20,7 @@
 
 enum {
 	TAKEOVER_VERSION = 1, /* of the messages */
-	TAKEOVER_NAME_MAX = 32,
+	TAKEOVER_NAME_MAX = 64, /* as core/daemon/descriptor_list.h */
 	TAKEOVER_DESCRIPTORS_MAX = 4096,
 	TAKEOVER_ANSWER_MS = 5000, /* the longest wait for a message that the other side sends at once */
 	TAKEOVER_CLAIM_MS = 500,   /* from the offer on */

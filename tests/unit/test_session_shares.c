@@ -26,7 +26,10 @@ static void open_sockets(void)
 	const struct session_sharding sharding = {.slot_mask = SLOT_MASK, .workers = WORKERS};
 	int result = session_shares_open(&shares, &sharding);
 	for (unsigned i = 0; i < WORKERS && result == 0; i++)
+		result = session_shares_load(&shares, i, sockets[i]);
+	for (unsigned i = 0; i < WORKERS && result == 0; i++)
 		result = session_shares_attach(&shares, i, sockets[i]);
+	session_shares_close_programs(&shares);
 	if (result == -EPERM || result == -ENOSYS)
 		cr_skip_test("this kernel or user cannot load the program");
 	cr_assert_eq(result, 0, "%s", strerror(-result));
