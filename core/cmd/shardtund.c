@@ -11,7 +11,7 @@
 #include "core/host/process.h"
 #include "crypto/keys.h"
 
-static const char *const synopses[] = {"-c FILE", "-c FILE --check", NULL};
+static const char *const synopses[] = {"-c FILE", "-c FILE --check", "-c FILE --takeover", NULL};
 static const enum config_section sections[] = {CONFIG_SECTION_GATEWAY, CONFIG_SECTION_PEER};
 static const struct cli_program program = {
 	.name = "shardtund",
@@ -19,6 +19,7 @@ static const struct cli_program program = {
 	.synopses = synopses,
 	.details = "  -c, --config FILE  the configuration, as below\n"
 		   "      --check        check it and the keys that it names; change nothing\n"
+		   "      --takeover     take the sessions of the gateway that runs, which ends\n"
 		   "  -h, --help         this text\n"
 		   "  -V, --version      the version\n"
 		   "\n"
@@ -27,7 +28,7 @@ static const struct cli_program program = {
 	.section_count = ARRAY_SIZE(sections),
 };
 
-static enum cli_status run(const char *path, bool check)
+static enum cli_status run(const char *path, bool check, bool takeover)
 {
 	struct error error = {0};
 	struct gateway_config *config;
@@ -44,7 +45,7 @@ static enum cli_status run(const char *path, bool check)
 		status = cli_fail(&program, CLI_CONFIG, &error);
 	else if (check)
 		printf("%s: right\n", path);
-	else if (gateway_run(gateway, &error) != 0)
+	else if (gateway_run(gateway, takeover, &error) != 0)
 		status = cli_fail(&program, CLI_FAILED, &error);
 	if (gateway != NULL)
 		gateway_free(gateway);
@@ -54,8 +55,10 @@ static enum cli_status run(const char *path, bool check)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'}, {NULL, 0, NULL, 0}};
+	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+						{"check", no_argument, NULL, 'k'},
+						{"takeover", no_argument, NULL, 't'},
+						{NULL, 0, NULL, 0}};
 	enum cli_status status;
 	process_begin();
 	process_hold_signals();
@@ -63,7 +66,7 @@ int main(int argc, char **argv)
 		return (int)status;
 
 	const char *path = NULL;
-	bool check = false;
+	bool check = false, takeover = false;
 	int option;
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":c:", options, NULL)) != -1) {
@@ -71,6 +74,8 @@ int main(int argc, char **argv)
 			path = optarg;
 		else if (option == 'k')
 			check = true;
+		else if (option == 't')
+			takeover = true;
 		else if (option == ':')
 			return (int)cli_usage_error(&program, "%s wants a file", argv[optind - 1]);
 		else
@@ -80,10 +85,12 @@ int main(int argc, char **argv)
 		return (int)cli_usage_error(&program, "unexpected argument %s", argv[optind]);
 	if (path == NULL)
 		return (int)cli_usage_error(&program, "which configuration? give -c FILE");
+	if (check && takeover)
+		return (int)cli_usage_error(&program, "--check or --takeover, not both");
 	if (check)
-		return (int)cli_finish(&program, run(path, check));
+		return (int)cli_finish(&program, run(path, check, false));
 	log_begin();
-	status = cli_finish(&program, run(path, check));
+	status = cli_finish(&program, run(path, check, takeover));
 	logger_end();
 	return (int)status;
 }

@@ -17,6 +17,11 @@ enum {
 	BACKLOG = 16,
 };
 
+static int type_of(const struct control_socket_kind *kind)
+{
+	return kind->type != 0 ? kind->type : SOCK_STREAM;
+}
+
 /* False: the path is in the root or the working directory, which is not ours to make. */
 static bool directory_of(const char *path, char directory[sizeof((struct sockaddr_un){0}).sun_path])
 {
@@ -63,7 +68,7 @@ static int remove_stale(const struct control_socket_kind *kind, const struct soc
 		return error_set(error, -EEXIST, "%s %s: something that is no socket is there; remove it or %s",
 				 kind->name, path, kind->elsewhere);
 
-	int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int probe = socket(AF_UNIX, type_of(kind) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (probe < 0)
 		return error_set(error, -errno, "%s %s: %s", kind->name, path, strerror(errno));
 	int failure = connect(probe, (const struct sockaddr *)address, sizeof *address) == 0 ? 0 : errno;
@@ -97,7 +102,7 @@ static int bind_and_listen(struct control_listener *listener, struct error *erro
 	const struct sockaddr *address = (const struct sockaddr *)&listener->address;
 	mode_t mode = listener->kind->mode;
 	struct stat status;
-	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	listener->fd = socket(AF_UNIX, type_of(listener->kind) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (listener->fd < 0)
 		return error_set(error, -errno, "%s %s: %s", name, path, strerror(errno));
 	/* The file gets the descriptor's mode, cut by the umask: it is never wider open than in the end. */
@@ -132,13 +137,13 @@ int control_listener_open_as(struct control_listener *listener, const struct con
 	return result;
 }
 
-int control_listener_check(int fd, const char *path, struct error *error)
+static int check(int fd, int wanted, const char *path, struct error *error)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNSPEC};
 	socklen_t size = sizeof address, length = sizeof(int);
 	int listens = 0, type = 0;
 	if (getsockname(fd, (struct sockaddr *)&address, &size) != 0 || address.sun_family != AF_UNIX ||
-	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0 || type != SOCK_STREAM ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) != 0 || type != wanted ||
 	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) != 0 || listens == 0)
 		return error_set(error, -EPROTO, "no socket that listens");
 	if (strncmp(address.sun_path, path, sizeof address.sun_path) != 0)
@@ -146,12 +151,17 @@ int control_listener_check(int fd, const char *path, struct error *error)
 	return 0;
 }
 
+int control_listener_check(int fd, const char *path, struct error *error)
+{
+	return check(fd, SOCK_STREAM, path, error);
+}
+
 int control_listener_adopt(struct control_listener *listener, const struct control_socket_kind *kind, const char *path,
 			   int fd, struct error *error)
 {
 	struct stat status;
 	*listener = (struct control_listener){.fd = fd, .kind = kind, .address.sun_family = AF_UNIX};
-	int result = control_listener_check(fd, path, error);
+	int result = check(fd, type_of(kind), path, error);
 	if (result == 0 && (lstat(path, &status) != 0 || !S_ISSOCK(status.st_mode)))
 		result = error_set(error, -EPROTO, "its file is gone");
 	if (result != 0) {

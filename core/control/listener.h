@@ -18,6 +18,7 @@ struct control_socket_kind {
 	const char *elsewhere; /* how to have it in another place */
 	const char *left;      /* what to do when it cannot be removed */
 	mode_t mode;
+	int type; /* of the socket; 0: SOCK_STREAM */
 };
 
 /* That of core/control/control.h. */

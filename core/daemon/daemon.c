@@ -196,6 +196,8 @@ static int open_control_socket(void *context, struct error *error)
 static void close_control_socket(void *context)
 {
 	struct daemon *daemon = context;
+	if (daemon->leaving)
+		control_listener_leave(&daemon->descriptors.control);
 	descriptors_close_control(&daemon->descriptors);
 }
 
@@ -233,6 +235,8 @@ static int open_metrics_socket(void *context, struct error *error)
 static void close_metrics_socket(void *context)
 {
 	struct daemon *daemon = context;
+	if (daemon->leaving)
+		metrics_listener_leave(&daemon->descriptors.metrics);
 	descriptors_close_metrics(&daemon->descriptors);
 }
 
@@ -253,7 +257,8 @@ static void close_metrics(void *context)
 static int open_device(void *context, struct error *error)
 {
 	struct daemon *daemon = context;
-	const struct descriptors_plan plan = daemon_plan(&daemon->params);
+	struct descriptors_plan plan = daemon_plan(&daemon->params);
+	plan.device.attach_later = daemon->leaving;
 	return descriptors_open_device(&daemon->descriptors, &plan.device, error);
 }
 
@@ -297,7 +302,7 @@ static int open_steps(struct daemon *daemon, struct error *error)
 {
 	const struct timespec pause = {.tv_nsec = REFUSED_PAUSE_MS * (long)NS_PER_MS};
 	int result = steps_open(&daemon->steps, error);
-	if (result != 0 && daemon->adopted) {
+	if (result != 0 && daemon->adopted && !daemon->leaving) {
 		daemon_refuse(daemon, &daemon->descriptors.given, error);
 		result = steps_open(&daemon->steps, error);
 	}
@@ -320,9 +325,11 @@ int daemon_open(struct daemon *daemon, const struct daemon_params *params, struc
 	events_use_journal();
 	daemon->tsc = tsc_calibrate();
 	notify_open(&daemon->notify);
-	daemon_take(daemon);
-	int result = open_steps(daemon, error);
+	int result = daemon_take(daemon, error);
+	if (result == 0)
+		result = open_steps(daemon, error);
 	if (result != 0) {
+		descriptors_take_back(&daemon->descriptors);
 		notify_close(&daemon->notify);
 		return result;
 	}

@@ -46,6 +46,9 @@ struct daemon_params {
 	size_t sockets;				     /* that share the port */
 	unsigned workers, handshakers;		     /* that these are for */
 	const struct control_socket_kind *wireguard; /* there will be this control socket as well; NULL: none */
+	/* Of a process that still runs, for this one to adopt: taken, and then the daemon is `leaving` until its caller
+	 * says otherwise. What does not fit is an error. NULL: none. */
+	struct descriptor_list *given;
 	bool keeps; /* the service manager may keep the descriptors for the next process: core/daemon/store.h */
 	unsigned tun_readers, tun_writers; /* queues of the device, as in struct tun_params */
 	struct queue_steering tun_steering;

@@ -61,15 +61,34 @@ static int check(const struct daemon *daemon, const struct descriptor_list *give
 	return result;
 }
 
-void daemon_take(struct daemon *daemon)
+static int take_running(struct daemon *daemon, struct error *error)
+{
+	struct descriptor_list given = *daemon->params.given;
+	*daemon->params.given = (struct descriptor_list){.count = 0};
+	daemon->params.given = NULL;
+	int result = check(daemon, &given, error);
+	if (result != 0) {
+		descriptor_list_close(&given);
+		return error_prefix(error, result, "take-over: ");
+	}
+	daemon->adopted = daemon->leaving = true;
+	descriptors_give(&daemon->descriptors, &given);
+	return 0;
+}
+
+int daemon_take(struct daemon *daemon, struct error *why)
 {
 	struct descriptor_list given;
 	struct error error = {0};
 	if (!daemon->params.keeps)
-		return;
+		return 0;
 	int result = store_take(&daemon->store, &daemon->notify, &given, &error);
+	if (daemon->params.given != NULL) {
+		descriptor_list_close(&given);
+		return take_running(daemon, why);
+	}
 	if (result == 0 && given.count == 0)
-		return;
+		return 0;
 	if (result == 0)
 		result = check(daemon, &given, &error);
 	daemon->adopted = result == 0;
@@ -77,6 +96,7 @@ void daemon_take(struct daemon *daemon)
 		descriptors_give(&daemon->descriptors, &given);
 	else
 		daemon_refuse(daemon, &given, &error);
+	return 0;
 }
 
 /* --- for the next process ----------------------------------------------------------------------------------------- */
@@ -125,6 +145,8 @@ void daemon_end_keeping(struct daemon *daemon)
 	else if (daemon->params.keeps)
 		store_empty(&daemon->store);
 	/* Of a start that failed: the files of its sockets are gone, so that the next one could not use them. */
-	if (daemon->params.keeps)
+	if (daemon->leaving)
+		descriptors_take_back(&daemon->descriptors);
+	else if (daemon->params.keeps)
 		store_give_up(&daemon->store, &daemon->descriptors.given);
 }

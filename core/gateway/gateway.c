@@ -175,9 +175,11 @@ static void log_start(struct gateway *gateway)
 
 _Static_assert((int)CONFIG_LISTEN_ADDRESSES <= (int)UDP_ADDRESSES_MAX, "sockets take what may be configured");
 
-int gateway_run(struct gateway *gateway, struct error *error)
+int gateway_run(struct gateway *gateway, bool takeover, struct error *error)
 {
 	raise_descriptor_limit();
+	gateway->takeover.wanted = takeover;
+	gateway_takeover_init(&gateway->takeover);
 	gateway->running = (struct gateway_running){
 		.config = gateway->config,
 		.identity = gateway->identity,

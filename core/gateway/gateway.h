@@ -14,4 +14,4 @@ struct gateway *gateway_new(struct gateway_config *config, struct error *error);
 void gateway_free(struct gateway *gateway);
 
 /* Runs until SIGTERM or SIGINT. 0, or a negative errno with `error` set and nothing left behind. The same thread. */
-int gateway_run(struct gateway *gateway, struct error *error);
+int gateway_run(struct gateway *gateway, bool takeover, struct error *error);

@@ -5,6 +5,7 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "core/base/log.h"
 #include "core/daemon/keeping.h"
@@ -94,6 +95,8 @@ int gateway_network_lay(struct gateway_network *network, struct error *error)
 /* A gateway that neither forwards nor masquerades runs without rules, too. */
 static int guard(struct gateway_network *network, struct error *error)
 {
+	if (network->daemon->leaving)
+		return 0; /* the table is the other process's: gateway_network_take_over() */
 	int result = gateway_network_lay(network, error);
 	if (result == 0 || network->config->forward || network->config->masquerade.count != 0)
 		return result;
@@ -176,6 +179,21 @@ void gateway_network_follow(struct gateway_network *network, struct registry *re
 	}
 	if (reconciler_apply(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_route), &error) != 0)
 		log_warning("AllowedIPs: %s; networks behind peers are not reached through the gateway", error.text);
+}
+
+/* The kernel gives the table up when the other process is gone, whose rules go with it. */
+void gateway_network_take_over(struct gateway_network *network)
+{
+	enum { WAIT_MS = 3000, PAUSE_MS = 2 };
+	const struct timespec pause = {.tv_nsec = PAUSE_MS * (long)NS_PER_MS};
+	struct error error;
+	int result = gateway_network_lay(network, &error);
+	for (int left = WAIT_MS; result == -EPERM && left > 0; left -= PAUSE_MS) {
+		(void)nanosleep(&pause, NULL);
+		result = gateway_network_lay(network, &error);
+	}
+	if (result != 0)
+		log_warning("take-over: %s", error.text);
 }
 
 void gateway_network_hurry(struct gateway_network *network)

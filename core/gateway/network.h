@@ -65,4 +65,8 @@ void gateway_network_every_second(struct gateway_network *network);
 
 /* Removes the rules, unless they are left to the next process. Forwarding stays on: other programs may rely on it by
  * now. */
+/* Of a network that was opened while another process had the interface, when that one ends: lays the rules, which were
+ * that one's. Waits until they can be laid; that they cannot is logged. */
+void gateway_network_take_over(struct gateway_network *network);
+
 void gateway_network_close(struct gateway_network *network);

@@ -33,7 +33,9 @@ static int open_daemon(void *context, struct error *error)
 	};
 	gateway_threads_want_sockets(&gateway->threads, &gateway->registry, &params);
 	gateway_threads_want_queues(&gateway->threads, &gateway->registry.pool, &params);
-	int result = daemon_open(&gateway->daemon, &params, error);
+	int result = gateway_takeover_ask(gateway, &params, error);
+	if (result == 0)
+		result = daemon_open(&gateway->daemon, &params, error);
 	if (result != 0) {
 		gateway_threads_want_none(&gateway->threads);
 		return result;
@@ -160,6 +162,8 @@ static void close_wireguard_socket(void *context)
 {
 	struct gateway *gateway = context;
 	wireguard_socket_free(gateway->wireguard_socket);
+	if (gateway->daemon.leaving)
+		control_listener_leave(&gateway->daemon.descriptors.wireguard);
 	if (gateway->wireguard_socket != NULL)
 		descriptors_close_wireguard(&gateway->daemon.descriptors);
 	gateway->wireguard_socket = NULL;
@@ -227,6 +231,7 @@ static int open_threads(void *context, struct error *error)
 		.role = &role,
 		.common = &common,
 		.datagram_max = longest > WIRE_HELLO_SIZE ? longest : WIRE_HELLO_SIZE,
+		.attach_later = gateway_takeover_pending(gateway),
 	};
 	return gateway_threads_open(&gateway->threads, &params, error);
 }
@@ -243,6 +248,8 @@ static int give_up_rights(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
 	int result = daemon_prepare_filters(&gateway->daemon, error);
+	if (result == 0)
+		result = gateway_takeover_give(gateway, error);
 	return result == 0 ? daemon_drop_privileges(&gateway->daemon, &gateway->user, error) : result;
 }
 
@@ -269,7 +276,8 @@ static void end_reloader(void *context)
 static void stop_threads(void *context)
 {
 	struct gateway *gateway = context;
-	if (gateway->daemon.leaving && gateway->config->reset) /* else clients would notice by silence */
+	bool pending = gateway_takeover_pending(gateway);
+	if (pending || (gateway->daemon.leaving && gateway->config->reset)) /* else clients would notice by silence */
 		gateway_threads_leave(&gateway->threads);
 	daemon_stop(&gateway->daemon);
 }
@@ -278,6 +286,8 @@ static int start_threads(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
 	int control_cpu = gateway->threads.plan.control_cpu;
+	if (gateway_takeover_pending(gateway))
+		gateway_threads_park(&gateway->threads);
 	int result = gateway_threads_start(&gateway->threads, &gateway->daemon, error);
 	if (result != 0) {
 		stop_threads(gateway);
@@ -323,6 +333,21 @@ static int settle_priority(void *context, struct error *error)
 	return daemon_settle_priority(&gateway->daemon, error);
 }
 
+static int open_takeover(void *context, struct error *error)
+{
+	return gateway_takeover_open(context, error);
+}
+
+static void close_takeover(void *context)
+{
+	gateway_takeover_close(context);
+}
+
+static int claim(void *context, struct error *error)
+{
+	return gateway_takeover_claim(context, error);
+}
+
 static int start_metrics(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
@@ -359,12 +384,14 @@ static const struct step steps[] = {
 	{"quotas", open_quota, close_quota},
 	{"WireGuard's control socket", open_wireguard_socket, close_wireguard_socket},
 	{"threads", open_threads, close_threads},
+	{"take-over socket", open_takeover, close_takeover},
 	{"rights", give_up_rights, NULL},
 	{"log", start_log, NULL},
 	{"reload thread", start_reloader, end_reloader},
 	{"resolver thread", start_resolver, end_resolver},
 	{"data path", start_threads, stop_threads},
 	{"CPU priority", settle_priority, NULL},
+	{"take-over", claim, NULL},
 	{"metrics", start_metrics, NULL}, /* ended by daemon_stop() */
 	{"store", keep_descriptors, end_keeping},
 	{"system call filters", filter_calls, NULL},

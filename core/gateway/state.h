@@ -13,6 +13,7 @@
 #include "core/gateway/network.h"
 #include "core/gateway/placement.h"
 #include "core/gateway/quota.h"
+#include "core/gateway/takeover.h"
 #include "core/gateway/threads.h"
 #include "core/gateway/wireguard_socket.h"
 #include "core/host/privileges.h"
@@ -39,6 +40,7 @@ struct gateway {
 	struct gateway_threads threads;
 	struct contacts contacts; /* all zero: WireGuard = no */
 	struct placement placement;
+	struct gateway_takeover takeover;
 	struct gateway_running running;		   /* for the control commands */
 	struct wireguard_socket *wireguard_socket; /* NULL: WireGuard = no */
 	struct steps parts, steps;		   /* of gateway_new(), of gateway_run() */
@@ -58,7 +60,7 @@ void gateway_refresh(const struct daemon *daemon, struct daemon_figures *figures
 void gateway_every_second(struct daemon *daemon);
 
 /* Descriptors to wait for, and what is done then with the gateway as context. */
-enum { GATEWAY_WATCHES = 7 };
+enum { GATEWAY_WATCHES = 8 };
 void gateway_watches(const struct gateway *gateway, struct daemon_watch watches[GATEWAY_WATCHES]);
 
 /* Logs how many events were left out since the last line about that: at intervals, or now. */

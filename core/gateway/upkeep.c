@@ -97,6 +97,11 @@ static void wireguard_asked(void *context)
 	wireguard_socket_poll(gateway->wireguard_socket);
 }
 
+static void takeover_came(void *context)
+{
+	gateway_takeover_ready(context);
+}
+
 void gateway_watches(const struct gateway *gateway, struct daemon_watch watches[GATEWAY_WATCHES])
 {
 	const struct daemon_watch all[GATEWAY_WATCHES] = {
@@ -106,6 +111,7 @@ void gateway_watches(const struct gateway *gateway, struct daemon_watch watches[
 		{gateway_top_fd(gateway->running.top), top_is_due},
 		{gateway->network.watch_fd, network_changed},
 		{gateway->network.rules_fd, rules_changed},
-		{wireguard_socket_fd(gateway->wireguard_socket), wireguard_asked}};
+		{wireguard_socket_fd(gateway->wireguard_socket), wireguard_asked},
+		{gateway->takeover.epoll_fd, takeover_came}};
 	memcpy(watches, all, sizeof all);
 }

@@ -163,6 +163,13 @@ int notify_store(const struct notify *notify, const char *name, int fd)
 	return send_with(notify, message, fd);
 }
 
+int notify_main_process(const struct notify *notify, pid_t process)
+{
+	char message[MESSAGE_MAX];
+	(void)snprintf(message, sizeof message, "MAINPID=%d", (int)process);
+	return send_with(notify, message, -1);
+}
+
 int notify_unstore(const struct notify *notify, const char *name)
 {
 	char message[MESSAGE_MAX];

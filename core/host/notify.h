@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "core/base/bytes.h"
 
@@ -32,6 +33,9 @@ void notify_stopping(struct notify *notify);
 
 /* The status line of systemctl; not sent again when unchanged. */
 void notify_status(struct notify *notify, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* From now on another process is the unit's main one. As notify_store(). */
+int notify_main_process(const struct notify *notify, pid_t process);
 
 /* The manager's store of descriptors (FileDescriptorStoreMax=): it keeps a copy of `fd` under that name ([a-z0-9.-])
  * when this process ends, and hands it to the next one; or gives up all that it has under that name. FDPOLL=0: it does

@@ -77,7 +77,7 @@ static void closed(void *context, struct line_connection *connection)
 
 static void start(void)
 {
-	static const struct control_socket_kind kind = {"test socket", "move it", "leave it", 0600};
+	static const struct control_socket_kind kind = {"test socket", "move it", "leave it", 0600, 0};
 	static const struct line_handlers handlers = {take_line, refuse, more, closed};
 	struct line_server_params params = {
 		.listener = &listener, .handlers = &handlers, .context = &now, .clock = &manual};

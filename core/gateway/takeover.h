@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A gateway takes the sessions, sockets and queues of a running one, and gives its own to the next: core/handover/ has
+ * the steps, and this is what a gateway does at each. The running one listens on a socket beside its control socket,
+ * ControlSocket with ".takeover" behind it, which only its user and root may use. Control thread. */
+#pragma once
+
+#include "core/control/listener.h"
+#include "core/daemon/daemon.h"
+
+#define GATEWAY_TAKEOVER_SUFFIX ".takeover"
+
+struct gateway;
+
+struct gateway_takeover {
+	/* the new process */
+	bool wanted;
+	int old;		      /* connected to the old one; -1: there is none, or it was left */
+	struct descriptor_list given; /* by that */
+	int given_listener;	      /* -1: none */
+	/* the old process */
+	struct control_listener listener;
+	int epoll_fd;
+	int connection; /* -1: none */
+	bool answered;
+};
+
+/* No take-over so far; `wanted` stays. */
+void gateway_takeover_init(struct gateway_takeover *takeover);
+
+/* With `wanted`, when the parameters are complete: gets the running gateway's descriptors, for daemon_open(). 0, or a
+ * negative errno with `error`. */
+int gateway_takeover_ask(struct gateway *gateway, struct daemon_params *params, struct error *error);
+
+/* With `wanted`, when everything is made, and the threads stand still: gets the sessions. From here on this process
+ * serves, and the other one ends; on failure that one serves on. Nothing to do otherwise. */
+int gateway_takeover_claim(struct gateway *gateway, struct error *error);
+
+/* Whether another process's descriptors are in use here and its sessions are not: nothing of the machine is to be
+ * removed at the end, and no session is said good-bye. */
+bool gateway_takeover_pending(const struct gateway *gateway);
+
+/* Listens for the next process, before rights are dropped; a path that is too long is said and is no error. */
+int gateway_takeover_open(struct gateway *gateway, struct error *error);
+void gateway_takeover_close(struct gateway *gateway);
+
+/* The socket becomes this user's, as control_listener_give(). */
+int gateway_takeover_give(const struct gateway *gateway, struct error *error);
+
+/* `epoll_fd` is readable. Does not return when the next process has the sessions. */
+void gateway_takeover_ready(struct gateway *gateway);

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The old process. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core/base/log.h"
+#include "core/daemon/layout.h"
+#include "core/gateway/state.h"
+#include "core/handover/export.h"
+#include "core/handover/takeover.h"
+
+#define FREEZE_NS (2 * NS_PER_S)
+
+static const struct control_socket_kind kind = {.name = "take-over socket",
+						.elsewhere = "set ControlSocket",
+						.left = "set ControlSocket",
+						.mode = 0600,
+						.type = SOCK_SEQPACKET};
+
+static int watch(const struct gateway_takeover *takeover, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+	return epoll_ctl(takeover->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
+}
+
+static int listen_at(struct gateway_takeover *takeover, const char *path, struct error *error)
+{
+	int given = takeover->given_listener;
+	takeover->given_listener = -1;
+	if (given >= 0)
+		return control_listener_adopt(&takeover->listener, &kind, path, given, error);
+	return control_listener_open_as(&takeover->listener, &kind, path, error);
+}
+
+int gateway_takeover_open(struct gateway *gateway, struct error *error)
+{
+	struct gateway_takeover *takeover = &gateway->takeover;
+	const char *control = gateway->config->common.control_socket;
+	char path[sizeof((struct sockaddr_un){0}).sun_path];
+	int length = snprintf(path, sizeof path, "%s" GATEWAY_TAKEOVER_SUFFIX, control);
+	if (length < 0 || (size_t)length >= sizeof path) {
+		log_warning("ControlSocket = %s: the path is too long for a take-over by another process", control);
+		return 0;
+	}
+	int result = listen_at(takeover, path, error);
+	if (result != 0)
+		return result;
+	takeover->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (takeover->epoll_fd < 0 || watch(takeover, takeover->listener.fd) != 0) {
+		result = error_set(error, -errno, "take-over: epoll: %s", strerror(errno));
+		gateway_takeover_close(gateway);
+	}
+	return result;
+}
+
+static void drop(struct gateway_takeover *takeover)
+{
+	if (takeover->connection >= 0)
+		close(takeover->connection);
+	takeover->connection = -1;
+	takeover->answered = false;
+}
+
+void gateway_takeover_close(struct gateway *gateway)
+{
+	struct gateway_takeover *takeover = &gateway->takeover;
+	drop(takeover);
+	if (takeover->epoll_fd >= 0)
+		close(takeover->epoll_fd);
+	takeover->epoll_fd = -1;
+	if (gateway->daemon.leaving)
+		control_listener_leave(&takeover->listener);
+	control_listener_close(&takeover->listener);
+}
+
+int gateway_takeover_give(const struct gateway *gateway, struct error *error)
+{
+	const struct privileges_user *user = &gateway->user;
+	if (gateway->takeover.listener.fd < 0 || !privileges_become(user))
+		return 0;
+	return control_listener_give(&gateway->takeover.listener, user->uid, user->gid, error);
+}
+
+/* --- what the next process gets ----------------------------------------------------------------------------------- */
+
+static struct takeover_descriptor *list_all(struct gateway *gateway, size_t *count)
+{
+	struct descriptor_list list;
+	if (descriptors_list(&gateway->daemon.descriptors, &list) != 0)
+		return NULL;
+	struct takeover_descriptor *all = calloc(list.count + 1, sizeof *all);
+	for (size_t i = 0; all != NULL && i < list.count; i++) {
+		memcpy(all[i].name, list.entries[i].name, sizeof all[i].name);
+		all[i].fd = list.entries[i].fd;
+	}
+	if (all != NULL)
+		all[list.count] = (struct takeover_descriptor){.name = "takeover", .fd = gateway->takeover.listener.fd};
+	*count = list.count + 1;
+	descriptor_list_free(&list);
+	return all;
+}
+
+static int answer(struct gateway *gateway, struct error *error)
+{
+	struct descriptors *descriptors = &gateway->daemon.descriptors;
+	char *layout = layout_text(&gateway->daemon.params);
+	if (layout == NULL)
+		return error_set(error, -ENOMEM, "take-over: out of memory");
+	int result = descriptors->layout_fd < 0 ? descriptors_open_layout(descriptors, layout, error) : 0;
+	size_t count = 0;
+	struct takeover_descriptor *list = result == 0 ? list_all(gateway, &count) : NULL;
+	if (list != NULL)
+		result = takeover_answer(gateway->takeover.connection, layout, list, count, error);
+	else if (result == 0)
+		result = error_set(error, -ENOMEM, "take-over: out of memory");
+	free(list);
+	free(layout);
+	return result;
+}
+
+static bool freeze_all(void *context)
+{
+	struct gateway *gateway = context;
+	return gateway_threads_freeze(&gateway->threads, &gateway->daemon, FREEZE_NS);
+}
+
+static void thaw_all(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_threads_thaw(&gateway->daemon);
+}
+
+static int write_all(void *context, struct handover_memory *memory, struct error *error)
+{
+	struct gateway *gateway = context;
+	struct stats_snapshot totals = {0};
+	const struct threads *threads = &gateway->daemon.threads;
+	for (size_t i = 0; i < threads->count; i++)
+		stats_read(&threads->list[i].params.loop->stats, &totals);
+	const struct handover_source source = {.registry = &gateway->registry,
+					       .jar = &gateway->jar,
+					       .totals = &totals,
+					       .now = clock_monotonic(gateway->daemon.clock)};
+	return handover_export(&source, memory, error);
+}
+
+/* Nothing is closed, removed or said to clients: all of it is the other process's. With a failure status, so that the
+ * service manager starts a process anew should that one have ended before this message. */
+_Noreturn static void leave(struct gateway *gateway, pid_t next)
+{
+	struct notify *notify = &gateway->daemon.notify;
+	log_info("take-over: process %d has all sessions: ending", (int)next);
+	if (notify->fd >= 0 && (notify_main_process(notify, next) != 0 || notify_barrier(notify) != 0))
+		log_warning("take-over: the service manager may not know of process %d", (int)next);
+	(void)log_flush(LOG_END_MS);
+	_exit(EXIT_FAILURE);
+}
+
+/* --- connections -------------------------------------------------------------------------------------------------- */
+
+static void accept_next(struct gateway_takeover *takeover)
+{
+	int fd = accept4(takeover->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd < 0)
+		return;
+	if (takeover->connection >= 0) {
+		channel_refuse(fd, "take-over: another process takes this gateway over at this moment");
+		close(fd);
+		return;
+	}
+	takeover->connection = fd;
+	takeover->answered = false;
+	if (watch(takeover, fd) != 0)
+		drop(takeover);
+}
+
+static void hear(struct gateway *gateway)
+{
+	const struct takeover_owner owner = {
+		.context = gateway, .freeze = freeze_all, .write = write_all, .thaw = thaw_all};
+	struct gateway_takeover *takeover = &gateway->takeover;
+	struct error error = {0};
+	struct ucred peer = {0};
+	socklen_t size = sizeof peer;
+	if (!takeover->answered && answer(gateway, &error) == 0) {
+		takeover->answered = true;
+		return;
+	}
+	(void)getsockopt(takeover->connection, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+	if (takeover->answered &&
+	    takeover_hand_over(takeover->connection, &owner, TAKEOVER_CLAIM_MS, &error) == TAKEOVER_GIVEN)
+		leave(gateway, peer.pid);
+	log_warning("%s; this process serves on", error.text);
+	drop(takeover);
+}
+
+void gateway_takeover_ready(struct gateway *gateway)
+{
+	enum { MOST = 2 };
+	struct gateway_takeover *takeover = &gateway->takeover;
+	struct epoll_event events[MOST];
+	int ready = epoll_wait(takeover->epoll_fd, events, MOST, 0);
+	for (int i = 0; i < ready; i++) {
+		if (events[i].data.fd == takeover->listener.fd)
+			accept_next(takeover);
+		else if (events[i].data.fd == takeover->connection)
+			hear(gateway);
+	}
+}

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A new process takes the gateway's sessions over, five times in a row, under pings and a TCP connection: no ping is lost,
+# sessions and counters go on, and nobody connects again. One that cannot leaves the old one as it is.
+# shellcheck disable=SC2119 # the options are optional
+# shellcheck source=tests/netns/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+
+times=5
+
+topology_up
+gateway_config "MetricsListen = off" "Workers = 2" "LogLevel = info"
+client_config
+gateway_start
+client_start
+traffic_serve host
+start stream client "$tests_dir/tools/stream.py" 198.51.100.2 2000000
+
+sessions() {
+	ctl --json sessions | python3 -c '
+import json, sys
+for one in json.load(sys.stdin)["sessions"]:
+    print(one["id"], one["addresses"], one["state"])'
+}
+
+index() {
+	ns gateway cat /sys/class/net/shardtun0/ifindex
+}
+
+take_over() { # NAME
+	start "$1" gateway "$BUILD/shardtund" -c "$dir/gateway.conf" --takeover
+}
+
+# Not by check: its subshell cannot wait for it.
+status_of() { # NAME
+	status=0
+	wait_for 30 gone "${started[$1]}" || true
+	wait "${started[$1]}" || status=$?
+	unset "started[$1]"
+}
+
+sessions >"$dir/sessions"
+check "there is a session" test -s "$dir/sessions"
+index >"$dir/index"
+started_sessions=$(figure gateway sessions_started)
+packets=$(figure gateway udp_rx_bytes)
+
+### one that cannot ####################################################################################################
+
+sed 's/^Workers = 2/Workers = two/' "$dir/gateway.conf" >"$dir/wrong.conf"
+status=0
+ns gateway "$BUILD/shardtund" -c "$dir/wrong.conf" --takeover >"$dir/wrong.log" 2>&1 || status=$?
+check "a configuration that does not parse ends the new process alone" test "$status" -eq 3
+check "with one line" test "$(wc -l <"$dir/wrong.log")" -eq 1
+sed 's/^Workers = 2/Workers = 3/' "$dir/gateway.conf" >"$dir/layout.conf"
+status=0
+ns gateway "$BUILD/shardtund" -c "$dir/layout.conf" --takeover >"$dir/layout.log" 2>&1 || status=$?
+check "another layout is refused" test "$status" -eq 1
+check "which the new process says" grep -q "layout is another one: restart the gateway instead" "$dir/layout.log"
+check "and the old one too" logged gateway "layout is another one.*serves on" 1
+check "only root and the gateway's user may connect" test "$(stat -c %a "$dir/gateway.sock.takeover")" = 600
+chmod 666 "$dir/gateway.sock.takeover"
+chmod 711 "$dir"
+check "a stranger is refused" ns gateway setpriv --reuid 65534 --regid 65534 --clear-groups python3 - "$dir" <<-'END'
+	import socket, sys
+	s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+	s.connect(sys.argv[1] + "/gateway.sock.takeover")
+	s.send(bytes(16))
+	s.settimeout(30)
+	said = s.recv(4096)
+	assert b"may not have the sessions" in said, said
+END
+check "the old one serves on" pings client 10.8.0.1
+check "with the sessions that it had" diff "$dir/sessions" <(sessions)
+check "and its interface" test "$(index)" = "$(<"$dir/index")"
+
+### five that can ######################################################################################################
+
+start pings client ping -n -i 0.02 -w 3600 10.8.0.1
+old=gateway
+for ((i = 1; i <= times; i++)); do
+	take_over "new$i"
+	status_of "$old"
+	check "$i: the old process ends, with a failure" test "$status" -eq 1
+	check "$i: the new one says how many sessions it has" wait_for 30 logged "new$i" "take-over: 1 sessions go on here" 1
+	check "$i: shardtunctl answers" wait_for 30 status_json gateway
+	check "$i: the session is the same" diff "$dir/sessions" <(sessions)
+	check "$i: nobody connected again" figure_is gateway sessions_started "$started_sessions"
+	now=$(figure gateway udp_rx_bytes)
+	check "$i: counters go on ($packets, $now)" test "$now" -gt "$packets"
+	packets=$now
+	check "$i: the interface is the same" test "$(index)" = "$(<"$dir/index")"
+	check "$i: the rules are there" test -n "$(nft_tables gateway)"
+	check "$i: packets pass both ways" pings client 10.8.0.1
+	old=new$i
+done
+kill -INT "${started[pings]}"
+wait "${started[pings]}" || true
+unset "started[pings]"
+tail -n 3 "$dir/pings.log" | diagnose
+check "no ping was lost" grep -q ' 0% packet loss' "$dir/pings.log"
+status=0
+stop stream || status=$?
+check "the TCP connection lived through all of it" test "$status" -eq 0
+check "the client heard nothing of it" test "$(grep -c 'info: connected' "$dir/client.log")" -eq 1
+
+### the end ############################################################################################################
+
+status=0
+stop client || status=$?
+check "the client ends well" test "$status" -eq 0
+status=0
+stop "$old" || status=$?
+check "the last process ends well" test "$status" -eq 0
+check "and leaves nothing behind" nothing_left gateway
+check "nor a socket for take-overs" test ! -e "$dir/gateway.sock.takeover"
+
+done_testing
