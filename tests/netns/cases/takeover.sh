@@ -9,8 +9,17 @@
 times=5
 
 topology_up
-gateway_config "MetricsListen = off" "Workers = 2" "LogLevel = info"
+mkdir "$dir/own"
+chown nobody "$dir/own"
+chmod 711 "$dir"
+gateway_config "MetricsListen = off" "Workers = 2" "LogLevel = info" "Forward = yes" "Masquerade = eth1" "User = nobody"
+sed -i 's|^ControlSocket = .*|ControlSocket = own/gateway.sock|' "$dir/gateway.conf"
+ln -s own/gateway.sock "$dir/gateway.sock"
 client_config
+status=0
+ns gateway "$BUILD/shardtund" -c "$dir/gateway.conf" --takeover >"$dir/none.log" 2>&1 || status=$?
+check "without a gateway that runs there is nothing to take over" test "$status" -eq 1
+check "which one line says" grep -qE '^shardtund: take-over: no gateway that runs answers at [^ ]*own/gateway.sock.takeover' "$dir/none.log"
 gateway_start
 client_start
 traffic_serve host
@@ -58,13 +67,20 @@ ns gateway "$BUILD/shardtund" -c "$dir/layout.conf" --takeover >"$dir/layout.log
 check "another layout is refused" test "$status" -eq 1
 check "which the new process says" grep -q "layout is another one: restart the gateway instead" "$dir/layout.log"
 check "and the old one too" logged gateway "layout is another one.*serves on" 1
-check "only root and the gateway's user may connect" test "$(stat -c %a "$dir/gateway.sock.takeover")" = 600
-chmod 666 "$dir/gateway.sock.takeover"
-chmod 711 "$dir"
-check "a stranger is refused" ns gateway setpriv --reuid 65534 --regid 65534 --clear-groups python3 - "$dir" <<-'END'
+sed '/^Workers/a MaxSessions = 100' "$dir/gateway.conf" >"$dir/late.conf"
+status=0
+ns gateway "$BUILD/shardtund" -c "$dir/late.conf" --takeover >"$dir/late.log" 2>&1 || status=$?
+check "one that finds out late that it cannot have the sessions ends" test "$status" -eq 1
+check "with the reason" grep -q "Workers or MaxSessions differs" "$dir/late.log"
+check "and the old one says that it serves on" wait_for 30 logged gateway "did not take the sessions; this process serves on" 1
+check "with its rules" test -n "$(nft_tables gateway)"
+check "no good-bye was sent" figure_is gateway tx_bye 0
+check "only root and the gateway's user may connect" test "$(stat -c %a "$dir/own/gateway.sock.takeover")" = 600
+chmod 666 "$dir/own/gateway.sock.takeover"
+check "a stranger is refused" ns gateway setpriv --reuid 12345 --regid 12345 --clear-groups python3 - "$dir" <<-'END'
 	import socket, sys
 	s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-	s.connect(sys.argv[1] + "/gateway.sock.takeover")
+	s.connect(sys.argv[1] + "/own/gateway.sock.takeover")
 	s.send(bytes(16))
 	s.settimeout(30)
 	said = s.recv(4096)
@@ -113,6 +129,6 @@ status=0
 stop "$old" || status=$?
 check "the last process ends well" test "$status" -eq 0
 check "and leaves nothing behind" nothing_left gateway
-check "nor a socket for take-overs" test ! -e "$dir/gateway.sock.takeover"
+check "nor a socket for take-overs" test ! -e "$dir/own/gateway.sock.takeover"
 
 done_testing
