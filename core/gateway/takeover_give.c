@@ -167,7 +167,9 @@ static void accept_next(struct gateway_takeover *takeover)
 	if (fd < 0)
 		return;
 	if (takeover->connection >= 0) {
+		char unread; /* would reset the socket at its end, and the reason were lost */
 		channel_refuse(fd, "take-over: another process takes this gateway over at this moment");
+		(void)recv(fd, &unread, sizeof unread, MSG_DONTWAIT);
 		close(fd);
 		return;
 	}

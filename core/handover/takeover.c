@@ -94,7 +94,7 @@ int takeover_ask(int fd, const char *layout, struct takeover_descriptor **list, 
 	if (message == NULL)
 		return no_memory(error);
 	int result = say_hello(fd, layout, message, error);
-	if (result == 0)
+	if (result == 0 || result == -EPIPE) /* refused before that, and the reason may have come */
 		result = take_parts(fd, message, list, count, error);
 	free(message);
 	if (result == 0)
@@ -171,13 +171,14 @@ int takeover_answer(int fd, const char *layout, const struct takeover_descriptor
 	struct channel_message *message = malloc(sizeof *message);
 	if (message == NULL)
 		return no_memory(error);
-	int result = channel_check_peer(fd, error);
+	/* Whoever sent it: a socket that is closed with a message unread is reset, and the reason is lost. */
+	int result = channel_receive(fd, CHANNEL_HELLO, message, 0, error);
+	channel_close_descriptors(message); /* it has none to give */
+	int allowed = channel_check_peer(fd, error);
+	if (allowed != 0)
+		result = allowed;
 	if (result == 0)
-		result = channel_receive(fd, CHANNEL_HELLO, message, 0, error);
-	if (result == 0) {
-		channel_close_descriptors(message); /* it has none to give */
 		result = check_hello(message, layout, error);
-	}
 	if (result != 0)
 		channel_refuse(fd, error->text);
 	for (size_t first = 0; result == 0 && first < count; first += PART_MAX)

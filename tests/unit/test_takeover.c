@@ -150,6 +150,21 @@ Test(takeover, another_users_process_gets_nothing)
 	check_refusal(pair, -EPERM, "of user 65534");
 }
 
+/* As one that is refused before its request comes. */
+Test(takeover, who_is_refused_at_once_gets_the_reason)
+{
+	int pair[2];
+	struct takeover_descriptor *list;
+	size_t count;
+	struct error error;
+	sockets(pair);
+	channel_refuse(pair[0], "take-over: not now");
+	close(pair[0]);
+	cr_assert_eq(takeover_ask(pair[1], layout, &list, &count, &error), -ECONNREFUSED);
+	cr_assert_str_eq(error.text, "take-over: not now");
+	close(pair[1]);
+}
+
 /* --- both processes ----------------------------------------------------------------------------------------------- */
 
 /* What each of two processes does at a step, instead of going on. */
