@@ -9,7 +9,6 @@
 
 #include "core/gateway/forward.h"
 #include "core/host/sysctl.h"
-#include "tun/nftables.h"
 
 enum { PORT_LAST = 65535, LOOPBACK = 1 /* its index, in every network namespace */ };
 
@@ -30,8 +29,7 @@ static int check_names(const struct gateway_config *config, struct error *error)
 /* A rule is one command: "add rule inet TABLE CHAIN ...". */
 struct script {
 	FILE *out;
-	char table[64];
-	const char *chain;
+	const char *table, *chain;
 };
 
 static void begin_chain(struct script *script, const char *chain, const char *hook)
@@ -190,12 +188,11 @@ char *gateway_firewall_commands(const struct gateway_firewall *firewall, struct 
 {
 	const struct gateway_config *config = firewall->config;
 	bool routes = config->forward || config->masquerade.count != 0;
-	struct script script = {0};
+	struct script script = {.table = firewall->table};
 	char *text = NULL;
 	size_t size;
 	if (check_names(config, error) != 0)
 		return NULL;
-	nftables_table_name(config->common.interface, script.table);
 	script.out = open_memstream(&text, &size);
 	if (script.out == NULL) {
 		error_set(error, -ENOMEM, "rules: out of memory");

@@ -8,6 +8,7 @@
 
 struct gateway_firewall {
 	const struct gateway_config *config;
+	const char *table;
 	unsigned ifindex; /* of the gateway's own interface */
 	bool networks;	  /* there are some behind peers */
 };

@@ -5,7 +5,6 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "core/base/log.h"
 #include "core/daemon/keeping.h"
@@ -77,8 +76,10 @@ static const char *subject_of(const struct gateway_config *config)
 
 int gateway_network_lay(struct gateway_network *network, struct error *error)
 {
-	const struct gateway_firewall firewall = {
-		.config = network->config, .ifindex = network->ifindex, .networks = network->networks};
+	const struct gateway_firewall firewall = {.config = network->config,
+						  .table = network->table,
+						  .ifindex = network->ifindex,
+						  .networks = network->networks};
 	char *commands = gateway_firewall_commands(&firewall, error);
 	if (commands == NULL)
 		return -EINVAL;
@@ -92,12 +93,35 @@ int gateway_network_lay(struct gateway_network *network, struct error *error)
 	return result;
 }
 
+/* A moment after a process ended the kernel may still take the table for that one's. */
+static void remove_other(struct gateway_network *network)
+{
+	struct error error;
+	network->other_left = nftables_remove(network->nftables, "rules of before", network->other_table, &error) != 0;
+}
+
+/* The table of a process that runs cannot be changed where the kernel has owners (Linux 5.12). Elsewhere ours replaces
+ * it. */
+static int lay_first(struct gateway_network *network, struct error *error)
+{
+	int result = gateway_network_lay(network, error);
+	if (!network->daemon->leaving) {
+		remove_other(network);
+		return result;
+	}
+	if (result != -EPERM)
+		return result;
+	char table[NFTABLES_NAME_MAX];
+	memcpy(table, network->table, sizeof table);
+	memcpy(network->table, network->other_table, sizeof table);
+	memcpy(network->other_table, table, sizeof table);
+	return gateway_network_lay(network, error);
+}
+
 /* A gateway that neither forwards nor masquerades runs without rules, too. */
 static int guard(struct gateway_network *network, struct error *error)
 {
-	if (network->daemon->leaving)
-		return 0; /* the table is the other process's: gateway_network_take_over() */
-	int result = gateway_network_lay(network, error);
+	int result = lay_first(network, error);
 	if (result == 0 || network->config->forward || network->config->masquerade.count != 0)
 		return result;
 	log_warning("%s; until then, neighbours on other links can send to inner addresses, and in the name of clients",
@@ -152,6 +176,7 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_n
 		.rules_fd = -1,
 	};
 	nftables_table_name(config->common.interface, network->table);
+	nftables_second_name(config->common.interface, network->other_table);
 	advise_rp_filter(config);
 	advise_masquerade(config);
 	int result = open_network(network, params->user, error);
@@ -159,7 +184,7 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_n
 		gateway_network_close(network);
 		return result;
 	}
-	if (config->forward)
+	if (config->forward && !params->daemon->leaving) /* the other process's table is in the way still */
 		gateway_forward_look(&network->forward, true);
 	return 0;
 }
@@ -181,19 +206,9 @@ void gateway_network_follow(struct gateway_network *network, struct registry *re
 		log_warning("AllowedIPs: %s; networks behind peers are not reached through the gateway", error.text);
 }
 
-/* The kernel gives the table up when the other process is gone, whose rules go with it. */
-void gateway_network_take_over(struct gateway_network *network)
+void gateway_network_alone(struct gateway_network *network)
 {
-	enum { WAIT_MS = 3000, PAUSE_MS = 2 };
-	const struct timespec pause = {.tv_nsec = PAUSE_MS * (long)NS_PER_MS};
-	struct error error;
-	int result = gateway_network_lay(network, &error);
-	for (int left = WAIT_MS; result == -EPERM && left > 0; left -= PAUSE_MS) {
-		(void)nanosleep(&pause, NULL);
-		result = gateway_network_lay(network, &error);
-	}
-	if (result != 0)
-		log_warning("take-over: %s", error.text);
+	remove_other(network);
 }
 
 void gateway_network_hurry(struct gateway_network *network)
@@ -205,6 +220,8 @@ void gateway_network_every_second(struct gateway_network *network)
 {
 	enum { LOOK_S = 5 };
 	network->seconds++;
+	if (network->other_left)
+		remove_other(network);
 	if (network->rules_changed) {
 		network->rules_looked = clock_monotonic(network->daemon->clock);
 		reconciler_notice(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_nftables));
@@ -224,6 +241,8 @@ void gateway_network_close(struct gateway_network *network)
 	    nftables_remove(network->nftables, "Masquerade", network->table, &error) != 0 &&
 	    nftables_remove(network->nftables, "Masquerade", network->table, &error) != 0)
 		log_warning("%s; 'nft delete table inet %s' removes what is left", error.text, network->table);
+	if (network->other_left && !network->daemon->leaving)
+		remove_other(network);
 	network->laid = false;
 	nftables_close(network->nftables);
 	network->nftables = NULL;

@@ -4,7 +4,11 @@
  *
  * The rules stand in one nftables table, "inet shardtun-INTERFACE", which is ours alone and goes when we end; one that
  * a killed run left is replaced. Where the interface may outlive the process (core/daemon/keeping.h) they stay with it,
- * if the kernel can keep them (Linux 6.9); on others there are none between the two processes. */
+ * if the kernel can keep them (Linux 6.9); on others there are none between the two processes.
+ *
+ * While another process has the interface and its table, whose rules end with it, ours are laid beside it in
+ * "inet shardtun2-INTERFACE", or the other way round: there is no moment without rules, and none without hooks for
+ * addresses to be translated by, so that no masqueraded connection ends. */
 #pragma once
 
 #include <net/if.h>
@@ -27,6 +31,8 @@ struct gateway_network {
 	struct netlink_link link; /* as last seen */
 	struct nftables *nftables;
 	char table[NFTABLES_NAME_MAX];
+	char other_table[NFTABLES_NAME_MAX]; /* of the two names the one that is not in use here */
+	bool other_left; /* there may be such a table, of another process that ended: to be removed */
 	bool laid;
 	bool networks; /* there are some behind peers */
 	struct gateway_settings settings;
@@ -63,10 +69,10 @@ int gateway_network_lay(struct gateway_network *network, struct error *error);
 /* Checks whether other programs' firewalls drop what is forwarded. */
 void gateway_network_every_second(struct gateway_network *network);
 
+/* Of a network that was opened beside another process's, which ends now, or beside which another one was opened, which
+ * failed: removes that one's rules, now or in one of the next seconds. */
+void gateway_network_alone(struct gateway_network *network);
+
 /* Removes the rules, unless they are left to the next process. Forwarding stays on: other programs may rely on it by
  * now. */
-/* Of a network that was opened while another process had the interface, when that one ends: lays the rules, which were
- * that one's. Waits until they can be laid; that they cannot is logged. */
-void gateway_network_take_over(struct gateway_network *network);
-
 void gateway_network_close(struct gateway_network *network);

@@ -196,6 +196,8 @@ static void hear(struct gateway *gateway)
 	    takeover_hand_over(takeover->connection, &owner, TAKEOVER_CLAIM_MS, &error) == TAKEOVER_GIVEN)
 		leave(gateway, peer.pid);
 	log_warning("%s; this process serves on", error.text);
+	if (takeover->answered)
+		gateway_network_alone(&gateway->network);
 	drop(takeover);
 }
 

@@ -186,7 +186,7 @@ int gateway_takeover_claim(struct gateway *gateway, struct error *error)
 	gateway_threads_thaw(&gateway->daemon);
 	wait_for_end(takeover->old);
 	leave_old(takeover);
-	gateway_network_take_over(&gateway->network);
+	gateway_network_alone(&gateway->network);
 	if (result == 0)
 		log_info("take-over: %zu sessions go on here", count);
 	return result;

@@ -171,7 +171,7 @@ int takeover_answer(int fd, const char *layout, const struct takeover_descriptor
 	struct channel_message *message = malloc(sizeof *message);
 	if (message == NULL)
 		return no_memory(error);
-	/* Whoever sent it: a socket that is closed with a message unread is reset, and the reason is lost. */
+	/* Also from another user: a socket that is closed with a message unread is reset, and the reason is lost. */
 	int result = channel_receive(fd, CHANNEL_HELLO, message, 0, error);
 	channel_close_descriptors(message); /* it has none to give */
 	int allowed = channel_check_peer(fd, error);
