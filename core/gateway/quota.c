@@ -242,8 +242,8 @@ void quota_step(struct quota *quota)
 	struct quota_slice *slice = quota->slice;
 	uint64_t wall = clock_wall(quota->clock), monotonic = clock_monotonic(quota->clock);
 	usages_set_clock(&quota->registry->usages, wall);
-	if (slice == NULL)
-		return; /* there is no quota */
+	if (slice == NULL || quota->held)
+		return; /* there is no quota, or another process counts */
 	memset(slice->began, 0, sizeof slice->began);
 	slice->back = 0;
 	int result = quota->rewrite ? rewrite_found(quota) : pass(quota, false);
@@ -267,6 +267,8 @@ static int load(struct quota *quota, struct error *error)
 		log_warning("QuotaFile = %s:%zu: %zu lines, this is the first, are none that a gateway wrote: skipped",
 			    quota->path, read.first_malformed, read.malformed);
 	registry_follow_usages(quota->registry);
+	if (quota->held)
+		return 0;
 	/* A new file gets its header in place; one that was read is left alone until the next is complete. */
 	result = read.rewrite ? rewrite(quota, true) : quota_file_begin(&quota->file);
 	return result == 0 ? 0
@@ -274,7 +276,22 @@ static int load(struct quota *quota, struct error *error)
 				       strerror(-result));
 }
 
-static int open_file(struct quota *quota, const struct quota_file_owner *owner, bool make_directory,
+/* One that is given, and is another file than the configuration's, is not needed. */
+static int find_file(struct quota *quota, const struct quota_file_owner *owner, bool make_directory, int *given,
+		     struct error *error)
+{
+	if (given != NULL && *given >= 0) {
+		int result = quota_file_adopt(&quota->file, quota->path, *given, owner, error);
+		quota->held = result == 0;
+		if (quota->held)
+			*given = -1;
+		if (result != -ESTALE)
+			return result;
+	}
+	return quota_file_open(&quota->file, quota->path, make_directory, owner, error);
+}
+
+static int open_file(struct quota *quota, const struct quota_file_owner *owner, bool make_directory, int *given,
 		     struct error *error)
 {
 	quota->slice = calloc(1, sizeof *quota->slice);
@@ -282,7 +299,7 @@ static int open_file(struct quota *quota, const struct quota_file_owner *owner, 
 		return error_set(error, -ENOMEM, "quotas: out of memory");
 	quota->slice->quota = quota;
 	usages_set_clock(&quota->registry->usages, clock_wall(quota->clock));
-	int result = quota_file_open(&quota->file, quota->path, make_directory, owner, error);
+	int result = find_file(quota, owner, make_directory, given, error);
 	if (result == 0)
 		result = load(quota, error);
 	if (result == 0) {
@@ -305,7 +322,17 @@ int quota_open(struct quota *quota, const struct quota_params *params, struct er
 	event_source_init(&quota->events, params->events, 1);
 	if (atomic_load_explicit(&quota->registry->quotas, memory_order_relaxed) == 0)
 		return 0;
-	return open_file(quota, &params->owner, true, error);
+	return open_file(quota, &params->owner, true, params->given, error);
+}
+
+/* The other process's records were in another order. */
+void quota_take_over(struct quota *quota)
+{
+	if (!quota->held)
+		return;
+	quota->held = false;
+	report(quota, rewrite(quota, true));
+	quota_step(quota);
 }
 
 void quota_close(struct quota *quota)
@@ -320,7 +347,7 @@ void quota_close(struct quota *quota)
 int quota_ready(struct quota *quota, struct error *error)
 {
 	const struct quota_file_owner same = {0};
-	return quota->slice != NULL ? 0 : open_file(quota, &same, false, error);
+	return quota->slice != NULL ? 0 : open_file(quota, &same, false, NULL, error);
 }
 
 int quota_reset(struct quota *quota, const uint8_t public_key[KEY_SIZE], struct error *error)

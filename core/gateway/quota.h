@@ -26,6 +26,7 @@ struct quota {
 	struct quota_slice *slice; /* scratch */
 	bool rewrite;		   /* not all lines of the file are as they have to be */
 	bool failed;		   /* it cannot be written, and that was logged */
+	bool held;		   /* another process writes it still */
 	uint64_t wall, monotonic;  /* of the last step, ns; 0: there was none */
 	_Atomic uint32_t over;	   /* peers whose quota is used up; any thread may read */
 };
@@ -37,11 +38,16 @@ struct quota_params {
 	const char *path;	       /* of the file; borrowed */
 	struct quota_file_owner owner; /* of the file */
 	struct event_queue *events;    /* NULL: none are raised */
+	int *given;		       /* the file, of another process that runs; what was taken is -1. NULL: none */
 };
 
 /* With a peer that has a quota, opens and reads the file, which is made if missing, and gives peers their usage. Before
  * rights are dropped and threads run. On failure nothing is left behind. */
 int quota_open(struct quota *quota, const struct quota_params *params, struct error *error);
+
+/* With `given`, the file is only read until this call: the other process writes to it no more, and what it counted is
+ * in the registry. Writes all of it. */
+void quota_take_over(struct quota *quota);
 
 /* Writes what is left to write. After the workers ended. */
 void quota_close(struct quota *quota);

@@ -154,6 +154,20 @@ int quota_file_open(struct quota_file *file, const char *path, bool make_directo
 	return explain(error, result, file, "is no file of the gateway's own");
 }
 
+int quota_file_adopt(struct quota_file *file, const char *path, int fd, const struct quota_file_owner *owner,
+		     struct error *error)
+{
+	struct stat there, given;
+	*file = (struct quota_file){.path = path, .owner = *owner, .fd = -1};
+	if (lstat(path, &there) != 0 || fstat(fd, &given) != 0 || there.st_dev != given.st_dev ||
+	    there.st_ino != given.st_ino)
+		return explain(error, -ESTALE, file, "is not the file of the gateway that runs");
+	int result = adopt(file, fd);
+	if (result != 0)
+		file->fd = -1;
+	return result == 0 ? 0 : explain(error, result, file, "is no file of the gateway's own");
+}
+
 void quota_file_close(struct quota_file *file)
 {
 	if (file->fd >= 0)
@@ -208,6 +222,8 @@ int quota_file_load(struct quota_file *file, struct usages *usages, struct quota
 	*read = (struct quota_file_read){0};
 	int copy = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
 	FILE *in = copy >= 0 ? fdopen(copy, "r") : NULL;
+	if (in != NULL)
+		rewind(in); /* one that was adopted was read before */
 	if (in == NULL) {
 		int code = -errno;
 		if (copy >= 0)

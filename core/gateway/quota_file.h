@@ -47,6 +47,11 @@ struct quota_file {
  * do. */
 int quota_file_open(struct quota_file *file, const char *path, bool make_directory,
 		    const struct quota_file_owner *owner, struct error *error);
+
+/* The same by the descriptor of another process that has the file open and locked, and writes to it until it ends: the
+ * lock is shared. -ESTALE: it is not the file at that path. `fd` stays the caller's on failure. */
+int quota_file_adopt(struct quota_file *file, const char *path, int fd, const struct quota_file_owner *owner,
+		     struct error *error);
 void quota_file_close(struct quota_file *file);
 
 struct quota_file_read {

@@ -130,7 +130,8 @@ static int open_quota(void *context, struct error *error)
 		.ender = &gateway->running.ender,
 		.path = gateway->config->quota_file,
 		.owner = {.change = privileges_become(user), .user = user->uid, .group = user->gid},
-		.events = &gateway->events.queue};
+		.events = &gateway->events.queue,
+		.given = &gateway->takeover.given_quota};
 	return quota_open(&gateway->quota, &params, error);
 }
 

@@ -9,14 +9,18 @@
 
 #define GATEWAY_TAKEOVER_SUFFIX ".takeover"
 
+/* What is given besides those of core/daemon/descriptors.h. */
+#define GATEWAY_TAKEOVER_LISTENER "takeover"
+#define GATEWAY_TAKEOVER_QUOTA	  "quota"
+
 struct gateway;
 
 struct gateway_takeover {
 	/* the new process */
 	bool wanted;
-	int old;		      /* connected to the old one; -1: there is none, or it was left */
-	struct descriptor_list given; /* by that */
-	int given_listener;	      /* -1: none */
+	int old;			 /* connected to the old one; -1: there is none, or it was left */
+	struct descriptor_list given;	 /* by that */
+	int given_listener, given_quota; /* -1: none */
 	/* the old process */
 	struct control_listener listener;
 	int epoll_fd;

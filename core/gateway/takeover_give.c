@@ -91,14 +91,18 @@ static struct takeover_descriptor *list_all(struct gateway *gateway, size_t *cou
 	struct descriptor_list list;
 	if (descriptors_list(&gateway->daemon.descriptors, &list) != 0)
 		return NULL;
-	struct takeover_descriptor *all = calloc(list.count + 1, sizeof *all);
+	const struct takeover_descriptor own[] = {{GATEWAY_TAKEOVER_LISTENER, gateway->takeover.listener.fd},
+						  {GATEWAY_TAKEOVER_QUOTA, gateway->quota.file.fd}};
+	struct takeover_descriptor *all = calloc(list.count + ARRAY_SIZE(own), sizeof *all);
 	for (size_t i = 0; all != NULL && i < list.count; i++) {
 		memcpy(all[i].name, list.entries[i].name, sizeof all[i].name);
 		all[i].fd = list.entries[i].fd;
 	}
-	if (all != NULL)
-		all[list.count] = (struct takeover_descriptor){.name = "takeover", .fd = gateway->takeover.listener.fd};
-	*count = list.count + 1;
+	*count = list.count;
+	for (size_t i = 0; all != NULL && i < ARRAY_SIZE(own); i++) {
+		if (own[i].fd >= 0)
+			all[(*count)++] = own[i];
+	}
 	descriptor_list_free(&list);
 	return all;
 }

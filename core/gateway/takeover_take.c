@@ -27,6 +27,7 @@ void gateway_takeover_init(struct gateway_takeover *takeover)
 	*takeover = (struct gateway_takeover){.wanted = takeover->wanted,
 					      .old = -1,
 					      .given_listener = -1,
+					      .given_quota = -1,
 					      .listener = {.fd = -1},
 					      .epoll_fd = -1,
 					      .connection = -1};
@@ -65,8 +66,10 @@ static int take_list(struct gateway_takeover *takeover, struct takeover_descript
 {
 	int result = 0;
 	for (size_t i = 0; i < count; i++) {
-		if (strcmp(list[i].name, "takeover") == 0 && takeover->given_listener < 0)
+		if (strcmp(list[i].name, GATEWAY_TAKEOVER_LISTENER) == 0 && takeover->given_listener < 0)
 			takeover->given_listener = list[i].fd;
+		else if (strcmp(list[i].name, GATEWAY_TAKEOVER_QUOTA) == 0 && takeover->given_quota < 0)
+			takeover->given_quota = list[i].fd;
 		else if (result != 0 || (result = descriptor_list_add(&takeover->given, list[i].name, list[i].fd)) != 0)
 			close(list[i].fd);
 	}
@@ -92,14 +95,19 @@ static int ask(struct gateway *gateway, const struct daemon_params *params, stru
 	return result == 0 ? 0 : error_set(error, result, "take-over: out of memory");
 }
 
+static void close_one(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 static void leave_old(struct gateway_takeover *takeover)
 {
 	descriptor_list_close(&takeover->given);
-	if (takeover->given_listener >= 0)
-		close(takeover->given_listener);
-	if (takeover->old >= 0)
-		close(takeover->old);
-	takeover->old = takeover->given_listener = -1;
+	close_one(&takeover->given_listener);
+	close_one(&takeover->given_quota);
+	close_one(&takeover->old);
 }
 
 int gateway_takeover_ask(struct gateway *gateway, struct daemon_params *params, struct error *error)
@@ -187,6 +195,7 @@ int gateway_takeover_claim(struct gateway *gateway, struct error *error)
 	wait_for_end(takeover->old);
 	leave_old(takeover);
 	gateway_network_alone(&gateway->network);
+	quota_take_over(&gateway->quota);
 	if (result == 0)
 		log_info("take-over: %zu sessions go on here", count);
 	return result;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The file of quotas: its lines, and whatever others do to it. */
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -203,6 +204,68 @@ Test(quota_file, a_file_that_cannot_be_used_is_refused)
 	cr_expect_neq(try_open(&error), 0, "a pipe");
 	cr_assert_eq(unlink(path), 0);
 	open_quota();
+	end();
+}
+
+/* Another gateway's records are in another order, and its file stays locked until both have closed it. */
+Test(quota_file, the_next_process_reads_it_and_writes_when_it_owns_it)
+{
+	struct error error = {0};
+	char before[16 * QUOTA_LINE];
+	start(CALENDAR_MONTH);
+	use(0, 1000);
+	pass_s(1);
+	int given = fcntl(quota.file.fd, F_DUPFD_CLOEXEC, 0), held = quota.file.fd;
+	cr_assert_geq(given, 0);
+	quota.file.fd = -1; /* the first process's */
+	crash();
+	strcpy(before, content());
+
+	boot();
+	add_peer(1, 10 * MEGA, CALENDAR_MONTH);
+	add_peer(0, 10 * MEGA, CALENDAR_MONTH);
+	struct quota_params params = {.registry = &registry,
+				      .clock = &manual.base,
+				      .ender = &ender,
+				      .path = path,
+				      .events = &events,
+				      .given = &given};
+	cr_assert_eq(quota_open(&quota, &params, &error), 0, "%s", error.text);
+	cr_expect_eq(given, -1, "it is taken");
+	cr_expect_eq(used(0), 1000u);
+	use(0, 1);
+	use(1, 7);
+	pass_s(1);
+	cr_expect_str_eq(content(), before, "nothing is written");
+	halt();
+	cr_expect_str_eq(content(), before, "nor at the end");
+
+	boot();
+	add_peer(1, 10 * MEGA, CALENDAR_MONTH);
+	add_peer(0, 10 * MEGA, CALENDAR_MONTH);
+	given = fcntl(held, F_DUPFD_CLOEXEC, 0);
+	cr_assert_eq(quota_open(&quota, &params, &error), 0, "%s", error.text);
+	use(0, 2);
+	use(1, 8);
+	quota_take_over(&quota);
+	cr_expect_not_null(strstr(content(), "00000000000000001002"));
+	cr_expect_not_null(strstr(content(), "00000000000000000008"));
+	close(held);
+	params.given = NULL;
+	struct quota second = {0};
+	cr_expect_eq(quota_open(&second, &params, &error), -EWOULDBLOCK, "it is locked");
+	pass_s(1);
+	halt();
+
+	/* Another file than the configuration's is not the quotas'. */
+	boot();
+	add_peer(0, 10 * MEGA, CALENDAR_MONTH);
+	given = open("/dev/null", O_RDWR | O_CLOEXEC);
+	params.given = &given;
+	cr_assert_eq(quota_open(&quota, &params, &error), 0, "%s", error.text);
+	cr_expect_geq(given, 0);
+	close(given);
+	cr_expect_eq(used(0), 1002u);
 	end();
 }
 
