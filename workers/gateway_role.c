@@ -549,10 +549,13 @@ int gateway_role_adopt(struct worker *worker, struct session *session, const str
 {
 	struct gateway_role *role = gateway(worker);
 	struct endpoint last = session->endpoint;
+	uint64_t deadline = session->path_deadline;
 	worker_add_session(worker, session);
 	follow_contact(worker, session);
-	if (last.remote.sin6_port != 0)
-		session->endpoint = last; /* not where it is configured to be, if it was elsewhere since */
+	if (last.remote.sin6_port != 0) { /* not where it is configured to be, if it was elsewhere since */
+		session->endpoint = last;
+		session->path_deadline = deadline;
+	}
 	session_show_endpoint(session);
 	if (session_is_active(session)) {
 		registry_attach(role->registry, session);
