@@ -11,7 +11,7 @@
 #include "core/host/process.h"
 #include "crypto/keys.h"
 
-static const char *const synopses[] = {"-c FILE", "-c FILE --check", "-c FILE --takeover", NULL};
+static const char *const synopses[] = {"-c FILE", "-c FILE --check", "-c FILE --takeover", "-c FILE --reload", NULL};
 static const enum config_section sections[] = {CONFIG_SECTION_GATEWAY, CONFIG_SECTION_PEER};
 static const struct cli_program program = {
 	.name = "shardtund",
@@ -20,6 +20,8 @@ static const struct cli_program program = {
 	.details = "  -c, --config FILE  the configuration, as below\n"
 		   "      --check        check it and the keys that it names; change nothing\n"
 		   "      --takeover     take the sessions of the gateway that runs, which ends\n"
+		   "      --reload       the same in the background, if that one has another program; else\n"
+		   "                     have it read its configuration again\n"
 		   "  -h, --help         this text\n"
 		   "  -V, --version      the version\n"
 		   "\n"
@@ -28,7 +30,7 @@ static const struct cli_program program = {
 	.section_count = ARRAY_SIZE(sections),
 };
 
-static enum cli_status run(const char *path, bool check, bool takeover)
+static enum cli_status run(const char *path, bool check, enum gateway_start start, struct background *background)
 {
 	struct error error = {0};
 	struct gateway_config *config;
@@ -45,11 +47,25 @@ static enum cli_status run(const char *path, bool check, bool takeover)
 		status = cli_fail(&program, CLI_CONFIG, &error);
 	else if (check)
 		printf("%s: right\n", path);
-	else if (gateway_run(gateway, takeover, &error) != 0)
+	else if (gateway_run(gateway, start, background, &error) != 0)
 		status = cli_fail(&program, CLI_FAILED, &error);
 	if (gateway != NULL)
 		gateway_free(gateway);
 	config_free_gateway(config);
+	return status;
+}
+
+/* Until the end of the gateway, or that of its attempt to start. */
+static enum cli_status serve(const char *path, enum gateway_start start)
+{
+	struct background background = {.fd = -1};
+	struct error error;
+	if (start == GATEWAY_RELOADS && background_begin(&background, &error) != 0)
+		return cli_fail(&program, CLI_FAILED, &error);
+	log_begin();
+	enum cli_status status = cli_finish(&program, run(path, false, start, &background));
+	background_tell(&background, (int)status);
+	logger_end();
 	return status;
 }
 
@@ -58,6 +74,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
 						{"check", no_argument, NULL, 'k'},
 						{"takeover", no_argument, NULL, 't'},
+						{"reload", no_argument, NULL, 'r'},
 						{NULL, 0, NULL, 0}};
 	enum cli_status status;
 	process_begin();
@@ -66,31 +83,31 @@ int main(int argc, char **argv)
 		return (int)status;
 
 	const char *path = NULL;
-	bool check = false, takeover = false;
+	enum gateway_start start = GATEWAY_OPENS;
+	unsigned modes = 0;
+	bool check = false;
 	int option;
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":c:", options, NULL)) != -1) {
+		if (option == ':')
+			return (int)cli_usage_error(&program, "%s wants a file", argv[optind - 1]);
+		if (option == '?')
+			return (int)cli_usage_error(&program, "unknown option %s", argv[optind - 1]);
 		if (option == 'c')
 			path = optarg;
-		else if (option == 'k')
-			check = true;
-		else if (option == 't')
-			takeover = true;
-		else if (option == ':')
-			return (int)cli_usage_error(&program, "%s wants a file", argv[optind - 1]);
 		else
-			return (int)cli_usage_error(&program, "unknown option %s", argv[optind - 1]);
+			modes++;
+		check |= option == 'k';
+		if (option == 't' || option == 'r')
+			start = option == 't' ? GATEWAY_TAKES_OVER : GATEWAY_RELOADS;
 	}
 	if (optind < argc)
 		return (int)cli_usage_error(&program, "unexpected argument %s", argv[optind]);
 	if (path == NULL)
 		return (int)cli_usage_error(&program, "which configuration? give -c FILE");
-	if (check && takeover)
-		return (int)cli_usage_error(&program, "--check or --takeover, not both");
+	if (modes > 1)
+		return (int)cli_usage_error(&program, "one of --check, --takeover and --reload");
 	if (check)
-		return (int)cli_finish(&program, run(path, check, false));
-	log_begin();
-	status = cli_finish(&program, run(path, check, takeover));
-	logger_end();
-	return (int)status;
+		return (int)cli_finish(&program, run(path, true, start, NULL));
+	return (int)serve(path, start);
 }

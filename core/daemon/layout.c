@@ -60,7 +60,12 @@ static void put(FILE *out, const struct daemon_params *params)
 		put_file(out, "WireGuard's socket", descriptors_wireguard_path(params->common->interface, path));
 }
 
-char *layout_text(const struct daemon_params *params)
+static void put_interface(FILE *out, const struct daemon_params *params)
+{
+	fprintf(out, "MTU %u\nDisableOffloads %" PRIx32 "\n", params->mtu, params->common->disabled_offloads);
+}
+
+static char *text_of(const struct daemon_params *params, bool running)
 {
 	char *text = NULL;
 	size_t size = 0;
@@ -68,11 +73,23 @@ char *layout_text(const struct daemon_params *params)
 	if (out == NULL)
 		return NULL;
 	put(out, params);
+	if (running)
+		put_interface(out, params);
 	bool complete = !ferror(out);
 	if (fclose(out) == 0 && complete)
 		return text;
 	free(text);
 	return NULL;
+}
+
+char *layout_text(const struct daemon_params *params)
+{
+	return text_of(params, false);
+}
+
+char *layout_running_text(const struct daemon_params *params)
+{
+	return text_of(params, true);
 }
 
 /* --- the memory --------------------------------------------------------------------------------------------------- */

@@ -14,6 +14,9 @@ enum { LAYOUT_MOST = 65536 /* bytes */ };
  * out of memory. */
 char *layout_text(const struct daemon_params *params);
 
+/* The same, and what a process that serves still does not stand the change of: MTU and offloads of the interface. */
+char *layout_running_text(const struct daemon_params *params);
+
 /* Writes it into memory that cannot be changed any more. A descriptor, or a negative errno with `error`. */
 int layout_write(const char *text, struct error *error);
 

@@ -175,11 +175,10 @@ static void log_start(struct gateway *gateway)
 
 _Static_assert((int)CONFIG_LISTEN_ADDRESSES <= (int)UDP_ADDRESSES_MAX, "sockets take what may be configured");
 
-int gateway_run(struct gateway *gateway, bool takeover, struct error *error)
+int gateway_run(struct gateway *gateway, enum gateway_start start, struct background *background, struct error *error)
 {
 	raise_descriptor_limit();
-	gateway->takeover.wanted = takeover;
-	gateway_takeover_init(&gateway->takeover);
+	gateway_takeover_init(&gateway->takeover, start);
 	gateway->running = (struct gateway_running){
 		.config = gateway->config,
 		.identity = gateway->identity,
@@ -191,11 +190,12 @@ int gateway_run(struct gateway *gateway, bool takeover, struct error *error)
 	int result = steps_open(&gateway->steps, error);
 	if (result == 0) {
 		log_start(gateway);
+		background_tell(background, 0);
 		struct daemon_watch watches[GATEWAY_WATCHES];
 		gateway_watches(gateway, watches);
 		result = daemon_loop(&gateway->daemon, watches, GATEWAY_WATCHES, gateway, error);
 		steps_close(&gateway->steps);
 	}
 	config_free_gateway(gateway->running.reread);
-	return result;
+	return gateway->takeover.reloaded ? 0 : result;
 }

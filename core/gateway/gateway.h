@@ -4,6 +4,8 @@
 
 #include "config/config.h"
 #include "core/base/error.h"
+#include "core/gateway/takeover.h"
+#include "core/host/background.h"
 
 struct gateway;
 
@@ -13,5 +15,6 @@ struct gateway;
 struct gateway *gateway_new(struct gateway_config *config, struct error *error);
 void gateway_free(struct gateway *gateway);
 
-/* Runs until SIGTERM or SIGINT. 0, or a negative errno with `error` set and nothing left behind. The same thread. */
-int gateway_run(struct gateway *gateway, bool takeover, struct error *error);
+/* Runs until SIGTERM or SIGINT. 0, or a negative errno with `error` set and nothing left behind. Has `background` say
+ * that all is well when it serves. The same thread. */
+int gateway_run(struct gateway *gateway, enum gateway_start start, struct background *background, struct error *error);

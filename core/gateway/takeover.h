@@ -15,9 +15,17 @@
 
 struct gateway;
 
+/* How a gateway starts. */
+enum gateway_start {
+	GATEWAY_OPENS,	    /* alone */
+	GATEWAY_TAKES_OVER, /* from the one that runs */
+	GATEWAY_RELOADS,    /* the same, or if that has the same program, it only reads its configuration again */
+};
+
 struct gateway_takeover {
 	/* the new process */
-	bool wanted;
+	enum gateway_start start;
+	bool reloaded;			 /* nothing is to be taken over */
 	int old;			 /* connected to the old one; -1: there is none, or it was left */
 	struct descriptor_list given;	 /* by that */
 	int given_listener, given_quota; /* -1: none */
@@ -26,16 +34,22 @@ struct gateway_takeover {
 	int epoll_fd;
 	int connection; /* -1: none */
 	bool answered;
+	bool reloading;	   /* the other process waits until the configuration was read */
+	uint64_t deadline; /* monotonic ns: then the other process is to have gone on */
+	/* either */
+	uint64_t frozen;	/* since when the data path stands still, monotonic ns */
+	uint64_t device, inode; /* of the program's file; 0: unknown */
+	uint64_t watchdog;	/* what the service manager told the old one, ns */
 };
 
-/* No take-over so far; `wanted` stays. */
-void gateway_takeover_init(struct gateway_takeover *takeover);
+/* No take-over so far. */
+void gateway_takeover_init(struct gateway_takeover *takeover, enum gateway_start start);
 
-/* With `wanted`, when the parameters are complete: gets the running gateway's descriptors, for daemon_open(). 0, or a
- * negative errno with `error`. */
+/* Unless it opens, when the parameters are complete: gets the running gateway's descriptors, for daemon_open(). 0, or a
+ * negative errno with `error`: also when `reloaded` is set. */
 int gateway_takeover_ask(struct gateway *gateway, struct daemon_params *params, struct error *error);
 
-/* With `wanted`, when everything is made, and the threads stand still: gets the sessions. From here on this process
+/* The same, when everything is made, and the threads stand still: gets the sessions. From here on this process
  * serves, and the other one ends; on failure that one serves on. Nothing to do otherwise. */
 int gateway_takeover_claim(struct gateway *gateway, struct error *error);
 
@@ -52,3 +66,9 @@ int gateway_takeover_give(const struct gateway *gateway, struct error *error);
 
 /* `epoll_fd` is readable. Does not return when the next process has the sessions. */
 void gateway_takeover_ready(struct gateway *gateway);
+
+/* The configuration was read again: a process that waits for that goes on. */
+void gateway_takeover_reloaded(struct gateway *gateway);
+
+/* A process that does not go on is left. */
+void gateway_takeover_every_second(struct gateway *gateway);

@@ -12,7 +12,9 @@
 #include "core/handover/export.h"
 #include "core/handover/takeover.h"
 
-#define FREEZE_NS (2 * NS_PER_S)
+#define FREEZE_NS  (2 * NS_PER_S)
+#define REQUEST_NS (5 * NS_PER_S)  /* from the connection to the request */
+#define READY_NS   (60 * NS_PER_S) /* from the answer until the new process has made everything */
 
 static const struct control_socket_kind kind = {.name = "take-over socket",
 						.elsewhere = "set ControlSocket",
@@ -61,7 +63,7 @@ static void drop(struct gateway_takeover *takeover)
 	if (takeover->connection >= 0)
 		close(takeover->connection);
 	takeover->connection = -1;
-	takeover->answered = false;
+	takeover->answered = takeover->reloading = false;
 }
 
 void gateway_takeover_close(struct gateway *gateway)
@@ -110,24 +112,32 @@ static struct takeover_descriptor *list_all(struct gateway *gateway, size_t *cou
 static int answer(struct gateway *gateway, struct error *error)
 {
 	struct descriptors *descriptors = &gateway->daemon.descriptors;
-	char *layout = layout_text(&gateway->daemon.params);
-	if (layout == NULL)
-		return error_set(error, -ENOMEM, "take-over: out of memory");
-	int result = descriptors->layout_fd < 0 ? descriptors_open_layout(descriptors, layout, error) : 0;
+	const struct notify *notify = &gateway->daemon.notify;
+	char *layout = layout_text(&gateway->daemon.params), *whole = layout_running_text(&gateway->daemon.params);
+	const struct takeover_party self = {.layout = whole,
+					    .device = gateway->takeover.device,
+					    .inode = gateway->takeover.inode,
+					    .managed = notify->fd >= 0,
+					    .watchdog = notify->watchdog};
+	int result = layout != NULL && whole != NULL ? 0 : error_set(error, -ENOMEM, "take-over: out of memory");
+	if (result == 0 && descriptors->layout_fd < 0)
+		result = descriptors_open_layout(descriptors, layout, error);
 	size_t count = 0;
 	struct takeover_descriptor *list = result == 0 ? list_all(gateway, &count) : NULL;
 	if (list != NULL)
-		result = takeover_answer(gateway->takeover.connection, layout, list, count, error);
+		result = takeover_answer(gateway->takeover.connection, &self, list, count, error);
 	else if (result == 0)
 		result = error_set(error, -ENOMEM, "take-over: out of memory");
 	free(list);
 	free(layout);
+	free(whole);
 	return result;
 }
 
 static bool freeze_all(void *context)
 {
 	struct gateway *gateway = context;
+	gateway->takeover.frozen = clock_monotonic(gateway->daemon.clock);
 	return gateway_threads_freeze(&gateway->threads, &gateway->daemon, FREEZE_NS);
 }
 
@@ -147,7 +157,8 @@ static int write_all(void *context, struct handover_memory *memory, struct error
 	const struct handover_source source = {.registry = &gateway->registry,
 					       .jar = &gateway->jar,
 					       .totals = &totals,
-					       .now = clock_monotonic(gateway->daemon.clock)};
+					       .now = clock_monotonic(gateway->daemon.clock),
+					       .frozen = gateway->takeover.frozen};
 	return handover_export(&source, memory, error);
 }
 
@@ -165,8 +176,9 @@ _Noreturn static void leave(struct gateway *gateway, pid_t next)
 
 /* --- connections -------------------------------------------------------------------------------------------------- */
 
-static void accept_next(struct gateway_takeover *takeover)
+static void accept_next(struct gateway *gateway)
 {
+	struct gateway_takeover *takeover = &gateway->takeover;
 	int fd = accept4(takeover->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd < 0)
 		return;
@@ -179,30 +191,72 @@ static void accept_next(struct gateway_takeover *takeover)
 	}
 	takeover->connection = fd;
 	takeover->answered = false;
+	takeover->deadline = clock_monotonic(gateway->daemon.clock) + REQUEST_NS;
 	if (watch(takeover, fd) != 0)
 		drop(takeover);
 }
 
-static void hear(struct gateway *gateway)
+static void leave_other(struct gateway *gateway, const struct error *error)
+{
+	log_warning("%s; this process serves on", error->text);
+	if (gateway->takeover.answered)
+		gateway_network_alone(&gateway->network);
+	drop(&gateway->takeover);
+}
+
+/* The first message. */
+static void hear_request(struct gateway *gateway)
+{
+	struct gateway_takeover *takeover = &gateway->takeover;
+	struct error error = {0};
+	int result = answer(gateway, &error);
+	takeover->answered = result == 0;
+	takeover->deadline = clock_monotonic(gateway->daemon.clock) + READY_NS;
+	if (result == 0)
+		return;
+	if (result != -EALREADY) {
+		leave_other(gateway, &error);
+		return;
+	}
+	takeover->reloading = true;
+	gateway_control_reload(&gateway->daemon);
+}
+
+void gateway_takeover_reloaded(struct gateway *gateway)
+{
+	if (gateway->takeover.reloading)
+		drop(&gateway->takeover);
+}
+
+/* In milliseconds. */
+static int time_to_claim(const struct gateway *gateway)
+{
+	return TAKEOVER_CLAIM_MS + (int)(gateway_threads_active(&gateway->threads) / TAKEOVER_CLAIM_SESSIONS);
+}
+
+/* The second one, or the other process is gone. */
+static void hear_ready(struct gateway *gateway)
 {
 	const struct takeover_owner owner = {
 		.context = gateway, .freeze = freeze_all, .write = write_all, .thaw = thaw_all};
-	struct gateway_takeover *takeover = &gateway->takeover;
+	int connection = gateway->takeover.connection;
 	struct error error = {0};
 	struct ucred peer = {0};
 	socklen_t size = sizeof peer;
-	if (!takeover->answered && answer(gateway, &error) == 0) {
-		takeover->answered = true;
-		return;
-	}
-	(void)getsockopt(takeover->connection, SOL_SOCKET, SO_PEERCRED, &peer, &size);
-	if (takeover->answered &&
-	    takeover_hand_over(takeover->connection, &owner, TAKEOVER_CLAIM_MS, &error) == TAKEOVER_GIVEN)
+	(void)getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size);
+	if (takeover_hand_over(connection, &owner, time_to_claim(gateway), &error) == TAKEOVER_GIVEN)
 		leave(gateway, peer.pid);
-	log_warning("%s; this process serves on", error.text);
-	if (takeover->answered)
-		gateway_network_alone(&gateway->network);
-	drop(takeover);
+	leave_other(gateway, &error);
+}
+
+void gateway_takeover_every_second(struct gateway *gateway)
+{
+	struct gateway_takeover *takeover = &gateway->takeover;
+	struct error error;
+	if (takeover->connection < 0 || clock_monotonic(gateway->daemon.clock) < takeover->deadline)
+		return;
+	error_set(&error, -ETIMEDOUT, "take-over: the other process does not go on");
+	leave_other(gateway, &error);
 }
 
 void gateway_takeover_ready(struct gateway *gateway)
@@ -213,8 +267,12 @@ void gateway_takeover_ready(struct gateway *gateway)
 	int ready = epoll_wait(takeover->epoll_fd, events, MOST, 0);
 	for (int i = 0; i < ready; i++) {
 		if (events[i].data.fd == takeover->listener.fd)
-			accept_next(takeover);
+			accept_next(gateway);
+		else if (events[i].data.fd == takeover->connection && takeover->reloading)
+			drop(takeover);
+		else if (events[i].data.fd == takeover->connection && takeover->answered)
+			hear_ready(gateway);
 		else if (events[i].data.fd == takeover->connection)
-			hear(gateway);
+			hear_request(gateway);
 	}
 }

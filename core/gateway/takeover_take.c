@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/base/log.h"
@@ -19,12 +20,18 @@ _Static_assert((int)TAKEOVER_NAME_MAX == (int)DESCRIPTOR_NAME_MAX, "one kind of 
 enum {
 	RECORDS_MS = 10000, /* for the old process to stand still and to write */
 	END_MS = 5000,	    /* and to end, when it has given them */
+	RELOAD_MS = 60000,  /* or to read its configuration again */
 };
 #define PARKED_NS (5 * NS_PER_S)
 
-void gateway_takeover_init(struct gateway_takeover *takeover)
+/* A file that runs keeps its number, also when it has no name any more. */
+void gateway_takeover_init(struct gateway_takeover *takeover, enum gateway_start start)
 {
-	*takeover = (struct gateway_takeover){.wanted = takeover->wanted,
+	struct stat program = {0};
+	(void)stat("/proc/self/exe", &program);
+	*takeover = (struct gateway_takeover){.start = start,
+					      .device = program.st_dev,
+					      .inode = program.st_ino,
 					      .old = -1,
 					      .given_listener = -1,
 					      .given_quota = -1,
@@ -79,19 +86,24 @@ static int take_list(struct gateway_takeover *takeover, struct takeover_descript
 static int ask(struct gateway *gateway, const struct daemon_params *params, struct error *error)
 {
 	struct gateway_takeover *takeover = &gateway->takeover;
-	struct takeover_descriptor *list;
-	size_t count;
-	char *layout = layout_text(params);
+	struct takeover_given given;
+	char *layout = layout_running_text(params);
+	const struct takeover_party self = {.layout = layout,
+					    .device = takeover->device,
+					    .inode = takeover->inode,
+					    .managed = getenv("NOTIFY_SOCKET") != NULL,
+					    .reload = takeover->start == GATEWAY_RELOADS};
 	if (layout == NULL)
 		return error_set(error, -ENOMEM, "take-over: out of memory");
 	int result = check_old(takeover->old, &gateway->user, error);
 	if (result == 0)
-		result = takeover_ask(takeover->old, layout, &list, &count, error);
+		result = takeover_ask(takeover->old, &self, &given, error);
 	free(layout);
 	if (result != 0)
 		return result;
-	result = take_list(takeover, list, count);
-	free(list);
+	result = take_list(takeover, given.list, given.count);
+	free(given.list);
+	takeover->watchdog = given.watchdog;
 	return result == 0 ? 0 : error_set(error, result, "take-over: out of memory");
 }
 
@@ -110,15 +122,28 @@ static void leave_old(struct gateway_takeover *takeover)
 	close_one(&takeover->old);
 }
 
+/* The other process closes the connection when it has done what is left: its report to the service manager, or a
+ * reload. */
+static void wait_for_end(int old, int limit_ms)
+{
+	struct pollfd gone = {.fd = old};
+	rcu_offline();
+	(void)poll(&gone, 1, limit_ms);
+	rcu_online();
+}
+
 int gateway_takeover_ask(struct gateway *gateway, struct daemon_params *params, struct error *error)
 {
 	struct gateway_takeover *takeover = &gateway->takeover;
-	if (!takeover->wanted)
+	if (takeover->start == GATEWAY_OPENS)
 		return 0;
 	takeover->old = reach(params->common->control_socket, error);
 	if (takeover->old < 0)
 		return takeover->old;
 	int result = ask(gateway, params, error);
+	takeover->reloaded = result == -EALREADY;
+	if (takeover->reloaded)
+		wait_for_end(takeover->old, RELOAD_MS);
 	if (result != 0)
 		leave_old(takeover);
 	params->given = result == 0 ? &takeover->given : NULL;
@@ -157,19 +182,17 @@ static int take(struct gateway *gateway, const struct handover_memory *memory, s
 		log_info("take-over: %zu sessions are of clients that this configuration does not have",
 			 import.dropped);
 	*count = import.count;
+	gateway->takeover.frozen = import.frozen;
 	handover_take_over(&import, &target);
 	adopt(gateway, &import);
 	return handover_claim(memory) ? 0
 				      : error_set(error, -ETIMEDOUT, "take-over: too late: the old process serves on");
 }
 
-/* It has nothing left to do but to tell the service manager. */
-static void wait_for_end(int old)
+static void discard(struct handover_memory *memory)
 {
-	struct pollfd gone = {.fd = old};
-	rcu_offline();
-	(void)poll(&gone, 1, END_MS);
-	rcu_online();
+	handover_memory_wipe(memory);
+	handover_memory_close(memory);
 }
 
 int gateway_takeover_claim(struct gateway *gateway, struct error *error)
@@ -185,18 +208,22 @@ int gateway_takeover_claim(struct gateway *gateway, struct error *error)
 	if (result != 0)
 		return result;
 	result = take(gateway, &memory, &count, error);
-	handover_memory_wipe(&memory);
-	handover_memory_close(&memory);
-	if (result != 0)
+	if (result != 0) {
+		discard(&memory);
 		return result;
+	}
 	gateway->daemon.leaving = false;
+	notify_adopt_watchdog(&gateway->daemon.notify, takeover->watchdog);
 	result = gateway_threads_attach(&gateway->threads, &gateway->daemon, error);
 	gateway_threads_thaw(&gateway->daemon);
-	wait_for_end(takeover->old);
+	uint64_t still = clock_monotonic(gateway->daemon.clock) - takeover->frozen;
+	discard(&memory); /* packets do not wait for that */
+	wait_for_end(takeover->old, END_MS);
 	leave_old(takeover);
 	gateway_network_alone(&gateway->network);
 	quota_take_over(&gateway->quota);
 	if (result == 0)
-		log_info("take-over: %zu sessions go on here", count);
+		log_info("take-over: %zu sessions go on here; packets waited for %.1f ms", count,
+			 (double)still / NS_PER_MS);
 	return result;
 }

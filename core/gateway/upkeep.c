@@ -48,6 +48,7 @@ void gateway_every_second(struct daemon *daemon)
 	gateway_network_every_second(&gateway->network);
 	placement_check(&gateway->placement, &gateway->threads, &gateway->daemon.threads);
 	quota_step(&gateway->quota);
+	gateway_takeover_every_second(gateway);
 	gateway_tell_suppressed(gateway, false);
 	struct daemon_figures now;
 	gateway_refresh(daemon, &now);
@@ -65,6 +66,7 @@ static void reloaded(void *context)
 {
 	struct gateway *gateway = context;
 	gateway_control_reloaded(&gateway->daemon);
+	gateway_takeover_reloaded(gateway);
 }
 
 static void collector_is_due(void *context)

@@ -3,6 +3,7 @@
  * SOCK_SEQPACKET: a message comes whole or not at all. The control thread of either process. */
 #pragma once
 
+#include <stdalign.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@ enum channel_kind {
 	CHANNEL_DESCRIPTORS, /* the old one: how many there are in all, and some of them with their names */
 	CHANNEL_READY,	     /* the new one: it can take the sessions now */
 	CHANNEL_RECORDS,     /* the old one: memory with its sessions, which are offered */
+	CHANNEL_RELOADS, /* the old one: it has the same program, and reads its configuration again; nothing follows */
 };
 
 enum {
@@ -27,7 +29,7 @@ struct channel_message {
 	uint32_t length;
 	size_t fd_count;
 	int fds[CHANNEL_DESCRIPTORS_MAX]; /* the receiver's, once received */
-	uint8_t payload[CHANNEL_BYTES_MAX + 1];
+	alignas(uint64_t) uint8_t payload[CHANNEL_BYTES_MAX + 1];
 };
 
 /* Whether the process at the other end may have the sessions: it is root's, or of this process's own user. -EPERM with
@@ -42,8 +44,8 @@ int channel_send(int fd, const struct channel_message *message, struct error *er
 void channel_refuse(int fd, const char *text);
 
 /* The next message, one of this kind, within so many milliseconds; the payload has a 0 behind it. 0; -ETIMEDOUT;
- * -ECONNRESET: the other process is gone; -ECONNREFUSED: it refused, and `error` has its text; -EPROTO: it sent
- * something else. In each of these there are no descriptors. */
+ * -ECONNRESET: the other process is gone; -ECONNREFUSED: it refused, and `error` has its text; -EALREADY:
+ * CHANNEL_RELOADS came; -EPROTO: it sent something else. In each of these there are no descriptors. */
 int channel_receive(int fd, enum channel_kind kind, struct channel_message *message, int limit_ms, struct error *error);
 
 /* Closes the descriptors of a message. */

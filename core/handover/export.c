@@ -26,6 +26,7 @@ static void put_gateway(struct handover_writer *writer, const struct handover_so
 	to->cookies = registry->cookies;
 	to->spent = registry->spent;
 	to->now = source->now;
+	to->frozen = source->frozen;
 	memcpy(to->cookie_secret, source->jar->secret, sizeof to->cookie_secret);
 }
 

@@ -11,7 +11,7 @@ struct handover_source {
 	struct registry *registry;
 	const struct cookie_jar *jar;
 	const struct stats_snapshot *totals;
-	uint64_t now; /* monotonic ns */
+	uint64_t now, frozen; /* monotonic ns: now, and since when the data path stands still */
 };
 
 /* Makes the memory, fills it and seals it; its word is HANDOVER_OLD. No other thread changes sessions, registry or

@@ -28,7 +28,7 @@ enum { HANDOVER_VERSION = 1 };
 
 enum {
 	HANDOVER_MAGIC_SIZE = 8,
-	HANDOVER_CHECKSUM_SIZE = 16, /* SipHash-2-4 with 128 bits */
+	HANDOVER_CHECKSUM_SIZE = 16, /* as handover_checksum() has it */
 	HANDOVER_NAME_MAX = 48,	     /* of a counter, with its terminator */
 	HANDOVER_WINDOW_WORDS = REPLAY_WINDOW / 64 + 1,
 };
@@ -77,7 +77,8 @@ struct handover_gateway {
 	uint8_t family4, family6; /* 0: there is no such network */
 	uint8_t reserved[2];
 	uint64_t cookies, spent;
-	uint64_t now; /* when it was written */
+	uint64_t now;	 /* when it was written */
+	uint64_t frozen; /* since when the data path stands still */
 	uint8_t cookie_secret[KEY_SIZE];
 };
 
@@ -167,7 +168,7 @@ struct handover_window {
 };
 
 _Static_assert(sizeof(struct handover_head) == 64 && offsetof(struct handover_head, checksum) == 24, "no holes");
-_Static_assert(sizeof(struct handover_gateway) == 104 && sizeof(struct handover_peer) % 8 == 0, "no holes");
+_Static_assert(sizeof(struct handover_gateway) == 112 && sizeof(struct handover_peer) % 8 == 0, "no holes");
 _Static_assert(sizeof(struct handover_usage) == 64 && sizeof(struct handover_counter) == 72, "no holes");
 _Static_assert(sizeof(struct handover_session) == 376 && sizeof(struct handover_key) == 144, "no holes");
 _Static_assert(sizeof(((struct replay_window *)0)->bitmap) == sizeof(((struct handover_window *)0)->bitmap),

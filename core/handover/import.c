@@ -37,7 +37,7 @@ static int check_gateway(const struct check *check, const struct handover_gatewa
 	const struct registry *registry = check->target->registry;
 	const struct session_sharding *sharding = &registry->table.sharding;
 	const struct pool *pool = &registry->pool;
-	if (record->record.size != sizeof *record || record->now > check->target->now)
+	if (record->record.size != sizeof *record || record->now > check->target->now || record->frozen > record->now)
 		return error_set(error, -EBADMSG, "hand-over: the gateway's record is not right");
 	if (record->slot_mask != sharding->slot_mask || record->workers != sharding->workers)
 		return error_set(error, -ENOTUNIQ,
@@ -277,6 +277,8 @@ int handover_read(struct handover_import *import, const struct handover_memory *
 	int result = handover_check_memory(memory, error);
 	if (result == 0)
 		result = check_records(&check, memory, error);
+	if (result == 0)
+		import->frozen = check.gateway->frozen;
 	if (result == 0)
 		result = make_sessions(import, target, check.sessions, error);
 	if (result == 0)

@@ -20,7 +20,8 @@ struct handover_import {
 	const struct handover_memory *memory;
 	struct handover_adopted *sessions; /* of peers that this process has; heap */
 	size_t count;
-	size_t dropped; /* sessions of peers that it has not, or has with another address */
+	uint64_t frozen; /* since when the data path stands still, monotonic ns */
+	size_t dropped;	 /* sessions of peers that it has not, or has with another address */
 };
 
 struct handover_target {

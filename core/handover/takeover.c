@@ -11,13 +11,18 @@
 
 enum { CLAIM_LOOK_MS = 1 };
 
+enum { HELLO_MANAGED = 1, HELLO_RELOAD = 2 };
+
 struct hello {
 	uint32_t version, records;
+	uint64_t device, inode;
+	uint64_t flags;
 	char layout[]; /* with its terminator */
 };
 
 struct part {
 	uint32_t total, count;
+	uint64_t watchdog;
 	char names[][TAKEOVER_NAME_MAX];
 };
 
@@ -32,39 +37,43 @@ static int no_memory(struct error *error)
 
 /* --- the new process ---------------------------------------------------------------------------------------------- */
 
-static int say_hello(int fd, const char *layout, struct channel_message *message, struct error *error)
+static int say_hello(int fd, const struct takeover_party *self, struct channel_message *message, struct error *error)
 {
 	struct hello *hello = (struct hello *)(void *)message->payload;
-	size_t size = strlen(layout) + 1;
+	size_t size = strlen(self->layout) + 1;
 	if (size > CHANNEL_BYTES_MAX - sizeof *hello)
 		return error_set(error, -E2BIG, "take-over: the layout is too long");
 	*message = (struct channel_message){.kind = CHANNEL_HELLO, .length = (uint32_t)(sizeof *hello + size)};
 	hello->version = TAKEOVER_VERSION;
 	hello->records = HANDOVER_VERSION;
-	memcpy(hello->layout, layout, size);
+	hello->device = self->device;
+	hello->inode = self->inode;
+	hello->flags = (self->managed ? HELLO_MANAGED : 0u) | (self->reload ? HELLO_RELOAD : 0u);
+	memcpy(hello->layout, self->layout, size);
 	return channel_send(fd, message, error);
 }
 
 /* Puts a part's descriptors behind those that came before. */
-static int take_part(struct channel_message *message, struct takeover_descriptor **list, size_t *count, uint32_t *total,
+static int take_part(struct channel_message *message, struct takeover_given *given, uint32_t *total,
 		     struct error *error)
 {
 	const struct part *part = (const struct part *)(const void *)message->payload;
 	bool right = message->length >= sizeof *part && part->count == message->fd_count && part->count <= PART_MAX &&
 		     message->length == sizeof *part + part->count * sizeof *part->names && part->total >= 1 &&
-		     part->total <= TAKEOVER_DESCRIPTORS_MAX && (*list == NULL || part->total == *total) &&
-		     part->count >= 1 && part->count <= part->total - *count;
+		     part->total <= TAKEOVER_DESCRIPTORS_MAX && (given->list == NULL || part->total == *total) &&
+		     part->count >= 1 && part->count <= part->total - given->count;
 	for (uint32_t i = 0; right && i < part->count; i++)
 		right = memchr(part->names[i], '\0', TAKEOVER_NAME_MAX) != NULL;
 	if (!right)
 		return error_set(error, -EPROTO, "take-over: descriptors that are not right");
 	*total = part->total;
-	if (*list == NULL)
-		*list = calloc(part->total, sizeof **list);
-	if (*list == NULL)
+	given->watchdog = part->watchdog;
+	if (given->list == NULL)
+		given->list = calloc(part->total, sizeof *given->list);
+	if (given->list == NULL)
 		return no_memory(error);
 	for (uint32_t i = 0; i < part->count; i++) {
-		struct takeover_descriptor *to = &(*list)[(*count)++];
+		struct takeover_descriptor *to = &given->list[given->count++];
 		memcpy(to->name, part->names[i], sizeof to->name);
 		to->fd = message->fds[i];
 	}
@@ -72,38 +81,35 @@ static int take_part(struct channel_message *message, struct takeover_descriptor
 	return 0;
 }
 
-static int take_parts(int fd, struct channel_message *message, struct takeover_descriptor **list, size_t *count,
-		      struct error *error)
+static int take_parts(int fd, struct channel_message *message, struct takeover_given *given, struct error *error)
 {
 	uint32_t total = 0;
 	int result;
 	do {
 		result = channel_receive(fd, CHANNEL_DESCRIPTORS, message, TAKEOVER_ANSWER_MS, error);
 		if (result == 0)
-			result = take_part(message, list, count, &total, error);
+			result = take_part(message, given, &total, error);
 		channel_close_descriptors(message);
-	} while (result == 0 && *count < total);
+	} while (result == 0 && given->count < total);
 	return result;
 }
 
-int takeover_ask(int fd, const char *layout, struct takeover_descriptor **list, size_t *count, struct error *error)
+int takeover_ask(int fd, const struct takeover_party *self, struct takeover_given *given, struct error *error)
 {
 	struct channel_message *message = malloc(sizeof *message);
-	*list = NULL;
-	*count = 0;
+	*given = (struct takeover_given){0};
 	if (message == NULL)
 		return no_memory(error);
-	int result = say_hello(fd, layout, message, error);
+	int result = say_hello(fd, self, message, error);
 	if (result == 0 || result == -EPIPE) /* refused before that, and the reason may have come */
-		result = take_parts(fd, message, list, count, error);
+		result = take_parts(fd, message, given, error);
 	free(message);
 	if (result == 0)
 		return 0;
-	for (size_t i = 0; i < *count; i++)
-		(void)close((*list)[i].fd);
-	free(*list);
-	*list = NULL;
-	*count = 0;
+	for (size_t i = 0; i < given->count; i++)
+		(void)close(given->list[i].fd);
+	free(given->list);
+	*given = (struct takeover_given){0};
 	return result;
 }
 
@@ -128,7 +134,12 @@ int takeover_receive(int fd, struct handover_memory *memory, int limit_ms, struc
 
 /* --- the old process ---------------------------------------------------------------------------------------------- */
 
-static int check_hello(const struct channel_message *message, const char *layout, struct error *error)
+static bool is_same_program(const struct hello *hello, const struct takeover_party *self)
+{
+	return hello->inode != 0 && hello->inode == self->inode && hello->device == self->device;
+}
+
+static int check_hello(const struct channel_message *message, const struct takeover_party *self, struct error *error)
 {
 	const struct hello *hello = (const struct hello *)(const void *)message->payload;
 	if (message->length < sizeof *hello)
@@ -141,15 +152,21 @@ static int check_hello(const struct channel_message *message, const char *layout
 		return error_set(error, -EPROTONOSUPPORT,
 				 "take-over: the new program reads records of version %u, this one writes version %d",
 				 hello->records, HANDOVER_VERSION);
+	if ((hello->flags & HELLO_RELOAD) != 0 && is_same_program(hello, self))
+		return error_set(error, -EALREADY, "take-over: the new program is the same");
+	if (self->managed && (hello->flags & HELLO_MANAGED) == 0)
+		return error_set(error, -EPERM,
+				 "take-over: a service manager runs this gateway, and would start it again: have it "
+				 "reload the gateway (systemctl reload)");
 	/* The payload ends by 0 wherever it ends. */
-	if (strcmp(hello->layout, layout) != 0)
+	if (strcmp(hello->layout, self->layout) != 0)
 		return error_set(error, -ENOTUNIQ,
 				 "take-over: the new program's layout is another one: restart the gateway instead");
 	return 0;
 }
 
 static int send_part(int fd, struct channel_message *message, const struct takeover_descriptor *list, size_t first,
-		     size_t total, struct error *error)
+		     size_t total, uint64_t watchdog, struct error *error)
 {
 	struct part *part = (struct part *)(void *)message->payload;
 	size_t count = total - first < PART_MAX ? total - first : PART_MAX;
@@ -158,6 +175,7 @@ static int send_part(int fd, struct channel_message *message, const struct takeo
 	message->fd_count = count;
 	part->total = (uint32_t)total;
 	part->count = (uint32_t)count;
+	part->watchdog = watchdog;
 	for (size_t i = 0; i < count; i++) {
 		memcpy(part->names[i], list[first + i].name, sizeof part->names[i]);
 		message->fds[i] = list[first + i].fd;
@@ -165,7 +183,7 @@ static int send_part(int fd, struct channel_message *message, const struct takeo
 	return channel_send(fd, message, error);
 }
 
-int takeover_answer(int fd, const char *layout, const struct takeover_descriptor *list, size_t count,
+int takeover_answer(int fd, const struct takeover_party *self, const struct takeover_descriptor *list, size_t count,
 		    struct error *error)
 {
 	struct channel_message *message = malloc(sizeof *message);
@@ -178,11 +196,15 @@ int takeover_answer(int fd, const char *layout, const struct takeover_descriptor
 	if (allowed != 0)
 		result = allowed;
 	if (result == 0)
-		result = check_hello(message, layout, error);
-	if (result != 0)
+		result = check_hello(message, self, error);
+	if (result == -EALREADY) {
+		*message = (struct channel_message){.kind = CHANNEL_RELOADS};
+		(void)channel_send(fd, message, NULL);
+	} else if (result != 0) {
 		channel_refuse(fd, error->text);
+	}
 	for (size_t first = 0; result == 0 && first < count; first += PART_MAX)
-		result = send_part(fd, message, list, first, count, error);
+		result = send_part(fd, message, list, first, count, self->watchdog, error);
 	free(message);
 	return result;
 }

@@ -19,11 +19,12 @@
 #include "core/handover/memory.h"
 
 enum {
-	TAKEOVER_VERSION = 1, /* of the messages */
+	TAKEOVER_VERSION = 1,	/* of the messages */
 	TAKEOVER_NAME_MAX = 64, /* as core/daemon/descriptor_list.h */
 	TAKEOVER_DESCRIPTORS_MAX = 4096,
-	TAKEOVER_ANSWER_MS = 5000, /* the longest wait for a message that the other side sends at once */
-	TAKEOVER_CLAIM_MS = 500,   /* from the offer on */
+	TAKEOVER_ANSWER_MS = 5000,    /* the longest wait for a message that the other side sends at once */
+	TAKEOVER_CLAIM_MS = 500,      /* from the offer on, */
+	TAKEOVER_CLAIM_SESSIONS = 20, /* and a millisecond for so many sessions: four times what reading them takes */
 };
 
 struct takeover_descriptor {
@@ -31,11 +32,27 @@ struct takeover_descriptor {
 	int fd;
 };
 
+/* What either process is, for the other one. */
+struct takeover_party {
+	const char *layout;
+	uint64_t device, inode; /* of the program's file; an inode of 0: unknown, and another one */
+	bool managed;		/* a service manager supervises it */
+	bool reload; /* the new one: if both have the same program, the configuration is to be read again, no more */
+	uint64_t watchdog; /* the old one: interval of the service manager's, ns; 0: none */
+};
+
+/* What the new one gets; the list is from malloc(). */
+struct takeover_given {
+	struct takeover_descriptor *list;
+	size_t count;
+	uint64_t watchdog;
+};
+
 /* --- the new process ---------------------------------------------------------------------------------------------- */
 
-/* Asks for the descriptors of a process with the same layout; `list` is from malloc(), and its descriptors are the
- * caller's. 0; -ECONNREFUSED: the old process refused, and `error` says why; or as channel_receive(). */
-int takeover_ask(int fd, const char *layout, struct takeover_descriptor **list, size_t *count, struct error *error);
+/* Asks for the descriptors of a process with the same layout, which are the caller's. 0; -ECONNREFUSED: the old process
+ * refused, and `error` says why; -EALREADY: as `reload` says; or as channel_receive(). */
+int takeover_ask(int fd, const struct takeover_party *self, struct takeover_given *given, struct error *error);
 
 /* All is made: gets the records, which are offered from now on for TAKEOVER_CLAIM_MS. The memory is the caller's. 0, or
  * as above. `limit_ms`: how long the old one may take to freeze and to write. */
@@ -44,9 +61,10 @@ int takeover_receive(int fd, struct handover_memory *memory, int limit_ms, struc
 /* --- the old process ---------------------------------------------------------------------------------------------- */
 
 /* When a connection is readable for the first time: checks what the new process is, and gives it the descriptors, which
- * stay the caller's too. On failure, with `error` set, the new process was told why, and the caller closes the socket.
- */
-int takeover_answer(int fd, const char *layout, const struct takeover_descriptor *list, size_t count,
+ * stay the caller's too. A process outside of this one's service manager gets nothing: the manager would start the old
+ * one again. On failure, with `error` set, the new process was told why, and the caller closes the socket; -EALREADY:
+ * it was told that the configuration is read again, which the caller does. */
+int takeover_answer(int fd, const struct takeover_party *self, const struct takeover_descriptor *list, size_t count,
 		    struct error *error);
 
 struct takeover_owner {

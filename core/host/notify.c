@@ -163,6 +163,12 @@ int notify_store(const struct notify *notify, const char *name, int fd)
 	return send_with(notify, message, fd);
 }
 
+void notify_adopt_watchdog(struct notify *notify, uint64_t watchdog)
+{
+	if (notify->fd >= 0 && notify->watchdog == 0)
+		notify->watchdog = watchdog;
+}
+
 int notify_main_process(const struct notify *notify, pid_t process)
 {
 	char message[MESSAGE_MAX];

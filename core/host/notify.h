@@ -34,6 +34,10 @@ void notify_stopping(struct notify *notify);
 /* The status line of systemctl; not sent again when unchanged. */
 void notify_status(struct notify *notify, const char *format, ...) PRINTF_LIKE(2, 3);
 
+/* The watchdog's interval, ns, of the main process before, whose place this one takes: the manager tells only a process
+ * that it starts as that. */
+void notify_adopt_watchdog(struct notify *notify, uint64_t watchdog);
+
 /* From now on another process is the unit's main one. As notify_store(). */
 int notify_main_process(const struct notify *notify, pid_t process);
 

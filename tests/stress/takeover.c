@@ -32,7 +32,7 @@ enum {
 	PATIENCE_MS = 60000,
 };
 
-static const char layout[] = "stress";
+static const struct takeover_party party = {.layout = "stress"};
 
 /* Of all processes. */
 struct shared {
@@ -136,7 +136,7 @@ static bool hand_over(struct scene *scene, unsigned number)
 	struct error error = {""};
 	int fd = scene->ends[number][0];
 	owner.context = scene;
-	if (readable(scene, number) && takeover_answer(fd, layout, &none, 1, &error) == 0 && readable(scene, number) &&
+	if (readable(scene, number) && takeover_answer(fd, &party, &none, 1, &error) == 0 && readable(scene, number) &&
 	    takeover_hand_over(fd, &owner, PATIENCE_MS, &error) == TAKEOVER_GIVEN) {
 		show_drops(scene, number);
 		return true;
@@ -172,14 +172,12 @@ static int take_sessions(struct scene *scene, const struct handover_memory *memo
 
 static bool take_over(struct scene *scene, unsigned number)
 {
-	struct takeover_descriptor *list;
+	struct takeover_given given;
 	struct handover_memory memory;
 	struct error error = {""};
-	size_t count;
 	int fd = scene->ends[number - 1][1];
-	if (takeover_ask(fd, layout, &list, &count, &error) != 0 ||
-	    takeover_receive(fd, &memory, PATIENCE_MS, &error) != 0 || take_sessions(scene, &memory, &error) != 0 ||
-	    !handover_claim(&memory)) {
+	if (takeover_ask(fd, &party, &given, &error) != 0 || takeover_receive(fd, &memory, PATIENCE_MS, &error) != 0 ||
+	    take_sessions(scene, &memory, &error) != 0 || !handover_claim(&memory)) {
 		printf("# process %u: %s\n", number, error.text);
 		return false;
 	}

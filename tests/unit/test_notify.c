@@ -126,3 +126,22 @@ Test(notify, the_watchdog_of_another_process_is_not_ours)
 	notify_close(&notify);
 	close(fd);
 }
+
+Test(notify, one_that_takes_the_main_process_place_has_its_watchdog)
+{
+	int fd = manager();
+	struct notify notify;
+	notify_open(&notify);
+	notify_adopt_watchdog(&notify, 8 * NS_PER_S);
+	cr_assert(notify_watchdog_due(&notify, 100 * NS_PER_S));
+	notify_watchdog(&notify, 100 * NS_PER_S);
+	cr_assert_not(notify_watchdog_due(&notify, 101 * NS_PER_S));
+	notify_adopt_watchdog(&notify, NS_PER_S);
+	cr_assert_not(notify_watchdog_due(&notify, 101 * NS_PER_S), "its own, if it has one");
+	notify_close(&notify);
+	close(fd);
+	unsetenv("NOTIFY_SOCKET");
+	notify_open(&notify);
+	notify_adopt_watchdog(&notify, 8 * NS_PER_S);
+	cr_assert_not(notify_watchdog_due(&notify, 100 * NS_PER_S), "without a manager there is none");
+}

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
 #include "core/handover/takeover.h"
 #include "core/handover/word.h"
 #include "core/handover/writer.h"
@@ -26,6 +27,7 @@ enum {
 	PATIENCE_MS = 60000,
 };
 static const char layout[] = "workers 4\nport 5555\n";
+static const struct takeover_party party = {.layout = layout, .device = 1, .inode = 2, .watchdog = 30 * NS_PER_S};
 
 static void sockets(int pair[2])
 {
@@ -49,9 +51,9 @@ static ino_t inode(int fd)
 Test(takeover, descriptors_come_in_parts_and_in_order)
 {
 	int pair[2];
-	struct takeover_descriptor *list = calloc(MANY, sizeof *list), *got;
+	struct takeover_descriptor *list = calloc(MANY, sizeof *list);
+	struct takeover_given got;
 	struct error error;
-	size_t count;
 	sockets(pair);
 	for (unsigned i = 0; i < MANY; i++) {
 		(void)snprintf(list[i].name, sizeof list[i].name, "udp.0.%u", i);
@@ -61,11 +63,12 @@ Test(takeover, descriptors_come_in_parts_and_in_order)
 	pid_t child = fork();
 	if (child == 0) {
 		close(pair[0]);
-		if (takeover_ask(pair[1], layout, &got, &count, &error) != 0 || count != MANY)
+		if (takeover_ask(pair[1], &party, &got, &error) != 0 || got.count != MANY ||
+		    got.watchdog != party.watchdog)
 			_exit(1);
 		for (unsigned i = 0; i < MANY; i++) {
-			if (strcmp(got[i].name, list[i].name) != 0 || inode(got[i].fd) != inode(list[i].fd) ||
-			    (fcntl(got[i].fd, F_GETFD) & FD_CLOEXEC) == 0)
+			if (strcmp(got.list[i].name, list[i].name) != 0 || inode(got.list[i].fd) != inode(list[i].fd) ||
+			    (fcntl(got.list[i].fd, F_GETFD) & FD_CLOEXEC) == 0)
 				_exit(2);
 		}
 		_exit(0);
@@ -77,7 +80,7 @@ Test(takeover, descriptors_come_in_parts_and_in_order)
 			break;
 		pause_ms(1);
 	}
-	cr_assert_eq(takeover_answer(pair[0], layout, list, MANY, &error), 0, "%s", error.text);
+	cr_assert_eq(takeover_answer(pair[0], &party, list, MANY, &error), 0, "%s", error.text);
 	int status;
 	cr_assert_eq(waitpid(child, &status, 0), child);
 	cr_assert_eq(status, 0);
@@ -96,9 +99,9 @@ static void put_hello(int fd, uint32_t version, uint32_t records, const char *te
 	struct channel_message *message = calloc(1, sizeof *message);
 	message->kind = CHANNEL_HELLO;
 	memcpy(message->payload, &version, 4);
-	memcpy(message->payload + 4, &records, 4);
-	strcpy((char *)message->payload + 8, text);
-	message->length = (uint32_t)(8 + strlen(text) + 1);
+	memcpy(message->payload + 4, &records, 4); /* no program, no flags */
+	strcpy((char *)message->payload + 32, text);
+	message->length = (uint32_t)(32 + strlen(text) + 1);
 	cr_assert_eq(channel_send(fd, message, NULL), 0);
 	free(message);
 }
@@ -108,7 +111,7 @@ static void check_refusal(int pair[2], int code, const char *text)
 	const struct takeover_descriptor one = {"control", 0};
 	struct channel_message *message = calloc(1, sizeof *message);
 	struct error error;
-	cr_assert_eq(takeover_answer(pair[0], layout, &one, 1, &error), code);
+	cr_assert_eq(takeover_answer(pair[0], &party, &one, 1, &error), code);
 	cr_assert(strstr(error.text, text) != NULL, "%s", error.text);
 	cr_assert_eq(channel_receive(pair[1], CHANNEL_DESCRIPTORS, message, 0, &error), -ECONNREFUSED);
 	cr_assert(strstr(error.text, text) != NULL, "the new one has the same line: %s", error.text);
@@ -154,15 +157,60 @@ Test(takeover, another_users_process_gets_nothing)
 Test(takeover, who_is_refused_at_once_gets_the_reason)
 {
 	int pair[2];
-	struct takeover_descriptor *list;
-	size_t count;
+	struct takeover_given given;
 	struct error error;
 	sockets(pair);
 	channel_refuse(pair[0], "take-over: not now");
 	close(pair[0]);
-	cr_assert_eq(takeover_ask(pair[1], layout, &list, &count, &error), -ECONNREFUSED);
+	cr_assert_eq(takeover_ask(pair[1], &party, &given, &error), -ECONNREFUSED);
 	cr_assert_str_eq(error.text, "take-over: not now");
 	close(pair[1]);
+}
+
+/* Returns what the new process gets; the old one is of a service manager. */
+static int answer_to(const struct takeover_party *new, int *answered)
+{
+	const struct takeover_descriptor one = {"control", 0};
+	struct takeover_party old = party;
+	struct takeover_given given;
+	struct error error;
+	int pair[2], status;
+	old.managed = true;
+	sockets(pair);
+	pid_t child = fork();
+	if (child == 0)
+		_exit(-takeover_ask(pair[1], new, &given, &error));
+	close(pair[1]);
+	char byte;
+	cr_assert_eq(recv(pair[0], &byte, 1, MSG_PEEK), 1);
+	*answered = takeover_answer(pair[0], &old, &one, 1, &error);
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	close(pair[0]);
+	return -WEXITSTATUS(status);
+}
+
+Test(takeover, a_reload_by_the_same_program_takes_nothing)
+{
+	int answered;
+	struct takeover_party new = party;
+	new.managed = new.reload = true;
+	cr_assert_eq(answer_to(&new, &answered), -EALREADY);
+	cr_assert_eq(answered, -EALREADY);
+	new.inode++;
+	cr_assert_eq(answer_to(&new, &answered), 0, "another one takes over");
+	new.inode--;
+	new.device++;
+	cr_assert_eq(answer_to(&new, &answered), 0);
+	new = party;
+	new.managed = true;
+	cr_assert_eq(answer_to(&new, &answered), 0, "as the same one does that is told to");
+}
+
+Test(takeover, a_process_that_the_manager_does_not_have_gets_nothing)
+{
+	int answered;
+	cr_assert_eq(answer_to(&party, &answered), -ECONNREFUSED);
+	cr_assert_eq(answered, -EPERM);
 }
 
 /* --- both processes ----------------------------------------------------------------------------------------------- */
@@ -255,7 +303,7 @@ static _Noreturn void be_old(int fd)
 	const struct takeover_descriptor one = {"control", fd};
 	struct error error;
 	enum takeover_result result = TAKEOVER_KEPT;
-	if (readable(fd) && takeover_answer(fd, layout, &one, 1, &error) == 0 && readable(fd))
+	if (readable(fd) && takeover_answer(fd, &party, &one, 1, &error) == 0 && readable(fd))
 		result = takeover_hand_over(fd, &owner, LATE_MS / 4, &error);
 	close(fd);
 	if (result == TAKEOVER_GIVEN)
@@ -267,14 +315,13 @@ static _Noreturn void be_old(int fd)
 /* The same. */
 static _Noreturn void be_new(int fd)
 {
-	struct takeover_descriptor *list;
+	struct takeover_given given;
 	struct handover_memory memory;
 	struct error error;
-	size_t count;
 	at(NEW_CONNECTED);
-	if (takeover_ask(fd, layout, &list, &count, &error) != 0)
+	if (takeover_ask(fd, &party, &given, &error) != 0)
 		_exit(10);
-	close(list[0].fd);
+	close(given.list[0].fd);
 	at(NEW_HAS_DESCRIPTORS);
 	if (takeover_receive(fd, &memory, TAKEOVER_ANSWER_MS, &error) != 0)
 		_exit(11);

@@ -13,7 +13,8 @@ mkdir "$dir/own"
 chown nobody "$dir/own"
 chmod 711 "$dir"
 gateway_config "MetricsListen = off" "Workers = 2" "LogLevel = info" "Forward = yes" "Masquerade = eth1" "User = nobody"
-sed -i 's|^ControlSocket = .*|ControlSocket = own/gateway.sock|' "$dir/gateway.conf"
+sed -i 's|^ControlSocket = .*|ControlSocket = own/gateway.sock\nQuotaFile = own/quota|
+	0,/^PresharedKeyFile.*/s//&\nQuota = 1000G\/month/' "$dir/gateway.conf"
 ln -s own/gateway.sock "$dir/gateway.sock"
 client_config
 status=0
@@ -36,6 +37,15 @@ index() {
 	ns gateway cat /sys/class/net/shardtun0/ifindex
 }
 
+# What the file has.
+quota_used() {
+	awk '$2 == "month" { print $5 + 0 }' "$dir/own/quota"
+}
+
+one_table() {
+	[[ $(nft_tables gateway | wc -l) -eq 1 ]]
+}
+
 take_over() { # NAME
 	start "$1" gateway "$BUILD/shardtund" -c "$dir/gateway.conf" --takeover
 }
@@ -53,6 +63,7 @@ check "there is a session" test -s "$dir/sessions"
 index >"$dir/index"
 started_sessions=$(figure gateway sessions_started)
 packets=$(figure gateway udp_rx_bytes)
+used=0
 
 ### one that cannot ####################################################################################################
 
@@ -105,8 +116,12 @@ for ((i = 1; i <= times; i++)); do
 	now=$(figure gateway udp_rx_bytes)
 	check "$i: counters go on ($packets, $now)" test "$now" -gt "$packets"
 	packets=$now
+	now=$(quota_used)
+	check "$i: what was used of the quota goes on ($used, $now)" test "$now" -gt "$used"
+	check_fails "$i: its file is locked" flock -n "$dir/own/quota" true
+	used=$now
 	check "$i: the interface is the same" test "$(index)" = "$(<"$dir/index")"
-	check "$i: the rules are there" test -n "$(nft_tables gateway)"
+	check "$i: the rules are there, once" wait_for 30 one_table
 	check "$i: packets pass both ways" pings client 10.8.0.1
 	old=new$i
 done
