@@ -27,7 +27,7 @@ on gateway sh -c 'mkdir -p /etc/systemd/system/shardtund.service.d
 	systemd-sysusers; systemd-tmpfiles --create shardtun.conf; systemctl daemon-reload'
 
 gateway_config "Workers = 2" "MetricsListen = off" "User = shardtun" "LogLevel = info" "Forward = yes" "Masquerade = eth1"
-sed -i '/^ControlSocket/d; 0,/^PresharedKeyFile.*/s//&\nQuota = 1000G/month/' "$dir/gateway.conf"
+sed -i '/^ControlSocket/d; 0,/^PresharedKeyFile.*/s//&\nQuota = 1000G\/month/' "$dir/gateway.conf"
 tar -C "$dir" -c gateway.conf gateway.key client.psk | on gateway tar -xo -C /etc/shardtun
 on gateway sh -c 'cd /etc/shardtun && chgrp shardtun * && chmod 640 gateway.conf gateway.key client.psk'
 
@@ -72,7 +72,7 @@ start pings client ping -n -i 0.05 -w 3600 10.8.0.1
 check "the client is connected" wait_for 30 pings client 10.8.0.1
 first=$(pid)
 check "a reload passes" on gateway systemctl reload shardtund
-check "the same program reads its configuration again" wait_for 30 said 'gateway.conf: read again' 1
+check "the same program reads its configuration again" wait_for 30 said 'gateway.conf read again' 1
 check "and goes on" test "$(pid)" -eq "$first"
 check_fails "a take-over from outside of the unit is refused" on gateway shardtund -c /etc/shardtun/gateway.conf --takeover
 check "with the reason" said 'a service manager runs this gateway' 1
@@ -122,7 +122,7 @@ check "packets pass" pings client 10.8.0.1
 
 on gateway kill -KILL "$old"
 check "who was killed is started again" wait_for 30 started_again "$old"
-check "with the interface from before" wait_for 30 said 'queues and the sockets are those from before' 1
+check "with the interface from before" wait_for 30 said 'queues and the sockets are those from before' $((times + 1))
 check "the client is back" wait_for 60 pings client 10.8.0.1
 status=0
 stop stream || status=$?
