@@ -46,6 +46,11 @@ static uint64_t period_number(uint64_t now, uint64_t age)
 	return (now / COOKIE_ROTATION_NS - age) * COOKIE_ROTATION_NS + 1;
 }
 
+uint64_t cookie_period(uint64_t now)
+{
+	return period_number(now, 0);
+}
+
 void cookie_make(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		 uint8_t cookie[COOKIE_SIZE])
 {

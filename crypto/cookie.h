@@ -53,6 +53,9 @@ void cookie_jar_init(struct cookie_jar *jar);
 void cookie_make(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		 uint8_t cookie[COOKIE_SIZE]);
 
+/* The number of what cookie_make() makes at that time. */
+uint64_t cookie_period(uint64_t now);
+
 /* The same for a peer of WireGuard. */
 void cookie_make_wg(const struct cookie_jar *jar, const uint8_t address[16], uint16_t port, uint64_t now,
 		    uint8_t cookie[COOKIE_SIZE]);

@@ -58,7 +58,16 @@ void client_hellos_forget(struct client_hellos *hellos)
 {
 	for (size_t i = 0; i < hellos->count; i++) {
 		hellos->addresses[i].order = 0;
+		hellos->addresses[i].repeat = false;
 		sodium_memzero(&hellos->addresses[i].initiator, sizeof hellos->addresses[i].initiator);
+	}
+}
+
+void client_hellos_forget_cookies(struct client_hellos *hellos)
+{
+	for (size_t i = 0; i < hellos->count; i++) {
+		hellos->addresses[i].proof = (struct client_cookie){0};
+		hellos->addresses[i].challenge = (struct client_cookie){0};
 	}
 }
 
@@ -86,6 +95,7 @@ static void send_hello(struct worker *worker, struct client_hellos *hellos, cons
 	if (wall <= hellos->last_timestamp)
 		wall = hellos->last_timestamp + 1; /* the clock stood or went back */
 	hellos->last_timestamp = wall;
+	address->repeat = false;
 
 	struct wire_hello hello = {
 		.capabilities = wire_capabilities(worker->sparse != NULL, worker->tun->sparse != NULL),
@@ -113,9 +123,20 @@ static void send_hello(struct worker *worker, struct client_hellos *hellos, cons
 	sodium_memzero(random, sizeof random);
 }
 
+static void send_repeats(struct worker *worker, struct client_hellos *hellos, const struct client_hello_wish *wish)
+{
+	for (size_t i = 0; i < hellos->count; i++) {
+		if (hellos->addresses[i].repeat)
+			send_hello(worker, hellos, wish, &hellos->addresses[i]);
+	}
+}
+
 bool client_hellos_tick(struct worker *worker, struct client_hellos *hellos, const struct client_hello_wish *wish)
 {
-	if (!hellos->handshaking || worker->now < hellos->due)
+	if (!hellos->handshaking)
+		return false;
+	send_repeats(worker, hellos, wish);
+	if (worker->now < hellos->due)
 		return false;
 	size_t asked = wish->all ? hellos->count : 1;
 	bool begins = hellos->step == 0;
@@ -124,7 +145,9 @@ bool client_hellos_tick(struct worker *worker, struct client_hellos *hellos, con
 		hellos->next = worker->now + client_jitter(hellos->wait, 25);
 		hellos->wait = hellos->wait * 2 < ROUND_MOST_NS ? hellos->wait * 2 : ROUND_MOST_NS;
 	}
-	send_hello(worker, hellos, wish, &hellos->addresses[(hellos->current + hellos->step) % hellos->count]);
+	struct client_address *address = &hellos->addresses[(hellos->current + hellos->step) % hellos->count];
+	address->repeats = 0;
+	send_hello(worker, hellos, wish, address);
 	uint64_t staggered = worker->now + STAGGER_NS;
 	hellos->due = staggered;
 	if (++hellos->step >= asked) {
@@ -167,14 +190,17 @@ enum drop_reason client_hellos_cookie(struct worker *worker, struct client_hello
 	if (!handshake_read_cookie(&address->initiator, remote, datagram->data, datagram->length, cookie.bytes))
 		return DROP_HANDSHAKE_FORGED;
 	take_cookie(address, &cookie);
-	/* At once, unless the last one was no good either: then at its time, so that forged COOKIEs cannot make the
-	 * client send without end.
-	 */
 	if (!address->proof_sent) {
 		hellos->current = (size_t)(address - hellos->addresses);
 		client_hellos_expedite(hellos, worker->now);
-		worker->next_tick = worker->now;
+	} else if (address->repeats < CLIENT_REPEATS) {
+		/* Few, and no interval begins anew: so forged COOKIEs cannot make the client send without end. */
+		address->repeats++;
+		address->repeat = true;
+	} else {
+		return DROP_NONE;
 	}
+	worker->next_tick = worker->now;
 	return DROP_NONE;
 }
 

@@ -13,7 +13,10 @@
 #include "core/sessions/session.h"
 #include "workers/worker.h"
 
-enum { CLIENT_ADDRESSES_MAX = 8 };
+enum {
+	CLIENT_ADDRESSES_MAX = 8,
+	CLIENT_REPEATS = 2, /* HELLOs at once for COOKIEs that answer one with mac2, for each HELLO that was due */
+};
 
 /* Where the gateway may be, in the order to try. */
 struct client_candidate {
@@ -35,6 +38,8 @@ struct client_address {
 	struct client_cookie challenge; /* proves that our HELLO is no recording */
 	bool proof_sent;		/* that HELLO had a mac2, */
 	bool same_sent;			/* made with what was its challenge too */
+	bool repeat;			/* COOKIE demands the next one at once, outside of the rounds */
+	uint8_t repeats;		/* such ones since the last HELLO that was due */
 };
 
 struct client_hellos {
@@ -80,7 +85,9 @@ bool client_hellos_tick(struct worker *worker, struct client_hellos *hellos, con
 /* The address whose latest HELLO this WELCOME or COOKIE answers, or NULL; it may still be forged. */
 struct client_address *client_hellos_answered(struct client_hellos *hellos, const uint8_t *message);
 
-/* Takes a COOKIE; the address that sent it is asked first from then on, and at once unless its HELLO carried one. */
+/* Takes a COOKIE. One for a HELLO without mac2 begins a new round at once, with the address that sent it; one for a
+ * HELLO with mac2 is followed at once too, but by one HELLO to that address, and no more than CLIENT_REPEATS times for
+ * each HELLO that was due. */
 enum drop_reason client_hellos_cookie(struct worker *worker, struct client_hellos *hellos,
 				      const struct handshake_remote *remote, const struct datagram *datagram);
 
@@ -93,6 +100,9 @@ bool client_hellos_pending(const struct client_hellos *hellos);
 
 /* No HELLO waits for an answer any more. */
 void client_hellos_forget(struct client_hellos *hellos);
+
+/* The gateway started again: cookies from before are none. */
+void client_hellos_forget_cookies(struct client_hellos *hellos);
 
 static inline const struct client_address *client_hellos_current(const struct client_hellos *hellos)
 {

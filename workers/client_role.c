@@ -150,6 +150,7 @@ static enum drop_reason client_reset(struct worker *worker, const struct datagra
 		return DROP_NONE;
 	role->reset_due = worker->now + role->reset_wait;
 	role->reset_wait *= 2;
+	client_hellos_forget_cookies(&role->hellos);
 	if (role->hellos.handshaking)
 		role->hellos.due = worker->now; /* it is back: no need to wait out the interval */
 	else

@@ -133,10 +133,13 @@ static enum drop_reason begin(struct handshaker *h, struct hello *hello)
 	const struct registry_request request = {.session_id = wire_session_id(hello->message),
 						 .hello = &hello->payload,
 						 .cookie = challenge_number(h, hello),
+						 .period = cookie_period(h->now),
 						 .now = h->now};
 	enum drop_reason reason = registry_begin(h->params.common->registry, hello->peer, &request, &hello->grant);
-	if (reason != DROP_NONE && hello->grant.cookie != 0)
-		handshaker_give_cookie(h, &handshake_own, hello->from, hello->message, hello->grant.cookie);
+	uint64_t number = hello->grant.cookie;
+	if (reason != DROP_NONE && number != 0)
+		handshaker_give_cookie(h, &handshake_own, hello->from, hello->message,
+				       number != request.period ? number : 0);
 	return reason;
 }
 

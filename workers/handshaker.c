@@ -155,13 +155,14 @@ static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *
 		return DROP_COOKIE; /* a client retries; a flood of forged addresses rarely repeats one */
 	if (!protocol->check_mac1(h, data))
 		return DROP_MAC1;
-	bool proven = protocol->source_proven(h, from, data);
-	if (handshaker_under_load(h) && !proven) {
+	bool loaded = handshaker_under_load(h);
+	if (loaded && !protocol->source_proven(h, from, data)) {
 		handshaker_give_cookie(h, protocol, from, data, 0);
 		return DROP_COOKIE;
 	}
-	/* A forged source must not use up the rate of the address's owner. */
-	if (proven && !rate_limiter_allow(&h->sources, from->remote.sin6_addr.s6_addr, h->now))
+	/* A forged source must not use up the rate of the address's owner; and without load a source that leaves mac2
+	 * out would not be limited. */
+	if (loaded && !rate_limiter_allow(&h->sources, from->remote.sin6_addr.s6_addr, h->now))
 		return DROP_HELLO_RATE;
 	if (!hello_queue_put(&h->waiting, from, data, protocol->size, h->now))
 		stats_drop(&h->loop.stats, DROP_HELLO_LATE, 1); /* another, the oldest */

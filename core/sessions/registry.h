@@ -140,6 +140,7 @@ struct registry_request {
 	uint32_t session_id; /* named in its header */
 	const struct wire_hello *hello;
 	uint64_t cookie; /* number of the valid cookie that is its challenge (crypto/cookie.h); 0: it is none */
+	uint64_t period; /* number of the cookie that its source gets in this period */
 	uint64_t now;	 /* monotonic ns */
 };
 
@@ -151,8 +152,8 @@ struct registry_grant {
 	uint32_t cancels;     /* the session of a pending handshake that this one replaces; 0: none */
 	uint8_t epoch;
 	struct ip_prefix address4, address6;
-	uint64_t cookie; /* of what was refused: the number of the cookie by which the client may show that it is there;
-			    0: none */
+	uint64_t cookie; /* of what was refused: the number of the cookie by which the client may show that it is there,
+			    that of the period if it suffices; 0: none */
 };
 
 /* Finds or makes the session that the handshake makes keys for: the peer's active one if the HELLO names it (a rekey),

@@ -18,6 +18,16 @@ static uint64_t next_cookie(struct registry *registry, uint64_t now)
 	return registry->cookies;
 }
 
+/* The number of a cookie with which the next HELLO is fresh. That of the period is the key of mac2 as well: if there is
+ * load by then, the client needs no other one. */
+static uint64_t helpful_cookie(struct registry *registry, const struct peer *peer,
+			       const struct registry_request *request)
+{
+	bool counts = freshness_judge(&peer->freshness, request->hello->timestamp, request->period, request->now) ==
+		      FRESHNESS_PROVEN;
+	return counts ? request->period : next_cookie(registry, request->now);
+}
+
 static enum drop_reason judge(struct registry *registry, struct peer *peer, const struct registry_request *request,
 			      uint64_t *cookie)
 {
@@ -28,7 +38,7 @@ static enum drop_reason judge(struct registry *registry, struct peer *peer, cons
 	if (verdict != FRESHNESS_STALE && within_rate(peer, verdict, request->now))
 		return DROP_NONE;
 	if (verdict != FRESHNESS_PROVEN)
-		*cookie = next_cookie(registry, request->now);
+		*cookie = helpful_cookie(registry, peer, request);
 	return verdict == FRESHNESS_STALE ? DROP_STALE : DROP_HELLO_RATE;
 }
 

@@ -12,6 +12,7 @@
 
 enum {
 	DIAL_TURN = 16, /* handshakes in a turn: each costs four scalar multiplications */
+	REPEATS = 2,	/* as a client does (core/protocol/PROTOCOL.md, COOKIE) */
 	INDEX_BITS = 20,
 };
 _Static_assert(STGUN_SESSIONS_MAX == 1 << INDEX_BITS, "client_magic holds a session's index");
@@ -134,20 +135,28 @@ void stgun_abandon(struct stgun_thread *thread, struct stgun_session *session)
 
 /* --- sending ------------------------------------------------------------------------------------------------------ */
 
-static void send_hello(struct stgun_thread *thread, struct stgun_attempt *attempt)
+/* False: no room. */
+static bool queue_hello(struct stgun_thread *thread, const struct stgun_attempt *attempt)
 {
-	const struct stgun_options *options = thread->stgun->options;
-	uint32_t size = options->wireguard ? WG_INITIATION_SIZE : WIRE_HELLO_SIZE;
+	uint32_t size = thread->stgun->options->wireguard ? WG_INITIATION_SIZE : WIRE_HELLO_SIZE;
 	uint8_t *room = stgun_reserve(thread, &thread->sessions[attempt->index], 0, size);
-	if (room == NULL) {
-		timer_set(&thread->wheel, &attempt->timer, thread->now + RETRY_NS);
-		return;
-	}
+	if (room == NULL)
+		return false;
 	memcpy(room, attempt->hello, size);
 	if (!attempt->renews)
 		stgun_count(thread, hellos, 1);
-	timer_set(&thread->wheel, &attempt->timer, thread->now + hello_wait(options, attempt->tries));
+	return true;
+}
+
+static void send_hello(struct stgun_thread *thread, struct stgun_attempt *attempt)
+{
+	if (!queue_hello(thread, attempt)) {
+		timer_set(&thread->wheel, &attempt->timer, thread->now + RETRY_NS);
+		return;
+	}
+	timer_set(&thread->wheel, &attempt->timer, thread->now + hello_wait(thread->stgun->options, attempt->tries));
 	attempt->tries++;
+	attempt->repeats = 0;
 }
 
 static void send_ack(struct stgun_thread *thread, struct stgun_session *session)
@@ -297,15 +306,21 @@ static void take_cookie(struct stgun_thread *thread, struct stgun_attempt *attem
 		return;
 	}
 	stgun_count(thread, cookies, 1);
-	if (attempt->has_cookie)
-		return; /* the last one was no good either: at its time */
+	bool first = !attempt->has_cookie;
+	if (!first && (thread->stgun->options->wireguard || attempt->repeats == REPEATS))
+		return; /* the last ones were no good either: at its time */
 	attempt->has_cookie = true;
-	attempt->tries = 0;
 	struct handshake_identity own = {0};
 	recall(thread, &own, attempt);
 	write_hello(thread, attempt, &own);
 	sodium_memzero(&own, sizeof own);
-	send_hello(thread, attempt);
+	if (first) {
+		attempt->tries = 0;
+		send_hello(thread, attempt);
+	} else {
+		attempt->repeats++;
+		(void)queue_hello(thread, attempt);
+	}
 }
 
 void stgun_take_handshake(struct stgun_thread *thread, const uint8_t *message, uint32_t length)

@@ -71,6 +71,7 @@ struct stgun_attempt {
 	uint64_t ack_end;  /* ns; 0: no WELCOME yet */
 	bool renews;	   /* the keys of a session that is up: WireGuard's, of which nothing is counted */
 	bool has_cookie;
+	uint8_t repeats; /* HELLOs at once for COOKIEs that answer one with mac2, since the last one that was due */
 	uint8_t cookie[COOKIE_SIZE];
 	union { /* both begin with the same */
 		struct handshake_initiator initiator;

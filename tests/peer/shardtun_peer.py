@@ -29,6 +29,7 @@ KEY_LIFE = 3600.0
 SILENCE = 15.0
 KEEPALIVE_AFTER_DATA = 10.0
 RESET_FIRST = 10.0
+REPEATS = 2
 COOKIE_KEPT = 115.0
 COOKIE_PERIOD = 120
 NANOSECONDS = 10**9
@@ -132,6 +133,7 @@ class Client:
         self._magic = self._latest = None
         self._last_stamp = 0
         self._hello_wait = HELLO_FIRST
+        self._repeats = 0  # HELLOs for COOKIEs since the last one that was due
         self._deadline = self._confirm_until = None
         self._rekey_at = None
         self._last_sent = self._unheard_since = self._data_unanswered_since = None
@@ -165,6 +167,7 @@ class Client:
         self._hello(now)
 
     def _hello(self, now):
+        self._repeats = 0
         self.outbox.append(self.make_hello(now))
         self._deadline = now + self._hello_wait * (1 + self.uniform(-JITTER, JITTER))
         self._hello_wait = min(2 * self._hello_wait, HELLO_LAST)
@@ -181,6 +184,9 @@ class Client:
         if asked_anew:
             self._hello_wait = HELLO_FIRST
             self._hello(now)
+        elif self._repeats < REPEATS:
+            self._repeats += 1
+            self.outbox.append(self.make_hello(now))
 
     def read_welcome(self, datagram):
         """(payload, k1, k2) of a WELCOME for the latest HELLO."""
@@ -266,6 +272,7 @@ class Client:
         if self.state in ("CONFIRM", "UP") and now >= self._reset_due:
             self._reset_due = now + self._reset_wait
             self._reset_wait *= 2
+            self.cookie = self.challenge = None
             self.connect(now)
 
     def _receive_bye(self, keys, reason, now):
@@ -406,10 +413,13 @@ class Gateway:
     def _send_cookie(self, hello, endpoint, cookie):
         self.outbox.append((wire.seal_cookie(self.public, hello, cookie, self.rng(24)), endpoint))
 
-    def _prove(self, hello, endpoint, now):
+    def _prove(self, datagram, hello, endpoint, now):
         """Asks the sender of an authentic HELLO to show that it is there."""
-        self._last_number = max(int(now * NANOSECONDS), self._last_number + 1)
-        self._send_cookie(hello, endpoint, self._numbered_cookie(endpoint, self._last_number))
+        number, cookie = next(iter(self._period_cookies(endpoint, now).items()))
+        if not self._fresh(hello, number, now):
+            self._last_number = max(int(now * NANOSECONDS), self._last_number + 1)
+            cookie = self._numbered_cookie(endpoint, self._last_number)
+        self._send_cookie(datagram, endpoint, cookie)
 
     def _proven(self, hello, endpoint, now):
         covered, sent = hello[: wire.MAC2_OFFSET], hello[wire.MAC2_OFFSET :]
@@ -454,7 +464,7 @@ class Gateway:
             raise Drop("suite")
         number = self._cookie_number(hello.challenge, endpoint, now)
         if not self._fresh(hello, number, now):
-            self._prove(datagram, endpoint, now)
+            self._prove(datagram, hello, endpoint, now)
             raise Drop("timestamp")
         self.accept(hello.timestamp, number, now)
         self._welcome(handshake, datagram[5:9], session_id, suite, hello, endpoint, now)

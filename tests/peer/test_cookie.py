@@ -60,6 +60,16 @@ class CookiePair(Pair):
         client.receive(self.to_gateway(take(client.outbox)[0])[0], now)
         return take(client.outbox)[0]
 
+    def answers(self):
+        """The client connects: the types of what it gets, until both are silent."""
+        kinds = []
+        self.client.connect(self.now)
+        while self.client.outbox:
+            for answer in self.to_gateway(take(self.client.outbox)[0]):
+                kinds.append(answer[0] & 15)
+                self.client.receive(answer, self.now)
+        return kinds
+
     def another_client(self):
         """A new run with the same key."""
         return Client(self.client.static, self.client.gateway_public, self.client.psk, uniform=lambda a, b: 0.0)
@@ -107,17 +117,30 @@ class UnderLoad(Base):
         self.drops("unexpected", pair.client.receive, cookie, pair.now)
         self.assertEqual(take(pair.client.outbox)[0][1184:], NONE)
 
-    def test_a_second_cookie_waits_for_the_timer(self):
+    def another(self, pair, cookie):
+        """The client's last HELLO is answered by this cookie: how many it says then."""
+        self.last = (take(pair.client.outbox) or [self.last])[-1]
+        pair.client.receive(wire.seal_cookie(public_key(GATEWAY_KEY), self.last, cookie, bytes(24)), pair.now)
+        return len(pair.client.outbox)
+
+    def test_the_next_two_cookies_are_answered_at_once_and_the_third_waits_for_the_timer(self):
         pair = CookiePair()
         pair.client.receive(pair.first_cookie(), NOW)
-        again = wire.seal_cookie(public_key(GATEWAY_KEY), take(pair.client.outbox)[0], b"another cookie..", bytes(24))
-        pair.client.receive(again, NOW)
+        first = pair.client.cookie
+        self.assertEqual(self.another(pair, b"another cookie.."), 1)
+        self.assertEqual((pair.client.cookie, pair.client.challenge), (first, b"another cookie.."), "mac2 is as before")
+        self.assertEqual(self.another(pair, b"and another one."), 1)
+        self.assertEqual((pair.client.cookie, pair.client.challenge), 2 * (b"and another one.",))
+        self.assertEqual(self.another(pair, b"yet another one."), 0)
         pair.advance(0.9)
         self.assertEqual(pair.client.outbox, [])
         pair.advance(0.1)
-        self.assertEqual(pair.client.challenge, b"another cookie..")
-        self.assertNotEqual(pair.client.cookie, pair.client.challenge, "mac2 is as before")
-        self.assertEqual(len(take(pair.client.outbox)), 1)
+        self.assertEqual(len(pair.client.outbox), 1)
+        self.assertEqual([self.another(pair, bytes([n]) * 16) for n in (1, 2, 3)], [1, 1, 0], "after each that was due")
+        pair.advance(1.9)
+        self.assertEqual(pair.client.outbox, [], "the interval has doubled all the same")
+        pair.advance(0.1)
+        self.assertEqual(len(pair.client.outbox), 1)
 
     def test_a_cookie_is_kept_for_115_seconds(self):
         pair = CookiePair()
@@ -214,6 +237,29 @@ class Restart(Base):
         self.assertEqual(pair.to_gateway(pair.challenged(pair.another_client(), pair.now))[0][0] & 15, wire.WELCOME)
         for hello in recorded:
             self.assertEqual(pair.to_gateway(hello)[0][0] & 15, wire.COOKIE)
+
+    def test_the_first_cookie_is_good_under_load_too(self):
+        pair = self.restarted()
+        hello = pair.challenged(pair.client, NOW)
+        self.assertEqual(pair.dropped, ["timestamp"])
+        pair.gateway.demand_cookie = True
+        self.assertEqual(pair.to_gateway(hello)[0][0] & 15, wire.WELCOME)
+
+    def test_a_client_with_a_cookie_of_the_process_before_is_served_at_once(self):
+        pair = CookiePair()
+        self.assertEqual(pair.answers(), [wire.COOKIE, wire.WELCOME, wire.KEEPALIVE])
+        pair.gateway = Gateway(GATEWAY_KEY, pair.gateway.peer_public, pair.gateway.psk, push=pair.gateway.push,
+                               demand_cookie=True)
+        self.assertEqual(pair.answers(), [wire.COOKIE, wire.COOKIE, wire.WELCOME, wire.KEEPALIVE])
+
+    def test_reset_says_that_cookies_are_none_any_more(self):
+        pair = CookiePair()
+        pair.answers()
+        self.assertIsNotNone(pair.client.cookie)
+        pair.client.receive(wire.header(wire.RESET, wire.VERSION, pair.client.session_id) +
+                            pair.client.welcome.reset_token, NOW)
+        self.assertEqual(take(pair.client.outbox)[0][1184:], NONE)
+        self.assertEqual((pair.client.cookie, pair.client.challenge), (None, None))
 
     def test_a_cookie_of_the_process_before_is_none(self):
         old = CookiePair()

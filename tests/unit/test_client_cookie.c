@@ -106,22 +106,72 @@ Test(client_cookie, is_followed_at_once)
 	finish(h);
 }
 
-Test(client_cookie, that_answers_a_cookie_waits_for_its_time)
+Test(client_cookie, that_answers_a_cookie_is_followed_at_once_two_times)
 {
 	struct harness *h = START(0);
 	struct impairment *impairment = unheard(h);
 	answer(h, impairment, first_cookie);
 	answer(h, impairment, second_cookie);
-	cr_assert_eq(impairment->kept_count, 2);
-	cr_assert_eq(client_count(h, STATS_rx_cookie), 2);
-	uint64_t waited = next_hello(h, impairment);
-	cr_assert_geq(waited, 3 * NS_PER_S / 4);
-	cr_assert_leq(waited, 5 * NS_PER_S / 4 + WORKER_TICK_NS);
+	cr_assert_eq(impairment->kept_count, 3, "without the clock having moved");
 	cr_assert(carries_both(h, last_hello(impairment), first_cookie, second_cookie), "it was about the challenge");
 	answer(h, impairment, first_cookie);
-	(void)next_hello(h, impairment);
+	cr_assert_eq(impairment->kept_count, 4);
 	cr_assert(carries(h, last_hello(impairment), first_cookie), "or it was about mac2");
+	answer(h, impairment, second_cookie);
+	cr_assert_eq(impairment->kept_count, 4, "and then it waits");
+	cr_assert_eq(client_count(h, STATS_rx_cookie), 4);
+	uint64_t waited = next_hello(h, impairment);
+	cr_assert_geq(waited, 3 * NS_PER_S / 4);
+	cr_assert_leq(waited, 5 * NS_PER_S / 4 + WORKER_TICK_NS, "for the end of the first interval");
+	cr_assert(carries_both(h, last_hello(impairment), first_cookie, second_cookie));
+	for (size_t i = 0; i < 3; i++)
+		answer(h, impairment, first_cookie);
+	cr_assert_eq(impairment->kept_count, 7, "two again");
+	waited = next_hello(h, impairment);
+	cr_assert_geq(waited, 3 * NS_PER_S / 2, "the interval is twice the last one");
+	cr_assert_leq(waited, 5 * NS_PER_S / 2 + WORKER_TICK_NS);
 	impairment_free(impairment);
+	finish(h);
+}
+
+/* The gateway is another process, with another secret for its cookies. */
+static void restart(struct harness *h)
+{
+	harness_stop_gateway(h, false);
+	cookie_jar_init(&h->gateway.jar);
+	harness_start_gateway(h);
+}
+
+/* Cookies do not outlive their gateway. */
+Test(client_cookie, from_before_a_restart_is_forgotten_at_a_reset)
+{
+	struct harness *h = START(.always_cookie = true, .reset = true);
+	cr_assert(harness_up(h));
+	uint64_t hellos = client_count(h, STATS_tx_hello), cookies = client_count(h, STATS_rx_cookie);
+	restart(h);
+	cr_assert_not(harness_ping(h, 0, TO_GATEWAY), "this one is lost");
+	harness_pump(h);
+	cr_assert_eq(h->clients[0].role.state, CLIENT_UP, "without the clock having moved");
+	cr_assert_eq(client_count(h, STATS_tx_hello), hellos + 2, "one without, and one with a new cookie");
+	cr_assert_eq(client_count(h, STATS_rx_cookie), cookies + 1);
+	finish(h);
+}
+
+/* Where it hears of the restart by silence it shows the old one, and needs two. */
+Test(client_cookie, from_before_a_restart_costs_one_round_trip_more)
+{
+	struct harness *h = START(.always_cookie = true);
+	cr_assert(harness_up(h));
+	restart(h);
+	uint64_t hellos = client_count(h, STATS_tx_hello);
+	for (unsigned tick = 0; client_count(h, STATS_tx_hello) == hellos; tick++) {
+		cr_assert_lt(tick, 200);
+		(void)harness_ping(h, 0, TO_GATEWAY);
+		harness_advance(h, WORKER_TICK_NS);
+	}
+	harness_pump(h);
+	cr_assert_eq(h->clients[0].role.state, CLIENT_UP, "at once");
+	cr_assert_eq(client_count(h, STATS_tx_hello), hellos + 3);
 	finish(h);
 }
 
@@ -142,14 +192,17 @@ Test(client_cookie, two_kinds_get_a_client_with_a_slow_clock_through_under_load)
 	finish(h);
 }
 
-static size_t hellos_in_ten_minutes(bool answered)
+/* `anew`: those without mac2. */
+static size_t hellos_in_ten_minutes(bool answered, size_t *anew)
 {
+	static const uint8_t none[MAC_SIZE];
 	struct harness *h = START(0);
 	struct impairment *impairment = unheard(h);
 	size_t seen = 0;
 	for (uint64_t time = 0; time < 600 * NS_PER_S; time += WORKER_TICK_NS) {
 		while (seen < impairment->kept_count) {
 			seen = impairment->kept_count;
+			*anew += memcmp(last_hello(impairment) + WIRE_HELLO_MAC2, none, sizeof none) == 0;
 			if (answered)
 				answer(h, impairment, first_cookie);
 		}
@@ -160,14 +213,18 @@ static size_t hellos_in_ten_minutes(bool answered)
 	return seen;
 }
 
-/* An attacker on the path answers everything: that does not make the client send HELLO more than twice as often. The
- * cookie is always new enough. */
+/* An attacker on the path answers everything: each HELLO that is due is followed by two, and when the cookie is too old
+ * the intervals begin anew, which makes for four more that are due. */
 Test(client_cookie, does_not_make_a_client_send_without_end)
 {
 	/* 1, 2, 4, 8, then every 16 s less up to 25 %. */
-	size_t silence = hellos_in_ten_minutes(false), answers = hellos_in_ten_minutes(true);
+	size_t anew = 0, answered_anew = 0;
+	size_t silence = hellos_in_ten_minutes(false, &anew), answers = hellos_in_ten_minutes(true, &answered_anew);
 	cr_assert(silence >= 30 && silence <= 60, "%zu into silence", silence);
-	cr_assert(answers >= silence && answers <= 2 * silence, "%zu, and %zu into silence", answers, silence);
+	cr_assert_eq(anew, silence);
+	cr_assert_leq(answered_anew, 6, "one in 115 s");
+	cr_assert(answers >= 2 * silence && answers <= 3 * (silence + 5 * answered_anew), "%zu, and %zu into silence",
+		  answers, silence);
 }
 
 Test(client_cookie, lets_the_intervals_start_anew)

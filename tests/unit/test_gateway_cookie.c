@@ -154,12 +154,12 @@ static void strangers(struct harness *h, const char *address, const uint8_t *coo
 
 Test(gateway_cookie, only_who_is_proven_is_charged)
 {
-	struct harness *h = START(.clients = 2, .listed = 1);
+	struct harness *h = START(.clients = 2, .listed = 1, .always_cookie = true);
 	strangers(h, here, NULL, 300);
 	strangers(h, here, cookie_of(h, elsewhere, 7), 300);
-	cr_assert_eq(drops(h, DROP_UNKNOWN_PEER), 600, "whoever only claims an address takes nothing from its owner");
+	cr_assert_eq(drops(h, DROP_COOKIE), 600, "whoever only claims an address takes nothing from its owner");
 	strangers(h, here, cookie_of(h, here, 7), HANDSHAKER_SOURCE_BURST);
-	cr_assert_eq(drops(h, DROP_UNKNOWN_PEER), 600 + HANDSHAKER_SOURCE_BURST);
+	cr_assert_eq(drops(h, DROP_UNKNOWN_PEER), HANDSHAKER_SOURCE_BURST);
 	cr_assert_eq(drops(h, DROP_HELLO_RATE), 0);
 	strangers(h, here, cookie_of(h, here, 7), 10);
 	cr_assert_eq(drops(h, DROP_HELLO_RATE), 10);
@@ -171,10 +171,21 @@ Test(gateway_cookie, only_who_is_proven_is_charged)
 	finish(h);
 }
 
+/* A source that left mac2 out would not be. */
+Test(gateway_cookie, without_load_nobody_is_charged)
+{
+	struct harness *h = START(.clients = 2, .listed = 1);
+	strangers(h, here, cookie_of(h, here, 7), 2 * HANDSHAKER_SOURCE_BURST);
+	strangers(h, here, NULL, 2 * HANDSHAKER_SOURCE_BURST);
+	cr_assert_eq(drops(h, DROP_UNKNOWN_PEER), 4 * HANDSHAKER_SOURCE_BURST);
+	cr_assert_eq(drops(h, DROP_HELLO_RATE), 0);
+	finish(h);
+}
+
 Test(gateway_cookie, an_ipv6_network_of_64_bits_is_one_source)
 {
 	static const char *const same[] = {"2001:db8:5::1", "2001:db8:5::ffff:1:2", "2001:db8:5:0:8000::"};
-	struct harness *h = START(.clients = 2, .listed = 1, .ipv6_outside = true);
+	struct harness *h = START(.clients = 2, .listed = 1, .ipv6_outside = true, .always_cookie = true);
 	for (size_t i = 0; i < 150; i++)
 		strangers(h, same[i % 3], cookie_of(h, same[i % 3], 7), 2);
 	cr_assert_eq(drops(h, DROP_HELLO_RATE), 300 - HANDSHAKER_SOURCE_BURST);
@@ -256,6 +267,30 @@ Test(gateway_cookie, is_demanded_after_a_full_batch_for_a_second)
 	h->clock.monotonic += 1;
 	arrive(h, here, 7, by.hello, 1);
 	cr_assert_eq(gateway_count(h, STATS_rx_hello), 2);
+	finish(h);
+}
+
+/* After a start the first HELLO of each client is answered by COOKIE in any case, and many together are load: what the
+ * first of them got has to serve under it. */
+Test(gateway_cookie, from_before_the_load_is_good_under_it)
+{
+	struct harness *h = START(.clients = 2, .listed = 1, .unproven = true);
+	struct impairment *impairment = lose(h, 1 << WIRE_HELLO);
+	impairment->keep = true;
+	harness_connect(h, 0);
+	harness_pump(h);
+	cr_assert_eq(impairment->kept_count, 1);
+	impairment_replay(impairment, 0);
+	harness_pump(h);
+	cr_assert_eq(drops(h, DROP_STALE), 1);
+	cr_assert_eq(impairment->kept_count, 2, "COOKIE was answered");
+	overwhelm(h, 16);
+	uint64_t cookies = gateway_count(h, STATS_tx_cookie);
+	impairment_replay(impairment, 1);
+	harness_pump(h);
+	cr_assert_eq(gateway_count(h, STATS_tx_cookie), cookies);
+	cr_assert_eq(h->clients[0].role.state, CLIENT_UP);
+	impairment_free(impairment);
 	finish(h);
 }
 

@@ -4,10 +4,12 @@
  *
  * The thread and the messages are real; its time is not: each turn takes as long as its work would on a thread that can
  * answer RATE HELLOs a second. Clients follow core/protocol/PROTOCOL.md: a new HELLO after a second, then doubling,
- * each ± 25 %, or at once after COOKIE; and WELCOME counts for the latest HELLO alone. */
+ * each ± 25 %, or at once after COOKIE, and up to two more after the next ones; and WELCOME counts for the latest HELLO
+ * alone. */
 #include <stdlib.h>
 
 #include "tests/harness/unit.h"
+#include "workers/client_hello.h"
 
 TestSuite(handshake_storm, .timeout = 120);
 
@@ -27,7 +29,8 @@ struct storm_client {
 	struct handshake_initiator initiator; /* of its latest HELLO */
 	uint64_t due, wait;
 	uint8_t cookie[COOKIE_SIZE];
-	bool has_cookie, cookie_sent, connected;
+	unsigned repeats;
+	bool has_cookie, cookie_sent, repeat, connected;
 };
 
 struct storm_datagram {
@@ -102,6 +105,9 @@ static int storm_send(struct udp_socket *socket, const struct udp_message *messa
 		if (!client->cookie_sent) {
 			client->wait = NS_PER_S;
 			client->due = now(storm);
+		} else if (client->repeats < CLIENT_REPEATS) {
+			client->repeats++;
+			client->repeat = true;
 		}
 	}
 	return (int)count;
@@ -130,6 +136,11 @@ static void send_hello(struct storm *storm, uint32_t number)
 		handshake_add_mac2(client->cookie, datagram.bytes);
 	if (storm->waiting < SOCKET)
 		storm->socket[(storm->first + storm->waiting++) % SOCKET] = datagram;
+	bool repeats = client->repeat && client->due > now(storm);
+	client->repeat = false;
+	if (repeats)
+		return; /* outside of its intervals */
+	client->repeats = 0;
 	client->due = now(storm) + with_jitter(storm, client->wait);
 	client->wait = client->wait < 16 * NS_PER_S ? 2 * client->wait : client->wait;
 }
@@ -137,7 +148,8 @@ static void send_hello(struct storm *storm, uint32_t number)
 static void send_hellos(struct storm *storm)
 {
 	for (uint32_t i = 0; i < CLIENTS; i++) {
-		if (!storm->clients[i].connected && storm->clients[i].due <= now(storm))
+		const struct storm_client *client = &storm->clients[i];
+		if (!client->connected && (client->repeat || client->due <= now(storm)))
 			send_hello(storm, i);
 	}
 }
