@@ -107,6 +107,11 @@ struct nftables *nftables_open(const struct nftables_confine *confine, int held,
 	return NULL;
 }
 
+void nftables_inherit(struct nftables *nftables)
+{
+	nftables->confine.run = NULL;
+}
+
 void nftables_close(struct nftables *nftables)
 {
 	if (nftables == NULL)

@@ -5,7 +5,8 @@
  * because the kernel (5.12) binds a table with the flag "owner" to the netlink socket that made it: no other socket can
  * change or delete the table, "nft flush ruleset" skips it, and it is removed with the socket. A table that has to
  * outlive the process gets the flag "persist" too (6.9): it then stays, unprotected, until a later run takes it over.
- * On older kernels tables have no owner and can be flushed by other programs: nftables_check() detects that.
+ * On older kernels tables have no owner, if they have to stay, and can be flushed by other programs: nftables_check()
+ * detects that.
  *
  * All tables are of family inet. Needs CAP_NET_ADMIN. Control thread, or a program's only one. */
 #pragma once
@@ -24,12 +25,16 @@ struct nftables_confine {
 };
 
 /* Starts the process. NULL with `error` set: out of memory or processes. `confine` may be NULL; it is kept, because a
- * process that died is started again by the next call.
+ * process that died is started again by the next call (but see nftables_inherit()).
  *
  * When the caller is killed the process ends by itself, but a moment later: until then it still owns its tables and
  * completes its last request. `held` is a descriptor that the process keeps open until its end (-1: none); it stays the
  * caller's and outlives `nftables`. By flock(2) on it a later run finds out that the process is gone. */
 struct nftables *nftables_open(const struct nftables_confine *confine, int held, struct error *error);
+
+/* The caller has given up rights by now, and may be confined to a list of system calls: a process that is started again
+ * inherits both, and `confine` is not run any more, whose calls may be refused. */
+void nftables_inherit(struct nftables *nftables);
 
 /* Ends the process. Where the kernel has owners, this removes the tables that do not outlive it; elsewhere remove them
  * first. */
@@ -39,7 +44,7 @@ struct nftables_table {
 	const char *subject; /* for errors: "KillSwitch" */
 	const char *name;    /* shorter than NFTABLES_NAME_MAX */
 	bool outlives;	     /* stays when the process ends */
-	bool may_outlive;    /* the same where the kernel has "persist"; elsewhere it has an owner, and goes */
+	bool may_outlive;    /* stays too, and where the kernel has no "persist" it has no owner for that */
 	/* Rules in nft's language (nft(8)), as single commands: "add chain inet NAME ...", "add rule inet NAME ...",
 	 * and no "table" block or command. They must work on an empty and on an existing table: begin with its chains,
 	 * then "flush table inet NAME", then the rules. */

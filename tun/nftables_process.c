@@ -284,10 +284,18 @@ static void forget(struct process *process, const char *name)
 
 /* --- the requests ------------------------------------------------------------------------------------------------- */
 
+/* An owner takes the table along, unless that may outlive it: where it cannot, it has none. */
+static uint32_t flags_of(const struct nftables_request *request)
+{
+	if (request->outlives)
+		return FLAG_OWNER | FLAG_PERSIST;
+	return request->may_outlive ? 0 : FLAG_OWNER;
+}
+
 /* Makes or takes over the table, with an owner where the kernel has that. `*fresh`: it has no rules yet. */
 static int claim(struct process *process, const struct nftables_request *request, bool *fresh)
 {
-	uint32_t flags = FLAG_OWNER | (request->outlives ? FLAG_PERSIST : 0);
+	uint32_t flags = flags_of(request);
 	char *before = list_table(process, request->name);
 	*fresh = before == NULL;
 	free(before);
@@ -311,9 +319,9 @@ static int lay_once(struct process *process, const struct nftables_request *requ
 	result = run_commands(process->context, commands, line);
 	if (result != 0 && !fresh && !owner_changed(process)) {
 		/* Chains of another version may conflict. */
-		uint32_t flags = FLAG_OWNER | (request->outlives ? FLAG_PERSIST : 0);
 		fresh = true;
-		if (replace_table(process, request->name, flags) == 0 || replace_table(process, request->name, 0) == 0)
+		if (replace_table(process, request->name, flags_of(request)) == 0 ||
+		    replace_table(process, request->name, 0) == 0)
 			result = run_commands(process->context, commands, line);
 	}
 	if (result == 0)

@@ -189,6 +189,11 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_n
 	return 0;
 }
 
+void gateway_network_dropped(struct gateway_network *network)
+{
+	nftables_inherit(network->nftables);
+}
+
 void gateway_network_follow(struct gateway_network *network, struct registry *registry)
 {
 	struct error error;

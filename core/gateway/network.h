@@ -3,8 +3,9 @@
  * its inner addresses), and what it advises to change. Control thread only; needs CAP_NET_ADMIN.
  *
  * The rules stand in one nftables table, "inet shardtun-INTERFACE", which is ours alone and goes when we end; one that
- * a killed run left is replaced. Where the interface may outlive the process (core/daemon/keeping.h) they stay with it,
- * if the kernel can keep them (Linux 6.9); on others there are none between the two processes.
+ * a killed run left is replaced. Where the interface may outlive the process (core/daemon/keeping.h) they stay with it:
+ * without rules for masquerading the kernel would reset connections of clients whose packets come between the two
+ * processes. Before Linux 6.9 such a table has no owner, and what other programs change of it is put back.
  *
  * While another process has the interface and its table, whose rules end with it, ours are laid beside it in
  * "inet shardtun2-INTERFACE", or the other way round: there is no moment without rules, and none without hooks for
@@ -56,6 +57,9 @@ struct gateway_network_params {
  * left. */
 int gateway_network_open(struct gateway_network *network, const struct gateway_network_params *params,
 			 struct error *error);
+
+/* When the control thread has dropped its privileges: nothing that is started from then on drops them once more. */
+void gateway_network_dropped(struct gateway_network *network);
 
 /* Routes and rules become those for the registry's peers. Failures are logged. Online under RCU. */
 void gateway_network_follow(struct gateway_network *network, struct registry *registry);

@@ -251,7 +251,11 @@ static int give_up_rights(void *context, struct error *error)
 	int result = daemon_prepare_filters(&gateway->daemon, error);
 	if (result == 0)
 		result = gateway_takeover_give(gateway, error);
-	return result == 0 ? daemon_drop_privileges(&gateway->daemon, &gateway->user, error) : result;
+	if (result == 0)
+		result = daemon_drop_privileges(&gateway->daemon, &gateway->user, error);
+	if (result == 0)
+		gateway_network_dropped(&gateway->network);
+	return result;
 }
 
 static int start_log(void *context, struct error *error)

@@ -125,6 +125,7 @@ static const struct condition control_conditions[] = {
 	{"ioctl", 1, UINT32_MAX, FIONREAD},    {"kill", 1, UINT32_MAX, SIGKILL}, /* libnftables' process, when it hangs
 										  */
 	{"ioctl", 1, UINT32_MAX, SIOCGIFNAME}, /* if_indextoname(): an interface may be renamed */
+	{"prctl", 0, UINT32_MAX, PR_SET_NAME}, /* of that process, when it is started again */
 };
 
 /* --- the resolver ------------------------------------------------------------------------------------------------- */

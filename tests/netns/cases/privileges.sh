@@ -102,6 +102,40 @@ check "own user: sockets have the buffers that only root gets" test "$(figure ga
 
 check "own user: rules are laid" ns gateway nft list table inet shardtun-shardtun0
 
+# The process that lays them is started again under the control thread's filter, with its rights and no others.
+helper() {
+	pgrep -x -P "${started[gateway]}" nftables
+}
+
+another_helper() { # PID
+	local now
+	now=$(helper) && [[ $now != "$1" ]]
+}
+
+helper_has() { # FIELD VALUE
+	local value
+	value=$(awk -v field="$1:" '$1 == field { $1 = ""; print substr($0, 2) }' "/proc/$(helper)/status")
+	[[ $value == "$2" ]] || {
+		echo "$1 is '$value'"
+		return 1
+	}
+}
+
+rules=$(ns gateway nft --stateless list table inet shardtun-shardtun0)
+for time in once twice; do
+	old=$(helper)
+	kill -KILL "$old"
+	check "own user: the process that lays rules ended $time: there is another one" wait_for 30 another_helper "$old"
+	check "own user: and the rules, as before" wait_for 30 eval \
+		'[[ "$(ns gateway nft --stateless list table inet shardtun-shardtun0)" == "$rules" ]]'
+	check "own user: with an owner" grep -q owner <<<"$rules"
+done
+check "own user: it is the same user" helper_has Uid "$id $id $id $id"
+check "own user: it may change the network, and nothing else" helper_has CapEff $net_admin
+check "own user: nor get more" helper_has NoNewPrivs 1
+check "own user: its system calls are filtered" helper_has Seccomp 2
+check "own user: none was refused" test "$(grep -c seccomp "$dir/gateway.log")" -eq 0
+
 client_start
 check "own user: packets pass" answers client 10.8.0.1
 check "own user: in IPv6, too" answers client fd00:8::1
