@@ -179,7 +179,12 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_n
 	nftables_second_name(config->common.interface, network->other_table);
 	advise_rp_filter(config);
 	advise_masquerade(config);
-	int result = open_network(network, params->user, error);
+	int result = gateway_routes_plan(&network->routes, params->registry);
+	if (result != 0)
+		error_set(error, result, "AllowedIPs: out of memory");
+	network->networks = network->routes.behind.count != 0;
+	if (result == 0)
+		result = open_network(network, params->user, error);
 	if (result != 0) {
 		gateway_network_close(network);
 		return result;

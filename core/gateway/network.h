@@ -47,14 +47,15 @@ struct gateway_network {
 
 struct gateway_network_params {
 	const struct gateway_config *config;
-	struct daemon *daemon; /* open: its interface exists, so no other process holds that name */
+	struct daemon *daemon;	   /* open: its interface exists, so no other process holds that name */
+	struct registry *registry; /* has the peers; used during the call */
 	struct privileges_user
 		*user; /* whose rights the process that lays rules drops to; borrowed while this is open */
 };
 
-/* Switches forwarding on and lays the rules, as far as the configuration wants them; warns of what would keep packets
- * away, and when there can be no rules where only the inner addresses would be guarded by them. On failure no rule is
- * left. */
+/* Plans the routes to networks behind peers, so that those which the process before left stay; switches forwarding on
+ * and lays the rules, as far as the configuration wants them; warns of what would keep packets away, and when there can
+ * be no rules where only the inner addresses would be guarded by them. On failure no rule is left. Online under RCU. */
 int gateway_network_open(struct gateway_network *network, const struct gateway_network_params *params,
 			 struct error *error);
 

@@ -80,8 +80,10 @@ static void close_top(void *context)
 static int open_network(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
-	const struct gateway_network_params network = {
-		.config = gateway->config, .daemon = &gateway->daemon, .user = &gateway->user};
+	const struct gateway_network_params network = {.config = gateway->config,
+						       .daemon = &gateway->daemon,
+						       .registry = &gateway->registry,
+						       .user = &gateway->user};
 	return gateway_network_open(&gateway->network, &network, error);
 }
 
