@@ -373,6 +373,26 @@ static void take_initiated(struct worker *worker, const struct inbox_message *me
 	stats_add(&worker->loop.stats, handshakes_late, 1);
 }
 
+/* An address that was added may be that of the endpoint. */
+static bool leads_into_itself(struct worker *worker, struct session *session)
+{
+	return session->endpoint.remote.sin6_port != 0 &&
+	       !endpoint_may_move(worker, gateway(worker)->registry, session, &session->endpoint);
+}
+
+/* Limits, networks or contact of its peer are others. */
+static void follow_peer(struct worker *worker, struct session *session)
+{
+	(void)limits_apply(worker, session); /* without memory: as before, until its next keys */
+	follow_contact(worker, session);
+	if (session_is_active(session))
+		registry_attach_networks(gateway(worker)->registry, session);
+	if (leads_into_itself(worker, session))
+		end_with_bye(worker, session, WIRE_BYE_RESTARTING);
+	else
+		gateway_expire(worker, session); /* it may have stood for an Endpoint that is gone */
+}
+
 static void gateway_inbox(struct worker *worker, struct inbox_message *message)
 {
 	struct session *session;
@@ -387,11 +407,8 @@ static void gateway_inbox(struct worker *worker, struct inbox_message *message)
 		break;
 	case INBOX_LIMITS:
 		session = find(worker, message->session_id);
-		if (session == NULL)
-			break;
-		(void)limits_apply(worker, session); /* without memory: as before, until its next keys */
-		follow_contact(worker, session);
-		gateway_expire(worker, session); /* it may have stood for an Endpoint that is gone */
+		if (session != NULL)
+			follow_peer(worker, session);
 		break;
 	case INBOX_STAND:
 		stand(worker, message->stand.made);
@@ -448,7 +465,7 @@ static bool owns_source(const struct gateway_role *role, const struct session *s
 				       : is_own(&session->inner6.address, source, 16);
 	if (likely(own))
 		return true;
-	return session->peer->network_count != 0 &&
+	return peer_has_networks(session->peer) &&
 	       registry_network_session(role->registry, inner->version, source) == session->id;
 }
 

@@ -23,7 +23,7 @@ static struct peer *find_peer(const struct handshaker *h, const uint8_t public_k
 static bool fill_remote(const struct handshaker *h, struct peer *peer, struct handshake_remote *remote)
 {
 	memcpy(remote->public_key, peer->public_key, KEY_SIZE);
-	memcpy(remote->preshared_key, peer->preshared_key, KEY_SIZE);
+	peer_preshared_key(peer, remote->preshared_key);
 	wg_mac1_key(remote->mac1_key, peer->public_key);
 	wg_cookie_key(remote->cookie_key, peer->public_key);
 	return peer_static_static(peer, h->params.common->wireguard->keys.private_key, remote->static_static);
@@ -129,7 +129,7 @@ static enum drop_reason answer(struct handshaker *h, const struct waiting_hello 
 	struct handshake_remote remote = {0}; /* nothing else of it is needed */
 	struct noise_keys secrets;
 	uint32_t peer_index;
-	memcpy(remote.preshared_key, peer->preshared_key, KEY_SIZE);
+	peer_preshared_key(peer, remote.preshared_key);
 	bool opened = wg_read_response(&initiation->noise, &remote, message, &peer_index, &secrets);
 	sodium_memzero(&remote, sizeof remote);
 	if (!opened)

@@ -106,8 +106,11 @@ static struct inbox_message *make_install(struct handshaker *h, struct hello *he
 	struct noise_keypair ephemeral;
 	fill_welcome(h, hello, &welcome);
 	ephemerals_take(&h->ephemerals, &ephemeral);
-	size_t length = handshake_write_welcome(&hello->responder, hello->peer->preshared_key, &welcome, &ephemeral,
+	uint8_t preshared_key[KEY_SIZE];
+	peer_preshared_key(hello->peer, preshared_key);
+	size_t length = handshake_write_welcome(&hello->responder, preshared_key, &welcome, &ephemeral,
 						message->install.answer, &secrets);
+	sodium_memzero(preshared_key, sizeof preshared_key);
 	struct transport_key *key = NULL;
 	if (length != 0)
 		key = transport_key_new(h->params.aead, hello->suite, welcome.epoch, &secrets, TRANSPORT_GATEWAY,

@@ -73,10 +73,13 @@ static struct inbox_message *make_install(struct handshaker *h, struct initiatio
 	struct noise_keypair ephemeral;
 	ephemerals_take(&h->ephemerals, &ephemeral);
 	struct transport_key *key = NULL;
-	if (wg_write_response(&initiation->responder, initiation->peer->preshared_key,
-			      wg_index(grant->session_id, grant->epoch), &ephemeral, message->install.answer, &secrets))
+	uint8_t preshared_key[KEY_SIZE];
+	peer_preshared_key(initiation->peer, preshared_key);
+	if (wg_write_response(&initiation->responder, preshared_key, wg_index(grant->session_id, grant->epoch),
+			      &ephemeral, message->install.answer, &secrets))
 		key = transport_key_new_wireguard(h->params.aead, grant->epoch, &secrets, TRANSPORT_GATEWAY,
 						  initiation->responder.peer_index, h->now);
+	sodium_memzero(preshared_key, sizeof preshared_key);
 	sodium_memzero(&ephemeral, sizeof ephemeral);
 	sodium_memzero(&secrets, sizeof secrets);
 	if (key == NULL) {

@@ -16,7 +16,7 @@
 enum inbox_kind {
 	INBOX_INSTALL, /* a handshake was answered: keys for a session, and the answer to send once they are there */
 	INBOX_END,     /* send BYE to a session and end it */
-	INBOX_LIMITS,  /* the limits of a session's peer changed, or how it is reached */
+	INBOX_LIMITS,  /* the limits of a session's peer changed, its networks, or how it is reached */
 	/* of WireGuard's handshakes that we initiate (workers/initiator.h) */
 	INBOX_STAND,	 /* a session for a peer that the gateway may initiate to */
 	INBOX_INITIATE,	 /* to a handshake thread: send an initiation */

@@ -177,20 +177,24 @@ bool gateway_peers_remove(struct registry *registry, const uint8_t public_key[KE
 
 static bool same_networks(const struct peer *a, const struct peer *b)
 {
-	if (a->network_count != b->network_count)
-		return false;
-	for (uint32_t i = 0; i < a->network_count; i++) {
-		if (a->networks[i].length != b->networks[i].length ||
-		    !ip_address_equal(&a->networks[i].address, &b->networks[i].address))
-			return false;
-	}
-	return true;
+	const struct peer_networks *one = peer_networks(a), *other = peer_networks(b);
+	return one->count == other->count && memcmp(one->items, other->items, one->count * sizeof *one->items) == 0;
+}
+
+static bool same_preshared_key(const struct peer *a, const struct peer *b)
+{
+	uint8_t one[KEY_SIZE], other[KEY_SIZE];
+	peer_preshared_key(a, one);
+	peer_preshared_key(b, other);
+	bool same = sodium_memcmp(one, other, KEY_SIZE) == 0;
+	sodium_memzero(one, sizeof one);
+	sodium_memzero(other, sizeof other);
+	return same;
 }
 
 static bool same_peer(const struct peer *a, const struct peer *b)
 {
-	return sodium_memcmp(a->preshared_key, b->preshared_key, KEY_SIZE) == 0 && a->fixed_index == b->fixed_index &&
-	       peer_protocol(a) == peer_protocol(b) && same_networks(a, b);
+	return a->fixed_index == b->fixed_index && peer_protocol(a) == peer_protocol(b);
 }
 
 static bool same_name(const struct peer *a, const struct peer *b)
@@ -236,7 +240,9 @@ static void compare_present(struct peer *peer, void *context)
 	else if (!same_peer(peer, wanted))
 		listed = list_add(&difference->changed, wanted);
 	else
-		listed = (same_name(peer, wanted) || list_add(&difference->renamed, wanted)) &&
+		listed = ((same_preshared_key(peer, wanted) && same_networks(peer, wanted)) ||
+			  list_add(&difference->altered, wanted)) &&
+			 (same_name(peer, wanted) || list_add(&difference->renamed, wanted)) &&
 			 (same_limits(peer, wanted) || list_add(&difference->limited, wanted)) &&
 			 (contact_equal(peer_contact(peer), peer_contact(wanted)) ||
 			  list_add(&difference->moved, wanted));
@@ -257,7 +263,8 @@ int gateway_peers_compare(struct registry *registry, struct registry *wanted,
 	struct comparison comparison = {.registry = registry, .wanted = wanted, .difference = difference};
 	peers_for_each(&registry->peers, compare_present, &comparison);
 	peers_for_each(&wanted->peers, compare_wanted, &comparison);
-	difference->unchanged = peers_count(&registry->peers) - difference->removed.count - difference->changed.count;
+	difference->unchanged = peers_count(&registry->peers) - difference->removed.count - difference->changed.count -
+				difference->altered.count;
 	if (!comparison.out_of_memory)
 		return 0;
 	gateway_peers_difference_free(difference);
@@ -268,6 +275,7 @@ void gateway_peers_difference_free(struct gateway_peers_difference *difference)
 {
 	free(difference->removed.items);
 	free(difference->changed.items);
+	free(difference->altered.items);
 	free(difference->added.items);
 	free(difference->renamed.items);
 	free(difference->limited.items);
@@ -287,11 +295,13 @@ static size_t remove_all(struct registry *registry, const struct gateway_peer_li
 static int add_wanted(struct registry *registry, const struct registry *wanted, const struct peer *from,
 		      const struct session_ender *ender, struct error *error)
 {
+	const struct peer_networks *networks = peer_networks(from);
+	uint8_t preshared_key[KEY_SIZE];
 	struct registry_peer peer = {.public_key = from->public_key,
-				     .preshared_key = from->preshared_key,
+				     .preshared_key = preshared_key,
 				     .name = peer_name(from),
-				     .networks = from->networks,
-				     .network_count = from->network_count,
+				     .networks = networks->items,
+				     .network_count = networks->count,
 				     .limits = peer_limits(from),
 				     .protocol = peer_protocol(from),
 				     .freshness = from->freshness.proven ? &from->freshness : NULL};
@@ -302,7 +312,10 @@ static int add_wanted(struct registry *registry, const struct registry *wanted, 
 		pool_addresses(&wanted->pool, from->fixed_index, &address4, &address6);
 		peer.address = address4.address.family != 0 ? address4.address : address6.address;
 	}
-	return gateway_peers_add(registry, &peer, ender, error);
+	peer_preshared_key(from, preshared_key);
+	int result = gateway_peers_add(registry, &peer, ender, error);
+	sodium_memzero(preshared_key, sizeof preshared_key);
+	return result;
 }
 
 static int add_all(struct registry *registry, const struct registry *wanted, const struct gateway_peer_list *list,
@@ -343,6 +356,47 @@ static void tell_sessions(const struct session_ender *ender, const uint32_t ids[
 	}
 }
 
+int gateway_peers_alter(struct registry *registry, struct peer *peer, const struct registry_peer *to,
+			const struct session_ender *ender, struct error *error)
+{
+	uint32_t ids[2];
+	registry_set_preshared_key(registry, peer, to->preshared_key);
+	int result = registry_add_networks(registry, peer, to->networks, to->network_count, error);
+	if (registry_peer_sessions(registry, peer->public_key, ids))
+		tell_sessions(ender, ids);
+	return result;
+}
+
+/* The networks that they are not to have any more. */
+static int narrow_all(struct registry *registry, const struct gateway_peer_list *list, struct error *error)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		struct peer *peer = peers_find(&registry->peers, list->items[i]->public_key);
+		const struct peer_networks *networks = peer_networks(list->items[i]);
+		if (peer != NULL && registry_keep_networks(registry, peer, networks->items, networks->count) != 0)
+			return error_set(error, -ENOMEM, "peer: out of memory");
+	}
+	return 0;
+}
+
+static int alter_all(struct registry *registry, const struct gateway_peer_list *list, const struct session_ender *ender,
+		     struct error *error)
+{
+	int result = 0;
+	for (size_t i = 0; i < list->count && result == 0; i++) {
+		struct peer *wanted = list->items[i], *peer = peers_find(&registry->peers, wanted->public_key);
+		const struct peer_networks *networks = peer_networks(wanted);
+		uint8_t preshared_key[KEY_SIZE];
+		const struct registry_peer to = {
+			.preshared_key = preshared_key, .networks = networks->items, .network_count = networks->count};
+		peer_preshared_key(wanted, preshared_key);
+		if (peer != NULL)
+			result = gateway_peers_alter(registry, peer, &to, ender, error);
+		sodium_memzero(preshared_key, sizeof preshared_key);
+	}
+	return result;
+}
+
 static int move_all(struct registry *registry, const struct gateway_peer_list *list, const struct session_ender *ender,
 		    struct error *error)
 {
@@ -371,22 +425,26 @@ static void limit_all(struct registry *registry, const struct gateway_peer_list 
 	}
 }
 
-/* All removals come before the additions, since one peer may get the address of another. The client of a changed peer
- * is to connect again at once, for its new address: BYE says "restarting". */
+/* All is taken away before anything is given, since one peer may get the address or a network of another. The client of
+ * a changed peer is to connect again at once, for its new address: BYE says "restarting". */
 int gateway_peers_follow(struct registry *registry, const struct registry *wanted,
 			 const struct gateway_peers_difference *difference, const struct session_ender *ender,
 			 struct gateway_peers_change *change, struct error *error)
 {
 	*change = (struct gateway_peers_change){.added = difference->added.count,
 						.removed = difference->removed.count,
-						.changed = difference->changed.count,
+						.changed = difference->changed.count + difference->altered.count,
 						.unchanged = difference->unchanged};
 	keep_freshness(registry, &difference->changed);
 	change->ended = remove_all(registry, &difference->removed, WIRE_BYE_REMOVED, ender) +
 			remove_all(registry, &difference->changed, WIRE_BYE_RESTARTING, ender);
-	int result = add_all(registry, wanted, &difference->changed, ender, error);
+	int result = narrow_all(registry, &difference->altered, error);
+	if (result == 0)
+		result = add_all(registry, wanted, &difference->changed, ender, error);
 	if (result == 0)
 		result = add_all(registry, wanted, &difference->added, ender, error);
+	if (result == 0)
+		result = alter_all(registry, &difference->altered, ender, error);
 	if (result == 0)
 		result = rename_all(registry, &difference->renamed, error);
 	if (result == 0)
@@ -394,6 +452,6 @@ int gateway_peers_follow(struct registry *registry, const struct registry *wante
 	limit_all(registry, &difference->limited, ender);
 	if (result != 0)
 		error_prefix(error, result, "%zu peers are removed, but not all could be added; reload again: ",
-			     change->removed + change->changed);
+			     change->removed + difference->changed.count);
 	return result;
 }

@@ -9,8 +9,8 @@
 /* How the worker of a session is told to end it with a BYE and its reason, or to limit it. */
 struct session_ender {
 	void (*end)(void *context, uint32_t session_id, enum wire_bye_reason reason);
-	void (*limit)(void *context,
-		      uint32_t session_id); /* it takes over the limits of its peer, and how it is reached */
+	void (*limit)(void *context, uint32_t session_id); /* it takes over the limits of its peer, its networks, and
+							    * how it is reached */
 	void *context;
 };
 
@@ -39,6 +39,11 @@ size_t gateway_peers_addressless(const struct gateway_config *config);
 int gateway_peers_add(struct registry *registry, const struct registry_peer *peer, const struct session_ender *ender,
 		      struct error *error);
 
+/* Second step of registry_keep_networks(): the peer gets the networks and the pre-shared key of `to`, the rest of which
+ * does not count. Its sessions go on, and their workers are told. 0, or -ENOMEM with `error`: networks are missing. */
+int gateway_peers_alter(struct registry *registry, struct peer *peer, const struct registry_peer *to,
+			const struct session_ender *ender, struct error *error);
+
 /* Removes the peer and ends its sessions at once. False when it is not known. `*ended` grows by their number. */
 bool gateway_peers_remove(struct registry *registry, const uint8_t public_key[KEY_SIZE], enum wire_bye_reason reason,
 			  const struct session_ender *ender, size_t *ended);
@@ -56,21 +61,24 @@ struct gateway_peer_list {
 /* How one registry's peers become those of another. */
 struct gateway_peers_difference {
 	struct gateway_peer_list removed; /* of the one */
-	/* Of the other. A peer may be in all of the last three, which keep its sessions; `moved`: its contact differs.
-	 */
-	struct gateway_peer_list changed, added, renamed, limited, moved;
+	/* Of the other. The sessions of `changed` end: their address or protocol differs. A peer may be in all of the
+	 * last four, which keep its sessions; `altered`: its networks or its pre-shared key differ; `moved`: its
+	 * contact. */
+	struct gateway_peer_list changed, added, altered, renamed, limited, moved;
 	size_t unchanged; /* as many are in both, and the same but for name, limits and contact */
 };
 
 /* Finds the difference between a registry's peers and those of `wanted`, which has the same addresses and whose peers
  * have no sessions. Peers that are in both and have the same protocol, pre-shared key, address and networks are
- * unchanged. 0 or -ENOMEM. Any thread; no peer may be added or removed until gateway_peers_follow() is done with it. */
+ * unchanged; only another protocol or address makes a peer another one, whose sessions end. 0 or -ENOMEM. Any thread;
+ * no peer may be added or removed until gateway_peers_follow() is done with it. */
 int gateway_peers_compare(struct registry *registry, struct registry *wanted,
 			  struct gateway_peers_difference *difference, struct error *error);
 void gateway_peers_difference_free(struct gateway_peers_difference *difference);
 
-/* Makes the registry's peers those of `wanted`; unchanged ones keep their sessions. The registry's mutex is taken for
- * each change by itself. 0, or a negative errno (memory is short): then peers are missing. */
+/* Makes the registry's peers those of `wanted`; only those that are removed or another one lose their sessions. The
+ * registry's mutex is taken for each change by itself. 0, or a negative errno (memory is short): then peers are
+ * missing. */
 int gateway_peers_follow(struct registry *registry, const struct registry *wanted,
 			 const struct gateway_peers_difference *difference, const struct session_ender *ender,
 			 struct gateway_peers_change *change, struct error *error);

@@ -24,9 +24,11 @@ struct plan {
 static void want(struct peer *peer, void *context)
 {
 	struct plan *plan = context;
-	for (uint32_t i = 0; i < peer->network_count && plan->result == 0; i++) {
-		if (peer->networks[i].address.family == 4 || !plan->no_ipv6)
-			plan->result = netlink_routes_append(&plan->routes, &peer->networks[i], plan->ifindex);
+	const struct peer_networks *networks = peer_networks(peer);
+	for (uint32_t i = 0; i < networks->count && plan->result == 0; i++) {
+		const struct ip_prefix *network = &networks->items[i];
+		if (network->address.family == 4 || !plan->no_ipv6)
+			plan->result = netlink_routes_append(&plan->routes, network, plan->ifindex);
 	}
 }
 

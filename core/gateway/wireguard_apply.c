@@ -36,29 +36,30 @@ static int add(const struct gateway_running *running, const struct wireguard_pla
 }
 
 /* Its sessions' workers go by that from now on. */
-static int reach(const struct gateway_running *running, const struct wireguard_planned *item)
+static int alter(const struct gateway_running *running, const struct wireguard_planned *item, struct error *error)
 {
-	uint32_t ids[2];
-	int result = registry_reach_peer(running->registry, item->there, &item->contact);
-	if (result != 0 || !registry_peer_sessions(running->registry, item->there->public_key, ids))
+	int result = 0;
+	if (!contact_equal(&item->contact, peer_contact(item->there)))
+		result = registry_reach_peer(running->registry, item->there, &item->contact);
+	if (result != 0)
 		return result;
-	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
-		if (ids[i] != 0)
-			running->ender.limit(running->ender.context, ids[i]);
-	}
-	return 0;
+	return gateway_peers_alter(running->registry, item->there,
+				   &(struct registry_peer){.preshared_key = item->preshared_key,
+							   .networks = item->networks,
+							   .network_count = item->network_count},
+				   &running->ender, error);
 }
 
-/* All removals come before the additions, since one peer may get what another had. A peer that was removed is there to
- * be read until this thread's next quiescent state. */
-static int carry_out(const struct gateway_running *running, const struct wireguard_plan *plan,
-		     struct gateway_peers_change *change, struct error *error)
+static int take_away(const struct gateway_running *running, const struct wireguard_plan *plan,
+		     struct gateway_peers_change *change)
 {
 	struct registry *registry = running->registry;
 	int result = 0;
-	for (size_t i = 0; i < plan->count; i++) {
+	for (size_t i = 0; i < plan->count && result == 0; i++) {
 		const struct wireguard_planned *item = &plan->items[i];
 		bool again = item->step == WIREGUARD_REPLACE;
+		if (item->step == WIREGUARD_ALTER)
+			result = registry_keep_networks(registry, item->there, item->networks, item->network_count);
 		if (item->step != WIREGUARD_REMOVE && !again)
 			continue;
 		(void)gateway_peers_remove(registry, item->change->public_key,
@@ -66,14 +67,23 @@ static int carry_out(const struct gateway_running *running, const struct wiregua
 					   &change->ended);
 		change->removed += !again;
 	}
+	return result;
+}
+
+/* All is taken away before anything is given, since one peer may get what another had. A peer that was removed is there
+ * to be read until this thread's next quiescent state. */
+static int carry_out(const struct gateway_running *running, const struct wireguard_plan *plan,
+		     struct gateway_peers_change *change, struct error *error)
+{
+	int result = take_away(running, plan, change);
 	for (size_t i = 0; i < plan->count && result == 0; i++) {
 		const struct wireguard_planned *item = &plan->items[i];
 		change->added += item->step == WIREGUARD_ADD;
-		change->changed += item->step == WIREGUARD_REPLACE || item->step == WIREGUARD_REACH;
+		change->changed += item->step == WIREGUARD_REPLACE || item->step == WIREGUARD_ALTER;
 		if (item->step == WIREGUARD_ADD || item->step == WIREGUARD_REPLACE)
 			result = add(running, item, error);
-		else if (item->step == WIREGUARD_REACH)
-			result = reach(running, item);
+		else if (item->step == WIREGUARD_ALTER)
+			result = alter(running, item, error);
 	}
 	return result;
 }
@@ -100,7 +110,7 @@ static int apply(const struct gateway_running *running, const struct wireguard_p
 	if (running->network != NULL)
 		gateway_network_follow(running->network, running->registry);
 	if (result != 0)
-		log_error("WireGuard's control socket: peers are missing now, reload: %s", error.text);
+		log_error("WireGuard's control socket: peers or networks are missing now, reload: %s", error.text);
 	else if (change.added + change.removed + change.changed != 0)
 		log_info("WireGuard's control socket: peers: %zu added, %zu removed, %zu changed; %zu sessions ended; "
 			 "until "

@@ -98,8 +98,11 @@ static void put_peer(struct piece *piece, const struct wireguard_get *get, const
 	struct registry *registry = get->running->registry;
 	const struct session *session = registry_peer_session(registry, peer);
 	const struct contact *contact = peer_contact(peer);
+	uint8_t preshared_key[KEY_SIZE];
 	put_key(piece, "public_key", peer->public_key);
-	put_key(piece, "preshared_key", peer->preshared_key);
+	peer_preshared_key(peer, preshared_key);
+	put_key(piece, "preshared_key", preshared_key);
+	sodium_memzero(preshared_key, sizeof preshared_key);
 	put(piece, "protocol_version=1\n");
 	put_endpoint(piece, session, contact);
 	put_traffic(piece, get->clock, session);
@@ -117,9 +120,10 @@ static void put_networks(struct piece *piece, struct wireguard_get *get)
 {
 	const struct peer *peer = peers_find(&get->running->registry->peers, get->public_key);
 	char text[IP_TEXT_MAX];
-	while (peer != NULL && get->network < peer->network_count && has_room(piece))
-		put(piece, "allowed_ip=%s\n", ip_prefix_format(&peer->networks[get->network++], text));
-	get->inside = peer != NULL && get->network < peer->network_count;
+	const struct peer_networks *networks = peer != NULL ? peer_networks(peer) : NULL;
+	while (networks != NULL && get->network < networks->count && has_room(piece))
+		put(piece, "allowed_ip=%s\n", ip_prefix_format(&networks->items[get->network++], text));
+	get->inside = networks != NULL && get->network < networks->count;
 }
 
 /* --- the answer --------------------------------------------------------------------------------------------------- */
@@ -139,7 +143,7 @@ static void put_next(struct piece *piece, struct wireguard_get *get)
 	put_peer(piece, get, peer);
 	memcpy(get->public_key, peer->public_key, KEY_SIZE);
 	get->network = 0;
-	get->inside = peer->network_count != 0;
+	get->inside = peer_has_networks(peer);
 }
 
 struct wireguard_get *wireguard_get_new(const struct gateway_running *running, const struct clock *clock)

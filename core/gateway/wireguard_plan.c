@@ -53,8 +53,9 @@ static void put_present(struct wishes *wishes, const struct registry *registry, 
 		put_address(wishes, &address4, 32);
 		put_address(wishes, &address6, 128);
 	}
-	for (uint32_t i = 0; i < peer->network_count; i++)
-		put_wish(wishes, &peer->networks[i], false);
+	const struct peer_networks *networks = peer_networks(peer);
+	for (uint32_t i = 0; i < networks->count; i++)
+		put_wish(wishes, &networks->items[i], false);
 }
 
 /* One of its allowed IPs: its address of the pool, or a network behind it. */
@@ -98,7 +99,8 @@ static int plan_allowed(struct wireguard_planned *item, const struct registry *r
 			const struct wireguard_set *set)
 {
 	const struct wireguard_change *change = item->change;
-	size_t present = item->there != NULL ? item->there->network_count + 2 : 0, most = present + change->count + 1;
+	size_t present = item->there != NULL ? peer_networks(item->there)->count + 2 : 0;
+	size_t most = present + change->count + 1;
 	struct wishes wishes = {.items = calloc(most, sizeof *wishes.items)};
 	item->networks = calloc(most, sizeof *item->networks);
 	item->index = POOL_NONE;
@@ -131,22 +133,27 @@ static void plan_contact(struct wireguard_planned *item)
 		item->contact.keepalive = change->keepalive;
 }
 
-static bool is_another(const struct wireguard_planned *item)
+static bool is_altered(const struct wireguard_planned *item)
 {
 	const struct peer *there = item->there;
-	return sodium_memcmp(item->preshared_key, there->preshared_key, KEY_SIZE) != 0 ||
-	       item->index != there->fixed_index || item->network_count != there->network_count ||
+	const struct peer_networks *networks = peer_networks(there);
+	uint8_t preshared_key[KEY_SIZE];
+	peer_preshared_key(there, preshared_key);
+	bool same_key = sodium_memcmp(item->preshared_key, preshared_key, KEY_SIZE) == 0;
+	sodium_memzero(preshared_key, sizeof preshared_key);
+	return !same_key || !contact_equal(&item->contact, peer_contact(there)) ||
+	       item->network_count != networks->count ||
 	       (item->network_count != 0 &&
-		memcmp(item->networks, there->networks, item->network_count * sizeof *item->networks) != 0);
+		memcmp(item->networks, networks->items, item->network_count * sizeof *item->networks) != 0);
 }
 
 static enum wireguard_step step_of(const struct wireguard_planned *item)
 {
 	if (item->there == NULL)
 		return WIREGUARD_ADD;
-	if (is_another(item))
+	if (item->index != item->there->fixed_index)
 		return WIREGUARD_REPLACE;
-	return contact_equal(&item->contact, peer_contact(item->there)) ? WIREGUARD_KEEP : WIREGUARD_REACH;
+	return is_altered(item) ? WIREGUARD_ALTER : WIREGUARD_KEEP;
 }
 
 static int plan_item(struct wireguard_planned *item, const struct wireguard_plan *plan, const struct wireguard_set *set)
@@ -167,7 +174,7 @@ static int plan_item(struct wireguard_planned *item, const struct wireguard_plan
 	if (change->has_psk)
 		memcpy(item->preshared_key, change->preshared_key, KEY_SIZE);
 	else if (item->there != NULL)
-		memcpy(item->preshared_key, item->there->preshared_key, KEY_SIZE);
+		peer_preshared_key(item->there, item->preshared_key);
 	plan_contact(item);
 	int result = plan_allowed(item, plan->registry, set);
 	if (result == 0)
@@ -269,8 +276,9 @@ static int choose_addresses(const struct wireguard_plan *plan)
 	return result;
 }
 
-/* Whether the owner of a network gives it back. Items are in the order of their keys. */
-static bool owner_goes(const struct wireguard_plan *plan, const struct peer *owner)
+/* Whether the request says which networks the owner of one has, so that another peer may have it unless both are to.
+ * Items are in the order of their keys. */
+static bool owner_is_named(const struct wireguard_plan *plan, const struct peer *owner)
 {
 	size_t low = 0, high = plan->count;
 	while (low < high) {
@@ -278,27 +286,32 @@ static bool owner_goes(const struct wireguard_plan *plan, const struct peer *own
 		const struct wireguard_planned *item = &plan->items[middle];
 		int order = memcmp(item->change->public_key, owner->public_key, KEY_SIZE);
 		if (order == 0)
-			return goes(item);
+			return goes(item) || item->step == WIREGUARD_ALTER;
 		low = order < 0 ? middle + 1 : low;
 		high = order < 0 ? high : middle;
 	}
 	return false;
 }
 
+static bool has_networks(const struct wireguard_planned *item)
+{
+	return comes(item) || item->step == WIREGUARD_ALTER;
+}
+
 static int check_networks(const struct wireguard_plan *plan)
 {
 	size_t count = 0, filled = 0;
 	for (size_t i = 0; i < plan->count; i++)
-		count += comes(&plan->items[i]) ? plan->items[i].network_count : 0;
+		count += has_networks(&plan->items[i]) ? plan->items[i].network_count : 0;
 	struct claim *claims = calloc(count + 1, sizeof *claims);
 	if (claims == NULL)
 		return -ENOMEM;
 	int result = 0;
 	for (size_t i = 0; i < plan->count; i++) {
 		const struct wireguard_planned *item = &plan->items[i];
-		for (size_t n = 0; comes(item) && n < item->network_count; n++) {
+		for (size_t n = 0; has_networks(item) && n < item->network_count; n++) {
 			struct network_route *route = networks_exact(&plan->registry->networks, &item->networks[n]);
-			if (route != NULL && !owner_goes(plan, route->owner))
+			if (route != NULL && !owner_is_named(plan, route->owner))
 				result = -EADDRINUSE;
 			claims[filled++] = (struct claim){.network = item->networks[n], .item = item};
 		}

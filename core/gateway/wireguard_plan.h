@@ -8,9 +8,9 @@
 enum wireguard_step {
 	WIREGUARD_KEEP,	   /* it is so already, or not there */
 	WIREGUARD_REMOVE,  /* it goes */
-	WIREGUARD_REPLACE, /* it goes, and comes back as another one */
+	WIREGUARD_REPLACE, /* it goes, and comes back with another address: its sessions end */
 	WIREGUARD_ADD,	   /* it comes */
-	WIREGUARD_REACH,   /* only how it is reached differs */
+	WIREGUARD_ALTER,   /* its networks, its pre-shared key, or how it is reached: its sessions go on */
 };
 
 /* One peer of the request. */

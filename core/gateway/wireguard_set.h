@@ -51,8 +51,9 @@ void wireguard_set_deinit(struct wireguard_set *set);
 void wireguard_set_line(struct wireguard_set *set, char *line);
 
 /* All lines are there: changes the gateway's peers, until the next reload, as "peer add" and "peer del" do. Peers of
- * the own protocol are not seen. What is as it was keeps its session; a peer with other allowed IPs or another
- * pre-shared key is a new one. 0, or a negative errno, and nothing has changed: set->code, and
+ * the own protocol are not seen. Sessions go on: other networks count at once, and another pre-shared key from the next
+ * handshake. Only a peer with another address of the pool is a new one. 0, or a negative errno, and nothing has
+ * changed: set->code, and
  *
  *   -EINVAL         a peer twice; an address that no host can have
  *   -EOPNOTSUPP     replace_peers while there are peers; what no peer of a gateway can have: everything, a part of the
@@ -62,5 +63,5 @@ void wireguard_set_line(struct wireguard_set *set, char *line);
  *   -EEXIST         the key of a peer with another protocol
  *   -EBUSY          the configuration is being read again
  *
- * or -ENOMEM, and peers may be missing. */
+ * or -ENOMEM, and peers or networks may be missing. */
 int wireguard_set_apply(struct wireguard_set *set);

@@ -88,7 +88,8 @@ static void arena_deinit(struct peer_arena *arena)
 		struct peer_chunk *chunk = arena->chunks;
 		arena->chunks = chunk->next;
 		for (uint32_t i = 0; i < chunk->count; i++) {
-			free(chunk->peers[i].networks); /* NULL in free ones */
+			/* NULL in free ones */
+			free(atomic_load_explicit(&chunk->peers[i].networks, memory_order_relaxed));
 			peer_wireguard_free(chunk->peers[i].wireguard);
 			free(atomic_load_explicit(&chunk->peers[i].name, memory_order_relaxed));
 		}
@@ -133,12 +134,82 @@ int peer_rename(struct peer *peer, const char *name)
 	return 0;
 }
 
+/* --- networks and pre-shared key ---------------------------------------------------------------------------------- */
+
+_Static_assert(sizeof(struct ip_prefix) == sizeof(struct ip_address) + 1, "compared as bytes");
+
+static int compare_prefixes(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct ip_prefix));
+}
+
+struct peer_networks *peer_networks_new(const struct ip_prefix *networks, size_t count)
+{
+	struct peer_networks *new = calloc(1, sizeof *new + count * sizeof *new->items);
+	if (new == NULL)
+		return NULL;
+	for (size_t i = 0; i < count; i++)
+		new->items[i] = ip_prefix_network(&networks[i]);
+	new->count = (uint32_t)count;
+	qsort(new->items, count, sizeof *new->items, compare_prefixes);
+	return new;
+}
+
+bool peer_networks_have(const struct peer_networks *networks, const struct ip_prefix *network)
+{
+	return bsearch(network, networks->items, networks->count, sizeof *network, compare_prefixes) != NULL;
+}
+
+static void free_networks(struct rcu_head *head)
+{
+	rcu_after_readers_begin();
+	free(caa_container_of(head, struct peer_networks, rcu));
+}
+
+void peer_set_networks(struct peer *peer, struct peer_networks *networks)
+{
+	struct peer_networks *old = atomic_load_explicit(&peer->networks, memory_order_relaxed);
+	rcu_publish(&peer->networks, networks);
+	if (old != NULL)
+		rcu_after_readers(&old->rcu, free_networks);
+}
+
+/* A sequence lock: a reader that saw a word of the new key sees the odd version too, and reads again. Boehm, "Can
+ * Seqlocks Get Along With Programming Language Memory Models?", MSPC 2012. Not a copy under RCU, since that would be
+ * locked memory for each. */
+void peer_preshared_key(const struct peer *peer, uint8_t out[KEY_SIZE])
+{
+	uint64_t words[PEER_KEY_WORDS];
+	uint32_t version;
+	do {
+		version = atomic_load_explicit(&peer->preshared_version, memory_order_acquire);
+		for (size_t i = 0; i < PEER_KEY_WORDS; i++)
+			words[i] = atomic_load_explicit(&peer->preshared_key[i], memory_order_acquire);
+	} while ((version & 1) != 0 || atomic_load_explicit(&peer->preshared_version, memory_order_relaxed) != version);
+	memcpy(out, words, KEY_SIZE);
+	sodium_memzero(words, sizeof words);
+}
+
+void peer_set_preshared_key(struct peer *peer, const uint8_t key[KEY_SIZE])
+{
+	uint32_t version = atomic_load_explicit(&peer->preshared_version, memory_order_relaxed);
+	uint64_t words[PEER_KEY_WORDS];
+	memcpy(words, key, KEY_SIZE);
+	atomic_store_explicit(&peer->preshared_version, version + 1, memory_order_relaxed);
+	for (size_t i = 0; i < PEER_KEY_WORDS; i++)
+		atomic_store_explicit(&peer->preshared_key[i], words[i], memory_order_release);
+	atomic_store_explicit(&peer->preshared_version, version + 2, memory_order_release);
+	sodium_memzero(words, sizeof words);
+}
+
+/* --- end ---------------------------------------------------------------------------------------------------------- */
+
 void peer_discard(struct peers *peers, struct peer *peer)
 {
 	struct usage *usage = peer_usage(peer);
 	if (usage != NULL)
 		usage_put(usage);
-	free(peer->networks);
+	free(atomic_load_explicit(&peer->networks, memory_order_relaxed));
 	peer_wireguard_free(peer->wireguard);
 	free(atomic_load_explicit(&peer->name, memory_order_relaxed));
 	sodium_memzero(peer, sizeof *peer);

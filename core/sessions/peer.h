@@ -57,14 +57,29 @@ struct peer_limits {
 	uint32_t after; /* the rate each way once they are used up; 0: nothing passes then */
 };
 
+/* The networks behind a peer (AllowedIPs), sorted by their bytes and without host bits. From malloc(); replaced as a
+ * whole under RCU. */
+struct peer_networks {
+	struct rcu_head rcu; /* after they were replaced */
+	uint32_t count;
+	struct ip_prefix items[];
+};
+
+enum { PEER_KEY_WORDS = KEY_SIZE / sizeof(uint64_t) };
+
 struct peer {
 	/* set before it is added, then constant */
 	uint8_t public_key[KEY_SIZE];
-	uint8_t preshared_key[KEY_SIZE]; /* all zero: none */
-	struct ip_prefix *networks;	 /* behind it (AllowedIPs); from malloc(), owned by the peer */
-	uint32_t network_count;
 	uint32_t fixed_index;		  /* of the address that is held for it; POOL_NONE: from the pool */
 	struct peer_wireguard *wireguard; /* NULL: it speaks the own protocol; owned by the peer */
+
+	/* NULL: none. Control plane; any thread that is online may read: peer_networks() */
+	_Atomic(struct peer_networks *) networks;
+
+	/* All zero: none. Control plane; any thread that is online may read: peer_preshared_key(). The version is odd
+	 * while the key is being written. */
+	_Atomic uint64_t preshared_key[PEER_KEY_WORDS];
+	_Atomic uint32_t preshared_version;
 
 	_Atomic(struct peer_name *)
 		name; /* NULL: none. Control plane; any thread that is online may read: peer_name() */
@@ -152,6 +167,34 @@ void peer_discard(struct peers *peers, struct peer *peer);
 /* Sets the name; NULL: none. The old text is freed after readers. 0 or -ENOMEM. Control plane,
  * online under RCU. */
 int peer_rename(struct peer *peer, const char *name);
+
+/* Copies the pre-shared key as it was at one moment; the caller wipes it. Any thread, online under RCU. */
+void peer_preshared_key(const struct peer *peer, uint8_t out[KEY_SIZE]);
+
+/* Handshakes go by it from now on; all zero: none. Control plane. */
+void peer_set_preshared_key(struct peer *peer, const uint8_t key[KEY_SIZE]);
+
+/* A sorted copy without host bits, owned by the caller. NULL: no memory. Any thread. */
+struct peer_networks *peer_networks_new(const struct ip_prefix *networks, size_t count);
+
+/* Whether exactly this network, which has no host bits, is one of them. Any thread. */
+bool peer_networks_have(const struct peer_networks *networks, const struct ip_prefix *network);
+
+/* Takes them over; NULL: none. The old ones are freed after readers. Control plane, online under RCU. */
+void peer_set_networks(struct peer *peer, struct peer_networks *networks);
+
+/* Never NULL. Online under RCU; they are good until the caller's next quiescent state. */
+static inline const struct peer_networks *peer_networks(const struct peer *peer)
+{
+	static const struct peer_networks none;
+	const struct peer_networks *networks = rcu_read(&peer->networks);
+	return networks != NULL ? networks : &none;
+}
+
+static inline bool peer_has_networks(const struct peer *peer)
+{
+	return rcu_read(&peer->networks) != NULL;
+}
 
 /* Control plane; the sessions of the peer follow when their workers are told. */
 static inline void peer_set_limits(struct peer *peer, const struct peer_limits *limits)

@@ -176,34 +176,47 @@ static int hold_address(struct registry *registry, struct peer *peer, const stru
 	return 0;
 }
 
-static void remove_networks(struct registry *registry, struct peer *peer, size_t count)
+/* The first `count` of them but those that are kept; NULL: none is. */
+static void remove_networks(struct registry *registry, const struct peer_networks *networks, size_t count,
+			    const struct peer_networks *kept)
 {
 	for (size_t i = 0; i < count; i++) {
-		struct network_route *route = networks_exact(&registry->networks, &peer->networks[i]);
+		bool stays = kept != NULL && peer_networks_have(kept, &networks->items[i]);
+		struct network_route *route = stays ? NULL : networks_exact(&registry->networks, &networks->items[i]);
 		if (route != NULL)
 			networks_remove(&registry->networks, route);
 	}
 }
 
-static int add_networks(struct registry *registry, struct peer *peer, const struct registry_peer *from,
+/* Makes these the peer's; what it has is among them. */
+static int add_networks(struct registry *registry, struct peer *peer, const struct ip_prefix *networks, size_t count,
 			struct error *error)
 {
-	if (from->network_count == 0)
+	const struct peer_networks *present = peer_networks(peer);
+	if (count == 0)
 		return 0;
-	peer->networks = calloc(from->network_count, sizeof *peer->networks);
-	if (peer->networks == NULL)
+	struct peer_networks *all = peer_networks_new(networks, count);
+	if (all == NULL)
 		return error_set(error, -ENOMEM, "peer: out of memory");
-	for (size_t i = 0; i < from->network_count; i++) {
+	for (uint32_t i = 0; i < all->count; i++) {
 		struct network_route *route;
-		peer->networks[i] = ip_prefix_network(&from->networks[i]);
-		int result = networks_add(&registry->networks, &peer->networks[i], peer, &route, error);
+		if (peer_networks_have(present, &all->items[i]))
+			continue;
+		int result = networks_add(&registry->networks, &all->items[i], peer, &route, error);
 		if (result != 0) {
-			remove_networks(registry, peer, i);
+			remove_networks(registry, all, i, present);
+			free(all);
 			return result;
 		}
 	}
-	peer->network_count = (uint32_t)from->network_count;
+	peer_set_networks(peer, all);
 	return 0;
+}
+
+static void remove_all_networks(struct registry *registry, const struct peer *peer)
+{
+	const struct peer_networks *networks = peer_networks(peer);
+	remove_networks(registry, networks, networks->count, NULL);
 }
 
 static int add_peer(struct registry *registry, struct peer *peer, const struct registry_peer *from, struct error *error)
@@ -211,12 +224,12 @@ static int add_peer(struct registry *registry, struct peer *peer, const struct r
 	int result = hold_address(registry, peer, &from->address, error);
 	if (result != 0)
 		return result;
-	result = add_networks(registry, peer, from, error);
+	result = add_networks(registry, peer, from->networks, from->network_count, error);
 	if (result == 0) {
 		result = peers_add(&registry->peers, peer);
 		if (result == 0)
 			return 0;
-		remove_networks(registry, peer, peer->network_count);
+		remove_all_networks(registry, peer);
 		const struct peer *there = peers_find(&registry->peers, peer->public_key);
 		error_set(error, result,
 			  peer_protocol(there) == from->protocol
@@ -234,7 +247,7 @@ static int make_peer(struct registry *registry, const struct registry_peer *from
 	if (peer == NULL)
 		return error_set(error, -ENOMEM, "peer: out of memory");
 	memcpy(peer->public_key, from->public_key, KEY_SIZE);
-	memcpy(peer->preshared_key, from->preshared_key, KEY_SIZE);
+	peer_set_preshared_key(peer, from->preshared_key);
 	peer_set_limits(peer, &from->limits);
 	/* Cookies from before a peer was removed are no proof for the one that has its key now. */
 	peer->freshness = from->freshness != NULL ? *from->freshness : (struct freshness){.cookie = registry->spent};
@@ -275,6 +288,55 @@ int registry_rename_peer(struct registry *registry, struct peer *peer, const cha
 	int result = peer_rename(peer, name);
 	registry_unlock(registry);
 	return result;
+}
+
+/* Those of the peer that are among `networks`. NULL: no memory. */
+static struct peer_networks *kept_of(const struct peer *peer, const struct ip_prefix *networks, size_t count)
+{
+	const struct peer_networks *present = peer_networks(peer);
+	struct peer_networks *kept = peer_networks_new(networks, count);
+	uint32_t length = 0;
+	for (uint32_t i = 0; kept != NULL && i < kept->count; i++) {
+		if (peer_networks_have(present, &kept->items[i]))
+			kept->items[length++] = kept->items[i];
+	}
+	if (kept != NULL)
+		kept->count = length;
+	return kept;
+}
+
+int registry_keep_networks(struct registry *registry, struct peer *peer, const struct ip_prefix *networks, size_t count)
+{
+	registry_lock(registry);
+	const struct peer_networks *present = peer_networks(peer);
+	struct peer_networks *kept = kept_of(peer, networks, count);
+	int result = kept != NULL ? 0 : -ENOMEM;
+	if (result == 0 && kept->count != present->count) {
+		struct peer_networks *published = kept->count != 0 ? kept : NULL;
+		peer_set_networks(peer, published);
+		remove_networks(registry, present, present->count, published);
+		if (published != NULL)
+			kept = NULL;
+	}
+	free(kept);
+	registry_unlock(registry);
+	return result;
+}
+
+int registry_add_networks(struct registry *registry, struct peer *peer, const struct ip_prefix *networks, size_t count,
+			  struct error *error)
+{
+	registry_lock(registry);
+	int result = count != peer_networks(peer)->count ? add_networks(registry, peer, networks, count, error) : 0;
+	registry_unlock(registry);
+	return result;
+}
+
+void registry_set_preshared_key(struct registry *registry, struct peer *peer, const uint8_t key[KEY_SIZE])
+{
+	registry_lock(registry);
+	peer_set_preshared_key(peer, key);
+	registry_unlock(registry);
 }
 
 int registry_reach_peer(struct registry *registry, struct peer *peer, const struct contact *contact)
@@ -364,7 +426,7 @@ bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KE
 		registry_name(registry, peer, true);
 		if (peer->fixed_index != POOL_NONE)
 			pool_unhold(&registry->pool, peer->fixed_index);
-		remove_networks(registry, peer, peer->network_count);
+		remove_all_networks(registry, peer);
 		/* A HELLO that was accepted may carry a cookie that did not count, because it came from elsewhere. */
 		if (registry->spent < peer->freshness.cookie)
 			registry->spent = peer->freshness.cookie;
@@ -384,21 +446,28 @@ bool registry_remove_peer(struct registry *registry, const uint8_t public_key[KE
 
 /* The routes may have gone with a peer that was removed, so they are looked up anew; and another peer may have these
  * networks by then, which are not for this session. */
-void registry_attach(struct registry *registry, const struct session *session)
+void registry_attach_networks(struct registry *registry, const struct session *session)
 {
-	(void)pool_activate(&registry->pool, session->pool_index, session->id, session->replaces);
-	for (uint32_t i = 0; i < session->peer->network_count; i++) {
-		struct network_route *route = networks_exact(&registry->networks, &session->peer->networks[i]);
+	const struct peer_networks *networks = peer_networks(session->peer);
+	for (uint32_t i = 0; i < networks->count; i++) {
+		struct network_route *route = networks_exact(&registry->networks, &networks->items[i]);
 		if (route != NULL && route->owner == session->peer)
 			route_activate(route, session->id);
 	}
 }
 
+void registry_attach(struct registry *registry, const struct session *session)
+{
+	(void)pool_activate(&registry->pool, session->pool_index, session->id, session->replaces);
+	registry_attach_networks(registry, session);
+}
+
 void registry_detach(struct registry *registry, const struct session *session)
 {
 	(void)pool_deactivate(&registry->pool, session->pool_index, session->id);
-	for (uint32_t i = 0; i < session->peer->network_count; i++) {
-		struct network_route *route = networks_exact(&registry->networks, &session->peer->networks[i]);
+	const struct peer_networks *networks = peer_networks(session->peer);
+	for (uint32_t i = 0; i < networks->count; i++) {
+		struct network_route *route = networks_exact(&registry->networks, &networks->items[i]);
 		if (route != NULL)
 			route_deactivate(route, session->id);
 	}

@@ -83,6 +83,18 @@ int registry_add_peer(struct registry *registry, const struct registry_peer *fro
 /* Sets the name of a peer; NULL: none. 0 or -ENOMEM. */
 int registry_rename_peer(struct registry *registry, struct peer *peer, const char *name);
 
+/* In two steps the networks behind a peer become others, since one peer may get what another had: first all that are
+ * to have others keep those that they are still to have, then each gets all of its own. Its sessions go on: what is
+ * taken away leads nowhere at once, and what is new leads to them when their workers are told
+ * (registry_attach_networks()). 0 or -ENOMEM; the second one also as networks_add(), and then it adds none. */
+int registry_keep_networks(struct registry *registry, struct peer *peer, const struct ip_prefix *networks,
+			   size_t count);
+int registry_add_networks(struct registry *registry, struct peer *peer, const struct ip_prefix *networks, size_t count,
+			  struct error *error);
+
+/* Its handshakes go by this key from now on; its sessions have theirs until then. */
+void registry_set_preshared_key(struct registry *registry, struct peer *peer, const uint8_t key[KEY_SIZE]);
+
 /* Sets how a WireGuard peer is reached. 0 or -ENOMEM. */
 int registry_reach_peer(struct registry *registry, struct peer *peer, const struct contact *contact);
 
@@ -189,6 +201,9 @@ void registry_retire(struct registry *registry, struct session *session);
 /* The session was confirmed, or ended: packets to its addresses and networks go to it, or nowhere. */
 void registry_attach(struct registry *registry, const struct session *session);
 void registry_detach(struct registry *registry, const struct session *session);
+
+/* The networks behind its peer are others, and the session is the one that packets to them go to. */
+void registry_attach_networks(struct registry *registry, const struct session *session);
 
 /* --- lookups: online under RCU ------------------------------------------------------------------------------------ */
 

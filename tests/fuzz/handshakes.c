@@ -113,7 +113,7 @@ static void change_peer(struct harness *h, size_t client)
 	const struct peer *peer = harness_peer(h, client);
 	if (peer == NULL || !registry_peer_freshness(&h->gateway.registry, changed.public_key, &freshness))
 		return;
-	memcpy(psk, peer->preshared_key, sizeof psk);
+	peer_preshared_key(peer, psk);
 	(void)harness_remove_peer(h, client);
 	harness_pump(h);
 	insist(registry_add_peer(&h->gateway.registry, &changed, NULL) == 0, "a peer changes");

@@ -124,14 +124,40 @@ bool harness_remove_peer(struct harness *h, size_t client)
 	return true;
 }
 
+static void tell_sessions(struct harness *h, const uint32_t ids[2])
+{
+	for (size_t i = 0; i < 2; i++) {
+		if (ids[i] != 0)
+			tell(h, &(struct inbox_message){.kind = INBOX_LIMITS, .session_id = ids[i]});
+	}
+}
+
 void harness_limit_peer(struct harness *h, size_t client, const struct peer_limits *limits)
 {
 	uint32_t ids[2];
 	registry_limit_peer(&h->gateway.registry, harness_peer(h, client), limits, ids);
-	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
-		if (ids[i] != 0)
-			tell(h, &(struct inbox_message){.kind = INBOX_LIMITS, .session_id = ids[i]});
-	}
+	tell_sessions(h, ids);
+}
+
+void harness_change_networks(struct harness *h, size_t client, const struct ip_prefix *networks, size_t count)
+{
+	struct registry *registry = &h->gateway.registry;
+	struct peer *peer = harness_peer(h, client);
+	struct error error = {0};
+	uint32_t ids[2];
+	must(registry_keep_networks(registry, peer, networks, count) == 0, "networks that stay");
+	must(registry_add_networks(registry, peer, networks, count, &error) == 0, error.text);
+	if (registry_peer_sessions(registry, peer->public_key, ids))
+		tell_sessions(h, ids);
+}
+
+void harness_change_preshared_key(struct harness *h, size_t client)
+{
+	struct peer *peer = harness_peer(h, client);
+	uint8_t key[KEY_SIZE];
+	peer_preshared_key(peer, key);
+	key[5] ^= 1;
+	registry_set_preshared_key(&h->gateway.registry, peer, key);
 }
 
 static void start_worker(struct harness *h, unsigned i)

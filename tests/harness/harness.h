@@ -216,6 +216,10 @@ bool harness_remove_peer(struct harness *harness, size_t client);
 /* The operator changes a client's limits, and the worker of its session is told. */
 void harness_limit_peer(struct harness *harness, size_t client, const struct peer_limits *limits);
 
+/* The same with the networks behind it; one bit of the pre-shared key that the gateway has for it. */
+void harness_change_networks(struct harness *harness, size_t client, const struct ip_prefix *networks, size_t count);
+void harness_change_preshared_key(struct harness *harness, size_t client);
+
 /* --- packets ------------------------------------------------------------------------------------------------------ */
 
 enum direction { TO_GATEWAY, TO_CLIENT };

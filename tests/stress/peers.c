@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The table of peers under fire: two threads of the control plane add, remove and count sessions, two others find
- * peers under RCU. What a finder holds stays whole until its next quiescent state, a peer in the table is always found,
- * and nothing leaks. Then several threads compute one DH at once. */
+/* The table of peers under fire: two threads of the control plane add, remove, change and count sessions, two others
+ * find peers under RCU. What a finder holds stays whole until its next quiescent state, a peer in the table is always
+ * found, and nothing leaks. Then several threads compute one DH at once. */
 #include "core/sessions/peer.h"
 
 #include <sched.h>
@@ -18,8 +18,9 @@ enum {
 	CHANGERS = 2,
 	FINDERS = 2,
 	CHANGES = 60000,
-	BATCH = 32,  /* finds between two quiescent states */
-	BUSY = 50,   /* percent of removals while sessions point to the peer */
+	BATCH = 32, /* finds between two quiescent states */
+	BUSY = 50,  /* percent of removals while sessions point to the peer */
+	NETWORKS = 3,
 	PAIRS = 100, /* of static keys */
 	DH_THREADS = 2,
 	MEETINGS = 5, /* in one DH, wanted */
@@ -41,7 +42,7 @@ struct fire {
 struct changer {
 	struct fire *fire;
 	unsigned random;
-	unsigned added, removed, busy, doubles, unexpected;
+	unsigned added, removed, busy, doubles, altered, unexpected;
 };
 
 struct finder {
@@ -68,27 +69,41 @@ static void make_key(uint8_t key[KEY_SIZE], unsigned number)
 		key[i] = (uint8_t)(number * 31 + i);
 }
 
-/* A peer's preshared key is made from its public key, its networks from its number; wiped memory fails both. */
-static void fill(struct peer *peer, unsigned number)
+/* A peer's preshared key is made from its public key and `mark`, its networks from its number, and as many as `mark`
+ * says; wiped memory fails both, and so does one key half and another one half. */
+static void fill(struct peer *peer, unsigned number, uint8_t mark)
 {
-	make_key(peer->public_key, number);
+	struct ip_prefix networks[NETWORKS] = {0};
+	uint8_t key[KEY_SIZE];
+	make_key(key, number);
 	for (unsigned i = 0; i < KEY_SIZE; i++)
-		peer->preshared_key[i] = peer->public_key[i] ^ 0x5a;
-	peer->networks = calloc(1, sizeof *peer->networks);
-	must(peer->networks != NULL);
-	peer->networks->length = (uint8_t)number;
-	peer->network_count = 1;
+		key[i] ^= mark;
+	peer_set_preshared_key(peer, key);
+	size_t count = 1 + mark % NETWORKS;
+	for (size_t i = 0; i < count; i++)
+		networks[i] = (struct ip_prefix){.address.family = 6, .length = (uint8_t)number};
+	struct peer_networks *list = peer_networks_new(networks, count);
+	must(list != NULL);
+	peer_set_networks(peer, list);
 }
 
 static bool whole(const struct peer *peer, unsigned number)
 {
-	uint8_t key[KEY_SIZE];
+	uint8_t key[KEY_SIZE], preshared_key[KEY_SIZE];
+	const struct peer_networks *networks = peer_networks(peer);
 	make_key(key, number);
-	bool good = memcmp(peer->public_key, key, KEY_SIZE) == 0 && peer->network_count == 1 &&
-		    peer->networks->length == number;
+	bool good = memcmp(peer->public_key, key, KEY_SIZE) == 0 && networks->count >= 1 && networks->count <= NETWORKS;
+	for (unsigned i = 0; i < networks->count; i++)
+		good &= networks->items[i].length == number;
+	peer_preshared_key(peer, preshared_key);
 	for (unsigned i = 0; i < KEY_SIZE; i++)
-		good &= peer->preshared_key[i] == (peer->public_key[i] ^ 0x5a);
-	return good;
+		good &= (preshared_key[i] ^ key[i]) == (preshared_key[0] ^ key[0]);
+	return good && preshared_key[0] != key[0];
+}
+
+static uint8_t roll_mark(unsigned *random)
+{
+	return (uint8_t)(1 + roll(random, 255));
 }
 
 /* --- the control plane -------------------------------------------------------------------------------------------- */
@@ -98,7 +113,8 @@ static void add(struct changer *changer, unsigned number)
 	struct fire *fire = changer->fire;
 	struct peer *peer = peer_new(&fire->peers);
 	must(peer != NULL);
-	fill(peer, number);
+	make_key(peer->public_key, number);
+	fill(peer, number, roll_mark(&changer->random));
 	int result = peers_add(&fire->peers, peer);
 	if (fire->there[number] != NULL) {
 		changer->doubles += result == -EEXIST;
@@ -130,6 +146,15 @@ static void remove_one(struct changer *changer, unsigned number)
 	}
 }
 
+static void alter_one(struct changer *changer, unsigned number)
+{
+	struct peer *peer = changer->fire->there[number];
+	if (peer == NULL)
+		return;
+	fill(peer, number, roll_mark(&changer->random));
+	changer->altered++;
+}
+
 /* What the test is about happened often enough: on a busy machine that takes longer. */
 static bool met_enough(struct fire *fire)
 {
@@ -152,10 +177,13 @@ static void *change(void *argument)
 		unsigned number = roll(&changer->random, KEYS);
 		pthread_mutex_lock(&fire->registry);
 		unsigned changes = atomic_fetch_add_explicit(&fire->changes, 1, memory_order_relaxed);
-		if (roll(&changer->random, 2) == 0)
+		unsigned what = roll(&changer->random, 3);
+		if (what == 0)
 			add(changer, number);
-		else
+		else if (what == 1)
 			remove_one(changer, number);
+		else
+			alter_one(changer, number);
 		pthread_mutex_unlock(&fire->registry);
 		if (changes != seen)
 			atomic_fetch_add_explicit(&fire->changers_met, 1, memory_order_relaxed);
@@ -248,6 +276,7 @@ static void report(struct tap *tap, struct fire *fire, const struct changer *cha
 		c.removed += changers[i].removed;
 		c.busy += changers[i].busy;
 		c.doubles += changers[i].doubles;
+		c.altered += changers[i].altered;
 		c.unexpected += changers[i].unexpected;
 	}
 	for (unsigned i = 0; i < FINDERS; i++) {
@@ -256,14 +285,15 @@ static void report(struct tap *tap, struct fire *fire, const struct changer *cha
 		f.broken += finders[i].broken;
 		f.lost += finders[i].lost;
 	}
-	printf("# %u added, %u removed (%u with a session), %u twice; the two met %u times\n", c.added, c.removed,
-	       c.busy, c.doubles, fire->changers_met);
+	printf("# %u added, %u removed (%u with a session), %u twice, %u changed; the two met %u times\n", c.added,
+	       c.removed, c.busy, c.doubles, c.altered, fire->changers_met);
 	printf("# %u found, %u not; %u batches while something changed, %u held past their removal\n", f.found,
 	       f.missed, fire->overlapped, fire->outlived);
 	tap_ok(tap, c.unexpected == 0, "a key is there once");
 	tap_ok(tap, f.broken == 0, "what was found stays whole until the quiescent state");
 	tap_ok(tap, f.lost == 0, "a peer that stays is always found");
-	tap_ok(tap, c.removed > 1000 && c.busy > 100 && c.doubles > 100, "peers came and went");
+	tap_ok(tap, c.removed > 1000 && c.busy > 100 && c.doubles > 100 && c.altered > 1000,
+	       "peers came, changed and went");
 	tap_ok(tap, met_enough(fire), "the threads overlapped");
 }
 

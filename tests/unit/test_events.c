@@ -74,7 +74,7 @@ Test(events, who_is_not_known_is_refused)
 Test(events, a_handshake_that_nobody_confirms_is_told)
 {
 	struct harness *h = START(.listed = 1);
-	harness_peer(h, 0)->preshared_key[0] ^= 1;
+	harness_change_preshared_key(h, 0);
 	harness_connect(h, 0);
 	harness_pump(h);
 	harness_stop_client(h, 0, false);
@@ -88,7 +88,7 @@ Test(events, new_keys_that_nobody_confirms_are_told)
 {
 	struct harness *h = START_UP(.listed = 1, .rekey_interval = 20);
 	expect(told(h, false), "event=connect", "");
-	harness_peer(h, 0)->preshared_key[0] ^= 1;
+	harness_change_preshared_key(h, 0);
 	for (unsigned i = 0; i < 30; i++) {
 		(void)harness_ping(h, 0, TO_GATEWAY);
 		harness_advance(h, NS_PER_S);

@@ -22,11 +22,12 @@ static struct daemon own_daemon;
 static char directory[] = "/tmp/test_reload.XXXXXX", conf[64], private_key[64], psk[64];
 static uint32_t ended[ENDED_MAX];
 static enum wire_bye_reason reasons[ENDED_MAX];
-static size_t ended_count;
+static size_t ended_count, limited_count;
 
 static void note_limit(void *context, uint32_t session_id)
 {
 	(void)context, (void)session_id;
+	limited_count++;
 }
 
 static void note_end(void *context, uint32_t session_id, enum wire_bye_reason reason)
@@ -269,9 +270,8 @@ Test(gateway_control, a_reload_ends_the_sessions_of_peers_that_go_or_change_and_
 	cr_assert(ended[0] == second->id && reasons[0] == WIRE_BYE_REMOVED);
 	disconnect(second);
 
-	static const char *const changes[] = {"AllowedIPs = 192.0.2.0/25",
-					      "AllowedIPs = 192.0.2.0/25\nAddress = 10.8.0.9",
-					      "AllowedIPs = 192.0.2.0/25\nAddress = 10.8.0.9\nPresharedKeyFile = psk"};
+	static const char *const changes[] = {"AllowedIPs = 192.0.2.0/24\nAddress = 10.8.0.9",
+					      "AllowedIPs = 192.0.2.0/24\nAddress = 10.8.0.10"};
 	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
 		ended_count = 0;
 		follow(changes[i], NULL, "");
@@ -286,11 +286,49 @@ Test(gateway_control, a_reload_ends_the_sessions_of_peers_that_go_or_change_and_
 		reload(0, 0, 0, 2);
 		cr_assert_eq(ended_count, count);
 	}
-	cr_assert_eq(first->inner4.address.bytes[3], 9);
-	/* The same name, another key in the file. */
-	write_key(psk);
-	reload(0, 0, 1, 1);
+	cr_assert_eq(first->inner4.address.bytes[3], 10);
 	disconnect(first);
+	stop();
+}
+
+/* What the worker does when it is told. */
+static uint32_t attached(const struct session *session, uint8_t third)
+{
+	const uint8_t address[4] = {192, 0, third, 200};
+	cr_assert_eq(limited_count, 1);
+	limited_count = 0;
+	registry_attach_networks(&registry, session);
+	return registry_route(&registry, 4, address);
+}
+
+Test(gateway_control, other_networks_and_another_preshared_key_end_no_session)
+{
+	char one[256], two[256], text[600];
+	snprintf(text, sizeof text, "%s%s", peer_text(1, "AllowedIPs = 192.0.2.0/24", one), peer_text(2, "", two));
+	start(text);
+	struct session *first = connect_peer(1), *second = connect_peer(2);
+
+	follow("AllowedIPs = 192.0.2.0/25, 192.0.3.0/24", "", NULL);
+	reload(0, 0, 1, 1);
+	cr_assert_eq(attached(first, 2), 0);
+	follow("AllowedIPs = 192.0.3.0/24", "AllowedIPs = 192.0.2.0/25", NULL);
+	reload(0, 0, 2, 0);
+	limited_count--; /* both were told */
+	cr_assert_eq(attached(first, 3), first->id);
+	follow("AllowedIPs = 192.0.2.0/25", "AllowedIPs = 192.0.3.0/24", NULL);
+	reload(0, 0, 2, 0);
+	limited_count--;
+	cr_assert_eq(attached(second, 3), second->id, "they may exchange them");
+	follow("AllowedIPs = 192.0.2.0/25", "AllowedIPs = 192.0.3.0/24\nPresharedKeyFile = psk", NULL);
+	reload(0, 0, 1, 1);
+	cr_assert_eq(attached(second, 3), second->id);
+	write_key(psk); /* the same name, another key in the file */
+	reload(0, 0, 1, 1);
+	reload(0, 0, 0, 2);
+	cr_assert_eq(attached(second, 3), second->id);
+	cr_assert_eq(ended_count, 0);
+	disconnect(first);
+	disconnect(second);
 	stop();
 }
 

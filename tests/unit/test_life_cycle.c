@@ -212,7 +212,7 @@ Test(life_cycle, who_is_not_listed_is_not_answered)
 Test(life_cycle, another_psk_leads_nowhere)
 {
 	struct harness *h = START(0);
-	harness_peer(h, 0)->preshared_key[5] ^= 1;
+	harness_change_preshared_key(h, 0);
 	harness_connect(h, 0);
 	harness_advance(h, 10 * NS_PER_S);
 	cr_assert_eq(h->clients[0].role.state, CLIENT_HANDSHAKE);

@@ -172,3 +172,55 @@ Test(networks_behind_peers, end_with_their_peer)
 	cr_assert_eq(receiver(h, host7), 0);
 	finish(h);
 }
+
+static void change(struct harness *h, size_t client, const char *one, const char *other)
+{
+	struct ip_prefix networks[2];
+	size_t count = (size_t)(one != NULL) + (other != NULL);
+	cr_assert((one == NULL || ip_prefix_parse(one, &networks[0])) &&
+		  (other == NULL || ip_prefix_parse(other, &networks[1])));
+	harness_change_networks(h, client, networks, count);
+	harness_pump(h);
+}
+
+Test(networks_behind_peers, become_others_while_their_peer_is_connected)
+{
+	struct harness *h = start(false);
+	const uint32_t id = harness_gateway_session(h, 0)->id;
+	change(h, 0, "192.168.9.0/24", "2001:db8:7::/64");
+	cr_assert_eq(receiver(h, "192.168.9.9"), 0);
+	cr_assert_eq(receiver(h, host7), 1, "the larger one is left");
+	cr_assert_eq(receiver(h, host6), 0);
+	cr_assert(sends_from(h, 0, "192.168.9.9") && sends_from(h, 0, host6));
+	cr_assert_not(sends_from(h, 0, host7));
+	change(h, 0, NULL, NULL);
+	cr_assert_eq(receiver(h, host6), -1);
+	cr_assert_not(sends_from(h, 0, host6));
+	change(h, 2, "192.168.7.0/24", NULL);
+	cr_assert_eq(receiver(h, host7), 2, "it had none before");
+	cr_assert(sends_from(h, 2, host7));
+	cr_assert_eq(harness_gateway_session(h, 0)->id, id);
+	cr_assert_eq(gateway_count(h, STATS_sessions_ended), 0);
+
+	change(h, 0, "192.168.9.0/24", NULL);
+	harness_stop_client(h, 0, true);
+	harness_pump(h);
+	cr_assert_eq(receiver(h, "192.168.9.9"), -1, "they end with the session");
+	finish(h);
+}
+
+/* Packets to the client would go into its own session. */
+Test(networks_behind_peers, one_that_its_endpoint_lies_in_ends_the_session)
+{
+	struct harness *h = start(false);
+	const struct session *session = harness_gateway_session(h, 0);
+	const struct sockaddr_in6 *remote = &session->endpoint.remote;
+	bool mapped = IN6_IS_ADDR_V4MAPPED(&remote->sin6_addr);
+	struct ip_prefix network = {.address.family = mapped ? 4 : 6, .length = mapped ? 32 : 128};
+	memcpy(network.address.bytes, &remote->sin6_addr.s6_addr[mapped ? 12 : 0], mapped ? 4 : 16);
+	harness_change_networks(h, 0, &network, 1);
+	harness_pump(h);
+	cr_assert_eq(gateway_count(h, STATS_sessions_ended), 1);
+	cr_assert_eq(gateway_count(h, STATS_endpoint_loops), 1);
+	finish(h);
+}

@@ -55,14 +55,28 @@ static struct peer *find(const struct peers *peers, uint32_t number)
 
 static bool wiped(const struct peer *peer)
 {
-	return sodium_is_zero(peer->public_key, KEY_SIZE) && sodium_is_zero(peer->preshared_key, KEY_SIZE) &&
+	uint8_t preshared_key[KEY_SIZE];
+	peer_preshared_key(peer, preshared_key);
+	return sodium_is_zero(peer->public_key, KEY_SIZE) && sodium_is_zero(preshared_key, KEY_SIZE) &&
 	       sodium_is_zero(peer->static_static, KEY_SIZE);
 }
 
-static struct ip_prefix *some_networks(struct peer *peer)
+static void fill_secrets(struct peer *peer)
 {
-	peer->network_count = 2;
-	return peer->networks = calloc(2, sizeof *peer->networks);
+	uint8_t key[KEY_SIZE];
+	memset(key, 1, sizeof key);
+	peer_set_preshared_key(peer, key);
+	memset(peer->static_static, 2, KEY_SIZE);
+}
+
+static const struct ip_prefix some[] = {{{4, {192, 168, 8, 9}}, 24}, {{4, {10, 0, 0, 0}}, 8}, {{6, {0x20, 1}}, 32}};
+
+/* The first `count` of those. */
+static void set_networks(struct peer *peer, size_t count)
+{
+	struct peer_networks *networks = peer_networks_new(some, count);
+	cr_assert_not_null(networks);
+	peer_set_networks(peer, networks);
 }
 
 /* --- table -------------------------------------------------------------------------------------------------------- */
@@ -92,7 +106,7 @@ Test(peers, a_new_one_is_empty)
 	struct peers peers;
 	start(&peers, 1);
 	struct peer *peer = peer_new(&peers);
-	cr_assert(wiped(peer) && peer->networks == NULL && peer->network_count == 0 && peer->sessions == 0);
+	cr_assert(wiped(peer) && !peer_has_networks(peer) && peer_networks(peer)->count == 0 && peer->sessions == 0);
 	cr_assert(peer->fixed_index == POOL_NONE && peer->last_index == POOL_NONE && !peer->removed);
 	cr_assert(peer->active == NULL && peer->pending == NULL && peer->proven_tat == 0 && peer->newer_tat == 0);
 	cr_assert(!peer->freshness.proven && peer->freshness.cookie == 0);
@@ -185,6 +199,44 @@ Test(peers, each_table_hashes_with_a_key_of_its_own)
 	finish(&one);
 }
 
+/* --- what may change ---------------------------------------------------------------------------------------------- */
+
+Test(peers, another_preshared_key)
+{
+	struct peers peers;
+	uint8_t key[KEY_SIZE], got[KEY_SIZE];
+	start(&peers, 1);
+	struct peer *peer = add(&peers, 3);
+	for (uint8_t round = 0; round < 3; round++) {
+		for (uint8_t i = 0; i < KEY_SIZE; i++)
+			key[i] = (uint8_t)(7 * i + round);
+		peer_set_preshared_key(peer, key);
+		peer_preshared_key(peer, got);
+		cr_assert_arr_eq(got, key, KEY_SIZE);
+	}
+	finish(&peers);
+}
+
+Test(peers, other_networks)
+{
+	static const struct ip_prefix network = {{4, {192, 168, 8, 0}}, 24}, longer = {{4, {192, 168, 8, 0}}, 25};
+	struct peers peers;
+	start(&peers, 1);
+	struct peer *peer = add(&peers, 3);
+	set_networks(peer, 3);
+	const struct peer_networks *first = peer_networks(peer);
+	cr_assert(first->count == 3 && peer_has_networks(peer));
+	cr_assert(first->items[0].length == 8 && first->items[2].length == 32, "they are sorted");
+	cr_assert(peer_networks_have(first, &network), "without host bits");
+	cr_assert_not(peer_networks_have(first, &longer));
+	set_networks(peer, 1);
+	cr_assert_eq(peer_networks(peer)->count, 1);
+	cr_assert(peer_networks_have(first, &some[1]), "this thread may still read the others");
+	peer_set_networks(peer, NULL);
+	cr_assert(!peer_has_networks(peer) && peer_networks(peer)->count == 0);
+	finish(&peers);
+}
+
 /* --- the end of a peer -------------------------------------------------------------------------------------------- */
 
 Test(peers, one_that_was_never_added_goes_at_once)
@@ -192,13 +244,12 @@ Test(peers, one_that_was_never_added_goes_at_once)
 	struct peers peers;
 	start(&peers, 1);
 	struct peer *peer = peer_new(&peers);
-	memset(peer->preshared_key, 1, KEY_SIZE);
-	memset(peer->static_static, 2, KEY_SIZE);
-	cr_assert(some_networks(peer) != NULL);
+	fill_secrets(peer);
+	set_networks(peer, 2);
 	peer_discard(&peers, peer);
 	cr_assert(wiped(peer) && peers.arena.used == 0);
 	cr_assert(peer_new(&peers) == peer, "its memory is used again");
-	cr_assert(wiped(peer) && peer->networks == NULL && peer->fixed_index == POOL_NONE);
+	cr_assert(wiped(peer) && !peer_has_networks(peer) && peer->fixed_index == POOL_NONE);
 	finish(&peers);
 }
 
@@ -207,8 +258,8 @@ Test(peers, a_removed_one_is_good_until_readers_are_through)
 	struct peers peers;
 	start(&peers, 10);
 	struct peer *peer = add(&peers, 3);
-	memset(peer->preshared_key, 1, KEY_SIZE);
-	cr_assert(some_networks(peer) != NULL);
+	fill_secrets(peer);
+	set_networks(peer, 2);
 	cr_assert(find(&peers, 3) == peer);
 	peers_remove(&peers, peer);
 	cr_assert(find(&peers, 3) == NULL && peers_count(&peers) == 0);
@@ -264,10 +315,10 @@ Test(peers, the_table_takes_all_of_them_along)
 {
 	struct peers peers;
 	start(&peers, 10);
-	cr_assert(some_networks(peer_new(&peers)) != NULL, "never added");
-	cr_assert(some_networks(add(&peers, 1)) != NULL);
+	set_networks(peer_new(&peers), 2); /* never added */
+	set_networks(add(&peers, 1), 2);
 	struct peer *removed = add(&peers, 2);
-	cr_assert(some_networks(removed) != NULL);
+	set_networks(removed, 2);
 	peer_get(removed);
 	peers_remove(&peers, removed);
 	finish(&peers);

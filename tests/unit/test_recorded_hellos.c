@@ -284,7 +284,7 @@ Test(recorded_hellos, are_stale_for_a_peer_that_changed_and_its_client_needs_no_
 	struct by_hand old;
 	struct freshness freshness;
 	uint8_t psk[KEY_SIZE];
-	memcpy(psk, harness_peer(h, 0)->preshared_key, sizeof psk);
+	peer_preshared_key(harness_peer(h, 0), psk);
 	write_hello(h, &old, 0, 0, NULL);
 	arrive(h, elsewhere(), &old);
 	struct registry_peer changed = {

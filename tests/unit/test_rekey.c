@@ -91,6 +91,21 @@ Test(rekey, bad_impairment_for_handshakes_loses_no_data)
 	}
 }
 
+Test(rekey, another_preshared_key_counts_from_the_next_handshake)
+{
+	struct harness *h = START_UP(.rekey_interval = 20);
+	const uint32_t id = harness_gateway_session(h, 0)->id;
+	harness_change_preshared_key(h, 0);
+	harness_advance(h, NS_PER_S);
+	cr_assert(harness_ping(h, 0, TO_GATEWAY) && harness_ping(h, 0, TO_CLIENT));
+	h->clients[0].remote.preshared_key[5] ^= 1;
+	until_rekey(h);
+	cr_assert_eq(gateway_count(h, STATS_rekeys), 1);
+	cr_assert_eq(harness_gateway_session(h, 0)->id, id);
+	cr_assert(harness_ping(h, 0, TO_GATEWAY) && harness_ping(h, 0, TO_CLIENT));
+	finish(h);
+}
+
 Test(rekey, idle_keys_are_not_renewed)
 {
 	struct harness *h = START_UP(.session_timeout = 2000);

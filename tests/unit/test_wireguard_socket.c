@@ -333,9 +333,62 @@ Test(wireguard_socket, what_is_as_it_was_keeps_its_session)
 	cr_expect_eq(peer_contact(find_peer(KEY_C))->keepalive, 25);
 	struct session *session = (struct session *)registry_peer_session(&registry, find_peer(KEY_C));
 	uint32_t id = session->id;
-	SET("public_key=" HEX_C "\npreshared_key=" HEX_0 "\n");
-	cr_expect(ended_count >= 1 && ended[0] == id, "another key does");
+	SET("public_key=" HEX_C "\nallowed_ip=10.8.0.10/32\nallowed_ip=-10.8.0.9/32\nallowed_ip=-fd00:8::9/128\n");
+	cr_expect(ended_count >= 1 && ended[0] == id, "another address does");
 	disconnect(session);
+	end();
+}
+
+/* The session that packets to an address go to. */
+static uint32_t leads_to(const char *text)
+{
+	struct ip_address address;
+	cr_assert(ip_address_parse(text, &address));
+	return registry_route(&registry, address.family == 4 ? 4 : 6, address.bytes);
+}
+
+static void expect_preshared_key(const char *key_text, const char *expected)
+{
+	uint8_t key[KEY_SIZE], got[KEY_SIZE];
+	cr_assert(key_parse(expected, key));
+	peer_preshared_key(find_peer(key_text), got);
+	cr_expect_arr_eq(got, key, KEY_SIZE);
+}
+
+/* As with the kernel's WireGuard. The last step is the worker's, when it is told. */
+Test(wireguard_socket, other_networks_and_another_preshared_key_end_no_session)
+{
+	begin(SERVED PEER(KEY_C) WIREGUARD "Address = 10.8.0.9\nAllowedIPs = 10.99.0.0/16, 10.98.0.0/16\n" PEER(KEY_D)
+		      WIREGUARD "Address = 10.8.0.10\n");
+	struct session *carol = connect_peer(KEY_C), *dave = connect_peer(KEY_D);
+	uint32_t id = carol->id;
+	const struct peer *peer = find_peer(KEY_C);
+	cr_assert_eq(leads_to("10.99.0.1"), id);
+	SET("public_key=" HEX_C "\npreshared_key=" HEX_D "\n");
+	expect_preshared_key(KEY_C, KEY_D);
+	SET("public_key=" HEX_C "\nallowed_ip=-10.99.0.0/16\nallowed_ip=10.97.0.0/16\n");
+	cr_expect_eq(limited_count, 2, "its worker was told of both");
+	cr_expect_eq(limited[1], id);
+	cr_expect_eq(leads_to("10.99.0.1"), 0, "what is taken away leads nowhere at once");
+	cr_expect_eq(leads_to("10.98.0.1"), id);
+	cr_expect_eq(leads_to("10.97.0.1"), 0);
+	registry_attach_networks(&registry, carol);
+	cr_expect_eq(leads_to("10.97.0.1"), id);
+
+	SET("public_key=" HEX_C "\nallowed_ip=-10.97.0.0/16\npublic_key=" HEX_D "\nallowed_ip=10.97.0.0/16\n");
+	registry_attach_networks(&registry, carol);
+	cr_expect_eq(leads_to("10.97.0.1"), 0, "of another now");
+	registry_attach_networks(&registry, dave);
+	cr_expect_eq(leads_to("10.97.0.1"), dave->id);
+	REFUSED(98, "public_key=" HEX_C "\nallowed_ip=10.97.0.0/16\n");
+	REFUSED(98, "public_key=" HEX_C "\nallowed_ip=10.96.0.0/16\npublic_key=" HEX_D "\nallowed_ip=10.96.0.0/16\n");
+	cr_expect_eq(leads_to("10.98.0.1"), id, "a refused one changed nothing");
+	SET("public_key=" HEX_C "\nreplace_allowed_ips=true\nallowed_ip=10.8.0.9/32\n");
+	cr_expect_eq(leads_to("10.98.0.1"), 0);
+	cr_expect(ended_count == 0 && find_peer(KEY_C) == peer, "nobody had to go");
+	cr_expect_eq(leads_to("10.8.0.9"), id);
+	disconnect(carol);
+	disconnect(dave);
 	end();
 }
 
@@ -422,7 +475,7 @@ Test(wireguard_socket, peers_may_exchange_what_they_have)
 	    "\nreplace_allowed_ips=true\nallowed_ip=10.8.0.9/32\nallowed_ip=10.99.0.0/16\n");
 	cr_expect_str_eq(held_address(KEY_C), "10.8.0.10");
 	cr_expect_str_eq(held_address(KEY_D), "10.8.0.9");
-	cr_expect_eq(find_peer(KEY_D)->network_count, 1);
+	cr_expect_eq(peer_networks(find_peer(KEY_D))->count, 1);
 	SET("public_key=" HEX_D "\nremove=true\npublic_key=" HEX_N
 	    "\nallowed_ip=10.8.0.9/32\nallowed_ip=10.99.0.0/16\n");
 	cr_expect(shows("public_key=" HEX_N));

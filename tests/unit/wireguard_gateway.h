@@ -19,12 +19,14 @@ static struct gateway_config *config;
 static struct gateway_running running;
 static struct daemon own_daemon;
 static char directory[] = "/tmp/test_wireguard.XXXXXX", conf[64], private_key[64];
-static uint32_t ended[ENDED_MAX];
-static size_t ended_count;
+static uint32_t ended[ENDED_MAX], limited[ENDED_MAX];
+static size_t ended_count, limited_count;
 
 static inline void note_limit(void *context, uint32_t session_id)
 {
-	(void)context, (void)session_id;
+	(void)context;
+	cr_assert(limited_count < ENDED_MAX);
+	limited[limited_count++] = session_id;
 }
 
 static inline void note_end(void *context, uint32_t session_id, enum wire_bye_reason reason)
