@@ -67,6 +67,7 @@ struct wireguard {
 	uint64_t moments; /* initiations: their timestamps rise */
 	struct wireguard_packet *first, **last;
 	size_t count;
+	bool lossy; /* what the gateway's queue has no room for is lost; else the test ends there */
 	struct wireguard_client *clients;
 };
 
@@ -81,6 +82,10 @@ int wireguard_list(struct wireguard *w, size_t client, const struct registry_pee
 /* The gateway's: its peer, and the active or else pending session, or NULL. */
 struct peer *wireguard_peer(struct wireguard *w, size_t client);
 struct session *wireguard_session(struct wireguard *w, size_t client);
+
+/* The clients take, and answer, what has come. False: nothing has. For a test whose gateway runs on threads: then one
+ * thread has all clients, and calls neither of the next two. */
+bool wireguard_receive(struct wireguard *w);
 
 /* Gateway and clients, until nothing moves; and on the manual clock. */
 void wireguard_pump(struct wireguard *w);
