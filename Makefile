@@ -78,7 +78,7 @@ ALL_CPPFLAGS := $(DEFINES) $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null) $
 ALL_CFLAGS   := $(WARNINGS) $(CFLAGS) $(COMPILE)
 ALL_LDFLAGS  := $(LINK) $(LDFLAGS)
 
-LIB_SRCS     := $(wildcard $(addsuffix /*.c,core/base core/host perf/record crypto tun config core/protocol core/control core/sessions workers core/handover perf/export perf/stgun core/daemon core/gateway core/client core/cli))
+LIB_SRCS     := $(wildcard $(addsuffix /*.c,core/base core/host perf/record crypto tun config core/protocol core/control core/cluster core/sessions workers core/handover perf/export perf/stgun core/daemon core/gateway core/client core/cli))
 PROGRAM_SRCS := $(wildcard core/cmd/*.c)
 UNIT_SRCS    := $(wildcard tests/unit/*.c)
 RUNNER_SRCS  := $(wildcard tests/runner/*.c)

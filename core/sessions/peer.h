@@ -97,6 +97,7 @@ struct peer {
 
 	/* the control plane's, under the registry's mutex */
 	struct freshness freshness; /* of its HELLOs */
+	uint32_t term;		    /* of its block when one was accepted last; in a cluster */
 	uint32_t last_index;	    /* of its last address; POOL_NONE: none yet */
 	struct session *active;	    /* confirmed session, as far as the control plane knows */
 	struct session *pending;    /* answered, not confirmed, and not a rekey of the active one */

@@ -6,6 +6,10 @@
 int registry_init(struct registry *registry, const struct registry_params *params, struct error *error)
 {
 	*registry = (struct registry){0};
+	registry->fence = params->fence;
+	if (params->fence != NULL && params->max_sessions > BLOCK_SESSIONS_MAX)
+		return error_set(error, -EINVAL, "session table of %u: a cluster's has at most %u",
+				 params->max_sessions, (unsigned)BLOCK_SESSIONS_MAX);
 	cds_wfcq_init(&registry->retired_head, &registry->retired_tail);
 	int result = pool_init(&registry->pool, params->addresses, params->address_count, error);
 	if (result != 0)
@@ -164,11 +168,19 @@ static int hold_address(struct registry *registry, struct peer *peer, const stru
 {
 	char text[IP_TEXT_MAX];
 	uint32_t index;
+	if (address->family == 0 && registry->fence != NULL)
+		return error_set(error, -EADDRNOTAVAIL,
+				 "Address: a client of a cluster needs one: it has the same at each "
+				 "gateway");
 	if (address->family == 0)
 		return peer_protocol(peer) == PEER_WIREGUARD ? hold_any_address(registry, peer, error) : 0;
 	ip_address_format(address, text);
 	if (!pool_index(&registry->pool, address, &index))
 		return error_set(error, -EADDRNOTAVAIL, "Address = %s: not one that the gateway can give out", text);
+	if (registry->fence != NULL && block_of_index(index, registry->fence->peers) == BLOCK_NONE)
+		return error_set(error, -EADDRNOTAVAIL,
+				 "Address = %s: above the last of %u blocks of %u addresses; set ClusterBlockSize",
+				 text, (unsigned)BLOCK_COUNT - 1, registry->fence->peers);
 	if (pool_held(&registry->pool, index))
 		return error_set(error, -EADDRINUSE, "Address = %s: another peer has the same host number", text);
 	pool_hold(&registry->pool, index);

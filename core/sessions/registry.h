@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <urcu/wfcqueue.h>
 
+#include "core/cluster/fence.h"
 #include "core/sessions/networks.h"
 #include "core/sessions/peer.h"
 #include "core/sessions/pool.h"
@@ -37,6 +38,7 @@ struct registry {
 	_Atomic uint32_t quotas; /* peers that have one; any thread may read */
 	struct session_table table;
 	uint32_t max_sessions;		   /* limit of peers with a session */
+	const struct fence *fence;	   /* which blocks of clients are ours; NULL: it is no cluster. Constant */
 	bool no_ipv6;			   /* no IPv6 on the TUN: no client gets an IPv6 address. Constant
 					    * once threads run */
 	struct cds_list_head unattended;   /* WireGuard peers with an Endpoint and, when they were added, no session */
@@ -54,6 +56,8 @@ struct registry_params {
 	uint32_t max_sessions; /* clients at once */
 	uint32_t workers;
 	size_t expected_peers;
+	const struct fence
+		*fence; /* of a gateway in a cluster, borrowed; NULL: it is alone, and all clients are its own */
 };
 
 /* Start-up, before any thread is pinned. On failure nothing is left. */
@@ -77,7 +81,8 @@ struct registry_peer {
 };
 
 /* -EEXIST: the key is there already; -EADDRINUSE: the address is another peer's, or none is left for a WireGuard peer;
- * -EADDRNOTAVAIL: not one that can be given out; what networks_add() says; -ENOMEM. */
+ * -EADDRNOTAVAIL: not one that can be given out, or in a cluster none, or above the last block; what networks_add()
+ * says; -ENOMEM. */
 int registry_add_peer(struct registry *registry, const struct registry_peer *from, struct error *error);
 
 /* Sets the name of a peer; NULL: none. 0 or -ENOMEM. */
@@ -169,8 +174,9 @@ struct registry_grant {
 };
 
 /* Finds or makes the session that the handshake makes keys for: the peer's active one if the HELLO names it (a rekey),
- * its pending one, or a new one. DROP_NONE, or why not: DROP_UNKNOWN_PEER (removed meanwhile), DROP_STALE,
- * DROP_HELLO_RATE, DROP_NO_ADDRESS; then nothing has changed but the rate, and that not by a stale one. */
+ * its pending one, or a new one. DROP_NONE, or why not: DROP_UNKNOWN_PEER (removed meanwhile), DROP_BLOCK
+ * (its block is not ours), DROP_STALE, DROP_HELLO_RATE, DROP_NO_ADDRESS; then nothing has changed but the rate, and
+ * that not by a stale one. */
 enum drop_reason registry_begin(struct registry *registry, struct peer *peer, const struct registry_request *request,
 				struct registry_grant *grant);
 
@@ -204,6 +210,21 @@ void registry_detach(struct registry *registry, const struct session *session);
 
 /* The networks behind its peer are others, and the session is the one that packets to them go to. */
 void registry_attach_networks(struct registry *registry, const struct session *session);
+
+/* --- blocks of a cluster: any thread ------------------------------------------------------------------------------ */
+
+/* Whether the client with this index of the pool is one for us to serve now; monotonic ns. */
+static inline bool registry_serves_index(const struct registry *registry, uint32_t index, uint64_t now)
+{
+	const struct fence *fence = registry->fence;
+	return fence == NULL || fence_serves(fence, block_of_index(index, fence->peers), now);
+}
+
+/* Sessions of a block, those included that are not confirmed, or ended and not collected yet. */
+static inline uint32_t registry_block_sessions(const struct registry *registry, unsigned block)
+{
+	return atomic_load_explicit(&registry->table.in_block[block], memory_order_relaxed);
+}
 
 /* --- lookups: online under RCU ------------------------------------------------------------------------------------ */
 

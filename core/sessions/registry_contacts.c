@@ -28,11 +28,13 @@ void registry_forsake(struct peer *peer)
 	wireguard->unattended = (struct cds_list_head){0};
 }
 
-/* A peer for which there is no room goes to the end: others may be held back by less. */
+/* A peer for which there is no room goes to the end: others may be held back by less. So does one whose block is
+ * another gateway's; there may be many of these, and each is looked at once. */
 static bool stand(struct registry *registry, uint64_t now, struct registry_grant *grant)
 {
 	const struct wire_hello hello = {0};
 	const struct registry_request request = {.hello = &hello, .now = now};
+	const struct peer *first_foreign = NULL;
 	while (!cds_list_empty(&registry->unattended)) {
 		struct peer_wireguard *wireguard = caa_container_of(registry->unattended.next, struct peer_wireguard,
 								    unattended);
@@ -40,10 +42,14 @@ static bool stand(struct registry *registry, uint64_t now, struct registry_grant
 		registry_forsake(peer);
 		if (!unattended(peer))
 			continue;
-		if (registry_choose_session(registry, peer, &request, 0, grant) == DROP_NONE)
+		enum drop_reason reason = registry_choose_session(registry, peer, &request, 0, grant);
+		if (reason == DROP_NONE)
 			return true;
 		registry_attend(registry, peer);
-		break;
+		if (reason != DROP_BLOCK || peer == first_foreign)
+			break;
+		if (first_foreign == NULL)
+			first_foreign = peer;
 	}
 	return false;
 }

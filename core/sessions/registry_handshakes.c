@@ -28,6 +28,31 @@ static uint64_t helpful_cookie(struct registry *registry, const struct peer *pee
 	return counts ? request->period : next_cookie(registry, request->now);
 }
 
+/* Whether the peer is one for us to serve. While its block was another gateway's, that one may have accepted HELLOs of
+ * it which we have not seen, and which must not count here: so it is as after our start, and its first one needs a
+ * cookie. */
+static bool follow_block(const struct registry *registry, struct peer *peer, uint64_t now)
+{
+	const struct fence *fence = registry->fence;
+	if (fence == NULL)
+		return true;
+	unsigned block = block_of_index(peer->fixed_index, fence->peers);
+	if (!fence_serves(fence, block, now))
+		return false;
+	uint32_t term = fence_term(fence, block);
+	if (peer->term != term)
+		peer->freshness.proven = false;
+	peer->term = term;
+	return true;
+}
+
+/* Of a peer that is another gateway's: it may be handed on, but a recording must not be without end. */
+static enum drop_reason refuse_foreign(struct peer *peer, bool proven, uint64_t now)
+{
+	enum freshness_verdict verdict = proven ? FRESHNESS_PROVEN : FRESHNESS_NEWER;
+	return within_rate(peer, verdict, now) ? DROP_BLOCK : DROP_HELLO_RATE;
+}
+
 static enum drop_reason judge(struct registry *registry, struct peer *peer, const struct registry_request *request,
 			      uint64_t *cookie)
 {
@@ -76,6 +101,15 @@ static uint32_t reserve_address(struct pool *pool, const struct peer *peer, cons
 	return index;
 }
 
+/* A new ID of this worker, in a cluster of the address's block. */
+static uint32_t take_id_of(struct registry *registry, uint32_t worker, uint32_t index)
+{
+	struct session_table *table = &registry->table;
+	if (registry->fence == NULL)
+		return session_table_take(table, worker);
+	return session_table_take_in(table, block_of_index(index, registry->fence->peers), worker);
+}
+
 /* The sessions of one peer are on one worker. Which one follows the address, as the TUN's queues do
  * (tun/queue_steering.h): the worker then finds the session's packets in its own queue. A worker that has no room
  * leaves the session to another one, and passes the packets on. */
@@ -83,9 +117,9 @@ static uint32_t take_id(struct registry *registry, const struct session *live, u
 {
 	struct session_table *table = &registry->table;
 	uint32_t worker = live != NULL ? session_shard(&table->sharding, live->id) : index % table->sharding.workers;
-	uint32_t id = session_table_take(table, worker);
+	uint32_t id = take_id_of(registry, worker, index);
 	if (id == 0 && live == NULL && (worker = session_table_emptiest(table)) != SESSION_WORKERS_MAX)
-		id = session_table_take(table, worker);
+		id = take_id_of(registry, worker, index);
 	return id;
 }
 
@@ -130,6 +164,8 @@ enum drop_reason registry_choose_session(struct registry *registry, struct peer 
 					 struct registry_grant *grant)
 {
 	struct session *session = peer->active;
+	if (!registry_serves_index(registry, peer->fixed_index, request->now))
+		return DROP_BLOCK;
 	if (session != NULL && session->id == renewed) {
 		grant->cancels = peer->pending != NULL ? peer->pending->id : 0;
 		grant->epoch = (uint8_t)wire_next_epoch(
@@ -153,6 +189,8 @@ static enum drop_reason begin(struct registry *registry, struct peer *peer, cons
 {
 	if (peer->removed)
 		return DROP_UNKNOWN_PEER;
+	if (!follow_block(registry, peer, request->now))
+		return refuse_foreign(peer, request->cookie != 0, request->now);
 	enum drop_reason reason = judge(registry, peer, request, &grant->cookie);
 	if (reason != DROP_NONE)
 		return reason;
@@ -182,6 +220,8 @@ static enum drop_reason begin_wireguard(struct registry *registry, struct peer *
 	const uint8_t *timestamp = request->hello->timestamp;
 	if (peer->removed)
 		return DROP_UNKNOWN_PEER;
+	if (!follow_block(registry, peer, request->now))
+		return refuse_foreign(peer, false, request->now);
 	enum freshness_verdict verdict = freshness_judge_wireguard(&peer->freshness, timestamp, request->now);
 	if (verdict != FRESHNESS_NEWER)
 		return verdict == FRESHNESS_STALE ? DROP_STALE : DROP_HELLO_RATE;

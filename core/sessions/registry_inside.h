@@ -27,7 +27,7 @@ void registry_forsake(struct peer *peer);
 void registry_name(struct registry *registry, struct peer *peer, bool gone);
 
 /* The session for a handshake of the peer, made if need be; fills `grant` but for the cookie. `renewed`: the session
- * that the client has, if it is the peer's active one; 0: none. DROP_NONE or DROP_NO_ADDRESS. */
+ * that the client has, if it is the peer's active one; 0: none. DROP_NONE, DROP_NO_ADDRESS or DROP_BLOCK. */
 enum drop_reason registry_choose_session(struct registry *registry, struct peer *peer,
 					 const struct registry_request *request, uint32_t renewed,
 					 struct registry_grant *grant);

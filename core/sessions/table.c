@@ -81,21 +81,48 @@ void session_table_remove(struct session_table *table, struct session *session)
 		rcu_publish(slot, NULL);
 }
 
-uint32_t session_table_take(struct session_table *table, uint32_t worker)
+/* The worker's slot that is free for the longest; `worker` has one. */
+static uint32_t take_slot(struct session_table *table, uint32_t worker)
 {
 	struct session_slots *own = &table->workers[worker];
-	if (own->free == 0)
-		return 0;
 	uint32_t slot = own->first;
 	own->first = table->next[slot];
 	own->free--;
 	own->taken++;
 	table->next[slot] = SLOT_TAKEN;
+	return slot;
+}
 
-	uint32_t step = table->sharding.slot_mask + 1;
-	table->ids[slot] = (table->ids[slot] + step) & WIRE_SESSION_ID_MASK;
-	if (table->ids[slot] == 0)
-		table->ids[slot] = step;
+/* The ID after the slot's last one, among those with these bits. */
+static uint32_t step(const struct session_table *table, uint32_t slot, uint32_t bits)
+{
+	return (table->ids[slot] + table->sharding.slot_mask + 1) & bits;
+}
+
+uint32_t session_table_take(struct session_table *table, uint32_t worker)
+{
+	if (table->workers[worker].free == 0)
+		return 0;
+	uint32_t slot = take_slot(table, worker), id = step(table, slot, WIRE_SESSION_ID_MASK);
+	table->ids[slot] = id != 0 ? id : table->sharding.slot_mask + 1;
+	return table->ids[slot];
+}
+
+static void count_in(struct session_table *table, unsigned block, int by)
+{
+	uint32_t count = atomic_load_explicit(&table->in_block[block], memory_order_relaxed);
+	atomic_store_explicit(&table->in_block[block], count + (uint32_t)by, memory_order_relaxed);
+	table->in_blocks = true;
+}
+
+uint32_t session_table_take_in(struct session_table *table, unsigned block, uint32_t worker)
+{
+	assert(block != BLOCK_NONE && table->sharding.slot_mask <= BLOCK_ID_MASK);
+	if (table->workers[worker].free == 0)
+		return 0;
+	uint32_t slot = take_slot(table, worker);
+	table->ids[slot] = step(table, slot, BLOCK_ID_MASK) | (uint32_t)block << BLOCK_ID_BITS;
+	count_in(table, block, 1);
 	return table->ids[slot];
 }
 
@@ -123,6 +150,8 @@ void session_table_give_back(struct session_table *table, uint32_t id)
 	table->next[slot] = slot; /* the last one's is not read, but it is no longer taken */
 	owner->free++;
 	owner->taken--;
+	if (table->in_blocks)
+		count_in(table, block_of_session(id), -1);
 }
 
 /* --- the table of another process --------------------------------------------------------------------------------- */

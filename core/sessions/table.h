@@ -5,7 +5,7 @@
  *
  * The slot that is free for the longest is taken, with the generation after its last one. While half of a worker's
  * slots are free, an ID of it comes back after 2^27 / workers others of this worker at the earliest, whatever the size
- * of the table.
+ * of the table. In a cluster the high 8 of these bits are the block of the session's address, and 2^27 is 2^19.
  *
  * Each slot belongs to one worker, session_shard(). Only that worker inserts and removes sessions; any thread
  * that is online under RCU may look up. IDs are assigned and released by the control plane, under the registry's
@@ -16,6 +16,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/rcu.h"
+#include "core/cluster/blocks.h"
 #include "core/sessions/session.h"
 
 enum {
@@ -45,9 +46,11 @@ struct session_table {
 	struct session_sharding sharding;
 	_Atomic(struct session *) *slots;
 	/* the control plane's, under its mutex */
-	uint32_t *ids;		       /* of each slot: the last ID given, at first one that was not */
-	uint32_t *next;		       /* of each free slot: the next one in its worker's list */
-	struct session_slots *workers; /* of each worker */
+	uint32_t *ids;				/* of each slot: the last ID given, at first one that was not */
+	uint32_t *next;				/* of each free slot: the next one in its worker's list */
+	struct session_slots *workers;		/* of each worker */
+	bool in_blocks;				/* session_table_take_in() gave IDs */
+	_Atomic uint32_t in_block[BLOCK_COUNT]; /* IDs taken in each block of a cluster; any thread may read */
 };
 
 /* `capacity` is rounded up to a power of two, at least `workers` and at most SESSION_SLOTS_MAX; each worker has its
@@ -73,6 +76,10 @@ void session_table_remove(struct session_table *table, struct session *session);
 /* A new ID of `worker`, never 0, of the slot that is free for the longest; its generation is a step above the slot's
  * last one. 0: the worker has no free slot. Control plane. */
 uint32_t session_table_take(struct session_table *table, uint32_t worker);
+
+/* The same in a block of a cluster (core/cluster/blocks.h), not 0: slot and generation have the 20 bits below. The
+ * table has at most 2 * BLOCK_SESSIONS_MAX slots then, and gives all its IDs in this way. Control plane. */
+uint32_t session_table_take_in(struct session_table *table, unsigned block, uint32_t worker);
 
 /* The worker with the fewest IDs taken that has a free slot, the lowest number first among equals;
  * SESSION_WORKERS_MAX: none has one. Control plane. */

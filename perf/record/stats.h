@@ -88,6 +88,7 @@
 	X(DROP_VERSION, UPLINK, "version", "another protocol version")                                              \
 	X(DROP_TYPE, UPLINK, "type", "unknown message type, or one that this side does not take")                   \
 	X(DROP_SESSION, UPLINK, "unknown_session", "no session with this ID")                                       \
+	X(DROP_BLOCK, UPLINK, "foreign_block", "of a client in a block that this gateway does not own now")         \
 	X(DROP_EPOCH, UPLINK, "unknown_epoch", "no live key of this epoch")                                         \
 	X(DROP_PROTOCOL, UPLINK, "protocol", "of another protocol than its session's")                              \
 	X(DROP_FORGED, UPLINK, "forged", "the tag does not match")                                                  \
