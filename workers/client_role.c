@@ -221,9 +221,10 @@ static enum drop_reason client_admit(struct worker *worker, const struct session
 	return ip_set_contains(client(worker)->networks, &destination) ? DROP_NONE : DROP_INNER_DESTINATION;
 }
 
-static void client_unknown_session(struct worker *worker, uint32_t session_id, const struct endpoint *from)
+static enum drop_reason client_unknown_session(struct worker *worker, uint32_t session_id, const struct endpoint *from)
 {
 	(void)worker, (void)session_id, (void)from; /* a client sends no RESET */
+	return DROP_SESSION;
 }
 
 static void client_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)

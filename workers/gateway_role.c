@@ -2,6 +2,7 @@
 #include "workers/gateway_role.h"
 
 #include "workers/endpoint_loop.h"
+#include "workers/gateway_fence.h"
 #include "workers/gateway_path.h"
 #include "workers/initiator.h"
 
@@ -127,6 +128,20 @@ static void gateway_retire(struct worker *worker, struct session *session)
 	registry_retire(gateway(worker)->registry, session);
 }
 
+/* Before anything more is taken from socket or TUN. */
+static void gateway_turn(struct worker *worker)
+{
+	struct session *session, *following;
+	struct block_set lost;
+	if (likely(!gateway_fence_follow(worker, &lost)))
+		return;
+	cds_list_for_each_entry_safe(session, following, &worker->sessions, node)
+	{
+		if (block_set_has(&lost, block_of_session(session->id)))
+			end_with_bye(worker, session, WIRE_BYE_RESTARTING);
+	}
+}
+
 /* --- timers: a session is looked at when something may be due ----------------------------------------------------- */
 
 static uint64_t earlier(uint64_t a, uint64_t b)
@@ -250,8 +265,9 @@ static struct session *session_for(struct worker *worker, const struct inbox_mes
 	struct session *session = find(worker, message->session_id);
 	if (session == NULL)
 		return NULL;
-	if (atomic_load_explicit(&session->peer->removed, memory_order_relaxed)) {
-		end_with_bye(worker, session, WIRE_BYE_REMOVED);
+	bool removed = atomic_load_explicit(&session->peer->removed, memory_order_relaxed);
+	if (removed || gateway_fence_foreign(gateway(worker), session->id)) {
+		end_with_bye(worker, session, removed ? WIRE_BYE_REMOVED : WIRE_BYE_RESTARTING);
 		return NULL;
 	}
 	if (!is_later(message, session))
@@ -335,7 +351,8 @@ static void keys_changed(struct worker *worker, struct session *session, const s
 static void stand(struct worker *worker, struct session *session)
 {
 	add_session(worker, session);
-	if (atomic_load_explicit(&session->peer->removed, memory_order_relaxed))
+	if (atomic_load_explicit(&session->peer->removed, memory_order_relaxed) ||
+	    gateway_fence_foreign(gateway(worker), session->id))
 		end_session(worker, session, "");
 	else
 		set_timer(worker, session);
@@ -434,17 +451,20 @@ static enum drop_reason gateway_handshake(struct worker *worker, const struct da
 
 /* Answers with RESET for an unknown session, after a crash for instance, so that the client need not wait for its
  * timeout. The address is unproven: so RESET is smaller than what it answers, and limited by source to save the
- * worker's time. */
-static void gateway_unknown_session(struct worker *worker, uint32_t session_id, const struct endpoint *from)
+ * worker's time. A session of a block that is not ours may live elsewhere: no RESET. */
+static enum drop_reason gateway_unknown_session(struct worker *worker, uint32_t session_id, const struct endpoint *from)
 {
 	struct gateway_role *role = gateway(worker);
-	if (role->reset_secret == NULL || role->reset_last == session_id ||
+	if (gateway_fence_foreign(role, session_id))
+		return DROP_BLOCK;
+	if (from == NULL || role->reset_secret == NULL || role->reset_last == session_id ||
 	    !shared_limiter_allow(&role->resets, from->remote.sin6_addr.s6_addr, worker->now))
-		return;
+		return DROP_SESSION;
 	uint8_t message[WIRE_RESET_SIZE];
 	reset_write(message, role->reset_secret, session_id);
 	if (worker_send_plain(worker, from, message, sizeof message))
 		role->reset_last = session_id;
+	return DROP_SESSION;
 }
 
 static uint32_t gateway_route(struct worker *worker, const struct inner *inner)
@@ -601,6 +621,7 @@ const struct worker_role gateway_worker_role = {
 		    [WIRE_BYE] = gateway_bye},
 	.moved = gateway_moved,
 	.unknown_session = gateway_unknown_session,
+	.turn = gateway_turn,
 	.inbox = gateway_inbox,
 	.expire = gateway_expire,
 	.tick = gateway_tick,

@@ -4,6 +4,7 @@
  * each worker has one of these. */
 #pragma once
 
+#include "core/cluster/fence.h"
 #include "core/protocol/reset.h"
 #include "core/sessions/registry.h"
 #include "crypto/rate_limit.h"
@@ -25,7 +26,9 @@ struct gateway_role {
 	_Atomic uint32_t active;    /* confirmed sessions; any thread may read */
 	_Atomic uint32_t pending;   /* answered, not confirmed */
 	_Atomic uint32_t wireguard; /* confirmed ones that speak WireGuard */
-	_Atomic bool leaving;	    /* sessions end without BYE when the worker does; the control thread sets it */
+	struct fence_view view;	    /* of registry->fence, in a cluster: the worker's own */
+	_Atomic uint64_t fenced; /* the version of the fence, all that was sent before which is out: gateway_fenced() */
+	_Atomic bool leaving;	 /* sessions end without BYE when the worker does; the control thread sets it */
 };
 
 enum { GATEWAY_RESET_RATE = 64 /* a second and at once, of each of SHARED_LIMITER_BUCKETS for all workers */ };

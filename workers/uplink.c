@@ -298,9 +298,9 @@ static ALWAYS_INLINE enum drop_reason uplink_transport(struct worker *worker, co
 					    &worker->loop.stats);
 		struct session *session = find_session(worker, &head, &key);
 		if (unlikely(session == NULL)) {
-			if (dialect == &dialect_own && (wire_messages[head.type].flags & WIRE_RESETS))
-				worker->role->unknown_session(worker, head.session_id, &train->endpoint);
-			return DROP_SESSION;
+			bool answers = dialect == &dialect_own && (wire_messages[head.type].flags & WIRE_RESETS) != 0;
+			return worker->role->unknown_session(worker, head.session_id,
+							     answers ? &train->endpoint : NULL);
 		}
 		if (unlikely(key == NULL))
 			return DROP_EPOCH;

@@ -235,6 +235,8 @@ size_t worker_turn(struct worker *worker)
 {
 	owner_check(&worker->loop.owner, "worker");
 	worker->now = clock_monotonic(worker->clock);
+	if (worker->role->turn != NULL)
+		worker->role->turn(worker);
 	/* Timers first: after a suspend of the machine no packet may use a key that expired meanwhile. */
 	run_timers(worker);
 	size_t work = worker_read_inbox(worker);

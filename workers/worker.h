@@ -69,9 +69,11 @@ struct worker_role {
 	/* A fresh authentic datagram of `bytes` under the current key came from elsewhere than the session's endpoint.
 	 */
 	void (*moved)(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes);
-	/* A DATA or KEEPALIVE of the right length named a session that does not exist. It is dropped and counted
-	 * already. */
-	void (*unknown_session)(struct worker *worker, uint32_t session_id, const struct endpoint *from);
+	/* A sealed message named a session that does not exist. `from`: where it came from, if it is a DATA or
+	 * KEEPALIVE of our own protocol, which may be answered; else NULL. The reason for which it is dropped. */
+	enum drop_reason (*unknown_session)(struct worker *worker, uint32_t session_id, const struct endpoint *from);
+	/* Called at the beginning of each turn, before anything is taken from anywhere. NULL: nothing to do. */
+	void (*turn)(struct worker *worker);
 	/* A request of another thread; the message is freed by the caller. NULL: this role has no inbox. */
 	void (*inbox)(struct worker *worker, struct inbox_message *message);
 	/* A session's timer, set by worker_set_timer(). NULL: this role sets none. */

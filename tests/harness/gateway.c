@@ -79,7 +79,9 @@ static void start_registry(struct harness *h)
 					 .address_count = ARRAY_SIZE(own),
 					 .max_sessions = options->max_sessions,
 					 .workers = options->workers,
-					 .expected_peers = options->listed};
+					 .expected_peers = options->listed,
+					 .fence = options->block_peers != 0 ? &h->gateway.fence : NULL};
+	fence_init(&h->gateway.fence, options->block_peers);
 	must(registry_init(&h->gateway.registry, &params, NULL) == 0, "registry");
 }
 

@@ -68,6 +68,7 @@ struct harness_options {
 	bool ipv6_outside;	   /* outer addresses are IPv6 */
 	bool fast_aead;		   /* the plain engine: nonces are not checked, nothing is allocated */
 	uint32_t stage_sampling;   /* 0 none */
+	uint32_t block_peers;	   /* of a block: the gateway is in a cluster, and owns none yet; 0: it is alone */
 	const struct clock *clock; /* the manual one */
 };
 
@@ -131,6 +132,7 @@ struct gateway_node {
 	struct cookie_jar jar;
 	struct reset_secret reset_secret;
 	struct handshake_identity identity, wireguard;
+	struct fence fence; /* with `block_peers` */
 	struct registry registry;
 	struct gateway_role role; /* of the first worker */
 	struct gateway_role other_roles[HARNESS_WORKERS - 1];
