@@ -61,7 +61,7 @@ struct client_hello_wish {
 	const struct handshake_identity *identity;
 	const struct handshake_remote *remote;
 	const uint8_t *suites;		  /* WIRE_SUITES_MAX */
-	uint32_t session_id;		  /* to rekey or resume; 0: none */
+	uint32_t session_id;		  /* to rekey or resume, or the last one, which ended; 0: there was none */
 	const struct wire_welcome *lease; /* of the last session, whose addresses are wished */
 	bool all;			  /* addresses, or the current one alone */
 };

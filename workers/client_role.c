@@ -346,14 +346,16 @@ static void tick_session(struct worker *worker, struct session *session)
 		(void)worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0);
 }
 
-/* While the session works, one late answer must not start handshakes with the other addresses. */
+/* The last session is named also after it ended: of several gateways, its ID says which one has our address. While the
+ * session works, one late answer must not start handshakes with the other addresses. */
 static void tick_hellos(struct worker *worker)
 {
 	struct client_role *role = client(worker);
 	const struct client_hello_wish wish = {.identity = role->identity,
 					       .remote = role->remote,
 					       .suites = role->suites,
-					       .session_id = role->session != NULL ? role->session->id : 0,
+					       .session_id = role->session != NULL ? role->session->id
+										   : role->lease.session_id,
 					       .lease = &role->lease,
 					       .all = role->session == NULL || role->state == CLIENT_RECONNECT};
 	if (client_hellos_tick(worker, &role->hellos, &wish) && role->hellos.rounds > 1)

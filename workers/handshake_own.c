@@ -178,12 +178,20 @@ static enum drop_reason install(struct handshaker *h, struct hello *hello)
 	return DROP_NONE;
 }
 
+/* The session that the HELLO was to renew; 0: the one that it names, if any, is none of this peer's. */
+static uint32_t renewed(const struct handshaker *h, const struct hello *hello)
+{
+	uint32_t id = wire_session_id(hello->message);
+	const struct session *session = session_table_find(&h->params.common->registry->table, id);
+	return session != NULL && session->peer == hello->peer ? id : 0;
+}
+
 static void tell_refused(struct handshaker *h, const struct hello *hello, enum drop_reason reason)
 {
 	struct handshake_refusal refusal = {.from = hello->from,
 					    .client_key = hello->client_key,
 					    .peer = hello->peer,
-					    .session_id = wire_session_id(hello->message),
+					    .session_id = renewed(h, hello),
 					    .other_protocol = hello->other_protocol,
 					    .reason = reason};
 	handshaker_tell_refused(h, &refusal);

@@ -124,6 +124,7 @@ class Client:
         self.outbox, self.delivered = [], []
         self.keys = KeyRing()
         self.session_id = 0
+        self.last_session_id = 0  # also after it ended
         self.welcome = None
         self.bye_reason = None
         self.handshake = None
@@ -151,7 +152,7 @@ class Client:
         self._one_cookie = self.cookie is not None and self.cookie == self.challenge
         payload = wire.HelloPayload(wire.tai64n(self._last_stamp), self.suites, self.mtu, self.wished4, self.wished6,
                                     self.challenge or bytes(wire.CHALLENGE_SIZE), self.sparse.capabilities)
-        named = self.session_id if session_id is None else session_id
+        named = self.last_session_id if session_id is None else session_id
         self._magic = self.rng(4)
         start = wire.header(wire.HELLO, version, named) + self._magic
         self.handshake = Handshake(True, wire.prologue(start), self.static, self.gateway_public, self.psk)
@@ -216,7 +217,7 @@ class Client:
             self.keys.previous, self.keys.previous_until = self.keys.current, None
         self.keys.current = Keys(welcome.session_id, welcome.epoch, welcome.suite, k1, k2, now,
                                  welcome.capabilities)
-        self.session_id = welcome.session_id
+        self.session_id = self.last_session_id = welcome.session_id
         self._rekey_at = now + welcome.rekey_interval * (1 - self.uniform(0, 0.2)) + welcome.backoff
         self._data_unanswered_since = self._unheard_since = None
         self.state = "CONFIRM"

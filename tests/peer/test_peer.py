@@ -393,6 +393,13 @@ class Sessions(Base):
         pair.run()
         self.assertEqual((pair.client.bye_reason, pair.client.state), (wire.RESTARTING, "UP"))
 
+    def test_hello_names_the_last_session_after_bye(self):
+        pair = Pair().up()
+        last = pair.client.session_id
+        pair.client.close(NOW)
+        self.assertEqual(wire.parse_header(pair.client.make_hello(NOW))[2], last)
+        self.assertEqual(pair.client.session_id, 0)
+
     def test_sender_stops_at_the_counter_limit(self):
         pair = Pair().up()
         keys = pair.client.keys.current
