@@ -434,6 +434,7 @@ static void gateway_inbox(struct worker *worker, struct inbox_message *message)
 		take_initiated(worker, message);
 		break;
 	case INBOX_INITIATE: /* a handshake thread's */
+	case INBOX_FORWARDED:
 		break;
 	}
 }

@@ -203,6 +203,8 @@ static enum drop_reason answer(struct handshaker *h, const struct waiting_hello 
 	enum drop_reason reason = check(h, &hello);
 	if (reason == DROP_NONE)
 		reason = install(h, &hello);
+	else if (reason == DROP_BLOCK && handshaker_forward(h, waiting, hello.peer))
+		reason = DROP_NONE;
 	else
 		tell_refused(h, &hello, reason);
 	sodium_memzero(&hello, sizeof hello);

@@ -59,6 +59,10 @@ struct inbox_message *handshaker_new_install(const struct registry_grant *grant,
 /* Hands it to the session's worker, which owns it from here. */
 void handshaker_post(struct handshaker *handshaker, struct inbox_message *message);
 
+/* Sends a message that began a handshake with a peer of a block that is not ours to the block's owner; what came by
+ * FORWARD is not sent on. Returns whether it is on its way. */
+bool handshaker_forward(struct handshaker *handshaker, const struct waiting_hello *waiting, const struct peer *peer);
+
 /* A handshake that came to nothing. */
 struct handshake_refusal {
 	const struct endpoint *from;

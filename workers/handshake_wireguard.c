@@ -142,6 +142,8 @@ static enum drop_reason answer(struct handshaker *h, const struct waiting_hello 
 	enum drop_reason reason = check(h, &initiation);
 	if (reason == DROP_NONE)
 		reason = install(h, &initiation);
+	else if (reason == DROP_BLOCK && handshaker_forward(h, waiting, initiation.peer))
+		reason = DROP_NONE;
 	else
 		tell_refused(h, &initiation, reason);
 	sodium_memzero(&initiation, sizeof initiation);

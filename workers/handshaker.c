@@ -146,17 +146,40 @@ static size_t answer_waiting(struct handshaker *h, size_t most)
 	return count;
 }
 
+/* --- what other gateways forward ---------------------------------------------------------------------------------- */
+
+bool handshaker_forward(struct handshaker *h, const struct waiting_hello *waiting, const struct peer *peer)
+{
+	const struct registry *registry = h->params.common->registry;
+	const struct forwarder *forwarder = h->params.common->forwarder;
+	if (forwarder == NULL || waiting->forwarded)
+		return false;
+	struct forwarded forwarded = {.source = waiting->from.remote,
+				      .local = waiting->from.local,
+				      .proven = waiting->proven,
+				      .length = protocol_of(waiting->message)->size};
+	_Static_assert((int)FORWARD_CARRIED_MAX == (int)WIRE_HELLO_SIZE, "HELLO fits");
+	memcpy(forwarded.message, waiting->message, forwarded.length);
+	unsigned block = block_of_index(peer->fixed_index, registry->fence->peers);
+	if (!forwarder_send(forwarder, &h->sender, block, &forwarded))
+		return false;
+	stats_add(&h->loop.stats, forwards_sent, 1);
+	return true;
+}
+
+/* --- the socket --------------------------------------------------------------------------------------------------- */
+
 /* Checks that cost no more than hashes, at once: so the socket is emptied far faster than HELLOs are answered. HELLOs
- * that pass wait in the queue. */
-static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *from, const uint8_t *data)
+ * that pass wait in the queue. `forwarded`: another gateway sent it; `proven`: and verified its source. */
+static enum drop_reason take_hello_from(struct handshaker *h, const struct endpoint *from, const uint8_t *data,
+					bool forwarded, bool proven)
 {
 	const struct handshake_protocol *protocol = protocol_of(data);
-	if (h->behind && !seen_sources_note(&h->seen, &from->remote, h->now))
-		return DROP_COOKIE; /* a client retries; a flood of forged addresses rarely repeats one */
 	if (!protocol->check_mac1(h, data))
 		return DROP_MAC1;
 	bool loaded = handshaker_under_load(h);
-	if (loaded && !protocol->source_proven(h, from, data)) {
+	proven = proven || protocol->source_proven(h, from, data);
+	if (loaded && !proven) {
 		handshaker_give_cookie(h, protocol, from, data, 0);
 		return DROP_COOKIE;
 	}
@@ -166,7 +189,34 @@ static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *
 		return DROP_HELLO_RATE;
 	if (!hello_queue_put(&h->waiting, from, data, protocol->size, h->now))
 		stats_drop(&h->loop.stats, DROP_HELLO_LATE, 1); /* another, the oldest */
+	struct waiting_hello *waiting = hello_queue_newest(&h->waiting);
+	waiting->proven = proven;
+	waiting->forwarded = forwarded;
 	return DROP_NONE;
+}
+
+static enum drop_reason take_hello(struct handshaker *h, const struct endpoint *from, const uint8_t *data)
+{
+	if (h->behind && !seen_sources_note(&h->seen, &from->remote, h->now))
+		return DROP_COOKIE; /* a client retries; a flood of forged addresses rarely repeats one */
+	return take_hello_from(h, from, data, false, false);
+}
+
+/* A gateway with our key sent it, but what is in it may be a stranger's. */
+static void take_forwarded(struct handshaker *h, const struct inbox_message *message)
+{
+	const uint8_t *data = message->forwarded.message;
+	enum drop_reason reason = message_classify(WIRE_SIDE_GATEWAY, data, message->forwarded.length).reason;
+	bool begins = wire_type(data) == WIRE_HELLO && !message_is_wireguard(data);
+	if (message_is_wireguard(data))
+		begins = data[0] == WG_INITIATION && h->params.common->wireguard != NULL;
+	if (reason == DROP_NONE && !begins)
+		reason = DROP_TYPE;
+	if (reason == DROP_NONE)
+		reason = take_hello_from(h, &message->forwarded.from, data, true, message->forwarded.proven);
+	stats_add(&h->loop.stats, forwards_taken, 1);
+	if (reason != DROP_NONE)
+		stats_drop(&h->loop.stats, reason, 1);
 }
 
 static enum drop_reason take_wireguard(struct handshaker *h, const struct endpoint *from, const uint8_t *data)
@@ -225,7 +275,10 @@ static size_t take_requests(struct handshaker *h, size_t most)
 	size_t count = 0;
 	for (; count < most && (message = inbox_take(&h->inbox)) != NULL; count++) {
 		stage_begin(&h->loop.stages);
-		handshaker_initiate(h, message);
+		if (message->kind == INBOX_FORWARDED)
+			take_forwarded(h, message);
+		else
+			handshaker_initiate(h, message);
 		stage_lap(&h->loop.stages, STAGE_HANDSHAKE);
 		free(message);
 	}
@@ -255,8 +308,8 @@ size_t handshaker_turn(struct handshaker *h)
 		datagrams += take_train(h, &h->messages[i]);
 	stats_drop(&h->loop.stats, DROP_HELLO_LATE, hello_queue_expire(&h->waiting, h->now));
 	size_t most = received == HANDSHAKER_MESSAGES ? 1 : HANDSHAKER_ANSWERS;
-	size_t answered = answer_waiting(h, most);
-	answered += take_requests(h, most);
+	size_t answered = take_requests(h, most); /* first: what was forwarded waits with what came itself */
+	answered += answer_waiting(h, most);
 	send_cookies(h);
 	initiations_expire(&h->initiations, h->now);
 	if (datagrams >= HANDSHAKER_LOADED || h->waiting.count != 0)
@@ -370,6 +423,7 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 	handshaker_set_budget(h, params->budget);
 	h->now = clock_monotonic(params->clock);
 	inbox_init(&h->inbox, &h->loop.waker);
+	forward_sender_init(&h->sender);
 	randombytes_buf(h->cookies.nonce, sizeof h->cookies.nonce);
 	event_source_init(&h->events, params->common->events, params->common->share);
 	int result = event_loop_init(&h->loop, params->stage_sampling, params->ticks_per_second);

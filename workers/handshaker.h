@@ -23,6 +23,7 @@
 #include "crypto/rate_limit.h"
 #include "workers/event.h"
 #include "workers/event_loop.h"
+#include "workers/forwarder.h"
 #include "workers/handoff.h"
 #include "workers/hello_queue.h"
 #include "workers/inbox.h"
@@ -48,8 +49,9 @@ struct handshaker_common {
 	const struct handshake_identity *wireguard; /* for the clients that speak it; NULL: they are not served */
 	const struct cookie_jar *jar;
 	const struct reset_secret *reset_secret;
-	struct inbox *const *inboxes; /* of the workers, by number */
-	unsigned share;		      /* threads there are: the limit of events is divided by it */
+	const struct forwarder *forwarder; /* NULL: it is no cluster */
+	struct inbox *const *inboxes;	   /* of the workers, by number */
+	unsigned share;			   /* threads there are: the limit of events is divided by it */
 	uint16_t mtu;
 	uint32_t rekey_interval;  /* s */
 	uint32_t session_timeout; /* s */
@@ -98,13 +100,14 @@ struct handshaker {
 	struct hello_queue waiting; /* with right macs, for the public-key work */
 	struct ephemerals ephemerals;
 	struct initiations initiations; /* ours */
+	struct forward_sender sender;	/* of FORWARD */
 	struct event_source events;
 	struct udp_message *messages;
 	uint8_t *buffers;
 	struct event_loop loop; /* it never fails */
 
 	/* written by others */
-	struct inbox inbox;	 /* initiations to be sent: INBOX_INITIATE */
+	struct inbox inbox;	 /* initiations to be sent, and what other gateways forwarded */
 	_Atomic uint64_t budget; /* as in handshaker_params */
 };
 

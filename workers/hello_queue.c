@@ -45,8 +45,14 @@ bool hello_queue_put(struct hello_queue *queue, const struct endpoint *from, con
 	struct waiting_hello *hello = at(queue, queue->count++);
 	hello->arrived = now;
 	hello->from = *from;
+	hello->proven = hello->forwarded = false;
 	memcpy(hello->message, message, size);
 	return !full;
+}
+
+struct waiting_hello *hello_queue_newest(struct hello_queue *queue)
+{
+	return at(queue, queue->count - 1);
 }
 
 uint32_t hello_queue_expire(struct hello_queue *queue, uint64_t now)

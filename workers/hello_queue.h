@@ -26,6 +26,9 @@
 struct waiting_hello {
 	uint64_t arrived; /* monotonic ns */
 	struct endpoint from;
+	bool proven; /* mac2 was made with a cookie that this source was given, by us or the gateway that forwarded it
+		      */
+	bool forwarded; /* by another gateway of the cluster: not to be sent on */
 	uint8_t message[WIRE_HELLO_SIZE];
 };
 
@@ -43,6 +46,9 @@ void hello_queue_deinit(struct hello_queue *queue);
  * for it: then false. `now` never goes back. */
 bool hello_queue_put(struct hello_queue *queue, const struct endpoint *from, const uint8_t *message, uint32_t size,
 		     uint64_t now);
+
+/* The one that was put in last. */
+struct waiting_hello *hello_queue_newest(struct hello_queue *queue);
 
 /* Takes one out; NULL: there is none. It is good until the next hello_queue_put(). */
 const struct waiting_hello *hello_queue_take_oldest(struct hello_queue *queue);

@@ -21,6 +21,8 @@ enum inbox_kind {
 	INBOX_STAND,	 /* a session for a peer that the gateway may initiate to */
 	INBOX_INITIATE,	 /* to a handshake thread: send an initiation */
 	INBOX_INITIATED, /* it was answered: keys */
+	/* of a cluster */
+	INBOX_FORWARDED, /* to a handshake thread: another gateway sent what begins a handshake with us */
 };
 
 struct inbox_message {
@@ -54,6 +56,12 @@ struct inbox_message {
 			struct endpoint from; /* of the peer */
 			uint16_t mtu;
 		} initiated;
+		struct {
+			struct endpoint from; /* of the client */
+			bool proven;	      /* the other gateway verified its source */
+			uint32_t length;
+			uint8_t message[WIRE_HELLO_SIZE];
+		} forwarded;
 	};
 };
 

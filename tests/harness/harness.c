@@ -415,9 +415,10 @@ static bool node_problem(struct harness *h, const struct node *node, const char 
 	const uint64_t *counters = sum.counters;
 	uint64_t up = counters[STATS_tun_tx_packets] + counters[STATS_rx_control] + stats_drop_sum(&sum, UPLINK);
 	uint64_t down = counters[STATS_udp_tx_data] + stats_drop_sum(&sum, DOWNLINK);
-	if (counters[STATS_udp_rx_packets] != up)
+	uint64_t received = counters[STATS_udp_rx_packets] + counters[STATS_forwards_taken];
+	if (received != up)
 		snprintf(h->problem, sizeof h->problem, "%s: %lu datagrams received, %lu accounted for", name,
-			 counters[STATS_udp_rx_packets], up);
+			 received, up);
 	else if (counters[STATS_tun_rx_packets] != down)
 		snprintf(h->problem, sizeof h->problem, "%s: %lu packets read from the TUN, %lu accounted for", name,
 			 counters[STATS_tun_rx_packets], down);

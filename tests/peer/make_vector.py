@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes tests/vectors/protocol.txt: one complete exchange with fixed keys (core/protocol/PROTOCOL.md section 6)."""
+"""Writes tests/vectors/protocol.txt: one complete exchange with fixed keys (core/protocol/PROTOCOL.md section 7)."""
 
 import ipaddress
 import sys
