@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "config/check_cluster.h"
 #include "config/check_networks.h"
 #include "config/check_peers.h"
 #include "core/base/cpu.h"
@@ -125,7 +126,9 @@ int config_check_gateway(struct gateway_config *config, const struct config_line
 		result = check_masquerade(config, error);
 	if (result == 0 && check_normalize_networks(&config->routes) != 0)
 		result = error_set(error, -ENOMEM, "%s: out of memory", config->file);
-	return result == 0 ? check_peers(config, lines->mtu, error) : result;
+	if (result == 0)
+		result = check_peers(config, lines->mtu, error);
+	return result == 0 ? check_cluster(config, lines, error) : result;
 }
 
 int config_check_client(struct client_config *config, const struct config_lines *lines, struct error *error)

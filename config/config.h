@@ -28,7 +28,11 @@ enum {
 	CONFIG_MASQUERADE = 64,	      /* interfaces, at most */
 	CONFIG_DNS_SERVERS = 8,	      /* at most: what a WELCOME has room for */
 	CONFIG_ROUTES = 48,	      /* the same */
-	CONFIG_AUTO = -1,	      /* where 0 is a number that can be asked for */
+	CONFIG_NODE_SIZE = 33,	      /* of a gateway's name in a cluster, with the terminator */
+	CONFIG_BLOCK_LOW = 16,	      /* addresses of a block; as core/cluster/blocks.h has it */
+	CONFIG_BLOCK_HIGH = 65536,
+	CONFIG_CLUSTER_SESSIONS = 1 << 19, /* at most, of a gateway in a cluster: the same */
+	CONFIG_AUTO = -1,		   /* where 0 is a number that can be asked for */
 };
 
 /* A routing table that nothing uses. */
@@ -197,7 +201,10 @@ struct gateway_config {
 	struct config_endpoint public_endpoint; /* port 0: not set */
 	bool hide_addresses;
 	bool forward;
-	struct config_interfaces masquerade; /* each once, none of them the gateway's own */
+	struct config_interfaces masquerade; /* each once, none of them the gateway's own; none in a cluster */
+	char *cluster_node;		     /* NULL: it is no cluster; else every peer has an address */
+	uint32_t cluster_block_size;	     /* a power of two */
+	struct config_endpoint cluster_link; /* an address, in a cluster only; port 0: not set */
 	struct config_peer *peers;	     /* in the files' order; first the configuration's own, PeersFile's next */
 	size_t peer_count;
 	char **peer_files; /* where peers stand, besides `file` */

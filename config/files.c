@@ -226,6 +226,10 @@ static int gateway_end(struct loader *loader)
 	lines->tun_readers = loader_line(loader, "TunReaders");
 	lines->peers_file = loader_line(loader, "PeersFile");
 	lines->peers_directory = loader_line(loader, "PeersDirectory");
+	lines->max_sessions = loader_line(loader, "MaxSessions");
+	lines->cluster_node = loader_line(loader, "ClusterNode");
+	lines->cluster_block_size = loader_line(loader, "ClusterBlockSize");
+	lines->cluster_link = loader_line(loader, "ClusterLink");
 	return loader_either(loader, "PrivateKeyFile", "PrivateKey", false);
 }
 

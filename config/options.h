@@ -49,6 +49,16 @@
 	  "what leaves by these goes out under this machine's own address")                                          \
 	X(HideAddresses, yes_no, 0, 0, hide_addresses, "no", "yes|no", "keep clients' outer addresses out of the log")
 
+/* Of a gateway that shares address and key with others: struct gateway_config */
+#define CLUSTER_OPTIONS(X)                                                                                        \
+	X(ClusterNode, name, 1, CONFIG_NODE_SIZE - 1, cluster_node, "", "NAME",                                   \
+	  "our name among several gateways with one address and key; then shardtun-agent says which clients are " \
+	  "served")                                                                                               \
+	X(ClusterBlockSize, number, CONFIG_BLOCK_LOW, CONFIG_BLOCK_HIGH, cluster_block_size, "4096", "16..65536", \
+	  "addresses of a block, which one of them serves; a power of two, the same on all")                      \
+	X(ClusterLink, endpoint, 0, 0, cluster_link, "", "ADDRESS:PORT",                                          \
+	  "our address and UDP port on the link between them, where they hand over HELLOs")
+
 #define METRICS_OPTION(X, standard)                                                                       \
 	X(MetricsListen, listener, 0, 107, common.metrics_listen, standard, "off|ADDRESS:PORT|unix:PATH", \
 	  "where /metrics and the status page are, over HTTP")
@@ -104,6 +114,7 @@
 	X(User, user, 0, 0, user, "auto", "auto|NAME",                                                           \
 	  "account to change to after a start as root; auto: 'shardtun', if there is such a user")               \
 	ROUTER_OPTIONS(X)                                                                                        \
+	CLUSTER_OPTIONS(X)                                                                                       \
 	X(DNS, addresses, 0, CONFIG_DNS_SERVERS, dns, "", "ADDRESS, ...", "name servers for the clients")        \
 	X(Routes, prefixes, 0, CONFIG_ROUTES, routes, "", "NETWORK, ...",                                        \
 	  "networks that clients should reach through us, as far as their AllowedIPs let them")                  \

@@ -104,6 +104,7 @@ static const struct command commands[] = {
 	 BIT(CTL_COUNT) | BIT(CTL_SORT) | BIT(CTL_FILTER) | BIT(CTL_BATCH) | BIT(CTL_INTERVAL) | BIT(CTL_TIMES), NULL,
 	 ctl_top},
 	{"identity", 0, "", 0, ctl_print_identity, NULL},
+	{"cluster", 0, "", 0, ctl_print_cluster, NULL},
 	{"kick", 1, "the ID of a session or the public key of a peer", 0, ctl_print_kick, NULL},
 	{"peer", 2, "add or del, and a public key",
 	 BIT(CTL_PSK_FILE) | BIT(CTL_ADDRESS) | BIT(CTL_ALLOWED_IPS) | BIT(CTL_RATE_UP) | BIT(CTL_RATE_DOWN) |
@@ -120,8 +121,9 @@ enum cli_status ctl_command_run(const struct cli_program *program, const struct 
 {
 	const struct command *command = NULL;
 	if (count == 0)
-		return cli_usage_error(program, "which command? status, stages, record, sessions, top, identity, kick, "
-						"peer, quota, reload or import");
+		return cli_usage_error(program,
+				       "which command? status, stages, record, sessions, top, identity, cluster, kick, "
+				       "peer, quota, reload or import");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(words[0], commands[i].name) == 0)
 			command = &commands[i];

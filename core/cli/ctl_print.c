@@ -378,6 +378,22 @@ void ctl_print_kick(FILE *out, json_t *result)
 		fprintf(out, "session %s is ended\n", ctl_text_of(id));
 }
 
+void ctl_print_cluster(FILE *out, json_t *cluster)
+{
+	size_t i;
+	json_t *block;
+	const json_t *blocks = json_object_get(cluster, "blocks");
+	fprintf(out,
+		"node %s; %zu blocks of %" PRIu64 " addresses are served here; %" PRIu64 " times blocks were lost\n",
+		ctl_text(cluster, "node"), json_array_size(blocks), ctl_number(cluster, "block_size"),
+		ctl_number(cluster, "fences"));
+	if (json_array_size(blocks) != 0)
+		fputs("block  for ms  sessions\n", out);
+	json_array_foreach (blocks, i, block)
+		fprintf(out, "%5" PRIu64 "  %6" PRIu64 "  %8" PRIu64 "\n", ctl_number(block, "block"),
+			ctl_number(block, "until_ms"), ctl_number(block, "sessions"));
+}
+
 void ctl_print_identity(FILE *out, json_t *identity)
 {
 	size_t i;

@@ -12,6 +12,7 @@ void ctl_print_json(FILE *out, const json_t *result);
 /* Answers to the commands of these names, as text. */
 void ctl_print_status(FILE *out, json_t *status);
 void ctl_print_stages(FILE *out, json_t *report);
+void ctl_print_cluster(FILE *out, json_t *cluster);
 void ctl_print_identity(FILE *out, json_t *identity);
 void ctl_print_kick(FILE *out, json_t *result);
 void ctl_print_peer(FILE *out, json_t *result);

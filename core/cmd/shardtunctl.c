@@ -5,7 +5,7 @@
 #include "core/host/process.h"
 
 static const char *const synopses[] = {
-	"[--socket PATH] [--json] status | identity",
+	"[--socket PATH] [--json] status | identity | cluster",
 	"[--socket PATH] [--json] stages [--sampling N] [--raw] [--diff SECONDS|BEFORE [AFTER]]",
 	"[--socket PATH] record [--interval SECONDS] [-n TIMES]",
 	"[--socket PATH] [--json] top [--sort ORDER] [--filter TEXT] "
@@ -42,6 +42,7 @@ static const struct cli_program program = {
 		"  peer add --new  add a client with new keys, and print its file, for 'shardtun run' or WireGuard\n"
 		"  quota reset     what a peer has used of its quota starts at 0\n"
 		"  identity        what a client's file needs: public key, endpoint, networks\n"
+		"  cluster         with ClusterNode: blocks of clients that are served here, and until when\n"
 		"  reload          read the configuration again; peers and LogLevel follow it\n"
 		"\n"
 		"Before there is one:\n"

@@ -78,7 +78,7 @@ struct daemon_shown {
 	size_t address_count;
 };
 
-enum { DAEMON_COMMANDS_MAX = 16 };
+enum { DAEMON_COMMANDS_MAX = 24 };
 
 struct daemon {
 	struct daemon_params params;

@@ -7,6 +7,7 @@
 
 #include "core/base/log.h"
 #include "core/control/words.h"
+#include "core/gateway/control_cluster.h"
 #include "core/gateway/control_peer.h"
 #include "core/gateway/reloader.h"
 #include "core/gateway/sessions.h"
@@ -207,6 +208,11 @@ const struct control_command gateway_commands[] = {
 	 "[--quota-rate RATE], or del KEY",
 	 gateway_control_peer},
 	{"quota", "what a peer has used of its quota starts at 0: reset NAME|KEY", gateway_control_quota},
+	{"cluster", "blocks that are served here, and until when", gateway_control_cluster},
+	{"cluster-own", "serve exactly these blocks until a time of CLOCK_BOOTTIME: NS BLOCK,...|-",
+	 gateway_control_cluster_own},
+	{"cluster-release", "serve a block no more, and answer when nothing more of it leaves: BLOCK",
+	 gateway_control_cluster_release},
 	{"identity", "what the files of clients need of us", gateway_control_identity},
 	{"reload", "read the configuration again", handle_reload},
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The commands of the gateway's control socket besides those of every daemon (core/daemon/commands.h): sessions, top,
- * kick, peer, quota, identity, reload. The context of the daemon is a struct gateway_running. Control thread. */
+ * kick, peer, quota, cluster and its like, identity, reload. The context of the daemon is a struct gateway_running.
+ * Control thread. */
 #pragma once
 
 #include "core/daemon/daemon.h"

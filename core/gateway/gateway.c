@@ -81,7 +81,12 @@ static int make_registry(void *context, struct error *error)
 					 .address_count = config->addresses.count,
 					 .max_sessions = config->max_sessions,
 					 .workers = gateway->threads.plan.workers,
-					 .expected_peers = config->peer_count};
+					 .expected_peers = config->peer_count,
+					 .fence = config->cluster_node != NULL ? &gateway->fence : NULL};
+	_Static_assert((int)CONFIG_BLOCK_LOW == (int)BLOCK_PEERS_MIN && (int)CONFIG_BLOCK_HIGH == (int)BLOCK_PEERS_MAX,
+		       "blocks are as large as may be configured");
+	_Static_assert((int)CONFIG_CLUSTER_SESSIONS == (int)BLOCK_SESSIONS_MAX, "as many sessions");
+	fence_init(&gateway->fence, config->cluster_block_size);
 	return registry_init(&gateway->registry, &params, error);
 }
 

@@ -140,7 +140,8 @@ static int build_wanted(const struct gateway_running *running, struct gateway_re
 				       .address_count = addresses->count,
 				       .max_sessions = 1,
 				       .workers = 1,
-				       .expected_peers = reload->config->peer_count};
+				       .expected_peers = reload->config->peer_count,
+				       .fence = running->registry->fence};
 	int result = registry_init(&reload->wanted, &made, error);
 	if (result != 0)
 		return result;

@@ -11,6 +11,8 @@ struct reloader;
 
 enum { GATEWAY_RELOAD_OPTIONS = 32 };
 
+struct cluster;
+struct cluster_link;
 struct gateway_network;
 struct gateway_top;
 struct quota;
@@ -26,6 +28,8 @@ struct gateway_running {
 	struct session_ender ender;
 	struct reloader *reloader;	 /* NULL: there is no thread that reads (tests) */
 	struct gateway_top *top;	 /* what "top" answers from */
+	struct cluster *cluster;	 /* NULL: it is alone */
+	struct cluster_link *link;	 /* with it; NULL: tests */
 	struct gateway_network *network; /* its routes and rules follow the peers; NULL: none do (tests) */
 };
 

@@ -16,14 +16,23 @@ void gateway_routes_free(struct gateway_routes *routes)
 
 struct plan {
 	struct netlink_routes routes;
+	const struct fence *fence; /* NULL: no cluster */
 	unsigned ifindex;
 	bool no_ipv6; /* those would be refused */
 	int result;
 };
 
+/* As of the last look at the deadlines, which is when this is planned anew. */
+static bool is_ours(const struct fence *fence, unsigned block)
+{
+	return fence_until(fence, block) != 0;
+}
+
 static void want(struct peer *peer, void *context)
 {
 	struct plan *plan = context;
+	if (plan->fence != NULL && !is_ours(plan->fence, block_of_index(peer->fixed_index, plan->fence->peers)))
+		return;
 	const struct peer_networks *networks = peer_networks(peer);
 	for (uint32_t i = 0; i < networks->count && plan->result == 0; i++) {
 		const struct ip_prefix *network = &networks->items[i];
@@ -34,7 +43,7 @@ static void want(struct peer *peer, void *context)
 
 int gateway_routes_plan(struct gateway_routes *routes, struct registry *registry)
 {
-	struct plan plan = {.ifindex = routes->ifindex, .no_ipv6 = routes->no_ipv6};
+	struct plan plan = {.fence = registry->fence, .ifindex = routes->ifindex, .no_ipv6 = routes->no_ipv6};
 	peers_for_each(&registry->peers, want, &plan);
 	if (plan.result != 0) {
 		netlink_routes_free(&plan.routes);
@@ -43,6 +52,7 @@ int gateway_routes_plan(struct gateway_routes *routes, struct registry *registry
 	netlink_routes_settle(&plan.routes);
 	netlink_routes_free(&routes->behind);
 	routes->behind = plan.routes;
+	routes->fence = registry->fence;
 	return 0;
 }
 
@@ -56,6 +66,19 @@ static bool kernel_has(const struct gateway_routes *routes, const struct netlink
 			return true;
 	}
 	return false;
+}
+
+/* The blocks of the pool that are ours. */
+static int append_blocks(const struct gateway_routes *routes, const struct ip_prefix *pool,
+			 struct netlink_routes *wanted)
+{
+	struct ip_prefix prefix;
+	int result = 0;
+	for (unsigned block = 1; result == 0 && block < BLOCK_COUNT; block++) {
+		if (is_ours(routes->fence, block) && block_prefix(pool, block, routes->fence->peers, &prefix))
+			result = netlink_routes_append(wanted, &prefix, routes->ifindex);
+	}
+	return result;
 }
 
 /* Those behind peers, and the pool's own where the kernel's is gone: a route of our own replaces it, for
@@ -74,7 +97,9 @@ static int collect(struct gateway_routes *routes, uint8_t family, struct netlink
 		struct ip_prefix pool = ip_prefix_network(&routes->addresses->items[i]);
 		if (pool.address.family != family || (family == 6 && routes->no_ipv6))
 			continue;
-		if (kernel_has(routes, &attached, &pool))
+		if (routes->fence != NULL)
+			result = append_blocks(routes, &pool, wanted);
+		else if (kernel_has(routes, &attached, &pool))
 			++*own;
 		else
 			result = netlink_routes_append(wanted, &pool, routes->ifindex);

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The kernel's routes by way of the gateway's interface: to the networks behind peers (their AllowedIPs), in the
  * machine's main table, with a metric that lets every other route to the same network win; and to the pool, if the
- * kernel's own routes to it were removed. They go with the interface. Control thread only; needs CAP_NET_ADMIN. */
+ * kernel's own routes to it were removed. In a cluster only what is behind clients that are served here, and of the
+ * pool the blocks that are ours: the rest is to leave for other gateways, so the interface's address has no network
+ * there. They go with the interface. Control thread only; needs CAP_NET_ADMIN. */
 #pragma once
 
 #include "config/config.h"
@@ -14,6 +16,7 @@ struct gateway_routes {
 	unsigned ifindex;
 	const struct config_prefixes *addresses; /* the gateway's own */
 	bool no_ipv6;
+	const struct fence *fence;    /* of the registry, since the plan; NULL: no cluster */
 	struct netlink_routes behind; /* peers: sorted */
 };
 

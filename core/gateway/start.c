@@ -2,20 +2,33 @@
 #include "core/base/rcu.h"
 #include "core/daemon/keeping.h"
 #include "core/daemon/rights.h"
+#include "core/gateway/control_cluster.h"
 #include "core/gateway/keep.h"
 #include "core/gateway/reloader.h"
 #include "core/gateway/state.h"
 #include "core/gateway/top.h"
 
+/* The kernel would route the whole network to the interface: in a cluster most of it is other gateways'. */
+static void choose_addresses(struct gateway *gateway)
+{
+	const struct gateway_config *config = gateway->config;
+	for (size_t i = 0; i < config->addresses.count && i < ARRAY_SIZE(gateway->inner); i++) {
+		gateway->inner[i] = config->addresses.items[i];
+		if (config->cluster_node != NULL)
+			gateway->inner[i].length = gateway->inner[i].address.family == 4 ? 32 : 128;
+	}
+}
+
 static int open_daemon(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
 	const struct gateway_config *config = gateway->config;
+	choose_addresses(gateway);
 	struct daemon_params params = {
 		.role_name = "gateway",
 		.common = &config->common,
 		.mtu = config->mtu,
-		.addresses = config->addresses.items,
+		.addresses = gateway->inner,
 		.address_count = config->addresses.count,
 		.listen_addresses = config->listen_addresses.items,
 		.listen_address_count = config->listen_addresses.count,
@@ -219,6 +232,7 @@ static int open_threads(void *context, struct error *error)
 		.wireguard = gateway->wireguard_keys != NULL ? &gateway->wireguard : NULL,
 		.jar = &gateway->jar,
 		.reset_secret = &gateway->reset_secret,
+		.forwarder = config->cluster_node != NULL ? &gateway->link.forwarder : NULL,
 		.mtu = (uint16_t)config->mtu,
 		.rekey_interval = config->rekey_interval,
 		.session_timeout = config->session_timeout,
@@ -246,6 +260,89 @@ static void close_threads(void *context)
 	gateway_tell_suppressed(gateway, true);
 	gateway_threads_close(&gateway->threads);
 }
+
+/* --- cluster ------------------------------------------------------------------------------------------------------ */
+
+static void wake_workers(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_threads_wake(&gateway->threads);
+}
+
+static bool workers_fenced(void *context, uint64_t version)
+{
+	const struct gateway *gateway = context;
+	return gateway_threads_fenced(&gateway->threads, version);
+}
+
+static void follow_blocks(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_network_follow(&gateway->network, &gateway->registry);
+	gateway_network_hurry(&gateway->network);
+}
+
+static void answer_release(void *context, struct control_ticket ticket, unsigned block)
+{
+	const struct gateway *gateway = context;
+	gateway_control_cluster_released(gateway->daemon.control, ticket, block);
+}
+
+static void take_forwarded(void *context, const struct forwarded *forwarded)
+{
+	struct gateway *gateway = context;
+	(void)gateway_threads_forwarded(&gateway->threads, forwarded); /* without memory it is lost, as on the way */
+}
+
+static int open_link(struct gateway *gateway, struct error *error)
+{
+	const struct cluster_link_params params = {.address = &gateway->config->cluster_link,
+						   .private_key = gateway->identity->keys.private_key,
+						   .clock = gateway->daemon.clock,
+						   .take = take_forwarded,
+						   .context = gateway};
+	return cluster_link_open(&gateway->link, &params, error);
+}
+
+static int open_cluster(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	if (gateway->config->cluster_node == NULL)
+		return 0;
+	const struct cluster_params params = {.node = gateway->config->cluster_node,
+					      .fence = &gateway->fence,
+					      .registry = &gateway->registry,
+					      .clock = gateway->daemon.clock,
+					      .effects = {.wake = wake_workers,
+							  .fenced = workers_fenced,
+							  .changed = follow_blocks,
+							  .released = answer_release,
+							  .context = gateway}};
+	int result = cluster_open(&gateway->cluster, &params, error);
+	if (result != 0)
+		return result;
+	result = open_link(gateway, error);
+	if (result != 0) {
+		cluster_close(&gateway->cluster);
+		return result;
+	}
+	gateway->running.cluster = &gateway->cluster;
+	gateway->running.link = &gateway->link;
+	return 0;
+}
+
+static void close_cluster(void *context)
+{
+	struct gateway *gateway = context;
+	if (gateway->running.cluster == NULL)
+		return;
+	cluster_link_close(&gateway->link);
+	cluster_close(&gateway->cluster);
+	gateway->running.cluster = NULL;
+	gateway->running.link = NULL;
+}
+
+/* --- rights and threads ------------------------------------------------------------------------------------------- */
 
 static int give_up_rights(void *context, struct error *error)
 {
@@ -392,6 +489,7 @@ static const struct step steps[] = {
 	{"WireGuard's control socket", open_wireguard_socket, close_wireguard_socket},
 	{"threads", open_threads, close_threads},
 	{"take-over socket", open_takeover, close_takeover},
+	{"cluster", open_cluster, close_cluster},
 	{"rights", give_up_rights, NULL},
 	{"log", start_log, NULL},
 	{"reload thread", start_reloader, end_reloader},

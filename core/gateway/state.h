@@ -3,10 +3,13 @@
  * the control thread does while it runs). */
 #pragma once
 
+#include "core/cluster/fence.h"
 #include "core/daemon/daemon.h"
 #include "core/daemon/events.h"
 #include "core/daemon/identity.h"
 #include "core/daemon/steps.h"
+#include "core/gateway/cluster.h"
+#include "core/gateway/cluster_link.h"
 #include "core/gateway/collector.h"
 #include "core/gateway/contacts.h"
 #include "core/gateway/control.h"
@@ -29,7 +32,11 @@ struct gateway {
 	struct reset_secret reset_secret;
 	struct privileges_user user; /* the account that it changes to */
 	struct cpu_list cpus;
-	bool realtime; /* threads run under a real-time policy */
+	bool realtime;		   /* threads run under a real-time policy */
+	struct ip_prefix inner[2]; /* addresses of the interface; in a cluster without their network */
+	struct fence fence;	   /* of the registry, with ClusterNode */
+	struct cluster cluster;	   /* the same */
+	struct cluster_link link;
 	struct registry registry;
 	size_t addressless; /* WireGuard peers whose address was not configured at the start */
 	struct collector collector;
@@ -60,7 +67,7 @@ void gateway_refresh(const struct daemon *daemon, struct daemon_figures *figures
 void gateway_every_second(struct daemon *daemon);
 
 /* Descriptors to wait for, and what is done then with the gateway as context. */
-enum { GATEWAY_WATCHES = 8 };
+enum { GATEWAY_WATCHES = 10 };
 void gateway_watches(const struct gateway *gateway, struct daemon_watch watches[GATEWAY_WATCHES]);
 
 /* Logs how many events were left out since the last line about that: at intervals, or now. */

@@ -100,6 +100,14 @@ int gateway_threads_limit_session(struct gateway_threads *threads, const struct 
 int gateway_threads_stand(struct gateway_threads *threads, const struct registry *registry,
 			  const struct registry_grant *grant);
 
+/* In a cluster: has all workers look at the fence now; and whether nothing more leaves of what was taken away up to
+ * this version of it, for which they have to be woken twice. */
+void gateway_threads_wake(struct gateway_threads *threads);
+bool gateway_threads_fenced(const struct gateway_threads *threads, uint64_t version);
+
+/* Hands what another gateway forwarded to a handshake thread. 0 or -ENOMEM. */
+int gateway_threads_forwarded(struct gateway_threads *threads, const struct forwarded *forwarded);
+
 /* Sums over the workers: confirmed sessions, and those of them that speak WireGuard. */
 uint32_t gateway_threads_active(const struct gateway_threads *threads);
 uint32_t gateway_threads_wireguard(const struct gateway_threads *threads);

@@ -104,6 +104,18 @@ static void takeover_came(void *context)
 	gateway_takeover_ready(context);
 }
 
+static void cluster_is_due(void *context)
+{
+	struct gateway *gateway = context;
+	cluster_step(&gateway->cluster);
+}
+
+static void forwards_came(void *context)
+{
+	struct gateway *gateway = context;
+	cluster_link_poll(&gateway->link);
+}
+
 void gateway_watches(const struct gateway *gateway, struct daemon_watch watches[GATEWAY_WATCHES])
 {
 	const struct daemon_watch all[GATEWAY_WATCHES] = {
@@ -114,6 +126,8 @@ void gateway_watches(const struct gateway *gateway, struct daemon_watch watches[
 		{gateway->network.watch_fd, network_changed},
 		{gateway->network.rules_fd, rules_changed},
 		{wireguard_socket_fd(gateway->wireguard_socket), wireguard_asked},
-		{gateway->takeover.epoll_fd, takeover_came}};
+		{gateway->takeover.epoll_fd, takeover_came},
+		{gateway->running.cluster != NULL ? gateway->cluster.timer_fd : -1, cluster_is_due},
+		{gateway->running.cluster != NULL ? gateway->link.forwarder.fd : -1, forwards_came}};
 	memcpy(watches, all, sizeof all);
 }

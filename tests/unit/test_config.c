@@ -30,6 +30,8 @@ Test(config, gateway_defaults)
 	cr_expect_not(config->client_to_client);
 	cr_expect_not(config->forward);
 	cr_expect_eq(config->masquerade.count, 0);
+	cr_expect_null(config->cluster_node);
+	cr_expect_eq(config->cluster_block_size, 4096);
 	cr_expect_eq(config->peer_count, 0);
 	config_free_gateway(config);
 }
@@ -397,6 +399,41 @@ Test(config, refuses_bad_values)
 	all_refused(true, refusals, ARRAY_SIZE(refusals));
 }
 
+#define CLUSTER POOL "ClusterNode = gw-1\n"
+
+Test(config, a_cluster_needs_an_address_for_each_client_and_no_masquerade)
+{
+	struct gateway_config *config = load_gateway(CLUSTER "ClusterBlockSize = 16\nMaxSessions = 524288\n" PEER(
+		KEY_A) "Address = 10.8.1.7\n" PEER(KEY_B) "Protocol = shardtun\nAddress = 10.8.1.8\n");
+	cr_expect_str_eq(config->cluster_node, "gw-1");
+	cr_expect_eq(config->cluster_block_size, 16);
+	cr_expect_eq(config->cluster_link.port, 0);
+	config_free_gateway(config);
+	config = load_gateway(CLUSTER "ClusterLink = [fd00::2]:5556\n");
+	cr_expect_str_eq(config->cluster_link.host, "fd00::2");
+	cr_expect_eq(config->cluster_link.port, 5556);
+	config_free_gateway(config);
+	const struct refusal refusals[] = {
+		{POOL "ClusterNode = Gw1\n", ":4: ClusterNode = Gw1: no name of a node; 1 to 32 of a-z, 0-9 and '-'"},
+		{POOL "ClusterNode = a.b\n", ":4: ClusterNode = a.b: no name of a node"},
+		{POOL "ClusterNode = abcdefghijklmnopqrstuvwxyz0123456\n",
+		 ":4: ClusterNode = abcdefghijklmnopqrstuvwxyz0123456: no name; 1 to 32"},
+		{POOL "ClusterBlockSize = 4097\n", ":4: ClusterBlockSize = 4097: not a power of two from 16 to 65536"},
+		{POOL "ClusterBlockSize = 8\n", ":4: ClusterBlockSize = 8: not a number from 16 to 65536"},
+		{POOL "ClusterBlockSize = 131072\n", ":4: ClusterBlockSize = 131072: not a number from 16"},
+		{POOL "ClusterLink = 192.0.2.1:5556\n", ":4: ClusterLink = 192.0.2.1: without ClusterNode"},
+		{CLUSTER "ClusterLink = gw.example.net:5556\n", ":5: ClusterLink = gw.example.net: no address of a"},
+		{CLUSTER "ClusterLink = 224.0.0.1:5556\n", ":5: ClusterLink = 224.0.0.1: no address of a host"},
+		{CLUSTER "ClusterLink = 192.0.2.1\n", ":5: ClusterLink = 192.0.2.1: "},
+		{CLUSTER "MaxSessions = 524289\n", ":5: MaxSessions = 524289: with ClusterNode at most 524288"},
+		{CLUSTER "Masquerade = eth0\n",
+		 ":5: Masquerade = eth0: with ClusterNode connections would break when a client moves"},
+		{CLUSTER PEER(KEY_A) "Address = 10.8.1.7\n" PEER(KEY_B),
+		 ":9: PublicKey = " KEY_B ": without Address; with ClusterNode each client needs one"},
+	};
+	all_refused(true, refusals, ARRAY_SIZE(refusals));
+}
+
 #define ENDPOINT(text) CLIENT "[Gateway]\nEndpoint = " text "\n"
 
 Test(config, refuses_bad_client_values)
@@ -440,7 +477,8 @@ static char *uncomment(const char *path)
 		size_t word = strspn(line + (line[0] == '#' ? 2 : 0),
 				     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
 		bool option = strncmp(line, "# ", 2) == 0 && strncmp(line + 2 + word, " = ", 3) == 0 &&
-			      strncmp(line + 2, "Peers", 5) != 0 && /* they are no files here */
+			      strncmp(line + 2, "Peers", 5) != 0 &&   /* they are no files here */
+			      strncmp(line + 2, "Cluster", 7) != 0 && /* not with Masquerade */
 			      strcmp(line + 2 + word, " = KEY\n") != 0;
 		fputs(option ? line + 2 : line, out);
 	}

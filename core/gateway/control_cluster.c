@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/gateway/control_cluster.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/control/words.h"
+#include "core/daemon/daemon.h"
+#include "core/gateway/cluster.h"
+#include "core/gateway/cluster_link.h"
+#include "core/gateway/reload.h"
+
+/* NULL with `error` set: the gateway is alone, or these are not as many words as there should be. */
+static struct cluster *cluster_for(const struct daemon *daemon, size_t count, size_t expected, const char *usage,
+				   struct error *error)
+{
+	const struct gateway_running *running = daemon->params.context;
+	if (running->cluster == NULL) {
+		error_set(error, -ENOTSUP, "this gateway is in no cluster; give it ClusterNode, and start it again");
+		return NULL;
+	}
+	if (count != expected) {
+		error_set(error, -EINVAL, "%s", usage);
+		return NULL;
+	}
+	return running->cluster;
+}
+
+static bool parse_ns(const char *text, uint64_t *ns)
+{
+	char *end;
+	size_t digits = strspn(text, "0123456789");
+	errno = 0;
+	*ns = strtoull(text, &end, 10);
+	return digits != 0 && text[digits] == '\0' && errno == 0;
+}
+
+static int parse_blocks(const char *text, struct block_set *blocks, struct error *error)
+{
+	return block_set_parse(text, blocks)
+		       ? 0
+		       : error_set(error, -EINVAL,
+				   "%.64s: no list of blocks; numbers from 1 to 255 with commas between them, each "
+				   "once, or -",
+				   text);
+}
+
+/* What came by the link, by what became of it. */
+static json_t *describe_link(const struct cluster_link *link)
+{
+	const uint64_t *verdicts = link->verdicts;
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "taken", (json_int_t)verdicts[FORWARD_TAKEN], "malformed",
+			 (json_int_t)verdicts[FORWARD_MALFORMED], "forged", (json_int_t)verdicts[FORWARD_FORGED],
+			 "late", (json_int_t)verdicts[FORWARD_LATE], "repeated",
+			 (json_int_t)verdicts[FORWARD_REPEATED]);
+}
+
+json_t *gateway_control_cluster(void *context, char *const *words, size_t count, struct error *error)
+{
+	(void)words;
+	const struct daemon *daemon = context;
+	const struct gateway_running *running = daemon->params.context;
+	const struct cluster *cluster = cluster_for(daemon, count, 0, "cluster takes no words", error);
+	if (cluster == NULL)
+		return NULL;
+	json_t *answer = cluster_describe(cluster);
+	if (answer != NULL && running->link != NULL && running->link->forwarder.fd >= 0)
+		(void)json_object_set_new(answer, "forwards", describe_link(running->link));
+	return words_no_memory_unless(answer, error);
+}
+
+json_t *gateway_control_cluster_own(void *context, char *const *words, size_t count, struct error *error)
+{
+	struct block_set blocks;
+	uint64_t until;
+	struct cluster *cluster = cluster_for(context, count, 2,
+					      "cluster-own wants a time of CLOCK_BOOTTIME in ns, and blocks", error);
+	if (cluster == NULL)
+		return NULL;
+	if (!parse_ns(words[0], &until)) {
+		error_set(error, -EINVAL, "%.64s: no time in ns", words[0]);
+		return NULL;
+	}
+	if (parse_blocks(words[1], &blocks, error) != 0 || cluster_own(cluster, &blocks, until, error) != 0)
+		return NULL;
+	return words_no_memory_unless(json_pack("{s:o*}", "blocks", cluster_blocks(cluster)), error);
+}
+
+json_t *gateway_control_cluster_release(void *context, char *const *words, size_t count, struct error *error)
+{
+	struct daemon *daemon = context;
+	struct block_set blocks;
+	unsigned block = 1;
+	struct cluster *cluster = cluster_for(context, count, 1, "cluster-release wants a block", error);
+	if (cluster == NULL || parse_blocks(words[0], &blocks, error) != 0)
+		return NULL;
+	while (block < BLOCK_COUNT && !block_set_has(&blocks, block))
+		block++;
+	if (block == BLOCK_COUNT || strchr(words[0], ',') != NULL) {
+		error_set(error, -EINVAL, "%.64s: one block is released at a time", words[0]);
+		return NULL;
+	}
+	if (!cluster_may_release(cluster)) {
+		error_set(error, -EBUSY, "too many blocks are being released; once more in a moment");
+		return NULL;
+	}
+	cluster_release(cluster, block, control_defer(daemon->control));
+	return NULL;
+}
+
+void gateway_control_cluster_released(struct control *control, struct control_ticket ticket, unsigned block)
+{
+	struct error error = {0};
+	json_t *answer = words_no_memory_unless(json_pack("{s:i}", "released", (int)block), &error);
+	control_answer(control, ticket, answer, &error);
+}
