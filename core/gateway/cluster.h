@@ -35,6 +35,7 @@ struct cluster {
 	struct cluster_params params;
 	struct block_set served; /* as it was logged last */
 	int timer_fd;		 /* readable when cluster_step() is due */
+	bool has_peers;		 /* from the agent: those of the configuration do not count any more */
 	uint64_t fences;	 /* how often blocks were lost because their deadline was past */
 	struct cluster_release {
 		struct control_ticket ticket;

@@ -213,6 +213,8 @@ const struct control_command gateway_commands[] = {
 	 gateway_control_cluster_own},
 	{"cluster-release", "serve a block no more, and answer when nothing more of it leaves: BLOCK",
 	 gateway_control_cluster_release},
+	{"cluster-peers", "clients of the cluster, from a file with a line of JSON for each: FILE",
+	 gateway_control_cluster_peers},
 	{"identity", "what the files of clients need of us", gateway_control_identity},
 	{"reload", "read the configuration again", handle_reload},
 };

@@ -8,7 +8,9 @@
 #include "core/daemon/daemon.h"
 #include "core/gateway/cluster.h"
 #include "core/gateway/cluster_link.h"
-#include "core/gateway/reload.h"
+#include "core/gateway/cluster_peers.h"
+#include "core/gateway/network.h"
+#include "core/gateway/reloader.h"
 
 /* NULL with `error` set: the gateway is alone, or these are not as many words as there should be. */
 static struct cluster *cluster_for(const struct daemon *daemon, size_t count, size_t expected, const char *usage,
@@ -106,6 +108,26 @@ json_t *gateway_control_cluster_release(void *context, char *const *words, size_
 	}
 	cluster_release(cluster, block, control_defer(daemon->control));
 	return NULL;
+}
+
+json_t *gateway_control_cluster_peers(void *context, char *const *words, size_t count, struct error *error)
+{
+	const struct daemon *daemon = context;
+	struct gateway_running *running = daemon->params.context;
+	struct cluster *cluster = cluster_for(daemon, count, 1, "cluster-peers wants a file", error);
+	if (cluster == NULL)
+		return NULL;
+	if (reloader_busy(running->reloader)) {
+		error_set(error, -EBUSY, "the configuration is being read again; once more in a moment");
+		return NULL;
+	}
+	json_t *answer = cluster_peers_apply(running, words[0], error);
+	if (answer == NULL)
+		return NULL;
+	cluster->has_peers = true;
+	if (running->network != NULL)
+		gateway_network_follow(running->network, running->registry);
+	return answer;
 }
 
 void gateway_control_cluster_released(struct control *control, struct control_ticket ticket, unsigned block)

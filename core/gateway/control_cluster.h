@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The control commands of a gateway in a cluster, most of them shardtun-agent's: cluster, cluster-own, cluster-release.
+/* The control commands of a gateway in a cluster, most of them shardtun-agent's: cluster, cluster-own, cluster-release,
+ * cluster-peers.
  * Handlers as core/control/control.h has them; the context is the daemon. Control thread. */
 #pragma once
 
@@ -13,6 +14,9 @@ json_t *gateway_control_cluster_own(void *context, char *const *words, size_t co
 
 /* B: not served any more; answers when nothing more of it leaves. */
 json_t *gateway_control_cluster_release(void *context, char *const *words, size_t count, struct error *error);
+
+/* FILE: peers, as core/gateway/cluster_peers.h has them. */
+json_t *gateway_control_cluster_peers(void *context, char *const *words, size_t count, struct error *error);
 
 /* The answer to a release. */
 void gateway_control_cluster_released(struct control *control, struct control_ticket ticket, unsigned block);

@@ -229,15 +229,11 @@ struct comparison {
 	bool out_of_memory;
 };
 
-static void compare_present(struct peer *peer, void *context)
+static void compare_pair(struct comparison *comparison, const struct peer *peer, struct peer *wanted)
 {
-	struct comparison *comparison = context;
 	struct gateway_peers_difference *difference = comparison->difference;
-	struct peer *wanted = peers_find(&comparison->wanted->peers, peer->public_key);
 	bool listed = true;
-	if (wanted == NULL)
-		listed = list_add(&difference->removed, peer);
-	else if (!same_peer(peer, wanted))
+	if (!same_peer(peer, wanted))
 		listed = list_add(&difference->changed, wanted);
 	else
 		listed = ((same_preshared_key(peer, wanted) && same_networks(peer, wanted)) ||
@@ -249,11 +245,42 @@ static void compare_present(struct peer *peer, void *context)
 	comparison->out_of_memory |= !listed;
 }
 
+static void compare_present(struct peer *peer, void *context)
+{
+	struct comparison *comparison = context;
+	struct peer *wanted = peers_find(&comparison->wanted->peers, peer->public_key);
+	if (wanted != NULL)
+		compare_pair(comparison, peer, wanted);
+	else
+		comparison->out_of_memory |= !list_add(&comparison->difference->removed, peer);
+}
+
 static void compare_wanted(struct peer *wanted, void *context)
 {
 	struct comparison *comparison = context;
 	if (peers_find(&comparison->registry->peers, wanted->public_key) == NULL)
 		comparison->out_of_memory |= !list_add(&comparison->difference->added, wanted);
+}
+
+static void compare_named(struct peer *wanted, void *context)
+{
+	struct comparison *comparison = context;
+	const struct peer *peer = peers_find(&comparison->registry->peers, wanted->public_key);
+	if (peer != NULL)
+		compare_pair(comparison, peer, wanted);
+	else
+		compare_wanted(wanted, context);
+}
+
+static int compared(struct comparison *comparison, struct error *error)
+{
+	struct gateway_peers_difference *difference = comparison->difference;
+	difference->unchanged = peers_count(&comparison->registry->peers) - difference->removed.count -
+				difference->changed.count - difference->altered.count;
+	if (!comparison->out_of_memory)
+		return 0;
+	gateway_peers_difference_free(difference);
+	return error_set(error, -ENOMEM, "peers: out of memory");
 }
 
 int gateway_peers_compare(struct registry *registry, struct registry *wanted,
@@ -263,12 +290,16 @@ int gateway_peers_compare(struct registry *registry, struct registry *wanted,
 	struct comparison comparison = {.registry = registry, .wanted = wanted, .difference = difference};
 	peers_for_each(&registry->peers, compare_present, &comparison);
 	peers_for_each(&wanted->peers, compare_wanted, &comparison);
-	difference->unchanged = peers_count(&registry->peers) - difference->removed.count - difference->changed.count -
-				difference->altered.count;
-	if (!comparison.out_of_memory)
-		return 0;
-	gateway_peers_difference_free(difference);
-	return error_set(error, -ENOMEM, "peers: out of memory");
+	return compared(&comparison, error);
+}
+
+int gateway_peers_compare_named(struct registry *registry, struct registry *wanted,
+				struct gateway_peers_difference *difference, struct error *error)
+{
+	*difference = (struct gateway_peers_difference){0};
+	struct comparison comparison = {.registry = registry, .wanted = wanted, .difference = difference};
+	peers_for_each(&wanted->peers, compare_named, &comparison);
+	return compared(&comparison, error);
 }
 
 void gateway_peers_difference_free(struct gateway_peers_difference *difference)

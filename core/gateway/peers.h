@@ -74,6 +74,10 @@ struct gateway_peers_difference {
  * no peer may be added or removed until gateway_peers_follow() is done with it. */
 int gateway_peers_compare(struct registry *registry, struct registry *wanted,
 			  struct gateway_peers_difference *difference, struct error *error);
+
+/* The same, but peers that `wanted` does not have stay. */
+int gateway_peers_compare_named(struct registry *registry, struct registry *wanted,
+				struct gateway_peers_difference *difference, struct error *error);
 void gateway_peers_difference_free(struct gateway_peers_difference *difference);
 
 /* Makes the registry's peers those of `wanted`; only those that are removed or another one lose their sessions. The

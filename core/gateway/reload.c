@@ -6,6 +6,7 @@
 #include "config/options.h"
 #include "core/base/log.h"
 #include "core/daemon/identity.h"
+#include "core/gateway/cluster.h"
 #include "core/gateway/network.h"
 #include "core/gateway/quota.h"
 
@@ -181,8 +182,11 @@ int gateway_reload_apply(struct gateway_running *running, struct gateway_reload 
 	if (code != 0)
 		return code;
 	compare(running->config, reload, result);
-	code = gateway_peers_follow(running->registry, &reload->wanted, &reload->difference, &running->ender,
-				    &result->peers, error);
+	if (running->cluster != NULL && running->cluster->has_peers)
+		result->peers.unchanged = peers_count(&running->registry->peers);
+	else
+		code = gateway_peers_follow(running->registry, &reload->wanted, &reload->difference, &running->ender,
+					    &result->peers, error);
 	if (running->network != NULL)
 		gateway_network_follow(running->network, running->registry);
 	if (running->network != NULL)

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Peers as the agent of a cluster passes them on. */
+#include "core/gateway/cluster_peers.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/cluster/sealed_psk.h"
+#include "core/gateway/cluster.h"
+
+static struct registry registry;
+static struct fence fence;
+static struct cluster cluster;
+static struct gateway_running running;
+static struct handshake_identity identity;
+static struct gateway_config config;
+static struct ip_prefix own;
+static char keys[4][KEY_TEXT_SIZE];
+static uint8_t bytes[4][KEY_SIZE];
+static unsigned ended, limited;
+
+static void end(void *context, uint32_t session_id, enum wire_bye_reason reason)
+{
+	(void)context, (void)session_id, (void)reason;
+	ended++;
+}
+
+static void limit(void *context, uint32_t session_id)
+{
+	(void)context, (void)session_id;
+	limited++;
+}
+
+static void begin(void)
+{
+	cr_assert(keys_init(NULL) == 0 && ip_prefix_parse("10.8.0.1/16", &own));
+	rcu_join();
+	fence_init(&fence, 4096);
+	config.addresses = (struct config_prefixes){.items = &own, .count = 1};
+	identity.keys.private_key[0] = 7;
+	const struct registry_params params = {.addresses = &own,
+					       .address_count = 1,
+					       .max_sessions = 16,
+					       .workers = 1,
+					       .expected_peers = 8,
+					       .fence = &fence};
+	cr_assert_eq(registry_init(&registry, &params, NULL), 0);
+	running = (struct gateway_running){.config = &config,
+					   .identity = &identity,
+					   .registry = &registry,
+					   .cluster = &cluster,
+					   .ender = {.end = end, .limit = limit}};
+	for (size_t i = 0; i < 4; i++) {
+		memset(bytes[i], (int)i + 1, KEY_SIZE);
+		key_format(bytes[i], keys[i]);
+	}
+}
+
+static void leave(void)
+{
+	registry_deinit(&registry);
+	rcu_leave();
+}
+
+TestSuite(cluster_peers, .init = begin, .fini = leave);
+
+/* The answer as text, freed by the next call; NULL: an error. */
+static const char *apply(const char *text, struct error *error)
+{
+	static char *shown;
+	char path[] = "/tmp/test_cluster_peers.XXXXXX";
+	int fd = mkstemp(path);
+	cr_assert(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	json_t *answer = cluster_peers_apply(&running, path, error);
+	unlink(path);
+	close(fd);
+	free(shown);
+	shown = answer != NULL ? json_dumps(answer, JSON_COMPACT) : NULL;
+	json_decref(answer);
+	return shown;
+}
+
+static void answers(const char *text, const char *expected)
+{
+	struct error error = {0};
+	const char *shown = apply(text, &error);
+	cr_assert_not_null(shown, "%s", error.text);
+	cr_assert_str_eq(shown, expected);
+}
+
+static const struct peer *find(size_t i)
+{
+	return peers_find(&registry.peers, bytes[i]);
+}
+
+/* "{"op":"put","key":KEY,MORE}" and a line's end. */
+static char *put(size_t i, const char *more)
+{
+	static char lines[4][1024];
+	snprintf(lines[i], sizeof lines[i], "{\"op\":\"put\",\"key\":\"%s\",%s}\n", keys[i], more);
+	return lines[i];
+}
+
+#define SNAPSHOT "{\"op\":\"snapshot\"}\n"
+
+Test(cluster_peers, a_snapshot_is_all_there_is)
+{
+	char text[4096], sealed[SEALED_PSK_TEXT_SIZE];
+	static const uint8_t psk[KEY_SIZE] = {8, 8};
+	sealed_psk_write(identity.keys.private_key, bytes[1], psk, sealed);
+	char more[512];
+	snprintf(more, sizeof more,
+		 "\"index\":5000,\"name\":\"ann\",\"networks\":[\"192.168.7.9/24\",\"fd07::/64\"],\"rate_up\":\"8M\","
+		 "\"psk\":\"%s\",\"later\":[]",
+		 sealed);
+	snprintf(text, sizeof text, SNAPSHOT "%s%s", put(0, "\"index\":7"), put(1, more));
+	answers(text, "{\"peers\":2,\"changed\":2,\"refused\":[]}");
+	const struct peer *ann = find(1);
+	cr_assert(ann != NULL && ann->fixed_index == 5000 && ann->network_count == 2);
+	cr_assert_str_eq(peer_name(ann), "ann");
+	cr_assert_eq(peer_limits(ann).up, 8000);
+	cr_assert(memcmp(ann->preshared_key, psk, KEY_SIZE) == 0);
+	cr_assert_eq(find(0)->fixed_index, 7);
+	answers(text, "{\"peers\":2,\"changed\":0,\"refused\":[]}");
+	snprintf(text, sizeof text, SNAPSHOT "%s", put(2, "\"index\":7"));
+	answers(text, "{\"peers\":1,\"changed\":3,\"refused\":[]}");
+	cr_assert(find(0) == NULL && find(1) == NULL && find(2) != NULL);
+	answers(SNAPSHOT, "{\"peers\":0,\"changed\":1,\"refused\":[]}");
+}
+
+Test(cluster_peers, changes_leave_the_others)
+{
+	char text[4096];
+	answers(put(0, "\"index\":7"), "{\"peers\":1,\"changed\":1,\"refused\":[]}");
+	answers(put(1, "\"index\":8"), "{\"peers\":2,\"changed\":1,\"refused\":[]}");
+	answers(put(1, "\"index\":8,\"name\":\"bob\""), "{\"peers\":2,\"changed\":1,\"refused\":[]}");
+	answers(put(1, "\"index\":9,\"name\":\"bob\""), "{\"peers\":2,\"changed\":1,\"refused\":[]}");
+	cr_assert(find(0) != NULL && find(1)->fixed_index == 9);
+	snprintf(text, sizeof text, "{\"op\":\"delete\",\"key\":\"%s\"}\n%s{\"op\":\"delete\",\"key\":\"%s\"}\n%s",
+		 keys[0], put(2, "\"index\":10"), keys[2], put(3, "\"index\":7"));
+	answers(text, "{\"peers\":2,\"changed\":2,\"refused\":[]}");
+	cr_assert(find(0) == NULL && find(1) != NULL && find(2) == NULL && find(3)->fixed_index == 7);
+	snprintf(text, sizeof text, "{\"op\":\"delete\",\"key\":\"%s\"}\n%s", keys[3], put(3, "\"index\":7"));
+	answers(text, "{\"peers\":2,\"changed\":0,\"refused\":[]}");
+	cr_assert_eq(ended, 0);
+}
+
+/* What a hand wrote into etcd: each bad line is named, and the others count. */
+Test(cluster_peers, bad_lines_are_refused_one_by_one)
+{
+	static const char *const bad[][2] = {
+		{"{\"op\":\"put\",\"key\":\"x\",\"index\":7}", "x: key: no public key"},
+		{"{\"op\":\"put\",\"index\":7}", "line 2: key: no public key"},
+		{"no JSON", "line 2: no JSON object"},
+		{"[]", "line 2: no JSON object"},
+		{"", "line 2: no JSON object"},
+		{"{\"op\":\"snapshot\"}", "line 2: key: no public key"},
+		{"{\"op\":7,\"key\":\"x\"}", "x: op: no text"},
+	};
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		char text[2048], expected[512];
+		struct error error = {0};
+		snprintf(text, sizeof text, SNAPSHOT "%s\n%s", bad[i][0], put(0, "\"index\":7"));
+		snprintf(expected, sizeof expected, "\"refused\":[\"%s\"]}", bad[i][1]);
+		const char *shown = apply(text, &error);
+		cr_assert(shown != NULL && strstr(shown, expected) != NULL, "%s: %s", bad[i][0], shown);
+		cr_assert_not_null(find(0));
+	}
+	static const char *const members[][2] = {
+		{"\"index\":0", "index: none of the pool"},
+		{"\"index\":-1", "index: none of the pool"},
+		{"\"index\":65536", "index: none of the pool"},
+		{"\"index\":1", "index: 1 has no address that can be given out"}, /* the gateway's own */
+		{"\"index\":\"7\"", "index: none of the pool"},
+		{"\"name\":\"a\"", "index: none of the pool"},
+		{"\"index\":7,\"name\":\"a b\"", "name: no name"},
+		{"\"index\":7,\"name\":7", "name: no text"},
+		{"\"index\":7,\"networks\":\"10.0.0.0/8\"", "networks: no list"},
+		{"\"index\":7,\"networks\":[7]", "networks: no text"},
+		{"\"index\":7,\"networks\":[\"10.8.1.0/24\"]", "networks: 10.8.1.0/24 overlaps the pool"},
+		{"\"index\":7,\"protocol\":\"ipsec\"", "protocol: "},
+		{"\"index\":7,\"protocol\":\"wireguard\"", "protocol: this gateway does not serve WireGuard"},
+		{"\"index\":7,\"rate_up\":\"1\"", "rate_up: "},
+		{"\"index\":7,\"psk\":\"AAAA\"", "psk: not sealed for this peer"},
+		{"\"index\":7,\"index\":8", "no JSON object"},
+	};
+	for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+		struct error error = {0};
+		const char *shown = apply(put(1, members[i][0]), &error);
+		cr_assert(shown != NULL && strstr(shown, members[i][1]) != NULL, "%s: %s", members[i][0], shown);
+		cr_assert_null(find(1));
+		cr_assert_not_null(find(0), "as before");
+	}
+}
+
+Test(cluster_peers, an_index_given_twice_is_the_first_ones)
+{
+	char text[4096];
+	struct error error = {0};
+	snprintf(text, sizeof text, SNAPSHOT "%s%s", put(0, "\"index\":7"), put(1, "\"index\":7"));
+	const char *shown = apply(text, &error);
+	cr_assert(shown != NULL && strstr(shown, "another peer has the same host number") != NULL, "%s", shown);
+	cr_assert(find(0) != NULL && find(1) == NULL);
+	cr_assert_null(apply(put(2, "\"index\":7"), &error), "a change: a snapshot puts it right");
+	cr_assert_not_null(find(0));
+}
+
+Test(cluster_peers, takes_a_regular_file_only)
+{
+	struct error error = {0};
+	cr_assert_null(cluster_peers_apply(&running, "/dev/null", &error));
+	cr_assert_not_null(strstr(error.text, "no regular file"));
+	cr_assert_null(cluster_peers_apply(&running, "relative", &error));
+	cr_assert_not_null(strstr(error.text, "give the absolute path"));
+	cr_assert_null(cluster_peers_apply(&running, "/nonexistent/peers", &error));
+	cr_assert_null(cluster_peers_apply(&running, "/tmp", &error));
+}
