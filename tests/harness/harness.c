@@ -417,8 +417,8 @@ static bool node_problem(struct harness *h, const struct node *node, const char 
 	uint64_t down = counters[STATS_udp_tx_data] + stats_drop_sum(&sum, DOWNLINK);
 	uint64_t received = counters[STATS_udp_rx_packets] + counters[STATS_forwards_taken];
 	if (received != up)
-		snprintf(h->problem, sizeof h->problem, "%s: %lu datagrams received, %lu accounted for", name,
-			 received, up);
+		snprintf(h->problem, sizeof h->problem, "%s: %lu datagrams received, %lu accounted for", name, received,
+			 up);
 	else if (counters[STATS_tun_rx_packets] != down)
 		snprintf(h->problem, sizeof h->problem, "%s: %lu packets read from the TUN, %lu accounted for", name,
 			 counters[STATS_tun_rx_packets], down);
