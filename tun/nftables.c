@@ -182,41 +182,63 @@ static int call(struct nftables *nftables, const char *subject, struct nftables_
 	return result;
 }
 
-static struct nftables_request request_for(enum nftables_operation operation, const char *name)
+static struct nftables_request request_for(enum nftables_operation operation, enum nftables_family family,
+					   const char *name)
 {
-	struct nftables_request request = {.operation = operation};
+	struct nftables_request request = {.operation = operation, .family = family};
 	(void)snprintf(request.name, sizeof request.name, "%s", name);
 	return request;
 }
 
 int nftables_lay(struct nftables *nftables, const struct nftables_table *table, struct error *error)
 {
-	struct nftables_request request = request_for(NFTABLES_LAY, table->name);
+	struct nftables_request request = request_for(NFTABLES_LAY, table->family, table->name);
 	request.outlives = table->outlives;
 	request.may_outlive = table->may_outlive;
 	return call(nftables, table->subject, &request, table->commands, NULL, error);
 }
 
+static int check(struct nftables *nftables, enum nftables_family family, const char *name, struct error *error)
+{
+	struct nftables_request request = request_for(NFTABLES_CHECK, family, name);
+	return call(nftables, name, &request, "", NULL, error);
+}
+
 int nftables_check(struct nftables *nftables, const char *name, struct error *error)
 {
-	struct nftables_request request = request_for(NFTABLES_CHECK, name);
-	return call(nftables, name, &request, "", NULL, error);
+	return check(nftables, NFTABLES_INET, name, error);
+}
+
+int nftables_check_netdev(struct nftables *nftables, const char *name, struct error *error)
+{
+	return check(nftables, NFTABLES_NETDEV, name, error);
+}
+
+static int remove_table(struct nftables *nftables, const char *subject, enum nftables_family family, const char *name,
+			struct error *error)
+{
+	struct nftables_request request = request_for(NFTABLES_REMOVE, family, name);
+	int result = call(nftables, subject, &request, "", NULL, error);
+	/* Its process ended, and another may not start: a table that may outlive it is there still. */
+	if (result < 0 && !nftables_is_absent(result) && nftables_process_remove(family, name) == 0)
+		return 0;
+	return nftables_is_absent(result) ? 0 : result;
 }
 
 int nftables_remove(struct nftables *nftables, const char *subject, const char *name, struct error *error)
 {
-	struct nftables_request request = request_for(NFTABLES_REMOVE, name);
-	int result = call(nftables, subject, &request, "", NULL, error);
-	/* Its process ended, and another may not start: a table that may outlive it is there still. */
-	if (result < 0 && !nftables_is_absent(result) && nftables_process_remove(name) == 0)
-		return 0;
-	return nftables_is_absent(result) ? 0 : result;
+	return remove_table(nftables, subject, NFTABLES_INET, name, error);
+}
+
+int nftables_remove_netdev(struct nftables *nftables, const char *subject, const char *name, struct error *error)
+{
+	return remove_table(nftables, subject, NFTABLES_NETDEV, name, error);
 }
 
 char *nftables_query(struct nftables *nftables, const char *subject, const char *commands, struct error *error)
 {
 	char *text = NULL;
-	struct nftables_request request = request_for(NFTABLES_QUERY, "");
+	struct nftables_request request = request_for(NFTABLES_QUERY, NFTABLES_INET, "");
 	int result = call(nftables, subject, &request, commands, &text, error);
 	if (result < 0)
 		errno = -result;

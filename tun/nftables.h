@@ -8,7 +8,8 @@
  * On older kernels tables have no owner, if they have to stay, and can be flushed by other programs: nftables_check()
  * detects that.
  *
- * All tables are of family inet. Needs CAP_NET_ADMIN. Control thread, or a program's only one. */
+ * A table is of family inet, or netdev: that has hooks of single links, before all others. Needs CAP_NET_ADMIN. Control
+ * thread, or a program's only one. */
 #pragma once
 
 #include <stdbool.h>
@@ -42,10 +43,12 @@ void nftables_close(struct nftables *nftables);
 
 struct nftables_table {
 	const char *subject; /* for errors: "KillSwitch" */
-	const char *name;    /* shorter than NFTABLES_NAME_MAX */
-	bool outlives;	     /* stays when the process ends */
-	bool may_outlive;    /* stays too, and where the kernel has no "persist" it has no owner for that */
-	/* Rules in nft's language (nft(8)), as single commands: "add chain inet NAME ...", "add rule inet NAME ...",
+	enum nftables_family family;
+	const char *name; /* shorter than NFTABLES_NAME_MAX */
+	bool outlives;	  /* stays when the process ends */
+	bool may_outlive; /* stays too, and where the kernel has no "persist" it has no owner for that */
+	/* Rules in nft's language (nft(8)), as single commands: "add chain inet NAME ...", "add rule inet NAME ...", or
+	 * with "netdev",
 	 * and no "table" block or command. They must work on an empty and on an existing table: begin with its chains,
 	 * then "flush table inet NAME", then the rules. */
 	const char *commands;
@@ -58,9 +61,11 @@ int nftables_lay(struct nftables *nftables, const struct nftables_table *table, 
 
 /* Whether the table is as nftables_lay() left it: 1 yes, 0 changed or gone, or a negative errno. */
 int nftables_check(struct nftables *nftables, const char *name, struct error *error);
+int nftables_check_netdev(struct nftables *nftables, const char *name, struct error *error);
 
 /* Removes the table, of an earlier run too. 0 also when it does not exist or the kernel has no nftables. */
 int nftables_remove(struct nftables *nftables, const char *subject, const char *name, struct error *error);
+int nftables_remove_netdev(struct nftables *nftables, const char *subject, const char *name, struct error *error);
 
 /* The JSON that nft prints for `commands` ("list chains"), to be freed by the caller. NULL with errno and `error` set.
  */

@@ -4,6 +4,9 @@
 
 enum { NFTABLES_NAME_MAX = 64 };
 
+/* A name may be used once in each family. */
+enum nftables_family { NFTABLES_INET, NFTABLES_NETDEV };
+
 /* The name of an interface's table: "shardtun-" and the interface's name, in which "_XX" stands, in hexadecimal, for
  * what nft does not take in a name. */
 void nftables_table_name(const char *interface, char name[NFTABLES_NAME_MAX]);

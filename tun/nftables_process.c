@@ -31,6 +31,7 @@ enum {
 
 /* A table that was laid, and its listing at that time. */
 struct laid {
+	enum nftables_family family;
 	char name[NFTABLES_NAME_MAX];
 	char *listing;
 };
@@ -80,6 +81,7 @@ bool nftables_receive(int fd, void *data, size_t size)
 /* libnftables 1.0.6 does not know "persist", and only the socket that made a table with an owner may change it: so
  * tables are made by netlink messages of this file on libnftables' socket. */
 struct batch {
+	uint8_t family; /* of its tables */
 	alignas(struct nlmsghdr) char bytes[BATCH_MAX];
 	size_t used;
 	uint32_t first;	       /* sequence number of its beginning */
@@ -94,7 +96,7 @@ static struct nlmsghdr *batch_add(struct process *process, struct batch *batch, 
 	message->nlmsg_seq = ++process->sequence;
 	bool edge = type == NFNL_MSG_BATCH_BEGIN || type == NFNL_MSG_BATCH_END;
 	struct nfgenmsg *body = mnl_nlmsg_put_extra_header(message, sizeof *body);
-	*body = (struct nfgenmsg){.nfgen_family = edge ? AF_UNSPEC : NFPROTO_INET,
+	*body = (struct nfgenmsg){.nfgen_family = edge ? AF_UNSPEC : batch->family,
 				  .version = NFNETLINK_V0,
 				  .res_id = edge ? htons(NFNL_SUBSYS_NFTABLES) : 0};
 	return message;
@@ -151,50 +153,51 @@ static int batch_run(struct process *process, struct batch *batch)
 	return batch_answer(process, batch);
 }
 
-static struct batch batch_begin(struct process *process)
+static struct batch batch_begin(struct process *process, enum nftables_family family)
 {
-	struct batch batch = {.first = process->sequence + 1};
+	struct batch batch = {.family = family == NFTABLES_NETDEV ? NFPROTO_NETDEV : NFPROTO_INET,
+			      .first = process->sequence + 1};
 	batch_edge(process, &batch, NFNL_MSG_BATCH_BEGIN);
 	return batch;
 }
 
-static int make_table(struct process *process, const char *name, uint32_t flags)
+static int make_table(struct process *process, const struct nftables_request *table, uint32_t flags)
 {
-	struct batch batch = batch_begin(process);
-	batch_table(process, &batch, NFT_MSG_NEWTABLE, name, flags);
+	struct batch batch = batch_begin(process, table->family);
+	batch_table(process, &batch, NFT_MSG_NEWTABLE, table->name, flags);
 	return batch_run(process, &batch);
 }
 
 /* Replaces the table, if there is one, by one without rules. */
-static int replace_table(struct process *process, const char *name, uint32_t flags)
+static int replace_table(struct process *process, const struct nftables_request *table, uint32_t flags)
 {
-	struct batch batch = batch_begin(process);
-	batch_table(process, &batch, NFT_MSG_NEWTABLE, name, 0); /* deletion fails without a table */
-	batch_table(process, &batch, NFT_MSG_DELTABLE, name, 0);
-	batch_table(process, &batch, NFT_MSG_NEWTABLE, name, flags);
+	struct batch batch = batch_begin(process, table->family);
+	batch_table(process, &batch, NFT_MSG_NEWTABLE, table->name, 0); /* deletion fails without a table */
+	batch_table(process, &batch, NFT_MSG_DELTABLE, table->name, 0);
+	batch_table(process, &batch, NFT_MSG_NEWTABLE, table->name, flags);
 	return batch_run(process, &batch);
 }
 
 /* Whether the kernel accepts tables with these flags. */
-static bool kernel_has(struct process *process, const char *name, uint32_t flags)
+static bool kernel_has(struct process *process, const struct nftables_request *table, uint32_t flags)
 {
 	char scratch[NFTABLES_NAME_MAX + 8];
-	(void)snprintf(scratch, sizeof scratch, "%s-probe", name);
-	struct batch batch = batch_begin(process);
+	(void)snprintf(scratch, sizeof scratch, "%s-probe", table->name);
+	struct batch batch = batch_begin(process, table->family);
 	batch_table(process, &batch, NFT_MSG_NEWTABLE, scratch, flags);
 	batch_table(process, &batch, NFT_MSG_DELTABLE, scratch, 0);
 	return batch_run(process, &batch) == 0;
 }
 
 /* A table that outlived its process has no owner: the kernel then allows nothing but to take it over. */
-static int remove_table(struct process *process, const char *name)
+static int remove_table(struct process *process, const struct nftables_request *table)
 {
 	static const uint32_t flags[] = {0, FLAG_OWNER | FLAG_PERSIST};
 	int result = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
-		struct batch batch = batch_begin(process);
-		batch_table(process, &batch, NFT_MSG_NEWTABLE, name, flags[i]);
-		batch_table(process, &batch, NFT_MSG_DELTABLE, name, 0);
+		struct batch batch = batch_begin(process, table->family);
+		batch_table(process, &batch, NFT_MSG_NEWTABLE, table->name, flags[i]);
+		batch_table(process, &batch, NFT_MSG_DELTABLE, table->name, 0);
 		result = batch_run(process, &batch);
 		if (result != -EPERM && result != -EOPNOTSUPP)
 			break;
@@ -240,42 +243,44 @@ static bool owner_changed(struct process *process)
 }
 
 /* The table in nft's language, without counters; NULL: it does not exist. */
-static char *list_table(struct process *process, const char *name)
+static char *list_table(struct process *process, const struct nftables_request *table)
 {
 	char command[COMMAND_MAX], line[256];
-	(void)snprintf(command, sizeof command, "list table inet %s\n", name);
+	const char *family = table->family == NFTABLES_NETDEV ? "netdev" : "inet";
+	(void)snprintf(command, sizeof command, "list table %s %s\n", family, table->name);
 	nft_ctx_output_set_flags(process->reader, NFT_CTX_OUTPUT_STATELESS);
 	if (run_commands(process->reader, command, line) != 0)
 		return NULL;
 	return strdup(nft_ctx_get_output_buffer(process->reader));
 }
 
-static struct laid *find_laid(struct process *process, const char *name)
+static struct laid *find_laid(struct process *process, enum nftables_family family, const char *name)
 {
 	for (size_t i = 0; i < TABLES_MAX; i++) {
-		if (strcmp(process->laid[i].name, name) == 0)
+		if (process->laid[i].family == family && strcmp(process->laid[i].name, name) == 0)
 			return &process->laid[i];
 	}
 	return NULL;
 }
 
-static int remember(struct process *process, const char *name)
+static int remember(struct process *process, const struct nftables_request *table)
 {
-	struct laid *laid = find_laid(process, name);
-	if (laid == NULL && (laid = find_laid(process, "")) == NULL)
+	struct laid *laid = find_laid(process, table->family, table->name);
+	if (laid == NULL && (laid = find_laid(process, NFTABLES_INET, "")) == NULL)
 		return -ENOSPC;
-	char *listing = list_table(process, name);
+	char *listing = list_table(process, table);
 	if (listing == NULL)
 		return -ENOENT;
 	free(laid->listing);
 	laid->listing = listing;
-	(void)snprintf(laid->name, sizeof laid->name, "%s", name);
+	laid->family = table->family;
+	(void)snprintf(laid->name, sizeof laid->name, "%s", table->name);
 	return 0;
 }
 
-static void forget(struct process *process, const char *name)
+static void forget(struct process *process, const struct nftables_request *table)
 {
-	struct laid *laid = find_laid(process, name);
+	struct laid *laid = find_laid(process, table->family, table->name);
 	if (laid == NULL)
 		return;
 	free(laid->listing);
@@ -296,17 +301,17 @@ static uint32_t flags_of(const struct nftables_request *request)
 static int claim(struct process *process, const struct nftables_request *request, bool *fresh)
 {
 	uint32_t flags = flags_of(request);
-	char *before = list_table(process, request->name);
+	char *before = list_table(process, request);
 	*fresh = before == NULL;
 	free(before);
-	int result = make_table(process, request->name, flags);
+	int result = make_table(process, request, flags);
 	if (result != -EOPNOTSUPP && result != -EINVAL)
 		return result;
-	if (!kernel_has(process, request->name, flags))
-		return make_table(process, request->name, 0);
+	if (!kernel_has(process, request, flags))
+		return make_table(process, request, 0);
 	/* The table is of a run without owners, and this kernel cannot give an existing one an owner. */
 	*fresh = true;
-	return replace_table(process, request->name, flags);
+	return replace_table(process, request, flags);
 }
 
 static int lay_once(struct process *process, const struct nftables_request *request, const char *commands,
@@ -320,14 +325,13 @@ static int lay_once(struct process *process, const struct nftables_request *requ
 	if (result != 0 && !fresh && !owner_changed(process)) {
 		/* Chains of another version may conflict. */
 		fresh = true;
-		if (replace_table(process, request->name, flags_of(request)) == 0 ||
-		    replace_table(process, request->name, 0) == 0)
+		if (replace_table(process, request, flags_of(request)) == 0 || replace_table(process, request, 0) == 0)
 			result = run_commands(process->context, commands, line);
 	}
 	if (result == 0)
-		result = remember(process, request->name);
+		result = remember(process, request);
 	else if (fresh)
-		(void)remove_table(process, request->name);
+		(void)remove_table(process, request);
 	return result;
 }
 
@@ -335,7 +339,7 @@ static int lay(struct process *process, const struct nftables_request *request, 
 {
 	struct nftables_request actual = *request;
 	if (actual.may_outlive)
-		actual.outlives = kernel_has(process, actual.name, FLAG_OWNER | FLAG_PERSIST);
+		actual.outlives = kernel_has(process, &actual, FLAG_OWNER | FLAG_PERSIST);
 	int result = 0;
 	for (unsigned i = 0; i < TRIES; i++) {
 		(void)owner_changed(process);
@@ -346,12 +350,12 @@ static int lay(struct process *process, const struct nftables_request *request, 
 	return result;
 }
 
-static int check(struct process *process, const char *name)
+static int check(struct process *process, const struct nftables_request *table)
 {
-	const struct laid *laid = find_laid(process, name);
+	const struct laid *laid = find_laid(process, table->family, table->name);
 	if (laid == NULL || laid->listing == NULL)
 		return 0;
-	char *now = list_table(process, name);
+	char *now = list_table(process, table);
 	bool same = now != NULL && strcmp(now, laid->listing) == 0;
 	free(now);
 	return same;
@@ -376,11 +380,11 @@ static bool serve(struct process *process, const struct nftables_request *reques
 		answer.code = lay(process, request, payload, line);
 		break;
 	case NFTABLES_CHECK:
-		answer.code = check(process, request->name);
+		answer.code = check(process, request);
 		break;
 	case NFTABLES_REMOVE:
-		answer.code = remove_table(process, request->name);
-		forget(process, request->name);
+		answer.code = remove_table(process, request);
+		forget(process, request);
 		break;
 	case NFTABLES_QUERY:
 		answer.code = query(process, payload, line, &text);
@@ -438,12 +442,14 @@ static int open_process(struct process *process)
 	return process->netlink < 0 ? process->netlink : 0;
 }
 
-int nftables_process_remove(const char *name)
+int nftables_process_remove(enum nftables_family family, const char *name)
 {
+	struct nftables_request table = {.family = family};
+	(void)snprintf(table.name, sizeof table.name, "%s", name);
 	struct process process = {.netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER)};
 	if (process.netlink < 0)
 		return -errno;
-	int result = remove_table(&process, name);
+	int result = remove_table(&process, &table);
 	close(process.netlink);
 	return result;
 }

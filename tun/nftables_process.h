@@ -13,6 +13,7 @@ enum nftables_operation { NFTABLES_LAY, NFTABLES_CHECK, NFTABLES_REMOVE, NFTABLE
 
 struct nftables_request {
 	enum nftables_operation operation;
+	enum nftables_family family;
 	bool outlives, may_outlive;
 	char name[NFTABLES_NAME_MAX];
 	uint32_t length;
@@ -25,7 +26,7 @@ struct nftables_answer {
 
 /* Removes a table whose process ended before it could, in the calling process, without libnftables. 0, also when there
  * is none, or a negative errno. Needs CAP_NET_ADMIN. */
-int nftables_process_remove(const char *name);
+int nftables_process_remove(enum nftables_family family, const char *name);
 
 /* Answers requests until the other end is closed. Never returns. */
 void nftables_process_run(int fd) __attribute__((noreturn));
