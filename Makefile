@@ -88,7 +88,8 @@ LINES_SRCS   := $(wildcard tests/lines/*.c)
 BENCH_SRCS   := $(wildcard perf/bench/micro/*.c perf/bench/scenarios/*.c)
 FUZZ_SRCS    := $(if $(filter fuzz,$(SAN)),$(wildcard tests/fuzz/*.c))
 FARM_SRCS    := tests/netns/tools/client_farm.c
-ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(RUNNER_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS) $(FARM_SRCS) $(FUZZ_SRCS) $(LINES_SRCS)
+NODE_SRCS    := tests/netns/tools/cluster_node.c
+ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(RUNNER_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS) $(FARM_SRCS) $(NODE_SRCS) $(FUZZ_SRCS) $(LINES_SRCS)
 
 LIB      := $(B)/libshardtun.a
 PROGRAMS := $(PROGRAM_SRCS:core/cmd/%.c=$(B)/%)
@@ -105,7 +106,7 @@ objects   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 programs: $(PROGRAMS) ## Build the programs (the default)
 
 # Debian installs libcriterion-dev for one architecture only.
-everything: $(PROGRAMS) $(if $(CROSS),,$(B)/unit) $(B)/unit_tap $(STRESS) $(BENCHES) $(B)/client_farm ## Build tests and benchmarks too
+everything: $(PROGRAMS) $(if $(CROSS),,$(B)/unit) $(B)/unit_tap $(STRESS) $(BENCHES) $(B)/client_farm $(B)/cluster_node ## Build tests and benchmarks too
 
 deps: ## Install the Debian packages that are missing (as root)
 	$(Q)config/install-packages build test
@@ -147,7 +148,7 @@ cli: programs ## Command line, configuration and error messages
 	$(Q)tests/cli/model
 	$(Q)python3 -m unittest discover -q tests/peer
 
-netns: programs $(B)/client_farm $(B)/bench/udp $(B)/bench/shares ## Real namespaces, devices and traffic (as root)
+netns: programs $(B)/client_farm $(B)/cluster_node $(B)/bench/udp $(B)/bench/shares ## Real namespaces, devices and traffic (as root)
 	$(Q)tests/netns/run $(B)
 
 fuzz: ## Each parser and the whole tunnel against random input, FUZZ_SECONDS (10) each; needs clang
@@ -220,6 +221,7 @@ $(foreach source,$(BENCH_SRCS),$(eval $(B)/bench/$(basename $(notdir $(source)))
 $(BENCHES): $(LIB)
 $(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call objects,$(HARNESS_SRCS)) $(LIB)
 $(B)/client_farm: $(call objects,$(FARM_SRCS) $(HARNESS_SRCS)) $(LIB)
+$(B)/cluster_node: $(call objects,$(NODE_SRCS)) $(LIB)
 $(B)/unit: $(call objects,$(UNIT_SRCS) $(HARNESS_SRCS)) $(LIB)
 # The same tests without libcriterion; tests/unit/leaks.c is about its runner.
 $(B)/unit_tap: $(call objects,$(RUNNER_SRCS) $(filter-out tests/unit/leaks.c,$(UNIT_SRCS)) $(HARNESS_SRCS)) $(LIB)
@@ -235,7 +237,7 @@ $(PROGRAMS) $(BENCHES) $(B)/cache_lines: EXTRA_LIBS := $(MALLOC)
 $(FUZZERS): EXTRA_LIBS := -fsanitize=fuzzer
 $(B)/shardtunctl: EXTRA_LIBS += $(shell $(PKG_CONFIG) --libs ncursesw 2>/dev/null)
 $(B)/unit: EXTRA_LIBS := $(shell $(PKG_CONFIG) --libs criterion 2>/dev/null)
-$(PROGRAMS) $(STRESS) $(BENCHES) $(FUZZERS) $(B)/unit $(B)/unit_tap $(B)/client_farm $(B)/cache_lines:
+$(PROGRAMS) $(STRESS) $(BENCHES) $(FUZZERS) $(B)/unit $(B)/unit_tap $(B)/client_farm $(B)/cluster_node $(B)/cache_lines:
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(EXTRA_LIBS)
