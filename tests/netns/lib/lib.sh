@@ -235,7 +235,8 @@ link_up() { # NAMESPACE INTERFACE IPV4 IPV6
 	ns "$1" ip link set "$2" up
 }
 
-topology_up() {
+# Before the first namespace: $dir, and that all is removed in the end.
+testbed_up() {
 	[[ $EUID -eq 0 ]] || skip_all "needs root"
 	unshare --net true 2>/dev/null || skip_all "needs the right to make network namespaces"
 	[[ -c /dev/net/tun ]] || skip_all "needs /dev/net/tun"
@@ -245,8 +246,11 @@ topology_up() {
 	trap cleanup EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
+}
 
+topology_up() {
 	local namespace
+	testbed_up
 	for namespace in client gateway host; do
 		namespace_up "$namespace"
 	done
