@@ -46,6 +46,8 @@ JOBS     = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 MAKEFLAGS += --no-print-directory
 
 PKGS     := libsodium libmnl jansson libmicrohttpd liburcu-qsbr liburcu-cds libnftables libqrencode libsystemd libseccomp libcap-ng libcares
+# The gateway has no HTTP client and no TLS: libcurl is linked to the agent, and to the unit tests, alone.
+AGENT    := libcurl
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wundef \
             -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough
 DEFINES  := -I. -D_GNU_SOURCE -DSHARDTUN_VERSION='"$(VERSION)"' -DSHARDTUN_PROFILE=$(PROFILE) -DSHARDTUN_OWNERS=$(OWNERS)
@@ -74,11 +76,11 @@ COMPILE  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-poi
 # gcc does not instrument the copies that it inlines.
 COMPILE  += $(if $(filter thread,$(SAN)),$(addprefix -fno-builtin-,memcpy memmove memset memcmp))
 endif
-ALL_CPPFLAGS := $(DEFINES) $(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null) $(CPPFLAGS)
+ALL_CPPFLAGS := $(DEFINES) $(shell $(PKG_CONFIG) --cflags $(PKGS) $(AGENT) 2>/dev/null) $(CPPFLAGS)
 ALL_CFLAGS   := $(WARNINGS) $(CFLAGS) $(COMPILE)
 ALL_LDFLAGS  := $(LINK) $(LDFLAGS)
 
-LIB_SRCS     := $(wildcard $(addsuffix /*.c,core/base core/host perf/record crypto tun config core/protocol core/control core/cluster core/sessions workers core/handover perf/export perf/stgun core/daemon core/gateway core/client core/cli))
+LIB_SRCS     := $(wildcard $(addsuffix /*.c,core/base core/host perf/record crypto tun config core/protocol core/control core/cluster core/sessions workers core/handover perf/export perf/stgun core/daemon core/gateway core/client core/agent core/cli))
 PROGRAM_SRCS := $(wildcard core/cmd/*.c)
 UNIT_SRCS    := $(wildcard tests/unit/*.c)
 RUNNER_SRCS  := $(wildcard tests/runner/*.c)
@@ -199,7 +201,7 @@ help: ## This list
 $(B)/flags: export CONTENT = $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIBS)
 $(B)/sources: export CONTENT = $(LIB_SRCS)
 $(B)/flags $(B)/sources: FORCE
-	@$(PKG_CONFIG) --exists --print-errors $(PKGS) || { echo "make deps installs what is missing" >&2; exit 1; }
+	@$(PKG_CONFIG) --exists --print-errors $(PKGS) $(AGENT) || { echo "make deps installs what is missing" >&2; exit 1; }
 	@mkdir -p $(@D)
 	@echo "$$CONTENT" | cmp -s - $@ || echo "$$CONTENT" >$@
 
@@ -237,6 +239,7 @@ $(PROGRAMS) $(BENCHES) $(B)/cache_lines: EXTRA_LIBS := $(MALLOC)
 $(FUZZERS): EXTRA_LIBS := -fsanitize=fuzzer
 $(B)/shardtunctl: EXTRA_LIBS += $(shell $(PKG_CONFIG) --libs ncursesw 2>/dev/null)
 $(B)/unit: EXTRA_LIBS := $(shell $(PKG_CONFIG) --libs criterion 2>/dev/null)
+$(B)/shardtun-agent $(B)/unit $(B)/unit_tap: EXTRA_LIBS += $(shell $(PKG_CONFIG) --libs $(AGENT) 2>/dev/null)
 $(PROGRAMS) $(STRESS) $(BENCHES) $(FUZZERS) $(B)/unit $(B)/unit_tap $(B)/client_farm $(B)/cluster_node $(B)/cache_lines:
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
