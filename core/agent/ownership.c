@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/agent/ownership.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/agent/ownership_share.h"
+
+void ownership_init(struct ownership *ownership, const char *node, const char *uuid, unsigned block_count,
+		    int64_t lease, uint64_t now)
+{
+	*ownership = (struct ownership){.block_count = block_count < OWNERSHIP_BLOCKS ? block_count
+										      : OWNERSHIP_BLOCKS - 1,
+					.lease = lease,
+					.read_at = now,
+					.serve_at = now,
+					.keepalive_at = now,
+					.grant_at = now,
+					.register_at = now};
+	(void)snprintf(ownership->node, sizeof ownership->node, "%s", node);
+	(void)snprintf(ownership->uuid, sizeof ownership->uuid, "%s", uuid);
+	/* What an earlier process with our uuid has sent the gateway may still be on its way. */
+	if (lease != 0)
+		ownership->granted_until = ownership->unsure_until = now + OWNERSHIP_FENCE;
+}
+
+/* --- state -------------------------------------------------------------------------------------------------------- */
+
+/* The gateway's process is gone, or does not answer and its last fence has ended or is about to. */
+static bool gateway_failed(const struct ownership *ownership, uint64_t now)
+{
+	return (ownership->gateway_refused_since != 0 && now >= ownership->gateway_refused_since + OWNERSHIP_GONE) ||
+	       (ownership->gateway_silent_since != 0 && now >= ownership->gateway_silent_since + OWNERSHIP_HUNG);
+}
+
+static bool takes_none(const struct ownership *ownership, uint64_t now)
+{
+	return ownership->draining || !ownership->gateway_up || gateway_failed(ownership, now);
+}
+
+bool ownership_serves(const struct ownership *ownership, unsigned block, uint64_t now)
+{
+	const struct ownership_block *b = &ownership->blocks[block];
+	return b->mine && b->doing == OWNERSHIP_IDLE && now < ownership->until && !gateway_failed(ownership, now);
+}
+
+unsigned ownership_count(const struct ownership *ownership)
+{
+	unsigned count = 0;
+	for (unsigned block = 1; block <= ownership->block_count; block++)
+		count += ownership->blocks[block].mine;
+	return count;
+}
+
+/* --- reads -------------------------------------------------------------------------------------------------------- */
+
+static bool is_mine(const struct ownership *ownership, const struct ownership_block_key *key)
+{
+	return key->kind == OWNERSHIP_OWNED && strcmp(key->node, ownership->node) == 0 &&
+	       strcmp(key->uuid, ownership->uuid) == 0;
+}
+
+static void see_block(struct ownership *ownership, unsigned block, const struct ownership_block_key *key, uint64_t now)
+{
+	struct ownership_block *b = &ownership->blocks[block];
+	bool mine = is_mine(ownership, key);
+	if (key->kind != OWNERSHIP_ABSENT)
+		b->absent_since = 0;
+	else if (b->absent_since == 0 || key->taken_revision != b->key.taken_revision)
+		b->absent_since = now; /* another absence than before */
+	if (b->mine && !mine) {
+		ownership->figures.lost += b->doing == OWNERSHIP_IDLE;
+		if (b->doing != OWNERSHIP_WRITING)
+			b->doing = OWNERSHIP_IDLE; /* there is nothing left to release */
+	}
+	b->mine = mine;
+	b->key = *key;
+	ownership->figures.unreadable_keys += key->kind == OWNERSHIP_UNREADABLE;
+}
+
+static void see_registration(struct ownership *ownership, const struct ownership_view *view)
+{
+	bool was = ownership->registered;
+	ownership->registered = ownership->name_is_used = false;
+	for (size_t i = 0; i < view->node_count; i++) {
+		const struct ownership_node_key *key = &view->nodes[i];
+		if (strcmp(key->name, ownership->node) != 0)
+			continue;
+		ownership->registered = strcmp(key->uuid, ownership->uuid) == 0;
+		ownership->name_is_used = !ownership->registered;
+		ownership->create_revision = key->create_revision;
+		ownership->said_draining = key->draining;
+	}
+	if (was && !ownership->registered)
+		ownership->lease = 0; /* the key went with it, whatever keepalives say */
+}
+
+void ownership_read(struct ownership *ownership, const struct ownership_view *view, uint64_t now)
+{
+	ownership->reading = false;
+	ownership->figures.reads++;
+	if (view == NULL) {
+		ownership->figures.reads_failed++;
+		ownership->read_at = now + OWNERSHIP_RETRY;
+		return;
+	}
+	if (view->revision < ownership->least_revision) {
+		ownership->read_at = now; /* it was answered before our "clean" */
+		return;
+	}
+	ownership->read_at = view->sent + OWNERSHIP_READ;
+	ownership->figures.unreadable_keys = 0;
+	see_registration(ownership, view);
+	for (unsigned block = 1; block <= ownership->block_count; block++)
+		see_block(ownership, block, &view->blocks[block], now);
+	if (view->sent + OWNERSHIP_FENCE > ownership->until)
+		ownership->until = view->sent + OWNERSHIP_FENCE;
+	ownership->fenced = false;
+	ownership->seen_any = true;
+	ownership_share_update(ownership, view);
+	ownership->serve_at = now;
+}
+
+void ownership_changed(struct ownership *ownership, uint64_t now)
+{
+	if (ownership->read_at > now)
+		ownership->read_at = now;
+}
+
+/* --- registration ------------------------------------------------------------------------------------------------- */
+
+void ownership_granted(struct ownership *ownership, int64_t lease, uint64_t now)
+{
+	ownership->granting = false;
+	ownership->lease = lease;
+	ownership->grant_at = now + OWNERSHIP_RETRY;
+	ownership->register_at = now;
+	ownership->keepalive_at = now + OWNERSHIP_KEEPALIVE;
+}
+
+void ownership_kept(struct ownership *ownership, enum ownership_outcome outcome, uint64_t now)
+{
+	ownership->keeping = false;
+	ownership->keepalive_at = now + (outcome == OWNERSHIP_DONE ? OWNERSHIP_KEEPALIVE : OWNERSHIP_RETRY);
+	if (outcome == OWNERSHIP_NO_LEASE) {
+		ownership->lease = 0;
+		ownership_changed(ownership, now);
+	}
+}
+
+void ownership_registered(struct ownership *ownership, enum ownership_outcome outcome, uint64_t now)
+{
+	ownership->registering = false;
+	ownership->register_at = now + (outcome == OWNERSHIP_DONE ? OWNERSHIP_READ : OWNERSHIP_RETRY);
+	if (outcome == OWNERSHIP_NO_LEASE)
+		ownership->lease = 0;
+	ownership_changed(ownership, now);
+}
+
+/* --- blocks ------------------------------------------------------------------------------------------------------- */
+
+/* Ours is what a read has seen, and nothing else: the transaction's answer only brings that read forward. */
+void ownership_taken(struct ownership *ownership, unsigned block, enum ownership_outcome outcome, uint64_t now)
+{
+	struct ownership_block *b = &ownership->blocks[block];
+	if (b->doing == OWNERSHIP_TAKING)
+		b->doing = OWNERSHIP_IDLE;
+	ownership->figures.taken += outcome == OWNERSHIP_DONE;
+	if (outcome == OWNERSHIP_NO_LEASE)
+		ownership->lease = 0;
+	/* It is not tried again before a read has seen what became of it. */
+	b->key.kind = OWNERSHIP_UNREADABLE;
+	b->absent_since = 0;
+	ownership_changed(ownership, now);
+}
+
+void ownership_cleaned(struct ownership *ownership, unsigned block, enum ownership_outcome outcome, uint64_t revision,
+		       uint64_t now)
+{
+	struct ownership_block *b = &ownership->blocks[block];
+	if (outcome == OWNERSHIP_DONE) {
+		ownership->figures.cleaned++;
+		if (revision > ownership->least_revision)
+			ownership->least_revision = revision;
+		b->mine = false;
+		b->doing = OWNERSHIP_IDLE;
+		b->key.kind = OWNERSHIP_UNREADABLE; /* until a read has seen it */
+		b->absent_since = 0;
+	} else {
+		/* A read says whether there is still something to write; until then it is not served. */
+		b->doing = b->mine ? OWNERSHIP_CLEANING : OWNERSHIP_IDLE;
+		b->clean_after = now + OWNERSHIP_RETRY;
+	}
+	ownership_changed(ownership, now);
+}
+
+static void release_answered(struct ownership *ownership, enum ownership_answer answer, uint64_t now)
+{
+	struct ownership_block *b = &ownership->blocks[ownership->talking_block];
+	if (b->doing != OWNERSHIP_RELEASING)
+		return; /* the key is gone meanwhile */
+	if (answer == OWNERSHIP_ANSWERED) {
+		b->doing = OWNERSHIP_CLEANING;
+		b->clean_after = now;
+	} else if (answer == OWNERSHIP_DECLINED) {
+		b->doing = OWNERSHIP_CLEANING;
+		b->clean_after = ownership->granted_until;
+	}
+}
+
+void ownership_answered(struct ownership *ownership, enum ownership_answer answer, uint64_t now)
+{
+	ownership->talking = false;
+	if (ownership->talking_release)
+		release_answered(ownership, answer, now);
+	if (answer == OWNERSHIP_UNANSWERED && ownership->talking_until > ownership->unsure_until)
+		ownership->unsure_until = ownership->talking_until;
+	/* A gateway that declines to serve is of no more use than one that does not answer. */
+	ownership->gateway_up = answer == OWNERSHIP_ANSWERED ||
+				(answer == OWNERSHIP_DECLINED && ownership->talking_release);
+	if (ownership->gateway_up)
+		ownership->gateway_silent_since = 0;
+	else if (ownership->gateway_silent_since == 0)
+		ownership->gateway_silent_since = now;
+	if (answer != OWNERSHIP_NO_GATEWAY)
+		ownership->gateway_refused_since = 0;
+	else if (ownership->gateway_refused_since == 0)
+		ownership->gateway_refused_since = now;
+	if (!ownership->talking_release || !ownership->gateway_up)
+		ownership->serve_at = now + (ownership->gateway_up ? OWNERSHIP_READ : OWNERSHIP_RETRY);
+}
+
+void ownership_drain(struct ownership *ownership, bool draining, uint64_t now)
+{
+	ownership->draining = draining;
+	ownership_changed(ownership, now);
+}
+
+/* --- what is next ------------------------------------------------------------------------------------------------- */
+
+static bool next_of_registration(struct ownership *ownership, uint64_t now, struct ownership_action *action)
+{
+	bool none = takes_none(ownership, now);
+	if (ownership->lease == 0) {
+		if (!ownership->seen_any || ownership->registered || ownership->name_is_used || ownership->granting ||
+		    now < ownership->grant_at)
+			return false;
+		ownership->granting = true;
+		*action = (struct ownership_action){.kind = OWNERSHIP_DO_GRANT};
+		return true;
+	}
+	if (!ownership->keeping && now >= ownership->keepalive_at) {
+		ownership->keeping = true;
+		*action = (struct ownership_action){.kind = OWNERSHIP_DO_KEEPALIVE, .lease = ownership->lease};
+		return true;
+	}
+	bool changed = ownership->registered && ownership->said_draining != none;
+	if (!ownership->seen_any || ownership->registering || ownership->name_is_used || now < ownership->register_at ||
+	    (ownership->registered && !changed))
+		return false;
+	ownership->registering = true;
+	*action = (struct ownership_action){.kind = OWNERSHIP_DO_REGISTER,
+					    .lease = ownership->lease,
+					    .draining = none,
+					    .create_revision = ownership->registered ? ownership->create_revision : 0};
+	return true;
+}
+
+/* The gateway's serving of a block has ended for sure. */
+static bool has_stopped(const struct ownership *ownership, const struct ownership_block *b, uint64_t now)
+{
+	bool gone = ownership->gateway_refused_since != 0 && now >= ownership->gateway_refused_since + OWNERSHIP_GONE;
+	return gone || (now >= b->clean_after && now >= ownership->unsure_until);
+}
+
+static bool next_clean(struct ownership *ownership, uint64_t now, struct ownership_action *action)
+{
+	bool failed = gateway_failed(ownership, now);
+	for (unsigned block = 1; block <= ownership->block_count; block++) {
+		struct ownership_block *b = &ownership->blocks[block];
+		if (failed && b->mine && (b->doing == OWNERSHIP_IDLE || b->doing == OWNERSHIP_RELEASING) &&
+		    !ownership->talking) {
+			b->doing = OWNERSHIP_CLEANING;
+			b->clean_after = ownership->granted_until;
+		}
+		if (!b->mine || b->doing != OWNERSHIP_CLEANING || !has_stopped(ownership, b, now))
+			continue;
+		b->doing = OWNERSHIP_WRITING;
+		*action = (struct ownership_action){
+			.kind = OWNERSHIP_DO_CLEAN, .block = block, .mod_revision = b->key.mod_revision};
+		return true;
+	}
+	return false;
+}
+
+static bool can_be_taken(const struct ownership_block *b, uint64_t now)
+{
+	if (b->mine || b->doing != OWNERSHIP_IDLE)
+		return false;
+	return b->key.kind == OWNERSHIP_CLEAN ||
+	       (b->key.kind == OWNERSHIP_ABSENT && b->absent_since != 0 && now >= b->absent_since + OWNERSHIP_WAIT);
+}
+
+static bool next_take(struct ownership *ownership, uint64_t now, struct ownership_action *action)
+{
+	unsigned taking = 0, first = ownership_share_first(ownership);
+	if (!ownership->registered || ownership->lease == 0 || !ownership->is_member || takes_none(ownership, now) ||
+	    now >= ownership->until)
+		return false;
+	for (unsigned block = 1; block <= ownership->block_count; block++)
+		taking += ownership->blocks[block].doing == OWNERSHIP_TAKING;
+	if (taking >= OWNERSHIP_TAKING_MAX || ownership_count(ownership) + taking >= ownership->share)
+		return false;
+	for (unsigned i = 0; i < ownership->block_count; i++) {
+		unsigned block = 1 + (first + i) % ownership->block_count;
+		struct ownership_block *b = &ownership->blocks[block];
+		if (!can_be_taken(b, now))
+			continue;
+		b->doing = OWNERSHIP_TAKING;
+		*action = (struct ownership_action){.kind = OWNERSHIP_DO_TAKE,
+						    .block = block,
+						    .lease = ownership->lease,
+						    .create_revision = ownership->create_revision,
+						    .mod_revision = b->key.mod_revision,
+						    .taken_revision = b->key.taken_revision};
+		return true;
+	}
+	return false;
+}
+
+/* Marks what is to be released; the gateway is told one by one. */
+static void choose_releases(struct ownership *ownership, uint64_t now)
+{
+	unsigned busy = ownership->moving, kept = 0, first = ownership_share_first(ownership);
+	if (!ownership->seen_any || !ownership->members_readable || !ownership->gateway_up)
+		return;
+	unsigned share = ownership->draining || !ownership->is_member ? 0 : ownership->share;
+	for (unsigned block = 1; block <= ownership->block_count; block++) {
+		const struct ownership_block *b = &ownership->blocks[block];
+		busy += b->mine && b->doing != OWNERSHIP_IDLE;
+		kept += b->mine && b->doing == OWNERSHIP_IDLE;
+	}
+	/* The last ones first: those of the front were taken first. */
+	for (unsigned i = ownership->block_count; i-- > 0 && kept > share && busy < OWNERSHIP_MOVING_MAX;) {
+		unsigned block = 1 + (first + i) % ownership->block_count;
+		if (!ownership_serves(ownership, block, now))
+			continue;
+		ownership->blocks[block].doing = OWNERSHIP_RELEASING;
+		kept--;
+		busy++;
+	}
+}
+
+static bool next_of_gateway(struct ownership *ownership, uint64_t now, struct ownership_action *action)
+{
+	if (ownership->talking)
+		return false;
+	bool serves_any = false;
+	for (unsigned block = 1; block <= ownership->block_count; block++) {
+		serves_any = serves_any || ownership_serves(ownership, block, now);
+		if (ownership->blocks[block].doing != OWNERSHIP_RELEASING || !ownership->gateway_up)
+			continue;
+		ownership->talking = ownership->talking_release = true;
+		ownership->talking_block = block;
+		ownership->talking_until = 0;
+		*action = (struct ownership_action){.kind = OWNERSHIP_DO_RELEASE, .block = block};
+		return true;
+	}
+	if (now < ownership->serve_at)
+		return false;
+	ownership->talking = true;
+	ownership->talking_release = false;
+	ownership->talking_until = serves_any ? ownership->until : 0;
+	if (ownership->talking_until > ownership->granted_until)
+		ownership->granted_until = ownership->talking_until;
+	*action = (struct ownership_action){.kind = OWNERSHIP_DO_SERVE, .until = ownership->until};
+	return true;
+}
+
+bool ownership_next(struct ownership *ownership, uint64_t now, struct ownership_action *action)
+{
+	if (ownership->seen_any && !ownership->fenced && now >= ownership->until) {
+		ownership->fenced = true;
+		ownership->figures.fences += ownership_count(ownership) != 0;
+	}
+	choose_releases(ownership, now);
+	if (!ownership->reading && now >= ownership->read_at) {
+		ownership->reading = true;
+		*action = (struct ownership_action){.kind = OWNERSHIP_DO_READ};
+		return true;
+	}
+	return next_of_gateway(ownership, now, action) || next_of_registration(ownership, now, action) ||
+	       next_clean(ownership, now, action) || next_take(ownership, now, action);
+}
+
+static void earlier(uint64_t *deadline, uint64_t time, uint64_t now)
+{
+	if (time > now && time < *deadline)
+		*deadline = time;
+}
+
+uint64_t ownership_deadline(const struct ownership *ownership, uint64_t now)
+{
+	uint64_t deadline = now + OWNERSHIP_READ;
+	earlier(&deadline, ownership->read_at, now);
+	earlier(&deadline, ownership->serve_at, now);
+	earlier(&deadline, ownership->keepalive_at, now);
+	earlier(&deadline, ownership->grant_at, now);
+	earlier(&deadline, ownership->register_at, now);
+	earlier(&deadline, ownership->unsure_until, now);
+	if (ownership->gateway_refused_since != 0)
+		earlier(&deadline, ownership->gateway_refused_since + OWNERSHIP_GONE, now);
+	if (ownership->gateway_silent_since != 0)
+		earlier(&deadline, ownership->gateway_silent_since + OWNERSHIP_HUNG, now);
+	for (unsigned block = 1; block <= ownership->block_count; block++) {
+		const struct ownership_block *b = &ownership->blocks[block];
+		if (b->absent_since != 0)
+			earlier(&deadline, b->absent_since + OWNERSHIP_WAIT, now);
+		if (b->doing == OWNERSHIP_CLEANING)
+			earlier(&deadline, b->clean_after, now);
+	}
+	return deadline;
+}

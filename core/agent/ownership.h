@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The rule of which gateway owns which block, as a state machine without I/O: etcd's answers, the gateway's and the
+ * time come in, what to do next comes out. One of these for each agent; any one thread.
+ *
+ *   block/<b>    {node, uuid} with the lease of its owner; or "clean", without one; or there is none
+ *   taken/<b>    written in the transaction that takes block b, without a lease: its revision tells one absence of
+ *                block/<b> from a later one
+ *   node/<name>  {uuid, inside address, draining} with the lease of that agent
+ *   members      the nodes that may own blocks
+ *
+ * etcd 3.4 may revoke a lease that is kept alive, and may acknowledge a keepalive of one that is gone
+ * (etcd-io/etcd#15247), so a lease alone proves nothing. The fence does:
+ *
+ *   - An owner serves a block until OWNERSHIP_FENCE after the *sending* of its last linearizable read that saw its key.
+ *   - A block without a key is taken OWNERSHIP_WAIT after the *answer* of the first read that saw no key, if none later
+ *     saw one, and taken/<b> has the same revision then, in between and in the transaction. At that answer the key was
+ *     deleted already; all reads of its owner that saw it were sent before, so all their fences end OWNERSHIP_FENCE
+ *     after it. What OWNERSHIP_WAIT is longer pays for clocks that do not run equally fast. An agent that has just
+ *     started has seen nothing: it waits from its own first answer.
+ *   - A planned move needs no wait: the owner makes its gateway stop, then writes "clean", comparing the revision of
+ * its key; the taker compares the revision of "clean".
+ *
+ * Time is CLOCK_BOOTTIME of the machine, in ns: only differences on one machine are used. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/clock.h"
+
+enum {
+	OWNERSHIP_BLOCKS = 256, /* 0 is a lone gateway's */
+	OWNERSHIP_NODES_MAX = 64,
+	OWNERSHIP_NAME = 33, /* with its terminator, as the next two */
+	OWNERSHIP_UUID = 37,
+	OWNERSHIP_ADDRESS = 64,
+	OWNERSHIP_TAKING_MAX = 16, /* transactions at once */
+	OWNERSHIP_MOVING_MAX = 4,  /* blocks that are "clean", or about to be, before another one is released */
+	OWNERSHIP_TTL = 3,	   /* s, of the lease */
+};
+#define OWNERSHIP_FENCE	    (2 * NS_PER_S)
+#define OWNERSHIP_WAIT	    (2200 * NS_PER_MS)
+#define OWNERSHIP_READ	    (400 * NS_PER_MS) /* from one read's sending to the next; four fit into the fence */
+#define OWNERSHIP_RETRY	    (100 * NS_PER_MS)
+#define OWNERSHIP_KEEPALIVE NS_PER_S
+/* The gateway's socket refuses for so long: the process is gone, and serves nothing. A restart takes less. */
+#define OWNERSHIP_GONE	    (700 * NS_PER_MS)
+/* The gateway does not answer for so long: its blocks are for others once its own fence has ended. */
+#define OWNERSHIP_HUNG	    (3 * NS_PER_S)
+
+enum ownership_key_kind {
+	OWNERSHIP_ABSENT,
+	OWNERSHIP_OWNED,
+	OWNERSHIP_CLEAN,
+	OWNERSHIP_UNREADABLE, /* no JSON, or of a newer version: left to others, and never taken */
+};
+
+struct ownership_block_key {
+	enum ownership_key_kind kind;
+	char node[OWNERSHIP_NAME], uuid[OWNERSHIP_UUID]; /* of OWNED */
+	uint64_t mod_revision;				 /* 0: absent */
+	uint64_t taken_revision;			 /* of taken/<b>; 0: absent */
+};
+
+struct ownership_node_key {
+	char name[OWNERSHIP_NAME], uuid[OWNERSHIP_UUID];
+	char inside[OWNERSHIP_ADDRESS];
+	uint64_t create_revision;
+	bool draining; /* takes no blocks */
+};
+
+/* What one linearizable read saw. */
+struct ownership_view {
+	uint64_t sent;	   /* ns, before the request was sent */
+	uint64_t revision; /* of the store */
+	struct ownership_block_key blocks[OWNERSHIP_BLOCKS];
+	struct ownership_node_key nodes[OWNERSHIP_NODES_MAX];
+	size_t node_count;
+	bool members_readable; /* else nothing is taken, and nothing moves */
+	char members[OWNERSHIP_NODES_MAX][OWNERSHIP_NAME];
+	size_t member_count;
+};
+
+enum ownership_action_kind {
+	OWNERSHIP_DO_READ,	/* ownership_read() */
+	OWNERSHIP_DO_GRANT,	/* a lease of OWNERSHIP_TTL: ownership_granted() */
+	OWNERSHIP_DO_KEEPALIVE, /* of `lease`: ownership_kept() */
+	OWNERSHIP_DO_REGISTER,	/* put node/<name> with `lease` and `draining`, if its create revision is
+				   `create_revision` (0: it is absent): ownership_registered() */
+	OWNERSHIP_DO_TAKE,	/* put block/<block> with `lease`, and taken/<block>, if node/<name> has
+				   `create_revision`, block/<block> `mod_revision` (0: absent) and taken/<block>
+				   `taken_revision`: ownership_taken() */
+	OWNERSHIP_DO_CLEAN,	/* put "clean" to block/<block> if that has `mod_revision`: ownership_cleaned() */
+	OWNERSHIP_DO_SERVE,	/* tell the gateway what it owns, ownership_serving(), until `until`, nothing else:
+				   ownership_answered() */
+	OWNERSHIP_DO_RELEASE,	/* tell the gateway to stop serving `block`: ownership_answered() */
+};
+
+struct ownership_action {
+	enum ownership_action_kind kind;
+	unsigned block;
+	int64_t lease;
+	uint64_t create_revision, mod_revision, taken_revision;
+	bool draining;
+	uint64_t until;
+};
+
+/* What became of a transaction. */
+enum ownership_outcome {
+	OWNERSHIP_DONE,
+	OWNERSHIP_REFUSED,  /* a comparison did not hold, or etcd refused */
+	OWNERSHIP_NO_LEASE, /* etcd has no such lease */
+	OWNERSHIP_UNKNOWN,  /* no answer: it may have been done, or be done later */
+};
+
+enum ownership_answer {
+	OWNERSHIP_ANSWERED,
+	OWNERSHIP_DECLINED,   /* an error of the gateway's */
+	OWNERSHIP_UNANSWERED, /* it may still act on the request */
+	OWNERSHIP_NO_GATEWAY, /* nothing listens */
+};
+
+enum ownership_doing {
+	OWNERSHIP_IDLE,
+	OWNERSHIP_TAKING,    /* the transaction is under way */
+	OWNERSHIP_RELEASING, /* not served any more; the gateway is to be told, or is being told */
+	OWNERSHIP_CLEANING,  /* the gateway has stopped, or will have at `clean_after`; "clean" is to be written */
+	OWNERSHIP_WRITING,   /* the transaction is under way */
+};
+
+struct ownership_block {
+	struct ownership_block_key key; /* as last seen */
+	bool mine;
+	enum ownership_doing doing;
+	uint64_t absent_since; /* answer of the first read that saw this absence; 0: not absent */
+	uint64_t clean_after;
+};
+
+struct ownership_figures {
+	uint64_t reads, reads_failed;
+	uint64_t taken, cleaned;  /* transactions that were done */
+	uint64_t lost;		  /* blocks of ours whose key was gone or another's */
+	uint64_t fences;	  /* times that the fence ended while blocks were ours */
+	uint64_t unreadable_keys; /* in the last view */
+};
+
+struct ownership {
+	/* --- as configured --- */
+	char node[OWNERSHIP_NAME], uuid[OWNERSHIP_UUID];
+	unsigned block_count; /* blocks are 1 .. block_count */
+	/* --- registration --- */
+	int64_t lease; /* 0: none */
+	bool granting, keeping, registering;
+	bool registered;    /* node/<name> was ours at the last read */
+	bool name_is_used;  /* it was another agent's */
+	bool said_draining; /* what our key says */
+	uint64_t create_revision;
+	uint64_t keepalive_at, grant_at, register_at;
+	/* --- reads --- */
+	bool reading, seen_any;
+	uint64_t read_at;
+	uint64_t until;		 /* the fence: of the last read that counts */
+	uint64_t least_revision; /* of a view that counts: none from before our own last "clean" */
+	bool is_member, members_readable;
+	unsigned share; /* how many blocks we are to have */
+	unsigned moving;
+	bool fenced;
+	struct ownership_block blocks[OWNERSHIP_BLOCKS];
+	/* --- the gateway: one request at a time --- */
+	bool talking, talking_release;
+	unsigned talking_block;
+	uint64_t talking_until; /* of the SERVE under way; 0: it names no block */
+	uint64_t granted_until; /* the latest that any SERVE has named blocks for */
+	uint64_t unsure_until;	/* the same, of those that were not answered */
+	uint64_t serve_at;
+	bool gateway_up;		/* the last request was answered */
+	uint64_t gateway_silent_since;	/* 0: it answered last */
+	uint64_t gateway_refused_since; /* 0: something listened last */
+	bool draining;			/* wanted by the operator */
+	struct ownership_figures figures;
+};
+
+/* `uuid` is this agent's; `lease` that of an earlier process with the same uuid, or 0. */
+void ownership_init(struct ownership *ownership, const char *node, const char *uuid, unsigned block_count,
+		    int64_t lease, uint64_t now);
+
+/* The next thing to do now; false: nothing before ownership_deadline(). Each has to be followed by one call of the
+ * function that it names, and several may be under way. */
+bool ownership_next(struct ownership *ownership, uint64_t now, struct ownership_action *action);
+uint64_t ownership_deadline(const struct ownership *ownership, uint64_t now);
+
+/* --- events ------------------------------------------------------------------------------------------------------- */
+
+/* NULL: no answer. */
+void ownership_read(struct ownership *ownership, const struct ownership_view *view, uint64_t now);
+
+/* Something changed: read now. */
+void ownership_changed(struct ownership *ownership, uint64_t now);
+
+/* 0: no answer. */
+void ownership_granted(struct ownership *ownership, int64_t lease, uint64_t now);
+
+/* OWNERSHIP_NO_LEASE: it is gone. */
+void ownership_kept(struct ownership *ownership, enum ownership_outcome outcome, uint64_t now);
+void ownership_registered(struct ownership *ownership, enum ownership_outcome outcome, uint64_t now);
+void ownership_taken(struct ownership *ownership, unsigned block, enum ownership_outcome outcome, uint64_t now);
+
+/* `revision` is the store's in the transaction's answer. */
+void ownership_cleaned(struct ownership *ownership, unsigned block, enum ownership_outcome outcome, uint64_t revision,
+		       uint64_t now);
+void ownership_answered(struct ownership *ownership, enum ownership_answer answer, uint64_t now);
+
+/* The operator has all blocks handed over, and none taken; or no longer. */
+void ownership_drain(struct ownership *ownership, bool draining, uint64_t now);
+
+/* --- state -------------------------------------------------------------------------------------------------------- */
+
+/* Whether the gateway is to serve that block now. */
+bool ownership_serves(const struct ownership *ownership, unsigned block, uint64_t now);
+
+/* How many blocks have our key, served or not. */
+unsigned ownership_count(const struct ownership *ownership);
