@@ -101,6 +101,7 @@ static void request_retry(struct etcd_request *request, bool unsent, int code, c
 {
 	struct etcd *etcd = request->etcd;
 	etcd->counters.failures++;
+	(void)snprintf(etcd->failed[request->endpoint], ETCD_SHORT, "%s", text);
 	next_endpoint(etcd, request->endpoint);
 	if (!unsent && !request->repeatable)
 		request->unknown = true;
@@ -128,8 +129,10 @@ static void authenticated(void *context, const struct etcd_answer *answer)
 		etcd->trouble[0] = '\0';
 	if (etcd->token != NULL || answer->code == -ECANCELED)
 		return;
-	(void)snprintf(etcd->trouble, sizeof etcd->trouble, "user \"%s\": %s", etcd->params.user,
-		       answer->text != NULL ? answer->text : "no token in the answer");
+	etcd->trouble[0] = '\0';
+	if (answer->code == 0 || answer->code == -EREMOTEIO)
+		(void)snprintf(etcd->trouble, sizeof etcd->trouble, "user \"%s\": %s", etcd->params.user,
+			       answer->text != NULL ? answer->text : "no token in the answer");
 	etcd->not_authenticated_before = clock_monotonic(etcd->params.clock) + NS_PER_S;
 	/* All that waited for it ends in start_or_end(). */
 	struct etcd_request *request;
@@ -220,6 +223,7 @@ static void answered(struct etcd_request *request)
 		request_retry(request, false, -EIO, copy);
 	} else {
 		struct etcd_answer answer = {.revision = etcd_revision(body), .body = body};
+		etcd->failed[request->endpoint][0] = '\0';
 		request_end(request, &answer);
 	}
 	json_decref(body);
@@ -260,6 +264,20 @@ static void finish_all(struct etcd *etcd)
 	}
 }
 
+/* What every endpoint that did not answer last said, or why there is no token. */
+static const char *describe_failures(const struct etcd *etcd, char text[ETCD_TEXT])
+{
+	size_t used = 0;
+	bool refused_user = etcd->trouble[0] != '\0';
+	(void)snprintf(text, ETCD_TEXT, "%s", refused_user ? etcd->trouble : "etcd: no answer in time");
+	for (size_t i = 0; i < etcd->params.endpoint_count && used < ETCD_TEXT && !refused_user; i++) {
+		if (etcd->failed[i][0] != '\0')
+			used += (size_t)snprintf(text + used, ETCD_TEXT - used, "%s%s", used != 0 ? "; " : "",
+						 etcd->failed[i]);
+	}
+	return text;
+}
+
 /* Starts those that wait and can be started; ends one that has no time left, and returns true: its function may have
  * changed the list, which is gone through again. */
 static bool start_or_end(struct etcd *etcd, uint64_t now)
@@ -269,8 +287,8 @@ static bool start_or_end(struct etcd *etcd, uint64_t now)
 		if (request->running)
 			continue;
 		if (now >= request->deadline && request->watch == NULL) {
-			request_fail(request, -ETIMEDOUT,
-				     etcd->trouble[0] != '\0' ? etcd->trouble : "etcd: no time left for another try");
+			char text[ETCD_TEXT];
+			request_fail(request, -ETIMEDOUT, describe_failures(etcd, text));
 			return true;
 		}
 		start_when_possible(request);

@@ -10,6 +10,7 @@
 #include "core/agent/etcd.h"
 
 enum {
+	ETCD_SHORT = 192,
 	ETCD_TEXT = 384,      /* of a failure */
 	ETCD_POLLED_MAX = 32, /* further descriptors of etcd_run() */
 	ETCD_PAUSE_MS = 100,  /* when all endpoints have failed in turn */
@@ -45,8 +46,9 @@ struct etcd {
 	size_t current;			      /* endpoint */
 	char *token;			      /* NULL: none */
 	bool authenticating, ending;
-	uint64_t not_authenticated_before; /* monotonic ns */
-	char trouble[ETCD_TEXT];	   /* why there is no token; "": none */
+	uint64_t not_authenticated_before;	     /* monotonic ns */
+	char failed[ETCD_ENDPOINTS_MAX][ETCD_SHORT]; /* the last failure of each endpoint; "": it answered last */
+	char trouble[ETCD_TEXT];		     /* why there is no token; "": none */
 	struct etcd_counters counters;
 };
 

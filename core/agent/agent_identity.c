@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+/* uuid and lease, in a file of a directory that does not outlive a boot: a restarted agent goes on with both, so that
+ * its blocks stay. The directory must not be copied to another machine, which is why it is not on a disk. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/agent/agent_state.h"
+
+enum { TEXT_MAX = 128 };
+
+static void make_uuid(char uuid[OWNERSHIP_UUID])
+{
+	uint8_t random[16];
+	char hex[2 * sizeof random + 1];
+	randombytes_buf(random, sizeof random);
+	random[6] = (uint8_t)((random[6] & 0x0f) | 0x40);
+	random[8] = (uint8_t)((random[8] & 0x3f) | 0x80);
+	sodium_bin2hex(hex, sizeof hex, random, sizeof random);
+	(void)snprintf(uuid, OWNERSHIP_UUID, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+}
+
+/* "uuid lease" */
+static void read_identity(struct agent *agent, int64_t *lease)
+{
+	char text[TEXT_MAX] = "";
+	ssize_t got = pread(agent->state_fd, text, sizeof text - 1, 0);
+	*lease = 0;
+	if (got > OWNERSHIP_UUID && text[OWNERSHIP_UUID - 1] == ' ' &&
+	    strspn(text, "0123456789abcdef-") == OWNERSHIP_UUID - 1)
+		*lease = strtoll(text + OWNERSHIP_UUID, NULL, 10);
+	if (*lease > 0) {
+		memcpy(agent->uuid, text, OWNERSHIP_UUID - 1);
+		agent->uuid[OWNERSHIP_UUID - 1] = '\0';
+	} else {
+		*lease = 0;
+		make_uuid(agent->uuid);
+	}
+}
+
+int agent_identity_open(struct agent *agent, int64_t *lease, struct error *error)
+{
+	const char *directory = agent->settings->state;
+	char path[AGENT_PATH];
+	if (mkdir(directory, 0750) != 0 && errno != EEXIST)
+		return error_set(error, -errno, "%s: cannot be made (%s)", directory, strerror(errno));
+	(void)snprintf(path, sizeof path, "%s/identity", directory);
+	agent->state_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (agent->state_fd < 0)
+		return error_open(error, path, "cannot be opened");
+	if (flock(agent->state_fd, LOCK_EX | LOCK_NB) != 0)
+		return error_set(error, -EADDRINUSE, "%s: another agent runs here; stop it first", path);
+	read_identity(agent, lease);
+	agent->saved_lease = *lease;
+	return 0;
+}
+
+void agent_identity_keep(struct agent *agent)
+{
+	char text[TEXT_MAX];
+	if (agent->rule.lease == agent->saved_lease)
+		return;
+	agent->saved_lease = agent->rule.lease;
+	int length = snprintf(text, sizeof text, "%s %" PRId64 "\n", agent->uuid, agent->rule.lease);
+	if (ftruncate(agent->state_fd, 0) != 0 || pwrite(agent->state_fd, text, (size_t)length, 0) != length)
+		log_warning("%s/identity: cannot be written (%s): a restart of the agent will cost its blocks",
+			    agent->settings->state, strerror(errno));
+}
+
+void agent_identity_close(struct agent *agent)
+{
+	if (agent->state_fd >= 0)
+		close(agent->state_fd);
+	agent->state_fd = -1;
+}

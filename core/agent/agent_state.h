@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the parts of the agent have in common. Not for others. */
+#pragma once
+
+#include <stdio.h>
+
+#include "core/agent/agent.h"
+#include "core/agent/agent_metrics.h"
+#include "core/agent/gateway_link.h"
+#include "core/agent/records.h"
+#include "core/control/control.h"
+
+enum {
+	AGENT_PATH = 512,
+	AGENT_PAGE = 1000,    /* peers of a page */
+	AGENT_PAGE_MS = 5000, /* of one try */
+	AGENT_PAGE_LIMIT_MS = 20000,
+	AGENT_READ_MS = 1200, /* of a read in all, two endpoints: well within the fence */
+	AGENT_WRITE_MS = 1000,
+	AGENT_GATEWAY_MS = 1000, /* of a request about blocks */
+	AGENT_PEERS_MS = 120000, /* a million peers on a slow machine */
+};
+#define AGENT_STALE (NS_PER_S / 2) /* reads are ahead of the watch for so long: it is begun again */
+
+/* The peers that the gateway has been told, and how. */
+enum agent_peers_phase {
+	PEERS_WANTED,  /* a snapshot has to be read */
+	PEERS_READING, /* pages are on their way */
+	PEERS_SENDING, /* the gateway reads the file */
+	PEERS_FOLLOWING,
+};
+
+struct agent_peers {
+	enum agent_peers_phase phase;
+	uint64_t not_before;
+	uint64_t revision; /* of the snapshot; 0: that of the first page */
+	uint64_t began;	   /* ns */
+	char after[ETCD_KEY_MAX];
+	FILE *file; /* what is written next: the snapshot's lines, then those of changes */
+	unsigned serial, lines;
+	unsigned sending; /* serial of the file that the gateway reads */
+	unsigned skipped; /* that could not be read */
+	bool again;	  /* the gateway has started anew, or changes were lost */
+	uint64_t snapshots, changes;
+	uint64_t last_load; /* ns that the last snapshot took, until the gateway had it */
+};
+
+struct agent_watch {
+	struct etcd_watch *watch; /* NULL: none */
+	uint64_t seen;		  /* all changes up to there are known; 0: nothing yet */
+	uint64_t stale_since;	  /* reads have been ahead; 0: they are not */
+	uint64_t not_before;
+};
+
+struct agent {
+	const struct agent_settings *settings;
+	const struct clock *clock;
+	struct etcd *etcd;
+	struct ownership rule;
+	struct ownership_view view; /* of the last read */
+	uint64_t read_revision;
+	struct gateway_link *fence, *peers_link, *map_link;
+	uint64_t instance;  /* of the gateway's process, as it says */
+	bool gateway_known; /* it answered last */
+	struct agent_peers peers;
+	struct agent_watch watch;
+	char *map_sent; /* text; NULL: none */
+	unsigned map_part, map_parts, map_serial;
+	uint64_t map_not_before; /* after a failure */
+	bool map_complained, map_again;
+	char uuid[OWNERSHIP_UUID];
+	int state_fd; /* locked */
+	int64_t saved_lease;
+	struct agent_metrics *metrics; /* NULL: none */
+	uint64_t metrics_at;
+	bool name_complained;
+	uint64_t etcd_silent_since; /* no read was answered since; 0: the last one was */
+	bool etcd_complained;
+};
+
+/* --- agent_identity.c --------------------------------------------------------------------------------------------- */
+
+/* Locks State, and reads or makes the uuid; `lease` is what an earlier process kept, or 0. */
+int agent_identity_open(struct agent *agent, int64_t *lease, struct error *error);
+
+/* Writes the lease down, if it is another one. */
+void agent_identity_keep(struct agent *agent);
+void agent_identity_close(struct agent *agent);
+
+/* --- agent_blocks.c ----------------------------------------------------------------------------------------------- */
+
+/* Does what the rule says is next. */
+void agent_blocks_step(struct agent *agent);
+
+/* Sends the map of owners, if it has changed. */
+void agent_map_step(struct agent *agent);
+
+/* --- agent_peers.c ------------------------------------------------------------------------------------------------ */
+
+void agent_peers_step(struct agent *agent);
+void agent_peers_close(struct agent *agent);
+
+/* The gateway has lost what it was told. */
+void agent_peers_again(struct agent *agent);
+
+/* One line about a peer. False: its value cannot be read, and the peer is left out. */
+bool agent_peers_write(FILE *file, const char *key, const char *value, size_t length);
+
+/* The same of one that is deleted. */
+bool agent_peers_delete(FILE *file, const char *key);
+
+/* --- agent_watch.c ------------------------------------------------------------------------------------------------ */
+
+/* Begins the watch, or begins it again where it is behind. */
+void agent_watch_step(struct agent *agent);
+void agent_watch_close(struct agent *agent);

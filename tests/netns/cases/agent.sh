@@ -1,0 +1,149 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# shardtun-agent with a real etcd (TLS, user and password) and gateways that stand for real ones: who owns which block,
+# while agents, gateways and etcd come, go and hang; and peers, from etcd to all gateways.
+# shellcheck source=tests/netns/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+# shellcheck source=tests/netns/lib/etcd.sh
+. "$(dirname "$0")/../lib/etcd.sh"
+PATH=$PATH:/usr/sbin
+command -v etcd >/dev/null || skip_all "needs etcd"
+
+topology_up
+tls_make
+etcd_start
+etcd_passwords
+
+owns() { # NAME COUNT
+	told "$1" "len(s['blocks']) == $2 and s['until_ns'] > now"
+}
+
+# Every block once.
+shared_out() { # NAMES...
+	python3 - "$dir" "$@" <<-'END'
+		import json, sys, time
+		now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+		owned = []
+		for name in sys.argv[2:]:
+		    state = json.load(open(f"{sys.argv[1]}/{name}.json"))
+		    owned += state["blocks"] if state["until_ns"] > now else []
+		print(sorted(owned))
+		sys.exit(0 if sorted(owned) == list(range(1, 17)) else 1)
+	END
+}
+
+peer() { # KEY NAME INDEX
+	etcdctl_run put "/shardtun/peer/$1" "{\"version\":1,\"name\":\"$2\",\"index\":$3,\"protocol\":\"shardtun\"}" >/dev/null
+}
+
+# --- starting ---
+
+agent_config gw1
+agent_config gw2
+check "a configuration is checked" "$BUILD/shardtun-agent" -c "$dir/gw1.conf" --check
+gateway_stand_in gw1
+gateway_stand_in gw2
+agent_start gw1
+wait_for 20 told gw1 "s['requests'] > 3" >/dev/null
+check_fails "without members nothing is taken" told gw1 "s['blocks']"
+etcdctl_run put /shardtun/members '{"version":1,"members":["gw1","gw2"]}' >/dev/null
+check "the only live member takes all blocks" wait_for 20 owns gw1 16
+agent_start gw2
+check "a second one gets half of them" wait_for 60 owns gw2 8
+check "and the first has the rest" owns gw1 8
+check "which is each block once" wait_for 10 shared_out gw1 gw2
+check "by planned moves" told gw1 "len(s['released']) == 8"
+check "the map leads to the other one" wait_for 10 told gw1 "s['map'].count('=10.9.0.2:5556') == 8"
+check "and not to oneself" told gw1 "'10.9.0.1' not in s['map']"
+
+# --- peers ---
+
+peer AAAA alice 1
+check "a peer is known on both gateways" wait_for 5 told gw1 "s['peers']['AAAA']['name'] == 'alice'"
+check "also on the other one" wait_for 5 told gw2 "s['peers']['AAAA']['index'] == 1"
+etcdctl_run put /shardtun/peer/BBBB 'no JSON' >/dev/null
+etcdctl_run put /shardtun/peer/CCCC '{"version":2,"name":"later"}' >/dev/null
+peer DDDD dave 2
+check "what cannot be read is left out, and what follows is not" wait_for 5 told gw1 \
+	"sorted(s['peers']) == ['AAAA', 'DDDD']"
+etcdctl_run del /shardtun/peer/AAAA >/dev/null
+check "a peer that is deleted is gone" wait_for 5 told gw2 "list(s['peers']) == ['DDDD']"
+kill_hard gateway-gw1
+gateway_stand_in gw1
+check "a gateway that has started anew gets all peers again" wait_for 20 told gw1 "list(s['peers']) == ['DDDD']"
+check "and its blocks" wait_for 20 shared_out gw1 gw2
+check "and the map" wait_for 10 told gw1 "s['map'].count('=10.9.0.2:5556') == 8"
+
+# --- agents that end ---
+
+stop agent-gw1 || true
+agent_start gw1
+check "an agent that starts again goes on with its lease" wait_for 20 grep -q "the gateway answers" "$dir/agent-gw1.log"
+sleep 1
+check "and its blocks" shared_out gw1 gw2
+kill_hard agent-gw2
+kill_hard gateway-gw2
+check "blocks of a machine that is gone are taken" wait_for 30 owns gw1 16
+check "its last fence had ended before" told gw2 "s['until_ns'] < now"
+gateway_stand_in gw2
+agent_start gw2
+check "it comes back and gets its share" wait_for 60 owns gw2 8
+kill_hard gateway-gw2
+check "blocks of a gateway alone that is gone are taken too" wait_for 30 owns gw1 16
+gateway_stand_in gw2
+check "and given back" wait_for 60 owns gw2 8
+
+# --- what operators do wrong ---
+
+agent_config gw3 gw1
+gateway_stand_in gw3
+agent_start gw3
+check "a node name that is used twice is refused" wait_for 20 grep -q 'node name "gw1" is used by another agent' \
+	"$dir/agent-gw3.log"
+check_fails "and serves nothing" told gw3 "s['blocks']"
+stop agent-gw3 || true
+etcdctl_run put /shardtun/block/3 '{"version":9}' >/dev/null
+check "a block's key of a newer version is nobody's" wait_for 20 told gw1 "3 not in s['blocks']"
+check "on both" wait_for 20 told gw2 "3 not in s['blocks']"
+etcdctl_run del /shardtun/block/3 >/dev/null
+check "and owned again once it is removed" wait_for 30 shared_out gw1 gw2
+etcdctl_run put /shardtun/members '{"version":1,"members":["gw1"]}' >/dev/null
+check "a member that was removed gives its blocks away" wait_for 60 owns gw1 16
+check "all of them" told gw2 "not s['blocks']"
+etcdctl_run put /shardtun/members '{"version":1,"members":["gw1","gw2"]}' >/dev/null
+check "and gets some when it is one again" wait_for 60 owns gw2 8
+agent_config gw4
+sed -i "s|^CA = .*|CA = /etc/ssl/certs/ca-certificates.crt|" "$dir/gw4.conf"
+if [[ -e /etc/ssl/certs/ca-certificates.crt ]]; then
+	agent_start gw4
+	check "a wrong certificate is named" wait_for 20 grep -qi "etcd does not answer.*certificate" "$dir/agent-gw4.log"
+	stop agent-gw4 || true
+else
+	skip "a wrong certificate is named" "no certificates here"
+fi
+
+metric() { # NAME
+	ns gateway python3 -c 'import urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:9701/metrics").read().decode())' | awk -v name="$1" '$1 == name { print $2 }'
+}
+metric_is() { # NAME VALUE
+	[[ $(metric "$1") == "$2" ]]
+}
+check "the metrics have the blocks" wait_for 10 metric_is shardtun_agent_blocks_served 8
+check "and its share" metric_is shardtun_agent_blocks_share 8
+check "etcd is up" metric_is shardtun_agent_etcd_up 1
+
+# --- etcd ---
+
+kill -STOP "$(pgrep -P "${started[etcd]}" etcd || echo "${started[etcd]}")"
+check "an etcd that hangs is said" wait_for 20 grep -q "etcd does not answer" "$dir/agent-gw1.log"
+check "also by the metrics" wait_for 10 metric_is shardtun_agent_etcd_up 0
+sleep 2
+check "and no block is served any more" told gw1 "s['until_ns'] < now or not s['blocks']"
+kill -CONT "$(pgrep -P "${started[etcd]}" etcd || echo "${started[etcd]}")"
+check "when it goes on, all is as before" wait_for 60 shared_out gw1 gw2
+check "which is said too" grep -q "etcd answers again" "$dir/agent-gw1.log"
+peer EEEE eve 5
+check "and peers change again" wait_for 10 told gw2 "'EEEE' in s['peers']"
+
+done_testing
