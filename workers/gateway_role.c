@@ -2,6 +2,7 @@
 #include "workers/gateway_role.h"
 
 #include "workers/endpoint_loop.h"
+#include "workers/gateway_events.h"
 #include "workers/gateway_fence.h"
 #include "workers/gateway_path.h"
 #include "workers/initiator.h"
@@ -27,64 +28,6 @@ static void bump(_Atomic uint32_t *gauge, int by)
 	atomic_store_explicit(gauge, (uint32_t)((int)value + by), memory_order_relaxed);
 }
 
-static void tell_connect(struct worker *worker, const struct session *session)
-{
-	struct event_source *events = &gateway(worker)->events;
-	struct event *event = event_new_of(events, EVENT_CONNECT, session, worker->now);
-	if (event == NULL)
-		return;
-	event->suite = atomic_load_explicit(&session->view.suite, memory_order_relaxed);
-	struct peer_limits limits = peer_limits(session->peer);
-	event->rate_up = limits.up;
-	event->rate_down = limits.down;
-	event->mtu = session->mtu;
-	event_post(events, event);
-}
-
-static void tell_disconnect(struct worker *worker, const struct session *session, const char *why)
-{
-	struct event_source *events = &gateway(worker)->events;
-	const struct session_view *view = &session->view;
-	struct event *event = event_new_of(events, EVENT_DISCONNECT, session, worker->now);
-	if (event == NULL)
-		return;
-	event->reason = why;
-	event->duration = worker->now - session_since(session);
-	event->rx_packets = atomic_load_explicit(&view->rx_packets, memory_order_relaxed);
-	event->rx_bytes = atomic_load_explicit(&view->rx_bytes, memory_order_relaxed);
-	event->tx_packets = atomic_load_explicit(&view->tx_packets, memory_order_relaxed);
-	event->tx_bytes = atomic_load_explicit(&view->tx_bytes, memory_order_relaxed);
-	event_post(events, event);
-}
-
-/* If it is elsewhere than it was. `why`: a constant; NULL: it moved. */
-static void tell_roam(struct worker *worker, const struct session *session, const struct endpoint *previous,
-		      const char *why)
-{
-	struct event_source *events = &gateway(worker)->events;
-	if (endpoint_equal(&session->endpoint, previous))
-		return;
-	struct event *event = event_new_of(events, EVENT_ROAM, session, worker->now);
-	if (event == NULL)
-		return;
-	event->previous = previous->remote;
-	event->reason = why;
-	event_post(events, event);
-}
-
-/* A handshake that was answered and came to nothing: the client has another preshared key, or is not reached. */
-static void tell_unconfirmed(struct worker *worker, const struct session *session)
-{
-	struct event_source *events = &gateway(worker)->events;
-	enum event_kind kind = session_is_active(session) ? EVENT_REKEY_FAILED : EVENT_REFUSED;
-	struct event *event = event_new_of(events, kind, session, worker->now);
-	if (event == NULL)
-		return;
-	event->endpoint = session->next_from.remote;
-	event->reason = "not_confirmed";
-	event_post(events, event);
-}
-
 static void count_active(struct gateway_role *role, const struct session *session, int by)
 {
 	bump(&role->active, by);
@@ -105,7 +48,7 @@ static void end_session(struct worker *worker, struct session *session, const ch
 {
 	struct gateway_role *role = gateway(worker);
 	if (session_is_active(session)) {
-		tell_disconnect(worker, session, why);
+		gateway_tell_disconnect(worker, session, why);
 		registry_detach(role->registry, session);
 		count_active(role, session, -1);
 		stats_add(&worker->loop.stats, sessions_ended, 1);
@@ -187,7 +130,7 @@ static void gateway_expire(struct worker *worker, struct session *session)
 	bool pending = session->next != NULL;
 	session_expire_keys(session, worker->now);
 	if (pending && session->next == NULL)
-		tell_unconfirmed(worker, session);
+		gateway_tell_unconfirmed(worker, session);
 	initiator_tick(worker, session);
 	if (!session_is_active(session)) {
 		if (session->next == NULL && !initiator_stands(session))
@@ -204,7 +147,7 @@ static void gateway_expire(struct worker *worker, struct session *session)
 		session_hibernate(session);
 	struct endpoint tried = session->endpoint;
 	gateway_path_tick(worker, session);
-	tell_roam(worker, session, &tried, "no answer from there");
+	gateway_tell_roam(worker, session, &tried, "no answer from there");
 	session_show_endpoint(session); /* it may have gone back */
 	if (session->keepalive_owed_since != 0 && worker->now - session->keepalive_owed_since >= SESSION_KEEPALIVE_NS &&
 	    !worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0))
@@ -329,7 +272,7 @@ static void activate(struct worker *worker, struct session *session)
 		atomic_store_explicit(&session->view.connected, worker->now, memory_order_relaxed);
 	session_set_active(session);
 	stats_add(&worker->loop.stats, sessions_started, 1);
-	tell_connect(worker, session);
+	gateway_tell_connect(worker, session);
 }
 
 /* New keys are the session's current ones: `previous` is where it was. */
@@ -338,7 +281,7 @@ static void keys_changed(struct worker *worker, struct session *session, const s
 	if (session_is_active(session)) {
 		stats_add(&worker->loop.stats, rekeys, 1);
 		session_count32(&session->view.rekeys, 1);
-		tell_roam(worker, session, previous, NULL);
+		gateway_tell_roam(worker, session, previous, NULL);
 	} else {
 		activate(worker, session);
 	}
@@ -533,7 +476,7 @@ static void gateway_moved(struct worker *worker, struct session *session, const 
 		return;
 	gateway_path_moved(worker, session, from, bytes);
 	session_count32(&session->view.roams, 1);
-	tell_roam(worker, session, &previous, NULL);
+	gateway_tell_roam(worker, session, &previous, NULL);
 	session_show_endpoint(session);
 	set_timer(worker, session);
 }

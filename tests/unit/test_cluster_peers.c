@@ -118,7 +118,7 @@ Test(cluster_peers, a_snapshot_is_all_there_is)
 	snprintf(text, sizeof text, SNAPSHOT "%s%s", put(0, "\"index\":7"), put(1, more));
 	answers(text, "{\"peers\":2,\"changed\":2,\"refused\":[]}");
 	const struct peer *ann = find(1);
-	cr_assert(ann != NULL && ann->fixed_index == 5000 && ann->network_count == 2);
+	cr_assert(ann != NULL && ann->fixed_index == 5000 && peer_networks(ann)->count == 2);
 	cr_assert_str_eq(peer_name(ann), "ann");
 	cr_assert_eq(peer_limits(ann).up, 8000);
 	cr_assert(memcmp(ann->preshared_key, psk, KEY_SIZE) == 0);
