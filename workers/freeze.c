@@ -17,17 +17,22 @@ static bool all_frozen(const struct freeze_kind *kind)
 	return true;
 }
 
-static bool freeze_kind(const struct freeze_kind *kind, const struct clock *clock, uint64_t deadline)
+static bool wait_for_kind(const struct freeze_kind *kind, const struct clock *clock, uint64_t deadline)
 {
 	const struct timespec look = {.tv_nsec = FREEZE_LOOK_NS};
-	for (size_t i = 0; i < kind->count; i++)
-		event_loop_freeze(kind->loops[i]);
 	while (!all_frozen(kind)) {
 		if (clock_monotonic(clock) >= deadline)
 			return false;
 		(void)nanosleep(&look, NULL);
 	}
 	return true;
+}
+
+static bool freeze_kind(const struct freeze_kind *kind, const struct clock *clock, uint64_t deadline)
+{
+	for (size_t i = 0; i < kind->count; i++)
+		event_loop_freeze(kind->loops[i]);
+	return wait_for_kind(kind, clock, deadline);
 }
 
 static void settle(struct worker *const *workers, size_t count)
@@ -54,6 +59,16 @@ bool freeze(const struct freeze_kind *kinds, size_t kind_count, struct worker *c
 		}
 	}
 	settle(workers, worker_count);
+	return true;
+}
+
+bool freeze_wait(const struct freeze_kind *kinds, size_t kind_count, const struct clock *clock, uint64_t limit)
+{
+	uint64_t deadline = clock_monotonic(clock) + limit;
+	for (size_t i = 0; i < kind_count; i++) {
+		if (!wait_for_kind(&kinds[i], clock, deadline))
+			return false;
+	}
 	return true;
 }
 

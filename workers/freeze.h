@@ -22,5 +22,10 @@ struct freeze_kind {
 bool freeze(const struct freeze_kind *kinds, size_t kind_count, struct worker *const *workers, size_t worker_count,
 	    const struct clock *clock, uint64_t limit);
 
+/* Of threads that were told to stand still from their start on (event_loop_freeze()), and never ran: waits until all
+ * do. False: not within `limit` ns. None of them goes on, then either: they may be stopped. The thread that froze them,
+ * offline for RCU. */
+bool freeze_wait(const struct freeze_kind *kinds, size_t kind_count, const struct clock *clock, uint64_t limit);
+
 /* The last kind first: what is given to a thread finds it awake. */
 void thaw(const struct freeze_kind *kinds, size_t kind_count);

@@ -202,7 +202,7 @@ int gateway_takeover_claim(struct gateway *gateway, struct error *error)
 	size_t count = 0;
 	if (takeover->old < 0)
 		return 0;
-	if (!gateway_threads_freeze(&gateway->threads, &gateway->daemon, PARKED_NS))
+	if (!gateway_threads_wait_parked(&gateway->daemon, PARKED_NS))
 		return error_set(error, -ETIMEDOUT, "take-over: the threads do not stand still");
 	int result = takeover_receive(takeover->old, &memory, RECORDS_MS, error);
 	if (result != 0)

@@ -474,6 +474,20 @@ bool gateway_threads_freeze(struct gateway_threads *threads, const struct daemon
 	return frozen;
 }
 
+bool gateway_threads_wait_parked(const struct daemon *daemon, uint64_t limit)
+{
+	struct freeze_kind kinds[GATEWAY_THREADS_KINDS];
+	struct event_loop **loops = calloc(daemon->threads.count + 1, sizeof(struct event_loop *));
+	if (loops == NULL)
+		return false;
+	find_kinds(daemon, kinds, loops);
+	rcu_offline();
+	bool parked = freeze_wait(kinds, GATEWAY_THREADS_KINDS, daemon->clock, limit);
+	rcu_online();
+	free(loops);
+	return parked;
+}
+
 void gateway_threads_thaw(const struct daemon *daemon)
 {
 	for (size_t i = daemon->threads.count; i-- > 0;)

@@ -71,8 +71,12 @@ int gateway_threads_start(struct gateway_threads *threads, struct daemon *daemon
 /* Before gateway_threads_start(): the threads stand still from their start on. */
 void gateway_threads_park(struct gateway_threads *threads);
 
+/* They were parked and started: waits until what they own is the calling thread's, which is online under RCU. False:
+ * not within `limit` ns, and none of them goes on: another process has the sockets. */
+bool gateway_threads_wait_parked(const struct daemon *daemon, uint64_t limit);
+
 /* All of them stand still, and what they own is the calling thread's, which is online under RCU; false: not within
- * `limit` ns, and they go on. Again is allowed, also for those that were parked. */
+ * `limit` ns, and they go on. */
 bool gateway_threads_freeze(struct gateway_threads *threads, const struct daemon *daemon, uint64_t limit);
 void gateway_threads_thaw(const struct daemon *daemon);
 

@@ -18,6 +18,7 @@
 #include "core/handover/takeover.h"
 #include "core/handover/word.h"
 #include "core/handover/writer.h"
+#include "workers/freeze.h"
 
 TestSuite(takeover, .timeout = 120);
 
@@ -424,4 +425,29 @@ Test(takeover, a_late_one_does_not_get_what_was_taken_back)
 		cr_assert_eq(take_over((enum step)step, LATE), left[step], "step %u", step);
 		cr_assert_eq(shared->twice, 0, "step %u", step);
 	}
+}
+
+/* --- the threads of the new process ------------------------------------------------------------------------------- */
+
+/* The sockets are the old one's still: a thread that is late must not run on them when the others gave up. */
+Test(takeover, a_parked_thread_that_is_late_does_not_go_on)
+{
+	static struct event_loop first, late;
+	struct event_loop *loops[] = {&first, &late};
+	const struct freeze_kind kinds[] = {{&loops[0], 1}, {&loops[1], 1}};
+	cr_assert_eq(event_loop_init(&first, 0, NS_PER_S), 0);
+	cr_assert_eq(event_loop_init(&late, 0, NS_PER_S), 0);
+	event_loop_freeze(&first);
+	event_loop_freeze(&late);
+	/* As the thread says it that stands. */
+	atomic_store(&first.frozen, atomic_load(&first.order));
+	cr_assert_not(freeze_wait(kinds, ARRAY_SIZE(kinds), &clock_system, NS_PER_MS));
+	cr_assert_not(event_loop_running(&first));
+	cr_assert(event_loop_frozen(&first), "what it owns is still the caller's");
+	cr_assert_not(event_loop_running(&late));
+	atomic_store(&late.frozen, atomic_load(&late.order));
+	cr_assert(freeze_wait(kinds, ARRAY_SIZE(kinds), &clock_system, NS_PER_MS));
+	cr_assert(event_loop_frozen(&late));
+	event_loop_deinit(&first);
+	event_loop_deinit(&late);
 }
