@@ -178,6 +178,11 @@ static int take(struct gateway *gateway, const struct handover_memory *memory, s
 	int result = handover_read(&import, memory, &target, error);
 	if (result != 0)
 		return result;
+	/* Until here nothing of this process has them: they go on in the old one, and did not end. */
+	if (!handover_claim(memory)) {
+		handover_discard(&import);
+		return error_set(error, -ETIMEDOUT, "take-over: too late: the old process serves on");
+	}
 	if (import.dropped != 0)
 		log_info("take-over: %zu sessions are of clients that this configuration does not have",
 			 import.dropped);
@@ -185,8 +190,7 @@ static int take(struct gateway *gateway, const struct handover_memory *memory, s
 	gateway->takeover.frozen = import.frozen;
 	handover_take_over(&import, &target);
 	adopt(gateway, &import);
-	return handover_claim(memory) ? 0
-				      : error_set(error, -ETIMEDOUT, "take-over: too late: the old process serves on");
+	return 0;
 }
 
 static void discard(struct handover_memory *memory)
