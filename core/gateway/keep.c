@@ -125,8 +125,9 @@ int gateway_keep_open(struct gateway_network *network, struct error *error)
 	if (network->watch_fd < 0)
 		return network->watch_fd;
 	network->rules_fd = nftables_watch_open(NULL); /* without, there is the slow round */
-	/* Address, routes and rules were set up before: the parts learn that, and a failure was logged then. */
-	(void)reconciler_apply(network->daemon->reconciler, RECONCILE_ALL, NULL);
+	/* Address and rules were set up before: the parts learn that, and a failure was logged then. Which routes there
+	 * are to be is not clear yet: gateway_network_follow(). */
+	(void)reconciler_apply(network->daemon->reconciler, RECONCILE_ALL & ~RECONCILE_BIT(RECONCILE_route), NULL);
 	return 0;
 }
 

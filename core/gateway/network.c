@@ -170,6 +170,7 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_n
 		.daemon = params->daemon,
 		.ifindex = device->ifindex,
 		.no_ipv6 = device->no_ipv6,
+		.beside = params->beside,
 		.settings = {.config = config, .ifindex = device->ifindex, .no_ipv6 = device->no_ipv6},
 		.routes = {.ifindex = device->ifindex, .addresses = &config->addresses, .no_ipv6 = device->no_ipv6},
 		.watch_fd = -1,
@@ -212,8 +213,16 @@ void gateway_network_follow(struct gateway_network *network, struct registry *re
 		if (network->laid && gateway_network_lay(network, &error) != 0)
 			log_warning("%s", error.text);
 	}
+	if (network->beside)
+		return;
 	if (reconciler_apply(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_route), &error) != 0)
 		log_warning("AllowedIPs: %s; networks behind peers are not reached through the gateway", error.text);
+}
+
+void gateway_network_serve(struct gateway_network *network, struct registry *registry)
+{
+	network->beside = false;
+	gateway_network_follow(network, registry);
 }
 
 void gateway_network_alone(struct gateway_network *network)

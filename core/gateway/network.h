@@ -35,6 +35,7 @@ struct gateway_network {
 	char other_table[NFTABLES_NAME_MAX]; /* of the two names the one that is not in use here */
 	bool other_left; /* there may be such a table, of another process that ended: to be removed */
 	bool laid;
+	bool beside;   /* another process has the interface, and its routes are that one's */
 	bool networks; /* there are some behind peers */
 	struct gateway_settings settings;
 	struct gateway_routes routes;
@@ -46,6 +47,7 @@ struct gateway_network {
 };
 
 struct gateway_network_params {
+	bool beside; /* until gateway_network_serve() the routes are another process's */
 	const struct gateway_config *config;
 	struct daemon *daemon;	   /* open: its interface exists, so no other process holds that name */
 	struct registry *registry; /* has the peers; used during the call */
@@ -62,8 +64,13 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_n
 /* When the control thread has dropped its privileges: nothing that is started from then on drops them once more. */
 void gateway_network_dropped(struct gateway_network *network);
 
-/* Routes and rules become those for the registry's peers. Failures are logged. Online under RCU. */
+/* Routes, unless another process has them, and rules become those for the registry's peers. Failures are logged. Online
+ * under RCU. */
 void gateway_network_follow(struct gateway_network *network, struct registry *registry);
+
+/* Of a network that was opened beside another process's, which has given the interface up: the same, with the routes
+ * from now on. */
+void gateway_network_serve(struct gateway_network *network, struct registry *registry);
 
 /* Puts back at once what other programs changed: at a reload. */
 void gateway_network_hurry(struct gateway_network *network);

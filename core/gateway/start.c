@@ -93,7 +93,8 @@ static void close_top(void *context)
 static int open_network(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
-	const struct gateway_network_params network = {.config = gateway->config,
+	const struct gateway_network_params network = {.beside = gateway_takeover_pending(gateway),
+						       .config = gateway->config,
 						       .daemon = &gateway->daemon,
 						       .registry = &gateway->registry,
 						       .user = &gateway->user};

@@ -221,7 +221,9 @@ int gateway_takeover_claim(struct gateway *gateway, struct error *error)
 	result = gateway_threads_attach(&gateway->threads, &gateway->daemon, error);
 	gateway_threads_thaw(&gateway->daemon);
 	uint64_t still = clock_monotonic(gateway->daemon.clock) - takeover->frozen;
-	discard(&memory); /* packets do not wait for that */
+	discard(&memory); /* packets do not wait for that, nor for the routes */
+	if (result == 0)
+		gateway_network_serve(&gateway->network, &gateway->registry);
 	wait_for_end(takeover->old, END_MS);
 	leave_old(takeover);
 	gateway_network_alone(&gateway->network);

@@ -14,7 +14,7 @@ chown nobody "$dir/own"
 chmod 711 "$dir"
 gateway_config "MetricsListen = off" "Workers = 2" "LogLevel = info" "Forward = yes" "Masquerade = eth1" "User = nobody"
 sed -i 's|^ControlSocket = .*|ControlSocket = own/gateway.sock\nQuotaFile = own/quota|
-	0,/^PresharedKeyFile.*/s//&\nQuota = 1000G\/month/' "$dir/gateway.conf"
+	0,/^PresharedKeyFile.*/s//&\nQuota = 1000G\/month\nAllowedIPs = 192.168.7.0\/24/' "$dir/gateway.conf"
 ln -s own/gateway.sock "$dir/gateway.sock"
 client_config
 status=0
@@ -40,6 +40,16 @@ index() {
 # What the file has.
 quota_used() {
 	awk '$2 == "month" { print $5 + 0 }' "$dir/own/quota"
+}
+
+behind() {
+	ns gateway ip route show 192.168.7.0/24 dev shardtun0 | grep -q .
+}
+
+# Not before `ip monitor` listens.
+watched() {
+	ns gateway ip route add 192.168.99.0/24 dev shardtun0 && ns gateway ip route del 192.168.99.0/24 dev shardtun0
+	grep -q 'Deleted 192\.168\.99\.0' "$dir/monitor.log"
 }
 
 one_table() {
@@ -78,13 +88,23 @@ ns gateway "$BUILD/shardtund" -c "$dir/layout.conf" --takeover >"$dir/layout.log
 check "another layout is refused" test "$status" -eq 1
 check "which the new process says" grep -q "layout is another one: restart the gateway instead" "$dir/layout.log"
 check "and the old one too" logged gateway "layout is another one.*serves on" 1
-sed '/^Workers/a MaxSessions = 100' "$dir/gateway.conf" >"$dir/late.conf"
+sed '/^Workers/a MaxSessions = 100
+	/^AllowedIPs/s|192.168.7.0|192.168.8.0|' "$dir/gateway.conf" >"$dir/late.conf"
+check "the network behind the client has its route" behind
+start monitor gateway ip monitor route
+check "(routes are watched)" wait_for 30 watched
 status=0
 ns gateway "$BUILD/shardtund" -c "$dir/late.conf" --takeover >"$dir/late.log" 2>&1 || status=$?
 check "one that finds out late that it cannot have the sessions ends" test "$status" -eq 1
 check "with the reason" grep -q "Workers or MaxSessions differs" "$dir/late.log"
 check "and the old one says that it serves on" wait_for 30 logged gateway "did not take the sessions; this process serves on" 1
 check "with its rules" test -n "$(nft_tables gateway)"
+ns gateway ip route add 192.168.98.0/24 dev shardtun0
+check "(to the end)" wait_for 30 grep -q '^192\.168\.98\.0' "$dir/monitor.log"
+ns gateway ip route del 192.168.98.0/24 dev shardtun0
+stop monitor || true
+check_fails "its routes were left alone" grep -qE '192\.168\.[78]\.0' "$dir/monitor.log"
+check "and are there" behind
 check "no good-bye was sent" figure_is gateway tx_bye 0
 check "only root and the gateway's user may connect" test "$(stat -c %a "$dir/own/gateway.sock.takeover")" = 600
 chmod 666 "$dir/own/gateway.sock.takeover"
@@ -122,6 +142,7 @@ for ((i = 1; i <= times; i++)); do
 	used=$now
 	check "$i: the interface is the same" test "$(index)" = "$(<"$dir/index")"
 	check "$i: the rules are there, once" wait_for 30 one_table
+	check "$i: the network behind the client has its route" wait_for 30 behind
 	check "$i: packets pass both ways" pings client 10.8.0.1
 	old=new$i
 done
