@@ -479,6 +479,13 @@ static void end_keeping(void *context)
 	daemon_end_keeping(&gateway->daemon);
 }
 
+static int complete(void *context, struct error *error)
+{
+	(void)error;
+	gateway_takeover_complete(context);
+	return 0;
+}
+
 static const struct step steps[] = {
 	{"daemon", open_daemon, close_daemon},
 	{"collector", open_collector, close_collector},
@@ -502,6 +509,7 @@ static const struct step steps[] = {
 	{"store", keep_descriptors, end_keeping},
 	{"system call filters", filter_calls, NULL},
 	{"WireGuard peers to reach", begin_contacts, NULL},
+	{"take-over's end", complete, NULL},
 };
 
 struct steps gateway_steps(struct gateway *gateway)

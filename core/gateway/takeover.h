@@ -53,6 +53,10 @@ int gateway_takeover_ask(struct gateway *gateway, struct daemon_params *params, 
  * serves, and the other one ends; on failure that one serves on. Nothing to do otherwise. */
 int gateway_takeover_claim(struct gateway *gateway, struct error *error);
 
+/* Last at a start: from here on an end is for good. Before, after a claim, one by which the next process goes on with
+ * the descriptors, where the service manager has them. */
+void gateway_takeover_complete(struct gateway *gateway);
+
 /* Whether another process's descriptors are in use here and its sessions are not: nothing of the machine is to be
  * removed at the end, and no session is said good-bye. */
 bool gateway_takeover_pending(const struct gateway *gateway);

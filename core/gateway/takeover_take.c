@@ -9,6 +9,7 @@
 
 #include "core/base/log.h"
 #include "core/base/rcu.h"
+#include "core/daemon/keeping.h"
 #include "core/daemon/layout.h"
 #include "core/gateway/state.h"
 #include "core/handover/import.h"
@@ -193,6 +194,11 @@ static int take(struct gateway *gateway, const struct handover_memory *memory, s
 	return 0;
 }
 
+void gateway_takeover_complete(struct gateway *gateway)
+{
+	gateway->daemon.leaving = false;
+}
+
 static void discard(struct handover_memory *memory)
 {
 	handover_memory_wipe(memory);
@@ -216,10 +222,13 @@ int gateway_takeover_claim(struct gateway *gateway, struct error *error)
 		discard(&memory);
 		return result;
 	}
-	gateway->daemon.leaving = false;
+	/* Should anything fail from here on, the service manager's next process goes on with what is there: no BYE, and
+	 * nothing is removed. Without one this end is for good. */
+	gateway->daemon.leaving = daemon_keeps(&gateway->daemon);
 	notify_adopt_watchdog(&gateway->daemon.notify, takeover->watchdog);
 	result = gateway_threads_attach(&gateway->threads, &gateway->daemon, error);
-	gateway_threads_thaw(&gateway->daemon);
+	if (result == 0)
+		gateway_threads_thaw(&gateway->daemon);
 	uint64_t still = clock_monotonic(gateway->daemon.clock) - takeover->frozen;
 	discard(&memory); /* packets do not wait for that, nor for the routes */
 	if (result == 0)
