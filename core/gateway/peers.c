@@ -150,6 +150,7 @@ int gateway_peers_add(struct registry *registry, const struct registry_peer *pee
 		      struct error *error)
 {
 	int result = registry_add_peer(registry, peer, error);
+	registry->changes++;
 	if (result != 0 || peer->address.family == 0)
 		return result;
 	uint32_t id = pool_lookup(&registry->pool, peer->address.family, peer->address.bytes);
@@ -164,6 +165,7 @@ bool gateway_peers_remove(struct registry *registry, const uint8_t public_key[KE
 	uint32_t ids[2];
 	if (!registry_remove_peer(registry, public_key, ids))
 		return false;
+	registry->changes++;
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
 		if (ids[i] == 0)
 			continue;

@@ -358,6 +358,7 @@ int quota_reset(struct quota *quota, const uint8_t public_key[KEY_SIZE], struct 
 	if (peer_limits(peer).quota == 0)
 		return error_set(error, -ENOENT, "this peer has no quota");
 	(void)usages_reset(&quota->registry->usages, public_key);
+	quota->registry->changes++;
 	quota_step(quota);
 	return 0;
 }

@@ -178,6 +178,7 @@ int gateway_reload_apply(struct gateway_running *running, struct gateway_reload 
 		*error = reload->error;
 		return reload->code;
 	}
+	running->registry->changes++;
 	int code = reload->wanted.quotas != 0 && running->quota != NULL ? quota_ready(running->quota, error) : 0;
 	if (code != 0)
 		return code;

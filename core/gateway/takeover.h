@@ -35,6 +35,7 @@ struct gateway_takeover {
 	int connection; /* -1: none */
 	bool answered;
 	bool reloading;	   /* the other process waits until the configuration was read */
+	uint32_t changes;  /* as the registry had it, when the other process was answered */
 	uint64_t deadline; /* monotonic ns: then the other process is to have gone on */
 	/* either */
 	uint64_t frozen;	/* since when the data path stands still, monotonic ns */

@@ -8,6 +8,7 @@
 
 #include "core/base/log.h"
 #include "core/daemon/layout.h"
+#include "core/gateway/reloader.h"
 #include "core/gateway/state.h"
 #include "core/handover/export.h"
 #include "core/handover/takeover.h"
@@ -134,11 +135,25 @@ static int answer(struct gateway *gateway, struct error *error)
 	return result;
 }
 
-static bool freeze_all(void *context)
+/* What changed since then is not in the configuration that the new process has read, and would be undone. */
+static int check_unchanged(const struct gateway *gateway, struct error *error)
+{
+	if (gateway->registry.changes == gateway->takeover.changes && !reloader_busy(gateway->running.reloader))
+		return 0;
+	return error_set(error, -EBUSY,
+			 "take-over: peers, limits or quotas changed while the new process started: try again");
+}
+
+static int freeze_all(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
+	int result = check_unchanged(gateway, error);
+	if (result != 0)
+		return result;
 	gateway->takeover.frozen = clock_monotonic(gateway->daemon.clock);
-	return gateway_threads_freeze(&gateway->threads, &gateway->daemon, FREEZE_NS);
+	if (gateway_threads_freeze(&gateway->threads, &gateway->daemon, FREEZE_NS))
+		return 0;
+	return error_set(error, -ETIMEDOUT, "take-over: the threads do not stand still");
 }
 
 static void thaw_all(void *context)
@@ -211,6 +226,7 @@ static void hear_request(struct gateway *gateway)
 	struct error error = {0};
 	int result = answer(gateway, &error);
 	takeover->answered = result == 0;
+	takeover->changes = gateway->registry.changes;
 	takeover->deadline = clock_monotonic(gateway->daemon.clock) + READY_NS;
 	if (result == 0)
 		return;

@@ -39,6 +39,7 @@ static int add(const struct gateway_running *running, const struct wireguard_pla
 static int alter(const struct gateway_running *running, const struct wireguard_planned *item, struct error *error)
 {
 	int result = 0;
+	running->registry->changes++;
 	if (!contact_equal(&item->contact, peer_contact(item->there)))
 		result = registry_reach_peer(running->registry, item->there, &item->contact);
 	if (result != 0)

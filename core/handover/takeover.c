@@ -241,8 +241,7 @@ static enum takeover_result hand_over(int fd, const struct takeover_owner *owner
 	if (channel_receive(fd, CHANNEL_READY, message, 0, error) != 0)
 		return TAKEOVER_KEPT;
 	channel_close_descriptors(message);
-	if (!owner->freeze(owner->context)) {
-		error_set(error, -ETIMEDOUT, "take-over: the threads do not stand still");
+	if (owner->freeze(owner->context, error) != 0) {
 		channel_refuse(fd, error->text);
 		return TAKEOVER_KEPT;
 	}

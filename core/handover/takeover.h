@@ -69,8 +69,8 @@ int takeover_answer(int fd, const struct takeover_party *self, const struct take
 
 struct takeover_owner {
 	void *context;
-	/* The data path stands still; false: it does not, and goes on. */
-	bool (*freeze)(void *context);
+	/* The data path stands still: 0. Else it goes on, and `error` says why. */
+	int (*freeze)(void *context, struct error *error);
 	/* Writes and seals the records. */
 	int (*write)(void *context, struct handover_memory *memory, struct error *error);
 	/* It goes on. */

@@ -45,6 +45,7 @@ struct registry {
 	struct cds_list_head named;	   /* WireGuard peers with a name as Endpoint */
 	uint32_t orders;		   /* handshakes begun */
 	uint64_t cookies;		   /* number of the newest numbered cookie */
+	uint32_t changes;		   /* of peers, limits and quotas while it runs. Control thread */
 	uint64_t spent;			   /* cookies up to this number are not valid for a peer that is added */
 	struct cds_wfcq_tail retired_tail; /* any worker */
 	struct cds_wfcq_head retired_head;

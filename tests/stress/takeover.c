@@ -79,12 +79,14 @@ static void collect_threads(struct scene *scene)
 	scene->kinds[1] = (struct freeze_kind){scene->loops, WORKERS};
 }
 
-static bool freeze_gateway(void *context)
+static int freeze_gateway(void *context, struct error *error)
 {
 	struct scene *scene = context;
 	atomic_store(&scene->shared->frozen_at, clock_monotonic(&clock_system));
-	return freeze(scene->kinds, ARRAY_SIZE(scene->kinds), scene->workers, WORKERS, &clock_system,
-		      PATIENCE_MS * NS_PER_MS);
+	if (freeze(scene->kinds, ARRAY_SIZE(scene->kinds), scene->workers, WORKERS, &clock_system,
+		   PATIENCE_MS * NS_PER_MS))
+		return 0;
+	return error_set(error, -ETIMEDOUT, "threads do not stand still");
 }
 
 static int write_gateway(void *context, struct handover_memory *memory, struct error *error)

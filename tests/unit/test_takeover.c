@@ -214,6 +214,37 @@ Test(takeover, a_process_that_the_manager_does_not_have_gets_nothing)
 	cr_assert_eq(answered, -EPERM);
 }
 
+/* --- refused at the end ----------------------------------------------------------------------------------------------- */
+
+static int do_not(void *context, struct error *error)
+{
+	(void)context;
+	return error_set(error, -EBUSY, "take-over: peers changed");
+}
+
+/* Nothing is written then. */
+Test(takeover, one_at_a_bad_time_gets_the_reason)
+{
+	static const struct takeover_owner owner = {.freeze = do_not};
+	int pair[2], status;
+	struct error error;
+	sockets(pair);
+	pid_t child = fork();
+	if (child == 0) {
+		struct handover_memory memory;
+		int result = takeover_receive(pair[1], &memory, PATIENCE_MS, &error);
+		_exit(result == -ECONNREFUSED && strcmp(error.text, "take-over: peers changed") == 0 ? 0 : 1);
+	}
+	close(pair[1]);
+	char byte;
+	cr_assert_eq(recv(pair[0], &byte, 1, MSG_PEEK), 1);
+	cr_assert_eq(takeover_hand_over(pair[0], &owner, LATE_MS, &error), TAKEOVER_KEPT);
+	cr_assert_str_eq(error.text, "take-over: peers changed");
+	close(pair[0]);
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert_eq(status, 0);
+}
+
 /* --- both processes ----------------------------------------------------------------------------------------------- */
 
 /* What each of two processes does at a step, instead of going on. */
@@ -259,12 +290,12 @@ static void serve(unsigned which)
 		atomic_fetch_add(&shared->twice, 1);
 }
 
-static bool stand_still(void *context)
+static int stand_still(void *context, struct error *error)
 {
-	(void)context;
+	(void)context, (void)error;
 	at(OLD_FREEZES);
 	atomic_store(&shared->serves[0], false);
-	return true;
+	return 0;
 }
 
 static int write_records(void *context, struct handover_memory *memory, struct error *error)

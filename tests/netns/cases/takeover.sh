@@ -117,6 +117,25 @@ check "a stranger is refused" ns gateway setpriv --reuid 12345 --regid 12345 --c
 	said = s.recv(4096)
 	assert b"may not have the sessions" in said, said
 END
+# While the new process starts.
+meanwhile() { # NAME COMMAND...
+	local name=$1
+	shift
+	start "relay_$name" gateway "$tests_dir/tools/takeover_relay.py" "$dir/own/gateway.sock.takeover" "$@"
+	wait_for 30 logged "relay_$name" ready 1
+	status=0
+	ns gateway "$BUILD/shardtund" -c "$dir/gateway.conf" --takeover >"$dir/$name.log" 2>&1 || status=$?
+	stop "relay_$name" || true
+}
+
+key=$(head -c 32 /dev/urandom | base64)
+meanwhile added "$BUILD/shardtunctl" --socket "$dir/gateway.sock" --config "$dir/gateway.conf" peer add "$key"
+check "a peer that is added meanwhile ends the new process" test "$status" -eq 1
+check "with the reason" grep -q "take-over: peers, limits or quotas changed while" "$dir/added.log"
+check "and stays" ctl peer del "$key"
+meanwhile reset "$BUILD/shardtunctl" --socket "$dir/gateway.sock" --config "$dir/gateway.conf" quota reset "$(public_key client)"
+check "as does a quota that is reset" test "$status" -eq 1
+check "with the same reason" grep -q "take-over: peers, limits or quotas changed while" "$dir/reset.log"
 check "the old one serves on" pings client 10.8.0.1
 check "with the sessions that it had" diff "$dir/sessions" <(sessions)
 check "and its interface" test "$(index)" = "$(<"$dir/index")"
