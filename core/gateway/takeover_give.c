@@ -182,6 +182,8 @@ static int write_all(void *context, struct handover_memory *memory, struct error
 _Noreturn static void leave(struct gateway *gateway, pid_t next)
 {
 	struct notify *notify = &gateway->daemon.notify;
+	events_write(&gateway->events); /* until the threads stood still: the other process has none of these */
+	gateway_tell_suppressed(gateway, true);
 	log_info("take-over: process %d has all sessions: ending", (int)next);
 	if (notify->fd >= 0 && (notify_main_process(notify, next) != 0 || notify_barrier(notify) != 0))
 		log_warning("take-over: the service manager may not know of process %d", (int)next);

@@ -175,6 +175,22 @@ stop stream || status=$?
 check "the TCP connection lived through all of it" test "$status" -eq 0
 check "the client heard nothing of it" test "$(grep -c 'info: connected' "$dir/client.log")" -eq 1
 
+### what happens at the last moment ##################################################################################
+
+# The client's good-bye comes when the old process is to stand still: one of the two logs it.
+start relay_last gateway "$tests_dir/tools/takeover_relay.py" "$dir/own/gateway.sock.takeover" sh -c "
+	kill -STOP ${started[$old]}
+	kill ${started[client]}
+	sleep 0.3
+	(sleep 0.1; kill -CONT ${started[$old]}) &"
+wait_for 30 logged relay_last ready 1
+take_over last
+status_of "$old"
+check "the old process ends once more" test "$status" -eq 1
+check "the client's end is in one of the logs" wait_for 30 sh -c "cat '$dir/$old.log' '$dir/last.log' | grep -q event=disconnect"
+stop relay_last || true
+old=last
+
 ### the end ############################################################################################################
 
 status=0
