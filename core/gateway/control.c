@@ -174,26 +174,25 @@ json_t *gateway_control_reload_answer(const struct gateway_reload_result *result
 				      error);
 }
 
-void gateway_control_reloaded(struct daemon *daemon)
+bool gateway_control_reloaded(struct daemon *daemon, int *code, struct error *error)
 {
 	const struct gateway_running *running = running_of(daemon);
 	struct gateway_reload_result result;
 	struct reloader_waiting waiting;
-	struct error error;
-	int code;
-	if (!reloader_apply(running->reloader, &code, &result, &waiting, &error))
-		return;
-	if (code == 0)
+	if (!reloader_apply(running->reloader, code, &result, &waiting, error))
+		return false;
+	if (*code == 0)
 		log_reload(running, &result);
 	else
-		log_error("not read again: %s", error.text);
+		log_error("not read again: %s", error->text);
 	if (!reloader_busy(running->reloader))
 		notify_ready(&daemon->notify);
 	for (size_t i = 0; i < waiting.count; i++) {
-		struct error copy = error;
-		json_t *answer = code == 0 ? gateway_control_reload_answer(&result, &copy) : NULL;
+		struct error copy = *error;
+		json_t *answer = *code == 0 ? gateway_control_reload_answer(&result, &copy) : NULL;
 		control_answer(daemon->control, waiting.tickets[i], answer, &copy);
 	}
+	return true;
 }
 
 const struct control_command gateway_commands[] = {

@@ -13,8 +13,9 @@ extern const size_t gateway_command_count;
 /* SIGHUP: has the configuration read again; the outcome is logged. */
 void gateway_control_reload(struct daemon *daemon);
 
-/* The reloader's descriptor is readable: applies what was read, and answers the requests for it. */
-void gateway_control_reloaded(struct daemon *daemon);
+/* The reloader's descriptor is readable: applies what was read, and answers the requests for it. False: there was
+ * nothing. Else `*code` is 0, or a negative errno with `error` set. */
+bool gateway_control_reloaded(struct daemon *daemon, int *code, struct error *error);
 
 /* The answer to "reload". NULL with `error` set: no memory. */
 json_t *gateway_control_reload_answer(const struct gateway_reload_result *result, struct error *error);

@@ -34,7 +34,7 @@ struct gateway_takeover {
 	int epoll_fd;
 	int connection; /* -1: none */
 	bool answered;
-	bool reloading;	   /* the other process waits until the configuration was read */
+	unsigned readings; /* of the configuration, until the other process gets the outcome; 0: it takes over */
 	uint32_t changes;  /* as the registry had it, when the other process was answered */
 	uint64_t deadline; /* monotonic ns: then the other process is to have gone on */
 	/* either */
@@ -72,8 +72,8 @@ int gateway_takeover_give(const struct gateway *gateway, struct error *error);
 /* `epoll_fd` is readable. Does not return when the next process has the sessions. */
 void gateway_takeover_ready(struct gateway *gateway);
 
-/* The configuration was read again: a process that waits for that goes on. */
-void gateway_takeover_reloaded(struct gateway *gateway);
+/* The configuration was read again, or was not, as `failure` says: a process that waits for that gets the outcome. */
+void gateway_takeover_reloaded(struct gateway *gateway, const struct error *failure);
 
 /* A process that does not go on is left. */
 void gateway_takeover_every_second(struct gateway *gateway);

@@ -64,7 +64,8 @@ static void drop(struct gateway_takeover *takeover)
 	if (takeover->connection >= 0)
 		close(takeover->connection);
 	takeover->connection = -1;
-	takeover->answered = takeover->reloading = false;
+	takeover->answered = false;
+	takeover->readings = 0;
 }
 
 void gateway_takeover_close(struct gateway *gateway)
@@ -236,14 +237,18 @@ static void hear_request(struct gateway *gateway)
 		leave_other(gateway, &error);
 		return;
 	}
-	takeover->reloading = true;
+	/* One that is under way may have begun with the file as it was before. */
+	takeover->readings = reloader_busy(gateway->running.reloader) ? 2 : 1;
 	gateway_control_reload(&gateway->daemon);
 }
 
-void gateway_takeover_reloaded(struct gateway *gateway)
+void gateway_takeover_reloaded(struct gateway *gateway, const struct error *failure)
 {
-	if (gateway->takeover.reloading)
-		drop(&gateway->takeover);
+	struct gateway_takeover *takeover = &gateway->takeover;
+	if (takeover->readings == 0 || --takeover->readings != 0)
+		return;
+	takeover_tell_reloaded(takeover->connection, failure);
+	drop(takeover);
 }
 
 /* In milliseconds. */
@@ -271,7 +276,8 @@ void gateway_takeover_every_second(struct gateway *gateway)
 {
 	struct gateway_takeover *takeover = &gateway->takeover;
 	struct error error;
-	if (takeover->connection < 0 || clock_monotonic(gateway->daemon.clock) < takeover->deadline)
+	if (takeover->connection < 0 || takeover->readings != 0 ||
+	    clock_monotonic(gateway->daemon.clock) < takeover->deadline)
 		return;
 	error_set(&error, -ETIMEDOUT, "take-over: the other process does not go on");
 	leave_other(gateway, &error);
@@ -286,7 +292,7 @@ void gateway_takeover_ready(struct gateway *gateway)
 	for (int i = 0; i < ready; i++) {
 		if (events[i].data.fd == takeover->listener.fd)
 			accept_next(gateway);
-		else if (events[i].data.fd == takeover->connection && takeover->reloading)
+		else if (events[i].data.fd == takeover->connection && takeover->readings != 0)
 			drop(takeover);
 		else if (events[i].data.fd == takeover->connection && takeover->answered)
 			hear_ready(gateway);

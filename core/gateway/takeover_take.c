@@ -123,14 +123,21 @@ static void leave_old(struct gateway_takeover *takeover)
 	close_one(&takeover->old);
 }
 
-/* The other process closes the connection when it has done what is left: its report to the service manager, or a
- * reload. */
+/* The other process closes the connection when it has done what is left: its report to the service manager. */
 static void wait_for_end(int old, int limit_ms)
 {
 	struct pollfd gone = {.fd = old};
 	rcu_offline();
 	(void)poll(&gone, 1, limit_ms);
 	rcu_online();
+}
+
+static int wait_for_reload(int old, struct error *error)
+{
+	rcu_offline();
+	int result = takeover_await_reload(old, RELOAD_MS, error);
+	rcu_online();
+	return result;
 }
 
 int gateway_takeover_ask(struct gateway *gateway, struct daemon_params *params, struct error *error)
@@ -142,9 +149,11 @@ int gateway_takeover_ask(struct gateway *gateway, struct daemon_params *params, 
 	if (takeover->old < 0)
 		return takeover->old;
 	int result = ask(gateway, params, error);
-	takeover->reloaded = result == -EALREADY;
-	if (takeover->reloaded)
-		wait_for_end(takeover->old, RELOAD_MS);
+	if (result == -EALREADY) {
+		int reload = wait_for_reload(takeover->old, error);
+		takeover->reloaded = reload == 0;
+		result = reload == 0 ? result : reload;
+	}
 	if (result != 0)
 		leave_old(takeover);
 	params->given = result == 0 ? &takeover->given : NULL;

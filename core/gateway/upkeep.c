@@ -65,8 +65,10 @@ static void events_came(void *context)
 static void reloaded(void *context)
 {
 	struct gateway *gateway = context;
-	gateway_control_reloaded(&gateway->daemon);
-	gateway_takeover_reloaded(gateway);
+	struct error error;
+	int code;
+	if (gateway_control_reloaded(&gateway->daemon, &code, &error))
+		gateway_takeover_reloaded(gateway, code == 0 ? NULL : &error);
 }
 
 static void collector_is_due(void *context)

@@ -16,7 +16,8 @@ enum channel_kind {
 	CHANNEL_DESCRIPTORS, /* the old one: how many there are in all, and some of them with their names */
 	CHANNEL_READY,	     /* the new one: it can take the sessions now */
 	CHANNEL_RECORDS,     /* the old one: memory with its sessions, which are offered */
-	CHANNEL_RELOADS, /* the old one: it has the same program, and reads its configuration again; nothing follows */
+	CHANNEL_RELOADS,     /* the old one: it has the same program, and reads its configuration again */
+	CHANNEL_RELOADED,    /* the old one, then: it has read it; or CHANNEL_REFUSED. Nothing follows */
 };
 
 enum {

@@ -113,6 +113,17 @@ int takeover_ask(int fd, const struct takeover_party *self, struct takeover_give
 	return result;
 }
 
+int takeover_await_reload(int fd, int limit_ms, struct error *error)
+{
+	struct channel_message *message = malloc(sizeof *message);
+	if (message == NULL)
+		return no_memory(error);
+	int result = channel_receive(fd, CHANNEL_RELOADED, message, limit_ms, error);
+	channel_close_descriptors(message); /* it has none to give */
+	free(message);
+	return result;
+}
+
 int takeover_receive(int fd, struct handover_memory *memory, int limit_ms, struct error *error)
 {
 	struct channel_message *message = malloc(sizeof *message);
@@ -207,6 +218,15 @@ int takeover_answer(int fd, const struct takeover_party *self, const struct take
 		result = send_part(fd, message, list, first, count, self->watchdog, error);
 	free(message);
 	return result;
+}
+
+void takeover_tell_reloaded(int fd, const struct error *failure)
+{
+	static const struct channel_message reloaded = {.kind = CHANNEL_RELOADED};
+	if (failure != NULL)
+		channel_refuse(fd, failure->text);
+	else
+		(void)channel_send(fd, &reloaded, NULL);
 }
 
 /* The memory is the new process's from here on. */

@@ -54,6 +54,10 @@ struct takeover_given {
  * refused, and `error` says why; -EALREADY: as `reload` says; or as channel_receive(). */
 int takeover_ask(int fd, const struct takeover_party *self, struct takeover_given *given, struct error *error);
 
+/* After -EALREADY: returns when the old process has read its configuration again. 0; -ECONNREFUSED: it could not, and
+ * `error` says why; or as channel_receive(). */
+int takeover_await_reload(int fd, int limit_ms, struct error *error);
+
 /* All is made: gets the records, which are offered from now on for TAKEOVER_CLAIM_MS. The memory is the caller's. 0, or
  * as above. `limit_ms`: how long the old one may take to freeze and to write. */
 int takeover_receive(int fd, struct handover_memory *memory, int limit_ms, struct error *error);
@@ -66,6 +70,9 @@ int takeover_receive(int fd, struct handover_memory *memory, int limit_ms, struc
  * it was told that the configuration is read again, which the caller does. */
 int takeover_answer(int fd, const struct takeover_party *self, const struct takeover_descriptor *list, size_t count,
 		    struct error *error);
+
+/* After -EALREADY: the configuration was read, or was not, and `failure` says why. The caller closes the socket. */
+void takeover_tell_reloaded(int fd, const struct error *failure);
 
 struct takeover_owner {
 	void *context;

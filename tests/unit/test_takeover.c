@@ -207,6 +207,33 @@ Test(takeover, a_reload_by_the_same_program_takes_nothing)
 	cr_assert_eq(answer_to(&new, &answered), 0, "as the same one does that is told to");
 }
 
+/* What the new process gets after that. */
+static int await_reload(const struct error *failure, struct error *error)
+{
+	int pair[2];
+	sockets(pair);
+	takeover_tell_reloaded(pair[0], failure);
+	close(pair[0]);
+	int result = takeover_await_reload(pair[1], PATIENCE_MS, error);
+	close(pair[1]);
+	return result;
+}
+
+Test(takeover, a_reload_ends_with_its_outcome)
+{
+	const struct error failure = {.text = "gateway.conf:7: Nonsense"};
+	struct error error;
+	int pair[2];
+	cr_assert_eq(await_reload(NULL, &error), 0);
+	cr_assert_eq(await_reload(&failure, &error), -ECONNREFUSED);
+	cr_assert_str_eq(error.text, failure.text);
+	sockets(pair);
+	cr_assert_eq(takeover_await_reload(pair[1], 1, &error), -ETIMEDOUT);
+	close(pair[0]);
+	cr_assert_eq(takeover_await_reload(pair[1], PATIENCE_MS, &error), -ECONNRESET, "it is gone without a word");
+	close(pair[1]);
+}
+
 Test(takeover, a_process_that_the_manager_does_not_have_gets_nothing)
 {
 	int answered;
@@ -214,7 +241,7 @@ Test(takeover, a_process_that_the_manager_does_not_have_gets_nothing)
 	cr_assert_eq(answered, -EPERM);
 }
 
-/* --- refused at the end ----------------------------------------------------------------------------------------------- */
+/* --- refused at the end ------------------------------------------------------------------------------------------- */
 
 static int do_not(void *context, struct error *error)
 {

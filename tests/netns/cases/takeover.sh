@@ -117,6 +117,15 @@ check "a stranger is refused" ns gateway setpriv --reuid 12345 --regid 12345 --c
 	said = s.recv(4096)
 	assert b"may not have the sessions" in said, said
 END
+# As nobody it cannot read what root's new process could.
+status=0
+ns gateway "$BUILD/shardtund" -c "$dir/gateway.conf" --reload >"$dir/unread.log" 2>&1 || status=$?
+check "a reload that the old process cannot do fails" test "$status" -eq 1
+check "with its reason" grep -q "Permission denied" "$dir/unread.log"
+chown nobody "$dir/gateway.conf" "$dir"/*.key "$dir"/*.psk
+check "and one that it can do passes" ns gateway "$BUILD/shardtund" -c "$dir/gateway.conf" --reload
+check "when that is done" logged gateway "gateway.conf read again" 1
+
 # While the new process starts.
 meanwhile() { # NAME COMMAND...
 	local name=$1
