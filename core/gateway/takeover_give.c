@@ -163,6 +163,14 @@ static void thaw_all(void *context)
 	gateway_threads_thaw(&gateway->daemon);
 }
 
+/* The steps of a take-over keep the control thread for longer than the loop that sends this. */
+static void feed_watchdog(struct gateway *gateway)
+{
+	struct notify *notify = &gateway->daemon.notify;
+	if (notify->watchdog != 0)
+		notify_watchdog(notify, clock_monotonic(gateway->daemon.clock));
+}
+
 static int write_all(void *context, struct handover_memory *memory, struct error *error)
 {
 	struct gateway *gateway = context;
@@ -175,7 +183,9 @@ static int write_all(void *context, struct handover_memory *memory, struct error
 					       .totals = &totals,
 					       .now = clock_monotonic(gateway->daemon.clock),
 					       .frozen = gateway->takeover.frozen};
-	return handover_export(&source, memory, error);
+	int result = handover_export(&source, memory, error);
+	feed_watchdog(gateway);
+	return result;
 }
 
 /* Nothing is closed, removed or said to clients: all of it is the other process's. With a failure status, so that the
@@ -251,23 +261,19 @@ void gateway_takeover_reloaded(struct gateway *gateway, const struct error *fail
 	drop(takeover);
 }
 
-/* In milliseconds. */
-static int time_to_claim(const struct gateway *gateway)
-{
-	return TAKEOVER_CLAIM_MS + (int)(gateway_threads_active(&gateway->threads) / TAKEOVER_CLAIM_SESSIONS);
-}
-
 /* The second one, or the other process is gone. */
 static void hear_ready(struct gateway *gateway)
 {
 	const struct takeover_owner owner = {
 		.context = gateway, .freeze = freeze_all, .write = write_all, .thaw = thaw_all};
 	int connection = gateway->takeover.connection;
+	int claim_ms = takeover_claim_ms(gateway_threads_active(&gateway->threads), gateway->daemon.notify.watchdog);
 	struct error error = {0};
 	struct ucred peer = {0};
 	socklen_t size = sizeof peer;
 	(void)getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size);
-	if (takeover_hand_over(connection, &owner, time_to_claim(gateway), &error) == TAKEOVER_GIVEN)
+	feed_watchdog(gateway);
+	if (takeover_hand_over(connection, &owner, claim_ms, &error) == TAKEOVER_GIVEN)
 		leave(gateway, peer.pid);
 	leave_other(gateway, &error);
 }

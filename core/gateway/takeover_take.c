@@ -19,7 +19,7 @@
 _Static_assert((int)TAKEOVER_NAME_MAX == (int)DESCRIPTOR_NAME_MAX, "one kind of names");
 
 enum {
-	RECORDS_MS = 10000, /* for the old process to stand still and to write */
+	RECORDS_MS = 60000, /* for the old process to stand still and to write a million sessions */
 	END_MS = 5000,	    /* and to end, when it has given them */
 	RELOAD_MS = 60000,  /* or to read its configuration again */
 };

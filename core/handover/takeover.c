@@ -237,6 +237,12 @@ static int offer(int fd, const struct handover_memory *memory, struct channel_me
 	return channel_send(fd, message, error);
 }
 
+int takeover_claim_ms(size_t sessions, uint64_t watchdog)
+{
+	uint64_t limit = TAKEOVER_CLAIM_MS + sessions / TAKEOVER_CLAIM_SESSIONS, most = watchdog / 2 / NS_PER_MS;
+	return (int)(watchdog != 0 && limit > most ? most : limit);
+}
+
 /* Until the word is NEW, the new process is gone, or the time is up. */
 static void wait_for_claim(int fd, const struct handover_memory *memory, int claim_ms)
 {

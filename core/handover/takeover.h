@@ -84,6 +84,10 @@ struct takeover_owner {
 	void (*thaw)(void *context);
 };
 
+/* How long the new process may take for so many sessions, in milliseconds: at most half of the watchdog's interval (ns;
+ * 0: there is none), since the old one's control thread waits for so long. */
+int takeover_claim_ms(size_t sessions, uint64_t watchdog);
+
 enum takeover_result {
 	TAKEOVER_KEPT,	/* this process serves on: `error` says why */
 	TAKEOVER_GIVEN, /* the sessions are the new process's: this one seals nothing any more, and exits */

@@ -241,6 +241,14 @@ Test(takeover, a_process_that_the_manager_does_not_have_gets_nothing)
 	cr_assert_eq(answered, -EPERM);
 }
 
+Test(takeover, the_watchdog_outlives_the_wait)
+{
+	cr_assert_eq(takeover_claim_ms(0, 0), TAKEOVER_CLAIM_MS);
+	cr_assert_eq(takeover_claim_ms(100000, 30 * NS_PER_S), 5500);
+	cr_assert_eq(takeover_claim_ms(1 << 20, 0), 52928);
+	cr_assert_eq(takeover_claim_ms(1 << 20, 30 * NS_PER_S), 15000);
+}
+
 /* --- refused at the end ------------------------------------------------------------------------------------------- */
 
 static int do_not(void *context, struct error *error)
