@@ -272,6 +272,12 @@ static void read_window(struct replay_window *to, const struct handover_window *
 	memcpy(to->bitmap, from->bitmap, sizeof to->bitmap);
 }
 
+/* A key without room for the gap is spent: it seals nothing more. `counter` is at most the limit. */
+static uint64_t after_gap(uint64_t counter)
+{
+	return counter < TRANSPORT_COUNTER_LIMIT - HANDOVER_GAP ? counter + HANDOVER_GAP : TRANSPORT_COUNTER_LIMIT;
+}
+
 static int make_key(const struct handover_key *from, const struct aead_engine *engine, struct transport_key **made)
 {
 	const struct dialect *dialect = from->dialect == HANDOVER_OWN ? &dialect_own : &dialect_wireguard;
@@ -281,7 +287,7 @@ static int make_key(const struct handover_key *from, const struct aead_engine *e
 	*made = key;
 	if (key == NULL)
 		return offered ? -ENOMEM : -ENOTSUP;
-	key->send_counter = from->send_counter + HANDOVER_GAP;
+	key->send_counter = after_gap(from->send_counter);
 	key->opened = from->opened;
 	key->first_opened = from->first_opened;
 	key->seen = from->seen;

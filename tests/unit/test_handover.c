@@ -94,6 +94,22 @@ Test(handover, the_next_one_accepts_no_packet_twice)
 	finish(h);
 }
 
+/* Else the records of the take-over after the next one would not be right. */
+Test(handover, a_key_near_its_end_is_spent)
+{
+	struct harness *h = START_UP(.clients = 1);
+	cr_assert(pings(h));
+	harness_gateway_session(h, 0)->current->send_counter = TRANSPORT_COUNTER_LIMIT - HANDOVER_GAP - 10;
+	cr_assert_eq(hand_over(h), 1);
+	cr_assert_eq(harness_gateway_session(h, 0)->current->send_counter, TRANSPORT_COUNTER_LIMIT - 10);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(hand_over(h), 1);
+		cr_assert_eq(harness_gateway_session(h, 0)->current->send_counter, TRANSPORT_COUNTER_LIMIT);
+		cr_assert(transport_key_spent(harness_gateway_session(h, 0)->current));
+	}
+	finish(h);
+}
+
 /* One that was late arrives at the next gateway. */
 Test(handover, packets_on_their_way_are_not_lost)
 {
