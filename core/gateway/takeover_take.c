@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The new process. */
+#include <limits.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -140,14 +142,30 @@ static int wait_for_reload(int old, struct error *error)
 	return result;
 }
 
+/* A gateway of a version before take-overs, or whose path is too long for its socket, does not listen: it reads its
+ * configuration again by SIGHUP. `code` is the failure to connect. */
+static bool signal_reload(int code, const struct error *failure)
+{
+	const char *text = getenv("MAINPID"); /* of the service manager */
+	long process = text != NULL ? strtol(text, NULL, 10) : 0;
+	if ((code != -ENOENT && code != -ECONNREFUSED && code != -ENAMETOOLONG) || process <= 1 || process > INT_MAX ||
+	    kill((pid_t)process, SIGHUP) != 0)
+		return false;
+	log_warning("%s; process %ld reads its configuration again, and stays the program that it is until a restart",
+		    failure->text, process);
+	return true;
+}
+
 int gateway_takeover_ask(struct gateway *gateway, struct daemon_params *params, struct error *error)
 {
 	struct gateway_takeover *takeover = &gateway->takeover;
 	if (takeover->start == GATEWAY_OPENS)
 		return 0;
 	takeover->old = reach(params->common->control_socket, error);
-	if (takeover->old < 0)
+	if (takeover->old < 0) {
+		takeover->reloaded = takeover->start == GATEWAY_RELOADS && signal_reload(takeover->old, error);
 		return takeover->old;
+	}
 	int result = ask(gateway, params, error);
 	if (result == -EALREADY) {
 		int reload = wait_for_reload(takeover->old, error);

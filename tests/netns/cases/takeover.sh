@@ -126,6 +126,16 @@ chown nobody "$dir/gateway.conf" "$dir"/*.key "$dir"/*.psk
 check "and one that it can do passes" ns gateway "$BUILD/shardtund" -c "$dir/gateway.conf" --reload
 check "when that is done" logged gateway "gateway.conf read again" 1
 
+# As one of a former version, which does not listen for it.
+mv "$dir/own/gateway.sock.takeover" "$dir/own/aside"
+status=0
+ns gateway "$BUILD/shardtund" -c "$dir/gateway.conf" --reload >"$dir/nobody.log" 2>&1 || status=$?
+check "a reload without an answer fails" test "$status" -eq 1
+check "but with the service manager's word of the main process" ns gateway env MAINPID="${started[gateway]}" \
+	"$BUILD/shardtund" -c "$dir/gateway.conf" --reload
+check "that gets the signal" wait_for 30 logged gateway "gateway.conf read again" 2
+mv "$dir/own/aside" "$dir/own/gateway.sock.takeover"
+
 # While the new process starts.
 meanwhile() { # NAME COMMAND...
 	local name=$1
