@@ -40,6 +40,7 @@ struct gateway_takeover {
 	/* either */
 	uint64_t frozen;	/* since when the data path stands still, monotonic ns */
 	uint64_t device, inode; /* of the program's file; 0: unknown */
+	uint64_t manager;	/* of the service manager and its unit; 0: none */
 	uint64_t watchdog;	/* what the service manager told the old one, ns */
 };
 

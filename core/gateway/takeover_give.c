@@ -119,7 +119,7 @@ static int answer(struct gateway *gateway, struct error *error)
 	const struct takeover_party self = {.layout = whole,
 					    .device = gateway->takeover.device,
 					    .inode = gateway->takeover.inode,
-					    .managed = notify->fd >= 0,
+					    .manager = notify->fd >= 0 ? gateway->takeover.manager : 0,
 					    .watchdog = notify->watchdog};
 	int result = layout != NULL && whole != NULL ? 0 : error_set(error, -ENOMEM, "take-over: out of memory");
 	if (result == 0 && descriptors->layout_fd < 0)

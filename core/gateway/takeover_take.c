@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -27,6 +28,25 @@ enum {
 };
 #define PARKED_NS (5 * NS_PER_S)
 
+/* All processes of a unit have these variables in common, from its start to its stop; systemd's units have one socket.
+ */
+static uint64_t service_manager(void)
+{
+	const char *socket_name = getenv("NOTIFY_SOCKET"), *invocation = getenv("INVOCATION_ID");
+	crypto_generichash_state state;
+	uint64_t number = 0;
+	if (socket_name == NULL)
+		return 0;
+	(void)crypto_generichash_init(&state, NULL, 0, crypto_generichash_BYTES);
+	(void)crypto_generichash_update(&state, (const uint8_t *)socket_name, strlen(socket_name) + 1);
+	if (invocation != NULL)
+		(void)crypto_generichash_update(&state, (const uint8_t *)invocation, strlen(invocation));
+	uint8_t hash[crypto_generichash_BYTES];
+	(void)crypto_generichash_final(&state, hash, sizeof hash);
+	memcpy(&number, hash, sizeof number);
+	return number;
+}
+
 /* A file that runs keeps its number, also when it has no name any more. */
 void gateway_takeover_init(struct gateway_takeover *takeover, enum gateway_start start)
 {
@@ -35,6 +55,7 @@ void gateway_takeover_init(struct gateway_takeover *takeover, enum gateway_start
 	*takeover = (struct gateway_takeover){.start = start,
 					      .device = program.st_dev,
 					      .inode = program.st_ino,
+					      .manager = service_manager(),
 					      .old = -1,
 					      .given_listener = -1,
 					      .given_quota = -1,
@@ -94,7 +115,7 @@ static int ask(struct gateway *gateway, const struct daemon_params *params, stru
 	const struct takeover_party self = {.layout = layout,
 					    .device = takeover->device,
 					    .inode = takeover->inode,
-					    .managed = getenv("NOTIFY_SOCKET") != NULL,
+					    .manager = takeover->manager,
 					    .reload = takeover->start == GATEWAY_RELOADS};
 	if (layout == NULL)
 		return error_set(error, -ENOMEM, "take-over: out of memory");

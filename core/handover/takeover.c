@@ -11,12 +11,13 @@
 
 enum { CLAIM_LOOK_MS = 1 };
 
-enum { HELLO_MANAGED = 1, HELLO_RELOAD = 2 };
+enum { HELLO_RELOAD = 1 };
 
 struct hello {
 	uint32_t version, records;
 	uint64_t device, inode;
 	uint64_t flags;
+	uint64_t manager;
 	char layout[]; /* with its terminator */
 };
 
@@ -48,7 +49,8 @@ static int say_hello(int fd, const struct takeover_party *self, struct channel_m
 	hello->records = HANDOVER_VERSION;
 	hello->device = self->device;
 	hello->inode = self->inode;
-	hello->flags = (self->managed ? HELLO_MANAGED : 0u) | (self->reload ? HELLO_RELOAD : 0u);
+	hello->flags = self->reload ? HELLO_RELOAD : 0;
+	hello->manager = self->manager;
 	memcpy(hello->layout, self->layout, size);
 	return channel_send(fd, message, error);
 }
@@ -165,7 +167,7 @@ static int check_hello(const struct channel_message *message, const struct takeo
 				 hello->records, HANDOVER_VERSION);
 	if ((hello->flags & HELLO_RELOAD) != 0 && is_same_program(hello, self))
 		return error_set(error, -EALREADY, "take-over: the new program is the same");
-	if (self->managed && (hello->flags & HELLO_MANAGED) == 0)
+	if (self->manager != 0 && hello->manager != self->manager)
 		return error_set(error, -EPERM,
 				 "take-over: a service manager runs this gateway, and would start it again: have it "
 				 "reload the gateway (systemctl reload)");

@@ -36,7 +36,7 @@ struct takeover_descriptor {
 struct takeover_party {
 	const char *layout;
 	uint64_t device, inode; /* of the program's file; an inode of 0: unknown, and another one */
-	bool managed;		/* a service manager supervises it */
+	uint64_t manager;	/* a number of the service manager that supervises it, and of its unit; 0: none */
 	bool reload; /* the new one: if both have the same program, the configuration is to be read again, no more */
 	uint64_t watchdog; /* the old one: interval of the service manager's, ns; 0: none */
 };

@@ -100,9 +100,9 @@ static void put_hello(int fd, uint32_t version, uint32_t records, const char *te
 	struct channel_message *message = calloc(1, sizeof *message);
 	message->kind = CHANNEL_HELLO;
 	memcpy(message->payload, &version, 4);
-	memcpy(message->payload + 4, &records, 4); /* no program, no flags */
-	strcpy((char *)message->payload + 32, text);
-	message->length = (uint32_t)(32 + strlen(text) + 1);
+	memcpy(message->payload + 4, &records, 4); /* no program, flags or manager */
+	strcpy((char *)message->payload + 40, text);
+	message->length = (uint32_t)(40 + strlen(text) + 1);
 	cr_assert_eq(channel_send(fd, message, NULL), 0);
 	free(message);
 }
@@ -176,7 +176,7 @@ static int answer_to(const struct takeover_party *new, int *answered)
 	struct takeover_given given;
 	struct error error;
 	int pair[2], status;
-	old.managed = true;
+	old.manager = 5;
 	sockets(pair);
 	pid_t child = fork();
 	if (child == 0)
@@ -194,7 +194,8 @@ Test(takeover, a_reload_by_the_same_program_takes_nothing)
 {
 	int answered;
 	struct takeover_party new = party;
-	new.managed = new.reload = true;
+	new.manager = 5;
+	new.reload = true;
 	cr_assert_eq(answer_to(&new, &answered), -EALREADY);
 	cr_assert_eq(answered, -EALREADY);
 	new.inode++;
@@ -203,7 +204,7 @@ Test(takeover, a_reload_by_the_same_program_takes_nothing)
 	new.device++;
 	cr_assert_eq(answer_to(&new, &answered), 0);
 	new = party;
-	new.managed = true;
+	new.manager = 5;
 	cr_assert_eq(answer_to(&new, &answered), 0, "as the same one does that is told to");
 }
 
@@ -237,7 +238,11 @@ Test(takeover, a_reload_ends_with_its_outcome)
 Test(takeover, a_process_that_the_manager_does_not_have_gets_nothing)
 {
 	int answered;
-	cr_assert_eq(answer_to(&party, &answered), -ECONNREFUSED);
+	struct takeover_party new = party;
+	cr_assert_eq(answer_to(&new, &answered), -ECONNREFUSED);
+	cr_assert_eq(answered, -EPERM);
+	new.manager = 6; /* it has another one */
+	cr_assert_eq(answer_to(&new, &answered), -ECONNREFUSED);
 	cr_assert_eq(answered, -EPERM);
 }
 
