@@ -32,6 +32,7 @@ struct gateway_takeover {
 	/* the old process */
 	struct control_listener listener;
 	int epoll_fd;
+	bool paused;	/* the listener, until the next second */
 	int connection; /* -1: none */
 	bool answered;
 	unsigned readings; /* of the configuration, until the other process gets the outcome; 0: it takes over */

@@ -208,8 +208,12 @@ static void accept_next(struct gateway *gateway)
 {
 	struct gateway_takeover *takeover = &gateway->takeover;
 	int fd = accept4(takeover->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
+	if (fd < 0) { /* no descriptor is left: the listener stays readable, and would have the loop spin */
+		if (errno == EMFILE || errno == ENFILE)
+			takeover->paused = epoll_ctl(takeover->epoll_fd, EPOLL_CTL_DEL, takeover->listener.fd, NULL) ==
+					   0;
 		return;
+	}
 	if (takeover->connection >= 0) {
 		char unread; /* would reset the socket at its end, and the reason were lost */
 		channel_refuse(fd, "take-over: another process takes this gateway over at this moment");
@@ -282,6 +286,8 @@ void gateway_takeover_every_second(struct gateway *gateway)
 {
 	struct gateway_takeover *takeover = &gateway->takeover;
 	struct error error;
+	if (takeover->paused)
+		takeover->paused = watch(takeover, takeover->listener.fd) != 0;
 	if (takeover->connection < 0 || takeover->readings != 0 ||
 	    clock_monotonic(gateway->daemon.clock) < takeover->deadline)
 		return;
