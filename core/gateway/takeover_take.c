@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include "core/base/log.h"
@@ -73,6 +74,9 @@ static int reach(const char *control, struct error *error)
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_set(error, -errno, "take-over: %s", strerror(errno));
+	/* Else one that hangs with a full queue of connections would have this process wait for ever. */
+	const struct timeval limit = {.tv_sec = TAKEOVER_ANSWER_MS / 1000};
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
 	if (connect(fd, (const struct sockaddr *)&address, sizeof address) == 0)
 		return fd;
 	int code = errno;
