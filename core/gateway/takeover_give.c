@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The old process. */
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -145,10 +146,22 @@ static int check_unchanged(const struct gateway *gateway, struct error *error)
 			 "take-over: peers, limits or quotas changed while the new process started: try again");
 }
 
+/* One that waits would be lost with this process: its sender believes that the gateway ends, or reads its file again.
+ */
+static int check_signals(const struct gateway *gateway, struct error *error)
+{
+	struct pollfd waits = {.fd = gateway->daemon.descriptors.signal_fd, .events = POLLIN};
+	if (poll(&waits, 1, 0) <= 0)
+		return 0;
+	return error_set(error, -EBUSY, "take-over: a signal came for this process: try again");
+}
+
 static int freeze_all(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
 	int result = check_unchanged(gateway, error);
+	if (result == 0)
+		result = check_signals(gateway, error);
 	if (result != 0)
 		return result;
 	gateway->takeover.frozen = clock_monotonic(gateway->daemon.clock);
@@ -185,6 +198,13 @@ static int write_all(void *context, struct handover_memory *memory, struct error
 					       .frozen = gateway->takeover.frozen};
 	int result = handover_export(&source, memory, error);
 	feed_watchdog(gateway);
+	if (result != 0)
+		return result;
+	result = check_signals(gateway, error);
+	if (result != 0) {
+		handover_memory_wipe(memory);
+		handover_memory_close(memory);
+	}
 	return result;
 }
 
