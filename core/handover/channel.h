@@ -37,8 +37,8 @@ struct channel_message {
  * `error` set, or 0. */
 int channel_check_peer(int fd, struct error *error);
 
-/* Sends kind, payload and descriptors, which stay the caller's; never waits: the other side reads. 0 or a negative
- * errno with `error` set. */
+/* Sends kind, payload and descriptors, which stay the caller's; never waits: -EAGAIN if there is no room. 0 or a
+ * negative errno with `error` set. */
 int channel_send(int fd, const struct channel_message *message, struct error *error);
 
 /* Text of CHANNEL_REFUSED, or nothing if it cannot be sent. */

@@ -178,6 +178,16 @@ static int check_hello(const struct channel_message *message, const struct takeo
 	return 0;
 }
 
+/* Parts of many descriptors fill the socket before the other side has read the first. */
+static int send_when_there_is_room(int fd, const struct channel_message *message, struct error *error)
+{
+	struct pollfd room = {.fd = fd, .events = POLLOUT};
+	int result = channel_send(fd, message, error);
+	while (result == -EAGAIN && poll(&room, 1, TAKEOVER_ANSWER_MS) > 0)
+		result = channel_send(fd, message, error);
+	return result;
+}
+
 static int send_part(int fd, struct channel_message *message, const struct takeover_descriptor *list, size_t first,
 		     size_t total, uint64_t watchdog, struct error *error)
 {
@@ -193,7 +203,7 @@ static int send_part(int fd, struct channel_message *message, const struct takeo
 		memcpy(part->names[i], list[first + i].name, sizeof part->names[i]);
 		message->fds[i] = list[first + i].fd;
 	}
-	return channel_send(fd, message, error);
+	return send_when_there_is_room(fd, message, error);
 }
 
 int takeover_answer(int fd, const struct takeover_party *self, const struct takeover_descriptor *list, size_t count,
@@ -210,6 +220,11 @@ int takeover_answer(int fd, const struct takeover_party *self, const struct take
 		result = allowed;
 	if (result == 0)
 		result = check_hello(message, self, error);
+	if (result == 0 && count > TAKEOVER_DESCRIPTORS_MAX)
+		result = error_set(error, -E2BIG,
+				   "take-over: there are %zu descriptors, and at most %d are given: restart the "
+				   "gateway instead",
+				   count, TAKEOVER_DESCRIPTORS_MAX);
 	if (result == -EALREADY) {
 		*message = (struct channel_message){.kind = CHANNEL_RELOADS};
 		(void)channel_send(fd, message, NULL);

@@ -140,6 +140,61 @@ Test(takeover, what_cannot_be_is_refused_in_one_line)
 	check_refusal(pair, -ETIMEDOUT, "does not answer");
 }
 
+/* A list of so many, all the same. */
+static struct takeover_descriptor *alike(size_t count, int fd)
+{
+	struct takeover_descriptor *list = calloc(count, sizeof *list);
+	for (size_t i = 0; i < count; i++)
+		list[i] = (struct takeover_descriptor){"one of many", fd};
+	return list;
+}
+
+Test(takeover, more_descriptors_than_the_new_one_takes_are_refused)
+{
+	struct takeover_descriptor *list = alike(TAKEOVER_DESCRIPTORS_MAX + 1, STDERR_FILENO);
+	struct channel_message *message = calloc(1, sizeof *message);
+	struct error error;
+	int pair[2];
+	sockets(pair);
+	put_hello(pair[1], TAKEOVER_VERSION, HANDOVER_VERSION, layout);
+	cr_assert_eq(takeover_answer(pair[0], &party, list, TAKEOVER_DESCRIPTORS_MAX + 1, &error), -E2BIG);
+	cr_assert_eq(channel_receive(pair[1], CHANNEL_DESCRIPTORS, message, 0, &error), -ECONNREFUSED);
+	cr_assert(strstr(error.text, "at most 4096 are given") != NULL, "%s", error.text);
+	free(message);
+	free(list);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+/* The new process begins to read when the socket is full. */
+Test(takeover, descriptors_wait_for_room)
+{
+	static const int small = 16384;
+	struct takeover_descriptor *list = alike(MANY, STDERR_FILENO);
+	struct channel_message *message = calloc(1, sizeof *message);
+	struct error error;
+	int pair[2], status;
+	sockets(pair);
+	cr_assert_eq(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+	put_hello(pair[1], TAKEOVER_VERSION, HANDOVER_VERSION, layout);
+	pid_t child = fork();
+	if (child == 0) {
+		pause_ms(LATE_MS);
+		for (size_t count = 0; count < MANY; count += message->fd_count, channel_close_descriptors(message)) {
+			if (channel_receive(pair[1], CHANNEL_DESCRIPTORS, message, PATIENCE_MS, &error) != 0)
+				_exit(1);
+		}
+		_exit(0);
+	}
+	cr_assert_eq(takeover_answer(pair[0], &party, list, MANY, &error), 0, "%s", error.text);
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert_eq(status, 0);
+	free(message);
+	free(list);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 Test(takeover, another_users_process_gets_nothing)
 {
 	int pair[2];
