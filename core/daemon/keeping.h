@@ -22,7 +22,7 @@ struct descriptors_plan daemon_plan(const struct daemon_params *params);
 /* First in daemon_open(), when `notify` is open: with `keeps` the store's descriptors become `descriptors.given`
  * (`adopted`), or are refused (`refused`). A
  * process that runs and gives its own takes precedence: what of that does not fit is an error. */
-int daemon_take(struct daemon *daemon, struct error *error);
+int daemon_take(struct daemon *daemon, struct error *why);
 
 /* Gives `given` up, with a line of log: it does not fit, or cannot be adopted. */
 void daemon_refuse(struct daemon *daemon, struct descriptor_list *given, const struct error *why);
