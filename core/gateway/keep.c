@@ -76,8 +76,9 @@ static void run_address(struct gateway_network *network, const struct ip_prefix 
 static void run_addresses(void *context, bool restore, struct reconcile_found *found)
 {
 	struct gateway_network *network = context;
-	for (size_t i = 0; i < network->config->addresses.count; i++) {
-		const struct ip_prefix *address = &network->config->addresses.items[i];
+	const struct daemon_params *params = &network->daemon->params; /* as they were given to the interface */
+	for (size_t i = 0; i < params->address_count; i++) {
+		const struct ip_prefix *address = &params->addresses[i];
 		if (address->address.family == 4 || !network->no_ipv6)
 			run_address(network, address, restore, found);
 	}
