@@ -7,39 +7,77 @@
 #include <unistd.h>
 
 #include "core/agent/agent.h"
+#include "core/cli/agent_peer.h"
 #include "core/cli/cli.h"
 #include "core/daemon/logger.h"
 #include "core/host/privileges.h"
 #include "core/host/process.h"
 #include "crypto/keys.h"
 
-static const char *const synopses[] = {"[-c FILE]", "[-c FILE] --check", NULL};
+static const char *const synopses[] = {"[-c FILE]", "[-c FILE] --check",
+				       "[-c FILE] peer add KEY [--name NAME] [--wireguard] [--allowed-ips NETWORK,...]",
+				       "[-c FILE] peer del KEY", NULL};
 static const struct cli_program program = {
 	.name = "shardtun-agent",
 	.summary = "keeps a shardtun gateway's blocks and peers as etcd has them",
 	.synopses = synopses,
-	.details =
-		"  -c, --config FILE  the configuration (default: " AGENT_SETTINGS_PATH ")\n"
-		"      --check        check it; change nothing\n"
-		"  -h, --help         this text\n"
-		"  -V, --version      the version\n"
-		"\n"
-		"Runs in the foreground until SIGTERM, SIGINT or SIGQUIT. What the gateway owns stays its own while\n"
-		"the agent restarts, for two seconds.\n",
+	.details = "  -c, --config FILE  the configuration (default: " AGENT_SETTINGS_PATH ")\n"
+		   "      --check        check it; change nothing\n"
+		   "      --name NAME    peer add: its name in lists and logs\n"
+		   "      --wireguard    peer add: it speaks WireGuard\n"
+		   "      --allowed-ips NETWORK,...\n"
+		   "                     peer add: networks behind the peer\n"
+		   "  -h, --help         this text\n"
+		   "  -V, --version      the version\n"
+		   "\n"
+		   "peer add and peer del change etcd, for all gateways, and need no agent that runs. Else it runs in "
+		   "the\n"
+		   "foreground until SIGTERM, SIGINT or SIGQUIT. What the gateway owns stays its own while the agent\n"
+		   "restarts, for two seconds.\n",
 };
 
-static enum cli_status run(const char *path, bool check)
+/* What the command line says. */
+struct arguments {
+	const char *path;
+	bool check;
+	struct agent_peer peer;
+};
+
+static enum cli_status read_settings(struct agent_settings *settings, const char *path)
 {
 	struct error error = {0};
-	struct agent_settings settings;
 	privileges_keep_memory(); /* before the password is read */
 	if (keys_init(&error) != 0)
 		return cli_fail(&program, CLI_FAILED, &error);
-	if (agent_settings_read(&settings, path, &error) != 0)
+	if (agent_settings_read(settings, path, &error) != 0)
 		return cli_fail(&program, CLI_CONFIG, &error);
-	log_set_level(settings.log_level);
-	if (check) {
-		printf("%s: right\n", path);
+	log_set_level(settings->log_level);
+	return CLI_OK;
+}
+
+/* peer add KEY, peer del KEY */
+static enum cli_status change_peer(const struct arguments *arguments, char *const *words, int count)
+{
+	struct agent_settings settings;
+	enum cli_status status = agent_peer_check(&program, &arguments->peer, words, count);
+	if (status == CLI_OK)
+		status = read_settings(&settings, arguments->path);
+	if (status != CLI_OK)
+		return status;
+	status = agent_peer_run(&program, &settings, &arguments->peer, words);
+	explicit_bzero(&settings, sizeof settings);
+	return status;
+}
+
+static enum cli_status run(const struct arguments *arguments)
+{
+	struct error error = {0};
+	struct agent_settings settings;
+	enum cli_status status = read_settings(&settings, arguments->path);
+	if (status != CLI_OK)
+		return status;
+	if (arguments->check) {
+		printf("%s: right\n", arguments->path);
 		return CLI_OK;
 	}
 	sigset_t ending;
@@ -49,7 +87,6 @@ static enum cli_status run(const char *path, bool check)
 	sigaddset(&ending, SIGQUIT);
 	int stop = signalfd(-1, &ending, SFD_CLOEXEC | SFD_NONBLOCK);
 	struct agent *agent = NULL;
-	enum cli_status status = CLI_OK;
 	if (stop < 0)
 		error_set(&error, -errno, "signals: %s", strerror(errno));
 	else if (logger_start(NULL, &error) == 0)
@@ -66,33 +103,39 @@ static enum cli_status run(const char *path, bool check)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'k'}, {NULL, 0, NULL, 0}};
+		{"config", required_argument, NULL, 'c'},      {"check", no_argument, NULL, 'k'},
+		{"name", required_argument, NULL, 'n'},	       {"wireguard", no_argument, NULL, 'w'},
+		{"allowed-ips", required_argument, NULL, 'a'}, {NULL, 0, NULL, 0}};
+	struct arguments arguments = {.path = AGENT_SETTINGS_PATH, .peer.protocol = "shardtun"};
 	enum cli_status status;
+	int option;
 	process_begin();
 	process_hold_signals();
 	if (cli_help_or_version(&program, argc, argv, &status))
 		return (int)status;
-
-	const char *path = AGENT_SETTINGS_PATH;
-	bool check = false;
-	int option;
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":c:", options, NULL)) != -1) {
 		if (option == 'c')
-			path = optarg;
+			arguments.path = optarg;
 		else if (option == 'k')
-			check = true;
+			arguments.check = true;
+		else if (option == 'n')
+			arguments.peer.name = optarg;
+		else if (option == 'w')
+			arguments.peer.protocol = "wireguard";
+		else if (option == 'a')
+			arguments.peer.allowed_ips = optarg;
 		else if (option == ':')
-			return (int)cli_usage_error(&program, "%s wants a file", argv[optind - 1]);
+			return (int)cli_usage_error(&program, "%s wants a value", argv[optind - 1]);
 		else
 			return (int)cli_usage_error(&program, "unknown option %s", argv[optind - 1]);
 	}
 	if (optind < argc)
-		return (int)cli_usage_error(&program, "unexpected argument %s", argv[optind]);
-	if (check)
-		return (int)cli_finish(&program, run(path, check));
+		return (int)cli_finish(&program, change_peer(&arguments, argv + optind, argc - optind));
+	if (arguments.check)
+		return (int)cli_finish(&program, run(&arguments));
 	log_begin();
-	status = cli_finish(&program, run(path, check));
+	status = cli_finish(&program, run(&arguments));
 	logger_end();
 	return (int)status;
 }

@@ -74,6 +74,43 @@ check "a gateway that has started anew gets all peers again" wait_for 20 told gw
 check "and its blocks" wait_for 20 shared_out gw1 gw2
 check "and the map" wait_for 10 told gw1 "s['map'].count('=10.9.0.2:5556') == 8"
 
+# --- peers by command ---
+
+new_key() {
+	"$BUILD/shardtun" genkey | "$BUILD/shardtun" pubkey
+}
+agent_command() { # ARGUMENTS...
+	ns gateway "$BUILD/shardtun-agent" -c "$dir/gw1.conf" "$@"
+}
+refused_with() { # TEXT ARGUMENTS...
+	local text=$1 output
+	shift
+	! output=$(agent_command "$@" 2>&1) && grep -qF -- "$text" <<<"$output"
+}
+carol=$(new_key)
+check "a peer is added by command" agent_command peer add "$carol" --name carol --allowed-ips 10.1.0.7/16,fd01::/64
+check "and known on another gateway" wait_for 5 told gw2 \
+	"s['peers']['$carol'] == {'index': 1, 'name': 'carol', 'protocol': 'shardtun', 'networks': ['10.1.0.0/16', 'fd01::/64']}"
+check "not twice" refused_with "there is such a peer" peer add "$carol"
+check "nor another one with its network" refused_with "10.1.0.0/16: another peer has this network" \
+	peer add "$(new_key)" --allowed-ips 10.1.0.0/16
+check "nor what is no key" refused_with "not a public key" peer add AAAA
+check "nor what is no network" refused_with "not a network" peer add "$(new_key)" --allowed-ips 10.1
+etcdctl_run put /shardtun/index/2 '{"version":1,"key":"by hand"}' >/dev/null
+adders=()
+for i in 1 2 3 4; do
+	key=$(new_key)
+	agent_command peer add "$key" --wireguard >"$dir/added.$i" 2>&1 &
+	adders+=($!)
+done
+wait "${adders[@]}"
+check "four at once get indices of their own, and none that was given by hand" \
+	test "$(sed 's/.* //' "$dir"/added.* | sort -n | tr '\n' ' ')" = "3 4 5 6 "
+check "a peer is deleted by command" agent_command peer del "$carol"
+check "and gone" wait_for 5 told gw2 "'$carol' not in s['peers']"
+check "with its index and networks" test "$(etcdctl_run get --prefix /shardtun/net/)$(etcdctl_run get /shardtun/index/1)" = ""
+check "not twice" refused_with "there is no such peer" peer del "$carol"
+
 # --- agents that end ---
 
 stop agent-gw1 || true

@@ -18,7 +18,7 @@ tls_make() {
 
 # Keys and values of etcdctl: --user where passwords are on.
 etcdctl_run() { # ARGUMENTS...
-	ns gateway env ETCDCTL_API=3 etcdctl --endpoints "https://127.0.0.1:$etcd_port" --cacert "$dir/ca.pem" \
+	ns gateway env ETCDCTL_API=3 etcdctl --command-timeout=60s --dial-timeout=60s --endpoints "https://127.0.0.1:$etcd_port" --cacert "$dir/ca.pem" \
 		${etcd_user:+--user "$etcd_user"} "$@"
 }
 
