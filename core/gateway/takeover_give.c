@@ -112,6 +112,14 @@ static struct takeover_descriptor *list_all(struct gateway *gateway, size_t *cou
 	return all;
 }
 
+/* The records have no deadlines of blocks: the new process would end all sessions. */
+static const char *why_not(const struct gateway *gateway)
+{
+	return gateway->running.cluster == NULL
+		       ? NULL
+		       : "not in a cluster: restart the gateway; who owns a client's block has it back then";
+}
+
 static int answer(struct gateway *gateway, struct error *error)
 {
 	struct descriptors *descriptors = &gateway->daemon.descriptors;
@@ -121,6 +129,7 @@ static int answer(struct gateway *gateway, struct error *error)
 					    .device = gateway->takeover.device,
 					    .inode = gateway->takeover.inode,
 					    .manager = notify->fd >= 0 ? gateway->takeover.manager : 0,
+					    .refusal = why_not(gateway),
 					    .watchdog = notify->watchdog};
 	int result = layout != NULL && whole != NULL ? 0 : error_set(error, -ENOMEM, "take-over: out of memory");
 	if (result == 0 && descriptors->layout_fd < 0)

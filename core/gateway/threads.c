@@ -7,7 +7,6 @@
 #include "core/base/log.h"
 #include "core/base/rcu.h"
 #include "workers/freeze.h"
-#include "workers/gateway_fence.h"
 
 enum {
 	GATEWAY_COPIES = 256, /* datagrams that wait for a thread which others received for it */
@@ -550,38 +549,6 @@ int gateway_threads_stand(struct gateway_threads *threads, const struct registry
 	const struct inbox_message message = {
 		.kind = INBOX_STAND, .session_id = grant->session_id, .stand.made = grant->made};
 	return tell(threads, registry, &message);
-}
-
-void gateway_threads_wake(struct gateway_threads *threads)
-{
-	for (unsigned i = 0; i < threads->plan.workers; i++)
-		worker_wake(threads->workers[i]);
-}
-
-bool gateway_threads_fenced(const struct gateway_threads *threads, uint64_t version)
-{
-	for (unsigned i = 0; i < threads->plan.workers; i++) {
-		if (!gateway_fenced(&threads->roles[i], version))
-			return false;
-	}
-	return true;
-}
-
-/* One source is one thread's, so that what it sends keeps its order. */
-int gateway_threads_forwarded(struct gateway_threads *threads, const struct forwarded *forwarded)
-{
-	struct inbox_message *message = malloc(sizeof *message);
-	if (message == NULL)
-		return -ENOMEM;
-	message->kind = INBOX_FORWARDED;
-	message->session_id = 0;
-	message->forwarded.from = (struct endpoint){.remote = forwarded->source, .local = forwarded->local};
-	message->forwarded.proven = forwarded->proven;
-	message->forwarded.length = forwarded->length;
-	memcpy(message->forwarded.message, forwarded->message, forwarded->length);
-	unsigned thread = forwarded->source.sin6_port % threads->plan.handshakers;
-	inbox_post(&threads->handshakers[thread]->inbox, message);
-	return 0;
 }
 
 uint32_t gateway_threads_active(const struct gateway_threads *threads)

@@ -220,6 +220,8 @@ int takeover_answer(int fd, const struct takeover_party *self, const struct take
 		result = allowed;
 	if (result == 0)
 		result = check_hello(message, self, error);
+	if (result == 0 && self->refusal != NULL)
+		result = error_set(error, -EOPNOTSUPP, "take-over: %s", self->refusal);
 	if (result == 0 && count > TAKEOVER_DESCRIPTORS_MAX)
 		result = error_set(error, -E2BIG,
 				   "take-over: there are %zu descriptors, and at most %d are given: restart the "

@@ -38,7 +38,8 @@ struct takeover_party {
 	uint64_t device, inode; /* of the program's file; an inode of 0: unknown, and another one */
 	uint64_t manager;	/* a number of the service manager that supervises it, and of its unit; 0: none */
 	bool reload; /* the new one: if both have the same program, the configuration is to be read again, no more */
-	uint64_t watchdog; /* the old one: interval of the service manager's, ns; 0: none */
+	const char *refusal; /* the old one: why its sessions are not to be taken; NULL: they may be */
+	uint64_t watchdog;   /* the old one: interval of the service manager's, ns; 0: none */
 };
 
 /* What the new one gets; the list is from malloc(). */

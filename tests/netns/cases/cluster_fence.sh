@@ -78,5 +78,9 @@ check "a release is answered" grep -q '"released": *1' <(request cluster-release
 check "and the block is not served then" served ""
 check_fails "nor is the client" pings client 10.8.0.1
 check "what is no block is refused" grep -q 'no list of blocks' <(own 256 1000)
+status=0
+ns gateway "$BUILD/shardtund" -c "$dir/gateway.conf" --takeover >"$dir/takeover.log" 2>&1 || status=$?
+check "another process does not take it over" test "$status" -eq 1
+check "which says why" grep -q "take-over: not in a cluster: restart" "$dir/takeover.log"
 check "a deadline of another clock is refused" grep -q 'further than 60 s' <(own 1 61000)
 done_testing
