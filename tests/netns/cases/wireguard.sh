@@ -6,16 +6,10 @@
 #   client: wireguard-go "plain", 10.8.0.20   second: our client and wireguard-go "secret", 10.8.0.21, with a PSK, over IPv6
 # run-tap: first
 # shellcheck disable=SC2119 # the options are optional
-# shellcheck source=tests/netns/lib/lib.sh
-. "$(dirname "$0")/../lib/lib.sh"
-# shellcheck source=tests/netns/lib/wireguard.sh
-. "$(dirname "$0")/../lib/wireguard.sh"
 # shellcheck source=tests/netns/lib/wireguard_go.sh
 . "$(dirname "$0")/../lib/wireguard_go.sh"
 
-wireguard_needed
-topology_up
-own_run_up
+wireguard_topology_up
 second_up
 ns second ip route add 2001:db8:1::/64 via 2001:db8:3::1
 ns client ip address add 192.0.2.3/24 dev eth0
@@ -31,7 +25,7 @@ plain_event() { # KIND PATTERN
 	grep "event=$1 .*peer=$(public_key plain) .*$2" "$dir/gateway.log"
 }
 
-(umask 077 && wg genpsk >"$dir/secret.psk")
+preshared_key secret
 configure
 endpoint=203.0.113.1:5555
 client_config
@@ -39,7 +33,7 @@ wireguard_gateway_start
 check "the log says which public key such clients need" grep -q "WireGuard clients need the public key $(public_key wg-gateway)" "$dir/gateway.log"
 
 # --- data both ways ---
-wireguard_start plain client 192.0.2.1:5555 10.8.0.20 fd00:8::14
+wireguard_plain_start
 check "it is wireguard-go's interface, not a kernel's" wireguard_is_tun plain
 check "wireguard-go connects over IPv4" wait_for 30 pings client 10.8.0.1
 check "with IPv6 inside" answers client fd00:8::1

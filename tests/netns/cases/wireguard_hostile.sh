@@ -7,10 +7,6 @@
 #   client: wireguard_probe.py, 10.8.0.20 (no PSK) and .21 (PSK), and .22 over IPv6   |   host: the flood
 # run-tap: first
 # shellcheck disable=SC2119 # the options are optional
-# shellcheck source=tests/netns/lib/lib.sh
-. "$(dirname "$0")/../lib/lib.sh"
-# shellcheck source=tests/netns/lib/wireguard.sh
-. "$(dirname "$0")/../lib/wireguard.sh"
 # shellcheck source=tests/netns/lib/wireguard_go.sh
 . "$(dirname "$0")/../lib/wireguard_go.sh"
 

@@ -9,16 +9,10 @@
 #   branch: our gateway "branch", 10.9.0.1, and behind it 10.77.0.1; port 5555
 # run-tap: first
 # shellcheck disable=SC2119 # the options are optional
-# shellcheck source=tests/netns/lib/lib.sh
-. "$(dirname "$0")/../lib/lib.sh"
-# shellcheck source=tests/netns/lib/wireguard.sh
-. "$(dirname "$0")/../lib/wireguard.sh"
 # shellcheck source=tests/netns/lib/wireguard_go.sh
 . "$(dirname "$0")/../lib/wireguard_go.sh"
 
-wireguard_needed
-topology_up
-own_run_up
+wireguard_topology_up
 second_up
 another_up branch eth3 203.0.114 2001:db8:4
 ns host ip route add 10.77.0.0/24 via 198.51.100.1
@@ -81,12 +75,13 @@ configure() {
 		"Endpoint = branch.example:5555"
 }
 
-(umask 077 && wg genpsk >"$dir/secret.psk" && wg genpsk >"$dir/site.psk")
+preshared_key secret
+preshared_key site
 for name in plain secret careful wg-branch; do
 	public_key "$name" >/dev/null
 done
 configure
-wireguard_start plain client "" 10.8.0.20 fd00:8::14
+wireguard_plain_start ""
 wireguard_start secret second "" 10.8.0.21 fd00:8::15
 check "it is wireguard-go's interface, not a kernel's" wireguard_is_tun plain
 wireguard_gateway_start

@@ -7,8 +7,6 @@
 #   these addresses another one, of 10.65.0.0/16, then 10.66.0.0/16, and so on: none of them knows that it moves
 # run-tap: first
 # shellcheck disable=SC2119 # the options are optional
-# shellcheck source=tests/netns/lib/lib.sh
-. "$(dirname "$0")/../lib/lib.sh"
 # shellcheck source=tests/netns/lib/wireguard.sh
 . "$(dirname "$0")/../lib/wireguard.sh"
 

@@ -7,19 +7,13 @@
 #   inside: wireguard-go "phone", 10.8.0.20      router: masquerades          gateway
 #   10.77.0.2 == eth1 10.77.0.1                  eth0 203.0.113.2 == eth2 203.0.113.1
 # shellcheck disable=SC2119 # the options are optional
-# shellcheck source=tests/netns/lib/lib.sh
-. "$(dirname "$0")/../lib/lib.sh"
-# shellcheck source=tests/netns/lib/wireguard.sh
-. "$(dirname "$0")/../lib/wireguard.sh"
 # shellcheck source=tests/netns/lib/wireguard_go.sh
 . "$(dirname "$0")/../lib/wireguard_go.sh"
 
 timeout=4 # s, of a mapping
 interval=1
 
-wireguard_needed
-topology_up
-own_run_up
+wireguard_topology_up
 another_up router eth2 203.0.113 2001:db8:3
 namespace_up inside
 ip link add eth1 netns "st-$$-router" type veth peer name eth0 netns "st-$$-inside"

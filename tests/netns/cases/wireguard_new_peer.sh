@@ -2,12 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Letting WireGuard clients in while the gateway runs: one command makes the keys, reserves an address and prints a file that
 # wg-quick and wg take as it is, and its QR code; the address stays the client's.
-# shellcheck source=tests/netns/lib/lib.sh
-. "$(dirname "$0")/../lib/lib.sh"
-# shellcheck source=tests/netns/lib/qr.sh
-. "$(dirname "$0")/../lib/qr.sh"
 # shellcheck source=tests/netns/lib/wireguard.sh
 . "$(dirname "$0")/../lib/wireguard.sh"
+# shellcheck source=tests/netns/lib/qr.sh
+. "$(dirname "$0")/../lib/qr.sh"
 
 # The file to $dir/NAME.conf, and what is said to $dir/NAME.said.
 add_new() { # NAME ARGUMENT...

@@ -8,16 +8,10 @@
 #   A second link between client and gateway: eth1 203.0.113.2 == eth2 203.0.113.1
 # run-tap: first
 # shellcheck disable=SC2119 # the options are optional
-# shellcheck source=tests/netns/lib/lib.sh
-. "$(dirname "$0")/../lib/lib.sh"
-# shellcheck source=tests/netns/lib/wireguard.sh
-. "$(dirname "$0")/../lib/wireguard.sh"
 # shellcheck source=tests/netns/lib/wireguard_go.sh
 . "$(dirname "$0")/../lib/wireguard_go.sh"
 
-wireguard_needed
-topology_up
-own_run_up
+wireguard_topology_up
 for side in client gateway; do
 	ns "$side" sysctl -qw net.ipv4.conf.all.promote_secondaries=1
 done
@@ -43,7 +37,7 @@ for name in plain nested probe; do
 done
 own=$(wireguard_interface plain)
 wireguard_gateway_start
-wireguard_start plain client 192.0.2.1:5555 10.8.0.20 fd00:8::14
+wireguard_plain_start
 check "a client connects" wait_for 30 pings client 10.8.0.1
 
 # The client would follow answers from elsewhere.

@@ -6,25 +6,19 @@
 #   client: wireguard-go "plain", 10.8.0.20 and 192.168.77.5, with a PSK
 # run-tap: first
 # shellcheck disable=SC2119 # the options are optional
-# shellcheck source=tests/netns/lib/lib.sh
-. "$(dirname "$0")/../lib/lib.sh"
-# shellcheck source=tests/netns/lib/wireguard.sh
-. "$(dirname "$0")/../lib/wireguard.sh"
 # shellcheck source=tests/netns/lib/wireguard_go.sh
 . "$(dirname "$0")/../lib/wireguard_go.sh"
 
-wireguard_needed
-topology_up
-own_run_up
+wireguard_topology_up
 ns client sysctl -qw net.ipv4.conf.all.promote_secondaries=1
-(umask 077 && wg genpsk >"$dir/plain.psk")
+preshared_key plain
 plain=$(public_key plain)
 own=$(wireguard_interface plain)
 
 wireguard_gateway_config "Workers = 2"
 wireguard_peer plain "Address = 10.8.0.20" "PresharedKeyFile = plain.psk" "AllowedIPs = 192.168.77.0/24"
 wireguard_gateway_start
-wireguard_start plain client 192.0.2.1:5555 10.8.0.20 fd00:8::14
+wireguard_plain_start
 ns client ip address add 192.168.77.5/32 dev "$own"
 ns client ip address add 192.168.77.6/32 dev "$own"
 check "a client connects" wait_for 30 pings client 10.8.0.1
@@ -58,6 +52,23 @@ check "though the packet has moved the endpoint" shown_endpoint "[2001:db8:1::2]
 check "the rest of the network is as it was" answers client 10.8.0.1 -I 192.168.77.6
 check "the other peer goes" wg_ set shardtun0 peer "$more" remove
 check "and what was the first one's is again" answers client 10.8.0.1 -I 192.168.77.5
+
+# --- in place, as with the kernel ---
+session=$(wireguard_session plain id)
+same_session() {
+	[[ $(wireguard_session plain id) == "$session" ]]
+}
+ns client ip address add 192.168.78.5/32 dev "$own"
+check "the client is to have another network behind it" wg_ set shardtun0 peer "$plain" allowed-ips 10.8.0.20/32,192.168.78.0/24
+check "which is a source at once" answers client 10.8.0.1 -I 192.168.78.5
+check "and is reached" wait_for 30 pings gateway 192.168.78.5
+check_fails "the one before is none any more" pings client 10.8.0.1 -I 192.168.77.5
+check "another PSK" wg_ set shardtun0 peer "$plain" preshared-key <(wg genpsk)
+check "does not count before the next handshake" answers client 10.8.0.1
+check "all that with the same session" same_session
+check "it is to have what it had" wg_ set shardtun0 peer "$plain" preshared-key "$dir/plain.psk" allowed-ips 10.8.0.20/32,192.168.77.0/24
+check "and has" answers client 10.8.0.1 -I 192.168.77.5
+check "still with the same session" same_session
 
 # --- keys that change ---
 cp "$dir/plain.key" "$dir/first.key"

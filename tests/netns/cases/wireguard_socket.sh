@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # WireGuard's control socket of a running gateway, with Debian's wg: peers are shown, added, changed and removed; what cannot
 # be is refused; other programs' sockets, and those that were left, are told apart; and another user removes it at the end.
-# shellcheck source=tests/netns/lib/lib.sh
-. "$(dirname "$0")/../lib/lib.sh"
 # shellcheck source=tests/netns/lib/wireguard.sh
 . "$(dirname "$0")/../lib/wireguard.sh"
 

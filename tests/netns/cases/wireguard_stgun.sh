@@ -3,8 +3,6 @@
 # The load generator as many WireGuard clients, beside as many of ours, at one gateway of several workers and handshake threads: all
 # connect, every packet is accounted for in all directions, and each session is at its own worker. Never how fast it is.
 # shellcheck disable=SC2119 # the options are optional
-# shellcheck source=tests/netns/lib/lib.sh
-. "$(dirname "$0")/../lib/lib.sh"
 # shellcheck source=tests/netns/lib/wireguard.sh
 . "$(dirname "$0")/../lib/wireguard.sh"
 

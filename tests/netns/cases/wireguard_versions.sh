@@ -7,20 +7,14 @@
 #   client: wireguard-go "plain", 10.8.0.20, with a PSK
 # run-tap: first
 # shellcheck disable=SC2119 # the options are optional
-# shellcheck source=tests/netns/lib/lib.sh
-. "$(dirname "$0")/../lib/lib.sh"
-# shellcheck source=tests/netns/lib/wireguard.sh
-. "$(dirname "$0")/../lib/wireguard.sh"
 # shellcheck source=tests/netns/lib/wireguard_go.sh
 . "$(dirname "$0")/../lib/wireguard_go.sh"
 
-wireguard_needed
-topology_up
-own_run_up
+wireguard_topology_up
 for side in client gateway; do
 	ns "$side" ip link set eth0 mtu 40000
 done
-(umask 077 && wg genpsk >"$dir/plain.psk")
+preshared_key plain
 plain=$(public_key plain)
 own=$(wireguard_interface plain)
 endpoints=([4]=192.0.2.1:5555 [6]="[2001:db8:1::1]:5555")
@@ -31,13 +25,9 @@ gateway_up() { # OPTION...
 	wireguard_gateway_start
 }
 
-client_up() {
-	wireguard_start plain client 192.0.2.1:5555 10.8.0.20 fd00:8::14
-}
-
 # --- what is counted: of the ten requests the first has waited for a handshake ---
 gateway_up
-client_up
+wireguard_plain_start
 check "ten pings" ns client ping -n -q -c 10 -i 0.1 -W 20 10.8.0.1
 # Each is 84 bytes, 96 when padded, and 128 as a message. Initiations have 148 bytes, responses 92, keepalives 32; on a busy
 # machine there may be several.
@@ -93,7 +83,7 @@ stop plain || true
 
 wireguard_mtu=34736
 gateway_up "MTU = $wireguard_mtu"
-client_up
+wireguard_plain_start
 for version in 4 6; do
 	all_versions $version $wireguard_mtu
 done
@@ -103,7 +93,7 @@ stop plain || true
 # --- padding ends at the MTU: 1300 bytes inside are 1360 with all headers, and so are 1297, which would be 1312 when padded ---
 wireguard_mtu=1300
 gateway_up "MTU = $wireguard_mtu"
-client_up
+wireguard_plain_start
 ns client nft -f - <<'END' || skip_all "needs nftables"
 table ip long {
 	chain input {

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# A gateway that serves WireGuard clients, and wg(8) beside it. Sourced after lib.sh; needs topology_up.
+# A gateway that serves WireGuard clients, and wg(8) beside it. Needs topology_up.
 #
 # WireGuard's control sockets are in /run/wireguard by the names of interfaces, which are the same in all tests: so gateway
 # and wg have a /run of their own, which is there as long as its holder.
+
+# shellcheck source=tests/netns/lib/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 command -v wg >/dev/null || skip_all "needs wireguard-tools"
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash disable=SC2154 # lib.sh has dir and started
-# Clients of our gateway that are wireguard-go; sourced after wireguard.sh, whose gateway has a /run of its own. Each is a NAME with
+# Clients of our gateway that are wireguard-go, and what wireguard.sh has, whose gateway has a /run of its own. Each is a NAME with
 # $dir/NAME.key, and $dir/NAME.psk if it has a PSK; its namespace is in wireguard_namespace[NAME]. Another binary than the one on the
 # PATH: WIREGUARD_GO=FILE.
+
+# shellcheck source=tests/netns/lib/wireguard.sh
+. "$(dirname "${BASH_SOURCE[0]}")/wireguard.sh"
 
 declare -A wireguard_namespace=()
 wireguard_program=${WIREGUARD_GO:-wireguard-go}
@@ -10,6 +13,13 @@ wireguard_mtu=1420
 
 wireguard_needed() {
 	command -v "$wireguard_program" >/dev/null || skip_all "needs wireguard-go (Debian: wireguard-go)"
+}
+
+# What cases with such clients begin with.
+wireguard_topology_up() {
+	wireguard_needed
+	topology_up
+	own_run_up
 }
 
 # The interface, after which the socket is named: the sockets of all namespaces lie in one directory.
@@ -56,6 +66,11 @@ wireguard_start() { # NAME NAMESPACE ENDPOINT IPV4 IPV6
 	wireguard_run "$1" "$2"
 	wireguard_configure "$1" "$3"
 	wireguard_up "$1" "$2" "$4" "$5"
+}
+
+# The client that most cases have, "plain" in the namespace client; ENDPOINT "": it begins nothing.
+wireguard_plain_start() { # [ENDPOINT]
+	wireguard_start plain client "${1-192.0.2.1:5555}" 10.8.0.20 fd00:8::14
 }
 
 # Its addresses and routes, in the namespace that the interface is in.

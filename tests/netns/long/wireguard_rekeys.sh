@@ -6,16 +6,10 @@
 #
 #   client: wireguard-go "busy", 10.8.0.20   |   second: wireguard-go "sleeper", 10.8.0.21
 # shellcheck disable=SC2119 # the options are optional
-# shellcheck source=tests/netns/lib/lib.sh
-. "$(dirname "$0")/../lib/lib.sh"
-# shellcheck source=tests/netns/lib/wireguard.sh
-. "$(dirname "$0")/../lib/wireguard.sh"
 # shellcheck source=tests/netns/lib/wireguard_go.sh
 . "$(dirname "$0")/../lib/wireguard_go.sh"
 
-wireguard_needed
-topology_up
-own_run_up
+wireguard_topology_up
 second_up
 wireguard_gateway_config "Workers = 2"
 wireguard_peer busy "Address = 10.8.0.20"
