@@ -33,7 +33,9 @@ with_own_run() { # COMMAND...
 	ns gateway nsenter --target "${started[holder]}" --mount "$@"
 }
 
+# Some ping the peers after they looked, so what wg shows is noted before.
 scrape() {
+	with_own_run wg show all dump >"$dir/dump"
 	if [[ -z ${WIREGUARD_EXPORTER_PORT:-} ]]; then
 		with_own_run "${exporter[@]}" >"$dir/metrics" 2>"$dir/exporter.log"
 	else
@@ -59,7 +61,7 @@ promtool_parses() {
 # Exporters have names of their own, and some say a key's first eight characters; but each figure of a peer is the value of a
 # sample of it.
 has_what_wg_shows() {
-	with_own_run wg show all dump | python3 -c '
+	python3 -c '
 import re, sys
 samples = [re.fullmatch(r"(\w+)\{(.*)\} (\S+)( \d+)?", line) for line in open(sys.argv[1]).read().splitlines() if "{" in line]
 assert all(samples), "a line is no sample"
@@ -70,7 +72,7 @@ for _, key, _, _, _, handshake, rx, tx, _ in peers:
     missing = [figure for figure in (handshake, rx, tx) if float(figure) not in values]
     assert not missing, (key, missing, values)
 assert any(int(peer[5]) > 0 and int(peer[6]) > 0 for peer in peers), "none is connected"
-assert sum(int(peer[5]) == 0 for peer in peers) == 2, "two are not"' "$dir/metrics"
+assert sum(int(peer[5]) == 0 for peer in peers) == 2, "two are not"' "$dir/metrics" <"$dir/dump"
 }
 
 mentions_no_other() {
