@@ -11,6 +11,7 @@
 struct check {
 	const struct handover_target *target;
 	const struct handover_gateway *gateway;
+	uint64_t frozen;       /* as that says */
 	uint8_t *slots;	       /* a bit for each slot of the session table that was named */
 	uint32_t unnamed;      /* how many were not */
 	size_t sessions, rest; /* records */
@@ -153,6 +154,7 @@ static int check_records(struct check *check, const struct handover_memory *memo
 	if (result != 0)
 		return result;
 	check->gateway = gateway;
+	check->frozen = gateway->frozen;
 	check->unnamed = gateway->slot_mask + 1;
 	check->slots = calloc(check->unnamed / 8 + 1, 1);
 	if (check->slots == NULL)
@@ -277,8 +279,7 @@ int handover_read(struct handover_import *import, const struct handover_memory *
 	int result = handover_check_memory(memory, error);
 	if (result == 0)
 		result = check_records(&check, memory, error);
-	if (result == 0)
-		import->frozen = check.gateway->frozen;
+	import->frozen = check.frozen;
 	if (result == 0)
 		result = make_sessions(import, target, check.sessions, error);
 	if (result == 0)
