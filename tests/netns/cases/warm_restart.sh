@@ -47,7 +47,7 @@ all_back() {
 
 		def active():
 		    control = socket.socket(socket.AF_UNIX)
-		    control.settimeout(5)
+		    control.settimeout(0.5)
 		    try:
 		        control.connect(glob.glob("/run/shardtun/*.sock")[0])
 		        control.sendall(b"status\n")
