@@ -375,7 +375,8 @@ static bool take_signal(struct daemon *daemon)
 	struct signalfd_siginfo info;
 	if (read(daemon->descriptors.signal_fd, &info, sizeof info) != sizeof info)
 		return false;
-	if (info.ssi_signo == SIGUSR2 && daemon_leave(daemon))
+	bool restart = info.ssi_signo == SIGUSR2 || (info.ssi_signo == SIGTERM && daemon->unannounced);
+	if (restart && daemon_leave(daemon, (int)info.ssi_signo))
 		return true;
 	if (info.ssi_signo == SIGHUP && daemon->params.reload != NULL)
 		daemon->params.reload(daemon);

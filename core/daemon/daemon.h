@@ -97,6 +97,9 @@ struct daemon {
 	bool adopted; /* the descriptors are those that another process left */
 	bool refused; /* there were some, and they did not fit */
 	bool leaving; /* ends so that the next process goes on with the descriptors: nothing outside is removed */
+	/* The service manager takes another process for the service's main one, that ended: SIGTERM comes with that
+	 * end, and before the next start. */
+	bool unannounced;
 	struct interface_drops interface_drops;
 	/* Keeps what this end set up on the machine. Gateway and client add the parts; the loop runs it and logs what
 	 * it did; status and metrics show it. */

@@ -127,14 +127,14 @@ void daemon_keep(struct daemon *daemon)
 	descriptors_take_back(&daemon->descriptors);
 }
 
-bool daemon_leave(struct daemon *daemon)
+bool daemon_leave(struct daemon *daemon, int signal_number)
 {
 	if (daemon->store.kept.count == 0)
 		return false;
 	daemon->leaving = true;
 	descriptors_leave(&daemon->descriptors);
 	notify_stopping(&daemon->notify);
-	log_info("%s: ending for a restart: interface, sockets and rules stay", strsignal(SIGUSR2));
+	log_info("%s: ending for a restart: interface, sockets and rules stay", strsignal(signal_number));
 	return true;
 }
 

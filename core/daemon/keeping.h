@@ -5,6 +5,7 @@
  *   end by                  descriptors      sessions         rules, files of sockets
  *   SIGTERM, SIGINT         out of the store BYE              removed
  *   SIGUSR2                 left             end without BYE  stay, the next process replaces or adopts them
+ *   SIGTERM, `unannounced`               as SIGUSR2
  *   SIGKILL, crash          left             gone             the same
  *   a start that fails      out of the store                  removed
  *
@@ -36,9 +37,9 @@ static inline bool daemon_keeps(const struct daemon *daemon)
 /* When all is open: has the service manager keep the descriptors, if there is one. Only logs what is wrong. */
 void daemon_keep(struct daemon *daemon);
 
-/* From now on the daemon leaves its descriptors to the next process (`leaving`), and is to end. False: they are not
- * kept, and nothing changed. */
-bool daemon_leave(struct daemon *daemon);
+/* By this signal: from now on the daemon leaves its descriptors to the next process (`leaving`), and is to end. False:
+ * they are not kept, and nothing changed. */
+bool daemon_leave(struct daemon *daemon, int signal_number);
 
 /* First when everything ends: takes them out of the store, unless they are left. Again is allowed. */
 void daemon_end_keeping(struct daemon *daemon);

@@ -227,6 +227,8 @@ _Noreturn static void leave(struct gateway *gateway, pid_t next)
 	log_info("take-over: process %d has all sessions: ending", (int)next);
 	if (notify->fd >= 0 && (notify_main_process(notify, next) != 0 || notify_barrier(notify) != 0))
 		log_warning("take-over: the service manager may not know of process %d", (int)next);
+	else if (notify->fd >= 0)
+		takeover_tell(gateway->takeover.connection);
 	(void)log_flush(LOG_END_MS);
 	_exit(EXIT_FAILURE);
 }

@@ -251,6 +251,21 @@ void gateway_takeover_complete(struct gateway *gateway)
 	gateway->daemon.leaving = false;
 }
 
+/* That it told the service manager of this process, which would end it with the old one otherwise. */
+static void wait_for_report(struct gateway *gateway)
+{
+	int old = gateway->takeover.old;
+	rcu_offline();
+	bool told = gateway->daemon.notify.fd < 0 || takeover_was_told(old, END_MS);
+	rcu_online();
+	gateway->daemon.unannounced = !told;
+	if (told)
+		wait_for_end(old, END_MS);
+	else
+		log_warning("take-over: the old process ended before the service manager had this one: it may end this "
+			    "one, too");
+}
+
 static void discard(struct handover_memory *memory)
 {
 	handover_memory_wipe(memory);
@@ -285,7 +300,7 @@ int gateway_takeover_claim(struct gateway *gateway, struct error *error)
 	discard(&memory); /* packets do not wait for that, nor for the routes */
 	if (result == 0)
 		gateway_network_serve(&gateway->network, &gateway->registry);
-	wait_for_end(takeover->old, END_MS);
+	wait_for_report(gateway);
 	leave_old(takeover);
 	gateway_network_alone(&gateway->network);
 	quota_take_over(&gateway->quota);

@@ -145,6 +145,16 @@ int takeover_receive(int fd, struct handover_memory *memory, int limit_ms, struc
 	return result;
 }
 
+bool takeover_was_told(int fd, int limit_ms)
+{
+	struct channel_message *message = malloc(sizeof *message);
+	bool told = message != NULL && channel_receive(fd, CHANNEL_TOLD, message, limit_ms, NULL) == 0;
+	if (told)
+		channel_close_descriptors(message);
+	free(message);
+	return told;
+}
+
 /* --- the old process ---------------------------------------------------------------------------------------------- */
 
 static bool is_same_program(const struct hello *hello, const struct takeover_party *self)
@@ -318,4 +328,14 @@ enum takeover_result takeover_hand_over(int fd, const struct takeover_owner *own
 	enum takeover_result result = hand_over(fd, owner, claim_ms, message, error);
 	free(message);
 	return result;
+}
+
+void takeover_tell(int fd)
+{
+	struct channel_message *message = malloc(sizeof *message);
+	if (message == NULL)
+		return;
+	*message = (struct channel_message){.kind = CHANNEL_TOLD};
+	(void)channel_send(fd, message, NULL);
+	free(message);
 }

@@ -63,6 +63,9 @@ int takeover_await_reload(int fd, int limit_ms, struct error *error);
  * as above. `limit_ms`: how long the old one may take to freeze and to write. */
 int takeover_receive(int fd, struct handover_memory *memory, int limit_ms, struct error *error);
 
+/* It has the sessions: waits for takeover_tell(), at most for so long. False: that did not come. */
+bool takeover_was_told(int fd, int limit_ms);
+
 /* --- the old process ---------------------------------------------------------------------------------------------- */
 
 /* When a connection is readable for the first time: checks what the new process is, and gives it the descriptors, which
@@ -96,3 +99,6 @@ enum takeover_result {
 
 /* When it is readable again. `claim_ms`: how long the new process may take. */
 enum takeover_result takeover_hand_over(int fd, const struct takeover_owner *owner, int claim_ms, struct error *error);
+
+/* Last, when the sessions are given: the service manager has accepted the new process as its service's main one. */
+void takeover_tell(int fd);

@@ -553,6 +553,23 @@ Test(takeover, a_late_one_does_not_get_what_was_taken_back)
 	}
 }
 
+/* Else the manager ends the new process as a remainder of the old one, and that end is not for good. */
+Test(takeover, the_new_one_learns_whether_the_manager_has_it)
+{
+	int pair[2];
+	sockets(pair);
+	cr_assert_not(takeover_was_told(pair[1], 1), "nothing came so far");
+	takeover_tell(pair[0]);
+	close(pair[0]);
+	cr_assert(takeover_was_told(pair[1], 0));
+	cr_assert_not(takeover_was_told(pair[1], PATIENCE_MS), "once");
+	close(pair[1]);
+	sockets(pair);
+	close(pair[0]);
+	cr_assert_not(takeover_was_told(pair[1], PATIENCE_MS), "it died before");
+	close(pair[1]);
+}
+
 /* --- the threads of the new process ------------------------------------------------------------------------------- */
 
 /* The sockets are the old one's still: a thread that is late must not run on them when the others gave up. */
