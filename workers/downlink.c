@@ -462,3 +462,17 @@ size_t downlink_batch(struct worker *worker)
 	stage_end_kept(&worker->loop.stages, STAGE_RESIDENCE_DOWN);
 	return frames;
 }
+
+size_t downlink_finish_batch(struct worker *worker)
+{
+	const struct tun_batch *batch = &worker->batch;
+	size_t frames = 0;
+	for (; batch->next < batch->count && room_for_more(worker); frames++)
+		take_next(worker);
+	if (frames == 0)
+		return 0;
+	account(worker);
+	if (worker->dispatch.all.pool != NULL)
+		frame_dispatch_publish(&worker->dispatch, &worker->dispatch.all, &worker->loop.stats);
+	return frames;
+}

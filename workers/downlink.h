@@ -18,6 +18,10 @@ uint8_t *downlink_batch_memory(void);
 /* One batch of frames, from the TUN or from the rings of its readers. Returns how many frames there were. */
 size_t downlink_batch(struct worker *worker);
 
+/* The rest of a batch that was read from the TUN and waits for what came before it. Nothing is read. Returns how many
+ * frames there were. */
+size_t downlink_finish_batch(struct worker *worker);
+
 /* Whether the kernel's programs have yet to be told that the worker's queue of the TUN is empty. Only a later batch
  * than the last one with frames can tell them (tun/sparse_flows.h, core/base/queue_shares.h). */
 bool downlink_unsettled(const struct worker *worker);

@@ -6,6 +6,7 @@
 #include "core/base/rcu.h"
 
 #define FREEZE_LOOK_NS (50 * NS_PER_US)
+#define FREEZE_ROOM_NS (20 * NS_PER_MS) /* for full sockets to take what is queued */
 enum { FREEZE_ROUNDS = 1000 /* in which workers pass on what they got from each other; a few are enough */ };
 
 static bool all_frozen(const struct freeze_kind *kind)
@@ -35,14 +36,30 @@ static bool freeze_kind(const struct freeze_kind *kind, const struct clock *cloc
 	return wait_for_kind(kind, clock, deadline);
 }
 
-static void settle(struct worker *const *workers, size_t count)
+/* Of the first worker whose socket is full. False: there is none, or the time is up. */
+static bool wait_for_room(struct worker *const *workers, size_t count, const struct clock *clock, uint64_t deadline)
 {
+	size_t i = 0;
+	while (i < count && !workers[i]->send.blocked)
+		i++;
+	uint64_t now = clock_monotonic(clock);
+	if (i == count || now >= deadline)
+		return false;
+	worker_wait_for_room(workers[i], deadline - now);
+	return true;
+}
+
+static void settle(struct worker *const *workers, size_t count, const struct clock *clock)
+{
+	uint64_t deadline = clock_monotonic(clock) + FREEZE_ROOM_NS;
 	size_t work = 1;
 	rcu_online();
 	for (unsigned round = 0; work != 0 && round < FREEZE_ROUNDS; round++) {
 		work = 0;
 		for (size_t i = 0; i < count; i++)
 			work += worker_settle(workers[i]);
+		if (work == 0)
+			work = wait_for_room(workers, count, clock, deadline);
 		rcu_quiescent();
 	}
 	rcu_offline();
@@ -58,7 +75,7 @@ bool freeze(const struct freeze_kind *kinds, size_t kind_count, struct worker *c
 			return false;
 		}
 	}
-	settle(workers, worker_count);
+	settle(workers, worker_count, clock);
 	return true;
 }
 

@@ -17,7 +17,8 @@ struct freeze_kind {
 };
 
 /* Freezes one kind after the other, those first that give work to the ones behind them; then settles the workers, until
- * none has anything left that another gave it. False: not all stood still within `limit` ns, and all go on. The calling
+ * none has anything left that another gave it, or that it received itself; for full sockets it waits for 20 ms at most.
+ * False: not all stood still within `limit` ns, and all go on. The calling
  * thread is registered for RCU and offline; while the workers are frozen it owns what is theirs. */
 bool freeze(const struct freeze_kind *kinds, size_t kind_count, struct worker *const *workers, size_t worker_count,
 	    const struct clock *clock, uint64_t limit);

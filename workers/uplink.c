@@ -511,3 +511,16 @@ size_t uplink_batch(struct worker *worker)
 		stage_end(&worker->loop.stages, STAGE_RESIDENCE_UP, datagrams);
 	return messages;
 }
+
+size_t uplink_rest(struct worker *worker)
+{
+	struct uplink *uplink = worker->uplink;
+	size_t messages = uplink->held;
+	if (messages == 0)
+		return 0;
+	(void)uplink_trains(worker, uplink->messages, messages);
+	uplink->held = 0;
+	if (worker->sparse != NULL)
+		sparse_reader_handled(&uplink->reader, worker->sparse_queue, uplink->began);
+	return messages;
+}

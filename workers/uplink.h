@@ -22,6 +22,10 @@ size_t uplink_copies(struct worker *worker);
 /* Whether the kernel's programs have yet to be told that the socket is empty: as downlink_unsettled(). */
 bool uplink_unsettled(const struct worker *worker);
 
+/* Handles the batch that was read and waits for what came before it. Nothing is received. Returns how many messages
+ * there were. */
+size_t uplink_rest(struct worker *worker);
+
 /* Coalesces what may leave the session's queue now (workers/limits.h); uplink_flush() writes it. Returns how many
  * packets left the queue. */
 size_t uplink_release(struct worker *worker, struct session *session, struct shaper *shaper);

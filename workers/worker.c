@@ -361,6 +361,18 @@ static bool still_spinning(struct worker *worker)
 	return true;
 }
 
+void worker_wait_for_room(struct worker *worker, uint64_t limit)
+{
+	struct pollfd writable[UDP_ADDRESSES_MAX];
+	const struct udp_socket *member;
+	nfds_t count = 0;
+	for (size_t i = 0; (member = udp_member(worker->udp, i)) != NULL; i++) {
+		if (member->full)
+			writable[count++] = (struct pollfd){.fd = member->fd, .events = POLLOUT};
+	}
+	(void)poll(writable, count, (int)((limit + NS_PER_MS - 1) / NS_PER_MS));
+}
+
 /* Waits until the socket took what is queued, for a bounded time. False when it did not. */
 static bool drain(struct worker *worker, uint64_t deadline)
 {
@@ -369,14 +381,7 @@ static bool drain(struct worker *worker, uint64_t deadline)
 		uint64_t now = clock_monotonic(worker->clock);
 		if (now >= deadline)
 			return false;
-		struct pollfd writable[UDP_ADDRESSES_MAX];
-		const struct udp_socket *member;
-		nfds_t count = 0;
-		for (size_t i = 0; (member = udp_member(worker->udp, i)) != NULL; i++) {
-			if (member->full)
-				writable[count++] = (struct pollfd){.fd = member->fd, .events = POLLOUT};
-		}
-		(void)poll(writable, count, (int)((deadline - now + NS_PER_MS - 1) / NS_PER_MS));
+		worker_wait_for_room(worker, deadline - now);
 		send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
 	}
 	return true;
@@ -395,11 +400,14 @@ static size_t downlink_rest(struct worker *worker)
 
 size_t worker_settle(struct worker *worker)
 {
+	bool blocked = worker->send.blocked;
 	worker->now = clock_monotonic(worker->clock);
-	size_t work = worker_read_inbox(worker) + uplink_copies(worker) + downlink_rest(worker);
+	size_t work = worker_read_inbox(worker) + uplink_rest(worker) + uplink_copies(worker);
+	work += downlink_finish_batch(worker) + downlink_rest(worker);
 	send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
 	retire_ended(worker);
-	return work;
+	/* What stands behind a full socket can go now. */
+	return work + (blocked && !worker->send.blocked ? 1 : 0);
 }
 
 static void run_until_ordered(struct worker *worker)

@@ -224,6 +224,10 @@ size_t worker_turn(struct worker *worker);
  * socket is full. The thread that froze it, online under RCU. */
 size_t worker_settle(struct worker *worker);
 
+/* While its socket is full (`send.blocked`): waits until it takes something, at most for so many ns. The same thread.
+ */
+void worker_wait_for_room(struct worker *worker, uint64_t limit);
+
 /* Handles the requests of other threads. Returns how many there were. */
 size_t worker_read_inbox(struct worker *worker);
 
