@@ -4,7 +4,7 @@
 
 #include "tests/unit/ownership_world.h"
 
-TestSuite(agent_ownership, .timeout = 300);
+TestSuite(agent_ownership, .timeout = 600); /* 131 s were seen under ASan on a busy machine */
 
 enum { B = 4, START = 1000 };
 #define S  NS_PER_S
