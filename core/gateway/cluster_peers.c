@@ -77,6 +77,18 @@ static int parse_limits(const json_t *object, struct config_limits *limits, stru
 	return result;
 }
 
+/* In the form without host bits, and none of the pool's addresses is among them. */
+static int settle_network(const struct gateway_config *config, struct ip_prefix *network, struct error *error)
+{
+	char text[IP_TEXT_MAX];
+	*network = ip_prefix_network(network);
+	for (size_t own = 0; own < config->addresses.count; own++) {
+		if (ip_prefix_overlaps(network, &config->addresses.items[own]))
+			return error_set(error, -EINVAL, "%s overlaps the pool", ip_prefix_format(network, text));
+	}
+	return 0;
+}
+
 static int parse_networks(const struct gateway_config *config, const json_t *object, struct config_prefixes *networks,
 			  struct error *error)
 {
@@ -87,16 +99,13 @@ static int parse_networks(const struct gateway_config *config, const json_t *obj
 		return error_set(error, -EINVAL, "networks: no list");
 	json_array_foreach (list, i, item) {
 		const char *text = json_string_value(item);
+		size_t first = networks->count;
 		int result = text != NULL ? value_prefixes.parse(networks, text, &context, error)
 					  : error_set(error, -EINVAL, "no text");
+		for (size_t n = first; result == 0 && n < networks->count; n++)
+			result = settle_network(config, &networks->items[n], error);
 		if (result != 0)
 			return error_prefix(error, result, "networks: ");
-		struct ip_prefix *network = &networks->items[networks->count - 1];
-		*network = ip_prefix_network(network);
-		for (size_t own = 0; own < config->addresses.count; own++) {
-			if (ip_prefix_overlaps(network, &config->addresses.items[own]))
-				return error_set(error, -EINVAL, "networks: %.64s overlaps the pool", text);
-		}
 	}
 	return 0;
 }
@@ -340,6 +349,7 @@ json_t *cluster_peers_apply(struct gateway_running *running, const char *path, s
 		json_decref(reading.refused);
 		return NULL;
 	}
+	json_int_t changed = (json_int_t)change.added + (json_int_t)change.removed + (json_int_t)change.changed;
 	return json_pack("{s:I, s:I, s:o}", "peers", (json_int_t)peers_count(&running->registry->peers), "changed",
-			 (json_int_t)(change.added + change.removed + change.changed), "refused", reading.refused);
+			 changed, "refused", reading.refused);
 }

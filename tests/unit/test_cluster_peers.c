@@ -121,7 +121,9 @@ Test(cluster_peers, a_snapshot_is_all_there_is)
 	cr_assert(ann != NULL && ann->fixed_index == 5000 && peer_networks(ann)->count == 2);
 	cr_assert_str_eq(peer_name(ann), "ann");
 	cr_assert_eq(peer_limits(ann).up, 8000);
-	cr_assert(memcmp(ann->preshared_key, psk, KEY_SIZE) == 0);
+	uint8_t has[KEY_SIZE];
+	peer_preshared_key(ann, has);
+	cr_assert_arr_eq(has, psk, KEY_SIZE);
 	cr_assert_eq(find(0)->fixed_index, 7);
 	answers(text, "{\"peers\":2,\"changed\":0,\"refused\":[]}");
 	snprintf(text, sizeof text, SNAPSHOT "%s", put(2, "\"index\":7"));
@@ -180,6 +182,7 @@ Test(cluster_peers, bad_lines_are_refused_one_by_one)
 		{"\"index\":7,\"networks\":\"10.0.0.0/8\"", "networks: no list"},
 		{"\"index\":7,\"networks\":[7]", "networks: no text"},
 		{"\"index\":7,\"networks\":[\"10.8.1.0/24\"]", "networks: 10.8.1.0/24 overlaps the pool"},
+		{"\"index\":7,\"networks\":[\"10.8.1.0/24, 192.168.9.0/24\"]", "networks: no IP network"},
 		{"\"index\":7,\"protocol\":\"ipsec\"", "protocol: "},
 		{"\"index\":7,\"protocol\":\"wireguard\"", "protocol: this gateway does not serve WireGuard"},
 		{"\"index\":7,\"rate_up\":\"1\"", "rate_up: "},

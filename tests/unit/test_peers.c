@@ -207,8 +207,8 @@ Test(peers, another_preshared_key)
 	uint8_t key[KEY_SIZE], got[KEY_SIZE];
 	start(&peers, 1);
 	struct peer *peer = add(&peers, 3);
-	for (uint8_t round = 0; round < 3; round++) {
-		for (uint8_t i = 0; i < KEY_SIZE; i++)
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < KEY_SIZE; i++)
 			key[i] = (uint8_t)(7 * i + round);
 		peer_set_preshared_key(peer, key);
 		peer_preshared_key(peer, got);
