@@ -450,41 +450,33 @@ static struct freeze_kind loops_of(const struct daemon *daemon, void (*run)(void
 	return (struct freeze_kind){loops, count};
 }
 
-static void find_kinds(const struct daemon *daemon, struct freeze_kind kinds[GATEWAY_THREADS_KINDS],
-		       struct event_loop **loops)
+/* `threads` are to be frozen now; NULL: they were from their start on. */
+static bool stand_still(const struct gateway_threads *threads, const struct daemon *daemon, uint64_t limit)
 {
-	kinds[0] = loops_of(daemon, run_handshaker, loops);
-	kinds[1] = loops_of(daemon, run_reader, loops + kinds[0].count);
-	kinds[2] = loops_of(daemon, run_worker, loops + kinds[0].count + kinds[1].count);
-}
-
-bool gateway_threads_freeze(struct gateway_threads *threads, const struct daemon *daemon, uint64_t limit)
-{
-	struct freeze_kind kinds[GATEWAY_THREADS_KINDS];
 	struct event_loop **loops = calloc(daemon->threads.count + 1, sizeof(struct event_loop *));
 	if (loops == NULL)
 		return false;
-	find_kinds(daemon, kinds, loops);
+	struct freeze_kind kinds[GATEWAY_THREADS_KINDS];
+	kinds[0] = loops_of(daemon, run_handshaker, loops);
+	kinds[1] = loops_of(daemon, run_reader, loops + kinds[0].count);
+	kinds[2] = loops_of(daemon, run_worker, loops + kinds[0].count + kinds[1].count);
 	rcu_offline();
-	bool frozen = freeze(kinds, GATEWAY_THREADS_KINDS, threads->workers, threads->plan.workers, daemon->clock,
-			     limit);
+	bool still = threads == NULL ? freeze_wait(kinds, GATEWAY_THREADS_KINDS, daemon->clock, limit)
+				     : freeze(kinds, GATEWAY_THREADS_KINDS, threads->workers, threads->plan.workers,
+					      daemon->clock, limit);
 	rcu_online();
 	free(loops);
-	return frozen;
+	return still;
+}
+
+bool gateway_threads_freeze(const struct gateway_threads *threads, const struct daemon *daemon, uint64_t limit)
+{
+	return stand_still(threads, daemon, limit);
 }
 
 bool gateway_threads_wait_parked(const struct daemon *daemon, uint64_t limit)
 {
-	struct freeze_kind kinds[GATEWAY_THREADS_KINDS];
-	struct event_loop **loops = calloc(daemon->threads.count + 1, sizeof(struct event_loop *));
-	if (loops == NULL)
-		return false;
-	find_kinds(daemon, kinds, loops);
-	rcu_offline();
-	bool parked = freeze_wait(kinds, GATEWAY_THREADS_KINDS, daemon->clock, limit);
-	rcu_online();
-	free(loops);
-	return parked;
+	return stand_still(NULL, daemon, limit);
 }
 
 void gateway_threads_thaw(const struct daemon *daemon)

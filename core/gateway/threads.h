@@ -77,7 +77,7 @@ bool gateway_threads_wait_parked(const struct daemon *daemon, uint64_t limit);
 
 /* All of them stand still, and what they own is the calling thread's, which is online under RCU; false: not within
  * `limit` ns, and they go on. */
-bool gateway_threads_freeze(struct gateway_threads *threads, const struct daemon *daemon, uint64_t limit);
+bool gateway_threads_freeze(const struct gateway_threads *threads, const struct daemon *daemon, uint64_t limit);
 void gateway_threads_thaw(const struct daemon *daemon);
 
 /* From now on sockets and interface are this process's: attaches what gateway_threads_open() loaded. On failure, which

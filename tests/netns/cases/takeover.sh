@@ -33,10 +33,6 @@ for one in json.load(sys.stdin)["sessions"]:
     print(one["id"], one["addresses"], one["state"])'
 }
 
-index() {
-	ns gateway cat /sys/class/net/shardtun0/ifindex
-}
-
 # What the file has.
 quota_used() {
 	awk '$2 == "month" { print $5 + 0 }' "$dir/own/quota"
@@ -70,7 +66,7 @@ status_of() { # NAME
 
 sessions >"$dir/sessions"
 check "there is a session" test -s "$dir/sessions"
-index >"$dir/index"
+interface_index gateway >"$dir/index"
 started_sessions=$(figure gateway sessions_started)
 packets=$(figure gateway udp_rx_bytes)
 used=0
@@ -157,7 +153,7 @@ check "as does a quota that is reset" test "$status" -eq 1
 check "with the same reason" grep -q "take-over: peers, limits or quotas changed while" "$dir/reset.log"
 check "the old one serves on" pings client 10.8.0.1
 check "with the sessions that it had" diff "$dir/sessions" <(sessions)
-check "and its interface" test "$(index)" = "$(<"$dir/index")"
+check "and its interface" test "$(interface_index gateway)" = "$(<"$dir/index")"
 
 ### five that can ######################################################################################################
 
@@ -178,7 +174,7 @@ for ((i = 1; i <= times; i++)); do
 	check "$i: what was used of the quota goes on ($used, $now)" test "$now" -gt "$used"
 	check_fails "$i: its file is locked" flock -n "$dir/own/quota" true
 	used=$now
-	check "$i: the interface is the same" test "$(index)" = "$(<"$dir/index")"
+	check "$i: the interface is the same" test "$(interface_index gateway)" = "$(<"$dir/index")"
 	check "$i: the rules are there, once" wait_for 30 one_table
 	check "$i: the network behind the client has its route" wait_for 30 behind
 	check "$i: packets pass both ways" pings client 10.8.0.1

@@ -5,31 +5,19 @@
 # sockets, interface and files, and no client is told that the gateway ends.
 # shellcheck source=tests/netns/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
+# shellcheck source=tests/netns/lib/store.sh
+. "$(dirname "$0")/../lib/store.sh"
 
 [[ -n $(type -P strace) ]] || skip_all "needs strace"
 topology_up
-
-manager() { # REQUEST...
-	"$tests_dir/tools/fd_store.py" tell "$dir/store" "$@"
-}
 
 cat >"$dir/gateway" <<END
 #!/bin/sh
 exec strace -D -qq -e trace=seccomp -o "$dir/calls" "$BUILD/shardtund" -c "$dir/gateway.conf"
 END
-chmod +x "$dir/gateway"
 gateway_config "Workers = 2" "MetricsListen = 127.0.0.1:9586" "LogLevel = info"
 client_config
-start manager gateway "$tests_dir/tools/fd_store.py" run "$dir/store" "$dir/gateway"
-wait_for 30 grep -qx serving "$dir/manager.log"
-
-ready() { # TIMES
-	[[ $(manager ready) -ge $1 ]]
-}
-
-index() {
-	ns gateway cat /sys/class/net/shardtun0/ifindex
-}
+manager_start
 
 take_over() { # NAME COMMAND...
 	local name=$1
@@ -46,14 +34,14 @@ status_of() { # NAME
 }
 
 goes_on() { # WHAT
-	check "$1: the interface is there" test "$(index)" -eq "$old"
+	check "$1: the interface is there" test "$(interface_index gateway)" -eq "$old"
 	check "$1: and the control socket" test -S "$dir/gateway.sock"
 	check "$1: and the one for take-overs" test -S "$dir/gateway.sock.takeover"
 	check "$1: no client was told of an end" figure_is client rx_bye 0
 	times=$(($(manager ready) + 1))
 	manager start >/dev/null
 	check "$1: the manager's next process serves" wait_for 60 ready "$times"
-	check "$1: on the same interface" test "$(index)" -eq "$old"
+	check "$1: on the same interface" test "$(interface_index gateway)" -eq "$old"
 	check "$1: with the same client" wait_for 60 pings client 10.8.0.1
 }
 
@@ -61,7 +49,7 @@ check "the gateway starts" manager start
 wait_for 30 ready 1
 client_start
 check "a client connects" pings client 10.8.0.1
-old=$(index)
+old=$(interface_index gateway)
 calls=$(grep -c '^seccomp(' "$dir/calls" || true)
 
 ### the old one dies before it told the manager ########################################################################

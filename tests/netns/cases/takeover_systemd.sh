@@ -7,7 +7,6 @@
 # shellcheck source=tests/netns/lib/machine.sh
 . "$(dirname "$0")/../lib/machine.sh"
 
-config=$tests_dir/../../config
 times=3
 
 ### the machine ########################################################################################################
@@ -15,16 +14,11 @@ times=3
 [[ $EUID -ne 0 || -x /lib/systemd/systemd ]] || skip_all "needs systemd"
 topology_up
 machine_up gateway
-tar -C "$BUILD" -c shardtund shardtunctl | on gateway tar -xo -C /usr/sbin
-for file in sysusers tmpfiles; do
-	on gateway sh -c "mkdir -p /usr/lib/$file.d; cat >/usr/lib/$file.d/shardtun.conf" <"$config/systemd/$file.conf"
-done
-sed 's|@sbindir@|/usr/sbin|g' "$config/systemd/shardtund.service.in" |
-	on gateway sh -c 'cat >/etc/systemd/system/shardtund.service'
+machine_install_gateway gateway
 # Short, so that a watchdog that is not fed shows.
 on gateway sh -c 'mkdir -p /etc/systemd/system/shardtund.service.d
 	printf "[Service]\nWatchdogSec=4\n" >/etc/systemd/system/shardtund.service.d/watchdog.conf
-	systemd-sysusers; systemd-tmpfiles --create shardtun.conf; systemctl daemon-reload'
+	systemctl daemon-reload'
 
 gateway_config "Workers = 2" "MetricsListen = off" "User = shardtun" "LogLevel = info" "Forward = yes" "Masquerade = eth1"
 sed -i '/^ControlSocket/d; 0,/^PresharedKeyFile.*/s//&\nQuota = 1000G\/month/' "$dir/gateway.conf"

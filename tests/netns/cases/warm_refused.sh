@@ -5,13 +5,11 @@
 # a start that adopts is made to fail.
 # shellcheck source=tests/netns/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
+# shellcheck source=tests/netns/lib/store.sh
+. "$(dirname "$0")/../lib/store.sh"
 
 topology_up
 workers=2
-
-manager() { # REQUEST...
-	"$tests_dir/tools/fd_store.py" tell "$dir/store" "$@"
-}
 
 # As the unit's process: the same pid, with or without system calls that fail.
 cat >"$dir/gateway" <<END
@@ -22,18 +20,8 @@ cat >"$dir/gateway" <<END
 	"$BUILD/shardtund" -c "$dir/gateway.conf"
 exec "$BUILD/shardtund" -c "$dir/gateway.conf"
 END
-chmod +x "$dir/gateway"
 gateway_config "Workers = $workers" "MetricsListen = 127.0.0.1:9586" "Masquerade = lo"
-start manager gateway "$tests_dir/tools/fd_store.py" run "$dir/store" "$dir/gateway"
-wait_for 30 grep -qx serving "$dir/manager.log"
-
-ready() { # TIMES
-	[[ $(manager ready) -ge $1 ]]
-}
-
-index() {
-	ns gateway cat /sys/class/net/shardtun0/ifindex
-}
+manager_start
 
 lines() { # PATTERN
 	grep -cE "$1" "$dir/manager.log" || true
@@ -41,7 +29,7 @@ lines() { # PATTERN
 
 # Prints what it found, and fails, unless a whole gateway runs.
 serves() {
-	ready "$1" && status_json gateway >/dev/null && index && [[ $(ns gateway nft list tables) == *shardtun-shardtun0* ]] &&
+	ready "$1" && status_json gateway >/dev/null && interface_index gateway && [[ $(ns gateway nft list tables) == *shardtun-shardtun0* ]] &&
 		[[ $(manager names | wc -w) -eq $names ]] && listens gateway tcp 9586 && listens gateway udp 5555
 }
 
@@ -60,16 +48,16 @@ again() { # REQUEST
 
 ### adopted ############################################################################################################
 
-old=$(index)
+old=$(interface_index gateway)
 check "after a crash it serves" again crash
-check "on the same interface" test "$(index)" -eq "$old"
+check "on the same interface" test "$(interface_index gateway)" -eq "$old"
 check "after a restart it serves" again restart
-check "on the same interface" test "$(index)" -eq "$old"
+check "on the same interface" test "$(interface_index gateway)" -eq "$old"
 manager order reverse >/dev/null
 check "in whatever order they come" again crash
-check "on the same interface" test "$(index)" -eq "$old"
+check "on the same interface" test "$(interface_index gateway)" -eq "$old"
 manager leave >/dev/null
-check "between the two the interface is there" test "$(index)" -eq "$old"
+check "between the two the interface is there" test "$(interface_index gateway)" -eq "$old"
 check "with its rules" test -n "$(nft_tables gateway)"
 check "and the control socket" test -S "$dir/gateway.sock"
 times=$((times + 1))
@@ -85,7 +73,7 @@ refused=0
 refuses() { # REASON REQUEST...
 	local reason=$1
 	shift
-	old=$(index)
+	old=$(interface_index gateway)
 	manager "$@" >/dev/null || {
 		not_ok "$*"
 		return
@@ -95,7 +83,7 @@ refuses() { # REASON REQUEST...
 	check "$*: the line says \"$reason\"" grep -qE "info: the sockets .* are not used \\(.*$reason" <(
 		grep 'are not used' "$dir/manager.log" | tail -n 1)
 	check "$*: in one line" test "$(lines 'are not used')" -eq "$refused"
-	check "$*: the interface is a new one" test "$(index)" -ne "$old"
+	check "$*: the interface is a new one" test "$(interface_index gateway)" -ne "$old"
 	check "$*: the only one" test "$(ns gateway ip -o link show type tun | grep -vc foreign)" -eq 1
 }
 

@@ -11,20 +11,13 @@
 . "$(dirname "$0")/../lib/machine.sh"
 
 sessions=200 streams=8
-config=$tests_dir/../../config
 
 ### the machine ########################################################################################################
 
 [[ $EUID -ne 0 || -x /lib/systemd/systemd ]] || skip_all "needs systemd"
 topology_up
 machine_up gateway
-tar -C "$BUILD" -c shardtund shardtunctl | on gateway tar -xo -C /usr/sbin
-for file in sysusers tmpfiles; do
-	on gateway sh -c "mkdir -p /usr/lib/$file.d; cat >/usr/lib/$file.d/shardtun.conf" <"$config/systemd/$file.conf"
-done
-sed 's|@sbindir@|/usr/sbin|g' "$config/systemd/shardtund.service.in" |
-	on gateway sh -c 'cat >/etc/systemd/system/shardtund.service'
-on gateway sh -c 'systemd-sysusers; systemd-tmpfiles --create shardtun.conf; systemctl daemon-reload'
+machine_install_gateway gateway
 
 gateway_config "Workers = 2" "MetricsListen = 127.0.0.1:9586" "User = shardtun" "LogLevel = info"
 sed -i '/^ControlSocket/d' "$dir/gateway.conf"
@@ -237,7 +230,7 @@ on gateway systemctl restart shardtund
 check "another number of workers: one line says that all is new" said \
 	'kept are not used \(another layout: "Workers 3", which was "Workers 2"\): all is opened anew' 1
 check "all clients are back" all_back
-check "the interface is another one" test "$(ns gateway cat /sys/class/net/shardtun0/ifindex)" -ne \
+check "the interface is another one" test "$(interface_index gateway)" -ne \
 	"$(grep -o '^[0-9]*' "$dir/interface" | head -n 1)"
 check "and systemd gave the old ones up in time" said 'it may still hold' 0
 pause

@@ -36,3 +36,15 @@ main_pid() { # NAMESPACE UNIT
 journal() { # NAMESPACE UNIT
 	on "$1" journalctl --no-pager --output cat --unit "$2"
 }
+
+# What a package brings there of the gateway: programs, the unit, its user and directories. Its configuration is the test's.
+machine_install_gateway() { # NAMESPACE
+	local config=$tests_dir/../../config file
+	tar -C "$BUILD" -c shardtund shardtunctl | on "$1" tar -xo -C /usr/sbin
+	for file in sysusers tmpfiles; do
+		on "$1" sh -c "mkdir -p /usr/lib/$file.d; cat >/usr/lib/$file.d/shardtun.conf" <"$config/systemd/$file.conf"
+	done
+	sed 's|@sbindir@|/usr/sbin|g' "$config/systemd/shardtund.service.in" |
+		on "$1" sh -c 'cat >/etc/systemd/system/shardtund.service'
+	on "$1" sh -c 'systemd-sysusers; systemd-tmpfiles --create shardtun.conf; systemctl daemon-reload'
+}
