@@ -301,7 +301,7 @@ void harness_connect(struct harness *h, size_t client)
 	worker_wake(h->clients[client].node.worker);
 }
 
-static void take_snapshot(struct client_node *client)
+void harness_take_snapshot(struct client_node *client)
 {
 	struct client_snapshot *snapshot = mailbox_take(&client->role.snapshots);
 	if (snapshot == NULL)
@@ -337,7 +337,7 @@ void harness_pump(struct harness *h)
 		for (size_t i = 0; i < h->options.clients; i++) {
 			moved |= node_turn(&h->clients[i].node, &blocked);
 			if (h->clients[i].node.worker != NULL)
-				take_snapshot(&h->clients[i]);
+				harness_take_snapshot(&h->clients[i]);
 		}
 		still = moved ? 0 : still + 1;
 		must(++rounds < PUMP_ROUNDS, "the workers never rest");

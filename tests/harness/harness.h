@@ -206,6 +206,12 @@ void harness_join_gateway(struct harness *harness);
 void harness_spawn_client(struct harness *harness, size_t client);
 void harness_join_client(struct harness *harness, size_t client);
 
+/* Takes what a client reported since, if anything. */
+void harness_take_snapshot(struct client_node *client);
+
+/* Waits until a client on a thread of its own reports that state; false: it did not within `limit_ms`. */
+bool harness_await_state(struct client_node *client, enum client_state state, unsigned limit_ms);
+
 /* The gateway's worker of this number; that of a session. */
 struct worker *harness_gateway_worker(struct harness *harness, unsigned index);
 struct worker *harness_owner(struct harness *harness, uint32_t session_id);

@@ -78,3 +78,15 @@ void harness_join_client(struct harness *h, size_t client)
 	event_loop_stop(&node->worker->loop);
 	pthread_join(node->thread, NULL);
 }
+
+bool harness_await_state(struct client_node *client, enum client_state state, unsigned limit_ms)
+{
+	const struct timespec look = {.tv_nsec = NS_PER_MS};
+	for (unsigned waited = 0; waited < limit_ms; waited++) {
+		harness_take_snapshot(client);
+		if (client->seen.state == state)
+			return true;
+		(void)nanosleep(&look, NULL);
+	}
+	return false;
+}

@@ -42,7 +42,7 @@ static uint64_t real_wall(const struct clock *clock)
 	return clock_wall(&clock_system);
 }
 
-static const struct clock fast_clock = {.monotonic = fast_monotonic, .wall = real_wall};
+const struct clock stress_rig_fast_clock = {.monotonic = fast_monotonic, .wall = real_wall};
 
 /* --- traffic ------------------------------------------------------------------------------------------------------ */
 
@@ -204,11 +204,7 @@ void stress_rig_look(struct stress_rig *rig)
 {
 	for (size_t i = 0; i < rig->h->options.clients; i++) {
 		struct client_node *client = &rig->h->clients[i];
-		struct client_snapshot *snapshot = mailbox_take(&client->role.snapshots);
-		if (snapshot == NULL)
-			continue;
-		client->seen = *snapshot;
-		free(snapshot);
+		harness_take_snapshot(client);
 		uint32_t address;
 		memcpy(&address, client->seen.lease.address4.address.bytes, sizeof address);
 		if (client->seen.state == CLIENT_UP)
@@ -303,7 +299,7 @@ void stress_rig_open(struct stress_rig *rig, const struct harness_options *optio
 	harness_start_gateway(h);
 	for (size_t i = 0; i < h->options.clients; i++) {
 		harness_stop_client(h, i, false);
-		h->clients[i].node.clock = &fast_clock;
+		h->clients[i].node.clock = &stress_rig_fast_clock;
 		harness_start_client(h, i);
 	}
 }

@@ -42,14 +42,8 @@ static bool connect_client(struct scene *scene, size_t client)
 	struct client_node *node = &scene->h->clients[client];
 	uint8_t payload[PAYLOAD] = {1};
 	harness_connect(scene->h, client);
-	for (unsigned waited = 0; waited < PATIENCE_MS && node->seen.state != CLIENT_UP; waited++, pause_us(1000)) {
-		struct client_snapshot *snapshot = mailbox_take(&node->role.snapshots);
-		if (snapshot != NULL)
-			node->seen = *snapshot;
-		free(snapshot);
-	}
 	scene->frames[client] = calloc(1, 2 * PAYLOAD);
-	if (node->seen.state != CLIENT_UP || scene->frames[client] == NULL)
+	if (!harness_await_state(node, CLIENT_UP, PATIENCE_MS) || scene->frames[client] == NULL)
 		return false;
 	struct packet_spec spec = harness_spec(scene->h, client, TO_CLIENT, 4, IPPROTO_UDP);
 	scene->lengths[client] = packet_build_frame(&spec, payload, sizeof payload, 0, scene->frames[client]);

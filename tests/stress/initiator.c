@@ -13,8 +13,7 @@
 #include "tests/stress/tap.h"
 
 enum {
-	PEERS = 6,  /* the first of which says nothing, and is left as it is */
-	SPEED = 32, /* of the gateway's clock */
+	PEERS = 6, /* the first of which says nothing, and is left as it is */
 	PATIENCE_S = 120,
 	CHANGE_MS = 10, /* between two changes */
 	BEGINS = 48,	/* rounds of traffic between two handshakes that a peer begins */
@@ -45,20 +44,6 @@ struct scene {
 	_Atomic uint64_t looks;	  /* at a session with keys */
 	_Atomic uint64_t nonsense;
 };
-
-static uint64_t fast_monotonic(const struct clock *clock)
-{
-	(void)clock;
-	return clock_monotonic(&clock_system) * SPEED;
-}
-
-static uint64_t real_wall(const struct clock *clock)
-{
-	(void)clock;
-	return clock_wall(&clock_system);
-}
-
-static const struct clock fast_clock = {.monotonic = fast_monotonic, .wall = real_wall};
 
 /* --- the peers ---------------------------------------------------------------------------------------------------- */
 
@@ -239,14 +224,14 @@ static void keep_standing(struct scene *scene)
 	struct registry_name name;
 	uint32_t ids[2];
 	(void)registry_collect(registry);
-	while (registry_stand(registry, fast_monotonic(NULL), &grant)) {
+	while (registry_stand(registry, clock_monotonic(&stress_rig_fast_clock), &grant)) {
 		scene->stands++;
 		if (grant.made != NULL)
 			post(scene, &(struct inbox_message){.kind = INBOX_STAND,
 							    .session_id = grant.session_id,
 							    .stand.made = grant.made});
 	}
-	while (registry_next_name(registry, fast_monotonic(NULL), &name)) {
+	while (registry_next_name(registry, clock_monotonic(&stress_rig_fast_clock), &name)) {
 		for (size_t i = 0; i < PEERS; i++) {
 			if (memcmp(name.public_key, scene->keys[i], KEY_SIZE) != 0)
 				continue;
@@ -293,8 +278,12 @@ static void make_peer(struct scene *scene, size_t i)
 
 static void set_up(struct scene *scene)
 {
-	struct harness *h = harness_new(&(struct harness_options){
-		.clients = 1, .wireguard = true, .clock = &fast_clock, .workers = 3, .handshakers = 2, .reader = true});
+	struct harness *h = harness_new(&(struct harness_options){.clients = 1,
+								  .wireguard = true,
+								  .clock = &stress_rig_fast_clock,
+								  .workers = 3,
+								  .handshakers = 2,
+								  .reader = true});
 	*scene = (struct scene){.h = h, .w = wireguard_new(h, PEERS)};
 	scene->w->lossy = true;
 	for (size_t i = 0; i < PEERS; i++)

@@ -143,20 +143,9 @@ static void *look(void *argument)
 	return NULL;
 }
 
-/* The newest state that a client reported, waiting for one. */
 static bool wait_state(struct client_node *client, enum client_state state)
 {
-	for (unsigned i = 0; i < PATIENCE_S * 200; i++) {
-		struct client_snapshot *snapshot = mailbox_take(&client->role.snapshots);
-		if (snapshot != NULL) {
-			client->seen = *snapshot;
-			free(snapshot);
-		}
-		if (client->seen.state == state)
-			return true;
-		pause_ms(5);
-	}
-	return false;
+	return harness_await_state(client, state, PATIENCE_S * 1000);
 }
 
 static bool wait_traffic(const struct scene *scene)

@@ -66,20 +66,11 @@ static bool connect_client(struct scene *scene, size_t client)
 {
 	struct client_node *node = &scene->h->clients[client];
 	harness_connect(scene->h, client);
-	for (unsigned waited = 0; waited < PATIENCE_MS; waited++, pause_ms(1)) {
-		struct client_snapshot *snapshot = mailbox_take(&node->role.snapshots);
-		if (snapshot == NULL)
-			continue;
-		node->seen = *snapshot;
-		free(snapshot);
-		if (node->seen.state != CLIENT_UP)
-			continue;
-		scene->worker[client] = session_shard(&scene->h->gateway.registry.table.sharding,
-						      node->seen.lease.session_id);
-		scene->frames[client] = calloc(1, 2 * PAYLOAD);
-		return scene->frames[client] != NULL;
-	}
-	return false;
+	if (!harness_await_state(node, CLIENT_UP, PATIENCE_MS))
+		return false;
+	scene->worker[client] = session_shard(&scene->h->gateway.registry.table.sharding, node->seen.lease.session_id);
+	scene->frames[client] = calloc(1, 2 * PAYLOAD);
+	return scene->frames[client] != NULL;
 }
 
 /* A client may write several datagrams as one frame. */

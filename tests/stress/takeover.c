@@ -281,15 +281,8 @@ static bool rounds(struct scene *scene)
 
 static bool connect_client(struct scene *scene, size_t client)
 {
-	struct client_node *node = &scene->h->clients[client];
 	harness_connect(scene->h, client);
-	for (unsigned waited = 0; waited < PATIENCE_MS && node->seen.state != CLIENT_UP; waited++, pause_us(1000)) {
-		struct client_snapshot *snapshot = mailbox_take(&node->role.snapshots);
-		if (snapshot != NULL)
-			node->seen = *snapshot;
-		free(snapshot);
-	}
-	return node->seen.state == CLIENT_UP;
+	return harness_await_state(&scene->h->clients[client], CLIENT_UP, PATIENCE_MS);
 }
 
 /* Packets are under way when it begins; returns when the next process serves. */
