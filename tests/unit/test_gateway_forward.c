@@ -79,22 +79,28 @@ static void own(struct harness *h, unsigned block)
 	cr_assert_eq(fence_own(&h->gateway.fence, &set, h->clock.monotonic + 60 * NS_PER_S, h->clock.monotonic), 1);
 }
 
+/* A client's first HELLO comes to `here`, which forwards it to `there`, the owner of the block. It is in `taken`. */
+static void forward_hello(struct harness *h, struct cluster_link *here, struct cluster_link *there)
+{
+	open_link(here, h);
+	open_link(there, h);
+	owned_by(here, BLOCK_OF_CLIENT, address_of(there));
+	h->gateway.common.forwarder = &here->forwarder;
+	harness_connect(h, 0);
+	harness_advance(h, WORKER_TICK_NS);
+	cluster_link_poll(there);
+	cr_assert_eq(count, 1);
+}
+
 /* The gateway plays both: it forwards while the block is not its own, and takes it once it is. */
 Test(gateway_forward, a_hello_goes_to_the_owner_who_answers_it)
 {
 	struct harness *h = start();
 	struct cluster_link here, there;
-	open_link(&here, h);
-	open_link(&there, h);
-	owned_by(&here, BLOCK_OF_CLIENT, address_of(&there));
-	h->gateway.common.forwarder = &here.forwarder;
-	harness_connect(h, 0);
-	harness_advance(h, WORKER_TICK_NS);
+	forward_hello(h, &here, &there);
 	cr_assert_eq(gateway_count(h, STATS_forwards_sent), 1);
 	cr_assert_eq(gateway_drops(h, DROP_BLOCK), 0);
 	cr_assert_eq(gateway_count(h, STATS_tx_cookie), 0, "the answer is the owner's");
-	cluster_link_poll(&there);
-	cr_assert_eq(count, 1);
 	cr_assert(taken.length == WIRE_HELLO_SIZE && !taken.proven);
 	cr_assert(memcmp(&taken.source, &h->clients[0].node.link.address, sizeof taken.source) == 0);
 
@@ -114,14 +120,7 @@ Test(gateway_forward, what_was_forwarded_is_not_sent_on)
 {
 	struct harness *h = start();
 	struct cluster_link here, there;
-	open_link(&here, h);
-	open_link(&there, h);
-	owned_by(&here, BLOCK_OF_CLIENT, address_of(&there));
-	h->gateway.common.forwarder = &here.forwarder;
-	harness_connect(h, 0);
-	harness_advance(h, WORKER_TICK_NS);
-	cluster_link_poll(&there);
-	cr_assert_eq(count, 1);
+	forward_hello(h, &here, &there);
 	hand_over(h, &taken); /* to one that does not own the block either */
 	cr_assert_eq(gateway_count(h, STATS_forwards_sent), 1, "one hop");
 	cr_assert_eq(gateway_drops(h, DROP_BLOCK), 1);

@@ -12,21 +12,9 @@ cluster_up 1
 bird_up
 ok "the gateways' sessions with the router are established, with BFD"
 
-# As the gateway does: to its interface, with its number and metric.
-announce() { # GATEWAY NETWORK...
-	local gateway=$1 network
-	shift
-	for network in "$@"; do
-		echo "route add $network dev shardtun0 proto 85 metric 21845"
-	done | ns "$gateway" ip -force -batch -
-}
-
-withdraw() { # GATEWAY NETWORK...
-	local gateway=$1 network
-	shift
-	for network in "$@"; do
-		echo "route del $network dev shardtun0 proto 85 metric 21845"
-	done | ns "$gateway" ip -force -batch -
+# Routes as the gateway has them: to its interface, with its number and metric.
+routes() { # add|del GATEWAY NETWORK...
+	printf "route $1 %s dev shardtun0 proto 85 metric 21845\n" "${@:3}" | ns "$2" ip -force -batch -
 }
 
 # Runs the change, and says how long the router takes for what has to follow, in ms. A scan of the routes would take as long as
@@ -50,11 +38,11 @@ for gateway in "${gateways[@]}"; do
 	ns "$gateway" ip link set shardtun1 up
 	ns "$gateway" ip link set shardtun0 up
 done
-follows "a block is announced" 'announce g1 10.8.0.0/20' ways 10.8.0.0/20 1
-follows "in IPv6 as well" 'announce g1 fd00:8::/116' ways fd00:8::/116 1
-follows "a shared address" "announce g1 $shared4 $shared6" ways "$shared4" 1
-announce g2 "$shared4" "$shared6" 10.8.16.0/20
-announce g3 "$shared4" "$shared6" 10.8.32.0/20
+follows "a block is announced" 'routes add g1 10.8.0.0/20' ways 10.8.0.0/20 1
+follows "in IPv6 as well" 'routes add g1 fd00:8::/116' ways fd00:8::/116 1
+follows "a shared address" "routes add g1 $shared4 $shared6" ways "$shared4" 1
+routes add g2 "$shared4" "$shared6" 10.8.16.0/20
+routes add g3 "$shared4" "$shared6" 10.8.32.0/20
 follows "has as many ways as gateways" true ways "$shared4" 3
 follows "in IPv6 as well" true ways "$shared6" 3
 check "a client reaches it" wait_for 5 pings c1 "$shared4"
@@ -70,14 +58,14 @@ check "or of another number" ways 10.98.0.0/24 0
 moved() { # NETWORK GATEWAY
 	[[ $(ns router ip -o route show "$1" | grep -o 'dev g[0-9]') == "dev $2" ]]
 }
-follows "a block that moves leads to its new owner" 'withdraw g1 10.8.0.0/20; announce g2 10.8.0.0/20' moved 10.8.0.0/20 g2
+follows "a block that moves leads to its new owner" 'routes del g1 10.8.0.0/20; routes add g2 10.8.0.0/20' moved 10.8.0.0/20 g2
 read -ra many < <(printf '10.8.%d.0/28 ' {1..15} {100..255} && echo)
-follows "171 blocks are announced" "announce g1 ${many[*]}" learned 174
-follows "and withdrawn" "withdraw g1 ${many[*]}" learned 3
-follows "a gateway without blocks has no shared address" "withdraw g1 $shared4 $shared6" ways "$shared4" 2
+follows "171 blocks are announced" "routes add g1 ${many[*]}" learned 174
+follows "and withdrawn" "routes del g1 ${many[*]}" learned 3
+follows "a gateway without blocks has no shared address" "routes del g1 $shared4 $shared6" ways "$shared4" 2
 
 # --- failures ---
-announce g1 10.8.48.0/20
+routes add g1 10.8.48.0/20
 wait_for 5 ways 10.8.48.0/20 1
 follows "routes go with the interface" 'ns g1 ip link delete shardtun0' ways 10.8.48.0/20 0
 follows "a machine that says nothing any more is noticed by BFD" 'silence_link g3 eth0' ways 10.8.32.0/20 0
