@@ -387,8 +387,8 @@ static bool drain(struct worker *worker, uint64_t deadline)
 	return true;
 }
 
-/* What is left in the rings. Readers ended before this thread; another worker may end later, and what it still passes
- * on is lost, like what is left in the TUN. */
+/* What is left in the rings. At the end of the thread another worker may end later, and what it still passes on is
+ * lost, like what is left in the TUN. */
 static size_t downlink_rest(struct worker *worker)
 {
 	bool reads_tun = worker->reads_tun;

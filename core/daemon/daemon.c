@@ -375,7 +375,8 @@ static bool take_signal(struct daemon *daemon)
 	struct signalfd_siginfo info;
 	if (read(daemon->descriptors.signal_fd, &info, sizeof info) != sizeof info)
 		return false;
-	bool restart = info.ssi_signo == SIGUSR2 || (info.ssi_signo == SIGTERM && daemon->unannounced);
+	bool unannounced = clock_monotonic(daemon->clock) < daemon->unannounced_until;
+	bool restart = info.ssi_signo == SIGUSR2 || (info.ssi_signo == SIGTERM && unannounced);
 	if (restart && daemon_leave(daemon, (int)info.ssi_signo))
 		return true;
 	if (info.ssi_signo == SIGHUP && daemon->params.reload != NULL)

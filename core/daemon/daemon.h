@@ -94,12 +94,13 @@ struct daemon {
 	struct seccomp_filter *filters[SECCOMP_KINDS]; /* NULL: none, or not made yet */
 	struct notify notify;
 	struct store store;
-	bool adopted; /* the descriptors are those that another process left */
-	bool refused; /* there were some, and they did not fit */
-	bool leaving; /* ends so that the next process goes on with the descriptors: nothing outside is removed */
-	/* The service manager takes another process for the service's main one, that ended: SIGTERM comes with that
-	 * end, and before the next start. */
-	bool unannounced;
+	bool adopted;	 /* the descriptors are those that another process left */
+	bool refused;	 /* there were some, and they did not fit */
+	bool leaving;	 /* ends so that the next process goes on with the descriptors: nothing outside is removed */
+	bool taken_over; /* the same, but by a process that ran: no service manager handed them over */
+	/* Until then (monotonic ns) SIGTERM means a restart: the service manager may take another process, that ended,
+	 * for the service's main one, and then ends the others of the service. 0: it does not. */
+	uint64_t unannounced_until;
 	struct interface_drops interface_drops;
 	/* Keeps what this end set up on the machine. Gateway and client add the parts; the loop runs it and logs what
 	 * it did; status and metrics show it. */

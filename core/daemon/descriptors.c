@@ -86,13 +86,6 @@ int descriptors_list(const struct descriptors *descriptors, struct descriptor_li
 	return result;
 }
 
-void descriptors_leave(struct descriptors *descriptors)
-{
-	control_listener_leave(&descriptors->control);
-	metrics_listener_leave(&descriptors->metrics);
-	control_listener_leave(&descriptors->wireguard);
-}
-
 int descriptors_open_layout(struct descriptors *descriptors, const char *text, struct error *error)
 {
 	descriptors->layout_fd = take(descriptors, "layout");

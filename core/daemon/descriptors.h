@@ -71,9 +71,6 @@ void descriptors_take_back(struct descriptors *descriptors);
  * or -ENOMEM. */
 int descriptors_list(const struct descriptors *descriptors, struct descriptor_list *list);
 
-/* From now on closing leaves the sockets' files: the next process listens. */
-void descriptors_leave(struct descriptors *descriptors);
-
 /* Makes the descriptor that says what the others are for. */
 int descriptors_open_layout(struct descriptors *descriptors, const char *text, struct error *error);
 void descriptors_close_layout(struct descriptors *descriptors);

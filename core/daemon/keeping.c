@@ -71,7 +71,7 @@ static int take_running(struct daemon *daemon, struct error *error)
 		descriptor_list_close(&given);
 		return error_prefix(error, result, "take-over: ");
 	}
-	daemon->adopted = daemon->leaving = true;
+	daemon->adopted = daemon->taken_over = daemon->leaving = true;
 	descriptors_give(&daemon->descriptors, &given);
 	return 0;
 }
@@ -111,7 +111,7 @@ static int keep(struct daemon *daemon, struct error *error)
 	free(layout);
 	if (result == 0 && descriptors_list(&daemon->descriptors, &list) != 0)
 		result = error_set(error, -ENOMEM, "out of memory");
-	return result == 0 ? store_keep(&daemon->store, &list, daemon->adopted, error) : result;
+	return result == 0 ? store_keep(&daemon->store, &list, daemon->adopted && !daemon->taken_over, error) : result;
 }
 
 void daemon_keep(struct daemon *daemon)
@@ -121,7 +121,7 @@ void daemon_keep(struct daemon *daemon)
 		return;
 	if (keep(daemon, &error) != 0)
 		log_warning("the service manager cannot keep sockets and interface over a restart: %s", error.text);
-	else if (daemon->adopted)
+	else if (daemon->adopted && !daemon->taken_over)
 		log_info("interface %s, its queues and the sockets are those from before the restart",
 			 daemon->descriptors.device.name);
 	descriptors_take_back(&daemon->descriptors);
@@ -132,7 +132,6 @@ bool daemon_leave(struct daemon *daemon, int signal_number)
 	if (daemon->store.kept.count == 0)
 		return false;
 	daemon->leaving = true;
-	descriptors_leave(&daemon->descriptors);
 	notify_stopping(&daemon->notify);
 	log_info("%s: ending for a restart: interface, sockets and rules stay", strsignal(signal_number));
 	return true;

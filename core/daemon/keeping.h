@@ -5,9 +5,11 @@
  *   end by                  descriptors      sessions         rules, files of sockets
  *   SIGTERM, SIGINT         out of the store BYE              removed
  *   SIGUSR2                 left             end without BYE  stay, the next process replaces or adopts them
- *   SIGTERM, `unannounced`               as SIGUSR2
+ *   SIGTERM, `unannounced_until`         as SIGUSR2
+ *   a take-over             the next one's   the next one's   stay, they are the next process's
  *   SIGKILL, crash          left             gone             the same
  *   a start that fails      out of the store                  removed
+ *   a take-over that fails  the old one's    the old one's    stay
  *
  * Clients of a daemon that left come back by RESET; a gateway with Reset = no sends BYE all the same. Control thread.
  */
@@ -21,8 +23,8 @@
 struct descriptors_plan daemon_plan(const struct daemon_params *params);
 
 /* First in daemon_open(), when `notify` is open: with `keeps` the store's descriptors become `descriptors.given`
- * (`adopted`), or are refused (`refused`). A
- * process that runs and gives its own takes precedence: what of that does not fit is an error. */
+ * (`adopted`), or are refused (`refused`). A process that runs and gives its own takes precedence (`taken_over`): what
+ * of that does not fit is an error. */
 int daemon_take(struct daemon *daemon, struct error *why);
 
 /* Gives `given` up, with a line of log: it does not fit, or cannot be adopted. */

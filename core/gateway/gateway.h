@@ -15,6 +15,7 @@ struct gateway;
 struct gateway *gateway_new(struct gateway_config *config, struct error *error);
 void gateway_free(struct gateway *gateway);
 
-/* Runs until SIGTERM or SIGINT. 0, or a negative errno with `error` set and nothing left behind. Has `background` say
- * that all is well when it serves. The same thread. */
+/* Runs until a signal or a take-over ends it, or returns at once where only a reload was asked for and done. 0, or a
+ * negative errno with `error` set: then nothing is left behind, unless it had taken over and a service manager starts
+ * the next process. Has `background` say that all is well when it serves. The same thread. */
 int gateway_run(struct gateway *gateway, enum gateway_start start, struct background *background, struct error *error);

@@ -126,8 +126,8 @@ int gateway_keep_open(struct gateway_network *network, struct error *error)
 	if (network->watch_fd < 0)
 		return network->watch_fd;
 	network->rules_fd = nftables_watch_open(NULL); /* without, there is the slow round */
-	/* Address and rules were set up before: the parts learn that, and a failure was logged then. Which routes there
-	 * are to be is not clear yet: gateway_network_follow(). */
+	/* Address and rules were set up before: the parts learn that, and a failure was logged then. Routes are made by
+	 * gateway_network_follow(), which logs what fails; beside another process there are none to make. */
 	(void)reconciler_apply(network->daemon->reconciler, RECONCILE_ALL & ~RECONCILE_BIT(RECONCILE_route), NULL);
 	return 0;
 }

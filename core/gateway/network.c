@@ -93,15 +93,21 @@ int gateway_network_lay(struct gateway_network *network, struct error *error)
 	return result;
 }
 
-/* A moment after a process ended the kernel may still take the table for that one's. */
+/* A moment after a process ended the kernel may still take the table for that one's: it is tried again each second. */
 static void remove_other(struct gateway_network *network)
 {
+	enum { TRIES = 10 };
 	struct error error;
-	network->other_left = nftables_remove(network->nftables, "rules of before", network->other_table, &error) != 0;
+	bool left = nftables_remove(network->nftables, "rules of before", network->other_table, &error) != 0;
+	network->other_tries = left ? network->other_tries + 1 : 0;
+	network->other_left = left && network->other_tries < TRIES;
+	if (left && !network->other_left)
+		log_warning("%s; 'nft delete table inet %s' removes what a process before this one left", error.text,
+			    network->other_table);
 }
 
-/* The table of a process that runs cannot be changed where the kernel has owners (Linux 5.12). Elsewhere ours replaces
- * it. */
+/* The table of a process that runs cannot be changed if it has an owner. One without (before Linux 5.12, and before 6.9
+ * where it may outlive the process) is replaced in place. */
 static int lay_first(struct gateway_network *network, struct error *error)
 {
 	int result = gateway_network_lay(network, error);

@@ -7,7 +7,7 @@
  * without rules for masquerading the kernel would reset connections of clients whose packets come between the two
  * processes. Before Linux 6.9 such a table has no owner, and what other programs change of it is put back.
  *
- * While another process has the interface and its table, whose rules end with it, ours are laid beside it in
+ * While another process has the interface and its table, whose owner it is, ours are laid beside it in
  * "inet shardtun2-INTERFACE", or the other way round: there is no moment without rules, and none without hooks for
  * addresses to be translated by, so that no masqueraded connection ends. */
 #pragma once
@@ -33,7 +33,8 @@ struct gateway_network {
 	struct nftables *nftables;
 	char table[NFTABLES_NAME_MAX];
 	char other_table[NFTABLES_NAME_MAX]; /* of the two names the one that is not in use here */
-	bool other_left; /* there may be such a table, of another process that ended: to be removed */
+	bool other_left;      /* there may be such a table, of another process that ended: to be removed */
+	unsigned other_tries; /* that failed in a row */
 	bool laid;
 	bool beside;   /* another process has the interface, and its routes are that one's */
 	bool networks; /* there are some behind peers */

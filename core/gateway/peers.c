@@ -484,7 +484,6 @@ int gateway_peers_follow(struct registry *registry, const struct registry *wante
 		result = move_all(registry, &difference->moved, ender, error);
 	limit_all(registry, &difference->limited, ender);
 	if (result != 0)
-		error_prefix(error, result, "%zu peers are removed, but not all could be added; reload again: ",
-			     change->removed + difference->changed.count);
+		error_prefix(error, result, "peers or networks are missing now; reload again: ");
 	return result;
 }

@@ -40,7 +40,8 @@ int gateway_peers_add(struct registry *registry, const struct registry_peer *pee
 		      struct error *error);
 
 /* Second step of registry_keep_networks(): the peer gets the networks and the pre-shared key of `to`, the rest of which
- * does not count. Its sessions go on, and their workers are told. 0, or -ENOMEM with `error`: networks are missing. */
+ * does not count. Its sessions go on, and their workers are told. 0, or a negative errno as registry_add_networks()
+ * with `error`: networks are missing. */
 int gateway_peers_alter(struct registry *registry, struct peer *peer, const struct registry_peer *to,
 			const struct session_ender *ender, struct error *error);
 
@@ -81,8 +82,8 @@ int gateway_peers_compare_named(struct registry *registry, struct registry *want
 void gateway_peers_difference_free(struct gateway_peers_difference *difference);
 
 /* Makes the registry's peers those of `wanted`; only those that are removed or another one lose their sessions. The
- * registry's mutex is taken for each change by itself. 0, or a negative errno (memory is short): then peers are
- * missing. */
+ * registry's mutex is taken for each change by itself. 0, or a negative errno (memory is short): then peers or
+ * networks are missing. */
 int gateway_peers_follow(struct registry *registry, const struct registry *wanted,
 			 const struct gateway_peers_difference *difference, const struct session_ender *ender,
 			 struct gateway_peers_change *change, struct error *error);

@@ -224,7 +224,7 @@ _Noreturn static void leave(struct gateway *gateway, pid_t next)
 	struct notify *notify = &gateway->daemon.notify;
 	events_write(&gateway->events); /* until the threads stood still: the other process has none of these */
 	gateway_tell_suppressed(gateway, true);
-	log_info("take-over: process %d has all sessions: ending", (int)next);
+	log_info("take-over: process %d has the sessions: ending", (int)next);
 	if (notify->fd >= 0 && (notify_main_process(notify, next) != 0 || notify_barrier(notify) != 0))
 		log_warning("take-over: the service manager may not know of process %d", (int)next);
 	else if (notify->fd >= 0)
@@ -282,6 +282,7 @@ static void hear_request(struct gateway *gateway)
 		leave_other(gateway, &error);
 		return;
 	}
+	log_info("%s; the configuration is read again", error.text);
 	/* One that is under way may have begun with the file as it was before. */
 	takeover->readings = reloader_busy(gateway->running.reloader) ? 2 : 1;
 	gateway_control_reload(&gateway->daemon);

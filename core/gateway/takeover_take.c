@@ -28,6 +28,8 @@ enum {
 	RELOAD_MS = 60000,  /* or to read its configuration again */
 };
 #define PARKED_NS (5 * NS_PER_S)
+#define UNANNOUNCED_NS \
+	(10 * NS_PER_S) /* in which the service manager notices the old process's end, and ends this one */
 
 /* All processes of a unit have these variables in common, from its start to its stop; systemd's units have one socket.
  */
@@ -176,7 +178,9 @@ static bool signal_reload(int code, const struct error *failure)
 	if ((code != -ENOENT && code != -ECONNREFUSED && code != -ENAMETOOLONG) || process <= 1 || process > INT_MAX ||
 	    kill((pid_t)process, SIGHUP) != 0)
 		return false;
-	log_warning("%s; process %ld reads its configuration again, and stays the program that it is until a restart",
+	log_warning("%s; process %ld was told to read its configuration again, whose outcome its log has, and stays "
+		    "the program that it "
+		    "is until a restart",
 		    failure->text, process);
 	return true;
 }
@@ -237,7 +241,8 @@ static int take(struct gateway *gateway, const struct handover_memory *memory, s
 		return error_set(error, -ETIMEDOUT, "take-over: too late: the old process serves on");
 	}
 	if (import.dropped != 0)
-		log_info("take-over: %zu sessions are of clients that this configuration does not have",
+		log_info("take-over: %zu sessions ended: this configuration has not their clients, or with another "
+			 "address or protocol",
 			 import.dropped);
 	*count = import.count;
 	gateway->takeover.frozen = import.frozen;
@@ -258,7 +263,7 @@ static void wait_for_report(struct gateway *gateway)
 	rcu_offline();
 	bool told = gateway->daemon.notify.fd < 0 || takeover_was_told(old, END_MS);
 	rcu_online();
-	gateway->daemon.unannounced = !told;
+	gateway->daemon.unannounced_until = told ? 0 : clock_monotonic(gateway->daemon.clock) + UNANNOUNCED_NS;
 	if (told)
 		wait_for_end(old, END_MS);
 	else
@@ -287,6 +292,8 @@ int gateway_takeover_claim(struct gateway *gateway, struct error *error)
 	result = take(gateway, &memory, &count, error);
 	if (result != 0) {
 		discard(&memory);
+		(void)shutdown(takeover->old,
+			       SHUT_RDWR); /* its data path goes on at once, not when this process ended */
 		return result;
 	}
 	/* Should anything fail from here on, the service manager's next process goes on with what is there: no BYE, and

@@ -481,7 +481,8 @@ bool gateway_threads_wait_parked(const struct daemon *daemon, uint64_t limit)
 
 void gateway_threads_thaw(const struct daemon *daemon)
 {
-	for (size_t i = daemon->threads.count; i-- > 0;)
+	/* As they were started, workers first: what is given to a thread finds it awake. */
+	for (size_t i = 0; i < daemon->threads.count; i++)
 		event_loop_thaw(daemon->threads.list[i].params.loop);
 }
 

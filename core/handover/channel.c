@@ -126,7 +126,7 @@ int channel_receive(int fd, enum channel_kind kind, struct channel_message *mess
 		result = receive(fd, message, error);
 	if (result == 0 && message->kind == CHANNEL_REFUSED)
 		result = error_set(error, -ECONNREFUSED, "%s", (const char *)message->payload);
-	else if (result == 0 && message->kind == CHANNEL_RELOADS && kind != CHANNEL_RELOADS)
+	else if (result == 0 && message->kind == CHANNEL_RELOADS)
 		result = error_set(error, -EALREADY, "take-over: the gateway that runs has the same program");
 	else if (result == 0 && message->kind != kind)
 		result = error_set(error, -EPROTO, "take-over: message %u came, not %u", message->kind, kind);

@@ -12,7 +12,7 @@
 
 enum channel_kind {
 	CHANNEL_HELLO = 1,   /* the new one: its versions, and its layout as text */
-	CHANNEL_REFUSED,     /* either: why, as text; nothing follows */
+	CHANNEL_REFUSED,     /* the old one: why, as text; nothing follows */
 	CHANNEL_TOLD,	     /* the old one: the service manager has the new process as its main one; nothing follows */
 	CHANNEL_DESCRIPTORS, /* the old one: how many there are in all, and some of them with their names */
 	CHANNEL_READY,	     /* the new one: it can take the sessions now */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Reads what handover_export() wrote in another process, and makes registry and sessions of it. In two steps: reading
- * changes nothing of the gateway's and may fail; taking over cannot fail. The control thread, before other threads run;
- * online under RCU. */
+ * changes nothing of the gateway's and may fail; taking over cannot fail. The control thread, while the threads of the
+ * data path are parked; online under RCU. */
 #pragma once
 
 #include "core/handover/memory.h"
@@ -21,7 +21,7 @@ struct handover_import {
 	struct handover_adopted *sessions; /* of peers that this process has; heap */
 	size_t count;
 	uint64_t frozen; /* since when the data path stands still, monotonic ns */
-	size_t dropped;	 /* sessions of peers that it has not, or has with another address */
+	size_t dropped;	 /* sessions of peers that it has not, or has with another address or protocol */
 };
 
 struct handover_target {

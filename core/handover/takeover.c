@@ -177,6 +177,9 @@ static int check_hello(const struct channel_message *message, const struct takeo
 				 hello->records, HANDOVER_VERSION);
 	if ((hello->flags & HELLO_RELOAD) != 0 && is_same_program(hello, self))
 		return error_set(error, -EALREADY, "take-over: the new program is the same");
+	if (self->refusal != NULL)
+		return error_set(error, (hello->flags & HELLO_RELOAD) != 0 ? -EALREADY : -EOPNOTSUPP, "take-over: %s",
+				 self->refusal);
 	if (self->manager != 0 && hello->manager != self->manager)
 		return error_set(error, -EPERM,
 				 "take-over: a service manager runs this gateway, and would start it again: have it "
@@ -230,8 +233,6 @@ int takeover_answer(int fd, const struct takeover_party *self, const struct take
 		result = allowed;
 	if (result == 0)
 		result = check_hello(message, self, error);
-	if (result == 0 && self->refusal != NULL)
-		result = error_set(error, -EOPNOTSUPP, "take-over: %s", self->refusal);
 	if (result == 0 && count > TAKEOVER_DESCRIPTORS_MAX)
 		result = error_set(error, -E2BIG,
 				   "take-over: there are %zu descriptors, and at most %d are given: restart the "
@@ -332,10 +333,6 @@ enum takeover_result takeover_hand_over(int fd, const struct takeover_owner *own
 
 void takeover_tell(int fd)
 {
-	struct channel_message *message = malloc(sizeof *message);
-	if (message == NULL)
-		return;
-	*message = (struct channel_message){.kind = CHANNEL_TOLD};
-	(void)channel_send(fd, message, NULL);
-	free(message);
+	static const struct channel_message told = {.kind = CHANNEL_TOLD};
+	(void)channel_send(fd, &told, NULL);
 }

@@ -59,8 +59,8 @@ int takeover_ask(int fd, const struct takeover_party *self, struct takeover_give
  * `error` says why; or as channel_receive(). */
 int takeover_await_reload(int fd, int limit_ms, struct error *error);
 
-/* All is made: gets the records, which are offered from now on for TAKEOVER_CLAIM_MS. The memory is the caller's. 0, or
- * as above. `limit_ms`: how long the old one may take to freeze and to write. */
+/* All is made: gets the records, which are offered for the old one's takeover_claim_ms(). The memory is the caller's.
+ * 0, or as above. `limit_ms`: how long the old one may take to freeze and to write. */
 int takeover_receive(int fd, struct handover_memory *memory, int limit_ms, struct error *error);
 
 /* It has the sessions: waits for takeover_tell(), at most for so long. False: that did not come. */
@@ -71,7 +71,8 @@ bool takeover_was_told(int fd, int limit_ms);
 /* When a connection is readable for the first time: checks what the new process is, and gives it the descriptors, which
  * stay the caller's too. A process outside of this one's service manager gets nothing: the manager would start the old
  * one again. On failure, with `error` set, the new process was told why, and the caller closes the socket; -EALREADY:
- * it was told that the configuration is read again, which the caller does. */
+ * it wanted a reload, and was told that the configuration is read again, which the caller does: both have the same
+ * program, or the sessions are not to be taken. */
 int takeover_answer(int fd, const struct takeover_party *self, const struct takeover_descriptor *list, size_t count,
 		    struct error *error);
 

@@ -102,7 +102,9 @@ static struct descriptor_list leave(struct descriptors *descriptors)
 	for (size_t i = 0; i < own.count; i++)
 		cr_assert_eq(descriptor_list_add(&kept, own.entries[i].name, dup(own.entries[i].fd)), 0);
 	descriptor_list_free(&own);
-	descriptors_leave(descriptors);
+	control_listener_leave(&descriptors->control);
+	metrics_listener_leave(&descriptors->metrics);
+	control_listener_leave(&descriptors->wireguard);
 	close_all(descriptors);
 	return kept;
 }

@@ -82,5 +82,8 @@ status=0
 ns gateway "$BUILD/shardtund" -c "$dir/gateway.conf" --takeover >"$dir/takeover.log" 2>&1 || status=$?
 check "another process does not take it over" test "$status" -eq 1
 check "which says why" grep -q "take-over: not in a cluster: restart" "$dir/takeover.log"
+cp "$BUILD/shardtund" "$dir/other"
+check "a reload after an upgrade reads the configuration" ns gateway "$dir/other" -c "$dir/gateway.conf" --reload
+check "and says that the program stays" grep -q "not in a cluster: .*; the configuration is read again" "$dir/gateway.log"
 check "a deadline of another clock is refused" grep -q 'further than 60 s' <(own 1 61000)
 done_testing

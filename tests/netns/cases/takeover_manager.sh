@@ -57,7 +57,7 @@ calls=$(grep -c '^seccomp(' "$dir/calls" || true)
 first=$(manager pid)
 kill -STOP "${started[manager]}"
 take_over new
-check "the sessions are the new one's" wait_for 30 grep -q 'has all sessions: ending' "$dir/manager.log"
+check "the sessions are the new one's" wait_for 30 grep -q 'has the sessions: ending' "$dir/manager.log"
 kill -KILL "$first" || true # it waits for the manager for 5 s
 wait_for 30 logged new "ended before the service manager had this one" 1
 kill -TERM "${started[new]}"
