@@ -308,7 +308,7 @@ class Sessions(Base):
     def test_a_new_session_replaces_the_old_one_when_confirmed(self):
         pair = Pair().up()
         old = pair.client.session_id
-        pair.client.session_id = 0
+        pair.client.session_id = pair.client.last_session_id = 0  # a client that was started anew
         pair.now += 1
         pair.up()
         self.assertNotEqual(pair.client.session_id, old)
