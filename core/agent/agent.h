@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The agent: one thread that moves what the rule (core/agent/ownership.h) has to be done between etcd and the gateway,
- * and peers from etcd to the gateway. */
+/* The agent: one thread that carries out the actions of the rule (core/agent/ownership.h) in etcd and at the gateway,
+ * and passes peers and the map of owners from etcd to the gateway. */
 #pragma once
 
 #include "core/agent/settings.h"

@@ -25,7 +25,7 @@ static void complain_about_reads(struct agent *agent, const char *text, uint64_t
 {
 	if (text == NULL) {
 		if (agent->etcd_complained)
-			log_info("etcd answers again");
+			log_info("reads in etcd succeed again");
 		agent->etcd_silent_since = 0;
 		agent->etcd_complained = false;
 		return;
@@ -34,8 +34,7 @@ static void complain_about_reads(struct agent *agent, const char *text, uint64_t
 		agent->etcd_silent_since = now;
 	if (!agent->etcd_complained && now >= agent->etcd_silent_since + NS_PER_S) {
 		agent->etcd_complained = true;
-		log_warning("etcd does not answer (%s): peers do not change, blocks are served until their fence",
-			    text);
+		log_warning("reads in etcd fail (%s): peers do not change, blocks are served until their fence", text);
 	}
 }
 
@@ -208,13 +207,13 @@ static void see_gateway(struct agent *agent, enum ownership_answer answer, json_
 	bool answers = answer == OWNERSHIP_ANSWERED;
 	uint64_t instance = (uint64_t)json_integer_value(json_object_get(result, "instance"));
 	if (answers && (!agent->gateway_known || (instance != 0 && instance != agent->instance))) {
-		log_info("the gateway answers");
+		log_info("the gateway serves what it is told");
 		agent->instance = instance;
 		agent_peers_again(agent);
 		agent->map_again = true;
 	}
 	if (!answers && agent->gateway_known)
-		log_warning("the gateway does not answer: %s", text);
+		log_warning("the gateway does not serve what it is told: %s", text);
 	agent->gateway_known = answers;
 }
 

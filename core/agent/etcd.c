@@ -387,12 +387,6 @@ int etcd_lease_keepalive(struct etcd *etcd, int64_t lease, unsigned limit_ms, et
 	return begin(etcd, "/v3/lease/keepalive", lease_body(lease), &limits, done, context);
 }
 
-int etcd_lease_revoke(struct etcd *etcd, int64_t lease, unsigned limit_ms, etcd_done_fn *done, void *context)
-{
-	const struct etcd_limits limits = {0, limit_ms, true};
-	return begin(etcd, "/v3/lease/revoke", lease_body(lease), &limits, done, context);
-}
-
 /* --- for watches -------------------------------------------------------------------------------------------------- */
 
 struct etcd_request *etcd_request_for_watch(struct etcd *etcd, json_t *body)

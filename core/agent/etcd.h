@@ -86,7 +86,6 @@ int etcd_lease_grant(struct etcd *etcd, unsigned ttl, unsigned limit_ms, etcd_do
 
 /* The answer's "TTL" is in "result", and 0 where there is no such lease (any more). */
 int etcd_lease_keepalive(struct etcd *etcd, int64_t lease, unsigned limit_ms, etcd_done_fn *done, void *context);
-int etcd_lease_revoke(struct etcd *etcd, int64_t lease, unsigned limit_ms, etcd_done_fn *done, void *context);
 
 /* --- watches ------------------------------------------------------------------------------------------------------ */
 

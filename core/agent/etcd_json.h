@@ -15,7 +15,6 @@
 enum {
 	ETCD_TXN_MAX = 128, /* operations of a transaction; etcd's --max-txn-ops, which counts comparisons apart */
 	ETCD_KEY_MAX = 512, /* bytes of a key with its terminator; ours are far shorter */
-	ETCD_TTL_LEAST = 2, /* seconds; etcd makes a shorter lease longer */
 };
 
 /* A key and its value, both terminated; either may have zero bytes in it, which the lengths tell. */

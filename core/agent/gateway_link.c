@@ -15,7 +15,6 @@ struct gateway_link {
 	struct sockaddr_un address;
 	int fd; /* -1: no connection */
 	bool busy;
-	bool wrote;    /* some of the request may be with the gateway */
 	int failed;    /* errno of the start; 0: none */
 	char *request; /* with its end */
 	size_t length, sent;
@@ -50,7 +49,7 @@ static void drop(struct gateway_link *link)
 	link->fd = -1;
 	link->request = link->answer = NULL;
 	link->length = link->sent = link->filled = link->room = 0;
-	link->busy = link->wrote = false;
+	link->busy = false;
 	link->failed = 0;
 }
 
@@ -150,7 +149,6 @@ static void write_request(struct gateway_link *link)
 	ssize_t sent = send(link->fd, link->request + link->sent, link->length - link->sent, MSG_NOSIGNAL);
 	if (sent > 0) {
 		link->sent += (size_t)sent;
-		link->wrote = true;
 	} else if (errno != EAGAIN && errno != EINTR) {
 		/* It may have sent an answer before it closed. */
 		link->sent = link->length;

@@ -92,7 +92,7 @@ enum ownership_action_kind {
 				   `create_revision`, block/<block> `mod_revision` (0: absent) and taken/<block>
 				   `taken_revision`: ownership_taken() */
 	OWNERSHIP_DO_CLEAN,	/* put "clean" to block/<block> if that has `mod_revision`: ownership_cleaned() */
-	OWNERSHIP_DO_SERVE,	/* tell the gateway what it owns, ownership_serving(), until `until`, nothing else:
+	OWNERSHIP_DO_SERVE,	/* tell the gateway which blocks are its own until `until`, and that no others are:
 				   ownership_answered() */
 	OWNERSHIP_DO_RELEASE,	/* tell the gateway to stop serving `block`: ownership_answered() */
 };

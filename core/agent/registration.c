@@ -269,6 +269,9 @@ static int delete (struct session *session, const char *key)
 	int result = read_key(session, RECORDS_PEER, key, &value, &revision);
 	if (result == 0 && revision == 0)
 		result = error_set(session->error, -ENOENT, "%s: there is no such peer", key);
+	else if (result == 0 && value == NULL)
+		result = error_set(session->error, -EPROTO,
+				   "%s: its record is no JSON, or of a newer version: it is left alone", key);
 	if (result != 0)
 		return result;
 	etcd_txn_begin(&txn);

@@ -18,9 +18,10 @@ struct registration {
 	size_t network_count;
 };
 
-/* Connects to etcd as the settings say, and blocks for some seconds at most. *index is the peer's from then on: the
- * next one that was never given. 0; -EEXIST: the peer or a network is there already; -EINVAL: a value is wrong; another
- * negative errno when etcd does not answer: then it is not known whether the peer was added. */
+/* Connects to etcd as the settings say, and blocks: for 5 s at most for each request without an answer. *index is the
+ * peer's from then on: the next one that was never given. 0; -EEXIST: the peer or a network is there already; -EINVAL:
+ * a value is wrong; another negative errno when etcd does not answer: then it is not known whether the peer was added.
+ */
 int registration_add(const struct agent_settings *settings, const struct registration *peer, uint32_t *index,
 		     struct error *error);
 

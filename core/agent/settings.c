@@ -65,6 +65,9 @@ static int take_number(const struct reading *reading, const char *key, const cha
 static int take_endpoints(const struct reading *reading, char *value, unsigned line)
 {
 	struct agent_settings *settings = reading->settings;
+	if (settings->endpoint_count != 0)
+		return error_set(reading->error, -EINVAL, "%s:%u: Endpoints: a second time; write all on one line",
+				 reading->path, line);
 	if ((size_t)snprintf(settings->endpoints_text, sizeof settings->endpoints_text, "%s", value) >=
 	    sizeof settings->endpoints_text)
 		return error_set(reading->error, -EINVAL, "%s:%u: Endpoints: too long", reading->path, line);
@@ -102,7 +105,9 @@ static int etcd_setting(struct reading *reading, const char *key, char *value, u
 	if (strcasecmp(key, "Endpoints") == 0)
 		return take_endpoints(reading, value, line);
 	if (strcasecmp(key, "PasswordFile") == 0) {
-		(void)snprintf(reading->password_file, sizeof reading->password_file, "%s", value);
+		if ((size_t)snprintf(reading->password_file, sizeof reading->password_file, "%s", value) >=
+		    sizeof reading->password_file)
+			return error_set(reading->error, -EINVAL, "%s:%u: PasswordFile: too long", reading->path, line);
 		return 1;
 	}
 	return take_text(reading, etcd_options, ARRAY_SIZE(etcd_options), key, value, line);

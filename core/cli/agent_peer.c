@@ -24,7 +24,7 @@ enum cli_status agent_peer_check(const struct cli_program *program, const struct
 	bool add = count == 3 && strcmp(words[1], "add") == 0;
 	if (count != 3 || (!add && strcmp(words[1], "del") != 0))
 		return cli_usage_error(program, "peer wants add or del, and a public key");
-	if (!add && (peer->name != NULL || peer->allowed_ips != NULL))
+	if (!add && (peer->name != NULL || peer->allowed_ips != NULL || strcmp(peer->protocol, "shardtun") != 0))
 		return cli_usage_error(program, "peer del takes a public key alone");
 	return CLI_OK;
 }

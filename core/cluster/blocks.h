@@ -79,12 +79,6 @@ static inline uint32_t block_first_index(unsigned block, uint32_t peers)
 	return (block - 1) * peers;
 }
 
-/* Whether a block may have so many peers: a power of two within the limits, so that its addresses are one prefix. */
-static inline bool block_peers_valid(uint32_t peers)
-{
-	return peers >= BLOCK_PEERS_MIN && peers <= BLOCK_PEERS_MAX && (peers & (peers - 1)) == 0;
-}
-
 /* The addresses of a block (not 0), as one prefix without host bits: of `pool`, a gateway's own address with the
  * length of its network. Of a network that is smaller than a block it is the whole, and of block 1. False: the network
  * has no address of that block. */

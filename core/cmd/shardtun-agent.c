@@ -106,7 +106,8 @@ int main(int argc, char **argv)
 		{"config", required_argument, NULL, 'c'},      {"check", no_argument, NULL, 'k'},
 		{"name", required_argument, NULL, 'n'},	       {"wireguard", no_argument, NULL, 'w'},
 		{"allowed-ips", required_argument, NULL, 'a'}, {NULL, 0, NULL, 0}};
-	struct arguments arguments = {.path = AGENT_SETTINGS_PATH, .peer.protocol = "shardtun"};
+	static const char default_protocol[] = "shardtun";
+	struct arguments arguments = {.path = AGENT_SETTINGS_PATH, .peer.protocol = default_protocol};
 	enum cli_status status;
 	int option;
 	process_begin();
@@ -130,7 +131,13 @@ int main(int argc, char **argv)
 		else
 			return (int)cli_usage_error(&program, "unknown option %s", argv[optind - 1]);
 	}
-	if (optind < argc)
+	bool peer = optind < argc, described = arguments.peer.name != NULL || arguments.peer.allowed_ips != NULL ||
+					       arguments.peer.protocol != default_protocol;
+	if (peer && arguments.check)
+		return (int)cli_usage_error(&program, "--check changes nothing, so it takes no peer");
+	if (!peer && described)
+		return (int)cli_usage_error(&program, "options of a peer go with peer add");
+	if (peer)
 		return (int)cli_finish(&program, change_peer(&arguments, argv + optind, argc - optind));
 	if (arguments.check)
 		return (int)cli_finish(&program, run(&arguments));

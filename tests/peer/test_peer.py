@@ -316,6 +316,11 @@ class Sessions(Base):
         self.assertEqual(pair.client.state, "UP")
         self.assertTrue(pair.carries())
 
+    def test_hello_names_the_last_session_also_after_its_end(self):
+        pair = Pair().up()
+        last, pair.client.session_id = pair.client.session_id, 0
+        self.assertEqual(int.from_bytes(pair.client.make_hello(pair.now)[1:5], "big"), last)
+
     def test_replayed_datagrams_are_dropped_in_both_directions(self):
         pair = Pair().up()
         pair.client.send(pair.request(), NOW)

@@ -34,13 +34,6 @@ Test(blocks, divide_the_pool_by_index)
 	}
 }
 
-Test(blocks, have_a_power_of_two_of_peers)
-{
-	cr_assert(block_peers_valid(16) && block_peers_valid(4096) && block_peers_valid(65536));
-	cr_assert(!block_peers_valid(0) && !block_peers_valid(8) && !block_peers_valid(4097) &&
-		  !block_peers_valid(131072));
-}
-
 static void expect_prefix(const char *pool, unsigned block, uint32_t peers, const char *expected)
 {
 	struct ip_prefix own = prefix_of(pool), prefix;

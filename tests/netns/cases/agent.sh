@@ -115,7 +115,7 @@ check "not twice" refused_with "there is no such peer" peer del "$carol"
 
 stop agent-gw1 || true
 agent_start gw1
-check "an agent that starts again goes on with its lease" wait_for 20 grep -q "the gateway answers" "$dir/agent-gw1.log"
+check "an agent that starts again goes on with its lease" wait_for 20 grep -q "the gateway serves what it is told" "$dir/agent-gw1.log"
 sleep 1
 check "and its blocks" shared_out gw1 gw2
 kill_hard agent-gw2
@@ -153,7 +153,7 @@ agent_config gw4
 sed -i "s|^CA = .*|CA = /etc/ssl/certs/ca-certificates.crt|" "$dir/gw4.conf"
 if [[ -e /etc/ssl/certs/ca-certificates.crt ]]; then
 	agent_start gw4
-	check "a wrong certificate is named" wait_for 20 grep -qi "etcd does not answer.*certificate" "$dir/agent-gw4.log"
+	check "a wrong certificate is named" wait_for 20 grep -qi "reads in etcd fail.*certificate" "$dir/agent-gw4.log"
 	stop agent-gw4 || true
 else
 	skip "a wrong certificate is named" "no certificates here"
@@ -173,13 +173,13 @@ check "etcd is up" metric_is shardtun_agent_etcd_up 1
 # --- etcd ---
 
 kill -STOP "$(pgrep -P "${started[etcd]}" etcd || echo "${started[etcd]}")"
-check "an etcd that hangs is said" wait_for 20 grep -q "etcd does not answer" "$dir/agent-gw1.log"
+check "an etcd that hangs is said" wait_for 20 grep -q "reads in etcd fail" "$dir/agent-gw1.log"
 check "also by the metrics" wait_for 10 metric_is shardtun_agent_etcd_up 0
 sleep 2
 check "and no block is served any more" told gw1 "s['until_ns'] < now or not s['blocks']"
 kill -CONT "$(pgrep -P "${started[etcd]}" etcd || echo "${started[etcd]}")"
 check "when it goes on, all is as before" wait_for 60 shared_out gw1 gw2
-check "which is said too" grep -q "etcd answers again" "$dir/agent-gw1.log"
+check "which is said too" grep -q "reads in etcd succeed again" "$dir/agent-gw1.log"
 peer EEEE eve 5
 check "and peers change again" wait_for 10 told gw2 "'EEEE' in s['peers']"
 
