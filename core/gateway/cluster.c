@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/gateway/cluster.h"
 
+#include <sodium.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 int cluster_open(struct cluster *cluster, const struct cluster_params *params, struct error *error)
 {
 	*cluster = (struct cluster){.params = *params,
+				    .instance = (uint64_t)randombytes_random() << 16 | 1, /* fits in JSON's integers */
 				    .timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK)};
 	return cluster->timer_fd >= 0 ? 0 : error_set(error, -errno, "timerfd: %s", strerror(errno));
 }

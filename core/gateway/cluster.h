@@ -33,6 +33,7 @@ struct cluster_params {
 
 struct cluster {
 	struct cluster_params params;
+	uint64_t instance;	 /* a number of this process that another one has not, not 0: it has no peers yet */
 	struct block_set served; /* as it was logged last */
 	int timer_fd;		 /* readable when cluster_step() is due */
 	bool has_peers;		 /* from the agent: those of the configuration do not count any more */

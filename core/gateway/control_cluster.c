@@ -85,7 +85,9 @@ json_t *gateway_control_cluster_own(void *context, char *const *words, size_t co
 	}
 	if (parse_blocks(words[1], &blocks, error) != 0 || cluster_own(cluster, &blocks, until, error) != 0)
 		return NULL;
-	return words_no_memory_unless(json_pack("{s:o*}", "blocks", cluster_blocks(cluster)), error);
+	return words_no_memory_unless(
+		json_pack("{s:o, s:I}", "blocks", cluster_blocks(cluster), "instance", (json_int_t)cluster->instance),
+		error);
 }
 
 json_t *gateway_control_cluster_release(void *context, char *const *words, size_t count, struct error *error)
