@@ -77,6 +77,26 @@ check "with the reason" grep -q 'seccomp: ' "$dir/late.log"
 check "when it had the sessions" grep -q 'sessions go on here' "$dir/late.log"
 goes_on "no filter"
 
+### the same as at first, and the end comes later ####################################################################
+
+first=$(manager pid)
+kill -STOP "${started[manager]}"
+take_over lasting
+check "the sessions are the next one's" wait_for 30 grep -q 'sessions go on here' "$dir/lasting.log"
+kill -KILL "$first" || true
+wait_for 30 logged lasting "ended before the service manager had this one" 1
+kill -CONT "${started[manager]}"
+sleep 11 # until the service manager would have noticed
+kill -TERM "${started[lasting]}"
+status_of lasting
+check "an end that comes later is no restart" grep -q 'Terminated: ending$' "$dir/lasting.log"
+check "and its client is told" figure_is_at_least client rx_bye 1
+check "and nothing is left behind" nothing_left gateway
+times=$(($(manager ready) + 1))
+manager start >/dev/null
+check "a gateway that is started then serves" wait_for 60 ready "$times"
+check "the client is back" wait_for 60 pings client 10.8.0.1
+
 status=0
 stop client || status=$?
 check "the client ends well" test "$status" -eq 0

@@ -16,8 +16,10 @@ Usage: fd_store.py run SOCKET COMMAND...     starts it, and serves requests at S
   order reverse                              in which they are handed on
 """
 import array
+import ctypes
 import fcntl
 import os
+import platform
 import select
 import signal
 import socket
@@ -26,6 +28,16 @@ import sys
 
 TUNSETIFF = 0x400454CA
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR = 1, 0x1000, 0x4000
+
+
+KCMP = {"x86_64": 312, "aarch64": 272}[platform.machine()]
+KCMP_FILE = 0
+
+
+def same_file(one, other):
+    """Whether two descriptors are of one open file, as systemd compares what is stored again."""
+    pid = os.getpid()
+    return ctypes.CDLL(None).syscall(KCMP, pid, pid, KCMP_FILE, one, other) == 0
 
 
 class Manager:
@@ -90,12 +102,19 @@ class Manager:
         if words.get("READY") == "1":
             self.ready += 1
         if words.get("FDSTORE") == "1" and words.get("FDPOLL") == "0":
-            self.store += [[words["FDNAME"], fd] for fd in fds]
+            for fd in fds:
+                self.keep(words["FDNAME"], fd)
             return
         if words.get("FDSTOREREMOVE") == "1":
             self.remove(words["FDNAME"])
         for fd in fds:
             os.close(fd)
+
+    def keep(self, name, fd):
+        if any(same_file(fd, stored) for _, stored in self.store):
+            os.close(fd)
+        else:
+            self.store.append([name, fd])
 
     def remove(self, name):
         for entry in [entry for entry in self.store if entry[0] == name]:
