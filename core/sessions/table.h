@@ -5,7 +5,8 @@
  *
  * The slot that is free for the longest is taken, with the generation after its last one. While half of a worker's
  * slots are free, an ID of it comes back after 2^27 / workers others of this worker at the earliest, whatever the size
- * of the table. In a cluster the high 8 bits of an ID are the block of the session's address; then it is 2^19 / workers.
+ * of the table. In a cluster the high 8 bits of an ID are the block of the session's address; then it is 2^19 /
+ * workers.
  *
  * Each slot belongs to one worker, session_shard(). Only that worker inserts and removes sessions; any thread
  * that is online under RCU may look up. IDs are assigned and released by the control plane, under the registry's
