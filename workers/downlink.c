@@ -304,6 +304,9 @@ static void read_batch(struct worker *worker)
 	struct tun_batch *batch = &worker->batch;
 	uint32_t at = FRAME_SIZE, length = 1;
 	batch->next = batch->count = 0;
+	batch->began = 0;
+	if (!event_loop_may_read(&worker->loop, EVENT_LOOP_TUN))
+		return;
 	while (batch->count < DOWNLINK_FRAMES && at < FRAME_SIZE + SEND_QUEUE_FLUSH_BYTES) {
 		length = read_frame(worker, worker->tun, batch->memory + at);
 		if (length == 0)
@@ -372,7 +375,9 @@ static size_t take_from_tun(struct worker *worker)
 	bool may_send = true;
 	if (batch->next == batch->count)
 		read_batch(worker);
-	if (tun->sparse != NULL)
+	/* In front of a batch always: what is in it may have come after something that is in the second queue by now.
+	 */
+	if (tun->sparse != NULL && (batch->count != 0 || event_loop_may_read(&worker->loop, EVENT_LOOP_TUN_SPARSE)))
 		frames = take_sparse(worker, &may_send);
 	stage_arrived_first(&worker->loop.stages);
 	for (; may_send && batch->next < batch->count && !worker->send.blocked; frames++)
@@ -448,6 +453,9 @@ size_t downlink_batch(struct worker *worker)
 	owner_check(&worker->loop.owner, "frame buffer");
 	if (worker->send.blocked)
 		return 0; /* the turn's last flush tries again; what waits in the TUN keeps its order */
+	if (worker->batch.next == worker->batch.count && worker->source_count == 0 &&
+	    !event_loop_may_read(&worker->loop, EVENT_LOOP_TUN | EVENT_LOOP_TUN_SPARSE))
+		return 0;
 
 	stage_begin(&worker->loop.stages);
 	stage_tie(&worker->loop.stages, worker->clock);

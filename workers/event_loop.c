@@ -17,7 +17,7 @@ int event_loop_init(struct event_loop *loop, uint32_t stage_sampling, uint64_t t
 	if (loop->epoll_fd < 0)
 		return -errno;
 	int result = waker_init(&loop->waker);
-	return result != 0 ? result : event_loop_watch(loop, loop->waker.fd, EPOLLIN);
+	return result != 0 ? result : event_loop_watch(loop, loop->waker.fd, EVENT_LOOP_WAKER, EPOLLIN);
 }
 
 void event_loop_deinit(struct event_loop *loop)
@@ -28,34 +28,34 @@ void event_loop_deinit(struct event_loop *loop)
 	loop->epoll_fd = -1;
 }
 
-static int control(struct event_loop *loop, int operation, int fd, uint32_t events)
+static int control(struct event_loop *loop, int operation, int fd, uint32_t source, uint32_t events)
 {
-	struct epoll_event event = {.events = events, .data.fd = fd};
+	struct epoll_event event = {.events = events, .data.u32 = source};
 	return epoll_ctl(loop->epoll_fd, operation, fd, &event) == 0 ? 0 : -errno;
 }
 
-int event_loop_watch(struct event_loop *loop, int fd, uint32_t events)
+int event_loop_watch(struct event_loop *loop, int fd, enum event_loop_source source, uint32_t events)
 {
-	return control(loop, EPOLL_CTL_ADD, fd, events);
+	return control(loop, EPOLL_CTL_ADD, fd, source, events);
 }
 
-int event_loop_watch_socket(struct event_loop *loop, struct udp_socket *socket)
+int event_loop_watch_socket(struct event_loop *loop, struct udp_socket *socket, enum event_loop_source source)
 {
 	const struct udp_socket *member;
 	int result = 0;
 	for (size_t i = 0; result == 0 && (member = udp_member(socket, i)) != NULL; i++)
-		result = event_loop_watch(loop, member->fd, EPOLLIN);
+		result = event_loop_watch(loop, member->fd, source, EPOLLIN);
 	return result;
 }
 
-void event_loop_change(struct event_loop *loop, int fd, uint32_t events)
+void event_loop_change(struct event_loop *loop, int fd, enum event_loop_source source, uint32_t events)
 {
-	(void)control(loop, EPOLL_CTL_MOD, fd, events);
+	(void)control(loop, EPOLL_CTL_MOD, fd, source, events);
 }
 
 void event_loop_unwatch(struct event_loop *loop, int fd)
 {
-	(void)control(loop, EPOLL_CTL_DEL, fd, 0);
+	(void)control(loop, EPOLL_CTL_DEL, fd, 0, 0);
 }
 
 static int wait_for_events(const struct event_loop *loop, struct epoll_event *events, int most, uint64_t timeout)
@@ -71,10 +71,15 @@ static int wait_for_events(const struct event_loop *loop, struct epoll_event *ev
 
 void event_loop_wait(struct event_loop *loop, uint64_t timeout)
 {
+	struct epoll_event events[EVENT_LOOP_EVENTS];
 	rcu_offline();
-	loop->ready = wait_for_events(loop, loop->events, EVENT_LOOP_EVENTS, timeout);
+	int ready = wait_for_events(loop, events, EVENT_LOOP_EVENTS, timeout);
 	rcu_online();
-	waker_done(&loop->waker, event_loop_found(loop, loop->waker.fd));
+	loop->found = 0;
+	for (int i = 0; i < ready; i++)
+		loop->found |= events[i].data.u32;
+	loop->fresh = ready > 0 && ready < EVENT_LOOP_EVENTS;
+	waker_done(&loop->waker, event_loop_found(loop, EVENT_LOOP_WAKER));
 }
 
 static uint32_t order_of(const struct event_loop *loop)

@@ -37,7 +37,16 @@
 #include "perf/record/stats.h"
 #include "workers/udp.h"
 
-enum { EVENT_LOOP_EVENTS = 4 /* of a wait: others are found by the next one */ };
+enum { EVENT_LOOP_EVENTS = 8 /* of a wait: others are found by the next one */ };
+
+/* What a descriptor brings: bits, since several may bring the same, and a wait finds several. */
+enum event_loop_source {
+	EVENT_LOOP_WAKER = 1,
+	EVENT_LOOP_UDP = 2,
+	EVENT_LOOP_UDP_SPARSE = 4, /* the second socket, of sessions that send little */
+	EVENT_LOOP_TUN = 8,
+	EVENT_LOOP_TUN_SPARSE = 16, /* the second queue, of flows that send little */
+};
 
 enum event_loop_order {
 	EVENT_LOOP_RUN,
@@ -50,9 +59,9 @@ struct event_loop {
 	/* the thread's own */
 	struct owner owner;
 	int epoll_fd;
-	int ready; /* events of the last wait */
-	struct epoll_event events[EVENT_LOOP_EVENTS];
-	bool yields; /* set before the thread's first turn: it has a real-time policy */
+	uint32_t found; /* enum event_loop_source: what the last wait found ready */
+	bool fresh;	/* it found something, all that was ready, and no turn has followed yet */
+	bool yields;	/* set before the thread's first turn: it has a real-time policy */
 
 	/* written by the thread, read by others */
 	struct stats stats;
@@ -76,28 +85,37 @@ int event_loop_init(struct event_loop *loop, uint32_t stage_sampling, uint64_t t
 void event_loop_deinit(struct event_loop *loop);
 
 /* Adds a descriptor; `events` as for epoll, level-triggered. 0 or a negative errno. */
-int event_loop_watch(struct event_loop *loop, int fd, uint32_t events);
+int event_loop_watch(struct event_loop *loop, int fd, enum event_loop_source source, uint32_t events);
 
 /* Adds all descriptors that a socket is made of, for reading. */
-int event_loop_watch_socket(struct event_loop *loop, struct udp_socket *socket);
+int event_loop_watch_socket(struct event_loop *loop, struct udp_socket *socket, enum event_loop_source source);
 
 /* Changes the events of a descriptor that is watched, or takes it out: then its errors end no wait either. */
-void event_loop_change(struct event_loop *loop, int fd, uint32_t events);
+void event_loop_change(struct event_loop *loop, int fd, enum event_loop_source source, uint32_t events);
 void event_loop_unwatch(struct event_loop *loop, int fd);
 
 /* Sleeps until a watched descriptor is ready, waker_wake(), or `timeout` (ns, or EVENT_LOOP_FOREVER) has passed;
  * offline for RCU meanwhile. */
 void event_loop_wait(struct event_loop *loop, uint64_t timeout);
 
-/* Whether the last wait found the descriptor ready; false after event_loop_cancel_wait(), and may be false where many
- * are ready. */
-static inline bool event_loop_found(const struct event_loop *loop, int fd)
+/* Whether the last wait found one of the sources ready; false after event_loop_cancel_wait(), and may be false where
+ * many are ready. */
+static inline bool event_loop_found(const struct event_loop *loop, uint32_t sources)
 {
-	for (int i = 0; i < loop->ready; i++) {
-		if (loop->events[i].data.fd == fd)
-			return true;
-	}
-	return false;
+	return (loop->found & sources) != 0;
+}
+
+/* Whether there may be something to read from one of the sources. False only in the turn after a wait that ended by
+ * others: what came later ends the next wait, so a read that would find nothing is saved. */
+static inline bool event_loop_may_read(const struct event_loop *loop, uint32_t sources)
+{
+	return !loop->fresh || event_loop_found(loop, sources);
+}
+
+/* At the end of a turn: what the wait before it found says nothing of the next. */
+static inline void event_loop_end_turn(struct event_loop *loop)
+{
+	loop->fresh = false;
 }
 
 /* Between two batches. Under a real-time policy the kernel lets a thread run until it sleeps, or for 100 ms, while
@@ -118,7 +136,8 @@ static inline void event_loop_prepare_wait(struct event_loop *loop)
 /* Instead of event_loop_wait(), when there is work after all. */
 static inline void event_loop_cancel_wait(struct event_loop *loop)
 {
-	loop->ready = 0;
+	loop->found = 0;
+	loop->fresh = false;
 	waker_done(&loop->waker, false);
 }
 

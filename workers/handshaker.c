@@ -428,7 +428,7 @@ struct handshaker *handshaker_new(const struct handshaker_params *params, struct
 	event_source_init(&h->events, params->common->events, params->common->share);
 	int result = event_loop_init(&h->loop, params->stage_sampling, params->ticks_per_second);
 	if (result == 0)
-		result = event_loop_watch_socket(&h->loop, params->udp);
+		result = event_loop_watch_socket(&h->loop, params->udp, EVENT_LOOP_UDP);
 	if (result == 0)
 		result = rate_limiter_init(&h->sources, HANDSHAKER_SOURCES,
 					   token_rate_make(HANDSHAKER_SOURCE_RATE, HANDSHAKER_SOURCE_BURST));

@@ -107,13 +107,17 @@ size_t tun_reader_turn(struct tun_reader *reader)
 {
 	struct tun_queue *queue = reader->params.tun;
 	size_t frames = 0;
-	bool empty = false, read = !reader->holds;
+	/* After a sleep that only the second queue ended there is no batch, and no other turn before the next sleep. */
+	reader->light = !event_loop_may_read(&reader->loop, EVENT_LOOP_TUN);
+	bool empty = false, read = !reader->holds && !reader->light;
 	owner_check(&reader->loop.owner, "TUN reader");
 	uint64_t now = clock_monotonic(reader->params.clock);
 	stage_begin(&reader->loop.stages);
 	if (read)
 		frames = read_batch(reader, queue, now, &empty);
-	reader->holds = queue->sparse != NULL && !read_sparse(reader, now, &frames);
+	bool behind = reader->holds || frames != 0; /* a batch, which may have come after what is in the second queue */
+	if (queue->sparse != NULL && (behind || event_loop_may_read(&reader->loop, EVENT_LOOP_TUN_SPARSE)))
+		reader->holds = !read_sparse(reader, now, &frames);
 	if (frames == 0)
 		stage_cancel(&reader->loop.stages);
 	if (!reader->holds)
@@ -123,6 +127,7 @@ size_t tun_reader_turn(struct tun_reader *reader)
 	if (queue->sparse != NULL)
 		publish_emptiness(reader, empty && !reader->holds, now);
 	rcu_quiescent();
+	event_loop_end_turn(&reader->loop);
 	return frames;
 }
 
@@ -164,7 +169,7 @@ void tun_reader_run(struct tun_reader *reader)
 	reader->window = clock_monotonic(reader->params.clock);
 	do {
 		while (event_loop_running(&reader->loop)) {
-			if (tun_reader_turn(reader) == 0)
+			if (tun_reader_turn(reader) == 0 || reader->light)
 				wait_for_frames(reader);
 			else
 				event_loop_yield(&reader->loop);
@@ -188,10 +193,10 @@ struct tun_reader *tun_reader_new(const struct tun_reader_params *params, struct
 	reader->tally = destination_shares_tally(params->tun->shares, params->tun->index);
 	int result = event_loop_init(&reader->loop, params->stage_sampling, params->ticks_per_second);
 	if (result == 0)
-		result = event_loop_watch(&reader->loop, params->tun->fd, EPOLLIN);
+		result = event_loop_watch(&reader->loop, params->tun->fd, EVENT_LOOP_TUN, EPOLLIN);
 	bool sparse = params->tun->sparse != NULL;
 	if (result == 0 && sparse)
-		result = event_loop_watch(&reader->loop, params->tun->sparse->fd, EPOLLIN);
+		result = event_loop_watch(&reader->loop, params->tun->sparse->fd, EVENT_LOOP_TUN_SPARSE, EPOLLIN);
 	if (result == 0)
 		result = frame_dispatch_init(&reader->dispatch, &params->registry->table.sharding, params->wakers,
 					     sparse);

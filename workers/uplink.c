@@ -434,6 +434,9 @@ static size_t receive(struct worker *worker, struct udp_socket *socket, struct u
 static void receive_batch(struct worker *worker)
 {
 	struct uplink *uplink = worker->uplink;
+	uplink->began = 0;
+	if (!event_loop_may_read(&worker->loop, EVENT_LOOP_UDP))
+		return;
 	uplink->held = receive(worker, worker->udp, uplink->messages, UPLINK_MESSAGES);
 	account(worker, uplink->messages, uplink->held);
 	if (worker->sparse != NULL)
@@ -445,16 +448,6 @@ static void receive_batch(struct worker *worker)
 
 /* --- the second socket -------------------------------------------------------------------------------------------- */
 
-static bool found_ready(const struct worker *worker)
-{
-	const struct udp_socket *member;
-	for (size_t i = 0; (member = udp_member(worker->sparse_udp, i)) != NULL; i++) {
-		if (event_loop_found(&worker->loop, member->fd))
-			return true;
-	}
-	return false;
-}
-
 /* Until it is empty, or for once too much is there: then the batch waits, so that no session is reordered. Returns how
  * many messages there were. */
 static size_t take_sparse(struct worker *worker, uint32_t *datagrams, bool *empty)
@@ -462,7 +455,8 @@ static size_t take_sparse(struct worker *worker, uint32_t *datagrams, bool *empt
 	struct uplink *uplink = worker->uplink;
 	size_t messages = 0, received = UPLINK_SPARSE;
 	*empty = true;
-	if (!sparse_reader_waiting(&uplink->reader, worker->sparse_queue) && likely(!found_ready(worker)))
+	if (!sparse_reader_waiting(&uplink->reader, worker->sparse_queue) &&
+	    likely(!event_loop_found(&worker->loop, EVENT_LOOP_UDP_SPARSE)))
 		return 0;
 	for (; received == UPLINK_SPARSE && messages < UPLINK_AHEAD; messages += received) {
 		received = receive(worker, worker->sparse_udp, uplink->sparse, UPLINK_SPARSE);
@@ -493,6 +487,8 @@ size_t uplink_batch(struct worker *worker)
 	size_t messages = 0;
 	bool ahead = true;
 	owner_check(&worker->loop.owner, "receive buffers");
+	if (uplink->held == 0 && !event_loop_may_read(&worker->loop, EVENT_LOOP_UDP | EVENT_LOOP_UDP_SPARSE))
+		return 0;
 	stage_begin(&worker->loop.stages);
 	if (uplink->held == 0)
 		receive_batch(worker);

@@ -23,9 +23,9 @@ enum {
 static int watch_tun(struct worker *worker)
 {
 	const struct tun_queue *sparse = worker->tun->sparse;
-	int result = event_loop_watch(&worker->loop, worker->tun->fd, EPOLLIN);
+	int result = event_loop_watch(&worker->loop, worker->tun->fd, EVENT_LOOP_TUN, EPOLLIN);
 	if (result == 0 && sparse != NULL)
-		result = event_loop_watch(&worker->loop, sparse->fd, EPOLLIN);
+		result = event_loop_watch(&worker->loop, sparse->fd, EVENT_LOOP_TUN_SPARSE, EPOLLIN);
 	return result;
 }
 
@@ -38,9 +38,9 @@ static void unwatch_tun(struct worker *worker)
 
 static int watch_descriptors(struct worker *worker)
 {
-	int result = event_loop_watch_socket(&worker->loop, worker->udp);
+	int result = event_loop_watch_socket(&worker->loop, worker->udp, EVENT_LOOP_UDP);
 	if (result == 0 && worker->sparse != NULL)
-		result = event_loop_watch_socket(&worker->loop, worker->sparse_udp);
+		result = event_loop_watch_socket(&worker->loop, worker->sparse_udp, EVENT_LOOP_UDP_SPARSE);
 	if (result == 0 && worker->reads_tun)
 		result = watch_tun(worker);
 	return result;
@@ -231,10 +231,25 @@ static void run_timers(struct worker *worker)
 	(void)timer_wheel_advance(&worker->wheel, worker->now, expire, worker, WORKER_TIMERS);
 }
 
+/* Whether the sleep before this turn ended by packets that go ahead, and nothing is in the queues behind them. A packet
+ * that comes alone is on its way for hardly longer than what is done around it takes, so the turn leaves the rest, and
+ * no other turn looks for more before the thread sleeps: what came meanwhile ends that sleep at once. */
+static bool only_sparse(const struct worker *worker)
+{
+	if (event_loop_may_read(&worker->loop, EVENT_LOOP_UDP | EVENT_LOOP_TUN))
+		return false;
+	for (size_t i = 0; i < worker->source_count; i++) {
+		if (!frame_ring_empty(worker->sources[i].ring))
+			return false;
+	}
+	return true;
+}
+
 size_t worker_turn(struct worker *worker)
 {
 	owner_check(&worker->loop.owner, "worker");
 	worker->now = clock_monotonic(worker->clock);
+	worker->light = only_sparse(worker);
 	if (worker->role->turn != NULL)
 		worker->role->turn(worker);
 	/* Timers first: after a suspend of the machine no packet may use a key that expired meanwhile. */
@@ -243,11 +258,13 @@ size_t worker_turn(struct worker *worker)
 	work += limits_run(worker) + initiator_run(worker);
 	work += uplink_batch(worker);
 	work += uplink_copies(worker);
-	for (size_t batch = 0, frames = 1; batch < WORKER_DOWNLINK_BATCHES && frames != 0; batch++)
+	size_t batches = worker->light ? 1 : WORKER_DOWNLINK_BATCHES;
+	for (size_t batch = 0, frames = 1; batch < batches && frames != 0; batch++)
 		work += frames = downlink_batch(worker);
 	send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
 	retire_ended(worker);
 	rcu_quiescent();
+	event_loop_end_turn(&worker->loop);
 	return work;
 }
 
@@ -261,7 +278,8 @@ static void choose_events(struct worker *worker)
 	worker->polls_writable = blocked;
 	const struct udp_socket *member;
 	for (size_t i = 0; (member = udp_member(worker->udp, i)) != NULL; i++)
-		event_loop_change(&worker->loop, member->fd, EPOLLIN | (blocked && member->full ? EPOLLOUT : 0));
+		event_loop_change(&worker->loop, member->fd, EVENT_LOOP_UDP,
+				  EPOLLIN | (blocked && member->full ? EPOLLOUT : 0));
 	if (!changed)
 		return;
 	/* Out of the set, not only without events: its errors would be reported all the same. */
@@ -416,7 +434,10 @@ static void run_until_ordered(struct worker *worker)
 		size_t work = worker_turn(worker);
 		if (moved_data(worker)) {
 			worker->idle_since = 0;
-			event_loop_yield(&worker->loop);
+			if (worker->light && atomic_load_explicit(&worker->spin, memory_order_relaxed) == 0)
+				sleep_until_due(worker);
+			else
+				event_loop_yield(&worker->loop);
 		} else if (work == 0 && !still_spinning(worker)) {
 			sleep_until_due(worker);
 		}

@@ -131,6 +131,7 @@ struct worker {
 	uint64_t fed;	     /* when the last frame of a TUN reader came, monotonic ns */
 	uint64_t idle_since; /* 0: data moved in the last turn */
 	uint64_t moved;	     /* packets of data so far, either way */
+	bool light;	     /* the turn takes what goes ahead of others alone, and is the only one before a sleep */
 	struct timer_wheel wheel;
 	struct limits limits; /* of sessions */
 	struct staging_area staging;

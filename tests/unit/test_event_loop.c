@@ -66,16 +66,54 @@ Test(event_loop, a_cancelled_wait_is_not_woken)
 
 Test(event_loop, a_watched_descriptor_ends_a_wait_until_it_is_changed_or_taken_out)
 {
-	cr_assert_eq(event_loop_watch(&loop, pipe_ends[0], EPOLLIN), 0);
-	cr_assert_eq(event_loop_watch(&loop, pipe_ends[0], EPOLLIN), -EEXIST);
+	cr_assert_eq(event_loop_watch(&loop, pipe_ends[0], EVENT_LOOP_TUN, EPOLLIN), 0);
+	cr_assert_eq(event_loop_watch(&loop, pipe_ends[0], EVENT_LOOP_TUN, EPOLLIN), -EEXIST);
 	cr_assert_eq(write(pipe_ends[1], "", 1), 1);
 	cr_assert_lt(waited(LONG_NS), LONG_NS);
-	event_loop_change(&loop, pipe_ends[0], 0);
+	event_loop_change(&loop, pipe_ends[0], EVENT_LOOP_TUN, 0);
 	cr_assert_geq(waited(SHORT_NS), SHORT_NS);
-	event_loop_change(&loop, pipe_ends[0], EPOLLIN);
+	event_loop_change(&loop, pipe_ends[0], EVENT_LOOP_TUN, EPOLLIN);
 	cr_assert_lt(waited(LONG_NS), LONG_NS);
 	event_loop_unwatch(&loop, pipe_ends[0]);
 	cr_assert_geq(waited(SHORT_NS), SHORT_NS);
+}
+
+Test(event_loop, after_a_wait_there_is_only_what_it_found)
+{
+	cr_assert_eq(event_loop_watch(&loop, pipe_ends[0], EVENT_LOOP_TUN, EPOLLIN), 0);
+	cr_expect(event_loop_may_read(&loop, EVENT_LOOP_UDP), "no wait has said anything yet");
+	cr_assert_eq(write(pipe_ends[1], "", 1), 1);
+	(void)waited(LONG_NS);
+	cr_expect(event_loop_found(&loop, EVENT_LOOP_TUN));
+	cr_expect(event_loop_may_read(&loop, EVENT_LOOP_TUN | EVENT_LOOP_UDP));
+	cr_expect_not(event_loop_may_read(&loop, EVENT_LOOP_UDP));
+	event_loop_end_turn(&loop);
+	cr_expect(event_loop_may_read(&loop, EVENT_LOOP_UDP), "in the next turn something may be there");
+}
+
+Test(event_loop, a_wait_that_found_nothing_says_nothing)
+{
+	(void)waited(SHORT_NS);
+	cr_expect(event_loop_may_read(&loop, EVENT_LOOP_UDP));
+	event_loop_prepare_wait(&loop);
+	event_loop_cancel_wait(&loop);
+	cr_expect(event_loop_may_read(&loop, EVENT_LOOP_UDP));
+}
+
+Test(event_loop, a_wait_that_may_have_left_some_says_nothing)
+{
+	int ends[EVENT_LOOP_EVENTS][2];
+	for (size_t i = 0; i < EVENT_LOOP_EVENTS; i++) {
+		cr_assert_eq(pipe(ends[i]), 0);
+		cr_assert_eq(event_loop_watch(&loop, ends[i][0], EVENT_LOOP_TUN, EPOLLIN), 0);
+		cr_assert_eq(write(ends[i][1], "", 1), 1);
+	}
+	(void)waited(LONG_NS);
+	cr_expect(event_loop_may_read(&loop, EVENT_LOOP_UDP));
+	for (size_t i = 0; i < EVENT_LOOP_EVENTS; i++) {
+		close(ends[i][0]);
+		close(ends[i][1]);
+	}
 }
 
 Test(event_loop, stop_ends_it_asleep_or_not)

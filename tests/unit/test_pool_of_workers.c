@@ -189,6 +189,56 @@ Test(pool_of_workers, what_was_sparse_before_is_not_overtaken)
 	finish(h);
 }
 
+/* As after a sleep that these ended. */
+static void woken_by(struct event_loop *loop, uint32_t sources)
+{
+	loop->found = sources;
+	loop->fresh = true;
+}
+
+/* The order that holds for what epoll found: the second queue alone, or a batch behind what is in the second. */
+static void take_after_sleep(struct harness *h, struct event_loop *loop, size_t (*turn)(struct harness *h))
+{
+	put(h, 0, 1);
+	put_sparse(h, 0, 0);
+	woken_by(loop, EVENT_LOOP_TUN_SPARSE);
+	cr_expect_eq(turn(h), 1);
+	cr_expect_eq(turn(h), 1);
+	harness_pump(h);
+	cr_expect_eq(take(h, 0, 0), 2);
+
+	put(h, 0, 3);
+	put_sparse(h, 0, 2);
+	woken_by(loop, EVENT_LOOP_TUN);
+	cr_expect_eq(turn(h), 2);
+	harness_pump(h);
+	cr_expect_eq(take(h, 0, 2), 2);
+}
+
+static size_t turn_of_worker(struct harness *h)
+{
+	return worker_turn(owner(h, 0));
+}
+
+static size_t turn_of_reader(struct harness *h)
+{
+	return tun_reader_turn(h->gateway.reader);
+}
+
+Test(pool_of_workers, after_a_sleep_a_worker_takes_what_ended_that_and_nothing_else)
+{
+	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
+	take_after_sleep(h, &owner(h, 0)->loop, turn_of_worker);
+	finish(h);
+}
+
+Test(pool_of_workers, and_so_does_a_reader)
+{
+	struct harness *h = START_UP(.clients = 1, .workers = 1, .reader = true, .sparse = true, .no_offloads = true);
+	take_after_sleep(h, &h->gateway.reader->loop, turn_of_reader);
+	finish(h);
+}
+
 /* What waits in the ring does not delay it. */
 Test(pool_of_workers, sparse_flows_come_first)
 {

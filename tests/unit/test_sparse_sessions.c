@@ -333,6 +333,44 @@ Test(sparse_worker, what_was_read_before_does_not_delay_it)
 	stop();
 }
 
+/* As after a sleep that these ended. */
+static void woken_by(uint32_t sources)
+{
+	h->gateway.node.worker->loop.found = sources;
+	h->gateway.node.worker->loop.fresh = true;
+}
+
+Test(sparse_worker, after_a_sleep_it_takes_what_ended_that_and_nothing_else)
+{
+	start(1);
+	struct node *gateway = &h->gateway.node;
+	put(0, false, 1);
+	put(0, true, 0);
+	uint64_t empty = node_counter(gateway, STATS_empty_calls);
+	woken_by(EVENT_LOOP_UDP_SPARSE);
+	(void)worker_turn(gateway->worker);
+	cr_expect_eq(harness_gateway_session(h, 0)->view.rx_packets, 1);
+	cr_expect_eq(node_counter(gateway, STATS_empty_calls), empty, "no call found nothing");
+	harness_pump(h);
+	expect(0);
+	expect(1);
+	stop();
+}
+
+Test(sparse_worker, a_batch_that_ended_a_sleep_does_not_overtake_the_second_socket)
+{
+	start(1);
+	put(0, false, 1);
+	put(0, true, 0);
+	woken_by(EVENT_LOOP_UDP); /* that of the program's counter comes before the datagram is in the queue */
+	(void)worker_turn(h->gateway.node.worker);
+	cr_expect_eq(harness_gateway_session(h, 0)->view.rx_packets, 2);
+	harness_pump(h);
+	expect(0);
+	expect(1);
+	stop();
+}
+
 static uint64_t empty_calls(void)
 {
 	uint64_t before = node_counter(&h->gateway.node, STATS_empty_calls);
