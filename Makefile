@@ -54,6 +54,8 @@ DEFINES  := -I. -D_GNU_SOURCE -DSHARDTUN_VERSION='"$(VERSION)"' -DSHARDTUN_PROFI
 # What is installed does not say where it was built.
 COMPILE  := -std=gnu17 -pthread -fno-strict-aliasing -fstack-protector-strong -ffile-prefix-map=$(CURDIR)=.
 LINK     := -pthread -Wl,-z,relro,-z,now
+# All symbols are bound at the start: calls into libraries need no stubs, which cost cache lines where a thread has just slept.
+COMPILE  += -fno-plt
 LIBS     := $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) -lm
 # libsodium runs everywhere; intel-ipsec-mb is for x86-64 alone.
 ifeq ($(MACHINE),x86_64)

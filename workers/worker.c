@@ -428,6 +428,34 @@ size_t worker_settle(struct worker *worker)
 	return work + (blocked && !worker->send.blocked ? 1 : 0);
 }
 
+/* After a packet that came alone: its answer may follow, and to poll is quicker than a wake-up. Others that need the
+ * CPU run in between. Not twice in a row: what follows the answer is the next packet. */
+static bool poll_before_sleep(struct worker *worker)
+{
+	if (worker->polled || worker->loop.yields) {
+		worker->polled = false;
+		return false;
+	}
+	uint64_t began = clock_monotonic(worker->clock), now = began;
+	uint64_t most = busy_poll_begin(&worker->busy_poll, began);
+	while (!worker->polled && now - began < most) {
+		(void)sched_yield();
+		event_loop_wait(&worker->loop, 0);
+		worker->polled = worker->loop.found != 0 || work_waiting(worker);
+		now = clock_monotonic(worker->clock);
+	}
+	if (most != 0)
+		busy_poll_end(&worker->busy_poll, began, now, worker->polled);
+	return worker->polled;
+}
+
+/* The turn took what came alone, and there is no CPU of its own to spin on. */
+static void rest_after_light_turn(struct worker *worker)
+{
+	if (!poll_before_sleep(worker))
+		sleep_until_due(worker);
+}
+
 static void run_until_ordered(struct worker *worker)
 {
 	while (event_loop_running(&worker->loop)) {
@@ -435,7 +463,7 @@ static void run_until_ordered(struct worker *worker)
 		if (moved_data(worker)) {
 			worker->idle_since = 0;
 			if (worker->light && atomic_load_explicit(&worker->spin, memory_order_relaxed) == 0)
-				sleep_until_due(worker);
+				rest_after_light_turn(worker);
 			else
 				event_loop_yield(&worker->loop);
 		} else if (work == 0 && !still_spinning(worker)) {

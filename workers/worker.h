@@ -22,6 +22,7 @@
 #include "tun/coalesce.h"
 #include "tun/inner.h"
 #include "tun/tun.h"
+#include "workers/busy_poll.h"
 #include "workers/codel.h"
 #include "workers/copy_ring.h"
 #include "workers/event_loop.h"
@@ -131,7 +132,9 @@ struct worker {
 	uint64_t fed;	     /* when the last frame of a TUN reader came, monotonic ns */
 	uint64_t idle_since; /* 0: data moved in the last turn */
 	uint64_t moved;	     /* packets of data so far, either way */
-	bool light;	     /* the turn takes what goes ahead of others alone, and is the only one before a sleep */
+	struct busy_poll busy_poll;
+	bool polled; /* the turn at hand follows a poll that found something, and no sleep */
+	bool light;  /* the turn takes what goes ahead of others alone, and is the only one before a sleep */
 	struct timer_wheel wheel;
 	struct limits limits; /* of sessions */
 	struct staging_area staging;
