@@ -151,6 +151,11 @@ void control_poll(struct control *control)
 	line_server_poll(control->server);
 }
 
+void control_finish(struct control *control, int limit_ms)
+{
+	line_server_finish(control->server, limit_ms);
+}
+
 /* --- life cycle --------------------------------------------------------------------------------------------------- */
 
 struct control *control_new(const struct control_params *params, struct error *error)

@@ -74,3 +74,6 @@ void control_answer(struct control *control, struct control_ticket ticket, json_
 
 /* Accepts, reads, runs handlers, writes: a bounded amount of each, then returns. */
 void control_poll(struct control *control);
+
+/* As line_server_finish(). */
+void control_finish(struct control *control, int limit_ms);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/control/line_server.h"
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +42,7 @@ struct line_server {
 	bool listening;	    /* the listening socket is watched */
 	bool ticking;	    /* the timer runs */
 	bool out_of_memory; /* or descriptors: no accept before the next tick */
+	bool finishing;	    /* line_server_finish() */
 	unsigned open;	    /* connections */
 	struct line_connection connections[LINE_SERVER_CONNECTIONS_MAX];
 };
@@ -60,7 +62,7 @@ static void watch(const struct line_connection *connection, uint32_t events)
  * daemon is not woken. */
 static void server_rearm(struct line_server *server)
 {
-	bool listening = server->open < LINE_SERVER_CONNECTIONS_MAX && !server->out_of_memory;
+	bool listening = server->open < LINE_SERVER_CONNECTIONS_MAX && !server->out_of_memory && !server->finishing;
 	if (listening != server->listening) {
 		struct epoll_event event = {.events = listening ? EPOLLIN : 0, .data.ptr = &server->listening};
 		epoll_ctl(server->epoll_fd, EPOLL_CTL_MOD, server->params.listener->fd, &event);
@@ -313,6 +315,30 @@ void line_server_poll(struct line_server *server)
 	server_expire(server);
 	if (accepting)
 		server_accept(server);
+	server_rearm(server);
+}
+
+static bool is_answering(const struct line_server *server)
+{
+	for (size_t i = 0; i < LINE_SERVER_CONNECTIONS_MAX; i++) {
+		if (server->connections[i].fd >= 0 && server->connections[i].progress != DEFERRED)
+			return true;
+	}
+	return false;
+}
+
+void line_server_finish(struct line_server *server, int limit_ms)
+{
+	uint64_t now = clock_monotonic(&clock_system), end = now + (unsigned)limit_ms * NS_PER_MS;
+	struct pollfd polled = {.fd = server->epoll_fd, .events = POLLIN};
+	server->finishing = true;
+	server_rearm(server);
+	for (; now < end && is_answering(server); now = clock_monotonic(&clock_system)) {
+		int left = (int)((end - now + NS_PER_MS - 1) / NS_PER_MS);
+		if (poll(&polled, 1, left) > 0)
+			line_server_poll(server);
+	}
+	server->finishing = false;
 	server_rearm(server);
 }
 

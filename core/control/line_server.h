@@ -69,6 +69,11 @@ int line_server_fd(const struct line_server *server);
 /* Accepts, reads, runs handlers, writes: a bounded amount of each, then returns. */
 void line_server_poll(struct line_server *server);
 
+/* Before another process has the listener: answers the connections that were accepted, whose clients would see an end
+ * without an answer, and accepts no others, which wait in the listen queue. Returns when none is left but those whose
+ * answer is deferred, at the latest after so many milliseconds. The next line_server_poll() accepts again. */
+void line_server_finish(struct line_server *server, int limit_ms);
+
 /* --- for handlers ------------------------------------------------------------------------------------------------- */
 
 /* Takes `text`, from malloc(), over, and sends its `length` bytes as the client reads; it is wiped then. NULL (no

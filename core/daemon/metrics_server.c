@@ -148,6 +148,12 @@ void metrics_drain(struct metrics_server *server)
 		atomic_store_explicit(&server->ready, false, memory_order_relaxed);
 }
 
+void metrics_leave(struct metrics_server *server)
+{
+	if (server != NULL)
+		http_leave(server->http);
+}
+
 void metrics_stop(struct metrics_server *server)
 {
 	if (server == NULL)

@@ -30,6 +30,10 @@ int metrics_start(struct metrics_server *server, const struct seccomp_filter *fi
 /* The end has begun: from now on /readyz answers 503. Any thread. */
 void metrics_drain(struct metrics_server *server);
 
+/* Another process answers from now on: new connections are that one's, and those that came are answered, if that takes
+ * no longer than HTTP_LEAVE_MS. metrics_stop() waits for it. */
+void metrics_leave(struct metrics_server *server);
+
 /* Ends the thread; data-path threads may have ended, but are not freed yet. */
 void metrics_stop(struct metrics_server *server);
 

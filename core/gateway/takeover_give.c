@@ -9,6 +9,7 @@
 
 #include "core/base/log.h"
 #include "core/daemon/layout.h"
+#include "core/daemon/metrics_server.h"
 #include "core/gateway/reloader.h"
 #include "core/gateway/state.h"
 #include "core/handover/export.h"
@@ -222,13 +223,15 @@ static int write_all(void *context, struct handover_memory *memory, struct error
 _Noreturn static void leave(struct gateway *gateway, pid_t next)
 {
 	struct notify *notify = &gateway->daemon.notify;
-	events_write(&gateway->events); /* until the threads stood still: the other process has none of these */
+	metrics_leave(gateway->daemon.metrics); /* its figures stand still, and the next process has later ones */
+	events_write(&gateway->events);		/* until the threads stood still: the other process has none of these */
 	gateway_tell_suppressed(gateway, true);
 	log_info("take-over: process %d has the sessions: ending", (int)next);
 	if (notify->fd >= 0 && (notify_main_process(notify, next) != 0 || notify_barrier(notify) != 0))
 		log_warning("take-over: the service manager may not know of process %d", (int)next);
 	else if (notify->fd >= 0)
 		takeover_tell(gateway->takeover.connection);
+	metrics_stop(gateway->daemon.metrics);
 	(void)log_flush(LOG_END_MS);
 	_exit(EXIT_FAILURE);
 }
@@ -297,6 +300,15 @@ void gateway_takeover_reloaded(struct gateway *gateway, const struct error *fail
 	drop(takeover);
 }
 
+/* What was accepted here is answered here: the next process has the listeners, but not these connections. Before the
+ * data path stands still; one that is refused then because of what was changed here may try again. */
+static void answer_last(struct gateway *gateway)
+{
+	enum { LIMIT_MS = 200 /* of a client that says nothing */ };
+	control_finish(gateway->daemon.control, LIMIT_MS);
+	wireguard_socket_finish(gateway->wireguard_socket, LIMIT_MS);
+}
+
 /* The second one, or the other process is gone. */
 static void hear_ready(struct gateway *gateway)
 {
@@ -309,6 +321,7 @@ static void hear_ready(struct gateway *gateway)
 	socklen_t size = sizeof peer;
 	(void)getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size);
 	feed_watchdog(gateway);
+	answer_last(gateway);
 	if (takeover_hand_over(connection, &owner, claim_ms, &error) == TAKEOVER_GIVEN)
 		leave(gateway, peer.pid);
 	leave_other(gateway, &error);

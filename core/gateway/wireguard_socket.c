@@ -165,3 +165,9 @@ void wireguard_socket_poll(struct wireguard_socket *socket)
 {
 	line_server_poll(socket->server);
 }
+
+void wireguard_socket_finish(struct wireguard_socket *socket, int limit_ms)
+{
+	if (socket != NULL)
+		line_server_finish(socket->server, limit_ms);
+}

@@ -33,3 +33,6 @@ int wireguard_socket_fd(const struct wireguard_socket *socket);
 
 /* Accepts, reads, answers: a bounded amount of each, then returns. Online under RCU. */
 void wireguard_socket_poll(struct wireguard_socket *socket);
+
+/* As line_server_finish(). NULL is allowed. Online under RCU. */
+void wireguard_socket_finish(struct wireguard_socket *socket, int limit_ms);

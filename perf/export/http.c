@@ -5,6 +5,7 @@
 #include <microhttpd.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ struct http_server {
 	struct MHD_Daemon *daemon;
 	int daemon_fd; /* libmicrohttpd's epoll */
 	int stop_fd;
+	atomic_bool leaving; /* before stop_fd is written to */
 	pthread_t thread;
 	/* the thread's own */
 	int connections[HTTP_CONNECTIONS_MAX]; /* sockets, oldest first */
@@ -173,6 +175,19 @@ static void settle(void *context)
 	(void)thread_set_nice(HTTP_NICE); /* of the data path's CPUs it gets what is left over */
 }
 
+static void answer_last(struct http_server *server)
+{
+	uint64_t now = clock_monotonic(&clock_system), end = now + HTTP_LEAVE_MS * NS_PER_MS;
+	struct pollfd polled = {.fd = server->daemon_fd, .events = POLLIN};
+	int listen_fd = MHD_quiesce_daemon(server->daemon);
+	if (listen_fd >= 0)
+		close(listen_fd);
+	for (; now < end && server->connection_count > 0; now = clock_monotonic(&clock_system)) {
+		(void)poll(&polled, 1, (int)((end - now + NS_PER_MS - 1) / NS_PER_MS));
+		(void)MHD_run(server->daemon);
+	}
+}
+
 static void *serve(void *context)
 {
 	struct http_server *server = context;
@@ -190,6 +205,8 @@ static void *serve(void *context)
 		(void)poll(polled, ARRAY_SIZE(polled), !timed ? -1 : wait < INT32_MAX ? (int)wait : INT32_MAX);
 		due = run(server, due);
 	}
+	if (atomic_load_explicit(&server->leaving, memory_order_acquire))
+		answer_last(server);
 	return NULL;
 }
 
@@ -265,13 +282,26 @@ struct http_server *http_start(const struct http_params *params, struct error *e
 	return NULL;
 }
 
+static void end_thread(struct http_server *server)
+{
+	uint64_t one = 1;
+	ssize_t written = write(server->stop_fd, &one, sizeof one);
+	(void)written;
+}
+
+void http_leave(struct http_server *server)
+{
+	if (server == NULL)
+		return;
+	atomic_store_explicit(&server->leaving, true, memory_order_release);
+	end_thread(server);
+}
+
 void http_stop(struct http_server *server)
 {
 	if (server == NULL)
 		return;
-	uint64_t one = 1;
-	ssize_t written = write(server->stop_fd, &one, sizeof one);
-	(void)written;
+	end_thread(server);
 	(void)pthread_join(server->thread, NULL);
 	http_close(server);
 }

@@ -21,6 +21,7 @@ enum {
 	HTTP_CONNECTION_MEMORY = 8 * 1024, /* with the request's headers: longer ones are refused */
 	HTTP_TIMEOUT = 10,		   /* seconds */
 	HTTP_CPU_SHARE = 200,		   /* it works for one part in so many of the time */
+	HTTP_LEAVE_MS = 100,		   /* for requests that came before http_leave() */
 };
 
 /* The answer of a route. `body` is freed with free() unless `keep`; NULL: out of memory, which is status 503. */
@@ -52,6 +53,10 @@ struct http_server;
 /* Starts the thread, named "metrics". It inherits CPUs and blocked signals of the caller, and has no capability. What
  * `params` points to outlives the server. NULL on failure, with `error` set. */
 struct http_server *http_start(const struct http_params *params, struct error *error);
+
+/* Has the thread accept no more connections, answer those that it has, and end: within HTTP_LEAVE_MS. Another process
+ * that has the listening socket accepts the others. http_stop() follows. Takes NULL. */
+void http_leave(struct http_server *server);
 
 /* Ends the thread and closes all connections. Takes NULL. */
 void http_stop(struct http_server *server);

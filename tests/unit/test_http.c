@@ -254,6 +254,20 @@ Test(http, ends_with_clients_in_the_middle)
 	http_stop(NULL);
 }
 
+/* After a request it rests, so that the second one is not answered yet. */
+Test(http, leaves_when_it_has_answered_who_was_there)
+{
+	struct server server = start();
+	int half = dial(&server);
+	put(half, "GET / HTTP/1.1\r\nHost: here\r\n");
+	expect(request(&server, "GET /"), "HTTP/1.1 200", "hello");
+	put(half, "Connection: close\r\n\r\n");
+	http_leave(server.http);
+	expect(rest_of(half), "HTTP/1.1 200", "hello");
+	finish(&server);
+	http_leave(NULL);
+}
+
 /* --- the metrics server ------------------------------------------------------------------------------------------- */
 
 static char *ask(const struct sockaddr_un *address, const char *path)

@@ -206,6 +206,26 @@ Test(line_server, a_client_that_takes_nothing_is_dropped_and_one_that_takes_a_pi
 	(void)hear(fd, first);
 }
 
+Test(line_server, before_another_process_has_it_only_what_was_accepted_is_answered)
+{
+	char first[64];
+	int accepted = dial(), silent = dial();
+	line_server_poll(server);
+	int waiting = dial();
+	cr_assert_eq(send(accepted, "one\n\n", 5, 0), 5);
+	cr_assert_eq(send(waiting, "\n", 1, 0), 1);
+	line_server_finish(server, 20);
+	cr_assert_gt(recv(accepted, first, sizeof first, 0), 0, "it has its answer");
+	cr_assert_eq(recv(waiting, first, sizeof first, 0), -1);
+	cr_assert_eq(errno, EAGAIN, "it is another process's, if there is one");
+	cr_assert_eq(recv(silent, first, sizeof first, 0), -1, "one that says nothing does not hold it up");
+	cr_assert_gt(hear(waiting, first), 0, "there is none: it is accepted then");
+	cr_assert_str_eq(first, "0 lines, 0 bytes");
+	close(accepted);
+	close(silent);
+	line_server_poll(server);
+}
+
 Test(line_server, what_is_no_request_is_told_apart)
 {
 	char first[64], text[LINE_SERVER_LINE_MAX + 1];
