@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # run-tap: first
 # Two machines with systemd; the packages are installed by the commands of the README: from package to
-# connected client. Then what happens to packages: reload, restart, crash, upgrade, removal under a running program, purge.
+# connected client. Then what happens to packages: reload, restart, crash, upgrade, by which a gateway loses no packet and
+# no session, removal under a running program, purge.
 # shellcheck source=tests/netns/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 # shellcheck source=tests/netns/lib/machine.sh
@@ -192,6 +193,87 @@ check "who cannot start is not tried for ever" wait_for 30 service_is gateway sh
 on gateway cp /root/good.conf /etc/shardtun/gateway.conf
 check "and starts when that is mended" on gateway systemctl start shardtund
 check "the client is back once more" wait_for 30 connected
+
+### an upgrade #########################################################################################################
+
+# The same files in packages of a newer version.
+newer_packages() { # VERSION
+	on gateway sh -ec 'mkdir /root/newer
+		for file in ./shardtun_0.1.0_*.deb ./shardtun-gateway_0.1.0_*.deb; do
+			dpkg-deb -R "$file" /root/files
+			sed -i -E "s/^Version: .*/Version: $0/; s/(shardtun \(= )[^)]*/\1$0/" /root/files/DEBIAN/control
+			dpkg-deb -Zgzip -z1 -b /root/files /root/newer
+			rm -r /root/files
+		done' "$1" >"$dir/newer.log"
+}
+
+upgrade() {
+	on gateway sh -c 'apt-get -qq -o Dpkg::Use-Pty=0 -y install /root/newer/*.deb 2>&1; status=$?; rm -r /root/newer; exit $status'
+}
+
+installed_are() { # VERSION
+	[[ $(on gateway dpkg-query -W -f '${db:Status-Abbrev}${Version},' shardtun shardtun-gateway) == "ii $1,ii $1," ]]
+}
+
+runs_installed_program() {
+	local pid
+	pid=$(main_pid gateway shardtund) && [[ $(on gateway readlink "/proc/$pid/exe") == /usr/sbin/shardtund ]]
+}
+
+said_connected() {
+	journal client shardtun@laptop | grep -c '^connected: '
+}
+
+pings_start() {
+	: >"$dir/pings.log"
+	start pings client ping -n -i 0.05 -w 3600 10.8.0.1
+	wait_for 30 grep -q 'bytes from' "$dir/pings.log"
+}
+
+pings_end() {
+	kill -INT "${started[pings]}"
+	wait "${started[pings]}" || true
+	unset "started[pings]"
+	tail -n 3 "$dir/pings.log" | diagnose
+}
+
+still_before="the running gateway is still the program from before"
+
+pid=$(main_pid gateway shardtund) || pid=none
+times=$(said_connected)
+pings_start
+newer_packages 0.1.1
+status=0
+upgrade >"$dir/upgrade.log" || status=$?
+check "the gateway's packages are upgraded while it runs" test "$status" -eq 0
+check "to the newer version" installed_are 0.1.1
+check_fails "with nothing to be said" grep -q "$still_before" "$dir/upgrade.log"
+check "its main process is another one" restarted gateway shardtund "$pid"
+check "which runs the program that is installed" runs_installed_program
+check "and has the sessions" eval 'journal gateway shardtund | grep "take-over: 1 sessions go on here"'
+check "nothing started the unit again" test "$(on gateway systemctl show -P NRestarts shardtund)" -eq 0
+pings_end
+check "no ping was lost" grep -q ' 0% packet loss' "$dir/pings.log"
+check "the client did not connect again" test "$(said_connected)" -eq "$times"
+
+on gateway sh -c 'cp -p /etc/shardtun/gateway.conf /root/good.conf; echo "Nonsense = 1" >>/etc/shardtun/gateway.conf'
+pid=$(main_pid gateway shardtund) || pid=none
+pings_start
+newer_packages 0.1.2
+status=0
+upgrade >"$dir/upgrade.log" || status=$?
+check "a configuration that the new program does not take is no failure of the upgrade" test "$status" -eq 0
+check "it is complete" installed_are 0.1.2
+check "and says in one line that the old program goes on" test "$(grep -c "$still_before" "$dir/upgrade.log")" -eq 1
+check "the journal has the reason" eval 'journal gateway shardtund | tail -n 20 | grep "gateway.conf:.*Nonsense = 1"'
+check "the process is the one from before" test "$(main_pid gateway shardtund || true)" = "$pid"
+on gateway cp /root/good.conf /etc/shardtun/gateway.conf
+check "with the mistake mended a reload brings the new program" on gateway systemctl reload shardtund
+check "in another process" restarted gateway shardtund "$pid"
+check "which runs the program that is installed" runs_installed_program
+pings_end
+check "no ping was lost" grep -q ' 0% packet loss' "$dir/pings.log"
+check "the client did not connect again" test "$(said_connected)" -eq "$times"
 
 ### packages come and go ###############################################################################################
 
