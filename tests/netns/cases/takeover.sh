@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A new process takes the gateway's sessions over, five times in a row, under pings and a TCP connection: no ping is lost,
-# sessions and counters go on, and nobody connects again. One that cannot leaves the old one as it is.
+# sessions and counters go on, each query of status and metrics is answered, and nobody connects again. One that cannot leaves the old
+# one as it is.
 # shellcheck disable=SC2119 # the options are optional
 # shellcheck source=tests/netns/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
@@ -12,7 +13,7 @@ topology_up
 mkdir "$dir/own"
 chown nobody "$dir/own"
 chmod 711 "$dir"
-gateway_config "MetricsListen = off" "Workers = 2" "LogLevel = info" "Forward = yes" "Masquerade = eth1" "User = nobody"
+gateway_config "MetricsListen = 127.0.0.1:9586" "Workers = 2" "LogLevel = info" "Forward = yes" "Masquerade = eth1" "User = nobody"
 sed -i 's|^ControlSocket = .*|ControlSocket = own/gateway.sock\nQuotaFile = own/quota|
 	0,/^PresharedKeyFile.*/s//&\nQuota = 1000G\/month\nAllowedIPs = 192.168.7.0\/24/' "$dir/gateway.conf"
 ln -s own/gateway.sock "$dir/gateway.sock"
@@ -158,6 +159,9 @@ check "and its interface" test "$(interface_index gateway)" = "$(<"$dir/index")"
 ### five that can ######################################################################################################
 
 start pings client ping -n -i 0.02 -w 3600 10.8.0.1
+start steady gateway "$tests_dir/tools/steady.py" http://127.0.0.1:9586/metrics "$BUILD/shardtunctl" --socket "$dir/gateway.sock" \
+	--config "$dir/gateway.conf"
+wait_for 30 grep -qx asking "$dir/steady.log"
 old=gateway
 for ((i = 1; i <= times; i++)); do
 	take_over "new$i"
@@ -180,6 +184,10 @@ for ((i = 1; i <= times; i++)); do
 	check "$i: packets pass both ways" pings client 10.8.0.1
 	old=new$i
 done
+status=0
+stop steady || status=$?
+tail -n 1 "$dir/steady.log" | diagnose
+check "ten times a second status and metrics were answered, and no counter went back" test "$status" -eq 0
 kill -INT "${started[pings]}"
 wait "${started[pings]}" || true
 unset "started[pings]"
@@ -192,10 +200,12 @@ check "the client heard nothing of it" test "$(grep -c 'info: connected' "$dir/c
 
 ### what happens at the last moment ##################################################################################
 
-# The client's good-bye comes when the old process is to stand still: one of the two logs it.
+# The client's good-bye comes when the old process is to stand still: one of the two logs it. A query comes in the same turn of the old
+# one's loop: it accepts the connection, and answers it before it goes.
 start relay_last gateway "$tests_dir/tools/takeover_relay.py" "$dir/own/gateway.sock.takeover" sh -c "
 	kill -STOP ${started[$old]}
 	kill ${started[client]}
+	'$BUILD/shardtunctl' --socket '$dir/gateway.sock' --config '$dir/gateway.conf' --json identity >'$dir/query' 2>&1 &
 	sleep 0.3
 	(sleep 0.1; kill -CONT ${started[$old]}) &"
 wait_for 30 logged relay_last ready 1
@@ -204,6 +214,7 @@ status_of "$old"
 check "the old process ends once more" test "$status" -eq 1
 check "the client's end is in one of the logs" wait_for 30 sh -c "cat '$dir/$old.log' '$dir/last.log' | grep -q event=disconnect"
 stop relay_last || true
+check "who asked at that moment has an answer" wait_for 30 grep -q '"public_key"' "$dir/query"
 old=last
 
 ### the end ############################################################################################################
