@@ -16,6 +16,7 @@ PREFIX  ?= /usr/local
 # Sanitized code is built in two thirds of the time with -O1, and is as fast.
 CFLAGS  ?= $(if $(SAN),-O1,-O2) -g
 FUZZ_SECONDS ?= 10
+comma   := ,
 
 ifneq ($(filter-out 0 1,$(PROFILE)),)
 $(error PROFILE is 0 or 1, not "$(PROFILE)")
@@ -72,7 +73,6 @@ DEFINES  += -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 MALLOC   := -l:libjemalloc.so.2
 else
 DEFINES  += -DSHARDTUN_SANITIZED
-comma    := ,
 SANITIZE := $(if $(filter thread,$(SAN)),thread,$(if $(filter fuzz,$(SAN)),fuzzer-no-link$(comma))address$(comma)undefined)
 COMPILE  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 # gcc does not instrument the copies that it inlines.
@@ -93,7 +93,11 @@ BENCH_SRCS   := $(wildcard perf/bench/micro/*.c perf/bench/scenarios/*.c)
 FUZZ_SRCS    := $(if $(filter fuzz,$(SAN)),$(wildcard tests/fuzz/*.c))
 FARM_SRCS    := tests/netns/tools/client_farm.c
 NODE_SRCS    := tests/netns/tools/cluster_node.c
-ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(RUNNER_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS) $(FARM_SRCS) $(NODE_SRCS) $(FUZZ_SRCS) $(LINES_SRCS)
+# A gateway that can be killed or stalled at each step of a take-over: these calls of the library's go through that file.
+FAULTS_SRCS  := tests/netns/tools/takeover_faults.c
+FAULTS_CALLS := channel_send channel_receive gateway_threads_freeze handover_export handover_read handover_take_over \
+                gateway_network_serve notify_main_process
+ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(RUNNER_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS) $(FARM_SRCS) $(NODE_SRCS) $(FAULTS_SRCS) $(FUZZ_SRCS) $(LINES_SRCS)
 
 LIB      := $(B)/libshardtun.a
 PROGRAMS := $(PROGRAM_SRCS:core/cmd/%.c=$(B)/%)
@@ -110,7 +114,7 @@ objects   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 programs: $(PROGRAMS) ## Build the programs (the default)
 
 # Debian installs libcriterion-dev for one architecture only.
-everything: $(PROGRAMS) $(if $(CROSS),,$(B)/unit) $(B)/unit_tap $(STRESS) $(BENCHES) $(B)/client_farm $(B)/cluster_node ## Build tests and benchmarks too
+everything: $(PROGRAMS) $(if $(CROSS),,$(B)/unit) $(B)/unit_tap $(STRESS) $(BENCHES) $(B)/client_farm $(B)/cluster_node $(B)/shardtund_faults ## Build tests and benchmarks too
 
 deps: ## Install the Debian packages that are missing (as root)
 	$(Q)config/install-packages build test
@@ -152,7 +156,7 @@ cli: programs ## Command line, configuration and error messages
 	$(Q)tests/cli/model
 	$(Q)python3 -m unittest discover -q tests/peer
 
-netns: programs $(B)/client_farm $(B)/cluster_node $(B)/bench/udp $(B)/bench/shares ## Real namespaces, devices and traffic (as root)
+netns: programs $(B)/client_farm $(B)/cluster_node $(B)/shardtund_faults $(B)/bench/udp $(B)/bench/shares ## Real namespaces, devices and traffic (as root)
 	$(Q)tests/netns/run $(B)
 
 fuzz: ## Each parser and the whole tunnel against random input, FUZZ_SECONDS (10) each; needs clang
@@ -226,6 +230,7 @@ $(BENCHES): $(LIB)
 $(FUZZERS): $(B)/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call objects,$(HARNESS_SRCS)) $(LIB)
 $(B)/client_farm: $(call objects,$(FARM_SRCS) $(HARNESS_SRCS)) $(LIB)
 $(B)/cluster_node: $(call objects,$(NODE_SRCS)) $(LIB)
+$(B)/shardtund_faults: $(call objects,core/cmd/shardtund.c $(FAULTS_SRCS)) $(LIB)
 $(B)/unit: $(call objects,$(UNIT_SRCS) $(HARNESS_SRCS)) $(LIB)
 # The same tests without libcriterion; tests/unit/leaks.c is about its runner.
 $(B)/unit_tap: $(call objects,$(RUNNER_SRCS) $(filter-out tests/unit/leaks.c,$(UNIT_SRCS)) $(HARNESS_SRCS)) $(LIB)
@@ -239,10 +244,11 @@ endif
 
 $(PROGRAMS) $(BENCHES) $(B)/cache_lines: EXTRA_LIBS := $(MALLOC)
 $(FUZZERS): EXTRA_LIBS := -fsanitize=fuzzer
+$(B)/shardtund_faults: EXTRA_LIBS := $(MALLOC) $(FAULTS_CALLS:%=-Wl$(comma)--wrap=%)
 $(B)/shardtunctl: EXTRA_LIBS += $(shell $(PKG_CONFIG) --libs ncursesw 2>/dev/null)
 $(B)/unit: EXTRA_LIBS := $(shell $(PKG_CONFIG) --libs criterion 2>/dev/null)
 $(B)/shardtun-agent $(B)/unit $(B)/unit_tap: EXTRA_LIBS += $(shell $(PKG_CONFIG) --libs $(AGENT) 2>/dev/null)
-$(PROGRAMS) $(STRESS) $(BENCHES) $(FUZZERS) $(B)/unit $(B)/unit_tap $(B)/client_farm $(B)/cluster_node $(B)/cache_lines:
+$(PROGRAMS) $(STRESS) $(BENCHES) $(FUZZERS) $(B)/unit $(B)/unit_tap $(B)/client_farm $(B)/cluster_node $(B)/shardtund_faults $(B)/cache_lines:
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(EXTRA_LIBS)

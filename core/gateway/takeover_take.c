@@ -256,16 +256,24 @@ void gateway_takeover_complete(struct gateway *gateway)
 	gateway->daemon.leaving = false;
 }
 
+/* While it waits for the old one the control thread does not feed the watchdog. */
+static int end_ms(const struct gateway *gateway)
+{
+	enum { PARTS = 4 }; /* two such waits, and as much again for what is before and after them */
+	uint64_t most = gateway->daemon.notify.watchdog / PARTS / NS_PER_MS;
+	return gateway->daemon.notify.watchdog != 0 && most < END_MS ? (int)most : END_MS;
+}
+
 /* That it told the service manager of this process, which would end it with the old one otherwise. */
 static void wait_for_report(struct gateway *gateway)
 {
 	int old = gateway->takeover.old;
 	rcu_offline();
-	bool told = gateway->daemon.notify.fd < 0 || takeover_was_told(old, END_MS);
+	bool told = gateway->daemon.notify.fd < 0 || takeover_was_told(old, end_ms(gateway));
 	rcu_online();
 	gateway->daemon.unannounced_until = told ? 0 : clock_monotonic(gateway->daemon.clock) + UNANNOUNCED_NS;
 	if (told)
-		wait_for_end(old, END_MS);
+		wait_for_end(old, end_ms(gateway));
 	else
 		log_warning("take-over: the old process ended before the service manager had this one: it may end this "
 			    "one, too");

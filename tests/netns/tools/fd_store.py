@@ -92,15 +92,19 @@ class Manager:
     # --- the store ---
 
     def hear(self):
-        message, ancillary, _, _ = self.notify.recvmsg(4096, socket.CMSG_SPACE(64 * 4))
-        fds = array.array("i")
+        message, ancillary, _, _ = self.notify.recvmsg(4096, socket.CMSG_SPACE(64 * 4) + socket.CMSG_SPACE(12))
+        fds, sender = array.array("i"), 0
         for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+                sender = struct.unpack("iII", data)[0]
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
         words = dict(line.split("=", 1) for line in message.decode().split("\n") if "=" in line)
-        print(" ".join(f"{k}={v}" for k, v in words.items()), flush=True)
+        if list(words) != ["WATCHDOG"]:
+            print(" ".join(f"{k}={v}" for k, v in words.items()), flush=True)
         if words.get("READY") == "1":
             self.ready += 1
+        self.hear_words(words, sender)
         if words.get("FDSTORE") == "1" and words.get("FDPOLL") == "0":
             for fd in fds:
                 self.keep(words["FDNAME"], fd)
@@ -109,6 +113,9 @@ class Manager:
             self.remove(words["FDNAME"])
         for fd in fds:
             os.close(fd)
+
+    def hear_words(self, words, sender):
+        """What else a message means, for tests/netns/tools/supervisor.py; its sender if SO_PASSCRED is set."""
 
     def keep(self, name, fd):
         if any(same_file(fd, stored) for _, stored in self.store):
@@ -187,22 +194,27 @@ class Manager:
             return " ".join(name for name, _ in self.store)
         return self.tamper(words)
 
+    def serve_request(self):
+        """False: it is the last one."""
+        peer, _ = self.requests.accept()
+        with peer:
+            words = peer.recv(4096).decode().split()
+            if words[0] == "quit":
+                return False
+            try:
+                peer.sendall(self.answer(words).encode())
+            except (OSError, StopIteration) as failure:
+                peer.sendall(f"no: {failure!r}".encode())
+        return True
+
     def run(self):
         print("serving", flush=True)
         while True:
             readable = select.select([self.notify, self.requests], [], [])[0]
             if self.notify in readable:
                 self.hear()
-                continue
-            peer, _ = self.requests.accept()
-            with peer:
-                words = peer.recv(4096).decode().split()
-                if words[0] == "quit":
-                    return
-                try:
-                    peer.sendall(self.answer(words).encode())
-                except (OSError, StopIteration) as failure:
-                    peer.sendall(f"no: {failure!r}".encode())
+            elif not self.serve_request():
+                return
 
 
 def tell(path, words):
