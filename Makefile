@@ -95,8 +95,8 @@ FARM_SRCS    := tests/netns/tools/client_farm.c
 NODE_SRCS    := tests/netns/tools/cluster_node.c
 # A gateway that can be killed or stalled at each step of a take-over: these calls of the library's go through that file.
 FAULTS_SRCS  := tests/netns/tools/takeover_faults.c
-FAULTS_CALLS := channel_send channel_receive gateway_threads_freeze handover_export handover_read handover_take_over \
-                gateway_network_serve notify_main_process
+FAULTS_CALLS := channel_send channel_receive gateway_threads_freeze handover_export_finish handover_export_moved handover_read \
+                handover_check_moved handover_follow gateway_network_serve notify_main_process
 ALL_SRCS     := $(LIB_SRCS) $(PROGRAM_SRCS) $(UNIT_SRCS) $(RUNNER_SRCS) $(HARNESS_SRCS) $(STRESS_SRCS) $(BENCH_SRCS) $(FARM_SRCS) $(NODE_SRCS) $(FAULTS_SRCS) $(FUZZ_SRCS) $(LINES_SRCS)
 
 LIB      := $(B)/libshardtun.a

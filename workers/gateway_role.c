@@ -5,6 +5,7 @@
 #include "workers/gateway_events.h"
 #include "workers/gateway_fence.h"
 #include "workers/gateway_path.h"
+#include "workers/gateway_timers.h"
 #include "workers/initiator.h"
 
 enum { GATEWAY_BYES_AT_ONCE = 64 };
@@ -87,42 +88,9 @@ static void gateway_turn(struct worker *worker)
 
 /* --- timers: a session is looked at when something may be due ----------------------------------------------------- */
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-/* A client of ours is told how long it may be silent. One of WireGuard's is not, and sleeps as it likes: its session
- * outlives its keys, until WireGuard would wipe them, and its address stays the peer's. */
-static uint64_t silence_due(struct worker *worker, const struct session *session)
-{
-	uint64_t limit = peer_protocol(session->peer) == PEER_WIREGUARD ? WG_WIPE_AFTER_S
-									: gateway(worker)->session_timeout;
-	return session->received + limit * NS_PER_S;
-}
-
-/* Our own clients keep the mappings of NATs alive themselves. */
-static uint64_t keepalive_due(const struct session *session)
-{
-	const struct contact *contact = peer_contact(session->peer);
-	if (contact == NULL || contact->keepalive == 0 || session->current == NULL)
-		return UINT64_MAX;
-	uint64_t last = session->sent > session->received ? session->sent : session->received;
-	return last + contact->keepalive * NS_PER_S;
-}
-
 static void set_timer(struct worker *worker, struct session *session)
 {
-	uint64_t due = earlier(session_keys_due(session), session_hibernation_due(session));
-	due = earlier(due, initiator_due(worker, session));
-	if (session_is_active(session)) {
-		due = earlier(due, earlier(silence_due(worker, session), keepalive_due(session)));
-		if (session->keepalive_owed_since != 0)
-			due = earlier(due, session->keepalive_owed_since + SESSION_KEEPALIVE_NS);
-		if (session->path_deadline != 0)
-			due = earlier(due, worker->now + SESSION_PATH_PING_NS);
-	}
-	worker_set_timer(worker, session, due);
+	worker_set_timer(worker, session, gateway_next_look(worker, session));
 }
 
 static void gateway_expire(struct worker *worker, struct session *session)
@@ -139,7 +107,7 @@ static void gateway_expire(struct worker *worker, struct session *session)
 			set_timer(worker, session);
 		return;
 	}
-	if (worker->now >= silence_due(worker, session)) {
+	if (worker->now >= gateway_silence_due(worker, session)) {
 		end_with_bye(worker, session, WIRE_BYE_TIMED_OUT);
 		return;
 	}
@@ -152,7 +120,7 @@ static void gateway_expire(struct worker *worker, struct session *session)
 	if (session->keepalive_owed_since != 0 && worker->now - session->keepalive_owed_since >= SESSION_KEEPALIVE_NS &&
 	    !worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0))
 		session->keepalive_owed_since = worker->now; /* without a key or room: later */
-	if (worker->now >= keepalive_due(session))
+	if (worker->now >= gateway_keepalive_due(session))
 		(void)worker_send_control(worker, session, WIRE_KEEPALIVE, NULL, 0);
 	set_timer(worker, session);
 }
@@ -526,6 +494,13 @@ static bool gateway_stop(struct worker *worker)
 	return false;
 }
 
+static void follow_marks(struct worker *worker, const struct session *session)
+{
+	if (session->current != NULL)
+		sparse_sessions_mark(worker->sparse, session->id,
+				     (session->current->peer_capabilities & WIRE_MARKS_SPARSE) != 0);
+}
+
 int gateway_role_adopt(struct worker *worker, struct session *session, const struct limits_ready *ready)
 {
 	struct gateway_role *role = gateway(worker);
@@ -544,13 +519,40 @@ int gateway_role_adopt(struct worker *worker, struct session *session, const str
 	} else {
 		bump(&role->pending, 1);
 	}
-	session_expire_keys(session, worker->now); /* those that expired meanwhile go at once */
-	if (session->current != NULL)
-		sparse_sessions_mark(worker->sparse, session->id,
-				     (session->current->peer_capabilities & WIRE_MARKS_SPARSE) != 0);
+	follow_marks(worker, session);
 	int result = limits_resume(worker, session, ready);
 	set_timer(worker, session);
 	return result;
+}
+
+void gateway_role_forget(struct worker *worker, struct session *session)
+{
+	struct gateway_role *role = gateway(worker);
+	if (find(worker, session->id) != session)
+		return;
+	if (session_is_active(session))
+		count_active(role, session, -1);
+	else
+		bump(&role->pending, -1);
+	registry_detach(role->registry, session);
+	worker_end_session(worker, session);
+}
+
+void gateway_role_resume(struct worker *worker, struct session *session, bool confirmed, bool rekeyed)
+{
+	struct gateway_role *role = gateway(worker);
+	if (confirmed) {
+		bump(&role->pending, -1);
+		count_active(role, session, 1);
+		registry_attach(role->registry, session);
+		struct session *old = find(worker, session->replaces);
+		if (old != NULL)
+			gateway_role_forget(worker, old);
+	}
+	if (rekeyed)
+		follow_marks(worker, session);
+	session_show_endpoint(session);
+	worker_set_timer_before(worker, session, gateway_next_look(worker, session));
 }
 
 const struct worker_role gateway_worker_role = {

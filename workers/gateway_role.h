@@ -40,4 +40,12 @@ void gateway_role_limits(struct gateway_role *role, unsigned share);
  * to it. 0, or -ENOMEM: its limits do not hold until its next keys. The worker, or before its thread runs. */
 int gateway_role_adopt(struct worker *worker, struct session *session, const struct limits_ready *ready);
 
+/* What moved at the other process since then was set in the session, which may have been confirmed there (the one that
+ * it replaces is forgotten), and have another current key. The same. */
+void gateway_role_resume(struct worker *worker, struct session *session, bool confirmed, bool rekeyed);
+
+/* It ended there, or stays there: it is taken out and retired, without BYE or event, unless it was already in this
+ * turn. The same. */
+void gateway_role_forget(struct worker *worker, struct session *session);
+
 extern const struct worker_role gateway_worker_role;

@@ -102,13 +102,18 @@ struct limits_ready limits_ready(const struct session *session)
 	return limits != NULL ? (struct limits_ready){limits->up.ready, limits->down.ready} : (struct limits_ready){0};
 }
 
+void limits_set_ready(struct session *session, const struct limits_ready *ready)
+{
+	if (session->limits == NULL)
+		return;
+	session->limits->up.ready = ready->up;
+	session->limits->down.ready = ready->down;
+}
+
 int limits_resume(struct worker *worker, struct session *session, const struct limits_ready *ready)
 {
 	int result = limits_apply(worker, session);
-	if (session->limits != NULL) {
-		session->limits->up.ready = ready->up;
-		session->limits->down.ready = ready->down;
-	}
+	limits_set_ready(session, ready);
 	return result;
 }
 

@@ -53,6 +53,7 @@ struct limits_ready {
 
 /* Of a session that no thread changes. */
 struct limits_ready limits_ready(const struct session *session);
+void limits_set_ready(struct session *session, const struct limits_ready *ready);
 
 /* As limits_apply(), for a session that another process had. */
 int limits_resume(struct worker *worker, struct session *session, const struct limits_ready *ready);

@@ -31,6 +31,7 @@ struct daemon_figures {
 	size_t peers_shardtun, peers_wireguard; /* by the protocol that they speak */
 	uint32_t quotas, quotas_over;		/* peers that have a quota, and that have used it up */
 	struct status_forward forward;
+	uint64_t takeover_wait, takeover_sessions; /* as status_source has them */
 };
 
 struct daemon_params {

@@ -213,6 +213,7 @@ void daemon_describe(struct daemon *daemon, status_use_fn *use, void *context)
 		.pool = {.used = figures.pool_used, .size = figures.pool_size},
 		.peers = {.shardtun = figures.peers_shardtun, .wireguard = figures.peers_wireguard},
 		.quotas = {.peers = figures.quotas, .over = figures.quotas_over},
+		.takeover = {.wait = figures.takeover_wait, .sessions = figures.takeover_sessions},
 		.udp = {.receive_buffer = socket_buffer(fd, SO_RCVBUF),
 			.send_buffer = socket_buffer(fd, SO_SNDBUF),
 			.wanted_buffer = daemon->params.common->udp_buffer,

@@ -6,6 +6,7 @@
 
 #include "core/control/listener.h"
 #include "core/daemon/daemon.h"
+#include "core/handover/export.h"
 
 #define GATEWAY_TAKEOVER_SUFFIX ".takeover"
 
@@ -22,6 +23,13 @@ enum gateway_start {
 	GATEWAY_RELOADS,    /* the same, or if that has the same program, it only reads its configuration again */
 };
 
+/* How far another process is with its take-over. */
+enum gateway_takeover_stage {
+	TAKEOVER_CONNECTED,
+	TAKEOVER_ANSWERED, /* it has the descriptors */
+	TAKEOVER_EXPORTED, /* and the records: handshakes rest */
+};
+
 struct gateway_takeover {
 	/* the new process */
 	enum gateway_start start;
@@ -34,12 +42,16 @@ struct gateway_takeover {
 	int epoll_fd;
 	bool paused;	/* the listener, until the next second */
 	int connection; /* -1: none */
-	bool answered;
+	enum gateway_takeover_stage stage;
+	struct handover_export export; /* from TAKEOVER_EXPORTED on */
+	uint64_t exporting;	       /* since when, monotonic ns */
 	unsigned readings; /* of the configuration, until the other process gets the outcome; 0: it takes over */
 	uint32_t changes;  /* as the registry had it, when the other process was answered */
 	uint64_t deadline; /* monotonic ns: then the other process is to have gone on */
 	/* either */
 	uint64_t frozen;	/* since when the data path stands still, monotonic ns */
+	uint64_t wait;		/* the new process: for how long packets waited, ns; 0: it took nothing over */
+	size_t sessions;	/* that it took over */
 	uint64_t device, inode; /* of the program's file; 0: unknown */
 	uint64_t manager;	/* of the service manager and its unit; 0: none */
 	uint64_t watchdog;	/* what the service manager told the old one, ns */

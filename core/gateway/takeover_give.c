@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The old process. */
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -12,10 +11,9 @@
 #include "core/daemon/metrics_server.h"
 #include "core/gateway/reloader.h"
 #include "core/gateway/state.h"
-#include "core/handover/export.h"
+#include "core/gateway/takeover_export.h"
 #include "core/handover/takeover.h"
 
-#define FREEZE_NS  (2 * NS_PER_S)
 #define REQUEST_NS (5 * NS_PER_S)  /* from the connection to the request */
 #define READY_NS   (60 * NS_PER_S) /* from the answer until the new process has made everything */
 
@@ -66,10 +64,14 @@ static void drop(struct gateway_takeover *takeover)
 	if (takeover->connection >= 0)
 		close(takeover->connection);
 	takeover->connection = -1;
-	takeover->answered = false;
+	/* Not wiped: a slow process may still read it, until it finds that it must not have them, and wipes it. */
+	if (takeover->stage == TAKEOVER_EXPORTED)
+		handover_export_end(&takeover->export, false);
+	takeover->stage = TAKEOVER_CONNECTED;
 	takeover->readings = 0;
 }
 
+/* Threads have ended, also those that rested. */
 void gateway_takeover_close(struct gateway *gateway)
 {
 	struct gateway_takeover *takeover = &gateway->takeover;
@@ -147,77 +149,6 @@ static int answer(struct gateway *gateway, struct error *error)
 	return result;
 }
 
-/* What changed since then is not in the configuration that the new process has read, and would be undone. */
-static int check_unchanged(const struct gateway *gateway, struct error *error)
-{
-	if (gateway->registry.changes == gateway->takeover.changes && !reloader_busy(gateway->running.reloader))
-		return 0;
-	return error_set(error, -EBUSY,
-			 "take-over: peers, limits or quotas changed while the new process started: try again");
-}
-
-/* One that waits would be lost with this process: its sender believes that the gateway ends, or reads its file again.
- */
-static int check_signals(const struct gateway *gateway, struct error *error)
-{
-	struct pollfd waits = {.fd = gateway->daemon.descriptors.signal_fd, .events = POLLIN};
-	if (poll(&waits, 1, 0) <= 0)
-		return 0;
-	return error_set(error, -EBUSY, "take-over: a signal came for this process: try again");
-}
-
-static int freeze_all(void *context, struct error *error)
-{
-	struct gateway *gateway = context;
-	int result = check_unchanged(gateway, error);
-	if (result == 0)
-		result = check_signals(gateway, error);
-	if (result != 0)
-		return result;
-	gateway->takeover.frozen = clock_monotonic(gateway->daemon.clock);
-	if (gateway_threads_freeze(&gateway->threads, &gateway->daemon, FREEZE_NS))
-		return 0;
-	return error_set(error, -ETIMEDOUT, "take-over: the threads do not stand still");
-}
-
-static void thaw_all(void *context)
-{
-	struct gateway *gateway = context;
-	gateway_threads_thaw(&gateway->daemon);
-}
-
-/* The steps of a take-over keep the control thread for longer than the loop that sends this. */
-static void feed_watchdog(struct gateway *gateway)
-{
-	struct notify *notify = &gateway->daemon.notify;
-	if (notify->watchdog != 0)
-		notify_watchdog(notify, clock_monotonic(gateway->daemon.clock));
-}
-
-static int write_all(void *context, struct handover_memory *memory, struct error *error)
-{
-	struct gateway *gateway = context;
-	struct stats_snapshot totals = {0};
-	const struct threads *threads = &gateway->daemon.threads;
-	for (size_t i = 0; i < threads->count; i++)
-		stats_read(&threads->list[i].params.loop->stats, &totals);
-	const struct handover_source source = {.registry = &gateway->registry,
-					       .jar = &gateway->jar,
-					       .totals = &totals,
-					       .now = clock_monotonic(gateway->daemon.clock),
-					       .frozen = gateway->takeover.frozen};
-	int result = handover_export(&source, memory, error);
-	feed_watchdog(gateway);
-	if (result != 0)
-		return result;
-	result = check_signals(gateway, error);
-	if (result != 0) {
-		handover_memory_wipe(memory);
-		handover_memory_close(memory);
-	}
-	return result;
-}
-
 /* Nothing is closed, removed or said to clients: all of it is the other process's. With a failure status, so that the
  * service manager starts a process anew should that one have ended before this message. */
 _Noreturn static void leave(struct gateway *gateway, pid_t next)
@@ -256,7 +187,7 @@ static void accept_next(struct gateway *gateway)
 		return;
 	}
 	takeover->connection = fd;
-	takeover->answered = false;
+	takeover->stage = TAKEOVER_CONNECTED;
 	takeover->deadline = clock_monotonic(gateway->daemon.clock) + REQUEST_NS;
 	if (watch(takeover, fd) != 0)
 		drop(takeover);
@@ -265,8 +196,10 @@ static void accept_next(struct gateway *gateway)
 static void leave_other(struct gateway *gateway, const struct error *error)
 {
 	log_warning("%s; this process serves on", error->text);
-	if (gateway->takeover.answered)
+	if (gateway->takeover.stage != TAKEOVER_CONNECTED)
 		gateway_network_alone(&gateway->network);
+	if (gateway->takeover.stage == TAKEOVER_EXPORTED)
+		gateway_threads_thaw(&gateway->daemon);
 	drop(&gateway->takeover);
 }
 
@@ -276,7 +209,7 @@ static void hear_request(struct gateway *gateway)
 	struct gateway_takeover *takeover = &gateway->takeover;
 	struct error error = {0};
 	int result = answer(gateway, &error);
-	takeover->answered = result == 0;
+	takeover->stage = result == 0 ? TAKEOVER_ANSWERED : TAKEOVER_CONNECTED;
 	takeover->changes = gateway->registry.changes;
 	takeover->deadline = clock_monotonic(gateway->daemon.clock) + READY_NS;
 	if (result == 0)
@@ -312,19 +245,46 @@ static void answer_last(struct gateway *gateway)
 /* The second one, or the other process is gone. */
 static void hear_ready(struct gateway *gateway)
 {
-	const struct takeover_owner owner = {
-		.context = gateway, .freeze = freeze_all, .write = write_all, .thaw = thaw_all};
-	int connection = gateway->takeover.connection;
-	int claim_ms = takeover_claim_ms(gateway_threads_active(&gateway->threads), gateway->daemon.notify.watchdog);
+	struct gateway_takeover *takeover = &gateway->takeover;
+	const struct takeover_owner owner = gateway_takeover_owner(gateway);
+	struct error error = {0};
+	if (takeover_export(takeover->connection, &owner, &error) != 0) {
+		leave_other(gateway, &error);
+		return;
+	}
+	uint64_t now = clock_monotonic(gateway->daemon.clock), sessions = takeover->export.count;
+	takeover->deadline = now + (TAKEOVER_BUILD_MS + sessions / TAKEOVER_BUILD_SESSIONS) * NS_PER_MS;
+}
+
+/* The third one, or the other process is gone. */
+static void hear_built(struct gateway *gateway)
+{
+	struct gateway_takeover *takeover = &gateway->takeover;
+	const struct takeover_owner owner = gateway_takeover_owner(gateway);
+	int claim_ms = takeover_claim_ms(takeover->export.count, gateway->daemon.notify.watchdog);
 	struct error error = {0};
 	struct ucred peer = {0};
 	socklen_t size = sizeof peer;
-	(void)getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size);
-	feed_watchdog(gateway);
+	(void)getsockopt(takeover->connection, SOL_SOCKET, SO_PEERCRED, &peer, &size);
 	answer_last(gateway);
-	if (takeover_hand_over(connection, &owner, claim_ms, &error) == TAKEOVER_GIVEN)
+	if (takeover_hand_over(takeover->connection, &owner, &takeover->export.memory, claim_ms, &error) ==
+	    TAKEOVER_GIVEN)
 		leave(gateway, peer.pid);
 	leave_other(gateway, &error);
+}
+
+/* Or the other process is gone. */
+static void hear(struct gateway *gateway)
+{
+	struct gateway_takeover *takeover = &gateway->takeover;
+	if (takeover->readings != 0)
+		drop(takeover);
+	else if (takeover->stage == TAKEOVER_EXPORTED)
+		hear_built(gateway);
+	else if (takeover->stage == TAKEOVER_ANSWERED)
+		hear_ready(gateway);
+	else
+		hear_request(gateway);
 }
 
 void gateway_takeover_every_second(struct gateway *gateway)
@@ -349,11 +309,7 @@ void gateway_takeover_ready(struct gateway *gateway)
 	for (int i = 0; i < ready; i++) {
 		if (events[i].data.fd == takeover->listener.fd)
 			accept_next(gateway);
-		else if (events[i].data.fd == takeover->connection && takeover->readings != 0)
-			drop(takeover);
-		else if (events[i].data.fd == takeover->connection && takeover->answered)
-			hear_ready(gateway);
 		else if (events[i].data.fd == takeover->connection)
-			hear_request(gateway);
+			hear(gateway);
 	}
 }

@@ -23,7 +23,8 @@
 _Static_assert((int)TAKEOVER_NAME_MAX == (int)DESCRIPTOR_NAME_MAX, "one kind of names");
 
 enum {
-	RECORDS_MS = 60000, /* for the old process to stand still and to write a million sessions */
+	RECORDS_MS = 60000, /* for the old process to write a million sessions */
+	OFFER_MS = 10000,   /* to stand still, and to write what moved */
 	END_MS = 5000,	    /* and to end, when it has given them */
 	RELOAD_MS = 60000,  /* or to read its configuration again */
 };
@@ -212,42 +213,51 @@ bool gateway_takeover_pending(const struct gateway *gateway)
 	return gateway->takeover.old >= 0;
 }
 
-static void adopt(struct gateway *gateway, struct handover_import *import)
+/* Monotonic ns, for the log. */
+struct moments {
+	uint64_t offered, checked, followed, served;
+};
+
+static struct handover_target target_of(struct gateway *gateway)
 {
-	const struct session_sharding *sharding = &gateway->registry.table.sharding;
-	for (size_t i = 0; i < import->count; i++) {
-		struct handover_adopted *one = &import->sessions[i];
-		struct worker *worker = gateway->threads.workers[session_shard(sharding, one->session->id)];
-		if (gateway_role_adopt(worker, one->session, &one->ready) != 0)
-			log_warning("session %08x: out of memory: no limits until its next keys", one->session->id);
-	}
-	free(import->sessions);
+	return (struct handover_target){.registry = &gateway->registry,
+					.engine = gateway->daemon.aead,
+					.jar = &gateway->jar,
+					.totals = &gateway->threads.workers[0]->loop.stats,
+					.now = clock_monotonic(gateway->daemon.clock),
+					.workers = gateway->threads.workers};
 }
 
-static int take(struct gateway *gateway, const struct handover_memory *memory, size_t *count, struct error *error)
+/* All that the old process had at the first part, while it serves on. */
+static int build(struct gateway *gateway, struct handover_import *import, const struct handover_memory *memory,
+		 struct error *error)
 {
-	struct handover_import import;
-	const struct handover_target target = {.registry = &gateway->registry,
-					       .engine = gateway->daemon.aead,
-					       .jar = &gateway->jar,
-					       .totals = &gateway->threads.workers[0]->loop.stats,
-					       .now = clock_monotonic(gateway->daemon.clock)};
-	int result = handover_read(&import, memory, &target, error);
-	if (result != 0)
+	const struct handover_target target = target_of(gateway);
+	int result = handover_read(import, memory, &target, error);
+	if (result == 0)
+		handover_take_over(import, &target);
+	return result;
+}
+
+/* From the claim on it cannot fail. */
+static int take(struct gateway *gateway, struct handover_import *import, struct moments *moments, struct error *error)
+{
+	const struct clock *clock = gateway->daemon.clock;
+	const struct handover_target target = target_of(gateway);
+	int result = takeover_await_offer(gateway->takeover.old, OFFER_MS, error);
+	moments->offered = clock_monotonic(clock);
+	if (result == 0)
+		result = handover_check_moved(import, moments->offered, error);
+	moments->checked = clock_monotonic(clock);
+	if (result == 0 && !handover_claim(import->memory))
+		result = error_set(error, -ETIMEDOUT, "take-over: too late: the old process serves on");
+	if (result != 0) {
+		handover_leave(import, &target);
 		return result;
-	/* Until here nothing of this process has them: they go on in the old one, and did not end. */
-	if (!handover_claim(memory)) {
-		handover_discard(&import);
-		return error_set(error, -ETIMEDOUT, "take-over: too late: the old process serves on");
 	}
-	if (import.dropped != 0)
-		log_info("take-over: %zu sessions ended: this configuration has not their clients, or with another "
-			 "address or protocol",
-			 import.dropped);
-	*count = import.count;
-	gateway->takeover.frozen = import.frozen;
-	handover_take_over(&import, &target);
-	adopt(gateway, &import);
+	gateway->takeover.frozen = import->frozen;
+	handover_follow(import, &target);
+	moments->followed = clock_monotonic(clock);
 	return 0;
 }
 
@@ -285,34 +295,43 @@ static void discard(struct handover_memory *memory)
 	handover_memory_close(memory);
 }
 
-int gateway_takeover_claim(struct gateway *gateway, struct error *error)
+static double ms(uint64_t from, uint64_t to)
+{
+	return (double)(to - from) / NS_PER_MS;
+}
+
+static void log_taken(const struct gateway_takeover *takeover, const struct handover_import *import,
+		      const struct moments *moments)
+{
+	if (import->dropped != 0)
+		log_info("take-over: %zu sessions ended: this configuration has not their clients, or with another "
+			 "address or protocol",
+			 import->dropped);
+	log_info("take-over: %zu sessions go on here; packets waited for %.1f ms", takeover->sessions,
+		 (double)takeover->wait / NS_PER_MS);
+	log_debug("take-over: %zu moved and %zu ended since they were written; %.1f ms until all stood still and that "
+		  "was written, %.1f ms to check it, %.1f ms to follow it, %.1f ms to attach",
+		  import->moved, import->gone, ms(takeover->frozen, moments->offered),
+		  ms(moments->offered, moments->checked), ms(moments->checked, moments->followed),
+		  ms(moments->followed, moments->served));
+}
+
+/* The sessions are this process's: it serves. */
+static int serve(struct gateway *gateway, struct handover_memory *memory, const struct handover_import *import,
+		 struct moments *moments, struct error *error)
 {
 	struct gateway_takeover *takeover = &gateway->takeover;
-	struct handover_memory memory;
-	size_t count = 0;
-	if (takeover->old < 0)
-		return 0;
-	if (!gateway_threads_wait_parked(&gateway->daemon, PARKED_NS))
-		return error_set(error, -ETIMEDOUT, "take-over: the threads do not stand still");
-	int result = takeover_receive(takeover->old, &memory, RECORDS_MS, error);
-	if (result != 0)
-		return result;
-	result = take(gateway, &memory, &count, error);
-	if (result != 0) {
-		discard(&memory);
-		(void)shutdown(takeover->old,
-			       SHUT_RDWR); /* its data path goes on at once, not when this process ended */
-		return result;
-	}
 	/* Should anything fail from here on, the service manager's next process goes on with what is there: no BYE, and
 	 * nothing is removed. Without one this end is for good. */
 	gateway->daemon.leaving = daemon_keeps(&gateway->daemon);
 	notify_adopt_watchdog(&gateway->daemon.notify, takeover->watchdog);
-	result = gateway_threads_attach(&gateway->threads, &gateway->daemon, error);
+	int result = gateway_threads_attach(&gateway->threads, &gateway->daemon, error);
 	if (result == 0)
 		gateway_threads_thaw(&gateway->daemon);
-	uint64_t still = clock_monotonic(gateway->daemon.clock) - takeover->frozen;
-	discard(&memory); /* packets do not wait for that, nor for the routes */
+	moments->served = clock_monotonic(gateway->daemon.clock);
+	takeover->wait = moments->served - takeover->frozen;
+	takeover->sessions = import->count - import->dropped - import->gone;
+	discard(memory); /* packets do not wait for that, nor for the routes */
 	if (result == 0)
 		gateway_network_serve(&gateway->network, &gateway->registry);
 	wait_for_report(gateway);
@@ -320,7 +339,33 @@ int gateway_takeover_claim(struct gateway *gateway, struct error *error)
 	gateway_network_alone(&gateway->network);
 	quota_take_over(&gateway->quota);
 	if (result == 0)
-		log_info("take-over: %zu sessions go on here; packets waited for %.1f ms", count,
-			 (double)still / NS_PER_MS);
+		log_taken(takeover, import, moments);
+	return result;
+}
+
+int gateway_takeover_claim(struct gateway *gateway, struct error *error)
+{
+	struct gateway_takeover *takeover = &gateway->takeover;
+	struct handover_memory memory;
+	struct handover_import import = {0};
+	struct moments moments;
+	if (takeover->old < 0)
+		return 0;
+	if (!gateway_threads_wait_parked(&gateway->daemon, PARKED_NS))
+		return error_set(error, -ETIMEDOUT, "take-over: the threads do not stand still");
+	int result = takeover_receive(takeover->old, &memory, RECORDS_MS, error);
+	if (result != 0)
+		return result;
+	result = build(gateway, &import, &memory, error);
+	if (result == 0)
+		result = take(gateway, &import, &moments, error);
+	if (result != 0) {
+		discard(&memory);
+		(void)shutdown(takeover->old,
+			       SHUT_RDWR); /* its data path goes on at once, not when this process ended */
+	} else {
+		result = serve(gateway, &memory, &import, &moments, error);
+	}
+	handover_discard(&import);
 	return result;
 }

@@ -474,6 +474,31 @@ bool gateway_threads_freeze(const struct gateway_threads *threads, const struct 
 	return stand_still(threads, daemon, limit);
 }
 
+bool gateway_threads_freeze_handshakes(const struct daemon *daemon, uint64_t limit)
+{
+	struct event_loop **loops = calloc(daemon->threads.count + 1, sizeof(struct event_loop *));
+	if (loops == NULL)
+		return false;
+	const struct freeze_kind handshakers = loops_of(daemon, run_handshaker, loops);
+	rcu_offline();
+	bool still = freeze(&handshakers, 1, NULL, 0, daemon->clock, limit);
+	rcu_online();
+	free(loops);
+	return still;
+}
+
+bool gateway_threads_freeze_worker(struct worker *worker, const struct clock *clock, uint64_t limit)
+{
+	struct event_loop *loop = &worker->loop;
+	const struct freeze_kind kind = {&loop, 1};
+	rcu_offline();
+	bool still = freeze(&kind, 1, NULL, 0, clock, limit);
+	rcu_online();
+	if (still)
+		(void)worker_settle(worker);
+	return still;
+}
+
 bool gateway_threads_wait_parked(const struct daemon *daemon, uint64_t limit)
 {
 	return stand_still(NULL, daemon, limit);

@@ -78,6 +78,12 @@ bool gateway_threads_wait_parked(const struct daemon *daemon, uint64_t limit);
 /* All of them stand still, and what they own is the calling thread's, which is online under RCU; false: not within
  * `limit` ns, and they go on. */
 bool gateway_threads_freeze(const struct gateway_threads *threads, const struct daemon *daemon, uint64_t limit);
+
+/* The same of the handshake threads alone; or of one worker, which has then done what others had given it. */
+bool gateway_threads_freeze_handshakes(const struct daemon *daemon, uint64_t limit);
+bool gateway_threads_freeze_worker(struct worker *worker, const struct clock *clock, uint64_t limit);
+
+/* All of them go on. */
 void gateway_threads_thaw(const struct daemon *daemon);
 
 /* From now on sockets and interface are this process's: attaches what gateway_threads_open() loaded. On failure, which

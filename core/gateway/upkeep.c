@@ -25,6 +25,8 @@ void gateway_refresh(const struct daemon *daemon, struct daemon_figures *figures
 		.peers_wireguard = wireguard,
 		.quotas = atomic_load_explicit(&gateway->registry.quotas, memory_order_relaxed),
 		.quotas_over = atomic_load_explicit(&gateway->quota.over, memory_order_relaxed),
+		.takeover_wait = gateway->takeover.wait,
+		.takeover_sessions = gateway->takeover.sessions,
 	};
 	gateway_forward_show(&gateway->network.forward, &figures->forward);
 }

@@ -15,10 +15,12 @@ enum channel_kind {
 	CHANNEL_REFUSED,     /* the old one: why, as text; nothing follows */
 	CHANNEL_TOLD,	     /* the old one: the service manager has the new process as its main one; nothing follows */
 	CHANNEL_DESCRIPTORS, /* the old one: how many there are in all, and some of them with their names */
-	CHANNEL_READY,	     /* the new one: it can take the sessions now */
-	CHANNEL_RECORDS,     /* the old one: memory with its sessions, which are offered */
+	CHANNEL_READY,	     /* the new one: it can take the records now */
+	CHANNEL_RECORDS,     /* the old one: memory with its sessions */
 	CHANNEL_RELOADS,     /* the old one: it has the same program, and reads its configuration again */
 	CHANNEL_RELOADED,    /* the old one, then: it has read it; or CHANNEL_REFUSED. Nothing follows */
+	CHANNEL_BUILT,	     /* the new one: it has made all of the records */
+	CHANNEL_OFFERED,     /* the old one: what moved since is written, and the sessions are offered */
 };
 
 enum {

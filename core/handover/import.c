@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/handover/import.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
+#include "core/base/log.h"
+#include "core/handover/import_inside.h"
 #include "core/handover/reader.h"
 #include "core/handover/session_record.h"
+#include "workers/gateway_role.h"
 
 /* What is checked across records. */
 struct check {
 	const struct handover_target *target;
 	const struct handover_gateway *gateway;
-	uint64_t frozen;       /* as that says */
 	uint8_t *slots;	       /* a bit for each slot of the session table that was named */
 	uint32_t unnamed;      /* how many were not */
 	size_t sessions, rest; /* records */
@@ -38,7 +39,7 @@ static int check_gateway(const struct check *check, const struct handover_gatewa
 	const struct registry *registry = check->target->registry;
 	const struct session_sharding *sharding = &registry->table.sharding;
 	const struct pool *pool = &registry->pool;
-	if (record->record.size != sizeof *record || record->now > check->target->now || record->frozen > record->now)
+	if (record->record.size != sizeof *record || record->now > check->target->now)
 		return error_set(error, -EBADMSG, "hand-over: the gateway's record is not right");
 	if (record->slot_mask != sharding->slot_mask || record->workers != sharding->workers)
 		return error_set(error, -ENOTUNIQ,
@@ -89,19 +90,6 @@ static bool peer_right(const struct check *check, const void *at)
 	       (record->last_index == POOL_NONE || record->last_index < check->gateway->pool_size);
 }
 
-static bool usage_right(const void *at)
-{
-	const struct handover_usage *record = at;
-	return record->record.size == sizeof *record && record->period < CALENDAR_PERIODS && record->told <= 1;
-}
-
-static bool counter_right(const void *at)
-{
-	const struct handover_counter *record = at;
-	return record->record.size == sizeof *record && record->kind <= HANDOVER_DROPPED_DOWN &&
-	       record->name[HANDOVER_NAME_MAX - 1] == '\0';
-}
-
 /* Whether the pool can give the index out. */
 static bool index_right(const struct pool *pool, uint32_t index)
 {
@@ -132,12 +120,10 @@ static bool record_right(struct check *check, const struct handover_record *reco
 	case HANDOVER_PEER:
 		return peer_right(check, record);
 	case HANDOVER_USAGE:
-		return usage_right(record);
-	case HANDOVER_COUNTER:
-		return counter_right(record);
+		return handover_usage_right(record);
 	case HANDOVER_SESSION:
 		return session_right(check, record);
-	default: /* also a second record of the gateway */
+	default: /* also a second record of the gateway, or one of the second part */
 		return false;
 	}
 }
@@ -145,7 +131,7 @@ static bool record_right(struct check *check, const struct handover_record *reco
 static int check_records(struct check *check, const struct handover_memory *memory, struct error *error)
 {
 	struct handover_reader reader;
-	handover_reader_begin(&reader, memory);
+	handover_reader_begin(&reader, memory->bytes);
 	const struct handover_record *record = handover_next(&reader);
 	if (record == NULL || record->kind != HANDOVER_GATEWAY)
 		return error_set(error, -EBADMSG, "hand-over: the gateway's record is missing");
@@ -154,7 +140,6 @@ static int check_records(struct check *check, const struct handover_memory *memo
 	if (result != 0)
 		return result;
 	check->gateway = gateway;
-	check->frozen = gateway->frozen;
 	check->unnamed = gateway->slot_mask + 1;
 	check->slots = calloc(check->unnamed / 8 + 1, 1);
 	if (check->slots == NULL)
@@ -189,6 +174,7 @@ static int make_session(struct handover_import *import, const struct handover_ta
 			const struct handover_session *record, struct error *error)
 {
 	struct peer *peer = peer_of(target->registry, record);
+	struct handover_adopted *adopted = &import->sessions[import->count++];
 	if (peer == NULL) {
 		import->dropped++;
 		return 0;
@@ -198,9 +184,7 @@ static int make_session(struct handover_import *import, const struct handover_ta
 	if (session == NULL)
 		return error_set(error, result, "hand-over: session %08x: %s", record->id,
 				 result == -ENOTSUP ? "this machine does not offer its cipher" : "out of memory");
-	import->sessions[import->count++] = (struct handover_adopted){session,
-								      {.up = record->up_ready,
-								       .down = record->down_ready }};
+	*adopted = (struct handover_adopted){session, {record->moving.up_ready, record->moving.down_ready}};
 	return 0;
 }
 
@@ -213,7 +197,7 @@ static int make_sessions(struct handover_import *import, const struct handover_t
 	struct handover_reader reader;
 	const struct handover_record *record;
 	int result = 0;
-	handover_reader_begin(&reader, import->memory);
+	handover_reader_begin(&reader, import->memory->bytes);
 	while (result == 0 && (record = handover_next(&reader)) != NULL) {
 		if (record->kind == HANDOVER_SESSION)
 			result = make_session(import, target, (const struct handover_session *)(const void *)record,
@@ -228,7 +212,8 @@ static bool addresses_right(const struct handover_import *import, uint32_t *firs
 {
 	for (size_t i = 0; i < import->count; i++) {
 		const struct session *session = import->sessions[i].session;
-		assert(session != NULL);
+		if (session == NULL)
+			continue;
 		uint32_t *owner = &first[session->pool_index];
 		if (*owner == 0) {
 			*owner = (uint32_t)i + 1;
@@ -241,22 +226,24 @@ static bool addresses_right(const struct handover_import *import, uint32_t *firs
 	return true;
 }
 
+static bool mark_peer(struct session *session)
+{
+	struct session **own = session_is_active(session) ? &session->peer->active : &session->peer->pending;
+	const struct session *other = session_is_active(session) ? session->peer->pending : session->peer->active;
+	bool right = *own == NULL && (other == NULL || other->pool_index == session->pool_index);
+	*own = session;
+	return right;
+}
+
 /* The other way round: a peer has no two addresses. Marks each peer by its session, and takes the marks off again. */
 static bool peers_right(const struct handover_import *import)
 {
 	bool right = true;
-	size_t i;
-	for (i = 0; right && i < import->count; i++) {
-		struct session *session = import->sessions[i].session;
-		struct session **own = session_is_active(session) ? &session->peer->active : &session->peer->pending;
-		const struct session *other = session_is_active(session) ? session->peer->pending
-									 : session->peer->active;
-		right = *own == NULL && (other == NULL || other->pool_index == session->pool_index);
-		*own = session;
-	}
-	while (i-- > 0) {
-		struct peer *peer = import->sessions[i].session->peer;
-		peer->active = peer->pending = NULL;
+	for (size_t i = 0; right && i < import->count; i++)
+		right = import->sessions[i].session == NULL || mark_peer(import->sessions[i].session);
+	for (size_t i = 0; i < import->count; i++) {
+		if (import->sessions[i].session != NULL)
+			import->sessions[i].session->peer->active = import->sessions[i].session->peer->pending = NULL;
 	}
 	return right;
 }
@@ -276,10 +263,9 @@ int handover_read(struct handover_import *import, const struct handover_memory *
 {
 	*import = (struct handover_import){.memory = memory};
 	struct check check = {.target = target};
-	int result = handover_check_memory(memory, error);
+	int result = handover_check_part(memory->bytes, memory->size, error);
 	if (result == 0)
 		result = check_records(&check, memory, error);
-	import->frozen = check.frozen;
 	if (result == 0)
 		result = make_sessions(import, target, check.sessions, error);
 	if (result == 0)
@@ -292,7 +278,7 @@ int handover_read(struct handover_import *import, const struct handover_memory *
 
 void handover_discard(struct handover_import *import)
 {
-	for (size_t i = 0; i < import->count; i++)
+	for (size_t i = 0; i < import->count && !import->taken; i++)
 		session_free(import->sessions[i].session);
 	free(import->sessions);
 	*import = (struct handover_import){0};
@@ -332,29 +318,6 @@ static void take_peer(struct registry *registry, const struct handover_peer *fro
 	peer->last_index = from->last_index;
 }
 
-static void take_usage(struct registry *registry, const struct handover_usage *from)
-{
-	struct usage_line line = {.period = (enum calendar_period)from->period,
-				  .number = from->number,
-				  .clock = from->clock,
-				  .used = from->used};
-	memcpy(line.public_key, from->public_key, sizeof line.public_key);
-	(void)usages_take_over(&registry->usages, &line, from->told);
-}
-
-static void take_counter(struct stats *totals, const struct handover_counter *from)
-{
-	for (size_t i = 0; from->kind == HANDOVER_COUNTED && i < STATS_COUNTER_COUNT; i++) {
-		if (strcmp(counter_infos[i].name, from->name) == 0)
-			stats_bump(&totals->counters[i], from->value);
-	}
-	enum drop_direction direction = from->kind == HANDOVER_DROPPED_UP ? UPLINK : DOWNLINK;
-	for (size_t i = 0; from->kind != HANDOVER_COUNTED && i < DROP_COUNT; i++) {
-		if (drop_infos[i].direction == direction && strcmp(drop_infos[i].label, from->name) == 0)
-			stats_bump(&totals->drops[i], from->value);
-	}
-}
-
 static void take_record(const struct handover_target *target, const struct handover_record *record)
 {
 	struct registry *registry = target->registry;
@@ -374,10 +337,7 @@ static void take_record(const struct handover_target *target, const struct hando
 		take_peer(registry, at);
 		break;
 	case HANDOVER_USAGE:
-		take_usage(registry, at);
-		break;
-	case HANDOVER_COUNTER:
-		take_counter(target->totals, at);
+		handover_take_usage(registry, at);
 		break;
 	default: /* sessions: below */
 		break;
@@ -389,28 +349,38 @@ static void free_dropped(const struct handover_import *import, struct session_ta
 {
 	struct handover_reader reader;
 	const struct handover_record *record;
-	size_t next = 0;
-	handover_reader_begin(&reader, import->memory);
+	size_t i = 0;
+	handover_reader_begin(&reader, import->memory->bytes);
 	while ((record = handover_next(&reader)) != NULL) {
 		const struct handover_session *session = (const struct handover_session *)(const void *)record;
-		if (record->kind != HANDOVER_SESSION)
-			continue;
-		if (next < import->count && import->sessions[next].session->id == session->id)
-			next++;
-		else
+		if (record->kind == HANDOVER_SESSION && import->sessions[i++].session == NULL)
 			session_table_set_free(table, &session->id, 1);
 	}
+}
+
+static void adopt(const struct handover_target *target, struct handover_adopted *adopted)
+{
+	struct session *session = adopted->session;
+	registry_adopt(target->registry, session);
+	if (target->workers == NULL)
+		return;
+	struct worker *worker = target->workers[session_shard(&target->registry->table.sharding, session->id)];
+	if (gateway_role_adopt(worker, session, &adopted->ready) != 0)
+		log_warning("session %08x: out of memory: no limits until its next keys", session->id);
 }
 
 void handover_take_over(struct handover_import *import, const struct handover_target *target)
 {
 	struct handover_reader reader;
 	const struct handover_record *record;
-	handover_reader_begin(&reader, import->memory);
+	handover_reader_begin(&reader, import->memory->bytes);
 	while ((record = handover_next(&reader)) != NULL)
 		take_record(target, record);
 	free_dropped(import, &target->registry->table);
-	for (size_t i = 0; i < import->count; i++)
-		registry_adopt(target->registry, import->sessions[i].session);
+	for (size_t i = 0; i < import->count; i++) {
+		if (import->sessions[i].session != NULL)
+			adopt(target, &import->sessions[i]);
+	}
 	registry_follow_usages(target->registry);
+	import->taken = true;
 }

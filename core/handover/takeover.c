@@ -145,6 +145,20 @@ int takeover_receive(int fd, struct handover_memory *memory, int limit_ms, struc
 	return result;
 }
 
+int takeover_await_offer(int fd, int limit_ms, struct error *error)
+{
+	struct channel_message *message = malloc(sizeof *message);
+	if (message == NULL)
+		return no_memory(error);
+	*message = (struct channel_message){.kind = CHANNEL_BUILT};
+	int result = channel_send(fd, message, error);
+	if (result == 0 || result == -EPIPE) /* refused before that, and the reason may have come */
+		result = channel_receive(fd, CHANNEL_OFFERED, message, limit_ms, error);
+	channel_close_descriptors(message); /* it has none to give */
+	free(message);
+	return result;
+}
+
 bool takeover_was_told(int fd, int limit_ms)
 {
 	struct channel_message *message = malloc(sizeof *message);
@@ -259,14 +273,6 @@ void takeover_tell_reloaded(int fd, const struct error *failure)
 		(void)channel_send(fd, &reloaded, NULL);
 }
 
-/* The memory is the new process's from here on. */
-static int offer(int fd, const struct handover_memory *memory, struct channel_message *message, struct error *error)
-{
-	handover_offer(memory);
-	*message = (struct channel_message){.kind = CHANNEL_RECORDS, .fd_count = 1, .fds = {memory->fd}};
-	return channel_send(fd, message, error);
-}
-
 int takeover_claim_ms(size_t sessions, uint64_t watchdog)
 {
 	uint64_t limit = TAKEOVER_CLAIM_MS + sessions / TAKEOVER_CLAIM_SESSIONS, most = watchdog / 2 / NS_PER_MS;
@@ -290,45 +296,68 @@ static enum takeover_result keep(const struct takeover_owner *owner)
 	return TAKEOVER_KEPT;
 }
 
-static enum takeover_result hand_over(int fd, const struct takeover_owner *owner, int claim_ms,
-				      struct channel_message *message, struct error *error)
+/* A message of this kind that is there; nothing else may be. */
+static int hear(int fd, enum channel_kind kind, struct error *error)
 {
-	struct handover_memory memory;
-	if (channel_receive(fd, CHANNEL_READY, message, 0, error) != 0)
+	struct channel_message *message = malloc(sizeof *message);
+	if (message == NULL)
+		return no_memory(error);
+	int result = channel_receive(fd, kind, message, 0, error);
+	channel_close_descriptors(message); /* it has none to give */
+	free(message);
+	return result;
+}
+
+static int give(int fd, enum channel_kind kind, const int *descriptor, struct error *error)
+{
+	struct channel_message *message = malloc(sizeof *message);
+	if (message == NULL)
+		return no_memory(error);
+	*message = (struct channel_message){.kind = kind};
+	if (descriptor != NULL)
+		message->fds[message->fd_count++] = *descriptor;
+	int result = channel_send(fd, message, error);
+	free(message);
+	return result;
+}
+
+int takeover_export(int fd, const struct takeover_owner *owner, struct error *error)
+{
+	const struct handover_memory *memory;
+	int result = hear(fd, CHANNEL_READY, error);
+	if (result != 0)
+		return result;
+	result = owner->export(owner->context, &memory, error);
+	if (result == 0)
+		return give(fd, CHANNEL_RECORDS, &memory->fd, error);
+	channel_refuse(fd, error->text);
+	return result;
+}
+
+enum takeover_result takeover_hand_over(int fd, const struct takeover_owner *owner,
+					const struct handover_memory *memory, int claim_ms, struct error *error)
+{
+	if (hear(fd, CHANNEL_BUILT, error) != 0)
 		return TAKEOVER_KEPT;
-	channel_close_descriptors(message);
 	if (owner->freeze(owner->context, error) != 0) {
 		channel_refuse(fd, error->text);
 		return TAKEOVER_KEPT;
 	}
-	if (owner->write(owner->context, &memory, error) != 0) {
+	if (owner->follow(owner->context, error) != 0) {
 		channel_refuse(fd, error->text);
 		return keep(owner);
 	}
-	int sent = offer(fd, &memory, message, error);
+	/* The memory is the new process's from here on. */
+	handover_offer(memory);
+	int sent = give(fd, CHANNEL_OFFERED, NULL, error);
 	if (sent == 0)
-		wait_for_claim(fd, &memory, claim_ms);
+		wait_for_claim(fd, memory, claim_ms);
 	/* Only the exchange decides, whatever was seen before. */
-	bool kept = handover_retract(&memory);
-	/* Not wiped: a slow one may still read it, until it finds that it must not have them, and wipes it. */
-	handover_memory_close(&memory);
-	if (!kept)
+	if (!handover_retract(memory))
 		return TAKEOVER_GIVEN;
 	if (sent == 0)
 		error_set(error, -ETIMEDOUT, "take-over: the new process did not take the sessions");
 	return keep(owner);
-}
-
-enum takeover_result takeover_hand_over(int fd, const struct takeover_owner *owner, int claim_ms, struct error *error)
-{
-	struct channel_message *message = malloc(sizeof *message);
-	if (message == NULL) {
-		no_memory(error);
-		return TAKEOVER_KEPT;
-	}
-	enum takeover_result result = hand_over(fd, owner, claim_ms, message, error);
-	free(message);
-	return result;
 }
 
 void takeover_tell(int fd)

@@ -4,27 +4,32 @@
  *   new                                                old
  *   takeover_ask: HELLO         ------------------->   takeover_answer: credentials, versions, layout
  *                               <-------------------     sockets, queues, listeners, in parts
- *   adopts them, makes registry and threads            serves
- *   takeover_receive: READY     ------------------->   takeover_hand_over: freezes, exports, offers
- *                               <-------------------     memory with the records
- *   reads them; handover_claim: OFFERED -> NEW           waits for that; else OFFERED -> OLD, and thaws
+ *   adopts them, makes threads, parked                 serves
+ *   takeover_receive: READY     ------------------->   takeover_export: handshakes rest, all records are written
+ *                               <-------------------     memory with the first part
+ *   makes registry and sessions of it                  serves, without handshakes
+ *   takeover_await_offer: BUILT ------------------->   takeover_hand_over: freezes, writes the second part, offers
+ *                               <-------------------     OFFERED
+ *   reads it; handover_claim: OFFERED -> NEW             waits for that; else OFFERED -> OLD, and thaws
  *   serves                                               GIVEN: tells the service manager, and exits
  *
- * Until READY comes, the old one serves as before and does not wait: it calls takeover_hand_over() when the socket is
- * readable. If a step fails, or the other process is gone, the old one closes the socket and serves on; the new one,
- * which does not own anything before the claim, ends. Control thread. */
+ * Until READY and until BUILT come, the old one serves and does not wait: it goes on when the socket is readable. If a
+ * step fails, or the other process is gone, the old one closes the socket and serves on as before; the new one, which
+ * does not own anything before the claim, ends. Control thread. */
 #pragma once
 
 #include "core/handover/channel.h"
 #include "core/handover/memory.h"
 
 enum {
-	TAKEOVER_VERSION = 1,	/* of the messages */
+	TAKEOVER_VERSION = 2,	/* of the messages */
 	TAKEOVER_NAME_MAX = 64, /* as core/daemon/descriptor_list.h */
 	TAKEOVER_DESCRIPTORS_MAX = 4096,
-	TAKEOVER_ANSWER_MS = 5000,    /* the longest wait for a message that the other side sends at once */
-	TAKEOVER_CLAIM_MS = 500,      /* from the offer on, */
-	TAKEOVER_CLAIM_SESSIONS = 20, /* and a millisecond for so many sessions: four times what reading them takes */
+	TAKEOVER_ANSWER_MS = 5000,	/* the longest wait for a message that the other side sends at once */
+	TAKEOVER_CLAIM_MS = 500,	/* from the offer on, */
+	TAKEOVER_CLAIM_SESSIONS = 1000, /* and a millisecond for so many sessions: many times what checking takes */
+	TAKEOVER_BUILD_MS = 5000,	/* from the records on until the new one has made all of them, */
+	TAKEOVER_BUILD_SESSIONS = 20,	/* and a millisecond for so many: four times what that takes */
 };
 
 struct takeover_descriptor {
@@ -59,9 +64,13 @@ int takeover_ask(int fd, const struct takeover_party *self, struct takeover_give
  * `error` says why; or as channel_receive(). */
 int takeover_await_reload(int fd, int limit_ms, struct error *error);
 
-/* All is made: gets the records, which are offered for the old one's takeover_claim_ms(). The memory is the caller's.
- * 0, or as above. `limit_ms`: how long the old one may take to freeze and to write. */
+/* Threads are made and parked: gets the records of the first part. The memory is the caller's. 0, or as above.
+ * `limit_ms`: how long the old one may take to write them. */
 int takeover_receive(int fd, struct handover_memory *memory, int limit_ms, struct error *error);
+
+/* All is made of them: returns when the second part is there, which is offered for the old one's takeover_claim_ms().
+ * The same. */
+int takeover_await_offer(int fd, int limit_ms, struct error *error);
 
 /* It has the sessions: waits for takeover_tell(), at most for so long. False: that did not come. */
 bool takeover_was_told(int fd, int limit_ms);
@@ -81,11 +90,14 @@ void takeover_tell_reloaded(int fd, const struct error *failure);
 
 struct takeover_owner {
 	void *context;
+	/* Handshakes rest, and the records of the first part are written and sealed: 0, and the memory stays the
+	 * owner's. Else all is as before, and `error` says why. */
+	int (*export)(void *context, const struct handover_memory **memory, struct error *error);
 	/* The data path stands still: 0. Else it goes on, and `error` says why. */
 	int (*freeze)(void *context, struct error *error);
-	/* Writes and seals the records. */
-	int (*write)(void *context, struct handover_memory *memory, struct error *error);
-	/* It goes on. */
+	/* Writes the second part. */
+	int (*follow)(void *context, struct error *error);
+	/* The data path goes on. */
 	void (*thaw)(void *context);
 };
 
@@ -93,13 +105,18 @@ struct takeover_owner {
  * 0: there is none), since the old one's control thread waits for so long. */
 int takeover_claim_ms(size_t sessions, uint64_t watchdog);
 
+/* When it is readable again: exports, and gives the memory. 0; or a negative errno with `error`, and the new process
+ * was told why: the caller closes the socket. */
+int takeover_export(int fd, const struct takeover_owner *owner, struct error *error);
+
 enum takeover_result {
 	TAKEOVER_KEPT,	/* this process serves on: `error` says why */
 	TAKEOVER_GIVEN, /* the sessions are the new process's: this one seals nothing any more, and exits */
 };
 
-/* When it is readable again. `claim_ms`: how long the new process may take. */
-enum takeover_result takeover_hand_over(int fd, const struct takeover_owner *owner, int claim_ms, struct error *error);
+/* When it is readable for the third time. `memory`: what was given; `claim_ms`: how long the new process may take. */
+enum takeover_result takeover_hand_over(int fd, const struct takeover_owner *owner,
+					const struct handover_memory *memory, int claim_ms, struct error *error);
 
 /* Last, when the sessions are given: the service manager has accepted the new process as its service's main one. */
 void takeover_tell(int fd);

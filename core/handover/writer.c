@@ -1,28 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/handover/writer.h"
 
-enum { ALIGNMENT = 8, LANES = 4 };
+enum {
+	ALIGNMENT = 8,
+	LANES = 4,
+	STEP = 4 << 20, /* bytes that get pages at once */
+};
 
 static size_t aligned(size_t size)
 {
 	return (size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-static bool make_room(struct handover_writer *writer, size_t size)
+void handover_writer_begin(struct handover_writer *writer, struct handover_memory *memory, size_t start, size_t most,
+			   struct error *error)
 {
-	size_t has = writer->memory->size;
-	if (size <= has - writer->used)
+	*writer = (struct handover_writer){.memory = memory,
+					   .start = start,
+					   .used = start + sizeof(struct handover_head),
+					   .most = most,
+					   .error = error};
+}
+
+/* A part that outgrows what it may have is the caller's mistake, and no memory is left for it. */
+bool handover_writer_reserve(struct handover_writer *writer, size_t bytes)
+{
+	if (writer->result != 0)
+		return false;
+	size_t end = writer->used + bytes;
+	if (end <= writer->memory->backed)
 		return true;
-	while (size > has - writer->used)
-		has *= 2;
-	writer->result = handover_memory_grow(writer->memory, has, writer->error);
+	size_t ahead = end + STEP < writer->most ? end + STEP : writer->most;
+	if (end > writer->most)
+		writer->result = error_set(writer->error, -ENOSPC, "hand-over: memory: there is not enough");
+	else
+		writer->result = handover_memory_back(writer->memory, ahead, writer->error);
 	return writer->result == 0;
 }
 
 void *handover_put(struct handover_writer *writer, enum handover_kind kind, size_t size)
 {
 	size = aligned(size);
-	if (writer->result != 0 || !make_room(writer, size))
+	if (!handover_writer_reserve(writer, size))
 		return NULL;
 	struct handover_record *record = (struct handover_record *)(void *)(writer->memory->bytes + writer->used);
 	*record = (struct handover_record){.kind = kind, .size = (uint32_t)size};
@@ -63,13 +82,15 @@ void handover_checksum(const uint8_t *bytes, size_t used, uint8_t checksum[HANDO
 	memcpy(checksum, sums, sizeof sums);
 }
 
-void handover_head_write(uint8_t *bytes, size_t used, uint32_t records)
+void handover_head_write(uint8_t *bytes, size_t used, uint32_t records, size_t second, size_t room)
 {
 	struct handover_head *head = (struct handover_head *)(void *)bytes;
 	memcpy(head->magic, HANDOVER_MAGIC, sizeof head->magic);
 	head->version = HANDOVER_VERSION;
 	head->records = records;
 	head->used = used;
+	head->second = second;
+	head->second_room = room;
 	handover_checksum(bytes, used, head->checksum);
 	atomic_store_explicit(&head->word, HANDOVER_OLD, memory_order_release);
 }

@@ -106,6 +106,8 @@ static const char *const control_calls[] = {
 	"faccessat2", "readlink", "readlinkat", "getcwd", "unlink", "unlinkat", "dup", "dup2", "dup3", "pipe2",
 	/* the file of quotas */
 	"pwrite64", "ftruncate", "fdatasync", "rename", "renameat", "renameat2", "flock",
+	/* the memory of a hand-over, besides */
+	"fallocate",
 	/* netlink, libnftables in a process of its own */
 	"bind", "connect", "memfd_create", "select", "pselect6", "wait4", "socketpair", "close_range",
 	/* threads, when the machine's CPUs change */

@@ -90,7 +90,7 @@ size_t registry_collect_locked(struct registry *registry)
 	size_t count = 0;
 	struct cds_wfcq_node *node;
 	/* One that is being put in at this moment comes out the next time. */
-	while (count < REGISTRY_COLLECT_MAX &&
+	while (count < REGISTRY_COLLECT_MAX && !registry->held &&
 	       (node = __cds_wfcq_dequeue_nonblocking(&registry->retired_head, &registry->retired_tail)) != NULL &&
 	       node != CDS_WFCQ_WOULDBLOCK) {
 		rcu_tsan_acquire();
@@ -106,6 +106,13 @@ size_t registry_collect(struct registry *registry)
 	size_t count = registry_collect_locked(registry);
 	registry_unlock(registry);
 	return count;
+}
+
+void registry_hold(struct registry *registry, bool held)
+{
+	registry_lock(registry);
+	registry->held = held;
+	registry_unlock(registry);
 }
 
 void registry_retire(struct registry *registry, struct session *session)

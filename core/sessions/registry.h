@@ -46,6 +46,7 @@ struct registry {
 	uint32_t orders;		   /* handshakes begun */
 	uint64_t cookies;		   /* number of the newest numbered cookie */
 	uint32_t changes;		   /* of peers, limits and quotas while it runs. Control thread */
+	bool held;			   /* what ended stays, and nothing stands: registry_hold() */
 	uint64_t spent;			   /* cookies up to this number are not valid for a peer that is added */
 	struct cds_wfcq_tail retired_tail; /* any worker */
 	struct cds_wfcq_head retired_head;
@@ -150,6 +151,10 @@ bool registry_peer_freshness(struct registry *registry, const uint8_t public_key
  * REGISTRY_COLLECT_MAX there may be more, and the caller comes again soon. Each handshake collects as many besides. */
 enum { REGISTRY_COLLECT_MAX = 256 };
 size_t registry_collect(struct registry *registry);
+
+/* From here on, until it goes on again, nothing is collected and registry_stand() makes nothing: the IDs, addresses and
+ * peers of sessions that ended stay reserved. For a hand-over, during which handshakes rest. Control thread. */
+void registry_hold(struct registry *registry, bool held);
 
 /* --- handshakes: any registered thread, online under RCU ---------------------------------------------------------- */
 

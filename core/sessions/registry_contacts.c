@@ -58,7 +58,7 @@ bool registry_stand(struct registry *registry, uint64_t now, struct registry_gra
 {
 	*grant = (struct registry_grant){0};
 	registry_lock(registry);
-	bool made = stand(registry, now, grant);
+	bool made = !registry->held && stand(registry, now, grant);
 	registry_unlock(registry);
 	return made;
 }

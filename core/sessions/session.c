@@ -44,7 +44,7 @@ void session_show_endpoint(struct session *session)
 	atomic_store_explicit(&session->view.remote[2], session->endpoint.remote.sin6_port, memory_order_relaxed);
 }
 
-static void show_key(struct session *session)
+void session_show_keys(struct session *session)
 {
 	const struct transport_key *key = session->current;
 	atomic_store_explicit(&session->view.suite, key != NULL ? (uint8_t)key->aead->suite : 0, memory_order_relaxed);
@@ -76,7 +76,7 @@ bool session_promote(struct session *session)
 	}
 	session->current = session->next;
 	session->next = NULL;
-	show_key(session);
+	session_show_keys(session);
 	return rekey;
 }
 
@@ -93,7 +93,7 @@ void session_install_initiated(struct session *session, struct transport_key *ke
 	}
 	session->current = key;
 	session->next = NULL;
-	show_key(session);
+	session_show_keys(session);
 }
 
 /* When the previous key has to go since the current one is in use, monotonic ns; UINT64_MAX: not for that. */
@@ -133,7 +133,7 @@ void session_expire_keys(struct session *session, uint64_t now)
 		drop(&session->previous);
 	if (current != NULL && now >= end_of(current))
 		drop(&session->current);
-	show_key(session);
+	session_show_keys(session);
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)

@@ -146,6 +146,9 @@ static inline void session_count32(_Atomic uint32_t *word, uint32_t by)
 /* The owner, whenever the endpoint changed. */
 void session_show_endpoint(struct session *session);
 
+/* The same, whenever its current key is another one. */
+void session_show_keys(struct session *session);
+
 /* The live key of an epoch taken from the wire, or NULL. */
 static inline struct transport_key *session_key(const struct session *session, unsigned epoch)
 {

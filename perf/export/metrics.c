@@ -253,6 +253,10 @@ static void write_capacity(FILE *out, const struct status_source *source)
 	if (source->sessions.max != 0) {
 		gauge(out, "shardtun_quota_peers", "Peers that have a quota", source->quotas.peers);
 		gauge(out, "shardtun_quota_peers_over", "Peers that have used up their quota", source->quotas.over);
+		single(out, "shardtun_takeover_wait_seconds", "gauge",
+		       "For how long packets waited when this process took the sessions over from another one; 0: it "
+		       "did not",
+		       (double)source->takeover.wait / NS_PER_S);
 	}
 }
 

@@ -140,6 +140,14 @@ static json_t *quotas_object(const struct status_source *source)
 	return object;
 }
 
+static json_t *takeover_object(const struct status_source *source)
+{
+	json_t *object = json_object();
+	put(&object, "wait_seconds", json_real((double)(source->takeover.wait / NS_PER_US) / 1e6));
+	put(&object, "sessions", number(source->takeover.sessions));
+	return object;
+}
+
 /* By kind: what is not wanted is left out, unless something of it was put back before. */
 static json_t *kept_object(const struct status_source *source)
 {
@@ -197,6 +205,8 @@ json_t *status_json(const struct status_source *source)
 		put(&status, "peers", peers_object(source));
 	if (source->quotas.peers != 0)
 		put(&status, "quotas", quotas_object(source));
+	if (source->takeover.wait != 0)
+		put(&status, "takeover", takeover_object(source));
 	put(&status, "kept", kept_object(source));
 	if (source->forward.watched)
 		put(&status, "forward", forward_object(&source->forward));

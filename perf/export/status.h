@@ -116,6 +116,12 @@ struct status_source {
 		int64_t queue_overflows;
 	} udp;
 
+	/* How this process came to its sessions; 0: not by a take-over from another one. */
+	struct {
+		uint64_t wait; /* for how long packets waited then, ns */
+		uint64_t sessions;
+	} takeover;
+
 	uint64_t log_dropped; /* lines lost because the log was not read in time */
 
 	struct tsc_calibration tsc;

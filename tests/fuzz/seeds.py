@@ -258,7 +258,7 @@ def handover():
     """Where the records are cut off, and changes: a place and a byte."""
     yield bytes(1)
     yield b"\1" + struct.pack(">H", 1000)
-    for place in range(0, 4000, 97):
+    for place in range(0, 20000, 97):
         yield b"\0" + struct.pack(">HB", place, 1) + struct.pack(">HB", place + 8, 255)
 
 

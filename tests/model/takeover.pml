@@ -4,7 +4,8 @@
  * opens under their keys. A state of this model is small enough for spin to visit all of them; tests/model/run does.
  *
  *   old                               word              new
- *   serves, exports its records  ------------------->   builds registry and threads; ready
+ *   stops handshakes, exports    ------------------->   builds registry and threads; ready
+ *   serves on without them
  *   freezes, sends what moved,   OLD -> OFFERED ---->   compare-and-swap OFFERED -> NEW: serves
  *   after a time: compare-and-swap OFFERED -> OLD: serves again. Failed: tells the manager MAINPID, and exits
  *
@@ -13,7 +14,8 @@
  * two attempts, with a process each. Proven are
  *
  *   at most one       an assertion where a process begins to serve: no other one does
- *   nothing stale     an assertion there: all that moved since the export has arrived
+ *   nothing stale     an assertion there: all that moved since the export has arrived, and no handshake was made then
+ *   handshakes go on  an assertion where the original process serves on for good
  *   never none        from some moment on there is a process that serves, and runs
  *
  * A macro takes one precaution away, and spin has to find what then goes wrong (tests/model/run has the list). */
@@ -41,6 +43,8 @@ bool orderly;	     /* the original process exited, with a status that says succe
 mtype word[ATTEMPTS];
 bool begun[ATTEMPTS], exported[ATTEMPTS], ready[ATTEMPTS], offered[ATTEMPTS], closed[ATTEMPTS];
 bool current[ATTEMPTS]; /* the new process has all that moved */
+bool unknown[ATTEMPTS]; /* since the export a handshake made a session, or gave one new keys: what follows has none of that */
+bool rests;		/* handshakes of the old process */
 
 #define runs(process) (alive[process] && !stuck[process])
 #define healthy(process) (serves[process] && runs(process))
@@ -73,11 +77,15 @@ proctype original()
 	:: attempt < ATTEMPTS ->
 		atomic { runs(ORIGINAL) -> word_of(attempt) = OLD; begun[attempt] = true }
 		/* 3: handshake threads stop, and packets go on. */
+#ifndef HANDSHAKES_GO_ON
+		atomic { runs(ORIGINAL) -> rests = true }
+#endif
 		atomic { runs(ORIGINAL) -> exported[attempt] = true }
 		/* 4 */
 		do
 		:: atomic { runs(ORIGINAL) && ready[attempt] -> break }
 		:: atomic { runs(ORIGINAL) && !ready[attempt] -> closed[attempt] = true; goto failed } /* too late, or it is gone */
+		:: atomic { runs(ORIGINAL) && !rests && !unknown[attempt] -> unknown[attempt] = true }
 		od;
 		/* 5 */
 #ifdef OFFERED_TOO_EARLY
@@ -109,8 +117,11 @@ proctype original()
 		atomic { runs(ORIGINAL) -> current[attempt] = false; serve(ORIGINAL) }
 		atomic { runs(ORIGINAL) -> closed[attempt] = true }
 failed:
+#ifndef HANDSHAKES_REST_ON
+		atomic { runs(ORIGINAL) -> rests = false }
+#endif
 		attempt++
-	:: else -> goto done
+	:: else -> assert(!rests); goto done
 	od;
 
 hand_over:
@@ -166,7 +177,7 @@ proctype successor(byte attempt)
 	:: atomic { runs(SELF) && word_of(attempt) != OFFERED -> end(SELF); goto done }
 	fi;
 #endif
-	atomic { runs(SELF) -> serve(SELF); assert(current[attempt]) }
+	atomic { runs(SELF) -> serve(SELF); assert(current[attempt] && !unknown[attempt]) }
 done:	skip
 }
 

@@ -56,6 +56,7 @@ struct scene {
 	struct event_loop *handshakers[1], *loops[WORKERS];
 	struct worker *workers[WORKERS];
 	struct freeze_kind kinds[2];
+	struct handover_export export;
 	struct flow flows[2 * CLIENTS];
 	uint64_t offered, arrived;
 };
@@ -79,6 +80,39 @@ static void collect_threads(struct scene *scene)
 	scene->kinds[1] = (struct freeze_kind){scene->loops, WORKERS};
 }
 
+/* While packets go on: a worker stands still for a portion at a time. */
+static void export_worker(struct scene *scene, uint32_t number)
+{
+	struct event_loop *loop = scene->loops[number];
+	const struct freeze_kind kind = {&loop, 1};
+	uint32_t slot = number;
+	while (slot != HANDOVER_NO_SLOT && freeze(&kind, 1, NULL, 0, &clock_system, PATIENCE_MS * NS_PER_MS)) {
+		rcu_online();
+		(void)worker_settle(scene->workers[number]);
+		slot = handover_export_sessions(&scene->export, slot);
+		rcu_offline();
+		thaw(&kind, 1);
+	}
+}
+
+static int export_gateway(void *context, const struct handover_memory **memory, struct error *error)
+{
+	struct scene *scene = context;
+	struct gateway_node *gateway = &scene->h->gateway;
+	if (!freeze(scene->kinds, 1, NULL, 0, &clock_system, PATIENCE_MS * NS_PER_MS))
+		return error_set(error, -ETIMEDOUT, "handshakes do not rest");
+	int result = handover_export_begin(&scene->export, &gateway->registry, &gateway->jar);
+	for (uint32_t i = 0; result == 0 && i < WORKERS; i++)
+		export_worker(scene, i);
+	rcu_online();
+	if (result == 0)
+		result = handover_export_finish(&scene->export, clock_monotonic(&clock_system));
+	rcu_offline();
+	*error = scene->export.error;
+	*memory = &scene->export.memory;
+	return result;
+}
+
 static int freeze_gateway(void *context, struct error *error)
 {
 	struct scene *scene = context;
@@ -89,18 +123,17 @@ static int freeze_gateway(void *context, struct error *error)
 	return error_set(error, -ETIMEDOUT, "threads do not stand still");
 }
 
-static int write_gateway(void *context, struct handover_memory *memory, struct error *error)
+static int write_gateway(void *context, struct error *error)
 {
 	struct scene *scene = context;
-	struct gateway_node *gateway = &scene->h->gateway;
 	struct stats_snapshot totals = {0};
-	const struct handover_source source = {.registry = &gateway->registry,
-					       .jar = &gateway->jar,
-					       .totals = &totals,
-					       .now = clock_monotonic(&clock_system)};
+	const struct handover_now now = {.totals = &totals,
+					 .now = clock_monotonic(&clock_system),
+					 .frozen = atomic_load(&scene->shared->frozen_at)};
 	rcu_online();
-	int result = handover_export(&source, memory, error);
+	int result = handover_export_moved(&scene->export, &now);
 	rcu_offline();
+	*error = scene->export.error;
 	return result;
 }
 
@@ -132,14 +165,15 @@ static bool readable(struct scene *scene, unsigned number)
 static bool hand_over(struct scene *scene, unsigned number)
 {
 	static const struct takeover_owner pattern = {
-		.freeze = freeze_gateway, .write = write_gateway, .thaw = thaw_gateway};
+		.export = export_gateway, .freeze = freeze_gateway, .follow = write_gateway, .thaw = thaw_gateway};
 	struct takeover_owner owner = pattern;
 	const struct takeover_descriptor none = {"none", 0};
 	struct error error = {""};
 	int fd = scene->ends[number][0];
 	owner.context = scene;
 	if (readable(scene, number) && takeover_answer(fd, &party, &none, 1, &error) == 0 && readable(scene, number) &&
-	    takeover_hand_over(fd, &owner, PATIENCE_MS, &error) == TAKEOVER_GIVEN) {
+	    takeover_export(fd, &owner, &error) == 0 && readable(scene, number) &&
+	    takeover_hand_over(fd, &owner, &scene->export.memory, PATIENCE_MS, &error) == TAKEOVER_GIVEN) {
 		show_drops(scene, number);
 		return true;
 	}
@@ -147,7 +181,8 @@ static bool hand_over(struct scene *scene, unsigned number)
 	return false;
 }
 
-static int take_sessions(struct scene *scene, const struct handover_memory *memory, struct error *error)
+/* All, or an error; then they are this process's. */
+static int take_sessions(struct scene *scene, int fd, const struct handover_memory *memory, struct error *error)
 {
 	struct gateway_node *gateway = &scene->h->gateway;
 	struct stats *totals = aligned_alloc(CACHE_LINE, sizeof *totals);
@@ -159,17 +194,23 @@ static int take_sessions(struct scene *scene, const struct handover_memory *memo
 					       .engine = gateway->node.worker->aead,
 					       .jar = &gateway->jar,
 					       .totals = totals,
-					       .now = clock_monotonic(&clock_system)};
+					       .now = clock_monotonic(&clock_system),
+					       .workers = scene->workers};
 	int result = handover_read(&import, memory, &target, error);
 	if (result != 0)
 		return result;
-	size_t count = import.count;
 	handover_take_over(&import, &target);
-	for (size_t i = 0; result == 0 && i < count; i++) {
-		struct handover_adopted *one = &import.sessions[i];
-		result = gateway_role_adopt(harness_owner(scene->h, one->session->id), one->session, &one->ready);
-	}
-	return count == CLIENTS ? result : error_set(error, -EIO, "%zu sessions", count);
+	result = takeover_await_offer(fd, PATIENCE_MS, error);
+	if (result == 0)
+		result = handover_check_moved(&import, clock_monotonic(&clock_system), error);
+	if (result == 0 && !handover_claim(memory))
+		result = error_set(error, -ETIMEDOUT, "too late");
+	if (result == 0)
+		handover_follow(&import, &target);
+	if (result == 0 && (import.count != CLIENTS || import.gone != 0))
+		result = error_set(error, -EIO, "%zu sessions, %zu gone", import.count, import.gone);
+	handover_discard(&import);
+	return result;
 }
 
 static bool take_over(struct scene *scene, unsigned number)
@@ -179,7 +220,7 @@ static bool take_over(struct scene *scene, unsigned number)
 	struct error error = {""};
 	int fd = scene->ends[number - 1][1];
 	if (takeover_ask(fd, &party, &given, &error) != 0 || takeover_receive(fd, &memory, PATIENCE_MS, &error) != 0 ||
-	    take_sessions(scene, &memory, &error) != 0 || !handover_claim(&memory)) {
+	    take_sessions(scene, fd, &memory, &error) != 0) {
 		printf("# process %u: %s\n", number, error.text);
 		return false;
 	}

@@ -8,43 +8,81 @@
 #include "tests/harness/unit.h"
 
 struct handover_fixture {
-	struct handover_memory memory;
+	struct handover_export export; /* of the old gateway, from the first part on */
+	struct handover_memory memory; /* from the second part on */
 	struct handover_target target;
+	struct worker *workers[HARNESS_WORKERS]; /* of the new one */
 	struct stats *totals;
+	size_t moved, gone; /* sessions, as fixture_adopt() found them */
 	struct error error;
 };
 
-static inline int fixture_export(struct handover_fixture *f, struct harness *h)
+/* The first part, as a gateway that serves writes it. */
+static inline int export_first(struct handover_export *export, struct registry *registry, const struct cookie_jar *jar,
+			       uint64_t now)
+{
+	int result = handover_export_begin(export, registry, jar);
+	for (uint32_t i = 0; result == 0 && i < registry->table.sharding.workers; i++) {
+		for (uint32_t slot = i; slot != HANDOVER_NO_SLOT;)
+			slot = handover_export_sessions(export, slot);
+		result = export->writer.result;
+	}
+	return result == 0 ? handover_export_finish(export, now) : result;
+}
+
+static inline int fixture_begin(struct handover_fixture *f, struct harness *h)
+{
+	int result = export_first(&f->export, &h->gateway.registry, &h->gateway.jar, h->clock.monotonic);
+	f->error = f->export.error;
+	return result;
+}
+
+/* The second one; nothing of the old gateway is needed any more. */
+static inline int fixture_end(struct handover_fixture *f, struct harness *h)
 {
 	struct stats_snapshot totals = {0};
 	for (size_t i = 0; i < h->gateway.node.stats_count; i++)
 		stats_read(h->gateway.node.stats[i], &totals);
-	const struct handover_source source = {
-		.registry = &h->gateway.registry, .jar = &h->gateway.jar, .totals = &totals, .now = h->clock.monotonic};
-	return handover_export(&source, &f->memory, &f->error);
+	const struct handover_now now = {.totals = &totals, .now = h->clock.monotonic, .frozen = h->clock.monotonic};
+	int result = handover_export_moved(&f->export, &now);
+	f->error = f->export.error;
+	f->memory = f->export.memory;
+	f->export.memory = (struct handover_memory){.fd = -1};
+	handover_export_end(&f->export, false);
+	return result;
+}
+
+/* Both, and nothing moved between them. */
+static inline int fixture_export(struct handover_fixture *f, struct harness *h)
+{
+	int result = fixture_begin(f, h);
+	return result == 0 ? fixture_end(f, h) : result;
 }
 
 static inline void fixture_aim(struct handover_fixture *f, struct harness *h)
 {
 	f->totals = aligned_alloc(CACHE_LINE, sizeof *f->totals);
 	memset(f->totals, 0, sizeof *f->totals);
+	for (uint32_t i = 0; i < h->gateway.registry.table.sharding.workers; i++)
+		f->workers[i] = harness_gateway_worker(h, i);
 	f->target = (struct handover_target){.registry = &h->gateway.registry,
 					     .engine = h->gateway.node.worker->aead,
 					     .jar = &h->gateway.jar,
 					     .totals = f->totals,
-					     .now = h->clock.monotonic};
+					     .now = h->clock.monotonic,
+					     .workers = f->workers};
 }
 
-/* Returns how many sessions went to workers. */
+/* Returns how many sessions went to workers and stayed there. */
 static inline size_t fixture_adopt(struct handover_fixture *f, struct harness *h, struct handover_import *import)
 {
-	size_t count = import->count;
 	handover_take_over(import, &f->target);
-	for (size_t i = 0; i < count; i++) {
-		struct handover_adopted *one = &import->sessions[i];
-		cr_assert_eq(gateway_role_adopt(harness_owner(h, one->session->id), one->session, &one->ready), 0);
-	}
-	free(import->sessions);
+	cr_assert_eq(handover_check_moved(import, h->clock.monotonic, &f->error), 0, "%s", f->error.text);
+	handover_follow(import, &f->target);
+	size_t count = import->count - import->dropped - import->gone;
+	f->moved = import->moved;
+	f->gone = import->gone;
+	handover_discard(import);
 	return count;
 }
 

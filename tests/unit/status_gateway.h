@@ -55,6 +55,7 @@ static inline struct status_source gateway(void)
 		.sessions = {.active = 2, .wireguard = 1, .max = 65536},
 		.pool = {.used = 5, .size = 65533},
 		.quotas = {.peers = 4, .over = 1},
+		.takeover = {.wait = 12345600, .sessions = 5},
 		.peers = {.shardtun = 7, .wireguard = 3},
 		.udp = {.receive_buffer = 212992,
 			.send_buffer = 4194304,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Sessions that another process goes on with: clients notice nothing. */
 #include <sys/mman.h>
-#include <time.h>
 
 #include "core/handover/session_record.h"
 #include "tests/harness/wireguard.h"
@@ -243,12 +242,13 @@ Test(handover, every_field_of_a_session_comes_through)
 	cr_assert_eq(records_of(&f[1].memory, &record[1]), 1);
 
 	cr_assert_eq(record[0]->record.size, record[1]->record.size);
-	cr_assert_eq(record[0]->keys, HANDOVER_CURRENT | HANDOVER_PREVIOUS);
+	cr_assert_eq(record[0]->moving.keys, HANDOVER_CURRENT | HANDOVER_PREVIOUS);
 	const struct handover_key *key = (const void *)(record[0] + 1);
 	struct handover_key *again = (void *)(uintptr_t)(record[1] + 1);
 	for (unsigned i = 0; i < 2; i++) {
-		cr_assert(key->send_counter > 0 && again->send_counter == key->send_counter + HANDOVER_GAP);
-		again->send_counter -= HANDOVER_GAP;
+		uint64_t counter = key->counters.send_counter;
+		cr_assert(counter > 0 && again->counters.send_counter == counter + HANDOVER_GAP);
+		again->counters.send_counter -= HANDOVER_GAP;
 		size_t size = sizeof *key + (key->awake ? 2 * sizeof(struct handover_window) : 0);
 		key = (const void *)((const uint8_t *)key + size);
 		again = (void *)((uint8_t *)again + size);
@@ -399,102 +399,4 @@ Test(handover, one_of_two_has_the_sessions)
 	handover_memory_wipe(&memory);
 	cr_assert_eq(handover_word(&memory), HANDOVER_NEW, "the old one may look later");
 	handover_memory_close(&memory);
-}
-
-/* --- many --------------------------------------------------------------------------------------------------------- */
-
-static double seconds(void)
-{
-	struct timespec now;
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-enum { MANY = 100000 };
-
-static void make_many(struct registry *registry, const struct aead_engine *engine, uint64_t now)
-{
-	for (uint32_t i = 0; i < MANY; i++) {
-		uint8_t key[KEY_SIZE] = {1}, none[KEY_SIZE] = {0};
-		store_be32(key + 4, i);
-		const struct registry_peer peer = {.public_key = key, .preshared_key = none};
-		cr_assert_eq(registry_add_peer(registry, &peer, NULL), 0);
-		if (engine == NULL)
-			continue;
-		struct wire_hello hello = {0};
-		struct registry_grant grant;
-		const struct registry_request request = {.hello = &hello, .cookie = now, .now = now};
-		cr_assert_eq(registry_begin(registry, peers_find(&registry->peers, key), &request, &grant), DROP_NONE);
-		struct noise_keys secrets = {0};
-		struct transport_key *made = transport_key_new(engine, AEAD_CHACHA20_POLY1305, 1, &secrets,
-							       TRANSPORT_GATEWAY, now);
-		cr_assert(made != NULL && transport_key_wake(engine, made));
-		grant.made->current = made;
-		session_set_active(grant.made);
-		session_table_insert(&registry->table, grant.made);
-	}
-}
-
-static void end_many(struct registry *registry)
-{
-	for (uint32_t slot = 0; slot <= registry->table.sharding.slot_mask; slot++) {
-		struct session *session = rcu_read(&registry->table.slots[slot]);
-		if (session == NULL)
-			continue;
-		session_table_remove(&registry->table, session);
-		registry_retire(registry, session);
-	}
-}
-
-/* No promise, but a figure: the worst case, in which all keys are in use. */
-Test(handover, of_a_hundred_thousand_sessions)
-{
-	struct ip_prefix own;
-	struct registry registries[2];
-	struct handover_import import;
-	struct cookie_jar jar;
-	struct stats_snapshot totals = {0};
-	cr_assert_eq(keys_init(NULL), 0);
-	struct aead_engine *engine = aead_engine_new("auto", NULL);
-	rcu_join();
-	cr_assert(ip_prefix_parse("10.0.0.1/14", &own));
-	cookie_jar_init(&jar);
-	for (unsigned i = 0; i < 2; i++) {
-		const struct registry_params params = {.addresses = &own,
-						       .address_count = 1,
-						       .max_sessions = MANY,
-						       .workers = 4,
-						       .expected_peers = MANY};
-		cr_assert_eq(registry_init(&registries[i], &params, NULL), 0);
-		make_many(&registries[i], i == 0 ? engine : NULL, 1000 * NS_PER_S);
-	}
-	struct handover_fixture f = {0};
-	const struct handover_source source = {
-		.registry = &registries[0], .jar = &jar, .totals = &totals, .now = 1001 * NS_PER_S};
-	double start = seconds();
-	cr_assert_eq(handover_export(&source, &f.memory, &f.error), 0, "%s", f.error.text);
-	double exported = seconds();
-	f.totals = aligned_alloc(CACHE_LINE, sizeof *f.totals);
-	memset(f.totals, 0, sizeof *f.totals);
-	const struct handover_target target = {
-		.registry = &registries[1], .engine = engine, .jar = &jar, .totals = f.totals, .now = 1001 * NS_PER_S};
-	cr_assert_eq(handover_read(&import, &f.memory, &target, &f.error), 0, "%s", f.error.text);
-	double read = seconds();
-	handover_take_over(&import, &target);
-	double taken = seconds();
-	cr_assert_eq(import.count, MANY);
-	cr_assert_eq(registries[1].pool.used, MANY);
-	cr_log_info("%d sessions, keys awake: %.1f MB; written in %.0f ms, read in %.0f ms, taken over in %.0f ms",
-		    MANY, (double)f.memory.size / 1e6, 1e3 * (exported - start), 1e3 * (read - exported),
-		    1e3 * (taken - read));
-	for (size_t i = 0; i < import.count; i++)
-		session_table_insert(&registries[1].table, import.sessions[i].session);
-	free(import.sessions);
-	fixture_close(&f);
-	for (unsigned i = 0; i < 2; i++) {
-		end_many(&registries[i]);
-		registry_deinit(&registries[i]);
-	}
-	aead_engine_free(engine);
-	rcu_leave();
 }

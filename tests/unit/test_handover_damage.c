@@ -29,7 +29,7 @@ static void begin(void)
 	harness_stop_gateway(h, false);
 	harness_start_gateway(h);
 	fixture_aim(&fixture, h);
-	size = fixture.memory.size;
+	size = ((const struct handover_head *)(const void *)fixture.memory.bytes)->used;
 	original = malloc(size);
 	memcpy(original, fixture.memory.bytes, size);
 }
@@ -159,7 +159,7 @@ Test(handover_damage, another_version_is_refused_by_its_number)
 	((struct handover_head *)(void *)bytes)->version = HANDOVER_VERSION + 1;
 	seal_again(bytes);
 	cr_assert_eq(read_bytes(bytes, size, &import), -EPROTONOSUPPORT);
-	cr_assert_str_eq(fixture.error.text, "hand-over: records of version 2, and this program reads version 1");
+	cr_assert_str_eq(fixture.error.text, "hand-over: records of version 3, and this program reads version 2");
 	free(bytes);
 	end();
 }
@@ -202,13 +202,13 @@ Test(handover_damage, records_that_contradict_each_other_are_refused)
 			one->pool_index = 1;
 			break;
 		case 4: /* pending, and has a key that seals */
-			one->state = SESSION_PENDING;
+			one->moving.state = SESSION_PENDING;
 			break;
 		case 5: /* from the future */
-			one->received = h->clock.monotonic + 1;
+			one->moving.received = h->clock.monotonic + 1;
 			break;
 		case 6: /* a counter that has no room for the gap */
-			key->send_counter = TRANSPORT_COUNTER_LIMIT + 1;
+			key->counters.send_counter = TRANSPORT_COUNTER_LIMIT + 1;
 			break;
 		case 7: /* WireGuard's suite under our protocol */
 			key->suite = AEAD_WIREGUARD;
@@ -263,17 +263,21 @@ Test(handover_damage, memory_that_may_change_its_size_is_refused)
 	struct handover_memory other;
 	cr_assert_eq(handover_memory_open(&other, fd, &error), -EINVAL);
 	cr_assert_eq(fcntl(fd, F_GETFD), -1, "it is closed");
-	cr_assert_eq(handover_memory_grow(&memory, 65536, &error), 0);
+	cr_assert_eq(handover_memory_back(&memory, 8192, &error), 0);
 	memory.bytes[5000] = 1;
-	cr_assert_eq(handover_memory_seal(&memory, 8192, &error), 0);
+	cr_assert_eq(handover_memory_seal(&memory, 65536, &error), 0);
 	cr_assert_eq(handover_memory_open(&other, dup(memory.fd), &error), 0);
-	cr_assert(other.size == 8192 && other.bytes[5000] == 1);
+	cr_assert(other.size == 65536 && other.backed == 8192 && other.bytes[5000] == 1);
+	cr_assert_eq(handover_memory_back(&memory, 20480, &error), 0, "within its size");
+	cr_assert_eq(handover_memory_back(&memory, 65537, &error), -EPERM);
+	memory.bytes[20000] = 1;
 	cr_assert_eq(ftruncate(other.fd, 4096), -1);
-	cr_assert_eq(ftruncate(other.fd, 65536), -1);
+	cr_assert_eq(ftruncate(other.fd, 131072), -1);
 	cr_assert_eq(fcntl(memory.fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
 
 	handover_memory_wipe(&other);
 	cr_assert_eq(memory.bytes[5000], 0, "for the one that wrote it as well");
+	cr_assert_eq(memory.bytes[20000], 0, "and what got pages later");
 	handover_memory_close(&other);
 	handover_memory_close(&memory);
 	handover_memory_close(&memory);

@@ -81,6 +81,7 @@ Test(metrics, say_what_the_source_says)
 	has(text, "shardtun_peers{protocol=\"wireguard\"} 3");
 	has(text, "shardtun_quota_peers 4");
 	has(text, "shardtun_quota_peers_over 1");
+	has(text, "shardtun_takeover_wait_seconds 0.0123456");
 	has(text, "shardtun_offload_enabled{offload=\"tun_tso\"} 1");
 	has(text, "shardtun_offload_enabled{offload=\"tun_uso\"} 0");
 	has(text, "shardtun_suite_info{suite=\"AES-256-GCM\",backend=\"ipsec-mb/avx2\"} 1");
@@ -108,6 +109,7 @@ Test(metrics, leave_out_what_a_client_has_not)
 	char *text = text_of(&source);
 	cr_assert_null(strstr(text, "shardtun_pool_"));
 	cr_assert_null(strstr(text, "shardtun_quota_"));
+	cr_assert_null(strstr(text, "shardtun_takeover_"));
 	cr_assert_null(strstr(text, "shardtun_peers"));
 	cr_assert_null(strstr(text, "shardtun_sessions_limit"));
 	cr_assert_null(strstr(text, "shardtun_sessions{"));

@@ -94,7 +94,7 @@ status=0
 ns gateway "$BUILD/shardtund" -c "$dir/late.conf" --takeover >"$dir/late.log" 2>&1 || status=$?
 check "one that finds out late that it cannot have the sessions ends" test "$status" -eq 1
 check "with the reason" grep -q "Workers or MaxSessions differs" "$dir/late.log"
-check "and the old one says that it serves on" wait_for 30 logged gateway "did not take the sessions; this process serves on" 1
+check "and the old one says that it serves on" wait_for 30 logged gateway "the other process is gone; this process serves on" 1
 check "with its rules" test -n "$(nft_tables gateway)"
 ns gateway ip route add 192.168.98.0/24 dev shardtun0
 check "(to the end)" wait_for 30 grep -q '^192\.168\.98\.0' "$dir/monitor.log"

@@ -15,8 +15,9 @@ watchdog=2 # seconds: supervisor.py
 # or when the owner's watchdog was not fed. Who was stalled goes on when that is seen, and for "old" when the old one has given the new
 # one up. tests/netns/tools/takeover_faults.c says what the places are.
 few=(
-	"new-ready kill old" "new-read kill old" "new-records stall old" "old-announced stall new" "old-frozen kill anew"
-	"old-offered kill anew" "old-sent kill anew" "new-claimed kill anew" "new-serves stall watchdog"
+	"new-ready kill old" "new-built kill old" "new-read stall old" "new-checked stall old" "old-announced stall new"
+	"old-exported kill anew" "old-frozen kill anew" "old-offered kill anew" "old-sent kill anew" "new-claimed kill anew"
+	"new-serves stall watchdog"
 )
 all=(
 	"new-hello kill old" "new-hello stall new"
@@ -27,12 +28,18 @@ all=(
 	"new-made kill old" "new-made stall new"
 	"new-ready kill old" "new-ready stall old"
 	"old-ready kill anew" "old-ready stall watchdog"
+	"old-exported kill anew" "old-exported stall watchdog"
+	"old-records kill anew" "old-records stall watchdog"
+	"new-records kill old" "new-records stall old"
+	"new-read kill old" "new-read stall old"
+	"new-built kill old" "new-built stall old"
+	"old-built kill anew" "old-built stall watchdog"
 	"old-frozen kill anew" "old-frozen stall watchdog"
 	"old-written kill anew" "old-written stall watchdog"
 	"old-offered kill anew" "old-offered stall watchdog"
 	"old-sent kill anew" "old-sent stall new"
-	"new-records kill old" "new-records stall old"
-	"new-read kill old" "new-read stall old"
+	"new-offered kill old" "new-offered stall old"
+	"new-checked kill old" "new-checked stall old"
 	"new-claimed kill anew" "new-claimed stall watchdog"
 	"new-serves kill anew" "new-serves stall watchdog"
 	"old-given kill anew" "old-given stall new"

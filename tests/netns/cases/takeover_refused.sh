@@ -58,6 +58,7 @@ fails() { # CALL ERROR TEXT
 
 if strace -qq -e trace=none true 2>/dev/null; then
 	fails ftruncate ENOSPC 'hand-over: memory: cannot size it \(No space left on device\)'
+	fails fallocate ENOSPC 'hand-over: memory: there is not enough \(No space left on device\)'
 	fails mremap ENOMEM 'hand-over: memory: cannot map it \(Cannot allocate memory\)'
 else
 	skip "system calls of the old process fail" "needs strace"

@@ -14,12 +14,18 @@
  *   new-made           new  all is made, threads are parked, READY is not sent
  *   new-ready          new  it is sent
  *   old-ready          old  it came
+ *   old-exported       old  the first part of the records is written, and handshakes rest
+ *   old-records        old  it is sent
+ *   new-records        new  it came
+ *   new-read           new  it is read
+ *   new-built          new  all is made of it, BUILT is not sent
+ *   old-built          old  that came
  *   old-frozen         old  its data path stands still
- *   old-written        old  the records are written
- *   old-offered        old  and offered, but not sent
- *   old-sent           old  and sent
- *   new-records        new  they came
- *   new-read           new  they are read; it does not own them
+ *   old-written        old  the second part is written
+ *   old-offered        old  and offered, but that is not said
+ *   old-sent           old  and said
+ *   new-offered        new  that came
+ *   new-checked        new  the second part is read; it does not own the sessions
  *   new-claimed        new  it owns them, and does not serve yet
  *   new-serves         new  it serves
  *   old-given          old  it is about to tell the service manager of that
@@ -47,9 +53,10 @@ static const struct {
 	[CHANNEL_HELLO] = {"new-hello", NULL, "old-request"},
 	[CHANNEL_DESCRIPTORS] = {"old-descriptors", "old-answered", "new-descriptors"},
 	[CHANNEL_READY] = {"new-made", "new-ready", "old-ready"},
-	[CHANNEL_RECORDS] = {"old-offered", "old-sent", "new-records"},
+	[CHANNEL_RECORDS] = {NULL, "old-records", "new-records"},
 	[CHANNEL_TOLD] = {NULL, "old-told", "new-told"},
-	[CHANNEL_RELOADED] = {NULL, NULL, NULL},
+	[CHANNEL_BUILT] = {"new-built", NULL, "old-built"},
+	[CHANNEL_OFFERED] = {"old-offered", "old-sent", "new-offered"},
 };
 
 static int director = -1;
@@ -110,11 +117,20 @@ bool __wrap_gateway_threads_freeze(const struct gateway_threads *threads, const 
 	return result;
 }
 
-int __real_handover_export(const struct handover_source *source, struct handover_memory *memory, struct error *error);
-int __wrap_handover_export(const struct handover_source *source, struct handover_memory *memory, struct error *error);
-int __wrap_handover_export(const struct handover_source *source, struct handover_memory *memory, struct error *error)
+int __real_handover_export_finish(struct handover_export *export, uint64_t now);
+int __wrap_handover_export_finish(struct handover_export *export, uint64_t now);
+int __wrap_handover_export_finish(struct handover_export *export, uint64_t now)
 {
-	int result = __real_handover_export(source, memory, error);
+	int result = __real_handover_export_finish(export, now);
+	at(result == 0 ? "old-exported" : NULL);
+	return result;
+}
+
+int __real_handover_export_moved(struct handover_export *export, const struct handover_now *now);
+int __wrap_handover_export_moved(struct handover_export *export, const struct handover_now *now);
+int __wrap_handover_export_moved(struct handover_export *export, const struct handover_now *now)
+{
+	int result = __real_handover_export_moved(export, now);
 	at(result == 0 ? "old-written" : NULL);
 	return result;
 }
@@ -131,12 +147,21 @@ int __wrap_handover_read(struct handover_import *import, const struct handover_m
 	return result;
 }
 
-void __real_handover_take_over(struct handover_import *import, const struct handover_target *target);
-void __wrap_handover_take_over(struct handover_import *import, const struct handover_target *target);
-void __wrap_handover_take_over(struct handover_import *import, const struct handover_target *target)
+int __real_handover_check_moved(struct handover_import *import, uint64_t now, struct error *error);
+int __wrap_handover_check_moved(struct handover_import *import, uint64_t now, struct error *error);
+int __wrap_handover_check_moved(struct handover_import *import, uint64_t now, struct error *error)
+{
+	int result = __real_handover_check_moved(import, now, error);
+	at(result == 0 ? "new-checked" : NULL);
+	return result;
+}
+
+void __real_handover_follow(struct handover_import *import, const struct handover_target *target);
+void __wrap_handover_follow(struct handover_import *import, const struct handover_target *target);
+void __wrap_handover_follow(struct handover_import *import, const struct handover_target *target)
 {
 	at("new-claimed");
-	__real_handover_take_over(import, target);
+	__real_handover_follow(import, target);
 }
 
 /* Of the new process: the old one thaws only what it did not give. */

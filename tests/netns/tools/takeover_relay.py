@@ -19,6 +19,7 @@ import sys
 BYTES, DESCRIPTORS = 1 << 16, 253
 NAMES, NAME = 24, 64  # of a message with descriptors: where they begin, and the size of each
 MEMORY = "shardtun hand-over"
+USED = 16  # where its head says how long the first part is
 
 
 def memory(content, sealed):
@@ -32,10 +33,11 @@ def memory(content, sealed):
 def change_memory(change, fd):
     size = os.fstat(fd).st_size
     with mmap.mmap(fd, size) as content:
+        used = int.from_bytes(content[USED : USED + 8], sys.byteorder)
         if change == "byte":
-            content[size // 2] ^= 1
+            content[used // 2] ^= 1
             return fd
-        return memory(content[: size // 2 if change == "half" else size], change == "half")
+        return memory(content[: used // 2 if change == "half" else size], change == "half")
 
 
 def other_socket():
