@@ -10,7 +10,7 @@ struct config_lines {
 	unsigned route_table;
 	unsigned tun_readers;
 	unsigned peers_file, peers_directory;
-	unsigned max_sessions, cluster_node, cluster_block_size, cluster_link;
+	unsigned max_sessions, cluster_node, cluster_block_size, cluster_link, cluster_outside, cluster_interface;
 };
 
 /* Both want every member filled. 0, -EINVAL with "FILE:LINE: Key = offending text: ..." in `error`, or -ENOMEM.

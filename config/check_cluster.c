@@ -32,6 +32,29 @@ static int check_link(const struct gateway_config *config, unsigned line, struct
 	return 0;
 }
 
+/* With one link for both, datagrams could go round between gateways. */
+static int check_interfaces(const struct gateway_config *config, const struct config_lines *lines, struct error *error)
+{
+	const char *outside = config->cluster_outside, *inside = config->cluster_interface;
+	if (outside == NULL && inside == NULL)
+		return 0;
+	if (config->cluster_node == NULL)
+		return error_set(error, -EINVAL, "%s:%u: %s = %s: without ClusterNode; write that as well",
+				 config->file, outside != NULL ? lines->cluster_outside : lines->cluster_interface,
+				 outside != NULL ? "ClusterOutside" : "ClusterInterface",
+				 outside != NULL ? outside : inside);
+	if (outside == NULL || inside == NULL)
+		return error_set(error, -EINVAL, "%s:%u: %s: without %s; write that as well", config->file,
+				 outside != NULL ? lines->cluster_outside : lines->cluster_interface,
+				 outside != NULL ? "ClusterOutside" : "ClusterInterface",
+				 outside != NULL ? "ClusterInterface" : "ClusterOutside");
+	if (strcmp(outside, inside) == 0)
+		return error_set(error, -EINVAL,
+				 "%s:%u: ClusterInterface = %s: ClusterOutside is the same; datagrams could go round",
+				 config->file, lines->cluster_interface, inside);
+	return 0;
+}
+
 /* An address that follows from the order of connecting, or of the file, would be another one at each gateway. */
 static int check_addresses(const struct gateway_config *config, struct error *error)
 {
@@ -53,6 +76,8 @@ int check_cluster(const struct gateway_config *config, const struct config_lines
 		return error_set(error, -EINVAL, "%s:%u: ClusterBlockSize = %u: not a power of two from %d to %d",
 				 config->file, lines->cluster_block_size, size, CONFIG_BLOCK_LOW, CONFIG_BLOCK_HIGH);
 	int result = check_link(config, lines->cluster_link, error);
+	if (result == 0)
+		result = check_interfaces(config, lines, error);
 	if (result != 0 || config->cluster_node == NULL)
 		return result;
 	result = check_node(config, lines->cluster_node, error);

@@ -201,11 +201,12 @@ struct gateway_config {
 	struct config_endpoint public_endpoint; /* port 0: not set */
 	bool hide_addresses;
 	bool forward;
-	struct config_interfaces masquerade; /* each once, none of them the gateway's own; none in a cluster */
-	char *cluster_node;		     /* NULL: it is no cluster; else every peer has an address */
-	uint32_t cluster_block_size;	     /* a power of two */
-	struct config_endpoint cluster_link; /* an address, in a cluster only; port 0: not set */
-	struct config_peer *peers;	     /* in the files' order; first the configuration's own, PeersFile's next */
+	struct config_interfaces masquerade;	   /* each once, none of them the gateway's own; none in a cluster */
+	char *cluster_node;			   /* NULL: it is no cluster; else every peer has an address */
+	uint32_t cluster_block_size;		   /* a power of two */
+	struct config_endpoint cluster_link;	   /* an address, in a cluster only; port 0: not set */
+	char *cluster_outside, *cluster_interface; /* both or none, in a cluster only, and not the same */
+	struct config_peer *peers; /* in the files' order; first the configuration's own, PeersFile's next */
 	size_t peer_count;
 	char **peer_files; /* where peers stand, besides `file` */
 	size_t peer_file_count;

@@ -230,6 +230,8 @@ static int gateway_end(struct loader *loader)
 	lines->cluster_node = loader_line(loader, "ClusterNode");
 	lines->cluster_block_size = loader_line(loader, "ClusterBlockSize");
 	lines->cluster_link = loader_line(loader, "ClusterLink");
+	lines->cluster_outside = loader_line(loader, "ClusterOutside");
+	lines->cluster_interface = loader_line(loader, "ClusterInterface");
 	return loader_either(loader, "PrivateKeyFile", "PrivateKey", false);
 }
 

@@ -57,7 +57,11 @@
 	X(ClusterBlockSize, number, CONFIG_BLOCK_LOW, CONFIG_BLOCK_HIGH, cluster_block_size, "4096", "16..65536", \
 	  "addresses of a block, which one of them serves; a power of two, the same on all")                      \
 	X(ClusterLink, endpoint, 0, 0, cluster_link, "", "ADDRESS:PORT",                                          \
-	  "our address and UDP port on the link between them, where they hand over HELLOs")
+	  "our address and UDP port on the link between them, where they hand over HELLOs")                       \
+	X(ClusterOutside, name, 1, CONFIG_INTERFACE_SIZE - 1, cluster_outside, "", "INTERFACE",                   \
+	  "where clients' datagrams arrive: what is other gateways' is handed on to them")                        \
+	X(ClusterInterface, name, 1, CONFIG_INTERFACE_SIZE - 1, cluster_interface, "", "INTERFACE",               \
+	  "the link between them, by which it is handed on")
 
 #define METRICS_OPTION(X, standard)                                                                       \
 	X(MetricsListen, listener, 0, 107, common.metrics_listen, standard, "off|ADDRESS:PORT|unix:PATH", \

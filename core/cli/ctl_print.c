@@ -102,6 +102,18 @@ static void print_kept(FILE *out, json_t *kept)
 		fputc('\n', out);
 }
 
+/* A gateway of several. */
+static void print_cluster(FILE *out, const json_t *status)
+{
+	const json_t *cluster = json_object_get(status, "cluster"), *counters = json_object_get(status, "counters");
+	if (cluster == NULL)
+		return;
+	begin_field(out, "cluster", "node %s; %" PRIu64 " blocks served here", ctl_text(cluster, "node"),
+		    ctl_number(cluster, "blocks"));
+	fprintf(out, "; HELLOs forwarded %" PRIu64 ", taken %" PRIu64 "\n", ctl_number(counters, "forwards_sent"),
+		ctl_number(counters, "forwards_taken"));
+}
+
 static void print_suites(FILE *out, json_t *suites)
 {
 	const char *name, *label = "ciphers";
@@ -285,6 +297,7 @@ void ctl_print_status(FILE *out, json_t *status)
 	print_interface(out, json_object_get(status, "interface"));
 	print_listen(out, json_object_get(status, "listen"));
 	print_sessions(out, status);
+	print_cluster(out, status);
 	print_additions(out, status);
 	print_kept(out, json_object_get(status, "kept"));
 	print_suites(out, json_object_get(status, "suites"));
@@ -378,6 +391,36 @@ void ctl_print_kick(FILE *out, json_t *result)
 		fprintf(out, "session %s is ended\n", ctl_text_of(id));
 }
 
+/* "1-3,7": they ascend. */
+static void print_ranges(FILE *out, const json_t *blocks)
+{
+	size_t count = json_array_size(blocks);
+	for (size_t i = 0; i < count; i++) {
+		json_int_t first = json_integer_value(json_array_get(blocks, i)), last = first;
+		fprintf(out, "%s%lld", i != 0 ? "," : "", (long long)first);
+		while (i + 1 < count && json_integer_value(json_array_get(blocks, i + 1)) == last + 1)
+			last++, i++;
+		if (last != first)
+			fprintf(out, "-%lld", (long long)last);
+	}
+}
+
+static void print_owners(FILE *out, const json_t *owners)
+{
+	size_t i;
+	json_t *owner;
+	json_array_foreach (owners, i, owner) {
+		const char *address = ctl_text(owner, "address");
+		bool ipv6 = strchr(address, ':') != NULL;
+		fprintf(out, "%s%s%s", ipv6 ? "[" : "", address, ipv6 ? "]" : "");
+		if (json_object_get(owner, "port") != NULL)
+			fprintf(out, ":%" PRIu64, ctl_number(owner, "port"));
+		fputs(" owns ", out);
+		print_ranges(out, json_object_get(owner, "blocks"));
+		fputc('\n', out);
+	}
+}
+
 void ctl_print_cluster(FILE *out, json_t *cluster)
 {
 	size_t i;
@@ -392,6 +435,7 @@ void ctl_print_cluster(FILE *out, json_t *cluster)
 	json_array_foreach (blocks, i, block)
 		fprintf(out, "%5" PRIu64 "  %6" PRIu64 "  %8" PRIu64 "\n", ctl_number(block, "block"),
 			ctl_number(block, "until_ms"), ctl_number(block, "sessions"));
+	print_owners(out, json_object_get(cluster, "owners"));
 }
 
 void ctl_print_identity(FILE *out, json_t *identity)

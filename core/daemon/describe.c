@@ -207,6 +207,7 @@ void daemon_describe(struct daemon *daemon, status_use_fn *use, void *context)
 		.kept = it.kept,
 		.kept_count = it.kept_count,
 		.forward = figures.forward,
+		.cluster = figures.cluster,
 		.sessions = {.active = figures.sessions_active,
 			     .wireguard = figures.sessions_wireguard,
 			     .max = figures.sessions_max},

@@ -2,6 +2,7 @@
 #include "core/gateway/cluster.h"
 
 #include <sodium.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -103,7 +104,7 @@ static void expire(struct cluster *cluster, uint64_t now)
 	(void)fence_expire(fence, now);
 	if (fence_version(fence) == version)
 		return;
-	cluster->fences++;
+	atomic_fetch_add_explicit(&cluster->fences, 1, memory_order_relaxed);
 	cluster->params.effects.wake(cluster->params.effects.context);
 	log_change(cluster, now, "are served no more: their deadline is past; see the log of shardtun-agent");
 }
@@ -151,6 +152,15 @@ void cluster_release(struct cluster *cluster, unsigned block, struct control_tic
 }
 
 /* --- what is shown ------------------------------------------------------------------------------------------------ */
+
+unsigned cluster_count(const struct cluster *cluster)
+{
+	unsigned count = 0;
+	uint64_t now = clock_monotonic(cluster->params.clock);
+	for (unsigned block = 1; block < BLOCK_COUNT; block++)
+		count += fence_serves(cluster->params.fence, block, now);
+	return count;
+}
 
 json_t *cluster_blocks(const struct cluster *cluster)
 {

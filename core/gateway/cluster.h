@@ -37,7 +37,7 @@ struct cluster {
 	struct block_set served; /* as it was logged last */
 	int timer_fd;		 /* readable when cluster_step() is due */
 	bool has_peers;		 /* from the agent: those of the configuration do not count any more */
-	uint64_t fences;	 /* how often blocks were lost because their deadline was past */
+	_Atomic uint64_t fences; /* any thread reads it: how often blocks were lost because their deadline was past */
 	struct cluster_release {
 		struct control_ticket ticket;
 		unsigned block;
@@ -68,6 +68,9 @@ void cluster_step(struct cluster *cluster);
 
 /* The answer to the command cluster. NULL: no memory. */
 json_t *cluster_describe(const struct cluster *cluster);
+
+/* How many blocks are served now. Any thread. */
+unsigned cluster_count(const struct cluster *cluster);
 
 /* Blocks that are served now: [1,2,...]. NULL: no memory. */
 json_t *cluster_blocks(const struct cluster *cluster);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/gateway/cluster_link.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -85,11 +86,11 @@ void cluster_link_poll(struct cluster_link *link)
 		enum forward_verdict verdict = forward_read(link->key, link->guard, clock_wall(link->params.clock),
 							    clock_monotonic(link->params.clock), datagram,
 							    (size_t)length, &forwarded);
-		if (verdict == FORWARD_LATE && link->verdicts[FORWARD_LATE] == 0)
+		if (verdict == FORWARD_LATE && cluster_link_count(link, FORWARD_LATE) == 0)
 			log_warning("cluster: another gateway's clock, or this one's, is wrong by more than %llu s: "
 				    "what it forwards is not taken",
 				    (unsigned long long)(FORWARD_LIFE_NS / NS_PER_S));
-		link->verdicts[verdict]++;
+		atomic_fetch_add_explicit(&link->verdicts[verdict], 1, memory_order_relaxed);
 		if (verdict == FORWARD_TAKEN)
 			link->params.take(link->params.context, &forwarded);
 	}

@@ -3,6 +3,8 @@
 
 #include <ifaddrs.h>
 #include <net/if.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "core/base/log.h"
@@ -37,6 +39,8 @@ int cluster_network_open(struct cluster_network *network, const struct cluster_n
 	nftables_table_name(params->interface, network->table);
 	network->rules.table = network->table;
 	network->rules.map = &network->map;
+	if (params->outside == NULL)
+		return 0;
 	if (strcmp(params->outside, params->inside) == 0)
 		return error_set(error, -EINVAL,
 				 "%s: %s is the link outside and inside: datagrams could go round between gateways",
@@ -84,20 +88,33 @@ static int own_addresses(struct ip_address **items, size_t *count)
 	return *items != NULL ? 0 : -1;
 }
 
-int cluster_network_map(struct cluster_network *network, const char *text, struct error *error)
+/* --- the map ------------------------------------------------------------------------------------------------------ */
+
+/* The agent's map without what is served here. */
+static void wanted_map(const struct cluster_network *network, struct cluster_map *map)
 {
-	struct ip_address *own;
-	size_t count;
-	if (own_addresses(&own, &count) != 0)
-		return error_set(error, -errno, "%s: list the machine's addresses: %s", subject, strerror(errno));
+	*map = network->told;
+	for (unsigned block = 1; block < BLOCK_COUNT; block++) {
+		if (block_set_has(&network->served, block))
+			map->ipv4[block] = map->ipv6[block] = (struct cluster_owner){0};
+	}
+}
+
+static bool is_empty(const struct cluster_map *map)
+{
+	return cluster_map_count(map, 4) + cluster_map_count(map, 6) == 0;
+}
+
+/* Makes the rules those of the map that is wanted. On failure the former ones are in force. */
+static int follow(struct cluster_network *network, struct error *error)
+{
 	const struct cluster_map before = network->map;
-	int result = cluster_map_parse(&network->map, text, own, count, error);
-	free(own);
-	if (result != 0 || cluster_map_equal(&before, &network->map))
-		return result;
-	bool empty = cluster_map_count(&network->map, 4) + cluster_map_count(&network->map, 6) == 0;
-	result = empty ? nftables_remove_netdev(network->nftables, subject, network->table, error)
-		       : lay(network, error);
+	wanted_map(network, &network->map);
+	if (network->rules.outside == NULL || cluster_map_equal(&before, &network->map))
+		return 0;
+	bool empty = is_empty(&network->map);
+	int result = empty ? nftables_remove_netdev(network->nftables, subject, network->table, error)
+			   : lay(network, error);
 	if (result == 0)
 		network->laid = !empty;
 	else
@@ -105,25 +122,145 @@ int cluster_network_map(struct cluster_network *network, const char *text, struc
 	return result;
 }
 
+int cluster_network_map(struct cluster_network *network, const char *text, struct error *error)
+{
+	struct ip_address *own;
+	size_t count;
+	if (own_addresses(&own, &count) != 0)
+		return error_set(error, -errno, "%s: list the machine's addresses: %s", subject, strerror(errno));
+	const struct cluster_map before = network->told;
+	int result = cluster_map_parse(&network->told, text, own, count, error);
+	free(own);
+	if (result == 0 && (result = follow(network, error)) != 0)
+		network->told = before;
+	for (unsigned i = 0; i < ARRAY_SIZE(network->entries); i++)
+		atomic_store_explicit(&network->entries[i], (unsigned)cluster_map_count(&network->told, i == 0 ? 4 : 6),
+				      memory_order_relaxed);
+	return result;
+}
+
+static void drop_parts(struct cluster_network *network)
+{
+	free(network->parts.text);
+	network->parts.text = NULL;
+}
+
+static int begin_parts(struct cluster_network *network, unsigned serial, unsigned count, struct error *error)
+{
+	drop_parts(network);
+	network->parts.text = malloc(CLUSTER_MAP_TEXT_MAX);
+	network->parts.serial = serial;
+	network->parts.count = count;
+	network->parts.next = 1;
+	network->parts.used = 0;
+	return network->parts.text != NULL ? 0 : error_set(error, -ENOMEM, "map: out of memory");
+}
+
+int cluster_network_part(struct cluster_network *network, unsigned serial, unsigned number, unsigned count,
+			 const char *text, struct error *error)
+{
+	int result = number == 1 ? begin_parts(network, serial, count, error) : 0;
+	if (result != 0)
+		return result;
+	bool follows = network->parts.text != NULL && network->parts.serial == serial &&
+		       network->parts.count == count && network->parts.next == number && number <= count;
+	if (!follows || network->parts.used + strlen(text) + 2 > CLUSTER_MAP_TEXT_MAX) {
+		drop_parts(network);
+		return error_set(error, -EINVAL, "map: part %u of %u %s; begin with part 1", number, count,
+				 follows ? "is too much" : "does not follow the one before");
+	}
+	char *at = network->parts.text + network->parts.used;
+	network->parts.used += (size_t)sprintf(at, "%s%s", number == 1 ? "" : ",", text);
+	network->parts.next++;
+	if (number < count)
+		return 1;
+	result = cluster_network_map(network, network->parts.text, error);
+	drop_parts(network);
+	return result;
+}
+
+int cluster_network_serve(struct cluster_network *network, const struct block_set *served, struct error *error)
+{
+	network->served = *served;
+	return follow(network, error);
+}
+
+void cluster_network_owners(const struct cluster_network *network, uint8_t family, uint16_t port,
+			    struct sockaddr_in6 of[BLOCK_COUNT])
+{
+	memset(of, 0, BLOCK_COUNT * sizeof *of);
+	for (unsigned block = 1; block < BLOCK_COUNT; block++) {
+		const struct cluster_owner *owner = cluster_map_owner(&network->told, block, family);
+		if (owner == NULL)
+			continue;
+		of[block].sin6_family = AF_INET6;
+		of[block].sin6_port = htons(owner->port != 0 ? owner->port : port);
+		uint8_t *bytes = of[block].sin6_addr.s6_addr;
+		if (family == 6) {
+			memcpy(bytes, owner->address.bytes, 16);
+			continue;
+		}
+		bytes[10] = bytes[11] = 0xff;
+		memcpy(bytes + 12, owner->address.bytes, 4);
+	}
+}
+
+/* The list's entry of this owner, made if there is none; owners are few. */
+static json_t *entry_of(json_t *list, const struct cluster_owner *owner)
+{
+	char text[IP_TEXT_MAX];
+	size_t i;
+	json_t *entry;
+	(void)ip_address_format(&owner->address, text);
+	json_array_foreach (list, i, entry) {
+		if (strcmp(json_string_value(json_object_get(entry, "address")), text) == 0 &&
+		    json_integer_value(json_object_get(entry, "port")) == owner->port)
+			return entry;
+	}
+	entry = json_pack("{s:s, s:[]}", "address", text, "blocks");
+	if (owner->port != 0)
+		(void)json_object_set_new(entry, "port", json_integer(owner->port));
+	return json_array_append_new(list, entry) == 0 ? entry : NULL;
+}
+
+json_t *cluster_network_describe(const struct cluster_network *network)
+{
+	json_t *list = json_array();
+	for (uint8_t family = 4; family <= 6; family += 2) {
+		for (unsigned block = 1; block < BLOCK_COUNT; block++) {
+			const struct cluster_owner *owner = cluster_map_owner(&network->told, block, family);
+			json_t *entry = owner != NULL ? entry_of(list, owner) : NULL;
+			if (entry != NULL)
+				(void)json_array_append_new(json_object_get(entry, "blocks"),
+							    json_integer((json_int_t)block));
+		}
+	}
+	return list;
+}
+
 void cluster_network_run(void *context, bool restore, struct reconcile_found *found)
 {
 	struct cluster_network *network = context;
+	struct cluster_map map;
 	struct error error = {0};
-	if (!network->laid)
+	wanted_map(network, &map);
+	bool follows = network->rules.outside == NULL || cluster_map_equal(&map, &network->map);
+	if (!network->laid && follows)
 		return;
 	found->wanted = 1;
-	int result = nftables_check_netdev(network->nftables, network->table, &error);
+	int result = follows ? nftables_check_netdev(network->nftables, network->table, &error) : 0;
 	if (result == 1)
 		return;
 	reconcile_missing(found, "table netdev %s", network->table);
 	if (restore)
-		result = lay(network, &error);
+		result = follows ? lay(network, &error) : follow(network, &error);
 	reconcile_left(found, result < 0 ? result : 0, &error);
 }
 
 void cluster_network_close(struct cluster_network *network)
 {
 	struct error error;
+	drop_parts(network);
 	if (network->laid && nftables_remove_netdev(network->nftables, subject, network->table, &error) != 0)
 		log_warning("%s; 'nft delete table netdev %s' removes what is left", error.text, network->table);
 	network->laid = false;

@@ -6,23 +6,39 @@
  */
 #pragma once
 
+#include <jansson.h>
+#include <netinet/in.h>
+#include <stdatomic.h>
+
+#include "core/cluster/blocks.h"
 #include "core/daemon/reconcile.h"
 #include "core/gateway/cluster_map.h"
 #include "core/gateway/cluster_rules.h"
 #include "tun/nftables.h"
 
+enum { CLUSTER_MAP_TEXT_MAX = 32768 /* two addresses with a port for each block */ };
+
 struct cluster_network {
-	struct nftables *nftables; /* the caller's */
-	struct cluster_map map;
+	struct nftables *nftables;  /* the caller's */
+	struct cluster_map told;    /* as the agent said it */
+	struct block_set served;    /* here: never handed on, whatever the map says */
+	struct cluster_map map;	    /* the one without the others: in force */
 	struct cluster_rules rules; /* of it */
 	char table[NFTABLES_NAME_MAX];
 	bool laid;
+	_Atomic unsigned entries[2]; /* of the agent's map, IPv4 and IPv6; any thread reads them */
+	/* A map that comes in parts: those so far. */
+	struct {
+		unsigned serial, count, next;
+		char *text; /* CLUSTER_MAP_TEXT_MAX; NULL: none is under way */
+		size_t used;
+	} parts;
 };
 
 struct cluster_network_params {
-	struct nftables *nftables; /* all that is pointed to lives longer than what is opened */
-	const char *interface;	   /* the gateway's: names the table */
-	const char *outside, *inside;
+	struct nftables *nftables;	 /* all that is pointed to lives longer than what is opened */
+	const char *interface;		 /* the gateway's: names the table */
+	const char *outside, *inside;	 /* NULL: there is a map, and there are no rules */
 	const struct ip_address *listen; /* that clients send to; none: all that are the machine's */
 	size_t listen_count;
 	uint16_t port; /* the same */
@@ -37,8 +53,26 @@ int cluster_network_open(struct cluster_network *network, const struct cluster_n
 /* From now on this map, in the words of cluster_map_parse(). On failure the map is as before. */
 int cluster_network_map(struct cluster_network *network, const char *text, struct error *error);
 
+/* Part `number` of `count` (from 1 on) of the map with this number; the last one puts it in force. Parts come in order,
+ * and all of one map before another. 1: more has to come. */
+int cluster_network_part(struct cluster_network *network, unsigned serial, unsigned number, unsigned count,
+			 const char *text, struct error *error);
+
+/* These blocks are served here from now on, and no others: they are not handed on, even if the map is of before and
+ * says so. On failure the rules are as before until cluster_network_run() can change them. */
+int cluster_network_serve(struct cluster_network *network, const struct block_set *served, struct error *error);
+
+/* For FORWARD: where the owner of each block is reached, IPv4 v4-mapped; family 0: it is not known. All in the family
+ * (4 or 6) of our own address, and at our own port where the map has none. */
+void cluster_network_owners(const struct cluster_network *network, uint8_t family, uint16_t port,
+			    struct sockaddr_in6 of[BLOCK_COUNT]);
+
+/* The agent's map: [{"address": "10.9.0.2", "port": 5556, "blocks": [7, 8]}, ...], a port only where there is one.
+ * NULL: no memory. */
+json_t *cluster_network_describe(const struct cluster_network *network);
+
 /* A reconcile_fn, with a struct cluster_network. */
 void cluster_network_run(void *context, bool restore, struct reconcile_found *found);
 
-/* Removes the rules. */
+/* Removes the rules. Also after a failed opening. */
 void cluster_network_close(struct cluster_network *network);

@@ -6,8 +6,10 @@
 
 #include "core/control/words.h"
 #include "core/daemon/daemon.h"
+#include "core/daemon/reconcile.h"
 #include "core/gateway/cluster.h"
 #include "core/gateway/cluster_link.h"
+#include "core/gateway/cluster_network.h"
 #include "core/gateway/cluster_peers.h"
 #include "core/gateway/network.h"
 #include "core/gateway/reloader.h"
@@ -50,11 +52,11 @@ static int parse_blocks(const char *text, struct block_set *blocks, struct error
 /* What came by the link, by what became of it. */
 static json_t *describe_link(const struct cluster_link *link)
 {
-	const uint64_t *verdicts = link->verdicts;
-	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "taken", (json_int_t)verdicts[FORWARD_TAKEN], "malformed",
-			 (json_int_t)verdicts[FORWARD_MALFORMED], "forged", (json_int_t)verdicts[FORWARD_FORGED],
-			 "late", (json_int_t)verdicts[FORWARD_LATE], "repeated",
-			 (json_int_t)verdicts[FORWARD_REPEATED]);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "taken", (json_int_t)cluster_link_count(link, FORWARD_TAKEN),
+			 "malformed", (json_int_t)cluster_link_count(link, FORWARD_MALFORMED), "forged",
+			 (json_int_t)cluster_link_count(link, FORWARD_FORGED), "late",
+			 (json_int_t)cluster_link_count(link, FORWARD_LATE), "repeated",
+			 (json_int_t)cluster_link_count(link, FORWARD_REPEATED));
 }
 
 json_t *gateway_control_cluster(void *context, char *const *words, size_t count, struct error *error)
@@ -68,6 +70,8 @@ json_t *gateway_control_cluster(void *context, char *const *words, size_t count,
 	json_t *answer = cluster_describe(cluster);
 	if (answer != NULL && running->link != NULL && running->link->forwarder.fd >= 0)
 		(void)json_object_set_new(answer, "forwards", describe_link(running->link));
+	if (answer != NULL && running->map != NULL)
+		(void)json_object_set_new(answer, "owners", cluster_network_describe(running->map));
 	return words_no_memory_unless(answer, error);
 }
 
@@ -130,6 +134,66 @@ json_t *gateway_control_cluster_peers(void *context, char *const *words, size_t 
 	if (running->network != NULL)
 		gateway_network_follow(running->network, running->registry);
 	return answer;
+}
+
+/* The map is in force for what the kernel hands on; now for FORWARD too. */
+static int forward_by_map(const struct gateway_running *running, struct error *error)
+{
+	struct sockaddr_in6 owners[BLOCK_COUNT];
+	if (running->link == NULL || running->link->forwarder.fd < 0)
+		return 0;
+	const struct config_endpoint *own = running->link->params.address;
+	cluster_network_owners(running->map, strchr(own->host, ':') != NULL ? 6 : 4, own->port, owners);
+	return forwarder_set_owners(&running->link->forwarder, owners) == 0
+		       ? 0
+		       : error_set(error, -ENOMEM, "map: out of memory");
+}
+
+/* `result`: of the function that took the map, or a part; positive: more has to come. */
+static json_t *map_answer(const struct daemon *daemon, int result, struct error *error)
+{
+	const struct gateway_running *running = daemon->params.context;
+	struct error ignored;
+	const struct cluster_map *told = &running->map->told;
+	if (result == 0)
+		result = forward_by_map(running, error);
+	if (result == 0 && daemon->reconciler != NULL) /* what is in force now was set up, and not put back */
+		(void)reconciler_apply(daemon->reconciler, RECONCILE_BIT(RECONCILE_nftables), &ignored);
+	if (result < 0)
+		return NULL;
+	return words_no_memory_unless(json_pack("{s:I, s:I}", "ipv4", (json_int_t)cluster_map_count(told, 4), "ipv6",
+						(json_int_t)cluster_map_count(told, 6)),
+				      error);
+}
+
+json_t *gateway_control_cluster_map(void *context, char *const *words, size_t count, struct error *error)
+{
+	const struct daemon *daemon = context;
+	struct gateway_running *running = daemon->params.context;
+	if (cluster_for(daemon, count, 1, "cluster-map wants BLOCK=ADDRESS[:PORT],... or -", error) == NULL)
+		return NULL;
+	return map_answer(daemon, cluster_network_map(running->map, words[0], error), error);
+}
+
+json_t *gateway_control_cluster_map_part(void *context, char *const *words, size_t count, struct error *error)
+{
+	static const char usage[] = "cluster-map-part wants SERIAL NUMBER/COUNT TEXT";
+	const struct daemon *daemon = context;
+	struct gateway_running *running = daemon->params.context;
+	uint32_t serial, number, parts;
+	char *slash;
+	if (cluster_for(daemon, count, 3, usage, error) == NULL)
+		return NULL;
+	if ((slash = strchr(words[1], '/')) == NULL) {
+		error_set(error, -EINVAL, "%s", usage);
+		return NULL;
+	}
+	*slash = '\0';
+	if (words_number("SERIAL", words[0], &serial, error) != 0 ||
+	    words_number("NUMBER", words[1], &number, error) != 0 ||
+	    words_number("COUNT", slash + 1, &parts, error) != 0)
+		return NULL;
+	return map_answer(daemon, cluster_network_part(running->map, serial, number, parts, words[2], error), error);
 }
 
 void gateway_control_cluster_released(struct control *control, struct control_ticket ticket, unsigned block)

@@ -178,7 +178,10 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_n
 		.no_ipv6 = device->no_ipv6,
 		.beside = params->beside,
 		.settings = {.config = config, .ifindex = device->ifindex, .no_ipv6 = device->no_ipv6},
-		.routes = {.ifindex = device->ifindex, .addresses = &config->addresses, .no_ipv6 = device->no_ipv6},
+		.routes = {.ifindex = device->ifindex,
+			   .addresses = &config->addresses,
+			   .shared = &config->listen_addresses,
+			   .no_ipv6 = device->no_ipv6},
 		.watch_fd = -1,
 		.rules_fd = -1,
 	};

@@ -13,6 +13,7 @@ enum { GATEWAY_RELOAD_OPTIONS = 32 };
 
 struct cluster;
 struct cluster_link;
+struct cluster_network;
 struct gateway_network;
 struct gateway_top;
 struct quota;
@@ -30,6 +31,7 @@ struct gateway_running {
 	struct gateway_top *top;	 /* what "top" answers from */
 	struct cluster *cluster;	 /* NULL: it is alone */
 	struct cluster_link *link;	 /* with it; NULL: tests */
+	struct cluster_network *map;	 /* the same */
 	struct gateway_network *network; /* its routes and rules follow the peers; NULL: none do (tests) */
 };
 

@@ -81,6 +81,22 @@ static int append_blocks(const struct gateway_routes *routes, const struct ip_pr
 	return result;
 }
 
+/* Clients may come to us, for some of them. (Where they end is the local table's business, which comes first.) */
+static int append_shared(const struct gateway_routes *routes, uint8_t family, struct netlink_routes *wanted)
+{
+	bool any = false;
+	int result = 0;
+	for (unsigned block = 1; block < BLOCK_COUNT && !any; block++)
+		any = is_ours(routes->fence, block);
+	for (size_t i = 0; any && i < routes->shared->count && result == 0; i++) {
+		const struct ip_address *address = &routes->shared->items[i];
+		const struct ip_prefix prefix = {*address, address->family == 4 ? 32 : 128};
+		if (address->family == family && (family == 4 || !routes->no_ipv6))
+			result = netlink_routes_append(wanted, &prefix, routes->ifindex);
+	}
+	return result;
+}
+
 /* Those behind peers, and the pool's own where the kernel's is gone: a route of our own replaces it, for
  * only a new address makes the kernel add it again. `*own` grows by those of the kernel that are there. */
 static int collect(struct gateway_routes *routes, uint8_t family, struct netlink_routes *wanted, unsigned *own,
@@ -104,6 +120,8 @@ static int collect(struct gateway_routes *routes, uint8_t family, struct netlink
 		else
 			result = netlink_routes_append(wanted, &pool, routes->ifindex);
 	}
+	if (routes->fence != NULL && result == 0)
+		result = append_shared(routes, family, wanted);
 	netlink_attached_free(&attached);
 	netlink_routes_settle(wanted);
 	if (result == -ENOMEM)

@@ -2,8 +2,9 @@
 /* The kernel's routes by way of the gateway's interface: to the networks behind peers (their AllowedIPs), in the
  * machine's main table, with a metric that lets every other route to the same network win; and to the pool, if the
  * kernel's own routes to it were removed. In a cluster only what is behind clients that are served here, and of the
- * pool the blocks that are ours: the rest is to leave for other gateways, so the interface's address has no network
- * there. They go with the interface. Control thread only; needs CAP_NET_ADMIN. */
+ * pool the blocks that are ours, and while there is one, the addresses that clients send to: the rest is to leave for
+ * other gateways, so the interface's address has no network there. They go with the interface. Control thread only;
+ * needs CAP_NET_ADMIN. */
 #pragma once
 
 #include "config/config.h"
@@ -16,8 +17,9 @@ struct gateway_routes {
 	unsigned ifindex;
 	const struct config_prefixes *addresses; /* the gateway's own */
 	bool no_ipv6;
-	const struct fence *fence;    /* of the registry, since the plan; NULL: no cluster */
-	struct netlink_routes behind; /* peers: sorted */
+	const struct config_addresses *shared; /* in a cluster: that clients send to */
+	const struct fence *fence;	       /* of the registry, since the plan; NULL: no cluster */
+	struct netlink_routes behind;	       /* peers: sorted */
 };
 
 void gateway_routes_free(struct gateway_routes *routes);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/base/log.h"
 #include "core/base/rcu.h"
 #include "core/daemon/keeping.h"
 #include "core/daemon/rights.h"
@@ -279,6 +280,9 @@ static bool workers_fenced(void *context, uint64_t version)
 static void follow_blocks(void *context)
 {
 	struct gateway *gateway = context;
+	struct error error;
+	if (cluster_network_serve(&gateway->map, &gateway->cluster.served, &error) != 0)
+		log_warning("%s; what belongs to blocks that changed may go to another gateway", error.text);
 	gateway_network_follow(&gateway->network, &gateway->registry);
 	gateway_network_hurry(&gateway->network);
 }
@@ -305,6 +309,25 @@ static int open_link(struct gateway *gateway, struct error *error)
 	return cluster_link_open(&gateway->link, &params, error);
 }
 
+static int open_map(struct gateway *gateway, struct error *error)
+{
+	const struct gateway_config *config = gateway->config;
+	const struct cluster_network_params params = {.nftables = gateway->network.nftables,
+						      .interface = config->common.interface,
+						      .outside = config->cluster_outside,
+						      .inside = config->cluster_interface,
+						      .listen = config->listen_addresses.items,
+						      .listen_count = config->listen_addresses.count,
+						      .port = config->listen_port,
+						      .wireguard = config->wireguard};
+	const struct reconcile_part part = {
+		.kind = RECONCILE_nftables, .run = cluster_network_run, .context = &gateway->map};
+	int result = cluster_network_open(&gateway->map, &params, error);
+	if (result == 0 && reconciler_add(gateway->daemon.reconciler, &part) != 0)
+		result = error_set(error, -ENOSPC, "reconciler: no room");
+	return result;
+}
+
 static int open_cluster(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
@@ -323,10 +346,13 @@ static int open_cluster(void *context, struct error *error)
 	if (result != 0)
 		return result;
 	result = open_link(gateway, error);
+	if (result == 0 && (result = open_map(gateway, error)) != 0)
+		cluster_link_close(&gateway->link);
 	if (result != 0) {
 		cluster_close(&gateway->cluster);
 		return result;
 	}
+	gateway->running.map = &gateway->map;
 	gateway->running.cluster = &gateway->cluster;
 	gateway->running.link = &gateway->link;
 	return 0;
@@ -337,10 +363,12 @@ static void close_cluster(void *context)
 	struct gateway *gateway = context;
 	if (gateway->running.cluster == NULL)
 		return;
+	cluster_network_close(&gateway->map);
 	cluster_link_close(&gateway->link);
 	cluster_close(&gateway->cluster);
 	gateway->running.cluster = NULL;
 	gateway->running.link = NULL;
+	gateway->running.map = NULL;
 }
 
 /* --- rights and threads ------------------------------------------------------------------------------------------- */

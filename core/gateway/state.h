@@ -10,6 +10,7 @@
 #include "core/daemon/steps.h"
 #include "core/gateway/cluster.h"
 #include "core/gateway/cluster_link.h"
+#include "core/gateway/cluster_network.h"
 #include "core/gateway/collector.h"
 #include "core/gateway/contacts.h"
 #include "core/gateway/control.h"
@@ -37,6 +38,7 @@ struct gateway {
 	struct fence fence;	   /* of the registry, with ClusterNode */
 	struct cluster cluster;	   /* the same */
 	struct cluster_link link;
+	struct cluster_network map;
 	struct registry registry;
 	size_t addressless; /* WireGuard peers whose address was not configured at the start */
 	struct collector collector;

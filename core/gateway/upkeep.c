@@ -10,6 +10,22 @@ static struct gateway *gateway_of(const struct daemon *daemon)
 	return caa_container_of(daemon->params.context, struct gateway, running);
 }
 
+static struct status_cluster cluster_figures(const struct gateway *gateway)
+{
+	const struct cluster_link *link = &gateway->link;
+	return (struct status_cluster){
+		.node = gateway->config->cluster_node,
+		.blocks = cluster_count(&gateway->cluster),
+		.map_ipv4 = atomic_load_explicit(&gateway->map.entries[0], memory_order_relaxed),
+		.map_ipv6 = atomic_load_explicit(&gateway->map.entries[1], memory_order_relaxed),
+		.fences = atomic_load_explicit(&gateway->cluster.fences, memory_order_relaxed),
+		.malformed = cluster_link_count(link, FORWARD_MALFORMED),
+		.forged = cluster_link_count(link, FORWARD_FORGED),
+		.late = cluster_link_count(link, FORWARD_LATE),
+		.repeated = cluster_link_count(link, FORWARD_REPEATED),
+	};
+}
+
 void gateway_refresh(const struct daemon *daemon, struct daemon_figures *figures)
 {
 	struct gateway *gateway = gateway_of(daemon);
@@ -28,6 +44,8 @@ void gateway_refresh(const struct daemon *daemon, struct daemon_figures *figures
 		.takeover_wait = gateway->takeover.wait,
 		.takeover_sessions = gateway->takeover.sessions,
 	};
+	if (gateway->running.cluster != NULL)
+		figures->cluster = cluster_figures(gateway);
 	gateway_forward_show(&gateway->network.forward, &figures->forward);
 }
 

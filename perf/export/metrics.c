@@ -288,6 +288,25 @@ static void write_forward(FILE *out, const struct status_forward *forward)
 	       "Of those, the ones that firewalls of others dropped", (double)forward->dropped);
 }
 
+static void write_cluster(FILE *out, const struct status_cluster *cluster)
+{
+	static const char map[] = "shardtun_cluster_map_entries", refused[] = "shardtun_cluster_forwards_refused_total";
+	if (cluster->node == NULL)
+		return;
+	gauge(out, "shardtun_cluster_blocks", "Blocks of clients that this gateway of the cluster serves",
+	      cluster->blocks);
+	describe(out, map, "gauge", "Blocks that another gateway owns, by the family of its address");
+	labelled(out, map, "family", "ipv4", cluster->map_ipv4);
+	labelled(out, map, "family", "ipv6", cluster->map_ipv6);
+	single(out, "shardtun_cluster_fences_total", "counter",
+	       "How often blocks were given up because the agent did not extend them in time", (double)cluster->fences);
+	describe(out, refused, "counter", "HELLOs from other gateways that were not taken");
+	labelled(out, refused, "reason", "malformed", cluster->malformed);
+	labelled(out, refused, "reason", "forged", cluster->forged);
+	labelled(out, refused, "reason", "late", cluster->late);
+	labelled(out, refused, "reason", "repeated", cluster->repeated);
+}
+
 static void write_machine(FILE *out, const struct status_source *source)
 {
 	static const char offload[] = "shardtun_offload_enabled", suite[] = "shardtun_suite_info";
@@ -363,6 +382,7 @@ char *metrics_text(const struct status_source *source, const struct process_figu
 	write_threads(out, source);
 	write_kept(out, source);
 	write_forward(out, &source->forward);
+	write_cluster(out, &source->cluster);
 	write_machine(out, source);
 	write_stages(out, source);
 	write_process(out, process);

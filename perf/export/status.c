@@ -173,6 +173,22 @@ static json_t *forward_object(const struct status_forward *forward)
 	return object;
 }
 
+static json_t *cluster_object(const struct status_cluster *cluster)
+{
+	json_t *object = json_object(), *refused = json_object();
+	put(&refused, "malformed", number(cluster->malformed));
+	put(&refused, "forged", number(cluster->forged));
+	put(&refused, "late", number(cluster->late));
+	put(&refused, "repeated", number(cluster->repeated));
+	put(&object, "node", json_string(cluster->node));
+	put(&object, "blocks", number(cluster->blocks));
+	put(&object, "map_ipv4", number(cluster->map_ipv4));
+	put(&object, "map_ipv6", number(cluster->map_ipv6));
+	put(&object, "fences", number(cluster->fences));
+	put(&object, "forwards_refused", refused);
+	return object;
+}
+
 static json_t *sessions_object(const struct status_source *source)
 {
 	json_t *object = pair_object("active", source->sessions.active, "max", source->sessions.max);
@@ -210,6 +226,8 @@ json_t *status_json(const struct status_source *source)
 	put(&status, "kept", kept_object(source));
 	if (source->forward.watched)
 		put(&status, "forward", forward_object(&source->forward));
+	if (source->cluster.node != NULL)
+		put(&status, "cluster", cluster_object(&source->cluster));
 	put(&status, "suites", suites);
 	put(&status, "offloads", offloads);
 	put(&status, "udp", udp_object(source));

@@ -59,6 +59,15 @@ struct status_forward {
 	uint64_t dropped;     /* of those, by firewalls of others */
 };
 
+/* The gateway's part of a cluster. */
+struct status_cluster {
+	const char *node;	     /* its name; NULL: it is alone */
+	uint64_t blocks;	     /* that it serves now */
+	uint64_t map_ipv4, map_ipv6; /* blocks whose owner, another gateway, is known by an address of the family */
+	uint64_t fences;	     /* how often blocks were lost because their deadline was past */
+	uint64_t malformed, forged, late, repeated; /* FORWARDs that were not taken, so far */
+};
+
 /* Packets and super-packets that the kernel dropped at the interface; -1: unknown. A super-packet counts once. */
 struct status_interface_drops {
 	int64_t tx; /* were to be read from it: mostly its queue was full */
@@ -91,6 +100,7 @@ struct status_source {
 	const struct status_kept *kept;
 	size_t kept_count;
 	struct status_forward forward;
+	struct status_cluster cluster;
 
 	struct {
 		uint64_t active;

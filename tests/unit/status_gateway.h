@@ -7,6 +7,16 @@
 static struct stats stats[2];
 static struct stage_recorder recorders[2];
 
+static const struct status_cluster status_cluster = {.node = "gw1",
+						     .blocks = 85,
+						     .map_ipv4 = 170,
+						     .map_ipv6 = 169,
+						     .fences = 2,
+						     .malformed = 3,
+						     .forged = 4,
+						     .late = 5,
+						     .repeated = 6};
+
 /* Two workers, whose counters and histograms those above are, and a reader that has none. */
 static inline struct status_source gateway(void)
 {
@@ -57,6 +67,7 @@ static inline struct status_source gateway(void)
 		.quotas = {.peers = 4, .over = 1},
 		.takeover = {.wait = 12345600, .sessions = 5},
 		.peers = {.shardtun = 7, .wireguard = 3},
+		.cluster = status_cluster,
 		.udp = {.receive_buffer = 212992,
 			.send_buffer = 4194304,
 			.wanted_buffer = 4194304,

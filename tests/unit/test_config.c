@@ -413,6 +413,10 @@ Test(config, a_cluster_needs_an_address_for_each_client_and_no_masquerade)
 	cr_expect_str_eq(config->cluster_link.host, "fd00::2");
 	cr_expect_eq(config->cluster_link.port, 5556);
 	config_free_gateway(config);
+	config = load_gateway(CLUSTER "ClusterOutside = eth0\nClusterInterface = eth1\n");
+	cr_expect_str_eq(config->cluster_outside, "eth0");
+	cr_expect_str_eq(config->cluster_interface, "eth1");
+	config_free_gateway(config);
 	const struct refusal refusals[] = {
 		{POOL "ClusterNode = Gw1\n", ":4: ClusterNode = Gw1: no name of a node; 1 to 32 of a-z, 0-9 and '-'"},
 		{POOL "ClusterNode = a.b\n", ":4: ClusterNode = a.b: no name of a node"},
@@ -425,6 +429,13 @@ Test(config, a_cluster_needs_an_address_for_each_client_and_no_masquerade)
 		{CLUSTER "ClusterLink = gw.example.net:5556\n", ":5: ClusterLink = gw.example.net: no address of a"},
 		{CLUSTER "ClusterLink = 224.0.0.1:5556\n", ":5: ClusterLink = 224.0.0.1: no address of a host"},
 		{CLUSTER "ClusterLink = 192.0.2.1\n", ":5: ClusterLink = 192.0.2.1: "},
+		{POOL "ClusterOutside = eth0\nClusterInterface = eth1\n",
+		 ":4: ClusterOutside = eth0: without ClusterNode"},
+		{POOL "ClusterInterface = eth1\n", ":4: ClusterInterface = eth1: without ClusterNode"},
+		{CLUSTER "ClusterOutside = eth0\n", ":5: ClusterOutside: without ClusterInterface"},
+		{CLUSTER "ClusterInterface = eth1\n", ":5: ClusterInterface: without ClusterOutside"},
+		{CLUSTER "ClusterOutside = eth0\nClusterInterface = eth0\n",
+		 ":6: ClusterInterface = eth0: ClusterOutside is the same"},
 		{CLUSTER "MaxSessions = 524289\n", ":5: MaxSessions = 524289: with ClusterNode at most 524288"},
 		{CLUSTER "Masquerade = eth0\n",
 		 ":5: Masquerade = eth0: with ClusterNode connections would break when a client moves"},

@@ -99,17 +99,36 @@ Test(metrics, say_what_the_source_says)
 	free(text);
 }
 
+Test(metrics, say_what_a_gateway_of_several_says)
+{
+	struct status_source source = gateway();
+	char *text = text_of(&source);
+	has(text, "shardtun_cluster_blocks 85");
+	has(text, "shardtun_cluster_map_entries{family=\"ipv4\"} 170");
+	has(text, "shardtun_cluster_map_entries{family=\"ipv6\"} 169");
+	has(text, "shardtun_cluster_fences_total 2");
+	has(text, "shardtun_cluster_forwards_refused_total{reason=\"malformed\"} 3");
+	has(text, "shardtun_cluster_forwards_refused_total{reason=\"repeated\"} 6");
+	free(text);
+	source.cluster.node = NULL;
+	text = text_of(&source);
+	cr_assert_null(strstr(text, "shardtun_cluster_"));
+	free(text);
+}
+
 Test(metrics, leave_out_what_a_client_has_not)
 {
 	struct status_source source = gateway();
 	source.role = "client";
 	source.pool.size = source.sessions.max = source.quotas.peers = 0;
 	source.peers.shardtun = source.peers.wireguard = 0;
+	source.cluster.node = NULL;
 	source.udp.queue_overflows = source.interface_drops.tx = source.interface_drops.rx = -1;
 	char *text = text_of(&source);
 	cr_assert_null(strstr(text, "shardtun_pool_"));
 	cr_assert_null(strstr(text, "shardtun_quota_"));
 	cr_assert_null(strstr(text, "shardtun_takeover_"));
+	cr_assert_null(strstr(text, "shardtun_cluster_"));
 	cr_assert_null(strstr(text, "shardtun_peers"));
 	cr_assert_null(strstr(text, "shardtun_sessions_limit"));
 	cr_assert_null(strstr(text, "shardtun_sessions{"));

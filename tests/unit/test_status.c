@@ -72,6 +72,9 @@ Test(report, status_says_what_the_source_says)
 	const json_t *takeover = json_object_get(status, "takeover");
 	cr_assert_float_eq(json_real_value(json_object_get(takeover, "wait_seconds")), 0.012345, 1e-9);
 	cr_assert_eq(at(status, "takeover", "sessions"), 5);
+	cr_assert(at(status, "cluster", "blocks") == 85 && at(status, "cluster", "fences") == 2);
+	cr_assert(at(status, "cluster", "map_ipv4") == 170 && at(status, "cluster", "map_ipv6") == 169);
+	cr_assert_eq(at(json_object_get(status, "cluster"), "forwards_refused", "late"), 5);
 	cr_assert_eq(at(status, "udp", "queue_overflows"), 17);
 	cr_assert_eq(at(status, "log", "lines_dropped"), 18);
 	cr_assert(json_is_true(json_object_get(json_object_get(status, "offloads"), "tun_tso")));
@@ -91,6 +94,7 @@ Test(report, client_has_neither_pool_nor_limit)
 	cr_assert_eq(json_object_get(status, "pool"), NULL);
 	cr_assert_eq(json_object_get(status, "quotas"), NULL);
 	cr_assert_eq(json_object_get(status, "takeover"), NULL);
+	cr_assert_eq(json_object_get(status, "cluster"), NULL);
 	cr_assert_eq(json_object_get(json_object_get(status, "sessions"), "max"), NULL);
 	cr_assert(json_is_null(json_object_get(json_object_get(status, "udp"), "queue_overflows")));
 	cr_assert(json_is_null(json_object_get(json_object_get(status, "interface"), "tx_dropped")));

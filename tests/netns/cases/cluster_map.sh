@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A gateway with ClusterOutside and ClusterInterface, and the test in the place of its agent: the map that it is told is in force
+# as rules of the kernel, and what it serves are routes that a routing daemon can announce.
+# shellcheck disable=SC2119 # the options are optional
+# shellcheck source=tests/netns/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+
+# A request to the gateway's control socket, as it is.
+request() { # WORD...
+	python3 - "$dir/gateway.sock" "$*" <<-'END'
+		import socket, sys
+		with socket.socket(socket.AF_UNIX) as s:
+		    s.connect(sys.argv[1])
+		    s.sendall(sys.argv[2].encode() + b"\n")
+		    print(b"".join(iter(lambda: s.recv(65536), b"")).decode(), end="")
+	END
+}
+
+own() { # BLOCKS
+	request cluster-own "$(python3 -c 'import time
+print(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + 30 * 10**9)')" "$1"
+}
+
+says() { # TEXT WORD...
+	local said
+	said=$(request "${@:2}")
+	[[ $said == *"$1"* ]] || {
+		echo "$said"
+		return 1
+	}
+}
+
+rules() {
+	ns gateway nft list table netdev shardtun-shardtun0
+}
+
+rules_have() { # TEXT
+	grep -q "$1" <(rules)
+}
+
+no_table() {
+	[[ -z $(ns gateway nft list tables netdev) ]]
+}
+
+shows() { # LINE
+	grep -qxF "$1" <(ctl cluster) || {
+		ctl cluster
+		return 1
+	}
+}
+
+routed() { # NUMBER
+	[[ $(ns gateway ip route show proto 85 | wc -l) -eq $1 ]]
+}
+
+topology_up
+ns gateway ip address add 203.0.113.1/32 dev lo
+gateway_config "ClusterNode = gw1" "ClusterBlockSize = 16" "ClusterLink = 198.51.100.1:5556" "ClusterOutside = eth0" \
+	"ClusterInterface = eth1" "ListenAddress = 203.0.113.1"
+echo "Address = 10.8.0.5" >>"$dir/gateway.conf"
+gateway_start
+check "there are no rules before there is a map" test -z "$(ns gateway nft list tables netdev)"
+check "a map is taken" says '"ipv4":2' cluster-map "7=198.51.100.2:5556,255=198.51.100.2"
+check "and in force" rules_have '0x0ff0 : 198.51.100.2\|4080 : 198.51.100.2'
+check "and shown" shows "198.51.100.2:5556 owns 7"
+check "with each owner" shows "198.51.100.2 owns 255"
+check "the status has how many" figure_is gateway cluster.map_ipv4 2
+ns gateway nft delete table netdev shardtun-shardtun0 2>/dev/null ||
+	echo "# the kernel protects the table: $(ns gateway nft list tables | grep netdev)"
+check "it stays, or is put back, when another program removes it" wait_for 10 rules_have '0x0ff0 : 198.51.100.2\|4080 : 198.51.100.2'
+check "one that points to itself is not" says "this machine's own" cluster-map "7=198.51.100.1"
+check "and changes nothing" rules_have "198.51.100.2"
+check "a part" says '"ipv4":2' cluster-map-part 1 1/2 "8=198.51.100.2"
+check "and the other" says '"ipv4":2' cluster-map-part 1 2/2 "9=198.51.100.2"
+check "without the first there is no second" says "does not follow" cluster-map-part 2 2/2 "9=198.51.100.2"
+check "nothing is announced without a block" routed 0
+own 1 >/dev/null
+check "a block and the shared address are" wait_for 10 routed 2
+check "the latter as a host" test -n "$(ns gateway ip route show 203.0.113.1 proto 85)"
+request cluster-map "1=198.51.100.2,2=198.51.100.2" >/dev/null
+check "a block that is served here is not handed on, whatever the map says" rules_have "198.51.100.2"
+check_fails "only the other one is" rules_have '0x0010 : \|[{ ]16 : '
+own - >/dev/null
+check "until there is none" wait_for 10 routed 0
+check "which is handed on from then on" wait_for 10 rules_have '0x0010 : \|[{ ]16 : '
+check "an empty map leaves no rules" says '"ipv4":0' cluster-map -
+check "none" no_table
+ns gateway nft add table inet other
+ns gateway nft delete table inet other
+sleep 1
+check "nor are they put back when rules change" no_table
+check_fails "what the agent changes is not taken for a repair" grep -q "in force again" "$dir/gateway.log"
+request cluster-map "7=198.51.100.2" >/dev/null
+kill_hard gateway
+check "rules go with the process" wait_for 30 no_table
+done_testing
