@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Which other gateway has which block: "B=ADDRESS:PORT,..", in several requests where one line does not suffice. */
+/* Which other gateway has which block: "B=ADDRESS:PORT,..", in several requests where one line does not suffice. A
+ * node has an address of each family that clients come by, so a block may be named twice. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/agent/agent_state.h"
 
-enum { ENTRY_MAX = OWNERSHIP_ADDRESS + 8, PART = CONTROL_REQUEST_MAX - 64 };
+enum { ENTRY_MAX = OWNERSHIP_ADDRESS + 16, PART = CONTROL_REQUEST_MAX - 64, ADDRESSES = 2 };
 
-/* The text goes into a line of the control socket as it is. */
-static bool is_address(const char *text)
+/* Their texts go into a line of the control socket as they are. */
+static bool are_addresses(const char *text)
 {
-	return text[0] != '\0' && text[strspn(text, "0123456789abcdefABCDEF:.[]")] == '\0';
+	return text[0] != '\0' && text[strspn(text, "0123456789abcdefABCDEF:.[], ")] == '\0';
 }
 
 static const char *inside_of(const struct ownership_view *view, const struct ownership_block_key *key)
@@ -18,13 +19,51 @@ static const char *inside_of(const struct ownership_view *view, const struct own
 	for (size_t i = 0; i < view->node_count; i++) {
 		const struct ownership_node_key *node = &view->nodes[i];
 		if (strcmp(node->name, key->node) == 0 && strcmp(node->uuid, key->uuid) == 0 &&
-		    is_address(node->inside))
+		    are_addresses(node->inside))
 			return node->inside;
 	}
 	return NULL;
 }
 
-/* An entry that points to this gateway would make a loop: also where another node has our address by mistake. */
+/* Cuts the next one off; NULL: there is none. */
+static const char *next_address(char **rest)
+{
+	char *address = *rest + strspn(*rest, ", ");
+	size_t length = strcspn(address, ", ");
+	if (length == 0)
+		return NULL;
+	*rest = address + length + (address[length] != '\0');
+	address[length] = '\0';
+	return address;
+}
+
+/* Whether the address is one of these. */
+static bool has_address(const char *addresses, const char *address)
+{
+	char copy[OWNERSHIP_ADDRESS], *rest = copy;
+	(void)snprintf(copy, sizeof copy, "%s", addresses);
+	for (const char *one = next_address(&rest); one != NULL; one = next_address(&rest)) {
+		if (strcmp(one, address) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* One entry for each address, behind a comma unless it is the first. An entry that points to this gateway would make a
+ * loop: also where another node has our address by mistake. Returns the end. */
+static char *add_entries(const struct agent *agent, const char *map, char *end, unsigned block, const char *inside)
+{
+	char copy[OWNERSHIP_ADDRESS], *rest = copy;
+	unsigned count = 0;
+	(void)snprintf(copy, sizeof copy, "%s", inside);
+	for (const char *address = next_address(&rest); address != NULL && count < ADDRESSES;
+	     address = next_address(&rest), count++) {
+		if (!has_address(agent->settings->inside, address))
+			end += sprintf(end, "%s%u=%s", end != map ? "," : "", block, address);
+	}
+	return end;
+}
+
 static char *make_map(const struct agent *agent)
 {
 	char *map = calloc(OWNERSHIP_BLOCKS, ENTRY_MAX), *end = map;
@@ -33,10 +72,8 @@ static char *make_map(const struct agent *agent)
 	for (unsigned block = 1; block <= agent->rule.block_count; block++) {
 		const struct ownership_block_key *key = &agent->view.blocks[block];
 		const char *inside = key->kind == OWNERSHIP_OWNED ? inside_of(&agent->view, key) : NULL;
-		if (inside == NULL || strcmp(key->node, agent->settings->node) == 0 ||
-		    strcmp(inside, agent->settings->inside) == 0)
-			continue;
-		end += snprintf(end, ENTRY_MAX, "%s%u=%s", end != map ? "," : "", block, inside);
+		if (inside != NULL && strcmp(key->node, agent->settings->node) != 0)
+			end = add_entries(agent, map, end, block, inside);
 	}
 	return map;
 }

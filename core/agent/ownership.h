@@ -34,7 +34,7 @@ enum {
 	OWNERSHIP_NODES_MAX = 64,
 	OWNERSHIP_NAME = 33, /* with its terminator, as the next two */
 	OWNERSHIP_UUID = 37,
-	OWNERSHIP_ADDRESS = 64,
+	OWNERSHIP_ADDRESS = 96,	   /* two, one of each family */
 	OWNERSHIP_TAKING_MAX = 16, /* transactions at once */
 	OWNERSHIP_MOVING_MAX = 4,  /* blocks that are "clean", or about to be, before another one is released */
 	OWNERSHIP_TTL = 3,	   /* s, of the lease */

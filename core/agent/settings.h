@@ -14,7 +14,7 @@ enum { SETTINGS_TEXT = 256, SETTINGS_ENDPOINTS_TEXT = 1024 };
 
 struct agent_settings {
 	char node[OWNERSHIP_NAME];		      /* Node */
-	char inside[OWNERSHIP_ADDRESS];		      /* Inside, address:port */
+	char inside[OWNERSHIP_ADDRESS];		      /* Inside, address:port, or two of them with a comma */
 	char control[SETTINGS_TEXT];		      /* Control, the gateway's control socket */
 	char metrics[SETTINGS_TEXT];		      /* Metrics, address:port; "": none */
 	char state[SETTINGS_TEXT];		      /* State, a directory that does not outlive a boot */

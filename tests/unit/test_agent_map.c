@@ -136,13 +136,27 @@ Test(agent_map, no_entry_leads_to_oneself_or_is_no_address)
 	add_node("gw2", "10.9.0.1:5556"); /* ours, by mistake */
 	add_node("gw3", "10.9.0.3:5556\nkick all");
 	add_node("gw4", "[fd00::4]:5556");
+	add_node("gw6", "10.9.0.1:5556, [fd00::6]:5556"); /* one of them is ours */
 	own(1, "gw1");
 	own(2, "gw2");
 	own(3, "gw3");
 	own(4, "gw4");
 	own(5, "gone");
+	own(6, "gw6");
 	run();
-	cr_assert_str_eq(got, "4=[fd00::4]:5556");
+	cr_assert_str_eq(got, "4=[fd00::4]:5556,6=[fd00::6]:5556");
+	end();
+}
+
+Test(agent_map, a_node_may_have_an_address_of_each_family)
+{
+	begin();
+	add_node("gw2", "10.9.0.2:5556, [fd00::2]:5556");
+	add_node("gw3", "10.9.0.3:5556,[fd00::3]:5556");
+	own(7, "gw2");
+	own(8, "gw3");
+	run();
+	cr_assert_str_eq(got, "7=10.9.0.2:5556,7=[fd00::2]:5556,8=10.9.0.3:5556,8=[fd00::3]:5556");
 	end();
 }
 
