@@ -46,6 +46,15 @@ check "and says so in one line" test "$(grep -c 'MetricsListen = 127.0.0.1:9586:
 check "and leaves nothing behind" nothing_left gateway
 stop other || true
 
+# --- what only a gateway of a cluster has ----------------------------------------------------------------------------
+
+gateway_config "ClusterNode = gw1"
+sed -i '/^\[Peer\]/,$d' "$dir/gateway.conf"
+gateway_start
+wait_for 30 listens gateway tcp 9586
+check "a scrape of a gateway of a cluster" scrape cluster
+stop gateway || true
+
 # --- a scrape --------------------------------------------------------------------------------------------------------
 
 gateway_config "Workers = 2" "StageSampling = 8" "Forward = yes"
@@ -62,9 +71,9 @@ sed "s|scrape_interval: 15s|scrape_interval: 1s|; s|shardtun.rules.yml|$(realpat
 start prometheus gateway prometheus --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/prometheus" \
 	--web.listen-address=127.0.0.1:9090 --log.level=warn
 
-promtool_is_silent() {
+promtool_is_silent() { # FILE
 	local output
-	output=$(ns gateway promtool check metrics <"$dir/first" 2>&1) && [[ -z $output ]] || {
+	output=$(ns gateway promtool check metrics <"$dir/$1" 2>&1) && [[ -z $output ]] || {
 		echo "$output"
 		return 1
 	}
@@ -80,7 +89,8 @@ carries_load() {
 
 check "there is load, and the metrics know" wait_for 30 carries_load 50000000
 check "a scrape" scrape first
-check "promtool has nothing to say about it" promtool_is_silent
+check "promtool has nothing to say about it" promtool_is_silent first
+check "nor about that of a cluster" promtool_is_silent cluster
 check "its type is that of Prometheus' text format" has_header /metrics "Content-Type: text/plain; version=0.0.4; charset=utf-8"
 check "the page has a policy" has_header / "Content-Security-Policy: default-src 'none'; .*"
 check "the gateway is alive" metrics get "$url/healthz"
@@ -88,8 +98,9 @@ check "the gateway is ready" metrics get "$url/readyz"
 check "there is nothing else" has_header /other 404
 check "a name that somebody made lead here is not answered" grep -q "^HTTP/1.1 421" <(ns gateway bash -c \
 	'exec 3<>/dev/tcp/127.0.0.1/9586; printf "GET /metrics HTTP/1.1\r\nHost: evil.example:9586\r\nConnection: close\r\n\r\n" >&3; cat <&3')
-check "the dashboard names metrics that are there" metrics names "$dir/first" "$config/grafana/shardtun.json"
-check "so do the alerts" metrics names "$dir/first" "$config/prometheus/shardtun.rules.yml"
+cat "$dir/first" "$dir/cluster" >"$dir/all"
+check "the dashboard names metrics that are there" metrics names "$dir/all" "$config/grafana/shardtun.json"
+check "so do the alerts" metrics names "$dir/all" "$config/prometheus/shardtun.rules.yml"
 check "the allocator's figures are there" test "$(metrics figure "$dir/first" shardtun_heap_allocated_bytes)" -gt 100000
 check "there is one session" test "$(metrics figure "$dir/first" shardtun_sessions_active)" -eq 1
 check "nothing is said of it alone" test -z "$(grep -F -e 10.8.0.2 -e "$(public_key client)" "$dir/first")"
