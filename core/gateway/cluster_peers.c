@@ -15,15 +15,26 @@
 
 enum { PEERS_BETWEEN_QUIET = 1024 };
 
-/* One reading. */
-struct reading {
+/* How far the changes are carried out: items of the lists of a difference. */
+struct progress {
+	bool begun, replaced; /* `replaced`: those whose address, protocol, networks or key differ */
+	size_t removed, added, renamed, limited, moved;
+};
+
+struct cluster_peers {
 	struct gateway_running *running;
+	char *path;
+	int code; /* of reading: 0, or a negative errno that `error` explains */
+	struct error error;
 	struct registry wanted; /* the peers of puts */
-	bool snapshot;
+	bool has_wanted, snapshot;
 	uint8_t (*deleted)[KEY_SIZE]; /* of a file that is no snapshot */
 	size_t deleted_count;
 	json_t *refused;
 	size_t lines;
+	struct gateway_peers_difference difference;
+	struct progress progress;
+	size_t changed;
 };
 
 /* A peer as a line has it; what it points to is the line's, or its own. */
@@ -159,7 +170,8 @@ static int parse_name(const json_t *object, const char **name, struct error *err
 	return result;
 }
 
-static int parse_put(const struct reading *reading, const json_t *object, struct line_peer *line, struct error *error)
+static int parse_put(const struct cluster_peers *reading, const json_t *object, struct line_peer *line,
+		     struct error *error)
 {
 	const struct gateway_running *running = reading->running;
 	const struct gateway_config *config = running->reread != NULL ? running->reread : running->config;
@@ -179,13 +191,11 @@ static int parse_put(const struct reading *reading, const json_t *object, struct
 	line->peer.networks = line->networks.items;
 	line->peer.network_count = line->networks.count;
 	line->peer.limits = gateway_peer_limits(&line->limits, &config->limits);
-	if (result == 0 && line->peer.limits.quota != 0 && running->quota != NULL)
-		result = quota_ready(running->quota, error);
 	return result;
 }
 
 /* The last line about a key counts. */
-static int put(struct reading *reading, const json_t *object, const uint8_t key[KEY_SIZE], struct error *error)
+static int put(struct cluster_peers *reading, const json_t *object, const uint8_t key[KEY_SIZE], struct error *error)
 {
 	struct line_peer line = {0};
 	uint32_t ids[2];
@@ -201,7 +211,7 @@ static int put(struct reading *reading, const json_t *object, const uint8_t key[
 }
 
 /* What a later line puts is there again. */
-static int delete (struct reading *reading, const uint8_t key[KEY_SIZE], struct error *error)
+static int delete (struct cluster_peers *reading, const uint8_t key[KEY_SIZE], struct error *error)
 {
 	uint32_t ids[2];
 	(void)registry_remove_peer(&reading->wanted, key, ids);
@@ -215,7 +225,7 @@ static int delete (struct reading *reading, const uint8_t key[KEY_SIZE], struct 
 	return 0;
 }
 
-static int take(struct reading *reading, const json_t *object, struct error *error)
+static int take(struct cluster_peers *reading, const json_t *object, struct error *error)
 {
 	const char *op, *key_text;
 	uint8_t key[KEY_SIZE];
@@ -234,7 +244,7 @@ static int take(struct reading *reading, const json_t *object, struct error *err
 	return error_set(error, -EINVAL, "op: neither put nor delete");
 }
 
-static void refuse(struct reading *reading, const json_t *object, const struct error *error)
+static void refuse(struct cluster_peers *reading, const json_t *object, const struct error *error)
 {
 	const char *key = json_string_value(json_object_get(object, "key"));
 	if (json_array_size(reading->refused) >= CLUSTER_PEERS_REFUSED)
@@ -245,7 +255,7 @@ static void refuse(struct reading *reading, const json_t *object, const struct e
 		json_array_append_new(reading->refused, json_sprintf("line %zu: %s", reading->lines, error->text));
 }
 
-static void take_line(struct reading *reading, const char *text, size_t length)
+static void take_line(struct cluster_peers *reading, const char *text, size_t length)
 {
 	struct error error = {0};
 	json_t *object = json_loadb(text, length, JSON_REJECT_DUPLICATES, NULL);
@@ -277,7 +287,7 @@ static FILE *open_file(const char *path, struct error *error)
 	return file;
 }
 
-static int read_lines(struct reading *reading, FILE *file, const char *path, struct error *error)
+static int read_lines(struct cluster_peers *reading, FILE *file, const char *path, struct error *error)
 {
 	char *line = NULL;
 	size_t room = 0;
@@ -295,61 +305,160 @@ static int read_lines(struct reading *reading, FILE *file, const char *path, str
 	return failed ? error_set(error, -EIO, "%.200s: cannot be read", path) : 0;
 }
 
-static int follow(struct reading *reading, struct gateway_peers_change *change, struct error *error)
+/* Of a file that is no snapshot: those that it deletes, and that are there. */
+static int find_deleted(struct cluster_peers *reading, struct error *error)
+{
+	struct gateway_peer_list *removed = &reading->difference.removed;
+	removed->items = calloc(reading->deleted_count, sizeof *removed->items);
+	if (removed->items == NULL)
+		return error_set(error, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < reading->deleted_count; i++) {
+		struct peer *peer = peers_find(&reading->running->registry->peers, reading->deleted[i]);
+		if (peer != NULL && peers_find(&reading->wanted.peers, reading->deleted[i]) == NULL)
+			removed->items[removed->count++] = peer;
+	}
+	return 0;
+}
+
+static int compare(struct cluster_peers *reading, struct error *error)
 {
 	struct registry *registry = reading->running->registry;
-	const struct session_ender *ender = &reading->running->ender;
-	struct gateway_peers_difference difference;
-	int result = reading->snapshot ? gateway_peers_compare(registry, &reading->wanted, &difference, error)
-				       : gateway_peers_compare_named(registry, &reading->wanted, &difference, error);
-	if (result != 0)
-		return result;
-	size_t removed = 0, ended = 0;
-	for (size_t i = 0; i < reading->deleted_count; i++) {
-		if (peers_find(&reading->wanted.peers, reading->deleted[i]) == NULL)
-			removed += gateway_peers_remove(registry, reading->deleted[i], WIRE_BYE_REMOVED, ender, &ended);
-	}
-	result = gateway_peers_follow(registry, &reading->wanted, &difference, ender, change, error);
-	change->removed += removed;
-	change->changed += difference.renamed.count + difference.limited.count;
-	gateway_peers_difference_free(&difference);
-	return result;
+	if (reading->snapshot)
+		return gateway_peers_compare(registry, &reading->wanted, &reading->difference, error);
+	int result = gateway_peers_compare_named(registry, &reading->wanted, &reading->difference, error);
+	return result == 0 && reading->deleted_count != 0 ? find_deleted(reading, error) : result;
 }
 
-static int apply(struct reading *reading, const char *path, struct gateway_peers_change *change, struct error *error)
+static int read_all(struct cluster_peers *reading, struct error *error)
 {
-	FILE *file = open_file(path, error);
-	if (file == NULL)
-		return -EINVAL;
-	int result = read_lines(reading, file, path, error);
-	(void)fclose(file);
-	return result == 0 ? follow(reading, change, error) : result;
-}
-
-json_t *cluster_peers_apply(struct gateway_running *running, const char *path, struct error *error)
-{
+	const struct gateway_running *running = reading->running;
 	const struct config_prefixes *addresses = &running->config->addresses;
-	struct reading reading = {.running = running, .refused = json_array()};
-	struct gateway_peers_change change = {0};
 	struct registry_params made = {.addresses = addresses->items,
 				       .address_count = addresses->count,
 				       .max_sessions = 1,
 				       .workers = 1,
 				       .expected_peers = peers_count(&running->registry->peers),
 				       .fence = running->registry->fence};
-	int result = registry_init(&reading.wanted, &made, error);
-	if (result != 0) {
-		json_decref(reading.refused);
+	FILE *file = open_file(reading->path, error);
+	if (file == NULL)
+		return -EINVAL;
+	int result = registry_init(&reading->wanted, &made, error);
+	reading->has_wanted = result == 0;
+	if (result == 0)
+		result = read_lines(reading, file, reading->path, error);
+	(void)fclose(file);
+	return result == 0 ? compare(reading, error) : result;
+}
+
+void cluster_peers_read(struct cluster_peers *peers)
+{
+	peers->code = read_all(peers, &peers->error);
+}
+
+/* --- carrying it out ---------------------------------------------------------------------------------------------- */
+
+/* The next items of a list, as many as there is room for. */
+static struct gateway_peer_list next_items(const struct gateway_peer_list *list, size_t *done, size_t *room)
+{
+	size_t left = list->count - *done;
+	struct gateway_peer_list items = {.items = list->items != NULL ? list->items + *done : NULL,
+					  .count = left < *room ? left : *room};
+	*done += items.count;
+	*room -= items.count;
+	return items;
+}
+
+/* In the order of gateway_peers_follow(): all is taken away before anything is given, since one peer may get the
+ * address or a network of another. So those that change both ways go in one slice: there are as many as were changed in
+ * etcd, but a snapshot can add and remove all. False: this was the last one. */
+static bool next_slice(struct cluster_peers *peers, struct gateway_peers_difference *slice)
+{
+	const struct gateway_peers_difference *all = &peers->difference;
+	struct progress *progress = &peers->progress;
+	size_t room = CLUSTER_PEERS_SLICE;
+	*slice = (struct gateway_peers_difference){0};
+	if (progress->removed < all->removed.count) {
+		slice->removed = next_items(&all->removed, &progress->removed, &room);
+		return true;
+	}
+	if (!progress->replaced) {
+		slice->changed = all->changed;
+		slice->altered = all->altered;
+		progress->replaced = true;
+		return true;
+	}
+	slice->added = next_items(&all->added, &progress->added, &room);
+	slice->renamed = next_items(&all->renamed, &progress->renamed, &room);
+	slice->limited = next_items(&all->limited, &progress->limited, &room);
+	slice->moved = next_items(&all->moved, &progress->moved, &room);
+	return room == 0;
+}
+
+static int begin(struct cluster_peers *peers, struct error *error)
+{
+	const struct gateway_running *running = peers->running;
+	if (peers->code != 0) {
+		*error = peers->error;
+		return peers->code;
+	}
+	peers->progress.begun = true;
+	return peers->wanted.quotas != 0 && running->quota != NULL ? quota_ready(running->quota, error) : 0;
+}
+
+static json_t *describe(struct cluster_peers *peers)
+{
+	const struct registry *registry = peers->running->registry;
+	json_t *refused = peers->refused;
+	peers->refused = NULL;
+	return json_pack("{s:I, s:I, s:o}", "peers", (json_int_t)peers_count(&registry->peers), "changed",
+			 (json_int_t)peers->changed, "refused", refused);
+}
+
+bool cluster_peers_apply(struct cluster_peers *peers, json_t **answer, struct error *error)
+{
+	struct gateway_peers_difference slice;
+	struct gateway_peers_change change;
+	*answer = NULL;
+	if (!peers->progress.begun && begin(peers, error) != 0)
+		return true;
+	bool more = next_slice(peers, &slice);
+	if (gateway_peers_follow(peers->running->registry, &peers->wanted, &slice, &peers->running->ender, &change,
+				 error) != 0)
+		return true;
+	peers->changed += change.added + change.removed + change.changed + slice.renamed.count + slice.limited.count;
+	if (more)
+		return false;
+	*answer = describe(peers);
+	if (*answer == NULL)
+		error_set(error, -ENOMEM, "out of memory");
+	return true;
+}
+
+struct cluster_peers *cluster_peers_new(struct gateway_running *running, const char *path, struct error *error)
+{
+	struct cluster_peers *peers = calloc(1, sizeof *peers);
+	if (peers != NULL) {
+		peers->running = running;
+		peers->path = strdup(path);
+		peers->refused = json_array();
+	}
+	if (peers == NULL || peers->path == NULL || peers->refused == NULL) {
+		cluster_peers_free(peers);
+		error_set(error, -ENOMEM, "out of memory");
 		return NULL;
 	}
-	result = apply(&reading, path, &change, error);
-	registry_deinit(&reading.wanted);
-	free(reading.deleted);
-	if (result != 0) {
-		json_decref(reading.refused);
-		return NULL;
-	}
-	json_int_t changed = (json_int_t)change.added + (json_int_t)change.removed + (json_int_t)change.changed;
-	return json_pack("{s:I, s:I, s:o}", "peers", (json_int_t)peers_count(&running->registry->peers), "changed",
-			 changed, "refused", reading.refused);
+	return peers;
+}
+
+void cluster_peers_free(struct cluster_peers *peers)
+{
+	if (peers == NULL)
+		return;
+	gateway_peers_difference_free(&peers->difference);
+	if (peers->has_wanted)
+		registry_deinit(&peers->wanted);
+	json_decref(peers->refused);
+	free(peers->deleted);
+	free(peers->path);
+	free(peers);
 }

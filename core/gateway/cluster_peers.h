@@ -14,10 +14,27 @@
 
 #include "core/gateway/reload.h"
 
-enum { CLUSTER_PEERS_REFUSED = 100 /* at most so many are listed in an answer */ };
+enum {
+	CLUSTER_PEERS_REFUSED = 100, /* at most so many are listed in an answer */
+	CLUSTER_PEERS_SLICE = 2000,  /* changes at a time: some milliseconds */
+};
 
-/* Takes over what the file says: {"peers":N,"changed":M,"refused":["KEY: why",...]}, N as there are then. A line that
- * says nothing usable is refused, and the others count. NULL with `error`: nothing changed, or memory was short or an
- * address another peer's, which a snapshot puts right. Blocks for as long as reading takes. Control thread, online
- * under RCU; while no reload is under way. */
-json_t *cluster_peers_apply(struct gateway_running *running, const char *path, struct error *error);
+/* A file that is read, and what follows from it. Reading takes seconds with a million peers, and the deadlines of
+ * blocks have to be put off meanwhile: so it is done on a thread of its own, and its changes in slices. */
+struct cluster_peers;
+
+/* `running` and its peers are borrowed: no peer may be added or removed by others until cluster_peers_free(). NULL with
+ * `error`: no memory. Control thread. */
+struct cluster_peers *cluster_peers_new(struct gateway_running *running, const char *path, struct error *error);
+
+/* First step: reads the file, and finds what differs. Changes nothing. A line that says nothing usable is refused, and
+ * the others count. Any thread that joined RCU, online, holding nothing that it protects. */
+void cluster_peers_read(struct cluster_peers *peers);
+
+/* Second step: carries out a slice. False: there is more to do. True: *answer is {"peers":N,"changed":M,
+ * "refused":["KEY: why",...]}, the caller's, N as there are then; or NULL with `error`: nothing changed, or memory was
+ * short or an address another peer's, which a snapshot puts right. Control thread, online under RCU. */
+bool cluster_peers_apply(struct cluster_peers *peers, json_t **answer, struct error *error);
+
+/* In any state. Waits for a grace period. Threads as of the first step. */
+void cluster_peers_free(struct cluster_peers *peers);

@@ -116,24 +116,70 @@ json_t *gateway_control_cluster_release(void *context, char *const *words, size_
 	return NULL;
 }
 
-json_t *gateway_control_cluster_peers(void *context, char *const *words, size_t count, struct error *error)
+/* A request for peers, on its way through the thread that reads them. */
+struct peers_job {
+	struct daemon *daemon;
+	struct control_ticket ticket;
+	struct cluster_peers *peers;
+};
+
+static void read_peers(void *context)
 {
-	const struct daemon *daemon = context;
-	struct gateway_running *running = daemon->params.context;
-	struct cluster *cluster = cluster_for(daemon, count, 1, "cluster-peers wants a file", error);
-	if (cluster == NULL)
-		return NULL;
-	if (reloader_busy(running->reloader)) {
-		error_set(error, -EBUSY, "the configuration is being read again; once more in a moment");
-		return NULL;
-	}
-	json_t *answer = cluster_peers_apply(running, words[0], error);
-	if (answer == NULL)
-		return NULL;
-	cluster->has_peers = true;
+	const struct peers_job *job = context;
+	cluster_peers_read(job->peers);
+}
+
+static bool apply_peers(void *context)
+{
+	const struct peers_job *job = context;
+	const struct gateway_running *running = job->daemon->params.context;
+	struct error error = {0};
+	json_t *answer;
+	if (!cluster_peers_apply(job->peers, &answer, &error))
+		return false;
+	running->cluster->has_peers |= answer != NULL;
 	if (running->network != NULL)
 		gateway_network_follow(running->network, running->registry);
-	return answer;
+	control_answer(job->daemon->control, job->ticket, answer, &error);
+	return true;
+}
+
+static void free_peers(void *context)
+{
+	struct peers_job *job = context;
+	cluster_peers_free(job->peers);
+	free(job);
+}
+
+static int begin_peers(struct daemon *daemon, const char *path, struct error *error)
+{
+	struct gateway_running *running = daemon->params.context;
+	struct peers_job *job = malloc(sizeof *job);
+	if (job == NULL)
+		return error_set(error, -ENOMEM, "out of memory");
+	*job = (struct peers_job){.daemon = daemon, .peers = cluster_peers_new(running, path, error)};
+	if (job->peers == NULL) {
+		free(job);
+		return -ENOMEM;
+	}
+	const struct reloader_job wanted = {
+		.read = read_peers, .apply = apply_peers, .free = free_peers, .context = job};
+	job->ticket = control_defer(daemon->control);
+	(void)reloader_begin(running->reloader, &wanted); /* it is not busy */
+	return 0;
+}
+
+json_t *gateway_control_cluster_peers(void *context, char *const *words, size_t count, struct error *error)
+{
+	struct daemon *daemon = context;
+	const struct gateway_running *running = daemon->params.context;
+	if (cluster_for(daemon, count, 1, "cluster-peers wants a file", error) == NULL)
+		return NULL;
+	if (running->reloader == NULL || reloader_busy(running->reloader))
+		error_set(error, -EBUSY, "the configuration is being read again; once more in a moment");
+	else
+		(void)begin_peers(daemon, words[0], error);
+	return NULL;
 }
 
 /* The map is in force for what the kernel hands on; now for FORWARD too. */

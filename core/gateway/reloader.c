@@ -16,7 +16,10 @@ struct reloader {
 	sem_t applied; /* it frees what it read */
 	int fd;	       /* it has read */
 	_Atomic bool ended;
-	struct gateway_reload reload; /* the thread's but between its word and `applied` */
+	/* The thread's but between its word and `applied`. */
+	struct gateway_reload reload;
+	struct reloader_job job; /* `read` is NULL: the configuration */
+	bool unread;		 /* it was not begun */
 	/* control thread */
 	bool busy;
 	bool again;			   /* a request came after the reading had begun */
@@ -31,6 +34,23 @@ static void wait_for(sem_t *semaphore)
 	rcu_online();
 }
 
+static void read_and_free(struct reloader *reloader)
+{
+	/* After `applied` the next job may be written there. */
+	const struct reloader_job job = reloader->job;
+	reloader->unread = false;
+	if (job.read != NULL)
+		job.read(job.context);
+	else
+		gateway_reload_read(reloader->running, &reloader->reload);
+	(void)eventfd_write(reloader->fd, 1);
+	wait_for(&reloader->applied);
+	if (job.read != NULL)
+		job.free(job.context);
+	else
+		gateway_reload_free(&reloader->reload);
+}
+
 static void *run(void *context)
 {
 	struct reloader *reloader = context;
@@ -39,10 +59,7 @@ static void *run(void *context)
 		wait_for(&reloader->wanted);
 		if (atomic_load_explicit(&reloader->ended, memory_order_relaxed))
 			break;
-		gateway_reload_read(reloader->running, &reloader->reload);
-		(void)eventfd_write(reloader->fd, 1);
-		wait_for(&reloader->applied);
-		gateway_reload_free(&reloader->reload);
+		read_and_free(reloader);
 	}
 	rcu_leave();
 	return NULL;
@@ -80,10 +97,29 @@ void reloader_free(struct reloader *reloader)
 	rcu_offline(); /* the thread may wait for a grace period */
 	(void)pthread_join(reloader->thread, NULL);
 	rcu_online();
+	if (reloader->unread && reloader->job.free != NULL)
+		reloader->job.free(reloader->job.context);
 	(void)sem_destroy(&reloader->wanted);
 	(void)sem_destroy(&reloader->applied);
 	close(reloader->fd);
 	free(reloader);
+}
+
+static void begin(struct reloader *reloader, const struct reloader_job *job)
+{
+	reloader->job = *job;
+	reloader->unread = reloader->busy = true;
+	(void)sem_post(&reloader->wanted);
+}
+
+static const struct reloader_job configuration = {0};
+
+bool reloader_begin(struct reloader *reloader, const struct reloader_job *job)
+{
+	if (reloader->busy)
+		return false;
+	begin(reloader, job);
+	return true;
 }
 
 void reloader_ask(struct reloader *reloader, const struct control_ticket *ticket)
@@ -93,10 +129,8 @@ void reloader_ask(struct reloader *reloader, const struct control_ticket *ticket
 	if (ticket != NULL && waiting->count < ARRAY_SIZE(waiting->tickets))
 		waiting->tickets[waiting->count++] = *ticket;
 	reloader->again |= reloader->busy;
-	if (reloader->busy)
-		return;
-	reloader->busy = true;
-	(void)sem_post(&reloader->wanted);
+	if (!reloader->busy)
+		begin(reloader, &configuration);
 }
 
 bool reloader_busy(const struct reloader *reloader)
@@ -109,20 +143,35 @@ int reloader_fd(const struct reloader *reloader)
 	return reloader->fd;
 }
 
+/* The tickets of what was applied, and the next reading. */
+static struct reloader_waiting finish(struct reloader *reloader)
+{
+	const struct reloader_waiting waiting = reloader->now;
+	(void)sem_post(&reloader->applied);
+	reloader->now = reloader->next;
+	reloader->next.count = 0;
+	reloader->busy = false;
+	if (reloader->again)
+		begin(reloader, &configuration);
+	reloader->again = false;
+	return waiting;
+}
+
 bool reloader_apply(struct reloader *reloader, int *code, struct gateway_reload_result *result,
 		    struct reloader_waiting *waiting, struct error *error)
 {
 	eventfd_t count;
 	if (eventfd_read(reloader->fd, &count) != 0)
 		return false;
-	*code = gateway_reload_apply(reloader->running, &reloader->reload, result, error);
-	(void)sem_post(&reloader->applied);
-	*waiting = reloader->now;
-	reloader->now = reloader->next;
-	reloader->next.count = 0;
-	reloader->busy = reloader->again;
-	reloader->again = false;
-	if (reloader->busy)
-		(void)sem_post(&reloader->wanted);
-	return true;
+	const struct reloader_job *job = &reloader->job;
+	if (job->read == NULL) {
+		*code = gateway_reload_apply(reloader->running, &reloader->reload, result, error);
+		*waiting = finish(reloader);
+		return true;
+	}
+	if (job->apply(job->context))
+		(void)finish(reloader);
+	else
+		(void)eventfd_write(reloader->fd, 1);
+	return false;
 }

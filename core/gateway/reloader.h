@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The thread that reads the gateway's configuration again, so that the control loop need not wait for a million peers.
+/* The thread that reads the gateway's configuration again, or a cluster's peers (struct reloader_job), so that the
+ * control loop need not wait for a million peers.
  * It sleeps until it is asked to read, hands over what it read, waits until that is applied, and frees it.
  *
  *   control thread                          reloader
@@ -28,6 +29,18 @@ void reloader_free(struct reloader *reloader);
 /* Requests a reading of the configuration; `ticket` is the control request to be answered, or NULL. */
 void reloader_ask(struct reloader *reloader, const struct control_ticket *ticket);
 
+/* Something else than the configuration that changes peers: it is read by the same thread, so that the two exclude each
+ * other. All functions get `context`. */
+struct reloader_job {
+	void (*read)(void *context);  /* the thread, online under RCU */
+	bool (*apply)(void *context); /* control thread, when it is read; false: again in the next turn of its loop */
+	void (*free)(void *context);  /* the thread; also of a job that was not read or not applied */
+	void *context;
+};
+
+/* False: a reading is under way, and the job is the caller's still. */
+bool reloader_begin(struct reloader *reloader, const struct reloader_job *job);
+
 /* A reading was requested and is not applied yet: peers are not to be added or removed. NULL is allowed, and not busy.
  */
 bool reloader_busy(const struct reloader *reloader);
@@ -41,7 +54,7 @@ struct reloader_waiting {
 	size_t count;
 };
 
-/* Applies what was read. False: there is nothing. Else `*code` is as of gateway_reload_apply(), as are `result` and
- * `error`. */
+/* Applies what was read. False: there is nothing, or it was a job's. Else `*code` is as of gateway_reload_apply(), as
+ * are `result` and `error`. */
 bool reloader_apply(struct reloader *reloader, int *code, struct gateway_reload_result *result,
 		    struct reloader_waiting *waiting, struct error *error);

@@ -66,6 +66,20 @@ static void leave(void)
 
 TestSuite(cluster_peers, .init = begin, .fini = leave);
 
+static size_t slices; /* of the last file */
+
+static json_t *apply_file(const char *path, struct error *error)
+{
+	json_t *answer;
+	struct cluster_peers *peers = cluster_peers_new(&running, path, error);
+	cr_assert_not_null(peers);
+	cluster_peers_read(peers);
+	for (slices = 1; !cluster_peers_apply(peers, &answer, error); slices++)
+		cr_assert_null(answer);
+	cluster_peers_free(peers);
+	return answer;
+}
+
 /* The answer as text, freed by the next call; NULL: an error. */
 static const char *apply(const char *text, struct error *error)
 {
@@ -73,7 +87,7 @@ static const char *apply(const char *text, struct error *error)
 	char path[] = "/tmp/test_cluster_peers.XXXXXX";
 	int fd = mkstemp(path);
 	cr_assert(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	json_t *answer = cluster_peers_apply(&running, path, error);
+	json_t *answer = apply_file(path, error);
 	unlink(path);
 	close(fd);
 	free(shown);
@@ -213,10 +227,39 @@ Test(cluster_peers, an_index_given_twice_is_the_first_ones)
 Test(cluster_peers, takes_a_regular_file_only)
 {
 	struct error error = {0};
-	cr_assert_null(cluster_peers_apply(&running, "/dev/null", &error));
+	cr_assert_null(apply_file("/dev/null", &error));
 	cr_assert_not_null(strstr(error.text, "no regular file"));
-	cr_assert_null(cluster_peers_apply(&running, "relative", &error));
+	cr_assert_null(apply_file("relative", &error));
 	cr_assert_not_null(strstr(error.text, "give the absolute path"));
-	cr_assert_null(cluster_peers_apply(&running, "/nonexistent/peers", &error));
-	cr_assert_null(cluster_peers_apply(&running, "/tmp", &error));
+	cr_assert_null(apply_file("/nonexistent/peers", &error));
+	cr_assert_null(apply_file("/tmp", &error));
+}
+
+/* As many as a slice has, and one more: first added, then renamed, then removed again. */
+Test(cluster_peers, many_changes_come_in_slices)
+{
+	enum { MANY = CLUSTER_PEERS_SLICE + 1 };
+	static const char *const names[] = {"ann", "bob"};
+	char expected[64];
+	for (size_t round = 0; round < 2; round++) {
+		char *text = NULL;
+		size_t size;
+		FILE *file = open_memstream(&text, &size);
+		(void)fputs(SNAPSHOT, file);
+		for (unsigned i = 0; i < MANY; i++) {
+			uint8_t key[KEY_SIZE] = {9, (uint8_t)i, (uint8_t)(i >> 8)};
+			char shown[KEY_TEXT_SIZE];
+			key_format(key, shown);
+			fprintf(file, "{\"op\":\"put\",\"key\":\"%s\",\"index\":%u,\"name\":\"%s\"}\n", shown, i + 2,
+				names[round]);
+		}
+		(void)fclose(file);
+		snprintf(expected, sizeof expected, "{\"peers\":%d,\"changed\":%d,\"refused\":[]}", MANY, MANY);
+		answers(text, expected);
+		cr_assert_geq(slices, 2);
+		free(text);
+	}
+	snprintf(expected, sizeof expected, "{\"peers\":0,\"changed\":%d,\"refused\":[]}", MANY);
+	answers(SNAPSHOT, expected);
+	cr_assert_geq(slices, 3);
 }

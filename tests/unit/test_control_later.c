@@ -211,3 +211,67 @@ Test(reloader, ends_while_it_reads)
 	reloader_ask(reloader, NULL);
 	reloader_stop(reloader);
 }
+
+/* --- what else the thread reads ----------------------------------------------------------------------------------- */
+
+static unsigned job_read, job_applied, job_freed;
+
+static void read_job(void *context)
+{
+	(void)context;
+	job_read++;
+}
+
+static bool apply_job(void *context)
+{
+	return ++job_applied == *(const unsigned *)context;
+}
+
+static void free_job(void *context)
+{
+	(void)context;
+	job_freed++;
+}
+
+Test(reloader, a_job_excludes_a_reading_and_is_applied_in_turns)
+{
+	struct reloader *reloader = reloader_start();
+	unsigned turns = 3;
+	const struct reloader_job job = {read_job, apply_job, free_job, &turns};
+	size_t waited;
+	write_config(PEER(KEY_B));
+	cr_assert(reloader_begin(reloader, &job));
+	cr_expect_not(reloader_begin(reloader, &job), "one at a time");
+	cr_expect(reloader_busy(reloader));
+	reloader_ask(reloader, NULL);
+	for (unsigned turn = 1; turn <= turns; turn++) {
+		struct gateway_reload_result result;
+		struct reloader_waiting waiting;
+		struct error error;
+		int code;
+		struct pollfd polled = {.fd = reloader_fd(reloader), .events = POLLIN};
+		rcu_offline();
+		cr_assert_eq(poll(&polled, 1, 240000), 1);
+		rcu_online();
+		cr_assert_not(reloader_apply(reloader, &code, &result, &waiting, &error));
+		cr_assert_eq(job_applied, turn);
+		cr_expect_eq(peers_count(&registry.peers), 0, "the reading waits");
+	}
+	cr_expect_eq(job_read, 1);
+	cr_assert_eq(apply(reloader, &waited), 0);
+	cr_expect_eq(job_freed, 1, "before the thread read again");
+	cr_expect_eq(peers_count(&registry.peers), 1);
+	cr_expect_not(reloader_busy(reloader));
+	reloader_stop(reloader);
+}
+
+Test(reloader, ends_with_a_job_that_is_not_applied)
+{
+	struct reloader *reloader = reloader_start();
+	unsigned turns = 1;
+	const struct reloader_job job = {read_job, apply_job, free_job, &turns};
+	cr_assert(reloader_begin(reloader, &job));
+	reloader_stop(reloader);
+	cr_assert_eq(job_freed, 1);
+	cr_assert_eq(job_applied, 0);
+}
