@@ -3,12 +3,15 @@
 
 #include <string.h>
 
-/* It is a key in etcd, a label of metrics and a word of requests. */
+bool check_cluster_node(const char *node)
+{
+	return node[0] != '\0' && node[strspn(node, "abcdefghijklmnopqrstuvwxyz0123456789-")] == '\0';
+}
+
 static int check_node(const struct gateway_config *config, unsigned line, struct error *error)
 {
-	static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz0123456789-";
 	const char *node = config->cluster_node;
-	if (node[strspn(node, alphabet)] == '\0')
+	if (check_cluster_node(node))
 		return 0;
 	return error_set(error, -EINVAL, "%s:%u: ClusterNode = %s: no name of a node; 1 to %d of a-z, 0-9 and '-'",
 			 config->file, line, node, CONFIG_NODE_SIZE - 1);

@@ -7,7 +7,7 @@
 #include "core/agent/agent_state.h"
 #include "core/host/notify.h"
 
-enum { POLL_STOP, POLL_OTHERS, POLL_MAX = 5 };
+enum { POLL_STOP, POLL_CONTROL, POLL_REGISTRAR, POLL_LINKS, POLL_MAX = POLL_LINKS + 3 };
 
 static int open_all(struct agent *agent, struct error *error)
 {
@@ -25,11 +25,16 @@ static int open_all(struct agent *agent, struct error *error)
 	agent->map_link = gateway_link_new(settings->control, agent->clock, error);
 	if (agent->fence == NULL || agent->peers_link == NULL || agent->map_link == NULL)
 		return -EINVAL;
-	if (settings->metrics[0] != '\0' && (agent->metrics = agent_metrics_open(settings->metrics, error)) == NULL)
+	bool listens = settings->metrics.path != NULL || settings->metrics.port != 0;
+	if (listens && (agent->metrics = agent_metrics_open(&settings->metrics, error)) == NULL)
 		return -EINVAL;
 	ownership_init(&agent->rule, settings->node, agent->uuid, settings->blocks, lease,
 		       clock_monotonic(agent->clock));
-	return 0;
+	if (agent_identity_drains(agent)) {
+		log_info("drain: goes on from before; shardtunctl drain --off ends it");
+		ownership_drain(&agent->rule, true, clock_monotonic(agent->clock));
+	}
+	return agent_control_open(agent, error);
 }
 
 struct agent *agent_new(const struct agent_settings *settings, const struct clock *clock, struct error *error)
@@ -53,6 +58,7 @@ void agent_free(struct agent *agent)
 {
 	if (agent == NULL)
 		return;
+	agent_control_close(agent);
 	agent_metrics_close(agent->metrics);
 	agent_watch_close(agent);
 	etcd_free(agent->etcd);
@@ -78,37 +84,46 @@ static int wait_ms(const struct agent *agent, struct gateway_link *const *links,
 
 static void show(struct agent *agent, struct notify *notify)
 {
-	notify_status(notify, "%u blocks%s%s", ownership_count(&agent->rule),
-		      agent->gateway_known ? "" : ", no gateway", agent->etcd_silent_since != 0 ? ", no etcd" : "");
+	notify_status(notify, "%u blocks%s%s%s", ownership_count(&agent->rule),
+		      agent->rule.draining ? ", draining" : "", agent->gateway_known ? "" : ", no gateway",
+		      agent->etcd_silent_since != 0 ? ", no etcd" : "");
+}
+
+static void count_blocks(const struct agent *agent, uint64_t now, struct agent_figures *figures)
+{
+	const struct ownership *rule = &agent->rule;
+	for (unsigned block = 1; block <= rule->block_count; block++) {
+		const struct ownership_block *b = &rule->blocks[block];
+		figures->blocks_served += ownership_serves(rule, block, now);
+		figures->moving += b->mine && b->doing != OWNERSHIP_IDLE;
+		figures->without_owner += agent->view.blocks[block].kind != OWNERSHIP_OWNED;
+	}
 }
 
 static void publish(struct agent *agent, uint64_t now)
 {
 	const struct ownership *rule = &agent->rule;
 	const struct ownership_figures *figures = &rule->figures;
-	const struct etcd_counters *etcd = etcd_counters(agent->etcd);
 	if (agent->metrics == NULL || now < agent->metrics_at)
 		return;
 	agent->metrics_at = now + NS_PER_S;
 	struct agent_figures published = {
 		.blocks_owned = ownership_count(rule),
-		.share = rule->share,
+		.share = rule->draining ? 0 : rule->share,
 		.members = agent->view.member_count,
 		.nodes = agent->view.node_count,
 		.draining = rule->said_draining,
+		.name_is_used = rule->name_is_used,
 		.taken = figures->taken,
 		.cleaned = figures->cleaned,
 		.lost = figures->lost,
 		.fences = figures->fences,
-		.unreadable_keys = figures->unreadable_keys,
+		.unreadable_keys = agent->unreadable.count,
 		.reads = figures->reads,
 		.reads_failed = figures->reads_failed,
-		.read_age = agent->view.sent != 0 ? now - agent->view.sent : 0,
-		.requests = etcd->requests,
-		.failures = etcd->failures,
-		.endpoint_moves = etcd->moves,
-		.latency_sum = etcd->latency_sum,
-		.latency_last = etcd->latency_last,
+		.was_read = agent->view.sent != 0,
+		.read_age = now - agent->view.sent,
+		.etcd = *etcd_counters(agent->etcd),
 		.peer_loads = agent->peers.snapshots,
 		.peer_changes = agent->peers.changes,
 		.peers_skipped = agent->peers.skipped,
@@ -116,8 +131,7 @@ static void publish(struct agent *agent, uint64_t now)
 		.gateway_up = agent->gateway_known,
 		.etcd_up = agent->view.sent != 0 && agent->etcd_silent_since == 0,
 	};
-	for (unsigned block = 1; block <= rule->block_count; block++)
-		published.blocks_served += ownership_serves(rule, block, now);
+	count_blocks(agent, now, &published);
 	agent_metrics_set(agent->metrics, &published);
 }
 
@@ -129,8 +143,11 @@ int agent_run(struct agent *agent, int stop_fd, struct error *error)
 	notify_ready(&notify);
 	int result = 0;
 	for (;;) {
-		struct pollfd polled[POLL_MAX] = {[POLL_STOP] = {.fd = stop_fd, .events = POLLIN}};
-		unsigned count = POLL_OTHERS;
+		struct pollfd polled[POLL_MAX] = {
+			[POLL_STOP] = {.fd = stop_fd, .events = POLLIN},
+			[POLL_CONTROL] = {.fd = control_fd(agent->control), .events = POLLIN},
+			[POLL_REGISTRAR] = {.fd = registrar_fd(agent->registrar), .events = POLLIN}};
+		unsigned count = POLL_LINKS;
 		uint64_t now = clock_monotonic(agent->clock);
 		agent_blocks_step(agent);
 		agent_map_step(agent);
@@ -149,6 +166,7 @@ int agent_run(struct agent *agent, int stop_fd, struct error *error)
 		}
 		for (size_t i = 0; i < ARRAY_SIZE(links); i++)
 			gateway_link_run(links[i]);
+		agent_control_step(agent);
 		if (polled[POLL_STOP].revents != 0)
 			break;
 	}

@@ -21,34 +21,60 @@ static uint64_t now_of(const struct agent *agent)
 
 /* --- reads -------------------------------------------------------------------------------------------------------- */
 
-static void complain_about_reads(struct agent *agent, const char *text, uint64_t now)
+/* `text` says why; NULL: it succeeded. */
+static void log_read(struct agent *agent, const char *text, uint64_t now)
 {
 	if (text == NULL) {
-		if (agent->etcd_complained)
+		if (agent->etcd_warned)
 			log_info("reads in etcd succeed again");
 		agent->etcd_silent_since = 0;
-		agent->etcd_complained = false;
+		agent->etcd_warned = false;
 		return;
 	}
 	if (agent->etcd_silent_since == 0)
 		agent->etcd_silent_since = now;
-	if (!agent->etcd_complained && now >= agent->etcd_silent_since + NS_PER_S) {
-		agent->etcd_complained = true;
+	if (!agent->etcd_warned && now >= agent->etcd_silent_since + NS_PER_S) {
+		agent->etcd_warned = true;
 		log_warning("reads in etcd fail (%s): peers do not change, blocks are served until their fence", text);
 	}
+}
+
+/* What is wrong in etcd, once. */
+static void log_view(struct agent *agent, const struct records_unreadable *before)
+{
+	const struct records_unreadable *unreadable = &agent->unreadable;
+	const char *prefix = agent->settings->prefix;
+	if (agent->rule.name_is_used && !agent->name_warned)
+		log_error(
+			"node name \"%s\" is used by another agent: nothing is taken; give each node a name of its own",
+			agent->settings->node);
+	agent->name_warned = agent->rule.name_is_used;
+	if (!agent->view.members_readable && !agent->members_warned)
+		log_warning("%s" RECORDS_MEMBERS " in etcd is missing or cannot be read: nothing is taken, and nothing "
+			    "moves; see ETCD in shardtun-agent(8)",
+			    prefix);
+	agent->members_warned = !agent->view.members_readable;
+	if (unreadable->count > before->count)
+		log_warning("%u keys in etcd cannot be read (no JSON, or of a newer version), %s%s is the first: they "
+			    "are left alone",
+			    unreadable->count, prefix, unreadable->first);
 }
 
 static void read_done(void *context, const struct etcd_answer *answer)
 {
 	struct agent *agent = context;
 	uint64_t now = now_of(agent);
-	unsigned unreadable = 0;
+	struct records_unreadable before = agent->unreadable;
 	int result = answer->code;
 	if (result == -ECANCELED)
 		return;
 	if (result == 0)
-		result = records_view(answer->body, agent->settings->prefix, &agent->view, &unreadable);
-	complain_about_reads(agent, answer->code != 0 ? answer->text : result != 0 ? "no answer to a read" : NULL, now);
+		result = records_view(answer->body, agent->settings->prefix, &agent->view, &agent->unreadable);
+	log_read(agent,
+		 answer->code != 0 ? answer->text
+		 : result != 0	   ? "an answer that is none to a read"
+				   : NULL,
+		 now);
 	if (result != 0) {
 		ownership_read(&agent->rule, NULL, now);
 		return;
@@ -56,11 +82,7 @@ static void read_done(void *context, const struct etcd_answer *answer)
 	agent->view.sent = answer->sent;
 	agent->read_revision = agent->view.revision;
 	ownership_read(&agent->rule, &agent->view, now);
-	if (agent->rule.name_is_used && !agent->name_complained)
-		log_error(
-			"node name \"%s\" is used by another agent: nothing is taken; give each node a name of its own",
-			agent->settings->node);
-	agent->name_complained = agent->rule.name_is_used;
+	log_view(agent, &before);
 }
 
 static int begin_read(struct agent *agent)
@@ -97,7 +119,7 @@ static enum ownership_outcome outcome_of(const struct etcd_answer *answer)
 {
 	if (answer->code == 0)
 		return etcd_txn_succeeded(answer->body) ? OWNERSHIP_DONE : OWNERSHIP_REFUSED;
-	if (answer->code == -EREMOTEIO && answer->text != NULL && strstr(answer->text, "lease not found") != NULL)
+	if (answer->code == -EREMOTEIO && answer->grpc == ETCD_NOT_FOUND)
 		return OWNERSHIP_NO_LEASE;
 	/* Not carried out, and not going to be, is a refusal; all else may still be. */
 	return answer->code == -EREMOTEIO || !answer->unknown ? OWNERSHIP_REFUSED : OWNERSHIP_UNKNOWN;
@@ -124,7 +146,7 @@ static void cleaned(void *context, const struct etcd_answer *answer)
 	struct step *step = context;
 	enum ownership_outcome outcome = outcome_of(answer);
 	if (outcome == OWNERSHIP_DONE)
-		log_debug("block %u: handed over", step->block);
+		log_debug("block %u: its key is clean", step->block);
 	ownership_cleaned(&step->agent->rule, step->block, outcome, answer->revision, now_of(step->agent));
 	free(step);
 }
@@ -201,13 +223,16 @@ static void begin_move(struct agent *agent, const struct ownership_action *actio
 
 /* --- the gateway -------------------------------------------------------------------------------------------------- */
 
-/* A process that has just started has no peers and no map. */
+/* A process that has just started has no peers and no map. One that was silent for a while has them still; a gateway
+ * without a number of its process may have been started anew meanwhile. */
 static void see_gateway(struct agent *agent, enum ownership_answer answer, json_t *result, const char *text)
 {
 	bool answers = answer == OWNERSHIP_ANSWERED;
 	uint64_t instance = (uint64_t)json_integer_value(json_object_get(result, "instance"));
-	if (answers && (!agent->gateway_known || (instance != 0 && instance != agent->instance))) {
+	bool anew = instance != 0 ? instance != agent->instance : !agent->gateway_known;
+	if (answers && (anew || !agent->gateway_known))
 		log_info("the gateway serves what it is told");
+	if (answers && anew) {
 		agent->instance = instance;
 		agent_peers_again(agent);
 		agent->map_again = true;

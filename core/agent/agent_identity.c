@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* uuid and lease, in a file of a directory that does not outlive a boot: a restarted agent goes on with both, so that
  * its blocks stay. The directory must not be copied to another machine, which is why it is not on a disk. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sodium.h>
@@ -44,6 +45,18 @@ static void read_identity(struct agent *agent, int64_t *lease)
 	}
 }
 
+/* Files of peers that an agent left when it was killed: there are sealed keys in them. */
+static void remove_peers(const char *directory)
+{
+	DIR *dir = opendir(directory);
+	for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+		if (strncmp(entry->d_name, "peers-", strlen("peers-")) == 0)
+			(void)unlinkat(dirfd(dir), entry->d_name, 0);
+	}
+	if (dir != NULL)
+		(void)closedir(dir);
+}
+
 int agent_identity_open(struct agent *agent, int64_t *lease, struct error *error)
 {
 	const char *directory = agent->settings->state;
@@ -56,6 +69,7 @@ int agent_identity_open(struct agent *agent, int64_t *lease, struct error *error
 		return error_open(error, path, "cannot be opened");
 	if (flock(agent->state_fd, LOCK_EX | LOCK_NB) != 0)
 		return error_set(error, -EADDRINUSE, "%s: another agent runs here; stop it first", path);
+	remove_peers(directory);
 	read_identity(agent, lease);
 	agent->saved_lease = *lease;
 	return 0;
@@ -78,4 +92,33 @@ void agent_identity_close(struct agent *agent)
 	if (agent->state_fd >= 0)
 		close(agent->state_fd);
 	agent->state_fd = -1;
+}
+
+/* --- drain -------------------------------------------------------------------------------------------------------- */
+
+static void drain_path(const struct agent *agent, char path[AGENT_PATH])
+{
+	(void)snprintf(path, AGENT_PATH, "%s/draining", agent->settings->state);
+}
+
+bool agent_identity_drains(const struct agent *agent)
+{
+	char path[AGENT_PATH];
+	drain_path(agent, path);
+	return access(path, F_OK) == 0;
+}
+
+int agent_identity_drain(const struct agent *agent, bool draining, struct error *error)
+{
+	char path[AGENT_PATH];
+	drain_path(agent, path);
+	if (!draining)
+		return unlink(path) == 0 || errno == ENOENT
+			       ? 0
+			       : error_set(error, -errno, "%s: cannot be removed (%s)", path, strerror(errno));
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return error_set(error, -errno, "%s: cannot be written (%s)", path, strerror(errno));
+	close(fd);
+	return 0;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/agent/agent_state.h"
+#include "crypto/keys.h"
 
 static void peers_path(const struct agent *agent, unsigned serial, char path[AGENT_PATH])
 {
@@ -17,28 +18,28 @@ static void peers_path(const struct agent *agent, unsigned serial, char path[AGE
 /* Base64, so it needs no escaping. */
 static bool is_key(const char *key)
 {
-	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=";
-	return key[0] != '\0' && key[strspn(key, alphabet)] == '\0';
+	uint8_t bytes[KEY_SIZE];
+	return key_parse(key, bytes);
 }
 
-bool agent_peers_delete(FILE *file, const char *key)
+int agent_peers_delete(FILE *file, const char *key)
 {
-	return is_key(key) && fprintf(file, "{\"op\":\"delete\",\"key\":\"%s\"}\n", key) > 0;
+	if (!is_key(key))
+		return -EPROTO;
+	return fprintf(file, "{\"op\":\"delete\",\"key\":\"%s\"}\n", key) > 0 ? 0 : -EIO;
 }
 
-bool agent_peers_write(FILE *file, const char *key, const char *value, size_t length)
+int agent_peers_write(FILE *file, const char *key, const char *value, size_t length)
 {
-	json_t *object = records_read(value, length);
-	if (object == NULL || !is_key(key)) {
-		json_decref(object);
-		return false;
-	}
+	json_t *object = is_key(key) ? records_read(value, length) : NULL;
+	if (object == NULL)
+		return -EPROTO;
 	(void)json_object_del(object, "version");
 	bool bad = json_object_set_new(object, "op", json_string("put")) != 0 ||
 		   json_object_set_new(object, "key", json_string(key)) != 0 ||
 		   json_dumpf(object, file, JSON_COMPACT) != 0 || fputc('\n', file) == EOF;
 	json_decref(object);
-	return !bad;
+	return bad ? -EIO : 0;
 }
 
 /* A file for what comes next. The gateway's group may read it: there are sealed keys in it. */
@@ -46,7 +47,6 @@ static FILE *open_file(struct agent *agent)
 {
 	char path[AGENT_PATH];
 	peers_path(agent, ++agent->peers.serial, path);
-	(void)unlink(path); /* of an earlier process */
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
 	FILE *file = fd >= 0 && fchmod(fd, 0640) == 0 ? fdopen(fd, "w") : NULL;
 	agent->peers.lines = 0;
@@ -163,10 +163,12 @@ static void page_done(void *context, const struct etcd_answer *answer)
 			peers->skipped++;
 			continue;
 		}
-		if (kv.key_length > skip && agent_peers_write(peers->file, kv.key + skip, kv.value, kv.value_length))
-			peers->lines++;
-		else
+		/* A failed write shows when the file is closed. */
+		if (kv.key_length <= skip ||
+		    agent_peers_write(peers->file, kv.key + skip, kv.value, kv.value_length) == -EPROTO)
 			peers->skipped++;
+		else
+			peers->lines++;
 		(void)snprintf(peers->after, sizeof peers->after, "%s", kv.key);
 		etcd_kv_free(&kv);
 	}
@@ -227,5 +229,9 @@ void agent_peers_step(struct agent *agent)
 
 void agent_peers_close(struct agent *agent)
 {
+	char path[AGENT_PATH];
 	drop_file(agent);
+	peers_path(agent, agent->peers.sending, path);
+	if (agent->peers.sending != 0)
+		(void)unlink(path);
 }

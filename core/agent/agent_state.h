@@ -8,6 +8,7 @@
 #include "core/agent/agent_metrics.h"
 #include "core/agent/gateway_link.h"
 #include "core/agent/records.h"
+#include "core/agent/registrar.h"
 #include "core/control/control.h"
 
 enum {
@@ -20,7 +21,8 @@ enum {
 	AGENT_GATEWAY_MS = 1000, /* of a request about blocks */
 	AGENT_PEERS_MS = 120000, /* a million peers on a slow machine */
 };
-#define AGENT_STALE (NS_PER_S / 2) /* reads are ahead of the watch for so long: it is begun again */
+#define AGENT_STALE (NS_PER_S / 2) /* reads are ahead of the watch for so long: it has to report a write of our own */
+#define AGENT_PROBE (5 * NS_PER_S) /* between two of these */
 
 /* The peers that the gateway has been told, and how. */
 enum agent_peers_phase {
@@ -39,7 +41,7 @@ struct agent_peers {
 	FILE *file; /* what is written next: the snapshot's lines, then those of changes */
 	unsigned serial, lines;
 	unsigned sending; /* serial of the file that the gateway reads */
-	unsigned skipped; /* that could not be read */
+	unsigned skipped; /* since the last snapshot began: peers whose key or value could not be read */
 	bool again;	  /* the gateway has started anew, or changes were lost */
 	uint64_t snapshots, changes;
 	uint64_t last_load; /* ns that the last snapshot took, until the gateway had it */
@@ -50,6 +52,10 @@ struct agent_watch {
 	uint64_t seen;		  /* all changes up to there are known; 0: nothing yet */
 	uint64_t stale_since;	  /* reads have been ahead; 0: they are not */
 	uint64_t not_before;
+	/* A write of our own that the watch has to report. */
+	bool probing;
+	uint64_t probe_revision; /* 0: none was made */
+	uint64_t probe_at;	 /* not before */
 };
 
 struct agent {
@@ -68,14 +74,18 @@ struct agent {
 	unsigned map_part, map_parts, map_serial;
 	uint64_t map_not_before; /* after a failure */
 	bool map_complained, map_again;
+	struct records_unreadable unreadable; /* of the last read */
 	char uuid[OWNERSHIP_UUID];
 	int state_fd; /* locked */
 	int64_t saved_lease;
+	struct control_listener listener; /* of the agent's own control socket */
+	struct control *control;
+	struct registrar *registrar;
 	struct agent_metrics *metrics; /* NULL: none */
 	uint64_t metrics_at;
-	bool name_complained;
+	bool name_warned, members_warned;
 	uint64_t etcd_silent_since; /* no read was answered since; 0: the last one was */
-	bool etcd_complained;
+	bool etcd_warned;
 };
 
 /* --- agent_identity.c --------------------------------------------------------------------------------------------- */
@@ -86,6 +96,18 @@ int agent_identity_open(struct agent *agent, int64_t *lease, struct error *error
 /* Writes the lease down, if it is another one. */
 void agent_identity_keep(struct agent *agent);
 void agent_identity_close(struct agent *agent);
+
+/* Whether the node drains stays over a restart of the agent, and not over a boot. */
+bool agent_identity_drains(const struct agent *agent);
+int agent_identity_drain(const struct agent *agent, bool draining, struct error *error);
+
+/* --- agent_control.c ---------------------------------------------------------------------------------------------- */
+
+int agent_control_open(struct agent *agent, struct error *error);
+void agent_control_close(struct agent *agent);
+
+/* Answers requests, and those whose peers are added or deleted by now. */
+void agent_control_step(struct agent *agent);
 
 /* --- agent_blocks.c ----------------------------------------------------------------------------------------------- */
 
@@ -103,11 +125,11 @@ void agent_peers_close(struct agent *agent);
 /* The gateway has lost what it was told. */
 void agent_peers_again(struct agent *agent);
 
-/* One line about a peer. False: its value cannot be read, and the peer is left out. */
-bool agent_peers_write(FILE *file, const char *key, const char *value, size_t length);
+/* One line about a peer. -EPROTO: its key or value cannot be read, and there is no line; -EIO: it cannot be written. */
+int agent_peers_write(FILE *file, const char *key, const char *value, size_t length);
 
 /* The same of one that is deleted. */
-bool agent_peers_delete(FILE *file, const char *key);
+int agent_peers_delete(FILE *file, const char *key);
 
 /* --- agent_watch.c ------------------------------------------------------------------------------------------------ */
 

@@ -23,16 +23,31 @@ static void peer_changed(struct agent *agent, const struct etcd_event *event)
 		peers->again = peers->phase != PEERS_WANTED; /* the watch begins at the snapshot: this cannot be */
 		return;
 	}
-	bool written = event->kind == ETCD_DELETE
-			       ? agent_peers_delete(peers->file, kv->key + skip)
-			       : agent_peers_write(peers->file, kv->key + skip, kv->value, kv->value_length);
-	if (!written) {
-		log_warning("peer %.64s: its value cannot be read (no JSON, or of a newer version), and is left out",
-			    kv->key + skip);
-		return;
+	const char *key = kv->key + skip;
+	int result = event->kind == ETCD_DELETE ? agent_peers_delete(peers->file, key)
+						: agent_peers_write(peers->file, key, kv->value, kv->value_length);
+	if (result == -EPROTO) {
+		log_warning("peer %.64s: its value cannot be read (no JSON, or of a newer version), and it is left out",
+			    key);
+		peers->skipped++;
+		/* Left out as by a snapshot, and not as it was before. */
+		result = agent_peers_delete(peers->file, key);
 	}
-	peers->lines++;
+	if (result == 0)
+		peers->lines++;
+	else if (result != -EPROTO)
+		agent_peers_again(agent);
 	peers->changes++;
+}
+
+static bool is_about_blocks(const char *name)
+{
+	static const char *const others[] = {RECORDS_INDEX, RECORDS_NET, RECORDS_WATCH, RECORDS_NEXT};
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		if (strncmp(name, others[i], strlen(others[i])) == 0)
+			return false;
+	}
+	return true;
 }
 
 static void changed(void *context, const struct etcd_event *event)
@@ -48,8 +63,7 @@ static void changed(void *context, const struct etcd_event *event)
 			break;
 		if (strncmp(name, RECORDS_PEER, strlen(RECORDS_PEER)) == 0)
 			peer_changed(agent, event);
-		else if (strncmp(name, RECORDS_INDEX, strlen(RECORDS_INDEX)) != 0 &&
-			 strncmp(name, RECORDS_NET, strlen(RECORDS_NET)) != 0)
+		else if (is_about_blocks(name))
 			ownership_changed(&agent->rule, clock_monotonic(agent->clock));
 		break;
 	case ETCD_SEEN:
@@ -68,6 +82,51 @@ static void changed(void *context, const struct etcd_event *event)
 		log_debug("watch: %s", event->text);
 		lost(agent, OWNERSHIP_RETRY);
 		break;
+	}
+}
+
+/* --- whether it still reports ------------------------------------------------------------------------------------- */
+
+static void probed(void *context, const struct etcd_answer *answer)
+{
+	struct agent *agent = context;
+	struct agent_watch *watch = &agent->watch;
+	if (answer->code == -ECANCELED)
+		return;
+	uint64_t now = clock_monotonic(agent->clock);
+	watch->probing = false;
+	watch->probe_at = now + (answer->code == 0 ? AGENT_PROBE : NS_PER_S);
+	watch->probe_revision = answer->code == 0 ? answer->revision : 0;
+	watch->stale_since = now;
+}
+
+static void probe(struct agent *agent)
+{
+	char key[ETCD_KEY_MAX];
+	struct etcd_txn txn;
+	etcd_txn_begin(&txn);
+	if (records_key(key, agent->settings->prefix, RECORDS_WATCH, agent->settings->node))
+		etcd_txn_put(&txn, key, "{\"version\":1}", 0);
+	else
+		txn.failed = -ENAMETOOLONG;
+	agent->watch.probing = etcd_txn(agent->etcd, &txn, false, AGENT_WRITE_MS, probed, agent) == 0;
+	if (!agent->watch.probing)
+		agent->watch.probe_at = clock_monotonic(agent->clock) + NS_PER_S;
+}
+
+/* The store has a later revision than the watch has reported. It may be another's, outside of the prefix, of which the
+ * watch reports nothing; so something below the prefix is written, which it has to report. */
+static void judge(struct agent *agent, uint64_t now)
+{
+	struct agent_watch *watch = &agent->watch;
+	if (watch->probing)
+		return;
+	if (watch->probe_revision > watch->seen) {
+		watch->probe_revision = 0;
+		log_debug("watch: what was written is not reported; it is begun again");
+		lost(agent, 0);
+	} else if (now >= watch->probe_at) {
+		probe(agent);
 	}
 }
 
@@ -90,7 +149,7 @@ void agent_watch_step(struct agent *agent)
 	else if (watch->stale_since == 0)
 		watch->stale_since = now;
 	else if (now >= watch->stale_since + AGENT_STALE)
-		lost(agent, 0);
+		judge(agent, now);
 }
 
 void agent_watch_close(struct agent *agent)

@@ -5,15 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/agent/etcd_request.h"
 
-enum {
-	GRPC_PERMISSION_DENIED = 7,
-	GRPC_UNAVAILABLE = 14,
-	GRPC_UNAUTHENTICATED = 16,
-	AUTHENTICATE_MS = 2000,
-};
+enum { AUTHENTICATE_MS = 2000 };
 
 /* --- the list of requests ----------------------------------------------------------------------------------------- */
 
@@ -31,6 +27,10 @@ static void free_ended(struct etcd *etcd)
 	cds_list_for_each_entry_safe(request, next, &etcd->ended, node)
 	{
 		curl_easy_cleanup(request->easy);
+		if (request->secret && request->body != NULL)
+			explicit_bzero(request->body, strlen(request->body));
+		if (request->secret && request->answer != NULL)
+			explicit_bzero(request->answer, request->room);
 		free(request->body);
 		free(request->answer);
 		free(request);
@@ -97,10 +97,10 @@ static void request_fail(struct etcd_request *request, int code, const char *tex
 static void start_when_possible(struct etcd_request *request);
 
 /* A failure of this endpoint. `unsent`: the request cannot have been carried out. */
-static void request_retry(struct etcd_request *request, bool unsent, int code, const char *text)
+static void request_retry(struct etcd_request *request, bool unsent, enum etcd_failure why, const char *text)
 {
 	struct etcd *etcd = request->etcd;
-	etcd->counters.failures++;
+	etcd->counters.failures[why]++;
 	(void)snprintf(etcd->failed[request->endpoint], ETCD_SHORT, "%s", text);
 	next_endpoint(etcd, request->endpoint);
 	if (!unsent && !request->repeatable)
@@ -108,7 +108,7 @@ static void request_retry(struct etcd_request *request, bool unsent, int code, c
 	uint64_t now = clock_monotonic(etcd->params.clock);
 	request->tries++;
 	if (request->unknown || now >= request->deadline) {
-		request_fail(request, code, text);
+		request_fail(request, why == ETCD_LATE ? -ETIMEDOUT : -EIO, text);
 		return;
 	}
 	/* All endpoints in turn at once, then with a pause: a refused connection takes no time. */
@@ -118,20 +118,28 @@ static void request_retry(struct etcd_request *request, bool unsent, int code, c
 
 /* --- tokens ------------------------------------------------------------------------------------------------------- */
 
+static void drop_token(struct etcd *etcd)
+{
+	if (etcd->token != NULL)
+		explicit_bzero(etcd->token, strlen(etcd->token));
+	free(etcd->token);
+	etcd->token = NULL;
+}
+
 static void authenticated(void *context, const struct etcd_answer *answer)
 {
 	struct etcd *etcd = context;
 	const char *token = json_string_value(json_object_get(answer->body, "token"));
 	etcd->authenticating = false;
-	free(etcd->token);
+	drop_token(etcd);
 	etcd->token = token != NULL ? strdup(token) : NULL;
 	if (etcd->token != NULL)
-		etcd->trouble[0] = '\0';
+		etcd->refusal[0] = '\0';
 	if (etcd->token != NULL || answer->code == -ECANCELED)
 		return;
-	etcd->trouble[0] = '\0';
+	etcd->refusal[0] = '\0';
 	if (answer->code == 0 || answer->code == -EREMOTEIO)
-		(void)snprintf(etcd->trouble, sizeof etcd->trouble, "user \"%s\": %s", etcd->params.user,
+		(void)snprintf(etcd->refusal, sizeof etcd->refusal, "user \"%s\": %s", etcd->params.user,
 			       answer->text != NULL ? answer->text : "no token in the answer");
 	etcd->not_authenticated_before = clock_monotonic(etcd->params.clock) + NS_PER_S;
 	/* All that waited for it ends in start_or_end(). */
@@ -151,18 +159,12 @@ static void authenticate(struct etcd *etcd)
 	if (request == NULL)
 		return;
 	etcd->authenticating = true;
-	request->repeatable = true;
+	request->repeatable = request->secret = true;
 	request->done = authenticated;
 	request->context = etcd;
 	request->try_ms = AUTHENTICATE_MS; /* bcrypt takes its time */
 	request->deadline = clock_monotonic(etcd->params.clock) + AUTHENTICATE_MS * NS_PER_MS;
 	etcd_request_start(request);
-}
-
-static void drop_token(struct etcd *etcd)
-{
-	free(etcd->token);
-	etcd->token = NULL;
 }
 
 static bool token_refused(const struct etcd_request *request, unsigned grpc)
@@ -184,7 +186,7 @@ static void start_when_possible(struct etcd_request *request)
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */
 
-/* etcd's own word that it has no leader or no time says nothing about what becomes of a proposal. */
+/* That etcd has no leader, or no time, says nothing about what becomes of a proposal. */
 static void refused(struct etcd_request *request, json_t *body, const char *text, unsigned grpc)
 {
 	struct etcd *etcd = request->etcd;
@@ -194,13 +196,25 @@ static void refused(struct etcd_request *request, json_t *body, const char *text
 		request->renewed = true;
 		drop_token(etcd);
 		start_when_possible(request);
-	} else if (grpc == GRPC_UNAVAILABLE || grpc == 4 /* deadline exceeded */ || strstr(text, "leader") != NULL) {
-		request_retry(request, false, -EIO, copy);
+	} else if (grpc == GRPC_UNAVAILABLE || grpc == GRPC_DEADLINE_EXCEEDED || strstr(text, "leader") != NULL) {
+		request_retry(request, false, ETCD_NO_LEADER, copy);
 	} else {
 		struct etcd_answer answer = {.code = -EREMOTEIO, .text = copy, .grpc = grpc, .body = body};
-		etcd->counters.failures++;
+		etcd->counters.failures[ETCD_REFUSED]++;
 		request_end(request, &answer);
 	}
+}
+
+static void count_latency(struct etcd_counters *counters, uint64_t latency)
+{
+	static const unsigned limits[] = {ETCD_LATENCY_MS};
+	_Static_assert(ARRAY_SIZE(limits) + 1 == ETCD_LATENCIES, "one count for each, and one for more");
+	size_t i = 0;
+	while (i < ARRAY_SIZE(limits) && latency > limits[i] * NS_PER_MS)
+		i++;
+	counters->latency_counts[i]++;
+	counters->latency_sum += latency;
+	counters->answers++;
 }
 
 static void answered(struct etcd_request *request)
@@ -212,15 +226,14 @@ static void answered(struct etcd_request *request)
 	long status = 0;
 	curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
 	const char *text = body != NULL ? etcd_error_text(body, &grpc) : NULL;
-	etcd->counters.latency_last = clock_monotonic(etcd->params.clock) - request->sent;
-	etcd->counters.latency_sum += etcd->counters.latency_last;
+	count_latency(&etcd->counters, clock_monotonic(etcd->params.clock) - request->sent);
 	if (text != NULL) {
 		refused(request, body, text, grpc);
 	} else if (body == NULL || status != 200) {
 		char copy[ETCD_TEXT];
 		(void)snprintf(copy, sizeof copy, "%s: status %ld and no answer of etcd's",
 			       etcd->params.endpoints[request->endpoint], status);
-		request_retry(request, false, -EIO, copy);
+		request_retry(request, false, ETCD_NO_CONNECTION, copy);
 	} else {
 		struct etcd_answer answer = {.revision = etcd_revision(body), .body = body};
 		etcd->failed[request->endpoint][0] = '\0';
@@ -246,7 +259,7 @@ static void finished(struct etcd_request *request, CURLcode code)
 	curl_off_t sent = 0;
 	curl_easy_getinfo(request->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
 	request_retry(request, sent == 0 && etcd_request_unsent(request, code),
-		      code == CURLE_OPERATION_TIMEDOUT ? -ETIMEDOUT : -EIO, text);
+		      code == CURLE_OPERATION_TIMEDOUT ? ETCD_LATE : ETCD_NO_CONNECTION, text);
 }
 
 /* --- running ------------------------------------------------------------------------------------------------------ */
@@ -268,8 +281,8 @@ static void finish_all(struct etcd *etcd)
 static const char *describe_failures(const struct etcd *etcd, char text[ETCD_TEXT])
 {
 	size_t used = 0;
-	bool refused_user = etcd->trouble[0] != '\0';
-	(void)snprintf(text, ETCD_TEXT, "%s", refused_user ? etcd->trouble : "etcd: no answer in time");
+	bool refused_user = etcd->refusal[0] != '\0';
+	(void)snprintf(text, ETCD_TEXT, "%s", refused_user ? etcd->refusal : "etcd: no answer in time");
 	for (size_t i = 0; i < etcd->params.endpoint_count && used < ETCD_TEXT && !refused_user; i++) {
 		if (etcd->failed[i][0] != '\0')
 			used += (size_t)snprintf(text + used, ETCD_TEXT - used, "%s%s", used != 0 ? "; " : "",
@@ -418,28 +431,35 @@ bool etcd_request_renew(struct etcd_request *request, unsigned grpc)
 
 void etcd_endpoint_failed(struct etcd *etcd, size_t endpoint)
 {
-	etcd->counters.failures++;
+	etcd->counters.failures[ETCD_NO_CONNECTION]++;
 	next_endpoint(etcd, endpoint);
 }
 
 /* --- the client --------------------------------------------------------------------------------------------------- */
 
-static int check_files(const struct etcd_params *params, struct error *error)
+static int check_file(const char *path, bool secret, struct error *error)
+{
+	struct stat status;
+	FILE *file = fopen(path, "re");
+	if (file == NULL)
+		return error_open(error, path, "cannot be opened");
+	bool open = secret && (fstat(fileno(file), &status) != 0 || (status.st_mode & S_IRWXO) != 0);
+	(void)fclose(file);
+	return open ? error_set(error, -EPERM, "%s: other users may read it; chmod o= %s", path, path) : 0;
+}
+
+int etcd_check_files(const struct etcd_params *params, struct error *error)
 {
 	const char *const paths[] = {params->ca, params->cert, params->key};
-	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
-		FILE *file = paths[i] != NULL ? fopen(paths[i], "re") : NULL;
-		if (paths[i] != NULL && file == NULL)
-			return error_open(error, paths[i], "cannot be opened");
-		if (file != NULL)
-			(void)fclose(file);
-	}
-	return 0;
+	int result = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(paths) && result == 0; i++)
+		result = paths[i] != NULL ? check_file(paths[i], paths[i] == params->key, error) : 0;
+	return result;
 }
 
 struct etcd *etcd_new(const struct etcd_params *params, struct error *error)
 {
-	if (check_files(params, error) != 0)
+	if (etcd_check_files(params, error) != 0)
 		return NULL;
 	struct etcd *etcd = calloc(1, sizeof *etcd);
 	if (etcd != NULL && curl_global_init(CURL_GLOBAL_DEFAULT) == 0) {
@@ -470,8 +490,6 @@ void etcd_free(struct etcd *etcd)
 	free_ended(etcd);
 	curl_multi_cleanup(etcd->multi);
 	curl_global_cleanup();
-	if (etcd->token != NULL)
-		explicit_bzero(etcd->token, strlen(etcd->token));
-	free(etcd->token);
+	drop_token(etcd);
 	free(etcd);
 }

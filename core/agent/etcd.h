@@ -21,6 +21,7 @@ enum {
 	ETCD_TRY_MS = 600,	     /* of one endpoint, unless a request has another limit */
 	ETCD_CONNECT_MS = 400,	     /* of that, TCP and TLS */
 	ETCD_ANSWER_MAX = 256 << 20, /* bytes; a page of peers has one or two MB */
+	ETCD_NOT_FOUND = 5,	     /* gRPC's code of a lease that is gone */
 };
 
 /* Borrowed until etcd_free(). */
@@ -32,19 +33,38 @@ struct etcd_params {
 	const struct clock *clock;
 };
 
+/* Why a try failed: the name of its counter. */
+#define ETCD_FAILURES_LIST(X)                                           \
+	X(ETCD_NO_CONNECTION, "connection") /* none, or it broke */     \
+	X(ETCD_LATE, "time")		    /* no answer in time */     \
+	X(ETCD_NO_LEADER, "leader")	    /* or no time, says etcd */ \
+	X(ETCD_REFUSED, "refused")	    /* by etcd */
+enum etcd_failure {
+#define ETCD_FAILURE(name, text) name,
+	ETCD_FAILURES_LIST(ETCD_FAILURE)
+#undef ETCD_FAILURE
+		ETCD_FAILURES,
+};
+
+/* Counts of answers by their latency: in at most so many ms, and not in one less. The last one: in more than all. */
+#define ETCD_LATENCY_MS 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000
+enum { ETCD_LATENCIES = 11 };
+
 /* Of all requests since the start. */
 struct etcd_counters {
-	uint64_t requests, failures; /* tries, and those that failed */
-	uint64_t moves;		     /* from one endpoint to the next */
-	uint64_t latency_sum;	     /* ns, of tries that were answered */
-	uint64_t latency_last;	     /* ns */
+	uint64_t requests; /* tries */
+	uint64_t failures[ETCD_FAILURES];
+	uint64_t moves;	      /* from one endpoint to the next */
+	uint64_t answers;     /* tries that were answered, also by a refusal */
+	uint64_t latency_sum; /* ns, of these */
+	uint64_t latency_counts[ETCD_LATENCIES];
 };
 
 /* Passed to the function of a request, and valid during the call. */
 struct etcd_answer {
 	int code;	   /* 0; -ETIMEDOUT, -EIO: no answer; -EREMOTEIO: etcd refused; -ECANCELED: etcd_free() */
 	bool unknown;	   /* of a failure: the request may have been, or still be, carried out */
-	unsigned grpc;	   /* -EREMOTEIO: gRPC's code; 5: not found */
+	unsigned grpc;	   /* -EREMOTEIO: gRPC's code, e.g. ETCD_NOT_FOUND */
 	const char *text;  /* of a failure, one line */
 	uint64_t sent;	   /* monotonic ns, before the first byte of the answered try was sent */
 	uint64_t revision; /* of the store; 0: unknown */
@@ -56,6 +76,9 @@ typedef void etcd_done_fn(void *context, const struct etcd_answer *answer);
 
 struct etcd;
 struct etcd_watch;
+
+/* Whether the files can be opened, and others cannot read the key. 0, or a negative errno with `error`. */
+int etcd_check_files(const struct etcd_params *params, struct error *error);
 
 /* NULL with `error`: no memory, or a file cannot be used. Connects to nothing yet. */
 struct etcd *etcd_new(const struct etcd_params *params, struct error *error);
@@ -108,8 +131,8 @@ struct etcd_event {
 
 typedef void etcd_event_fn(void *context, const struct etcd_event *event);
 
-/* All changes of keys that begin with `prefix` from that revision on, in order. Of a cut line it reports nothing: where
- * reads have a later revision than the watch has reported for a while, it is to be stopped and begun again. NULL: no
+/* All changes of keys that begin with `prefix` from that revision on, in order. It does not notice a broken
+ * connection: where a write below the prefix is not reported for a while, it is to be stopped and begun again. NULL: no
  * memory. */
 struct etcd_watch *etcd_watch_start(struct etcd *etcd, const char *prefix, uint64_t from_revision, etcd_event_fn *event,
 				    void *context);

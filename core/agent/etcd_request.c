@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROOM_FIRST = 16384, URL_MAX = 512, TOKEN_MAX = 4096 };
+enum { ROOM_FIRST = 16384, URL_MAX = 512 };
 
 bool etcd_request_append(struct etcd_request *request, const char *bytes, size_t count)
 {
@@ -34,7 +34,7 @@ static size_t received(char *bytes, size_t size, size_t count, void *context)
 static bool set_headers(struct etcd_request *request)
 {
 	const char *token = request->needs_token ? request->etcd->token : NULL;
-	char line[TOKEN_MAX];
+	char *line;
 	curl_slist_free_all(request->headers);
 	/* No "Expect: 100-continue": it would cost a round trip. */
 	request->headers = curl_slist_append(NULL, "Content-Type: application/json");
@@ -42,9 +42,11 @@ static bool set_headers(struct etcd_request *request)
 		return false;
 	if (token == NULL)
 		return true;
-	(void)snprintf(line, sizeof line, "Authorization: %s", token);
+	if (asprintf(&line, "Authorization: %s", token) < 0)
+		return false;
 	bool done = curl_slist_append(request->headers, line) != NULL;
-	explicit_bzero(line, sizeof line);
+	explicit_bzero(line, strlen(line));
+	free(line);
 	return done;
 }
 

@@ -17,6 +17,14 @@ enum {
 };
 #define ETCD_PAUSE (ETCD_PAUSE_MS * NS_PER_MS)
 
+/* Codes of gRPC. */
+enum {
+	GRPC_DEADLINE_EXCEEDED = 4,
+	GRPC_PERMISSION_DENIED = 7,
+	GRPC_UNAVAILABLE = 14,
+	GRPC_UNAUTHENTICATED = 16,
+};
+
 struct etcd_request {
 	struct cds_list_head node; /* of the client's list */
 	struct etcd *etcd;
@@ -27,6 +35,7 @@ struct etcd_request {
 	bool running;	 /* libcurl has it */
 	bool repeatable; /* may be carried out twice */
 	bool unknown;	 /* a try may have been carried out */
+	bool secret;	 /* body and answer are wiped */
 	bool needs_token, renewed;
 	size_t endpoint; /* of this try */
 	unsigned tries, try_ms;
@@ -48,7 +57,7 @@ struct etcd {
 	bool authenticating, ending;
 	uint64_t not_authenticated_before;	     /* monotonic ns */
 	char failed[ETCD_ENDPOINTS_MAX][ETCD_SHORT]; /* the last failure of each endpoint; "": it answered last */
-	char trouble[ETCD_TEXT];		     /* why there is no token; "": none */
+	char refusal[ETCD_TEXT];		     /* why there is no token; "": there is no reason */
 	struct etcd_counters counters;
 };
 

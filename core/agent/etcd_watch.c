@@ -57,7 +57,7 @@ static void one_result(struct etcd_watch *watch, json_t *result)
 		const char *reason = json_string_value(json_object_get(result, "cancel_reason"));
 		/* That is what 3.4 says of an expired token. */
 		if (reason != NULL && strstr(reason, "permission denied") != NULL &&
-		    etcd_request_renew(watch->request, 7))
+		    etcd_request_renew(watch->request, GRPC_PERMISSION_DENIED))
 			watch->renewing = true;
 		else
 			lose(watch, reason != NULL ? reason : "etcd ended the watch");

@@ -75,7 +75,6 @@ static void see_block(struct ownership *ownership, unsigned block, const struct 
 	}
 	b->mine = mine;
 	b->key = *key;
-	ownership->figures.unreadable_keys += key->kind == OWNERSHIP_UNREADABLE;
 }
 
 static void see_registration(struct ownership *ownership, const struct ownership_view *view)
@@ -109,7 +108,6 @@ void ownership_read(struct ownership *ownership, const struct ownership_view *vi
 		return;
 	}
 	ownership->read_at = view->sent + OWNERSHIP_READ;
-	ownership->figures.unreadable_keys = 0;
 	see_registration(ownership, view);
 	for (unsigned block = 1; block <= ownership->block_count; block++)
 		see_block(ownership, block, &view->blocks[block], now);
@@ -180,6 +178,7 @@ void ownership_cleaned(struct ownership *ownership, unsigned block, enum ownersh
 	struct ownership_block *b = &ownership->blocks[block];
 	if (outcome == OWNERSHIP_DONE) {
 		ownership->figures.cleaned++;
+		ownership->moving++; /* until a read has seen it */
 		if (revision > ownership->least_revision)
 			ownership->least_revision = revision;
 		b->mine = false;
@@ -334,14 +333,18 @@ static void choose_releases(struct ownership *ownership, uint64_t now)
 	unsigned busy = ownership->moving, kept = 0, first = ownership_share_first(ownership);
 	if (!ownership->seen_any || !ownership->members_readable || !ownership->gateway_up)
 		return;
+	/* The others have to know first, or none of them has a place for it. */
+	if (ownership->draining && (ownership->others == 0 || !ownership->said_draining))
+		return;
 	unsigned share = ownership->draining || !ownership->is_member ? 0 : ownership->share;
+	unsigned most = ownership->draining ? OWNERSHIP_DRAINING_MAX : OWNERSHIP_MOVING_MAX;
 	for (unsigned block = 1; block <= ownership->block_count; block++) {
 		const struct ownership_block *b = &ownership->blocks[block];
 		busy += b->mine && b->doing != OWNERSHIP_IDLE;
 		kept += b->mine && b->doing == OWNERSHIP_IDLE;
 	}
 	/* The last ones first: those of the front were taken first. */
-	for (unsigned i = ownership->block_count; i-- > 0 && kept > share && busy < OWNERSHIP_MOVING_MAX;) {
+	for (unsigned i = ownership->block_count; i-- > 0 && kept > share && busy < most;) {
 		unsigned block = 1 + (first + i) % ownership->block_count;
 		if (!ownership_serves(ownership, block, now))
 			continue;

@@ -34,10 +34,11 @@ enum {
 	OWNERSHIP_NODES_MAX = 64,
 	OWNERSHIP_NAME = 33, /* with its terminator, as the next two */
 	OWNERSHIP_UUID = 37,
-	OWNERSHIP_ADDRESS = 96,	   /* two, one of each family */
-	OWNERSHIP_TAKING_MAX = 16, /* transactions at once */
-	OWNERSHIP_MOVING_MAX = 4,  /* blocks that are "clean", or about to be, before another one is released */
-	OWNERSHIP_TTL = 3,	   /* s, of the lease */
+	OWNERSHIP_ADDRESS = 96,	    /* two, one of each family */
+	OWNERSHIP_TAKING_MAX = 16,  /* transactions at once */
+	OWNERSHIP_MOVING_MAX = 4,   /* blocks that are "clean", or about to be, before another one is released */
+	OWNERSHIP_DRAINING_MAX = 1, /* the same while draining: the next one when the last one was taken */
+	OWNERSHIP_TTL = 3,	    /* s, of the lease */
 };
 #define OWNERSHIP_FENCE	    (2 * NS_PER_S)
 #define OWNERSHIP_WAIT	    (2200 * NS_PER_MS)
@@ -139,10 +140,9 @@ struct ownership_block {
 
 struct ownership_figures {
 	uint64_t reads, reads_failed;
-	uint64_t taken, cleaned;  /* transactions that were done */
-	uint64_t lost;		  /* blocks of ours whose key was gone or another's */
-	uint64_t fences;	  /* times that the fence ended while blocks were ours */
-	uint64_t unreadable_keys; /* in the last view */
+	uint64_t taken, cleaned; /* transactions that were done */
+	uint64_t lost;		 /* blocks of ours whose key was gone or another's */
+	uint64_t fences;	 /* times that the fence ended while blocks were ours */
 };
 
 struct ownership {
@@ -163,7 +163,8 @@ struct ownership {
 	uint64_t until;		 /* the fence: of the last read that counts */
 	uint64_t least_revision; /* of a view that counts: none from before our own last "clean" */
 	bool is_member, members_readable;
-	unsigned share; /* how many blocks we are to have */
+	unsigned share;	 /* how many blocks we are to have */
+	unsigned others; /* members that are alive and take blocks, without us */
 	unsigned moving;
 	bool fenced;
 	struct ownership_block blocks[OWNERSHIP_BLOCKS];
@@ -211,7 +212,8 @@ void ownership_cleaned(struct ownership *ownership, unsigned block, enum ownersh
 		       uint64_t now);
 void ownership_answered(struct ownership *ownership, enum ownership_answer answer, uint64_t now);
 
-/* The operator has all blocks handed over, and none taken; or no longer. */
+/* The operator has all blocks handed over, and none taken; or no longer. They go one by one, and only while another
+ * member is alive that takes them: else they are served here. */
 void ownership_drain(struct ownership *ownership, bool draining, uint64_t now);
 
 /* --- state -------------------------------------------------------------------------------------------------------- */

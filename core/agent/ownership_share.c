@@ -20,11 +20,13 @@ void ownership_share_update(struct ownership *ownership, const struct ownership_
 		return;
 	}
 	ownership->is_member = lists(view, ownership->node);
-	unsigned live = ownership->is_member && !ownership->draining;
+	ownership->others = 0;
 	for (size_t i = 0; i < view->node_count; i++) {
 		const struct ownership_node_key *node = &view->nodes[i];
-		live += strcmp(node->name, ownership->node) != 0 && !node->draining && lists(view, node->name);
+		ownership->others += strcmp(node->name, ownership->node) != 0 && !node->draining &&
+				     lists(view, node->name);
 	}
+	unsigned live = ownership->others + (ownership->is_member && !ownership->draining);
 	ownership->share = live != 0 ? (ownership->block_count + live - 1) / live : ownership->block_count;
 	ownership->moving = 0;
 	for (unsigned block = 1; block <= ownership->block_count; block++)

@@ -92,15 +92,23 @@ static unsigned block_number(const struct etcd_kv *kv, size_t skip)
 
 struct reading {
 	struct ownership_view *view;
-	size_t skip; /* bytes of a key in front of its name */
-	unsigned unreadable;
+	size_t prefix; /* bytes in front of a key's kind */
+	size_t skip;   /* bytes in front of its name */
+	struct records_unreadable unreadable;
 };
+
+static void count_unreadable(struct reading *reading, const struct etcd_kv *kv)
+{
+	if (reading->unreadable.count++ == 0)
+		(void)snprintf(reading->unreadable.first, sizeof reading->unreadable.first, "%s",
+			       kv->key_length > reading->prefix ? kv->key + reading->prefix : "");
+}
 
 static void read_block(struct reading *reading, const struct etcd_kv *kv)
 {
 	unsigned number = block_number(kv, reading->skip);
 	if (number == 0) {
-		reading->unreadable++;
+		count_unreadable(reading, kv);
 		return;
 	}
 	struct ownership_block_key *key = &reading->view->blocks[number];
@@ -113,7 +121,8 @@ static void read_block(struct reading *reading, const struct etcd_kv *kv)
 		key->kind = OWNERSHIP_OWNED;
 	else
 		key->kind = OWNERSHIP_UNREADABLE;
-	reading->unreadable += key->kind == OWNERSHIP_UNREADABLE;
+	if (key->kind == OWNERSHIP_UNREADABLE)
+		count_unreadable(reading, kv);
 	json_decref(object);
 }
 
@@ -123,7 +132,7 @@ static void read_taken(struct reading *reading, const struct etcd_kv *kv)
 	if (number != 0)
 		reading->view->blocks[number].taken_revision = kv->mod_revision;
 	else
-		reading->unreadable++;
+		count_unreadable(reading, kv);
 }
 
 static void read_node(struct reading *reading, const struct etcd_kv *kv)
@@ -142,7 +151,8 @@ static void read_node(struct reading *reading, const struct etcd_kv *kv)
 		(void)take_text(object, "inside", node->inside, sizeof node->inside);
 		view->node_count++;
 	}
-	reading->unreadable += object == NULL;
+	if (object == NULL)
+		count_unreadable(reading, kv);
 	json_decref(object);
 }
 
@@ -162,32 +172,45 @@ static void read_members(struct reading *reading, const struct etcd_kv *kv)
 		}
 		memcpy(view->members[view->member_count++], text, strlen(text) + 1);
 	}
-	reading->unreadable += !view->members_readable;
+	if (!view->members_readable)
+		count_unreadable(reading, kv);
 	json_decref(object);
 }
 
-int records_view(json_t *answer, const char *prefix, struct ownership_view *view, unsigned *unreadable)
+static int read_keys(struct reading *reading, json_t *answer)
 {
 	static void (*const readers[RECORDS_READS])(struct reading *, const struct etcd_kv *) = {
 		read_block, read_taken, read_node, read_members};
 	static const char *const kinds[RECORDS_READS] = {RECORDS_BLOCK, RECORDS_TAKEN, RECORDS_NODE, RECORDS_MEMBERS};
-	struct reading reading = {.view = view};
-	*view = (struct ownership_view){.revision = etcd_revision(answer)};
 	for (size_t i = 0; i < RECORDS_READS; i++) {
 		json_t *range = etcd_txn_answer(answer, i, "response_range"), *object;
 		size_t index;
-		if (range == NULL || view->revision == 0)
+		if (range == NULL || reading->view->revision == 0)
 			return -EPROTO;
-		reading.skip = strlen(prefix) + strlen(kinds[i]);
+		reading->skip = reading->prefix + strlen(kinds[i]);
 		json_array_foreach (etcd_range_kvs(range), index, object) {
 			struct etcd_kv kv;
 			int result = etcd_kv_read(object, &kv);
 			if (result != 0)
 				return result;
-			readers[i](&reading, &kv);
+			readers[i](reading, &kv);
 			etcd_kv_free(&kv);
 		}
 	}
-	*unreadable = reading.unreadable;
 	return 0;
+}
+
+int records_view(json_t *answer, const char *prefix, struct ownership_view *view, struct records_unreadable *unreadable)
+{
+	struct reading reading = {.view = calloc(1, sizeof *view), .prefix = strlen(prefix)};
+	if (reading.view == NULL)
+		return -ENOMEM;
+	reading.view->revision = etcd_revision(answer);
+	int result = read_keys(&reading, answer);
+	if (result == 0) {
+		*view = *reading.view;
+		*unreadable = reading.unreadable;
+	}
+	free(reading.view);
+	return result;
 }

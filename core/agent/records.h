@@ -16,6 +16,8 @@ enum { RECORDS_VERSION = 1 };
 #define RECORDS_BLOCK	"block/"
 #define RECORDS_TAKEN	"taken/"
 #define RECORDS_MEMBERS "members"
+#define RECORDS_NEXT	"next"
+#define RECORDS_WATCH	"watch/" /* written by an agent, to see that its watch reports it */
 
 /* prefix + kind + name, for example "/shardtun/block/17". False: too long. */
 bool records_key(char key[ETCD_KEY_MAX], const char *prefix, const char *kind, const char *name);
@@ -37,6 +39,13 @@ enum { RECORDS_BLOCKS, RECORDS_TAKENS, RECORDS_NODES, RECORDS_MEMBER_LIST, RECOR
 /* Adds them. */
 void records_ask(struct etcd_txn *txn, const char *prefix);
 
-/* Fills the view, but for `sent`. -EPROTO: this is no answer to that. Keys that are unreadable, or no blocks, are
- * counted in *unreadable. */
-int records_view(json_t *answer, const char *prefix, struct ownership_view *view, unsigned *unreadable);
+/* Keys that cannot be read, or are of no block. */
+struct records_unreadable {
+	unsigned count;
+	char first[64]; /* name of the first one, without the prefix */
+};
+
+/* Fills the view, but for `sent`. On failure view and *unreadable are as before. -EPROTO: this is no answer to that;
+ * -ENOMEM. */
+int records_view(json_t *answer, const char *prefix, struct ownership_view *view,
+		 struct records_unreadable *unreadable);

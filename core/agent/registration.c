@@ -6,109 +6,60 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/agent/records.h"
+#include "config/value.h"
+#include "core/agent/registration_session.h"
 #include "core/base/ip.h"
+#include "core/cluster/sealed_psk.h"
 #include "crypto/keys.h"
 
-#define KEY_NEXT "next"
-enum { LIMIT_MS = 5000, TRIES = 20, POLL_MS = 100, NAME_MAX_BYTES = 64 };
+enum { INDEXES_AT_ONCE = 100, TRIES = 20 };
 
-/* One connection to etcd, and the answer to the request that was waited for. */
-struct session {
-	const struct agent_settings *settings;
-	struct etcd *etcd;
-	struct error *error;
-	bool answered;
-	int code;
-	json_t *body;
-};
+/* --- checks ------------------------------------------------------------------------------------------------------- */
 
-static void take(void *context, const struct etcd_answer *answer)
+static int check_value(const char *what, const struct value_type *type, const char *text, uint64_t low, uint64_t high,
+		       void *value, struct error *error)
 {
-	struct session *session = context;
-	session->answered = true;
-	session->code = answer->code;
-	if (answer->code == 0)
-		session->body = json_incref(answer->body);
-	else if (answer->code != -ECANCELED)
-		error_set(session->error, answer->code, "%s", answer->text);
+	const struct value_context context = {.low = low, .high = high};
+	int result = text != NULL ? type->parse(value, text, &context, error) : 0;
+	return result == 0 ? 0 : error_prefix(error, result, "%s %.64s: ", what, text);
 }
 
-/* `result` is that of beginning the request. */
-static int wait_for_answer(struct session *session, int result)
+static int check_limits(const struct registration_limits *texts, struct error *error)
 {
-	while (result == 0 && !session->answered)
-		result = etcd_run(session->etcd, NULL, 0, POLL_MS);
-	if (result != 0)
-		return error_set(session->error, result, "etcd: %s", strerror(-result));
-	return session->code;
+	struct config_limits limits = {0};
+	int result = check_value("rate", &value_rate, texts->rate_up, CONFIG_RATE_LOW, CONFIG_RATE_HIGH, &limits.up,
+				 error);
+	if (result == 0)
+		result = check_value("rate", &value_rate, texts->rate_down, CONFIG_RATE_LOW, CONFIG_RATE_HIGH,
+				     &limits.down, error);
+	if (result == 0)
+		result = check_value("burst", &value_size_or_auto, texts->burst, CONFIG_BURST_LOW, CONFIG_BURST_HIGH,
+				     &limits.burst, error);
+	if (result == 0)
+		result = check_value("quota", &value_quota, texts->quota, CONFIG_QUOTA_LOW, CONFIG_QUOTA_HIGH,
+				     &limits.quota, error);
+	if (result == 0)
+		result = check_value("rate", &value_rate, texts->quota_rate, CONFIG_RATE_LOW, CONFIG_RATE_HIGH,
+				     &limits.quota_rate, error);
+	return result;
 }
 
-static void begin(struct session *session)
-{
-	json_decref(session->body);
-	session->body = NULL;
-	session->answered = false;
-	session->code = 0;
-}
-
-/* The key's value and revision; *mod_revision 0: there is none. The caller owns *value, which may be NULL. */
-static int read_key(struct session *session, const char *kind, const char *name, json_t **value, uint64_t *mod_revision)
-{
-	char key[ETCD_KEY_MAX];
-	const struct etcd_range range = {.key = key};
-	struct etcd_kv kv;
-	*value = NULL;
-	*mod_revision = 0;
-	begin(session);
-	if (!records_key(key, session->settings->prefix, kind, name))
-		return error_set(session->error, -ENAMETOOLONG, "%s%s: too long", kind, name);
-	int result = wait_for_answer(session, etcd_range(session->etcd, &range, 0, LIMIT_MS, take, session));
-	json_t *first = json_array_get(etcd_range_kvs(session->body), 0);
-	if (result != 0 || first == NULL)
-		return result;
-	result = etcd_kv_read(first, &kv);
-	if (result != 0)
-		return error_set(session->error, result, "%s: no answer of etcd's", key);
-	*value = records_read(kv.value, kv.value_length);
-	*mod_revision = kv.mod_revision;
-	etcd_kv_free(&kv);
-	return 0;
-}
-
-/* -EAGAIN: a comparison did not hold. */
-static int commit(struct session *session, struct etcd_txn *txn)
-{
-	begin(session);
-	int result = wait_for_answer(session, etcd_txn(session->etcd, txn, false, LIMIT_MS, take, session));
-	return result != 0 || etcd_txn_succeeded(session->body) ? result : -EAGAIN;
-}
-
-static int open_session(struct session *session, const struct agent_settings *settings, struct error *error)
-{
-	const struct etcd_params params = agent_settings_etcd(settings, &clock_system);
-	*session = (struct session){.settings = settings, .error = error};
-	session->etcd = etcd_new(&params, error);
-	return session->etcd != NULL ? 0 : -EINVAL;
-}
-
-static void close_session(struct session *session)
-{
-	etcd_free(session->etcd);
-	json_decref(session->body);
-}
-
-/* --- adding ------------------------------------------------------------------------------------------------------- */
-
-static int check(const struct registration *peer, struct error *error)
+int registration_check(const struct registration *peer, struct error *error)
 {
 	uint8_t key[KEY_SIZE];
+	char *name = NULL;
 	if (!key_parse(peer->key, key))
 		return error_set(error, -EINVAL, "%.60s: not a public key: 32 bytes in base64", peer->key);
-	if (peer->name != NULL && strlen(peer->name) > NAME_MAX_BYTES)
-		return error_set(error, -EINVAL, "a name has at most %d bytes", NAME_MAX_BYTES);
+	int result = check_value("name", &value_name, peer->name, 1, CONFIG_NAME_SIZE - 1, &name, error);
+	value_name.free(&name);
+	if (result == 0)
+		result = check_limits(&peer->limits, error);
+	if (result != 0)
+		return result;
 	if (strcmp(peer->protocol, "shardtun") != 0 && strcmp(peer->protocol, "wireguard") != 0)
 		return error_set(error, -EINVAL, "%.40s: the protocol is shardtun or wireguard", peer->protocol);
+	if (peer->psk != NULL && strlen(peer->psk) != SEALED_PSK_TEXT_SIZE - 1)
+		return error_set(error, -EINVAL, "the pre-shared key is not sealed");
 	for (size_t i = 0; i < peer->network_count; i++) {
 		struct ip_prefix prefix;
 		if (!ip_prefix_parse(peer->networks[i], &prefix))
@@ -117,187 +68,213 @@ static int check(const struct registration *peer, struct error *error)
 	return 0;
 }
 
-static void network_text(const char *text, char network[IP_TEXT_MAX])
+/* --- adding ------------------------------------------------------------------------------------------------------- */
+
+static bool can_be_given(const struct registration_pool *pool, uint32_t index)
 {
-	struct ip_prefix prefix;
-	(void)ip_prefix_parse(text, &prefix); /* it was checked */
-	prefix = ip_prefix_network(&prefix);
-	ip_prefix_format(&prefix, network);
+	for (size_t i = 0; i < pool->reserved_count; i++) {
+		if (pool->reserved[i] == index)
+			return false;
+	}
+	return pool->size == 0 || index < pool->size;
 }
 
-static char *make_value(const struct registration *peer, uint32_t index)
+/* The first index from *index on that can be given, and that no peer has. */
+static int find_index(struct registration_session *session, uint32_t *index)
 {
-	json_t *networks = json_array();
-	for (size_t i = 0; i < peer->network_count; i++) {
-		char network[IP_TEXT_MAX];
-		network_text(peer->networks[i], network);
-		json_array_append_new(networks, json_string(network));
-	}
-	json_t *object = json_pack("{s:i, s:I, s:s, s:o}", "version", RECORDS_VERSION, "index", (json_int_t)index,
-				   "protocol", peer->protocol, "networks", networks);
-	if (object != NULL && peer->name != NULL && json_object_set_new(object, "name", json_string(peer->name)) != 0) {
-		json_decref(object);
-		object = NULL;
-	}
-	char *text = object != NULL ? json_dumps(object, JSON_COMPACT) : NULL;
-	json_decref(object);
-	return text;
-}
-
-/* One key that must not be there, and is there afterwards. */
-static void claim(struct session *session, struct etcd_txn *txn, const char *kind, const char *name, const char *value)
-{
-	char key[ETCD_KEY_MAX];
-	if (!records_key(key, session->settings->prefix, kind, name)) {
-		txn->failed = -ENAMETOOLONG;
-		return;
-	}
-	etcd_txn_absent(txn, key);
-	etcd_txn_put(txn, key, value, 0);
-}
-
-static int try_index(struct session *session, const struct registration *peer, uint32_t index, uint64_t next_revision)
-{
-	char text[64], key[ETCD_KEY_MAX], *value = make_value(peer, index);
-	char *owner = NULL;
-	struct etcd_txn txn;
-	etcd_txn_begin(&txn);
-	if (value == NULL || asprintf(&owner, "{\"version\":%d,\"key\":\"%s\"}", RECORDS_VERSION, peer->key) < 0 ||
-	    !records_key(key, session->settings->prefix, KEY_NEXT, "")) {
-		txn.failed = -ENOMEM;
-		owner = NULL;
-	} else {
-		claim(session, &txn, RECORDS_PEER, peer->key, value);
-		(void)snprintf(text, sizeof text, "%" PRIu32, index);
-		claim(session, &txn, RECORDS_INDEX, text, owner);
-		for (size_t i = 0; i < peer->network_count; i++) {
-			char network[IP_TEXT_MAX];
-			network_text(peer->networks[i], network);
-			claim(session, &txn, RECORDS_NET, network, owner);
-		}
-		(void)snprintf(text, sizeof text, "{\"version\":%d,\"next\":%" PRIu32 "}", RECORDS_VERSION, index + 1);
-		etcd_txn_unchanged(&txn, key, next_revision);
-		etcd_txn_put(&txn, key, text, 0);
-	}
-	int result = commit(session, &txn);
-	free(value);
-	free(owner);
-	return result;
-}
-
-/* Whether a key stands in the way. */
-static int refuse_taken(struct session *session, const struct registration *peer)
-{
-	uint64_t revision;
-	json_t *value;
-	int result = read_key(session, RECORDS_PEER, peer->key, &value, &revision);
-	json_decref(value);
-	if (result == 0 && revision != 0)
-		return error_set(session->error, -EEXIST, "%s: there is such a peer", peer->key);
-	for (size_t i = 0; result == 0 && i < peer->network_count; i++) {
-		char network[IP_TEXT_MAX];
-		network_text(peer->networks[i], network);
-		result = read_key(session, RECORDS_NET, network, &value, &revision);
-		json_decref(value);
-		if (result == 0 && revision != 0)
-			return error_set(session->error, -EEXIST, "%s: another peer has this network", network);
-	}
-	return result;
-}
-
-/* Another agent may add at the same time, and indices may have been given by hand: each try takes a later one. */
-static int add(struct session *session, const struct registration *peer, uint32_t *index)
-{
-	uint32_t least = 1;
-	for (int i = 0; i < TRIES; i++) {
-		uint64_t revision;
-		json_t *value;
-		int result = refuse_taken(session, peer);
-		if (result == 0)
-			result = read_key(session, KEY_NEXT, "", &value, &revision);
+	const struct registration_pool *pool = &session->call->pool;
+	while (pool->size == 0 || *index < pool->size) {
+		struct etcd_txn txn;
+		etcd_txn_begin(&txn);
+		for (uint32_t i = 0; i < INDEXES_AT_ONCE; i++)
+			registration_ask_index(session, &txn, *index + i);
+		int result = registration_read(session, &txn);
 		if (result != 0)
 			return result;
-		json_int_t next = json_integer_value(json_object_get(value, "next"));
-		bool readable = revision == 0 || (next >= 1 && next < UINT32_MAX);
-		json_decref(value);
-		if (!readable)
-			return error_set(session->error, -EPROTO, "%s" KEY_NEXT " in etcd cannot be read",
-					 session->settings->prefix);
-		*index = next > (json_int_t)least ? (uint32_t)next : least;
-		result = try_index(session, peer, *index, revision);
-		if (result != -EAGAIN)
-			return result;
-		least = *index + 1;
+		for (uint32_t i = 0; i < INDEXES_AT_ONCE; i++) {
+			if (registration_present(session, i) || !can_be_given(pool, *index + i))
+				continue;
+			*index += i;
+			return 0;
+		}
+		*index += INDEXES_AT_ONCE;
 	}
-	return error_set(session->error, -EBUSY,
-			 "the next indices are all in use; set %s" KEY_NEXT " in etcd to a free one",
-			 session->settings->prefix);
+	return error_set(session->error, -ENOSPC,
+			 "no address is left: indexes are given in order, and not again; set %s" RECORDS_NEXT
+			 " in etcd to the first of those that are free, or name an address",
+			 session->prefix);
 }
 
-int registration_add(const struct agent_settings *settings, const struct registration *peer, uint32_t *index,
-		     struct error *error)
+/* The first operations of the read: then come the index, if one is named, and networks. */
+enum { ASKED_PEER, ASKED_NEXT, ASKED_OTHERS };
+
+static int read_peer(struct registration_session *session, const struct registration *peer)
 {
-	struct session session;
-	int result = check(peer, error);
+	char network[IP_TEXT_MAX];
+	struct etcd_txn txn;
+	etcd_txn_begin(&txn);
+	registration_ask(session, &txn, RECORDS_PEER, peer->key);
+	registration_ask(session, &txn, RECORDS_NEXT, "");
+	if (peer->index != 0)
+		registration_ask_index(session, &txn, peer->index);
+	for (size_t i = 0; i < peer->network_count; i++)
+		registration_ask(session, &txn, RECORDS_NET, registration_network(peer->networks[i], network));
+	return registration_read(session, &txn);
+}
+
+/* After that: whether a key stands in the way. */
+static int refuse_present(struct registration_session *session, const struct registration *peer)
+{
+	char network[IP_TEXT_MAX];
+	size_t networks = ASKED_OTHERS + (peer->index != 0);
+	if (registration_present(session, ASKED_PEER))
+		return error_set(session->error, -EEXIST, "%s: there is such a peer", peer->key);
+	if (peer->index != 0 && registration_present(session, ASKED_OTHERS))
+		return error_set(session->error, -EEXIST, "index %" PRIu32 ": another peer has this address",
+				 peer->index);
+	for (size_t i = 0; i < peer->network_count; i++) {
+		if (registration_present(session, networks + i))
+			return error_set(session->error, -EEXIST, "%s: another peer has this network",
+					 registration_network(peer->networks[i], network));
+	}
+	return 0;
+}
+
+static int try_to_add(struct registration_session *session, const struct registration *peer,
+		      const struct registration_value *next, uint32_t *index)
+{
+	struct etcd_txn txn;
+	int result = 0;
+	*index = peer->index;
+	if (peer->index == 0)
+		result = registration_next(session, next, index);
+	if (result == 0 && peer->index == 0)
+		result = find_index(session, index);
 	if (result != 0)
 		return result;
-	result = open_session(&session, settings, error);
+	etcd_txn_begin(&txn);
+	registration_claim_peer(session, &txn, peer, *index);
+	if (peer->index == 0)
+		registration_put_next(session, &txn, next, *index + 1);
+	return registration_commit(session, &txn);
+}
+
+int registration_add_one(struct registration_session *session, const struct registration *peer, uint32_t *index)
+{
+	for (unsigned try = 0; try < TRIES; try++) {
+		struct registration_value next = {0};
+		int result = read_peer(session, peer);
+		if (result == 0)
+			result = refuse_present(session, peer);
+		if (result == 0)
+			result = registration_value(session, ASKED_NEXT, &next);
+		if (result == 0)
+			result = try_to_add(session, peer, &next, index);
+		json_decref(next.object);
+		if (result != -EAGAIN)
+			return result;
+	}
+	return error_set(session->error, -EBUSY, "others add peers at the same time; try again");
+}
+
+int registration_add(const struct registration_call *call, const struct registration *peer, uint32_t *index,
+		     struct error *error)
+{
+	struct registration_session session;
+	int result = registration_check(peer, error);
+	if (result == 0 && peer->index != 0 && !can_be_given(&call->pool, peer->index))
+		result = error_set(error, -EINVAL, "index %" PRIu32 ": no address that can be given", peer->index);
+	if (result != 0)
+		return result;
+	result = registration_open(&session, call, error);
 	if (result == 0)
-		result = add(&session, peer, index);
-	close_session(&session);
+		result = registration_add_one(&session, peer, index);
+	registration_close(&session);
 	return result;
 }
 
 /* --- deleting ----------------------------------------------------------------------------------------------------- */
 
-static void release(struct session *session, struct etcd_txn *txn, const char *kind, const char *name)
+/* A key that the peer's record names. It may be another's, where records were written by hand. */
+static void release(struct registration_session *session, struct etcd_txn *txn, const char *kind, const char *name,
+		    size_t operation, const char *owner)
 {
 	char key[ETCD_KEY_MAX];
-	if (records_key(key, session->settings->prefix, kind, name))
+	struct registration_value value;
+	if (registration_value(session, operation, &value) != 0 || !records_key(key, session->prefix, kind, name)) {
+		txn->failed = -EPROTO;
+		return;
+	}
+	const char *has = json_string_value(json_object_get(value.object, "key"));
+	if (has != NULL && strcmp(has, owner) == 0) {
+		etcd_txn_unchanged(txn, key, value.mod_revision);
 		etcd_txn_delete(txn, key);
-	else
-		txn->failed = -ENAMETOOLONG;
+	}
+	json_decref(value.object);
 }
 
-static int delete (struct session *session, const char *key)
+static const char *network_of(json_t *networks, size_t i)
 {
-	char path[ETCD_KEY_MAX], text[16];
-	uint64_t revision;
-	json_t *value, *network;
-	size_t i;
+	const char *text = json_string_value(json_array_get(networks, i));
+	return text != NULL ? text : "";
+}
+
+static int delete_record(struct registration_session *session, const char *key, const struct registration_value *record)
+{
+	char path[ETCD_KEY_MAX], index[24];
+	json_t *networks = json_object_get(record->object, "networks");
+	size_t count = json_array_size(networks) < ETCD_TXN_MAX - 2 ? json_array_size(networks) : ETCD_TXN_MAX - 2;
 	struct etcd_txn txn;
-	int result = read_key(session, RECORDS_PEER, key, &value, &revision);
-	if (result == 0 && revision == 0)
-		result = error_set(session->error, -ENOENT, "%s: there is no such peer", key);
-	else if (result == 0 && value == NULL)
-		result = error_set(session->error, -EPROTO,
-				   "%s: its record is no JSON, or of a newer version: it is left alone", key);
+	(void)snprintf(index, sizeof index, "%" JSON_INTEGER_FORMAT,
+		       json_integer_value(json_object_get(record->object, "index")));
+	etcd_txn_begin(&txn);
+	registration_ask(session, &txn, RECORDS_INDEX, index);
+	for (size_t i = 0; i < count; i++)
+		registration_ask(session, &txn, RECORDS_NET, network_of(networks, i));
+	int result = registration_read(session, &txn);
 	if (result != 0)
 		return result;
 	etcd_txn_begin(&txn);
-	if (records_key(path, session->settings->prefix, RECORDS_PEER, key))
-		etcd_txn_unchanged(&txn, path, revision);
-	release(session, &txn, RECORDS_PEER, key);
-	(void)snprintf(text, sizeof text, "%" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(value, "index")));
-	release(session, &txn, RECORDS_INDEX, text);
-	json_array_foreach (json_object_get(value, "networks"), i, network)
-		release(session, &txn, RECORDS_NET,
-			json_string_value(network) != NULL ? json_string_value(network) : "");
-	result = commit(session, &txn);
-	json_decref(value);
+	if (records_key(path, session->prefix, RECORDS_PEER, key)) {
+		etcd_txn_unchanged(&txn, path, record->mod_revision);
+		etcd_txn_delete(&txn, path);
+	}
+	release(session, &txn, RECORDS_INDEX, index, 0, key);
+	for (size_t i = 0; i < count; i++)
+		release(session, &txn, RECORDS_NET, network_of(networks, i), 1 + i, key);
+	return registration_commit(session, &txn);
+}
+
+static int delete_peer(struct registration_session *session, const char *key)
+{
+	struct registration_value record = {0};
+	struct etcd_txn txn;
+	etcd_txn_begin(&txn);
+	registration_ask(session, &txn, RECORDS_PEER, key);
+	int result = registration_read(session, &txn);
+	if (result == 0)
+		result = registration_value(session, 0, &record);
+	if (result == 0 && record.mod_revision == 0)
+		result = error_set(session->error, -ENOENT, "%s: there is no such peer", key);
+	else if (result == 0 && record.object == NULL)
+		result = error_set(session->error, -EPROTO,
+				   "%s: its record is no JSON, or of a newer version: it is left alone", key);
+	if (result == 0)
+		result = delete_record(session, key, &record);
+	json_decref(record.object);
 	return result != -EAGAIN ? result
 				 : error_set(session->error, -EAGAIN, "%s: it was changed meanwhile; try again", key);
 }
 
-int registration_delete(const struct agent_settings *settings, const char *key, struct error *error)
+int registration_delete(const struct registration_call *call, const char *key, struct error *error)
 {
-	struct session session;
+	struct registration_session session;
 	uint8_t bytes[KEY_SIZE];
 	if (!key_parse(key, bytes))
 		return error_set(error, -EINVAL, "%.60s: not a public key: 32 bytes in base64", key);
-	int result = open_session(&session, settings, error);
+	int result = registration_open(&session, call, error);
 	if (result == 0)
-		result = delete (&session, key);
-	close_session(&session);
+		result = delete_peer(&session, key);
+	registration_close(&session);
 	return result;
 }

@@ -5,20 +5,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "config/config.h"
 #include "core/agent/etcd.h"
 #include "core/agent/ownership.h"
 #include "core/base/log.h"
 
 #define AGENT_SETTINGS_PATH "/etc/shardtun/agent.conf"
-enum { SETTINGS_TEXT = 256, SETTINGS_ENDPOINTS_TEXT = 1024 };
+enum { SETTINGS_TEXT = 256, SETTINGS_SOCKET = 108, SETTINGS_ENDPOINTS_TEXT = 1024 };
 
 struct agent_settings {
 	char node[OWNERSHIP_NAME];		      /* Node */
-	char inside[OWNERSHIP_ADDRESS];		      /* Inside, address:port, or two of them with a comma */
-	char control[SETTINGS_TEXT];		      /* Control, the gateway's control socket */
-	char metrics[SETTINGS_TEXT];		      /* Metrics, address:port; "": none */
+	char inside[OWNERSHIP_ADDRESS];		      /* Inside: "A:P", or one of each family with a comma */
+	char control[SETTINGS_SOCKET];		      /* Control, the gateway's control socket */
+	char socket[SETTINGS_SOCKET];		      /* Socket, the agent's own */
+	struct config_listener metrics;		      /* MetricsListen */
 	char state[SETTINGS_TEXT];		      /* State, a directory that does not outlive a boot */
-	unsigned blocks;			      /* Blocks */
+	uint32_t blocks;			      /* Blocks */
 	enum log_level log_level;		      /* LogLevel */
 	char endpoints_text[SETTINGS_ENDPOINTS_TEXT]; /* Endpoints, cut up */
 	const char *endpoints[ETCD_ENDPOINTS_MAX];
@@ -29,8 +31,11 @@ struct agent_settings {
 };
 
 /* Reads and checks the file, and the file of the password. 0, or a negative errno with "file:line: what is wrong; what
- * is right". */
+ * is right" and nothing to free. */
 int agent_settings_read(struct agent_settings *settings, const char *path, struct error *error);
+
+/* Frees what was read, and wipes it. */
+void agent_settings_free(struct agent_settings *settings);
 
 /* Those of the client, which point into the settings. */
 struct etcd_params agent_settings_etcd(const struct agent_settings *settings, const struct clock *clock);

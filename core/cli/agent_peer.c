@@ -32,6 +32,7 @@ enum cli_status agent_peer_check(const struct cli_program *program, const struct
 static int add_peer(const struct agent_settings *settings, const struct agent_peer *options, const char *key,
 		    struct error *error)
 {
+	const struct registration_call call = {.settings = settings, .limit_ms = REGISTRATION_LIMIT_MS};
 	struct registration peer = {.key = key, .name = options->name, .protocol = options->protocol};
 	char *list = options->allowed_ips != NULL ? strdup(options->allowed_ips) : NULL;
 	uint32_t index = 0;
@@ -39,7 +40,7 @@ static int add_peer(const struct agent_settings *settings, const struct agent_pe
 	if (!split_networks(&peer, list))
 		result = error_set(error, -EINVAL, "--allowed-ips takes %d networks", REGISTRATION_NETWORKS_MAX);
 	else
-		result = registration_add(settings, &peer, &index, error);
+		result = registration_add(&call, &peer, &index, error);
 	free(list);
 	if (result == 0)
 		printf("%s: added, index %u\n", key, index);
@@ -49,10 +50,11 @@ static int add_peer(const struct agent_settings *settings, const struct agent_pe
 enum cli_status agent_peer_run(const struct cli_program *program, const struct agent_settings *settings,
 			       const struct agent_peer *peer, char *const *words)
 {
+	const struct registration_call call = {.settings = settings, .limit_ms = REGISTRATION_LIMIT_MS};
 	struct error error = {0};
 	if (strcmp(words[1], "add") == 0)
 		return add_peer(settings, peer, words[2], &error) == 0 ? CLI_OK : cli_fail(program, CLI_FAILED, &error);
-	if (registration_delete(settings, words[2], &error) != 0)
+	if (registration_delete(&call, words[2], &error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	printf("%s: deleted\n", words[2]);
 	return CLI_OK;

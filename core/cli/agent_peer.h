@@ -17,6 +17,6 @@ struct agent_peer {
 enum cli_status agent_peer_check(const struct cli_program *program, const struct agent_peer *peer, char *const *words,
 				 int count);
 
-/* Carries it out, and prints what was done. Blocks: for 5 s at most for each request to etcd without an answer. */
+/* Carries it out, and prints what was done. Blocks for 5 s at most. */
 enum cli_status agent_peer_run(const struct cli_program *program, const struct agent_settings *settings,
 			       const struct agent_peer *peer, char *const *words);

@@ -65,7 +65,7 @@ static enum cli_status change_peer(const struct arguments *arguments, char *cons
 	if (status != CLI_OK)
 		return status;
 	status = agent_peer_run(&program, &settings, &arguments->peer, words);
-	explicit_bzero(&settings, sizeof settings);
+	agent_settings_free(&settings);
 	return status;
 }
 
@@ -77,6 +77,11 @@ static enum cli_status run(const struct arguments *arguments)
 	if (status != CLI_OK)
 		return status;
 	if (arguments->check) {
+		const struct etcd_params params = agent_settings_etcd(&settings, &clock_system);
+		int result = etcd_check_files(&params, &error);
+		agent_settings_free(&settings);
+		if (result != 0)
+			return cli_fail(&program, CLI_CONFIG, &error);
 		printf("%s: right\n", arguments->path);
 		return CLI_OK;
 	}
@@ -96,7 +101,7 @@ static enum cli_status run(const struct arguments *arguments)
 	agent_free(agent);
 	if (stop >= 0)
 		close(stop);
-	explicit_bzero(&settings, sizeof settings);
+	agent_settings_free(&settings);
 	return status;
 }
 

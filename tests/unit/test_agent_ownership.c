@@ -176,7 +176,6 @@ Test(agent_ownership, a_key_of_another_uuid_or_node_is_not_ours, .fini = end)
 	cr_assert_not(ownership_serves(&rule, 2, now));
 	cr_assert_not(ownership_serves(&rule, 3, now));
 	cr_assert(ownership_serves(&rule, 4, now));
-	cr_assert_eq(rule.figures.unreadable_keys, 1);
 	struct ownership_action action;
 	now += 10 * S;
 	view->sent = now;
@@ -237,6 +236,77 @@ Test(agent_ownership, what_is_above_the_share_moves_by_release_and_clean, .fini 
 	read_view(MS);
 	cr_assert_not(ownership_serves(&rule, block, now));
 	cr_assert_eq(rule.blocks[block].mine, false);
+}
+
+/* All that is released until nothing is; each is written "clean". */
+static unsigned hand_over(void)
+{
+	struct ownership_action action;
+	unsigned count = 0;
+	while (count_of(OWNERSHIP_DO_RELEASE, &action) == 1) {
+		count++;
+		ownership_answered(&rule, OWNERSHIP_ANSWERED, now);
+		cr_assert_eq(count_of(OWNERSHIP_DO_CLEAN, &action), 1);
+		set_block(action.block, OWNERSHIP_CLEAN, "", "");
+		ownership_cleaned(&rule, action.block, OWNERSHIP_DONE, view->revision, now);
+	}
+	return count;
+}
+
+Test(agent_ownership, a_drain_hands_over_one_block_when_the_last_one_was_taken, .fini = end)
+{
+	struct ownership_action action;
+	own_all();
+	add_node("b", "u9", 12);
+	for (unsigned b = B / 2 + 1; b <= B; b++)
+		set_block(b, OWNERSHIP_OWNED, "b", "u9");
+	read_view(MS);
+	cr_assert_eq(hand_over(), 0);
+	ownership_drain(&rule, true, now);
+	now += S;
+	read_view(MS);
+	cr_assert_eq(count_of(OWNERSHIP_DO_REGISTER, &action), 1);
+	cr_assert(action.draining);
+	cr_assert_eq(hand_over(), 0, "the others do not know of it yet");
+	cr_assert(ownership_serves(&rule, 1, now));
+	ownership_registered(&rule, OWNERSHIP_DONE, now);
+	view->nodes[0].draining = true;
+	read_view(MS);
+	for (unsigned left = B / 2; left > 0; left--) {
+		cr_assert_eq(ownership_count(&rule), left);
+		cr_assert_eq(hand_over(), 1);
+		read_view(MS);
+		cr_assert_eq(hand_over(), 0, "it was not taken yet");
+		for (unsigned b = 1; b <= B; b++) {
+			if (view->blocks[b].kind == OWNERSHIP_CLEAN)
+				set_block(b, OWNERSHIP_OWNED, "b", "u9");
+		}
+		read_view(MS);
+	}
+	cr_assert_eq(ownership_count(&rule), 0);
+	set_block(1, OWNERSHIP_CLEAN, "", "");
+	read_view(MS);
+	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 0, "it takes none");
+	ownership_drain(&rule, false, now);
+	read_view(MS);
+	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 1);
+}
+
+Test(agent_ownership, a_drain_without_another_live_member_keeps_all_blocks, .fini = end)
+{
+	own_all();
+	view->nodes[0].draining = true;
+	ownership_drain(&rule, true, now);
+	read_view(MS);
+	cr_assert_eq(hand_over(), 0);
+	add_node("b", "u9", 12);
+	view->nodes[1].draining = true;
+	read_view(MS);
+	cr_assert_eq(hand_over(), 0, "that one takes none either");
+	cr_assert(ownership_serves(&rule, 1, now));
+	view->nodes[1].draining = false;
+	read_view(MS);
+	cr_assert_eq(hand_over(), 1);
 }
 
 Test(agent_ownership, clean_is_taken_without_a_wait_and_with_its_revision, .fini = end)

@@ -12,7 +12,7 @@
 TestSuite(agent_records, .timeout = 60);
 
 static struct ownership_view view;
-static unsigned unreadable;
+static struct records_unreadable unreadable;
 
 static json_t *base64(const char *text)
 {
@@ -62,7 +62,7 @@ Test(agent_records, what_an_agent_writes_it_reads)
 	add(kvs[RECORDS_NODES], "/p/node/gw1", node, 3, 9);
 	add(kvs[RECORDS_MEMBER_LIST], "/p/members", "{\"version\":1,\"members\":[\"gw1\",\"gw2\"]}", 2, 0);
 	cr_assert_eq(read_keys(kvs), 0);
-	cr_assert_eq(unreadable, 0);
+	cr_assert_eq(unreadable.count, 0);
 	cr_assert_eq(view.revision, 77);
 	cr_assert_eq(view.blocks[1].kind, OWNERSHIP_OWNED);
 	cr_assert_str_eq(view.blocks[1].node, "gw1");
@@ -106,7 +106,8 @@ Test(agent_records, what_cannot_be_read_is_left_alone)
 	for (unsigned i = 0; i < ARRAY_SIZE(values); i++)
 		cr_assert_eq(view.blocks[i + 1].kind, OWNERSHIP_UNREADABLE, "%s", values[i]);
 	cr_assert_eq(view.blocks[100].kind, OWNERSHIP_UNREADABLE);
-	cr_assert_eq(unreadable, ARRAY_SIZE(values) + 1);
+	cr_assert_eq(unreadable.count, ARRAY_SIZE(values) + 1);
+	cr_assert_str_eq(unreadable.first, "block/1");
 	cr_assert_not(view.members_readable, "without the key nothing is known of members");
 }
 
@@ -134,10 +135,13 @@ Test(agent_records, numbers_that_are_no_blocks_and_names_that_are_too_long_are_p
 	cr_assert_not(view.members_readable);
 }
 
-Test(agent_records, an_answer_to_something_else_is_refused)
+Test(agent_records, an_answer_to_something_else_is_refused_and_changes_nothing)
 {
+	view = (struct ownership_view){.revision = 5, .member_count = 1};
 	json_t *answer = json_loads("{\"header\":{\"revision\":\"7\"},\"responses\":[{}]}", 0, NULL);
 	cr_assert_eq(records_view(answer, "/p/", &view, &unreadable), -EPROTO);
+	cr_assert_eq(view.revision, 5);
+	cr_assert_eq(view.member_count, 1);
 	json_decref(answer);
 }
 
@@ -146,17 +150,19 @@ Test(agent_records, a_peer_is_a_line_and_what_is_none_is_left_out)
 	char *text = NULL;
 	size_t size = 0;
 	FILE *file = open_memstream(&text, &size);
+	static const char key[] = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 	static const char good[] = "{\"version\":1,\"name\":\"a\\nb\",\"index\":7,\"networks\":[\"10.1.0.0/16\"]}";
-	cr_assert(agent_peers_write(file, "KEY=", good, strlen(good)));
-	cr_assert_not(agent_peers_write(file, "KEY=", "{\"version\":2}", 13));
-	cr_assert_not(agent_peers_write(file, "KEY=", "hello", 5));
-	cr_assert_not(agent_peers_write(file, "KE\"Y", good, strlen(good)));
-	cr_assert_not(agent_peers_write(file, "", good, strlen(good)));
+	cr_assert_eq(agent_peers_write(file, key, good, strlen(good)), 0);
+	cr_assert_eq(agent_peers_write(file, key, "{\"version\":2}", 13), -EPROTO);
+	cr_assert_eq(agent_peers_write(file, key, "hello", 5), -EPROTO);
+	cr_assert_eq(agent_peers_write(file, "KE\"Y", good, strlen(good)), -EPROTO);
+	cr_assert_eq(agent_peers_write(file, "", good, strlen(good)), -EPROTO);
+	cr_assert_eq(agent_peers_delete(file, "KEY="), -EPROTO);
 	(void)fclose(file);
 	cr_assert_eq(strchr(text, '\n'), text + size - 1, "one line: %s", text);
 	json_t *line = json_loads(text, 0, NULL);
 	cr_assert_str_eq(json_string_value(json_object_get(line, "op")), "put");
-	cr_assert_str_eq(json_string_value(json_object_get(line, "key")), "KEY=");
+	cr_assert_str_eq(json_string_value(json_object_get(line, "key")), key);
 	cr_assert_eq(json_integer_value(json_object_get(line, "index")), 7);
 	cr_assert_null(json_object_get(line, "version"));
 	json_decref(line);

@@ -36,6 +36,13 @@ peer() { # KEY NAME INDEX
 	etcdctl_run put "/shardtun/peer/$1" "{\"version\":1,\"name\":\"$2\",\"index\":$3,\"protocol\":\"shardtun\"}" >/dev/null
 }
 
+# A public key of one letter.
+key_of() { # LETTER
+	printf '%042d' 0 | tr 0 "$1"
+	echo A=
+}
+key_a=$(key_of A) key_b=$(key_of B) key_c=$(key_of C) key_d=$(key_of D) key_e=$(key_of E)
+
 # --- starting ---
 
 agent_config gw1
@@ -58,21 +65,30 @@ check "and not to oneself" told gw1 "'10.9.0.1' not in s['map']"
 
 # --- peers ---
 
-peer AAAA alice 1
-check "a peer is known on both gateways" wait_for 5 told gw1 "s['peers']['AAAA']['name'] == 'alice'"
-check "also on the other one" wait_for 5 told gw2 "s['peers']['AAAA']['index'] == 1"
-etcdctl_run put /shardtun/peer/BBBB 'no JSON' >/dev/null
-etcdctl_run put /shardtun/peer/CCCC '{"version":2,"name":"later"}' >/dev/null
-peer DDDD dave 2
+peer "$key_a" alice 1
+check "a peer is known on both gateways" wait_for 5 told gw1 "s['peers']['$key_a']['name'] == 'alice'"
+check "also on the other one" wait_for 5 told gw2 "s['peers']['$key_a']['index'] == 1"
+etcdctl_run put "/shardtun/peer/$key_b" 'no JSON' >/dev/null
+etcdctl_run put "/shardtun/peer/$key_c" '{"version":2,"name":"later"}' >/dev/null
+peer "$key_d" dave 2
 check "what cannot be read is left out, and what follows is not" wait_for 5 told gw1 \
-	"sorted(s['peers']) == ['AAAA', 'DDDD']"
-etcdctl_run del /shardtun/peer/AAAA >/dev/null
-check "a peer that is deleted is gone" wait_for 5 told gw2 "list(s['peers']) == ['DDDD']"
+	"sorted(s['peers']) == ['$key_a', '$key_d']"
+etcdctl_run del "/shardtun/peer/$key_a" >/dev/null
+check "a peer that is deleted is gone" wait_for 5 told gw2 "list(s['peers']) == ['$key_d']"
 kill_hard gateway-gw1
 gateway_stand_in gw1
-check "a gateway that has started anew gets all peers again" wait_for 20 told gw1 "list(s['peers']) == ['DDDD']"
+check "a gateway that has started anew gets all peers again" wait_for 20 told gw1 "list(s['peers']) == ['$key_d']"
 check "and its blocks" wait_for 20 shared_out gw1 gw2
 check "and the map" wait_for 10 told gw1 "s['map'].count('=10.9.0.2:5556') == 8"
+
+# --- others who write to the same etcd ---
+
+for i in {1..10}; do etcdctl_run put /other "$i" >/dev/null; done
+check "where others write, an agent writes too, to see that its watch reports it" wait_for 10 \
+	etcdctl_run get /shardtun/watch/gw1
+etcdctl_run put /other more >/dev/null
+sleep 2
+check_fails "and the watch, which does, is not begun anew" grep -q "it is begun again" "$dir/agent-gw1.log"
 
 # --- peers by command ---
 
@@ -90,13 +106,13 @@ refused_with() { # TEXT ARGUMENTS...
 carol=$(new_key)
 check "a peer is added by command" agent_command peer add "$carol" --name carol --allowed-ips 10.1.0.7/16,fd01::/64
 check "and known on another gateway" wait_for 5 told gw2 \
-	"s['peers']['$carol'] == {'index': 1, 'name': 'carol', 'protocol': 'shardtun', 'networks': ['10.1.0.0/16', 'fd01::/64']}"
+	"s['peers']['$carol'] == {'index': 2, 'name': 'carol', 'protocol': 'shardtun', 'networks': ['10.1.0.0/16', 'fd01::/64']}"
 check "not twice" refused_with "there is such a peer" peer add "$carol"
 check "nor another one with its network" refused_with "10.1.0.0/16: another peer has this network" \
 	peer add "$(new_key)" --allowed-ips 10.1.0.0/16
 check "nor what is no key" refused_with "not a public key" peer add AAAA
 check "nor what is no network" refused_with "not a network" peer add "$(new_key)" --allowed-ips 10.1
-etcdctl_run put /shardtun/index/2 '{"version":1,"key":"by hand"}' >/dev/null
+etcdctl_run put /shardtun/index/3 '{"version":1,"key":"by hand"}' >/dev/null
 adders=()
 for i in 1 2 3 4; do
 	key=$(new_key)
@@ -105,10 +121,10 @@ for i in 1 2 3 4; do
 done
 wait "${adders[@]}"
 check "four at once get indices of their own, and none that was given by hand" \
-	test "$(sed 's/.* //' "$dir"/added.* | sort -n | tr '\n' ' ')" = "3 4 5 6 "
+	test "$(sed 's/.* //' "$dir"/added.* | sort -n | tr '\n' ' ')" = "4 5 6 7 "
 check "a peer is deleted by command" agent_command peer del "$carol"
 check "and gone" wait_for 5 told gw2 "'$carol' not in s['peers']"
-check "with its index and networks" test "$(etcdctl_run get --prefix /shardtun/net/)$(etcdctl_run get /shardtun/index/1)" = ""
+check "with its index and networks" test "$(etcdctl_run get --prefix /shardtun/net/)$(etcdctl_run get /shardtun/index/2)" = ""
 check "not twice" refused_with "there is no such peer" peer del "$carol"
 
 # --- agents that end ---
@@ -180,7 +196,7 @@ check "and no block is served any more" told gw1 "s['until_ns'] < now or not s['
 kill -CONT "$(pgrep -P "${started[etcd]}" etcd || echo "${started[etcd]}")"
 check "when it goes on, all is as before" wait_for 60 shared_out gw1 gw2
 check "which is said too" grep -q "reads in etcd succeed again" "$dir/agent-gw1.log"
-peer EEEE eve 5
-check "and peers change again" wait_for 10 told gw2 "'EEEE' in s['peers']"
+peer "$key_e" eve 5
+check "and peers change again" wait_for 10 told gw2 "'$key_e' in s['peers']"
 
 done_testing

@@ -51,7 +51,7 @@ agent_config() { # NAME [NODE]
 		Inside = 10.9.0.${1//[!0-9]/}:5556
 		Control = $dir/$1.sock
 		State = $dir/$1.state
-		Metrics = 127.0.0.1:970${1//[!0-9]/}
+		MetricsListen = 127.0.0.1:970${1//[!0-9]/}
 		Blocks = ${blocks:-16}
 		LogLevel = debug
 		[Etcd]
