@@ -23,8 +23,8 @@
 #pragma once
 
 #include "core/control/listener.h"
-#include "core/daemon/descriptor_list.h"
 #include "core/daemon/metrics_listener.h"
+#include "core/host/descriptor_list.h"
 #include "tun/tun.h"
 #include "workers/udp.h"
 

@@ -4,7 +4,7 @@
  * systemd.service(5)). The manager drops it when the unit is stopped. Control thread. */
 #pragma once
 
-#include "core/daemon/descriptor_list.h"
+#include "core/host/descriptor_list.h"
 #include "core/host/notify.h"
 
 enum { STORE_MOST = 512 /* FileDescriptorStoreMax of our unit; $FDSTORE of systemd 254 and later takes precedence */ };

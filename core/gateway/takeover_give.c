@@ -94,25 +94,21 @@ int gateway_takeover_give(const struct gateway *gateway, struct error *error)
 
 /* --- what the next process gets ----------------------------------------------------------------------------------- */
 
-static struct takeover_descriptor *list_all(struct gateway *gateway, size_t *count)
+/* 0 or -ENOMEM: then there is no list. */
+static int list_all(const struct gateway *gateway, struct descriptor_list *list)
 {
-	struct descriptor_list list;
-	if (descriptors_list(&gateway->daemon.descriptors, &list) != 0)
-		return NULL;
-	const struct takeover_descriptor own[] = {{GATEWAY_TAKEOVER_LISTENER, gateway->takeover.listener.fd},
-						  {GATEWAY_TAKEOVER_QUOTA, gateway->quota.file.fd}};
-	struct takeover_descriptor *all = calloc(list.count + ARRAY_SIZE(own), sizeof *all);
-	for (size_t i = 0; all != NULL && i < list.count; i++) {
-		memcpy(all[i].name, list.entries[i].name, sizeof all[i].name);
-		all[i].fd = list.entries[i].fd;
-	}
-	*count = list.count;
-	for (size_t i = 0; all != NULL && i < ARRAY_SIZE(own); i++) {
+	const struct descriptor_entry own[] = {{GATEWAY_TAKEOVER_LISTENER, gateway->takeover.listener.fd},
+					       {GATEWAY_TAKEOVER_QUOTA, gateway->quota.file.fd}};
+	int result = descriptors_list(&gateway->daemon.descriptors, list);
+	if (result != 0)
+		return result;
+	for (size_t i = 0; result == 0 && i < ARRAY_SIZE(own); i++) {
 		if (own[i].fd >= 0)
-			all[(*count)++] = own[i];
+			result = descriptor_list_add(list, own[i].name, own[i].fd);
 	}
-	descriptor_list_free(&list);
-	return all;
+	if (result != 0)
+		descriptor_list_free(list);
+	return result;
 }
 
 /* The records have no deadlines of blocks: the new process would end all sessions. */
@@ -123,29 +119,53 @@ static const char *why_not(const struct gateway *gateway)
 		       : "not in a cluster: restart the gateway; who owns a client's block has it back then";
 }
 
-static int answer(struct gateway *gateway, struct error *error)
+/* Whether the process that connected may have them. */
+static int judge(struct gateway *gateway, struct error *error)
 {
-	struct descriptors *descriptors = &gateway->daemon.descriptors;
 	const struct notify *notify = &gateway->daemon.notify;
-	char *layout = layout_text(&gateway->daemon.params), *whole = layout_running_text(&gateway->daemon.params);
-	const struct takeover_party self = {.layout = whole,
+	char *layout = layout_running_text(&gateway->daemon.params);
+	if (layout == NULL) {
+		channel_refuse(gateway->takeover.connection, "take-over: out of memory");
+		return error_set(error, -ENOMEM, "take-over: out of memory");
+	}
+	const struct takeover_party self = {.layout = layout,
 					    .device = gateway->takeover.device,
 					    .inode = gateway->takeover.inode,
 					    .manager = notify->fd >= 0 ? gateway->takeover.manager : 0,
-					    .refusal = why_not(gateway),
-					    .watchdog = notify->watchdog};
-	int result = layout != NULL && whole != NULL ? 0 : error_set(error, -ENOMEM, "take-over: out of memory");
-	if (result == 0 && descriptors->layout_fd < 0)
-		result = descriptors_open_layout(descriptors, layout, error);
-	size_t count = 0;
-	struct takeover_descriptor *list = result == 0 ? list_all(gateway, &count) : NULL;
-	if (list != NULL)
-		result = takeover_answer(gateway->takeover.connection, &self, list, count, error);
-	else if (result == 0)
-		result = error_set(error, -ENOMEM, "take-over: out of memory");
-	free(list);
+					    .refusal = why_not(gateway)};
+	int result = takeover_answer(gateway->takeover.connection, &self, error);
 	free(layout);
-	free(whole);
+	return result;
+}
+
+/* Without a service manager's store there is no layout yet among the descriptors. */
+static int make_list(struct gateway *gateway, struct descriptor_list *list, struct error *error)
+{
+	struct descriptors *descriptors = &gateway->daemon.descriptors;
+	char *layout = descriptors->layout_fd < 0 ? layout_text(&gateway->daemon.params) : NULL;
+	int result = 0;
+	if (descriptors->layout_fd < 0)
+		result = layout != NULL ? descriptors_open_layout(descriptors, layout, error) : -ENOMEM;
+	free(layout);
+	if (result == 0)
+		result = list_all(gateway, list);
+	return result != -ENOMEM ? result : error_set(error, -ENOMEM, "take-over: out of memory");
+}
+
+static int answer(struct gateway *gateway, struct error *error)
+{
+	int connection = gateway->takeover.connection;
+	struct descriptor_list list;
+	int result = judge(gateway, error);
+	if (result != 0)
+		return result;
+	result = make_list(gateway, &list, error);
+	if (result != 0) {
+		channel_refuse(connection, error->text);
+		return result;
+	}
+	result = takeover_give(connection, &list, gateway->daemon.notify.watchdog, error);
+	descriptor_list_free(&list);
 	return result;
 }
 

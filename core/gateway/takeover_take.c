@@ -20,8 +20,6 @@
 #include "core/handover/takeover.h"
 #include "core/handover/word.h"
 
-_Static_assert((int)TAKEOVER_NAME_MAX == (int)DESCRIPTOR_NAME_MAX, "one kind of names");
-
 enum {
 	RECORDS_MS = 60000, /* for the old process to write a million sessions */
 	OFFER_MS = 10000,   /* to stand still, and to write what moved */
@@ -100,20 +98,6 @@ static int check_old(int fd, const struct privileges_user *user, struct error *e
 	return error_set(error, -EPERM, "take-over: the gateway that runs is of user %u", peer.uid);
 }
 
-static int take_list(struct gateway_takeover *takeover, struct takeover_descriptor *list, size_t count)
-{
-	int result = 0;
-	for (size_t i = 0; i < count; i++) {
-		if (strcmp(list[i].name, GATEWAY_TAKEOVER_LISTENER) == 0 && takeover->given_listener < 0)
-			takeover->given_listener = list[i].fd;
-		else if (strcmp(list[i].name, GATEWAY_TAKEOVER_QUOTA) == 0 && takeover->given_quota < 0)
-			takeover->given_quota = list[i].fd;
-		else if (result != 0 || (result = descriptor_list_add(&takeover->given, list[i].name, list[i].fd)) != 0)
-			close(list[i].fd);
-	}
-	return result;
-}
-
 static int ask(struct gateway *gateway, const struct daemon_params *params, struct error *error)
 {
 	struct gateway_takeover *takeover = &gateway->takeover;
@@ -132,10 +116,11 @@ static int ask(struct gateway *gateway, const struct daemon_params *params, stru
 	free(layout);
 	if (result != 0)
 		return result;
-	result = take_list(takeover, given.list, given.count);
-	free(given.list);
+	takeover->given_listener = descriptor_list_take_out(&given.list, GATEWAY_TAKEOVER_LISTENER);
+	takeover->given_quota = descriptor_list_take_out(&given.list, GATEWAY_TAKEOVER_QUOTA);
+	takeover->given = given.list;
 	takeover->watchdog = given.watchdog;
-	return result == 0 ? 0 : error_set(error, result, "take-over: out of memory");
+	return 0;
 }
 
 static void close_one(int *fd)

@@ -24,11 +24,11 @@ struct hello {
 struct part {
 	uint32_t total, count;
 	uint64_t watchdog;
-	char names[][TAKEOVER_NAME_MAX];
+	char names[][DESCRIPTOR_NAME_MAX];
 };
 
 enum { PART_MAX = CHANNEL_DESCRIPTORS_MAX };
-_Static_assert(sizeof(struct part) + PART_MAX * TAKEOVER_NAME_MAX <= CHANNEL_BYTES_MAX,
+_Static_assert(sizeof(struct part) + PART_MAX * DESCRIPTOR_NAME_MAX <= CHANNEL_BYTES_MAX,
 	       "names of a message's descriptors");
 
 static int no_memory(struct error *error)
@@ -60,27 +60,25 @@ static int take_part(struct channel_message *message, struct takeover_given *giv
 		     struct error *error)
 {
 	const struct part *part = (const struct part *)(const void *)message->payload;
+	struct descriptor_list *list = &given->list;
 	bool right = message->length >= sizeof *part && part->count == message->fd_count && part->count <= PART_MAX &&
 		     message->length == sizeof *part + part->count * sizeof *part->names && part->total >= 1 &&
-		     part->total <= TAKEOVER_DESCRIPTORS_MAX && (given->list == NULL || part->total == *total) &&
-		     part->count >= 1 && part->count <= part->total - given->count;
+		     part->total <= DESCRIPTOR_LIST_MOST && (list->count == 0 || part->total == *total) &&
+		     part->count >= 1 && part->count <= part->total - list->count;
 	for (uint32_t i = 0; right && i < part->count; i++)
-		right = memchr(part->names[i], '\0', TAKEOVER_NAME_MAX) != NULL;
+		right = memchr(part->names[i], '\0', DESCRIPTOR_NAME_MAX) != NULL;
 	if (!right)
 		return error_set(error, -EPROTO, "take-over: descriptors that are not right");
 	*total = part->total;
 	given->watchdog = part->watchdog;
-	if (given->list == NULL)
-		given->list = calloc(part->total, sizeof *given->list);
-	if (given->list == NULL)
-		return no_memory(error);
-	for (uint32_t i = 0; i < part->count; i++) {
-		struct takeover_descriptor *to = &given->list[given->count++];
-		memcpy(to->name, part->names[i], sizeof to->name);
-		to->fd = message->fds[i];
-	}
-	message->fd_count = 0;
-	return 0;
+	uint32_t taken = 0;
+	while (taken < part->count && descriptor_list_add(list, part->names[taken], message->fds[taken]) == 0)
+		taken++;
+	bool all = taken == part->count;
+	/* What is left is closed with the message. */
+	memmove(message->fds, message->fds + taken, (message->fd_count - taken) * sizeof *message->fds);
+	message->fd_count -= taken;
+	return all ? 0 : no_memory(error);
 }
 
 static int take_parts(int fd, struct channel_message *message, struct takeover_given *given, struct error *error)
@@ -92,7 +90,7 @@ static int take_parts(int fd, struct channel_message *message, struct takeover_g
 		if (result == 0)
 			result = take_part(message, given, &total, error);
 		channel_close_descriptors(message);
-	} while (result == 0 && given->count < total);
+	} while (result == 0 && given->list.count < total);
 	return result;
 }
 
@@ -106,12 +104,8 @@ int takeover_ask(int fd, const struct takeover_party *self, struct takeover_give
 	if (result == 0 || result == -EPIPE) /* refused before that, and the reason may have come */
 		result = take_parts(fd, message, given, error);
 	free(message);
-	if (result == 0)
-		return 0;
-	for (size_t i = 0; i < given->count; i++)
-		(void)close(given->list[i].fd);
-	free(given->list);
-	*given = (struct takeover_given){0};
+	if (result != 0)
+		descriptor_list_close(&given->list);
 	return result;
 }
 
@@ -215,26 +209,25 @@ static int send_when_there_is_room(int fd, const struct channel_message *message
 	return result;
 }
 
-static int send_part(int fd, struct channel_message *message, const struct takeover_descriptor *list, size_t first,
-		     size_t total, uint64_t watchdog, struct error *error)
+static int send_part(int fd, struct channel_message *message, const struct descriptor_list *list, size_t first,
+		     uint64_t watchdog, struct error *error)
 {
 	struct part *part = (struct part *)(void *)message->payload;
-	size_t count = total - first < PART_MAX ? total - first : PART_MAX;
+	size_t left = list->count - first, count = left < PART_MAX ? left : PART_MAX;
 	message->kind = CHANNEL_DESCRIPTORS;
 	message->length = (uint32_t)(sizeof *part + count * sizeof *part->names);
 	message->fd_count = count;
-	part->total = (uint32_t)total;
+	part->total = (uint32_t)list->count;
 	part->count = (uint32_t)count;
 	part->watchdog = watchdog;
 	for (size_t i = 0; i < count; i++) {
-		memcpy(part->names[i], list[first + i].name, sizeof part->names[i]);
-		message->fds[i] = list[first + i].fd;
+		memcpy(part->names[i], list->entries[first + i].name, sizeof part->names[i]);
+		message->fds[i] = list->entries[first + i].fd;
 	}
 	return send_when_there_is_room(fd, message, error);
 }
 
-int takeover_answer(int fd, const struct takeover_party *self, const struct takeover_descriptor *list, size_t count,
-		    struct error *error)
+int takeover_answer(int fd, const struct takeover_party *self, struct error *error)
 {
 	struct channel_message *message = malloc(sizeof *message);
 	if (message == NULL)
@@ -247,19 +240,29 @@ int takeover_answer(int fd, const struct takeover_party *self, const struct take
 		result = allowed;
 	if (result == 0)
 		result = check_hello(message, self, error);
-	if (result == 0 && count > TAKEOVER_DESCRIPTORS_MAX)
-		result = error_set(error, -E2BIG,
-				   "take-over: there are %zu descriptors, and at most %d are given: restart the "
-				   "gateway instead",
-				   count, TAKEOVER_DESCRIPTORS_MAX);
 	if (result == -EALREADY) {
 		*message = (struct channel_message){.kind = CHANNEL_RELOADS};
 		(void)channel_send(fd, message, NULL);
 	} else if (result != 0) {
 		channel_refuse(fd, error->text);
 	}
-	for (size_t first = 0; result == 0 && first < count; first += PART_MAX)
-		result = send_part(fd, message, list, first, count, self->watchdog, error);
+	free(message);
+	return result;
+}
+
+int takeover_give(int fd, const struct descriptor_list *list, uint64_t watchdog, struct error *error)
+{
+	struct channel_message *message = malloc(sizeof *message);
+	int result = message != NULL ? 0 : no_memory(error);
+	if (result == 0 && list->count > DESCRIPTOR_LIST_MOST)
+		result = error_set(error, -E2BIG,
+				   "take-over: there are %zu descriptors, and at most %d are given: restart the "
+				   "gateway instead",
+				   list->count, DESCRIPTOR_LIST_MOST);
+	if (result != 0)
+		channel_refuse(fd, error->text);
+	for (size_t first = 0; result == 0 && first < list->count; first += PART_MAX)
+		result = send_part(fd, message, list, first, watchdog, error);
 	free(message);
 	return result;
 }

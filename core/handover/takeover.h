@@ -3,7 +3,7 @@
  *
  *   new                                                old
  *   takeover_ask: HELLO         ------------------->   takeover_answer: credentials, versions, layout
- *                               <-------------------     sockets, queues, listeners, in parts
+ *                               <-------------------   takeover_give: sockets, queues, listeners, in parts
  *   adopts them, makes threads, parked                 serves
  *   takeover_receive: READY     ------------------->   takeover_export: handshakes rest, all records are written
  *                               <-------------------     memory with the first part
@@ -20,21 +20,15 @@
 
 #include "core/handover/channel.h"
 #include "core/handover/memory.h"
+#include "core/host/descriptor_list.h"
 
 enum {
-	TAKEOVER_VERSION = 2,	/* of the messages */
-	TAKEOVER_NAME_MAX = 64, /* as core/daemon/descriptor_list.h */
-	TAKEOVER_DESCRIPTORS_MAX = 4096,
+	TAKEOVER_VERSION = 2,		/* of the messages */
 	TAKEOVER_ANSWER_MS = 5000,	/* the longest wait for a message that the other side sends at once */
 	TAKEOVER_CLAIM_MS = 500,	/* from the offer on, */
 	TAKEOVER_CLAIM_SESSIONS = 1000, /* and a millisecond for so many sessions: many times what checking takes */
 	TAKEOVER_BUILD_MS = 5000,	/* from the records on until the new one has made all of them, */
 	TAKEOVER_BUILD_SESSIONS = 20,	/* and a millisecond for so many: four times what that takes */
-};
-
-struct takeover_descriptor {
-	char name[TAKEOVER_NAME_MAX]; /* with its terminator */
-	int fd;
 };
 
 /* What either process is, for the other one. */
@@ -44,13 +38,11 @@ struct takeover_party {
 	uint64_t manager;	/* a number of the service manager that supervises it, and of its unit; 0: none */
 	bool reload; /* the new one: if both have the same program, the configuration is to be read again, no more */
 	const char *refusal; /* the old one: why its sessions are not to be taken; NULL: they may be */
-	uint64_t watchdog;   /* the old one: interval of the service manager's, ns; 0: none */
 };
 
-/* What the new one gets; the list is from malloc(). */
+/* What the new one gets. */
 struct takeover_given {
-	struct takeover_descriptor *list;
-	size_t count;
+	struct descriptor_list list;
 	uint64_t watchdog;
 };
 
@@ -77,13 +69,15 @@ bool takeover_was_told(int fd, int limit_ms);
 
 /* --- the old process ---------------------------------------------------------------------------------------------- */
 
-/* When a connection is readable for the first time: checks what the new process is, and gives it the descriptors, which
- * stay the caller's too. A process outside of this one's service manager gets nothing: the manager would start the old
- * one again. On failure, with `error` set, the new process was told why, and the caller closes the socket; -EALREADY:
- * it wanted a reload, and was told that the configuration is read again, which the caller does: both have the same
- * program, or the sessions are not to be taken. */
-int takeover_answer(int fd, const struct takeover_party *self, const struct takeover_descriptor *list, size_t count,
-		    struct error *error);
+/* When a connection is readable for the first time: checks what the new process is. A process outside of this one's
+ * service manager gets nothing: the manager would start the old one again. On failure, with `error` set, the new
+ * process was told why, and the caller closes the socket; -EALREADY: it wanted a reload, and was told that the
+ * configuration is read again, which the caller does: both have the same program, or the sessions are not to be taken.
+ */
+int takeover_answer(int fd, const struct takeover_party *self, struct error *error);
+
+/* Then: gives it the descriptors, which stay the caller's too. 0 or as above. */
+int takeover_give(int fd, const struct descriptor_list *list, uint64_t watchdog, struct error *error);
 
 /* After -EALREADY: the configuration was read, or was not, and `failure` says why. The caller closes the socket. */
 void takeover_tell_reloaded(int fd, const struct error *failure);

@@ -167,12 +167,13 @@ static bool hand_over(struct scene *scene, unsigned number)
 	static const struct takeover_owner pattern = {
 		.export = export_gateway, .freeze = freeze_gateway, .follow = write_gateway, .thaw = thaw_gateway};
 	struct takeover_owner owner = pattern;
-	const struct takeover_descriptor none = {"none", 0};
+	struct descriptor_list none = {0};
 	struct error error = {""};
 	int fd = scene->ends[number][0];
 	owner.context = scene;
-	if (readable(scene, number) && takeover_answer(fd, &party, &none, 1, &error) == 0 && readable(scene, number) &&
-	    takeover_export(fd, &owner, &error) == 0 && readable(scene, number) &&
+	if (descriptor_list_add(&none, "none", 0) == 0 && readable(scene, number) &&
+	    takeover_answer(fd, &party, &error) == 0 && takeover_give(fd, &none, 0, &error) == 0 &&
+	    readable(scene, number) && takeover_export(fd, &owner, &error) == 0 && readable(scene, number) &&
 	    takeover_hand_over(fd, &owner, &scene->export.memory, PATIENCE_MS, &error) == TAKEOVER_GIVEN) {
 		show_drops(scene, number);
 		return true;

@@ -29,24 +29,26 @@ static ino_t inode(int fd)
 Test(takeover, descriptors_come_in_parts_and_in_order)
 {
 	int pair[2];
-	struct takeover_descriptor *list = calloc(MANY, sizeof *list);
+	struct descriptor_list list = {0};
 	struct takeover_given got;
 	struct error error;
 	sockets(pair);
 	for (unsigned i = 0; i < MANY; i++) {
-		(void)snprintf(list[i].name, sizeof list[i].name, "udp.0.%u", i);
-		list[i].fd = memfd_create("one of many", MFD_CLOEXEC);
-		cr_assert_geq(list[i].fd, 0);
+		char name[DESCRIPTOR_NAME_MAX];
+		(void)snprintf(name, sizeof name, "udp.0.%u", i);
+		int fd = memfd_create("one of many", MFD_CLOEXEC);
+		cr_assert(fd >= 0 && descriptor_list_add(&list, name, fd) == 0);
 	}
 	pid_t child = fork();
 	if (child == 0) {
 		close(pair[0]);
-		if (takeover_ask(pair[1], &party, &got, &error) != 0 || got.count != MANY ||
-		    got.watchdog != party.watchdog)
+		if (takeover_ask(pair[1], &party, &got, &error) != 0 || got.list.count != MANY ||
+		    got.watchdog != WATCHDOG)
 			_exit(1);
 		for (unsigned i = 0; i < MANY; i++) {
-			if (strcmp(got.list[i].name, list[i].name) != 0 || inode(got.list[i].fd) != inode(list[i].fd) ||
-			    (fcntl(got.list[i].fd, F_GETFD) & FD_CLOEXEC) == 0)
+			const struct descriptor_entry *one = &got.list.entries[i], *other = &list.entries[i];
+			if (strcmp(one->name, other->name) != 0 || inode(one->fd) != inode(other->fd) ||
+			    (fcntl(one->fd, F_GETFD) & FD_CLOEXEC) == 0)
 				_exit(2);
 		}
 		_exit(0);
@@ -58,15 +60,15 @@ Test(takeover, descriptors_come_in_parts_and_in_order)
 			break;
 		pause_ms(1);
 	}
-	cr_assert_eq(takeover_answer(pair[0], &party, list, MANY, &error), 0, "%s", error.text);
+	cr_assert_eq(answer_and_give(pair[0], &party, &list, &error), 0, "%s", error.text);
 	int status;
 	cr_assert_eq(waitpid(child, &status, 0), child);
 	cr_assert_eq(status, 0);
 	for (unsigned i = 0; i < MANY; i++) {
-		cr_assert_eq(inode(list[i].fd) == 0, false, "they stay open here");
-		close(list[i].fd);
+		cr_assert_eq(inode(list.entries[i].fd) == 0, false, "they stay open here");
+		close(list.entries[i].fd);
 	}
-	free(list);
+	descriptor_list_free(&list);
 	close(pair[0]);
 }
 
@@ -86,10 +88,9 @@ static void put_hello(int fd, uint32_t version, uint32_t records, const char *te
 
 static void check_refusal(int pair[2], int code, const char *text)
 {
-	const struct takeover_descriptor one = {"control", 0};
 	struct channel_message *message = calloc(1, sizeof *message);
 	struct error error;
-	cr_assert_eq(takeover_answer(pair[0], &party, &one, 1, &error), code);
+	cr_assert_eq(takeover_answer(pair[0], &party, &error), code);
 	cr_assert(strstr(error.text, text) != NULL, "%s", error.text);
 	cr_assert_eq(channel_receive(pair[1], CHANNEL_DESCRIPTORS, message, 0, &error), -ECONNREFUSED);
 	cr_assert(strstr(error.text, text) != NULL, "the new one has the same line: %s", error.text);
@@ -117,28 +118,20 @@ Test(takeover, what_cannot_be_is_refused_in_one_line)
 	check_refusal(pair, -ETIMEDOUT, "does not answer");
 }
 
-/* A list of so many, all the same. */
-static struct takeover_descriptor *alike(size_t count, int fd)
-{
-	struct takeover_descriptor *list = calloc(count, sizeof *list);
-	for (size_t i = 0; i < count; i++)
-		list[i] = (struct takeover_descriptor){"one of many", fd};
-	return list;
-}
-
 Test(takeover, more_descriptors_than_the_new_one_takes_are_refused)
 {
-	struct takeover_descriptor *list = alike(TAKEOVER_DESCRIPTORS_MAX + 1, STDERR_FILENO);
+	struct descriptor_list list;
 	struct channel_message *message = calloc(1, sizeof *message);
 	struct error error;
 	int pair[2];
 	sockets(pair);
+	list_alike(&list, DESCRIPTOR_LIST_MOST + 1, "one of many", STDERR_FILENO);
 	put_hello(pair[1], TAKEOVER_VERSION, HANDOVER_VERSION, layout);
-	cr_assert_eq(takeover_answer(pair[0], &party, list, TAKEOVER_DESCRIPTORS_MAX + 1, &error), -E2BIG);
+	cr_assert_eq(answer_and_give(pair[0], &party, &list, &error), -E2BIG);
 	cr_assert_eq(channel_receive(pair[1], CHANNEL_DESCRIPTORS, message, 0, &error), -ECONNREFUSED);
 	cr_assert(strstr(error.text, "at most 4096 are given") != NULL, "%s", error.text);
 	free(message);
-	free(list);
+	descriptor_list_free(&list);
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -147,11 +140,12 @@ Test(takeover, more_descriptors_than_the_new_one_takes_are_refused)
 Test(takeover, descriptors_wait_for_room)
 {
 	static const int small = 16384;
-	struct takeover_descriptor *list = alike(MANY, STDERR_FILENO);
+	struct descriptor_list list;
 	struct channel_message *message = calloc(1, sizeof *message);
 	struct error error;
 	int pair[2], status;
 	sockets(pair);
+	list_alike(&list, MANY, "one of many", STDERR_FILENO);
 	cr_assert_eq(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
 	put_hello(pair[1], TAKEOVER_VERSION, HANDOVER_VERSION, layout);
 	pid_t child = fork();
@@ -163,11 +157,11 @@ Test(takeover, descriptors_wait_for_room)
 		}
 		_exit(0);
 	}
-	cr_assert_eq(takeover_answer(pair[0], &party, list, MANY, &error), 0, "%s", error.text);
+	cr_assert_eq(answer_and_give(pair[0], &party, &list, &error), 0, "%s", error.text);
 	cr_assert_eq(waitpid(child, &status, 0), child);
 	cr_assert_eq(status, 0);
 	free(message);
-	free(list);
+	descriptor_list_free(&list);
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -203,7 +197,7 @@ Test(takeover, who_is_refused_at_once_gets_the_reason)
 /* Returns what the new process gets; the old one is of a service manager. */
 static int answer_to(const struct takeover_party *new, int *answered)
 {
-	const struct takeover_descriptor one = {"control", 0};
+	struct descriptor_list one;
 	struct takeover_party old = party;
 	struct takeover_given given;
 	struct error error;
@@ -216,7 +210,9 @@ static int answer_to(const struct takeover_party *new, int *answered)
 	close(pair[1]);
 	char byte;
 	cr_assert_eq(recv(pair[0], &byte, 1, MSG_PEEK), 1);
-	*answered = takeover_answer(pair[0], &old, &one, 1, &error);
+	list_alike(&one, 1, "control", 0);
+	*answered = answer_and_give(pair[0], &old, &one, &error);
+	descriptor_list_free(&one);
 	cr_assert_eq(waitpid(child, &status, 0), child);
 	close(pair[0]);
 	return -WEXITSTATUS(status);

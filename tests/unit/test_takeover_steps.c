@@ -179,10 +179,11 @@ static _Noreturn void be_old(int fd)
 {
 	static const struct takeover_owner owner = {
 		.export = write_records, .freeze = stand_still, .follow = write_moved, .thaw = go_on};
-	const struct takeover_descriptor one = {"control", fd};
+	struct descriptor_list one;
 	struct error error;
 	enum takeover_result result = TAKEOVER_KEPT;
-	if (readable(fd) && takeover_answer(fd, &party, &one, 1, &error) == 0 && readable(fd) &&
+	list_alike(&one, 1, "control", fd);
+	if (readable(fd) && answer_and_give(fd, &party, &one, &error) == 0 && readable(fd) &&
 	    takeover_export(fd, &owner, &error) == 0 && readable(fd))
 		result = takeover_hand_over(fd, &owner, &exported, LATE_MS / 4, &error);
 	close(fd);
@@ -201,7 +202,7 @@ static _Noreturn void be_new(int fd)
 	at(NEW_CONNECTED);
 	if (takeover_ask(fd, &party, &given, &error) != 0)
 		_exit(10);
-	close(given.list[0].fd);
+	descriptor_list_close(&given.list);
 	at(NEW_HAS_DESCRIPTORS);
 	if (takeover_receive(fd, &memory, TAKEOVER_ANSWER_MS, &error) != 0)
 		_exit(11);

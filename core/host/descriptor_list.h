@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Descriptors with names, as they are passed from one process to the next: by way of the service manager's store
- * (core/daemon/store.h), or in messages over a socket. Nothing of a list that was received is trusted: names are looked
- * up, and each descriptor is checked before it is used. Control thread. */
+ * (core/daemon/store.h), or in messages over a socket (core/handover/takeover.h). Nothing of a list that was received
+ * is trusted: names are looked up, and each descriptor is checked before it is used. Control thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -33,6 +33,9 @@ int descriptor_list_find(const struct descriptor_list *list, const char *name);
 
 /* The same, and it is the caller's from here on. */
 int descriptor_list_take(struct descriptor_list *list, const char *name);
+
+/* The same, and the list has no such entry any more; the order of the others stays. */
+int descriptor_list_take_out(struct descriptor_list *list, const char *name);
 
 /* Whether each entry is an open file of its own, under a name of its own: no file of the kernel's (open file
  * description) stands there twice. 0, or -EBADF, -EEXIST with `error`. Changes O_APPEND of each and back, which means

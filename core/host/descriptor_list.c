@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/daemon/descriptor_list.h"
+#include "core/host/descriptor_list.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -45,6 +45,18 @@ int descriptor_list_take(struct descriptor_list *list, const char *name)
 		return -1;
 	int fd = entry->fd;
 	entry->fd = -1;
+	return fd;
+}
+
+int descriptor_list_take_out(struct descriptor_list *list, const char *name)
+{
+	struct descriptor_entry *entry = find(list, name);
+	if (entry == NULL)
+		return -1;
+	int fd = entry->fd;
+	size_t behind = list->count - (size_t)(entry - list->entries) - 1;
+	memmove(entry, entry + 1, behind * sizeof *entry);
+	list->count--;
 	return fd;
 }
 
