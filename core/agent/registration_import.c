@@ -246,7 +246,7 @@ static int import_one(struct import *import)
 	if (code != -EEXIST)
 		return code;
 	result->fate = REGISTRATION_REFUSED;
-	(void)snprintf(result->why, sizeof result->why, "%s", session->error->text);
+	(void)snprintf(result->why, sizeof result->why, "%.*s", (int)sizeof result->why - 1, session->error->text);
 	return 0;
 }
 

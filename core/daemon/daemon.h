@@ -32,7 +32,7 @@ struct daemon_figures {
 	uint32_t quotas, quotas_over;		/* peers that have a quota, and that have used it up */
 	struct status_forward forward;
 	uint64_t takeover_wait, takeover_sessions; /* as status_source has them */
-	struct status_cluster cluster; /* its texts live as long as the daemon */
+	struct status_cluster cluster;		   /* its texts live as long as the daemon */
 };
 
 struct daemon_params {
