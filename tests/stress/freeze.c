@@ -101,24 +101,33 @@ static bool freeze_all(struct scene *scene)
 		      PATIENCE_MS * NS_PER_MS);
 }
 
+/* Both parts; a gateway that serves writes the first one before it stands still. */
+static bool write_sessions(struct scene *scene)
+{
+	struct registry *registry = &scene->h->gateway.registry;
+	struct stats_snapshot totals = {0};
+	uint64_t now = clock_monotonic(&clock_system);
+	const struct handover_now end = {.totals = &totals, .now = now, .frozen = now};
+	struct handover_export export;
+	bool good = handover_export_begin(&export, registry, &scene->h->gateway.jar) == 0;
+	for (uint32_t i = 0; good && i < WORKERS; i++) {
+		for (uint32_t slot = i; slot != HANDOVER_NO_SLOT;)
+			slot = handover_export_sessions(&export, slot);
+		good = export.writer.result == 0;
+	}
+	good = good && handover_export_finish(&export, now) == 0 && handover_export_moved(&export, &end) == 0;
+	handover_export_end(&export, true);
+	return good;
+}
+
 /* Whether the sessions could be written, and the threads did nothing meanwhile. */
 static bool stand(struct scene *scene)
 {
-	struct stats_snapshot totals = {0};
-	struct handover_memory memory;
 	uint64_t before = counted(scene);
-	const struct handover_source source = {.registry = &scene->h->gateway.registry,
-					       .jar = &scene->h->gateway.jar,
-					       .totals = &totals,
-					       .now = clock_monotonic(&clock_system)};
 	pause_us(STANDS_US);
 	rcu_online();
-	bool written = handover_export(&source, &memory, NULL) == 0;
+	bool written = write_sessions(scene);
 	rcu_offline();
-	if (written) {
-		handover_memory_wipe(&memory);
-		handover_memory_close(&memory);
-	}
 	return written && counted(scene) == before;
 }
 
