@@ -4,7 +4,8 @@
  *
  *   uplink.c    UDP -> TUN   receive, look up, open, replay window, inner checks, coalesce, write
  *   downlink.c  TUN -> UDP   read, or take from the TUN readers' rings; find the session, segment, seal, send
- *   worker.c    the loop around both, timers, sleep
+ *   worker.c    the loop around both, timers
+ *   worker_wait.c  between two turns: goes on, spins, polls or sleeps
  *
  * What differs between gateway and client (handshakes, routing of inner packets, timers) is a role: gateway_role.c,
  * client_role.c. All functions here are called by the worker's own thread unless stated otherwise. */
@@ -133,7 +134,7 @@ struct worker {
 	uint64_t idle_since; /* 0: data moved in the last turn */
 	uint64_t moved;	     /* packets of data so far, either way */
 	struct busy_poll busy_poll;
-	bool polled; /* the turn at hand follows a poll that found something, and no sleep */
+	bool polled; /* something was found by polling since the last sleep */
 	bool light;  /* the turn takes what goes ahead of others alone, and is the only one before a sleep */
 	struct timer_wheel wheel;
 	struct limits limits; /* of sessions */
