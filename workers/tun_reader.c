@@ -95,6 +95,14 @@ static void account(struct tun_reader *reader, bool sleeps, bool empty, uint64_t
 	queue_shares_publish(&reader->tally, now, empty);
 }
 
+/* A frame of the first queue came later than what the kernel was told of. */
+static bool unsettled(const struct tun_reader *reader)
+{
+	const struct tun_queue *queue = reader->params.tun;
+	return queue->sparse != NULL &&
+	       reader->last > atomic_load_explicit(&queue->shared->drained, memory_order_relaxed);
+}
+
 static void publish_batch(struct tun_reader *reader)
 {
 	frame_dispatch_publish(&reader->dispatch, &reader->dispatch.all, &reader->loop.stats);
@@ -107,6 +115,8 @@ size_t tun_reader_turn(struct tun_reader *reader)
 {
 	struct tun_queue *queue = reader->params.tun;
 	size_t frames = 0;
+	if (unsettled(reader))
+		event_loop_end_turn(&reader->loop); /* the first queue is read, to say when it is empty */
 	/* After a sleep that only the second queue ended there is no batch, and no other turn before the next sleep. */
 	reader->light = !event_loop_may_read(&reader->loop, EVENT_LOOP_TUN);
 	bool empty = false, read = !reader->holds && !reader->light;
@@ -115,6 +125,8 @@ size_t tun_reader_turn(struct tun_reader *reader)
 	stage_begin(&reader->loop.stages);
 	if (read)
 		frames = read_batch(reader, queue, now, &empty);
+	if (frames != 0)
+		reader->last = now;
 	bool behind = reader->holds || frames != 0; /* a batch, which may have come after what is in the second queue */
 	if (queue->sparse != NULL && (behind || event_loop_may_read(&reader->loop, EVENT_LOOP_TUN_SPARSE)))
 		reader->holds = !read_sparse(reader, now, &frames);

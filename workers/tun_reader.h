@@ -25,6 +25,7 @@ struct tun_reader {
 	struct queue_shares_tally tally; /* of its queue */
 	bool holds;			 /* a batch of the first queue is pushed, and not published */
 	bool light;			 /* the turn takes the second queue alone, and is the only one before a sleep */
+	uint64_t last;			 /* when the last batch with frames of the first queue was read, monotonic ns */
 	uint64_t emptied;		 /* when the first queue was empty, monotonic ns; 0: nothing to publish */
 	uint64_t marked;		 /* when that was noted last */
 	uint64_t window;		 /* start of the window in which `busy` is measured, monotonic ns */

@@ -221,6 +221,8 @@ size_t worker_turn(struct worker *worker)
 {
 	owner_check(&worker->loop.owner, "worker");
 	worker->now = clock_monotonic(worker->clock);
+	if (uplink_unsettled(worker) || downlink_unsettled(worker))
+		event_loop_end_turn(&worker->loop); /* the first queues are read, to say when they are empty */
 	worker->light = only_sparse(worker);
 	if (worker->role->turn != NULL)
 		worker->role->turn(worker);

@@ -51,8 +51,10 @@ static void choose_events(struct worker *worker)
 	/* Out of the set, not only without events: its errors would be reported all the same. */
 	if (worker->reads_tun && blocked)
 		unwatch_tun(worker);
-	else if (worker->reads_tun)
-		(void)watch_tun(worker);
+	else if (worker->reads_tun && watch_tun(worker) != 0) {
+		unwatch_tun(worker); /* no memory for both: tried again before the next sleep */
+		worker->polls_writable = true;
+	}
 }
 
 static bool rings_empty(const struct worker *worker)
@@ -153,7 +155,9 @@ static bool poll_before_sleep(struct worker *worker)
 	if (worker->polled || worker->loop.yields)
 		return false;
 	uint64_t began = clock_monotonic(worker->clock), now = began;
-	uint64_t most = busy_poll_begin(&worker->busy_poll, began);
+	uint64_t most = busy_poll_begin(&worker->busy_poll, began), due = limits_due(worker);
+	if (due < began + most)
+		return false; /* shaped packets leave by then */
 	while (!worker->polled && now - began < most) {
 		(void)sched_yield();
 		event_loop_wait(&worker->loop, 0);

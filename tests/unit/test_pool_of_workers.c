@@ -239,6 +239,45 @@ Test(pool_of_workers, and_so_does_a_reader)
 	finish(h);
 }
 
+/* A flow that was in the first queue may be sparse again once that was empty. A thread that the second queue alone
+ * wakes would never see that, so it looks. */
+static void settle(struct harness *h, struct event_loop *loop, size_t (*turn)(struct harness *h))
+{
+	_Atomic uint64_t *drained = &h->gateway.node.tun.queue.shared->drained;
+	put(h, 0, 0);
+	harness_pump(h);
+	uint64_t came = h->clock.monotonic;
+	for (uint16_t i = 1; i < 4; i++) {
+		h->clock.monotonic += 20 * NS_PER_MS;
+		put_sparse(h, 0, i);
+		woken_by(loop, EVENT_LOOP_TUN_SPARSE);
+		(void)turn(h);
+	}
+	cr_expect_gt(*drained, came);
+	harness_pump(h);
+	cr_expect_eq(take(h, 0, 0), 4);
+}
+
+/* The worker has to handle what came out of the queue. */
+static size_t turn_of_reader_and_worker(struct harness *h)
+{
+	return tun_reader_turn(h->gateway.reader) + worker_turn(owner(h, 0));
+}
+
+Test(pool_of_workers, a_worker_that_the_second_queue_wakes_settles_the_first)
+{
+	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
+	settle(h, &owner(h, 0)->loop, turn_of_worker);
+	finish(h);
+}
+
+Test(pool_of_workers, and_so_does_a_reader_that_it_wakes)
+{
+	struct harness *h = START_UP(.clients = 1, .workers = 1, .reader = true, .sparse = true, .no_offloads = true);
+	settle(h, &h->gateway.reader->loop, turn_of_reader_and_worker);
+	finish(h);
+}
+
 /* What waits in the ring does not delay it. */
 Test(pool_of_workers, sparse_flows_come_first)
 {
