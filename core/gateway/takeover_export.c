@@ -132,6 +132,9 @@ static int follow(void *context, struct error *error)
 	const struct handover_now now = {
 		.totals = &totals, .now = clock_monotonic(gateway->daemon.clock), .frozen = gateway->takeover.frozen};
 	int result = handover_export_moved(export, &now);
+	log_debug("take-over: all stood still after %.1f ms, and what moved was written in %.1f ms",
+		  (double)(now.now - now.frozen) / NS_PER_MS,
+		  (double)(clock_monotonic(gateway->daemon.clock) - now.now) / NS_PER_MS);
 	if (result != 0)
 		*error = export->error;
 	return result == 0 ? check_signals(gateway, error) : result;

@@ -175,10 +175,11 @@ Test(handover_many, of_a_hundred_thousand_sessions)
 	cr_assert_eq(hand_over_all(&pair), 0, "%s", pair.error.text);
 	cr_assert_eq(pair.new.pool.used, MANY);
 	const double *at = pair.times;
-	printf("# %d sessions: written in %.0f ms, read in %.0f ms, taken over in %.0f ms; when all moved: written in "
-	       "%.1f ms, checked in %.1f ms, followed in %.1f ms\n",
-	       MANY, 1e3 * (at[1] - at[0]), 1e3 * (at[2] - at[1]), 1e3 * (at[3] - at[2]), 1e3 * (at[4] - at[3]),
-	       1e3 * (at[5] - at[4]), 1e3 * (at[6] - at[5]));
+	cr_log_info(
+		"%d sessions: written in %.0f ms, read in %.0f ms, taken over in %.0f ms; when all moved: written in "
+		"%.1f ms, checked in %.1f ms, followed in %.1f ms",
+		MANY, 1e3 * (at[1] - at[0]), 1e3 * (at[2] - at[1]), 1e3 * (at[3] - at[2]), 1e3 * (at[4] - at[3]),
+		1e3 * (at[5] - at[4]), 1e3 * (at[6] - at[5]));
 	close_pair(&pair, MANY);
 }
 
