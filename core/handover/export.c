@@ -289,7 +289,7 @@ static void fetch_ahead(const struct handover_export *export, size_t i)
 {
 	if (i + AHEAD < export->count) {
 		const struct session *session = export->traces[i + AHEAD].session;
-		for (size_t at = 0; at < sizeof *session; at += CACHE_LINE)
+		for (size_t at = 0; at < offsetof(struct session, next_from); at += CACHE_LINE)
 			__builtin_prefetch((const uint8_t *)session + at);
 		for (unsigned k = 0; k < HANDOVER_KEYS; k++)
 			__builtin_prefetch(export->traces[i + AHEAD].key[k].key);

@@ -159,40 +159,79 @@ static void forget(struct handover_import *import, const struct handover_target 
 	import->sessions[index].session = NULL;
 }
 
-/* Records lie one behind the other, and what they are about does not. */
-enum { AHEAD = 12 };
+/* Records lie one behind the other, and what they are about does not: so many records ahead its memory is fetched. */
+enum { AHEAD = 10, AHEAD_KEYS = 5 };
 
-static void fetch_ahead(const struct handover_import *import, size_t index)
+struct readers {
+	struct handover_reader here, sessions, keys;
+};
+
+static const struct session *moved_session(const struct handover_import *import, const struct handover_record *record)
 {
-	if (index + AHEAD >= import->count)
-		return;
-	const struct session *session = import->sessions[index + AHEAD].session;
-	if (session == NULL)
-		return;
-	for (size_t at = 0; at < sizeof *session; at += CACHE_LINE)
+	const void *at = record;
+	if (record == NULL || record->kind != HANDOVER_MOVED)
+		return NULL;
+	return import->sessions[((const struct handover_moved *)at)->index].session;
+}
+
+static void fetch_session(const struct handover_import *import, struct readers *readers)
+{
+	const struct session *session = moved_session(import, handover_next(&readers->sessions));
+	for (size_t at = 0; session != NULL && at < offsetof(struct session, next_from); at += CACHE_LINE)
 		__builtin_prefetch((const uint8_t *)session + at, 1);
+}
+
+static void fetch_key(const struct handover_import *import, struct readers *readers)
+{
+	const struct session *session = moved_session(import, handover_next(&readers->keys));
+	if (session != NULL)
+		__builtin_prefetch(session->current, 1);
+}
+
+static void begin(const struct handover_import *import, struct readers *readers)
+{
+	size_t room;
+	handover_reader_begin(&readers->here, handover_second_part(import->memory, &room));
+	readers->sessions = readers->keys = readers->here;
+	for (unsigned i = 0; i < AHEAD; i++)
+		fetch_session(import, readers);
+	for (unsigned i = 0; i < AHEAD_KEYS; i++)
+		fetch_key(import, readers);
+}
+
+static void follow(struct handover_import *import, const struct handover_target *target,
+		   const struct handover_record *record)
+{
+	const void *at = record;
+	switch (record->kind) {
+	case HANDOVER_MOVED:
+		move(import, target, at);
+		import->moved++;
+		break;
+	case HANDOVER_GONE:
+		forget(import, target, ((const struct handover_gone *)at)->index);
+		import->gone++;
+		break;
+	case HANDOVER_USAGE:
+		handover_take_usage(target->registry, at);
+		break;
+	case HANDOVER_COUNTER:
+		take_counter(target->totals, at);
+		break;
+	default: /* the moment */
+		break;
+	}
 }
 
 void handover_follow(struct handover_import *import, const struct handover_target *target)
 {
-	struct handover_reader reader;
+	struct readers readers;
 	const struct handover_record *record;
-	size_t room;
-	handover_reader_begin(&reader, handover_second_part(import->memory, &room));
-	while ((record = handover_next(&reader)) != NULL) {
-		const void *at = record;
-		if (record->kind == HANDOVER_MOVED) {
-			fetch_ahead(import, ((const struct handover_moved *)at)->index);
-			move(import, target, at);
-			import->moved++;
-		} else if (record->kind == HANDOVER_GONE) {
-			forget(import, target, ((const struct handover_gone *)at)->index);
-			import->gone++;
-		} else if (record->kind == HANDOVER_USAGE) {
-			handover_take_usage(target->registry, at);
-		} else if (record->kind == HANDOVER_COUNTER) {
-			take_counter(target->totals, at);
-		}
+	begin(import, &readers);
+	while ((record = handover_next(&readers.here)) != NULL) {
+		fetch_session(import, &readers);
+		fetch_key(import, &readers);
+		follow(import, target, record);
 	}
 }
 

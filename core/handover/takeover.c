@@ -253,15 +253,17 @@ int takeover_answer(int fd, const struct takeover_party *self, struct error *err
 int takeover_give(int fd, const struct descriptor_list *list, uint64_t watchdog, struct error *error)
 {
 	struct channel_message *message = malloc(sizeof *message);
-	int result = message != NULL ? 0 : no_memory(error);
-	if (result == 0 && list->count > DESCRIPTOR_LIST_MOST)
+	int result = 0;
+	if (message == NULL)
+		result = no_memory(error);
+	else if (list->count > DESCRIPTOR_LIST_MOST)
 		result = error_set(error, -E2BIG,
 				   "take-over: there are %zu descriptors, and at most %d are given: restart the "
 				   "gateway instead",
 				   list->count, DESCRIPTOR_LIST_MOST);
 	if (result != 0)
 		channel_refuse(fd, error->text);
-	for (size_t first = 0; result == 0 && first < list->count; first += PART_MAX)
+	for (size_t first = 0; message != NULL && result == 0 && first < list->count; first += PART_MAX)
 		result = send_part(fd, message, list, first, watchdog, error);
 	free(message);
 	return result;

@@ -143,7 +143,7 @@ static json_t *quotas_object(const struct status_source *source)
 static json_t *takeover_object(const struct status_source *source)
 {
 	json_t *object = json_object();
-	put(&object, "wait_seconds", json_real((double)(source->takeover.wait / NS_PER_US) / 1e6));
+	put(&object, "wait_seconds", json_real(round((double)source->takeover.wait / NS_PER_US) / 1e6));
 	put(&object, "sessions", number(source->takeover.sessions));
 	return object;
 }

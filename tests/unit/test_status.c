@@ -70,7 +70,7 @@ Test(report, status_says_what_the_source_says)
 	cr_assert(at(status, "peers", "shardtun") == 7 && at(status, "peers", "wireguard") == 3);
 	cr_assert(at(status, "quotas", "peers") == 4 && at(status, "quotas", "over") == 1);
 	const json_t *takeover = json_object_get(status, "takeover");
-	cr_assert_float_eq(json_real_value(json_object_get(takeover, "wait_seconds")), 0.012345, 1e-9);
+	cr_assert_float_eq(json_real_value(json_object_get(takeover, "wait_seconds")), 0.012346, 1e-9);
 	cr_assert_eq(at(status, "takeover", "sessions"), 5);
 	cr_assert(at(status, "cluster", "blocks") == 85 && at(status, "cluster", "fences") == 2);
 	cr_assert(at(status, "cluster", "map_ipv4") == 170 && at(status, "cluster", "map_ipv6") == 169);
