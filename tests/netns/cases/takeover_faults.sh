@@ -3,7 +3,7 @@
 # Each of the two processes of a take-over is killed, or stalled, at its steps. A service manager, played by
 # tests/netns/tools/supervisor.py, starts the gateway again as systemd does. Someone serves within two seconds, one alone;
 # no value of a key's counter is on the wire twice, from both processes together; and what was captured before a take-over
-# is accepted by nobody after it. Clients of both protocols. Here at the places that differ most; all of them:
+# and during it is accepted by nobody after it. Clients of both protocols. Here at the places that differ most; all of them:
 # tests/netns/long/takeover_faults.sh
 # shellcheck source=tests/netns/lib/wireguard.sh
 . "$(dirname "$0")/../lib/wireguard.sh"
@@ -12,10 +12,10 @@ clients=20 # of either protocol, which say something ten times a second
 watchdog=2 # seconds: supervisor.py
 
 # PLACE ACTION WHO: who serves then: the old one, the new one, or one that the manager starts ("anew") because the owner was killed,
-# or when the owner's watchdog was not fed. Who was stalled goes on when that is seen, and for "old" when the old one has given the new
-# one up. tests/netns/tools/takeover_faults.c says what the places are.
+# or when the owner's watchdog was not fed. Who was stalled goes on when that is seen; for "old" when the old one has given the new
+# one up, and for "lasts" when the new one has fed its watchdog all the same. tests/netns/tools/takeover_faults.c says what the places are.
 few=(
-	"new-ready kill old" "new-built kill old" "new-read stall old" "new-checked stall old" "old-announced stall new"
+	"new-ready kill old" "new-built kill old" "new-read stall old" "new-checked stall old" "old-announced stall lasts"
 	"old-exported kill anew" "old-frozen kill anew" "old-offered kill anew" "old-sent kill anew" "new-claimed kill anew"
 	"new-serves stall watchdog"
 )
@@ -43,8 +43,8 @@ all=(
 	"new-claimed kill anew" "new-claimed stall watchdog"
 	"new-serves kill anew" "new-serves stall watchdog"
 	"old-given kill anew" "old-given stall new"
-	"old-announced kill new" "old-announced stall new"
-	"old-told kill new" "old-told stall new"
+	"old-announced kill new" "old-announced stall lasts"
+	"old-told kill new" "old-told stall lasts"
 	"new-told kill anew" "new-told stall watchdog"
 )
 TAKEOVER_FAULTS_ALL=${TAKEOVER_FAULTS_ALL:-}
@@ -66,9 +66,9 @@ fired() {
 }
 
 # Sessions live on, or, of a gateway that was started, one begins: a client follows RESET once in ten seconds.
-served() { # old|new|anew|watchdog
+served() { # WHO
 	case $1 in
-	old | new) ns client ping -n -q -c 1 -W 0.3 10.8.0.1 ;;
+	old | new | lasts) ns client ping -n -q -c 1 -W 0.3 10.8.0.1 ;;
 	*) timeout 0.5 ip netns exec "st-$$-client" "$BUILD/stgun" connect --gateway 192.0.2.1:5555 \
 		--gateway-key "$(public_key gateway)" --seed probe ;;
 	esac
@@ -112,11 +112,16 @@ scenario() { # PLACE ACTION WHO
 	took=$(((${EPOCHREALTIME/[.,]/} - began) / 1000))
 	echo "# $what: served again after $took ms"
 	[[ "$2 $3" != "stall old" ]] || check "$what: the old one gives it up" wait_for 10 given_up "$before"
+	if [[ $3 == lasts ]]; then
+		sleep $((watchdog + 1))
+		check "$what: the new one does not wait for it for too long" test "$(unit pid)" -eq "$new"
+	fi
 	unit go >/dev/null
 	check "$what: one process is left" wait_for 10 one_process
 	pid=$(unit pid)
 	case $3 in
 	old) check "$what: the old one serves on" test "$pid" -eq "$old" ;;
+	lasts) check "$what: the new one serves" test "$pid" -eq "$new" ;;
 	# On a slow machine the stalled one's watchdog may come first.
 	new) check "$what: the new one serves" eval '[[ $pid == "$new" || $2 == stall && $pid != "$old" ]]' ;;
 	*) check "$what: one that the manager started serves" eval '[[ $pid != "$old" && $pid != "$new" ]]' ;;
@@ -149,6 +154,8 @@ wait_for 30 grep -qx watching "$dir/watch.log"
 check "the gateway starts" unit start
 wait_for 30 ready 1
 client_start
+# One that says nothing finds out by its next keepalive that its gateway was started anew.
+start pings client ping -n -q -i 0.2 10.8.0.1
 traffic_serve host
 load() { # PROTOCOL GATEWAY_KEY OPTION...
 	start "load-$1" client "$BUILD/stgun" connect --protocol "$1" --gateway 192.0.2.1:5555 --gateway-key "$(public_key "$2")" \
@@ -189,11 +196,11 @@ check "the clients connect again" wait_for 30 all_connected
 start capture gateway "$tests_dir/tools/counters.py" watch eth0 5555 "$dir/captured"
 wait_for 30 grep -qx watching "$dir/capture.log"
 sleep 2
-stop capture || true
 before=$(unit pid)
 new=$(unit reload)
 check "one more take-over" wait_for 30 one_process
 check "(by the new one)" test "$(unit pid)" -eq "$new" -a "$new" -ne "$before"
+stop capture || true
 check "it answers shardtunctl" wait_for 10 answers_control
 # Without a good-bye: the sessions stay.
 kill_hard load-shardtun
@@ -207,6 +214,7 @@ counters = json.load(sys.stdin)["counters"]
 names = "tun_tx_packets rx_control rx_hello rx_welcome rx_client_ack rx_keepalive rx_bye rx_wg_initiation tx_welcome tx_wg_response"
 print(*(counters[name] for name in (names + " sessions_started sessions_ended rekeys roams").split()))'
 }
+stop pings || true
 stop client || true # its keepalives would be accepted
 check "nothing moves any more" wait_for 30 eval 'one=$(accepted_so_far); sleep 0.5; [[ $(accepted_so_far) == "$one" ]]'
 accepted=$(accepted_so_far)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Asks a gateway ten times a second for its status, by shardtunctl, and for its metrics: each answer has to come, and no counter
-may ever be less than it was: those of the metrics for all threads together, without the CPU time, which is of a process.
+may ever be less than it was: those of the metrics for all threads together, without the CPU time, which is of a process, and those of the
+kernel's rules, which are each process's own.
 
 steady.py URL SHARDTUNCTL ARGUMENT...    with the arguments that a command follows; until SIGTERM. Says "asking", and at the end a
                                          line of JSON; status 1 if anything was wrong. URL "-": no metrics
@@ -15,6 +16,7 @@ import time
 import urllib.request
 
 PERIOD, PATIENCE, WRONG_MOST = 0.1, 60, 5
+BEGIN_ANEW = ("cpu_seconds", "shardtun_forward_")
 
 
 class Steady:
@@ -61,7 +63,7 @@ def metrics(url):
     sums = {}
     for sample, _, value in (line.rpartition(" ") for line in lines if line and not line.startswith("#")):
         name = sample.partition("{")[0]
-        if name.endswith("_total") and "cpu_seconds" not in name:
+        if name.endswith("_total") and not any(part in name for part in BEGIN_ANEW):
             sums[name] = sums.get(name, 0.0) + float(value)
     return sums
 
