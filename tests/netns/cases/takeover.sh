@@ -202,7 +202,7 @@ check "the client heard nothing of it" test "$(grep -c 'info: connected' "$dir/c
 
 # The client's good-bye comes when the old process is to stand still: one of the two logs it. A query comes in the same turn of the old
 # one's loop: it accepts the connection, and answers it before it goes.
-start relay_last gateway "$tests_dir/tools/takeover_relay.py" "$dir/own/gateway.sock.takeover" sh -c "
+start relay_last gateway "$tests_dir/tools/takeover_relay.py" "$dir/own/gateway.sock.takeover" --last sh -c "
 	kill -STOP ${started[$old]}
 	kill ${started[client]}
 	'$BUILD/shardtunctl' --socket '$dir/gateway.sock' --config '$dir/gateway.conf' --json identity >'$dir/query' 2>&1 &

@@ -4,6 +4,7 @@
 old one gives.
 
 takeover_relay.py SOCKET COMMAND...        where the running gateway listens; one take-over, then the socket is as before
+takeover_relay.py SOCKET --last COMMAND... before the new one's third message instead, after which the old one stands still
 takeover_relay.py SOCKET --change CHANGE   of the memory with the records: byte (one of it), half (of it, sealed), unsealed (all of it,
                                            not sealed); of the descriptors: pipe (instead of a socket of the group), port (one of
                                            another port)
@@ -84,7 +85,9 @@ def both(old, new, change):
 
 
 def main():
-    path, command, change = sys.argv[1], sys.argv[2:], None
+    path, command, change, messages = sys.argv[1], sys.argv[2:], None, 1
+    if command[0] == "--last":
+        command, messages = command[1:], 2
     if command[0] == "--change":
         command, change = ["true"], command[1]
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -96,8 +99,9 @@ def main():
     old = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     old.connect(path + ".real")
     os.rename(path + ".real", path)
-    pass_on(new, old)
-    pass_on(old, new, change)
+    for _ in range(messages):
+        pass_on(new, old)
+        pass_on(old, new, change)
     new.recv(1, socket.MSG_PEEK)
     subprocess.run(command, check=True)
     for _ in iter(lambda: both(old, new, change), False):
