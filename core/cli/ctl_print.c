@@ -190,9 +190,9 @@ static void print_log(FILE *out, const json_t *log)
 /* Objects of plain values that have no printer of their own: those of one role, or of a newer daemon. */
 static void print_additions(FILE *out, json_t *status)
 {
-	static const char *const known[] = {"version",	"role",	    "uptime_seconds", "interface", "listen",
-					    "sessions", "pool",	    "suites",	      "offloads",  "udp",
-					    "kept",	"counters", "drops",	      "threads",   "log"};
+	static const char *const known[] = {
+		"version",  "role", "uptime_seconds", "interface", "listen", "sessions", "pool", "suites",
+		"offloads", "udp",  "kept",	      "counters",  "drops",  "threads",	 "log",	 "cluster"};
 	const char *label, *key;
 	json_t *object, *value;
 	json_object_foreach (status, label, object) {

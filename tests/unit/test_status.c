@@ -231,6 +231,7 @@ Test(report, status_for_people_names_only_reasons_that_occurred)
 	expect_in(text, "listening   [::]:5555\n");
 	expect_in(text, "2 of 65536, 1 of them WireGuard's; 0 started");
 	expect_in(text, "5 of 65533 in use\n");
+	expect_in(text, "  cluster     node gw1; 85 blocks served here; HELLOs forwarded 0, taken 0\n");
 	expect_in(text, "session     gateway 192.0.2.1:5555, age 7\n");
 	expect_in(text, "AES-256-GCM (ipsec-mb/avx2)\n");
 	expect_in(text, "offloads    tun_tso\n              not: tun_uso\n");
