@@ -19,6 +19,8 @@ shared4=203.0.113.1
 shared6=2001:db8:f::1
 # shellcheck disable=SC2034 # for cases
 gateways=(g1 g2 g3)
+# More machines for gateways than three, where a case needs them: they stand like the others.
+cluster_machines=${cluster_machines:-3}
 examples=$(realpath "$tests_dir/../../config/examples")
 
 # A link between two namespaces, with these addresses.
@@ -53,11 +55,12 @@ gateway_up() { # NUMBER
 client_up() { # NUMBER
 	namespace_up "c$1"
 	between "c$1" eth0 "172.17.$1.2/24" "fd17:$1::2/64" router "c$1" "172.17.$1.1/24" "fd17:$1::1/64"
-	ns "c$1" ip route add default via "172.17.$1.1"
-	ns "c$1" ip route add default via "fd17:$1::1"
+	# To the shared address and nowhere else: what reaches the host went through a tunnel.
+	ns "c$1" ip route add "$shared4" via "172.17.$1.1"
+	ns "c$1" ip route add "$shared6" via "fd17:$1::1"
 }
 
-# All namespaces and links; no program runs there yet. A cluster has three gateways and three members of etcd.
+# All namespaces and links; no program runs there yet. A cluster has three gateways, or more, and three members of etcd.
 cluster_up() { # CLIENTS
 	local number bridge
 	testbed_up
@@ -74,17 +77,21 @@ cluster_up() { # CLIENTS
 		ns switch ip link add "$bridge" type bridge forward_delay 0 mcast_snooping 0
 		ns switch ip link set "$bridge" up
 	done
-	for number in 1 2 3; do
+	for ((number = 1; number <= cluster_machines; number++)); do
 		gateway_up "$number"
+	done
+	for number in 1 2 3; do
 		namespace_up "e$number"
 		to_switch management "e$number" eth0 "10.7.0.10$number/24"
 	done
 	for ((number = 1; number <= $1; number++)); do
 		client_up "$number"
 	done
-	for number in 1 2 3; do
+	for ((number = 1; number <= cluster_machines; number++)); do
 		wait_for 30 pings router "172.16.$number.1"
 		wait_for 30 pings g1 "10.9.0.$number"
+	done
+	for number in 1 2 3; do
 		wait_for 30 pings g1 "10.7.0.10$number"
 	done
 }
@@ -113,7 +120,7 @@ bird_config_of_router() {
 			error wait time 1, 5;
 		}
 	END
-	for number in 1 2 3; do
+	for ((number = 1; number <= cluster_machines; number++)); do
 		cat <<-END
 			protocol bgp g${number}v4 from downstream { neighbor 172.16.$number.1; ipv4 { import all; export none; }; }
 			protocol bgp g${number}v6 from downstream { neighbor fd16:$number::1; ipv6 { import all; export none; }; }
@@ -141,12 +148,12 @@ bird_up() {
 	command -v bird >/dev/null || skip_all "needs bird: config/install-packages cluster"
 	bird_config_of_router >"$dir/bird-router.conf"
 	bird_start router
-	for number in 1 2 3; do
+	for ((number = 1; number <= cluster_machines; number++)); do
 		bird_config_of_gateway "$number" >"$dir/bird-g$number.conf"
 		bird_start "g$number"
 	done
-	wait_for 30 sessions_established 6
-	wait_for 30 bfd_up 6
+	wait_for 30 sessions_established $((2 * cluster_machines))
+	wait_for 30 bfd_up $((2 * cluster_machines))
 }
 
 bfd_up() { # NUMBER
@@ -208,11 +215,234 @@ etcd_up() {
 	fi
 	for number in 1 2 3; do
 		certificate "etcd$number" "10.7.0.10$number" 127.0.0.1
-		certificate "g$number"
 		etcd_config "$number" >"$dir/etcd$number.yaml"
 		etcd_start "$number"
 	done
+	for ((number = 1; number <= cluster_machines; number++)); do
+		certificate "g$number"
+	done
 	wait_for 60 etcdctl endpoint health
+}
+
+# --- gateways and their agents ---------------------------------------------------------------------------------------
+
+# Each with 16 addresses a block, of which the cluster has this many. No client stands in the file: they come from etcd.
+cluster_blocks=12
+
+node_config() { # NUMBER [OPTION...]
+	local option
+	public_key gateway >/dev/null
+	public_key wg-gateway >/dev/null
+	{
+		echo "[Gateway]"
+		echo "PrivateKeyFile = gateway.key"
+		echo "WireGuard = yes"
+		echo "WireGuardPrivateKeyFile = wg-gateway.key"
+		echo "ListenPort = 5555"
+		echo "ListenAddress = $shared4, $shared6"
+		echo "Interface = shardtun0"
+		echo "Address = 10.8.0.1/16, fd00:8::1/64"
+		echo "ControlSocket = g$1.sock"
+		echo "User = root"
+		echo "ClusterNode = g$1"
+		echo "ClusterBlockSize = 16"
+		echo "ClusterLink = 10.9.0.$1:5556"
+		echo "ClusterOutside = eth0"
+		echo "ClusterInterface = eth1"
+		for option in "${@:2}"; do
+			echo "$option"
+		done
+	} >"$dir/g$1.conf"
+	cat >"$dir/agent$1.conf" <<-END
+		[Agent]
+		Node = g$1
+		Inside = 10.9.0.$1:5556, [fd09::$1]:5556
+		Control = $dir/g$1.sock
+		State = $dir/agent$1.state
+		Blocks = $cluster_blocks
+		LogLevel = debug
+		[Etcd]
+		Endpoints = https://10.7.0.101:2379, https://10.7.0.102:2379, https://10.7.0.103:2379
+		CA = $dir/ca.crt
+		Cert = $dir/g$1.crt
+		Key = $dir/g$1.key
+	END
+}
+
+# WireGuard's control sockets are in /run/wireguard by the names of interfaces, so each gateway has one of its own.
+gateway_node_start() { # NUMBER
+	start "g$1" "g$1" sh -c 'mkdir -p /run/wireguard && mount -t tmpfs none /run/wireguard && exec "$0" -c "$1"' \
+		"$BUILD/shardtund" "$dir/g$1.conf"
+	wait_for 30 node_json "$1" status
+}
+
+agent_node_start() { # NUMBER
+	start "agent$1" "g$1" "$BUILD/shardtun-agent" -c "$dir/agent$1.conf"
+}
+
+node_json() { # NUMBER COMMAND...
+	"$BUILD/shardtunctl" --socket "$dir/g$1.sock" --json "${@:2}"
+}
+
+# A counter of its status.
+node_counter() { # NUMBER NAME
+	node_json "$1" status | python3 -c 'import json, sys
+print(json.load(sys.stdin)["counters"][sys.argv[1]])' "$2"
+}
+
+node_dropped() { # NUMBER REASON
+	node_json "$1" status | python3 -c 'import json, sys
+print(sum(drop["count"] for drop in json.load(sys.stdin)["drops"] if drop["reason"] == sys.argv[1]))' "$2"
+}
+
+# The blocks that it serves, one a line; nothing where no gateway answers.
+blocks_of() { # NUMBER
+	node_json "$1" cluster 2>/dev/null | python3 -c 'import json, sys
+text = sys.stdin.read()
+print(*[block["block"] for block in json.loads(text)["blocks"]] if text else [], sep="\n")'
+}
+
+# These gateways serve each block once, and each has its share.
+shared_out() { # NUMBER...
+	local number count all=""
+	for number in "$@"; do
+		count=$(blocks_of "$number" | grep -c .) || true
+		[[ $count -ge $((cluster_blocks / $#)) ]] || {
+			echo "gateway $number serves $count blocks"
+			return 1
+		}
+		all+=$(blocks_of "$number")$'\n'
+	done
+	[[ $(sort -n <<<"$all" | grep .) == $(seq "$cluster_blocks") ]]
+}
+
+# Each of these knows the owners of all blocks but its own.
+maps_complete() { # NUMBER...
+	local number
+	for number in "$@"; do
+		node_json "$number" status | python3 -c 'import json, sys
+cluster = json.load(sys.stdin)["cluster"]
+print(cluster)
+sys.exit(not cluster["map_ipv4"] == cluster["map_ipv6"] == int(sys.argv[1]) - cluster["blocks"])' \
+			"$cluster_blocks" || return 1
+	done
+}
+
+# All of the cluster runs: etcd, bird, gateways, agents; blocks are shared out.
+nodes_up() {
+	local number
+	etcd_up
+	bird_up
+	etcdctl put /shardtun/members '{"version":1,"members":["g1","g2","g3"]}' >/dev/null
+	for number in 1 2 3; do
+		node_config "$number"
+		gateway_node_start "$number"
+		agent_node_start "$number"
+	done
+	wait_for 60 shared_out 1 2 3
+	wait_for 30 maps_complete 1 2 3
+	wait_for 30 ways "$shared4" 3
+	wait_for 30 ways "$shared6" 3
+}
+
+# --- clients ---------------------------------------------------------------------------------------------------------
+
+# The fifth address of the block is the client's, for good: all are written in etcd once.
+declare -A client_block=()
+
+inner4() { # CLIENT
+	local index=$(((${client_block[$1]} - 1) * 16 + 5))
+	echo "10.8.$((index / 256)).$((index % 256))"
+}
+
+inner6() { # CLIENT
+	printf 'fd00:8::%x\n' $(((${client_block[$1]} - 1) * 16 + 5))
+}
+
+client_add() { # CLIENT BLOCK [PROTOCOL]
+	local key
+	key=$(public_key "c$1")
+	client_block[$1]=$2
+	etcdctl put "/shardtun/peer/$key" \
+		"{\"version\":1,\"name\":\"c$1\",\"index\":$((($2 - 1) * 16 + 5)),\"protocol\":\"${3:-shardtun}\"}" >/dev/null
+}
+
+# All of these gateways have so many clients.
+peers_known() { # CLIENTS NUMBER...
+	local number
+	for number in "${@:2}"; do
+		node_json "$number" status | python3 -c 'import json, sys
+sys.exit(sum(json.load(sys.stdin)["peers"].values()) != int(sys.argv[1]))' "$1" || return 1
+	done
+}
+
+client_node_start() { # CLIENT ENDPOINT
+	cat >"$dir/c$1.conf" <<-END
+		[Client]
+		PrivateKeyFile = c$1.key
+		Interface = shardtun0
+		ControlSocket = c$1.sock
+		[Gateway]
+		PublicKey = $(public_key gateway)
+		Endpoint = $2
+		AllowedIPs = 10.8.0.0/16, fd00:8::/64, 198.51.100.0/24, 2001:db8:2::/64
+	END
+	start "c$1" "c$1" "$BUILD/shardtun" run "$dir/c$1.conf"
+}
+
+has_inner() { # CLIENT
+	local have
+	have=$(ns "c$1" ip -o address show dev "${2:-shardtun0}" scope global)
+	[[ $have == *" $(inner4 "$1")/"* && $have == *" $(inner6 "$1")/"* ]] || {
+		echo "$have"
+		return 1
+	}
+}
+
+# The router takes what this client sends to that gateway, whatever BGP says; without a gateway as BGP says.
+lead() { # CLIENT [GATEWAY]
+	local family
+	for family in 4 6; do
+		ns router ip "-$family" rule del pref "$((100 + $1))" 2>/dev/null || true
+	done
+	[[ $# -eq 2 ]] || return 0
+	ns router ip -4 route replace "$shared4" via "172.16.$2.1" table "$((100 + $2))"
+	ns router ip -6 route replace "$shared6" via "fd16:$2::1" table "$((100 + $2))"
+	ns router ip -4 rule add pref "$((100 + $1))" from "172.17.$1.0/24" table "$((100 + $2))"
+	ns router ip -6 rule add pref "$((100 + $1))" from "fd17:$1::/64" table "$((100 + $2))"
+}
+
+pulse_start() { # CLIENT
+	start "pulse$1" "c$1" "$tests_dir/tools/pulse.py" "${2:-198.51.100.2}" "c$1"
+	wait_for 30 grep -q ready "$dir/pulse$1.log"
+}
+
+# What it saw since it was last told to say it: {"sent": ..., "received": ..., "wrong": ..., "gap": ..., "since": ...}.
+pulse_said() { # CLIENT LINES
+	[[ $(wc -l <"$dir/pulse$1.log") -gt $2 ]]
+}
+
+pulse_tells() { # CLIENT
+	local before
+	before=$(wc -l <"$dir/pulse$1.log")
+	kill -USR1 "${started[pulse$1]}"
+	wait_for 10 pulse_said "$1" "$before"
+	tail -n 1 "$dir/pulse$1.log"
+}
+
+# Of that line, a member.
+pulse_of() { # LINE NAME
+	python3 -c 'import json, sys
+print(json.loads(sys.argv[1])[sys.argv[2]])' "$1" "$2"
+}
+
+# Its last answer came less than half a second ago.
+pulse_beats() { # CLIENT
+	local line
+	line=$(pulse_tells "$1")
+	echo "$line"
+	python3 -c 'import json, sys
+sys.exit(json.loads(sys.argv[1])["since"] > 0.5)' "$line"
 }
 
 # --- what fails ------------------------------------------------------------------------------------------------------
@@ -229,4 +459,18 @@ silence_link() { # NAMESPACE INTERFACE
 
 restore_link() { # NAMESPACE INTERFACE
 	ns "$1" nft delete table netdev "silent-$2"
+}
+
+# Everything that runs on that machine is killed at once: gateway, agent, routing daemon. Nobody says goodbye.
+kill_machine() { # NUMBER
+	local name pids
+	pids=$(ip netns pids "st-$$-g$1")
+	{
+		# shellcheck disable=SC2086 # a list
+		kill -KILL $pids || true
+		for name in "g$1" "agent$1" "bird-g$1"; do
+			[[ -z ${started[$name]:-} ]] || wait "${started[$name]}" || true
+			unset "started[$name]"
+		done
+	} 2>/dev/null
 }

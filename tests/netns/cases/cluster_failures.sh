@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A cluster (tests/netns/lib/cluster.sh draws it) of which a gateway dies and then a whole machine, for good: the others serve the
+# clients, at the same inner addresses, and TCP connections go on. No client gets what is another's.
+# shellcheck source=tests/netns/lib/lib.sh
+. "$(dirname "$0")/../lib/lib.sh"
+# shellcheck source=tests/netns/lib/cluster.sh
+. "$tests_dir/lib/cluster.sh"
+
+cluster_up 3
+nodes_up
+# Client 1 is g1's, 2 g2's, 3 g3's.
+for client in 1 2 3; do
+	client_add "$client" "$(blocks_of "$client" | head -n 1)"
+done
+wait_for 10 peers_known 3 1 2 3
+traffic_serve host
+for client in 1 2 3; do
+	began=${EPOCHREALTIME/[.,]/}
+	client_node_start "$client" "$shared4:5555"
+	check "client $client is served" wait_for 10 pings "c$client" 198.51.100.2
+	[[ $connect_ms -gt 0 ]] || connect_ms=$(((${EPOCHREALTIME/[.,]/} - began) / 1000))
+done
+
+# --- a gateway is killed ---
+for client in 1 2 3; do
+	start "stream$client" "c$client" "$tests_dir/tools/stream.py" 198.51.100.2 100000
+	pulse_start "$client"
+done
+# The longest time without an answer, of the clients; all answers were their own.
+pulses_within() { # SECONDS CLIENT...
+	local client line
+	for client in "${@:2}"; do
+		line=$(pulse_tells "$client")
+		echo "# client $client: $line" >&3
+		python3 -c 'import json, sys
+seen = json.loads(sys.argv[1])
+print(seen)
+sys.exit(seen["wrong"] != 0 or seen["gap"] > float(sys.argv[2]) + float(sys.argv[3]) / 1000)' \
+			"$line" "$1" "$(slack_ms)" || return 1
+	done
+}
+exec 3>&1
+all_beat() { # CLIENT...
+	local client
+	for client in "$@"; do
+		pulse_beats "$client" || return 1
+	done
+}
+sleep 1
+for client in 1 2 3; do
+	pulse_tells "$client" >/dev/null
+done
+kill_hard g1
+sleep 3.5
+check "g1's process is killed and does not come back: nobody is without an answer for 3 s" pulses_within 3 1 2 3
+check "its blocks are the others'" wait_for 10 shared_out 2 3
+check "all answers come" all_beat 1 2 3
+check "the client has the same address" has_inner 1
+
+# --- a machine dies ---
+# A RESET has a client shake hands once in 10 s: by then the first failure is not the second one's.
+sleep 8
+for client in 1 2 3; do
+	pulse_tells "$client" >/dev/null
+done
+kill_machine 2
+sleep 7
+check "g2's machine dies: nobody is without an answer for 7 s" pulses_within 7 1 2 3
+check "the last gateway has all blocks" wait_for 10 shared_out 3
+check "all answers come" all_beat 1 2 3
+for client in 1 2 3; do
+	check "client $client has the same address" has_inner "$client"
+	check "its TCP connection goes on" running "stream$client"
+done
+for client in 1 2 3; do
+	status=0
+	stop "stream$client" || status=$?
+	check "and all of its data came back unchanged" test "$status" -eq 0
+done
+done_testing
