@@ -106,7 +106,7 @@ BENCHES  := $(addprefix $(B)/bench/,$(notdir $(BENCH_SRCS:.c=)))
 FUZZERS  := $(FUZZ_SRCS:tests/fuzz/%.c=$(B)/fuzz/%)
 objects   = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-.PHONY: programs everything deps demo test unit life-cycle run-stress run-lines stress cli netns fuzz run-fuzz aarch64 model bench bench-quick lint format install \
+.PHONY: programs everything deps demo demo-cluster test unit life-cycle run-stress run-lines stress cli netns fuzz run-fuzz aarch64 model bench bench-quick lint format install \
         uninstall deb reports clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -123,6 +123,11 @@ deps: ## Install the Debian packages that are missing (as root)
 demo: deps ## As root: a client and a gateway move real traffic in network namespaces
 	$(Q)$(MAKE) $(JOBS) programs
 	$(Q)tests/netns/demo $(B)
+
+demo-cluster: deps ## As root: three gateways behind one address, one of which is killed, in network namespaces
+	$(Q)config/install-packages cluster
+	$(Q)$(MAKE) $(JOBS) programs
+	$(Q)BUILD=$(B) tests/demo-cluster
 
 test: deps ## All tests, one kind after the other (those in namespaces as root)
 	$(Q)[ "$$(id -u)" -ne 0 ] || config/install-packages monitor
