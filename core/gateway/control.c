@@ -217,6 +217,11 @@ const struct control_command gateway_commands[] = {
 	{"cluster-map-part", "the same in parts: SERIAL NUMBER/COUNT TEXT", gateway_control_cluster_map_part},
 	{"cluster-peers", "clients of the cluster, from a file with a line of JSON for each: FILE",
 	 gateway_control_cluster_peers},
+	{"cluster-check",
+	 "whether a client could be added in the cluster, and its pre-shared key, sealed: KEY, and what peer add takes",
+	 gateway_control_cluster_check},
+	{"cluster-addresses", "addresses of a client of the cluster, once it is known here: KEY",
+	 gateway_control_cluster_addresses},
 	{"identity", "what the files of clients need of us", gateway_control_identity},
 	{"reload", "read the configuration again", handle_reload},
 };

@@ -7,6 +7,7 @@
 
 #include "config/value.h"
 #include "core/base/log.h"
+#include "core/cluster/sealed_psk.h"
 #include "core/control/words.h"
 #include "core/daemon/daemon.h"
 #include "core/gateway/network.h"
@@ -198,15 +199,10 @@ static int delete_peer(const struct gateway_running *running, char *const *words
 	return result;
 }
 
-/* Those that a WireGuard peer has before it connects, for its file; NULL for another peer. */
-static json_t *held_addresses(struct registry *registry, const char *key)
+static json_t *addresses_of(const struct registry *registry, const struct peer *peer)
 {
-	uint8_t public_key[KEY_SIZE];
 	struct ip_prefix address4, address6;
 	char text[IP_TEXT_MAX];
-	const struct peer *peer = key_parse(key, public_key) ? peers_find(&registry->peers, public_key) : NULL;
-	if (peer == NULL || peer_protocol(peer) != PEER_WIREGUARD)
-		return NULL;
 	json_t *addresses = json_array();
 	pool_addresses(&registry->pool, peer->fixed_index, &address4, &address6);
 	if (address4.address.family != 0)
@@ -216,12 +212,27 @@ static json_t *held_addresses(struct registry *registry, const char *key)
 	return addresses;
 }
 
+/* Those that a WireGuard peer has before it connects, for its file; NULL for another peer. */
+static json_t *held_addresses(const struct registry *registry, const char *key)
+{
+	uint8_t public_key[KEY_SIZE];
+	const struct peer *peer = key_parse(key, public_key) ? peers_find(&registry->peers, public_key) : NULL;
+	return peer != NULL && peer_protocol(peer) == PEER_WIREGUARD ? addresses_of(registry, peer) : NULL;
+}
+
 json_t *gateway_control_peer(void *context, char *const *words, size_t count, struct error *error)
 {
 	const struct gateway_running *running = running_of(context);
 	bool add = count >= 2 && strcmp(words[0], "add") == 0;
 	if (!add && !(count >= 2 && strcmp(words[0], "del") == 0)) {
 		error_set(error, -EINVAL, "peer wants add or del, and the peer's public key");
+		return NULL;
+	}
+	if (running->cluster != NULL) {
+		error_set(error, -ENOTSUP,
+			  "this gateway is in a cluster, whose peers are in etcd: shardtunctl peer %s hands it to the "
+			  "agent",
+			  words[0]);
 		return NULL;
 	}
 	if (reloader_busy(running->reloader)) {
@@ -238,6 +249,85 @@ json_t *gateway_control_peer(void *context, char *const *words, size_t count, st
 	log_info("control: peer %s %s, until the configuration is read again", words[1], did);
 	json_t *addresses = add ? held_addresses(running->registry, words[1]) : NULL;
 	return words_no_memory_unless(json_pack("{s:s, s:o*}", did, words[1], "addresses", addresses), error);
+}
+
+/* --- peers of a cluster ------------------------------------------------------------------------------------------- */
+
+static bool is_zero(const uint8_t key[KEY_SIZE])
+{
+	return sodium_is_zero(key, KEY_SIZE) == 1;
+}
+
+/* What can be given out: indexes below `size`, but for these. */
+static json_t *describe_pool(const struct pool *pool)
+{
+	uint32_t never[POOL_NEVER_GIVEN];
+	json_t *reserved = json_array();
+	pool_never_given(pool, never);
+	for (size_t i = 0; i < POOL_NEVER_GIVEN; i++) {
+		if (never[i] < pool->size)
+			json_array_append_new(reserved, json_integer(never[i]));
+	}
+	return json_pack("{s:I, s:o}", "size", (json_int_t)pool->size, "reserved", reserved);
+}
+
+static json_t *describe_check(const struct gateway_running *running, const struct new_peer *new, struct error *error)
+{
+	const struct pool *pool = &running->registry->pool;
+	char sealed[SEALED_PSK_TEXT_SIZE];
+	uint32_t index = 0;
+	if (new->address.family != 0 && !pool_index(pool, &new->address, &index)) {
+		error_set(error, -EINVAL, "--address: none that the pool can give out");
+		return NULL;
+	}
+	bool has_psk = !is_zero(new->preshared_key);
+	if (has_psk)
+		sealed_psk_write(running->identity->keys.private_key, new->public_key, new->preshared_key, sealed);
+	return words_no_memory_unless(json_pack("{s:s*, s:o*, s:o}", "psk", has_psk ? sealed : NULL, "index",
+						new->address.family != 0 ? json_integer(index) : NULL, "pool",
+						describe_pool(pool)),
+				      error);
+}
+
+/* A gateway that is alone has no use for these. */
+static bool in_cluster(const struct gateway_running *running, size_t count, size_t least, const char *usage,
+		       struct error *error)
+{
+	if (running->cluster == NULL)
+		error_set(error, -ENOTSUP, "this gateway is in no cluster");
+	else if (count < least)
+		error_set(error, -EINVAL, "%s", usage);
+	return running->cluster != NULL && count >= least;
+}
+
+json_t *gateway_control_cluster_check(void *context, char *const *words, size_t count, struct error *error)
+{
+	const struct gateway_running *running = running_of(context);
+	struct new_peer new = {0};
+	json_t *answer = NULL;
+	if (!in_cluster(running, count, 1, "cluster-check wants a public key and the options of peer add", error))
+		return NULL;
+	if (parse_peer(running, words, count, &new, error) == 0)
+		answer = describe_check(running, &new, error);
+	sodium_memzero(new.preshared_key, sizeof new.preshared_key);
+	value_prefixes.free(&new.networks);
+	value_name.free(&new.name);
+	return answer;
+}
+
+json_t *gateway_control_cluster_addresses(void *context, char *const *words, size_t count, struct error *error)
+{
+	const struct gateway_running *running = running_of(context);
+	uint8_t key[KEY_SIZE];
+	if (!in_cluster(running, count, 1, "cluster-addresses wants a public key", error) ||
+	    words_key(words[0], key, error) != 0)
+		return NULL;
+	const struct peer *peer = peers_find(&running->registry->peers, key);
+	if (peer == NULL || peer->fixed_index == POOL_NONE) {
+		error_set(error, -ENOENT, "%s: there is no such peer here", words[0]);
+		return NULL;
+	}
+	return words_no_memory_unless(json_pack("{s:o}", "addresses", addresses_of(running->registry, peer)), error);
 }
 
 /* --- quota -------------------------------------------------------------------------------------------------------- */
@@ -343,9 +433,9 @@ json_t *gateway_control_identity(void *context, char *const *words, size_t count
 		wireguard = wireguard_key;
 	}
 	return words_no_memory_unless(
-		json_pack("{s:s, s:s?, s:i, s:o, s:o, s:o}", "public_key", key, "wireguard_public_key", wireguard,
+		json_pack("{s:s, s:s?, s:i, s:o, s:o, s:o, s:s?}", "public_key", key, "wireguard_public_key", wireguard,
 			  "port", (int)running->config->listen_port, "endpoint", endpoint_of(&config->public_endpoint),
 			  "networks", networks_of(&running->config->addresses), "peers_directory",
-			  directory_of(config->peers_directory)),
+			  directory_of(config->peers_directory), "cluster_node", running->config->cluster_node),
 		error);
 }

@@ -15,14 +15,10 @@ static uint64_t pack(enum pool_state state, uint32_t session_id)
 	return (uint64_t)state << 32 | session_id;
 }
 
-enum { NEVER_GIVEN = 4 };
-
-/* Network and broadcast addresses, the subnet-router anycast address, and the gateway's own are never given out. Where
- * there is no such address, an index above all. */
-static void never_given(const struct pool *pool, uint32_t index[NEVER_GIVEN])
+void pool_never_given(const struct pool *pool, uint32_t index[POOL_NEVER_GIVEN])
 {
 	const struct ip_prefix *own4 = &pool->gateway4, *own6 = &pool->gateway6;
-	memset(index, 0xff, NEVER_GIVEN * sizeof *index);
+	memset(index, 0xff, POOL_NEVER_GIVEN * sizeof *index);
 	index[0] = 0;
 	if (own4->address.family != 0)
 		index[1] = load_be32(own4->address.bytes) - pool->base4;
@@ -43,16 +39,16 @@ static bool is_one_of(const uint32_t *indexes, size_t count, uint32_t index)
 
 static bool index_usable(const struct pool *pool, uint32_t index)
 {
-	uint32_t never[NEVER_GIVEN];
-	never_given(pool, never);
-	return index < pool->size && !is_one_of(never, NEVER_GIVEN, index);
+	uint32_t never[POOL_NEVER_GIVEN];
+	pool_never_given(pool, never);
+	return index < pool->size && !is_one_of(never, POOL_NEVER_GIVEN, index);
 }
 
 static uint32_t count_usable(const struct pool *pool)
 {
-	uint32_t never[NEVER_GIVEN], usable = pool->size;
-	never_given(pool, never);
-	for (size_t i = 0; i < NEVER_GIVEN; i++)
+	uint32_t never[POOL_NEVER_GIVEN], usable = pool->size;
+	pool_never_given(pool, never);
+	for (size_t i = 0; i < POOL_NEVER_GIVEN; i++)
 		usable -= never[i] < pool->size && !is_one_of(never, i, never[i]);
 	return usable;
 }

@@ -58,6 +58,11 @@ enum pool_flag {
 int pool_init(struct pool *pool, const struct ip_prefix *addresses, size_t count, struct error *error);
 void pool_deinit(struct pool *pool);
 
+/* Network and broadcast addresses, the subnet-router anycast address, and the gateway's own are never given out. Where
+ * there is no such address, an index above all. Any thread. */
+enum { POOL_NEVER_GIVEN = 4 };
+void pool_never_given(const struct pool *pool, uint32_t index[POOL_NEVER_GIVEN]);
+
 /* The index of an address; false when it is not one that the pool can give out. Any thread. */
 bool pool_index(const struct pool *pool, const struct ip_address *address, uint32_t *index);
 
