@@ -17,6 +17,8 @@ enum {
 struct addition {
 	const struct ctl_options *options;
 	struct ctl_target target;
+	bool in_cluster; /* the gateway is, and peers go to: */
+	struct ctl_target agent;
 	struct gateway_config *config; /* from the file; NULL: not needed */
 	char gateway_key[KEY_TEXT_SIZE];
 	const char *name; /* or NULL */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/cli/ctl.h"
+#include "core/cli/ctl_cluster.h"
 #include "core/cli/ctl_import.h"
 #include "core/cli/ctl_peer.h"
 #include "core/cli/ctl_print.h"
@@ -104,12 +105,14 @@ static const struct command commands[] = {
 	 BIT(CTL_COUNT) | BIT(CTL_SORT) | BIT(CTL_FILTER) | BIT(CTL_BATCH) | BIT(CTL_INTERVAL) | BIT(CTL_TIMES), NULL,
 	 ctl_top},
 	{"identity", 0, "", 0, ctl_print_identity, NULL},
-	{"cluster", 0, "", 0, ctl_print_cluster, NULL},
+	{"cluster", 0, "", BIT(CTL_AGENT), NULL, ctl_cluster},
+	{"drain", 0, "", BIT(CTL_AGENT) | BIT(CTL_OFF), NULL, ctl_drain},
 	{"kick", 1, "the ID of a session or the public key of a peer", 0, ctl_print_kick, NULL},
 	{"peer", 2, "add or del, and a public key",
 	 BIT(CTL_PSK_FILE) | BIT(CTL_ADDRESS) | BIT(CTL_ALLOWED_IPS) | BIT(CTL_RATE_UP) | BIT(CTL_RATE_DOWN) |
 		 BIT(CTL_BURST) | BIT(CTL_QUOTA) | BIT(CTL_QUOTA_RATE) | BIT(CTL_NAME) | BIT(CTL_NEW) |
-		 BIT(CTL_ENDPOINT) | BIT(CTL_ROUTES) | BIT(CTL_SAVE) | BIT(CTL_QR) | BIT(CTL_WIREGUARD),
+		 BIT(CTL_ENDPOINT) | BIT(CTL_ROUTES) | BIT(CTL_SAVE) | BIT(CTL_QR) | BIT(CTL_WIREGUARD) |
+		 BIT(CTL_AGENT),
 	 NULL, ctl_peer},
 	{"quota", 2, "reset, and the name or public key of a peer", 0, ctl_print_quota, NULL},
 	{"reload", 0, "", 0, ctl_print_reload, NULL},
@@ -121,9 +124,9 @@ enum cli_status ctl_command_run(const struct cli_program *program, const struct 
 {
 	const struct command *command = NULL;
 	if (count == 0)
-		return cli_usage_error(program,
-				       "which command? status, stages, record, sessions, top, identity, cluster, kick, "
-				       "peer, quota, reload or import");
+		return cli_usage_error(
+			program, "which command? status, stages, record, sessions, top, identity, cluster, drain, "
+				 "kick, peer, quota, reload or import");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(words[0], commands[i].name) == 0)
 			command = &commands[i];

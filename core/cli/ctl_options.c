@@ -38,6 +38,8 @@ const struct option ctl_long_options[] = {
 	{"batch", no_argument, NULL, CTL_BATCH},
 	{"interval", required_argument, NULL, CTL_INTERVAL},
 	{"times", required_argument, NULL, CTL_TIMES},
+	{"agent", required_argument, NULL, CTL_AGENT},
+	{"off", no_argument, NULL, CTL_OFF},
 	{"socket", required_argument, NULL, 's'},
 	{"config", required_argument, NULL, 'c'},
 	{"json", no_argument, NULL, 'j'},

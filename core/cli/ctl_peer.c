@@ -8,6 +8,8 @@
 #include "config/value.h"
 #include "core/cli/ctl.h"
 #include "core/cli/ctl_addition.h"
+#include "core/cli/ctl_cluster.h"
+#include "core/cli/ctl_cluster_peer.h"
 #include "core/cli/ctl_print.h"
 #include "core/cli/ctl_text.h"
 #include "core/cli/keytool.h"
@@ -129,8 +131,9 @@ static bool make_request(struct addition *addition)
 		{"--quota-rate", ctl_value(addition->options, CTL_QUOTA_RATE)},
 	};
 	struct ctl_line *request = &addition->request;
-	bool fits = ctl_line_add(request, "peer") && ctl_line_add(request, "add") &&
-		    ctl_line_add(request, addition->key);
+	bool fits = addition->in_cluster ? ctl_line_add(request, "cluster-check")
+					 : ctl_line_add(request, "peer") && ctl_line_add(request, "add");
+	fits = fits && ctl_line_add(request, addition->key);
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
 		if (words[i].value != NULL)
 			fits = fits && ctl_line_add(request, words[i].name) && ctl_line_add(request, words[i].value);
@@ -145,9 +148,21 @@ static void remove_again(struct addition *addition)
 	struct error error;
 	json_t *result;
 	(void)snprintf(request, sizeof request, "peer del %s", addition->key);
-	if (ctl_request(&addition->target, request, &result, &error) == 0)
+	if (addition->in_cluster ? ctl_cluster_delete(&addition->agent, addition->key, &result, &error) == 0
+				 : ctl_request(&addition->target, request, &result, &error) == 0)
 		json_decref(result);
 	unsave(addition);
+}
+
+/* Adds the peer to the gateway, or to the cluster that it is in. */
+static int submit(struct addition *addition, json_t **result, struct error *error)
+{
+	if (!addition->in_cluster)
+		return ctl_request(&addition->target, addition->request.text, result, error);
+	int code = ctl_cluster_add(addition, result, error);
+	if (code == -EINPROGRESS && addition->is_new)
+		remove_again(addition);
+	return code;
 }
 
 /* --- printing ----------------------------------------------------------------------------------------------------- */
@@ -182,13 +197,15 @@ static int print_added(struct addition *addition, json_t *result, struct error *
 	if (addition->options->json)
 		return print_json(addition, result, error);
 	if (!addition->is_new && addition->saved[0] == '\0') {
-		ctl_print_peer(stdout, result);
+		(addition->in_cluster ? ctl_cluster_print : ctl_print_peer)(stdout, result);
 		return 0;
 	}
 	int code = addition->is_new ? print_client(addition, error) : 0;
 	FILE *out = addition->is_new ? stderr : stdout; /* standard output has the client's file */
 	if (code == 0 && addition->saved[0] != '\0')
 		fprintf(out, "peer %s is added, and saved as %s\n", addition->key, addition->saved);
+	else if (code == 0 && addition->in_cluster)
+		ctl_cluster_print(out, result);
 	else if (code == 0)
 		fprintf(out, "peer %s is added until the next reload; --save keeps it\n", addition->key);
 	return code;
@@ -205,6 +222,18 @@ static int check_name(const char *name, struct error *error)
 	return result == 0 ? 0 : error_prefix(error, result, "%.64s: ", name);
 }
 
+/* The same words go to another command. */
+static int prepare_for_cluster(struct addition *addition, struct error *error)
+{
+	if (ctl_value(addition->options, CTL_SAVE) != NULL)
+		return error_set(error, -EINVAL,
+				 "this gateway is in a cluster, whose peers are in etcd: leave --save away");
+	addition->request.length = 0;
+	return make_request(addition)
+		       ? 0
+		       : error_set(error, -E2BIG, "all values together have more than %d bytes", CONTROL_REQUEST_MAX);
+}
+
 /* All that can fail without side effects, before anything is changed. */
 static int prepare(struct addition *addition, struct error *error)
 {
@@ -213,6 +242,12 @@ static int prepare(struct addition *addition, struct error *error)
 	if (result != 0)
 		return result;
 	result = ctl_find_target(options, &addition->target, error);
+	if (result == 0)
+		result = ctl_find_agent(options, &addition->agent, error);
+	if (result == 0)
+		result = ctl_cluster_find(&addition->target, &addition->in_cluster, error);
+	if (result == 0 && addition->in_cluster)
+		result = prepare_for_cluster(addition, error);
 	if (result != 0)
 		return result;
 	if (addition->is_new || ctl_value(options, CTL_SAVE) != NULL)
@@ -251,7 +286,7 @@ static int take_addresses(struct addition *addition, const json_t *result, struc
 static int add_wireguard(struct addition *addition, struct error *error)
 {
 	json_t *result;
-	int code = ctl_request(&addition->target, addition->request.text, &result, error);
+	int code = submit(addition, &result, error);
 	if (code != 0)
 		return code;
 	if (addition->config != NULL)
@@ -274,7 +309,7 @@ static int add(struct addition *addition, struct error *error)
 	int code = ctl_value(addition->options, CTL_SAVE) != NULL ? save(addition, error) : 0;
 	if (code != 0)
 		return code;
-	code = ctl_request(&addition->target, addition->request.text, &result, error);
+	code = submit(addition, &result, error);
 	if (code != 0) {
 		unsave(addition);
 		return code;
@@ -354,21 +389,30 @@ static enum cli_status peer_delete(const struct cli_program *program, const stru
 				   const char *public_key)
 {
 	struct error error;
-	struct ctl_target target;
+	struct ctl_target target, agent;
 	struct ctl_line request = {.text = ""};
 	json_t *result;
 	for (size_t i = 0; i < ARRAY_SIZE(options->values); i++) {
-		if (options->values[i] != NULL)
+		if (options->values[i] != NULL && CTL_FROM + i != CTL_AGENT)
 			return cli_usage_error(program, "peer del takes no --%s", ctl_long_options[i].name);
 	}
 	if (!ctl_line_add(&request, "peer") || !ctl_line_add(&request, "del") || !ctl_line_add(&request, public_key))
 		return ctl_refuse_words(program);
-	if (ctl_find_target(options, &target, &error) != 0 || ctl_request(&target, request.text, &result, &error) != 0)
+	int code = ctl_find_target(options, &target, &error);
+	if (code == 0)
+		code = ctl_find_agent(options, &agent, &error);
+	bool in_cluster = false;
+	if (code == 0)
+		code = ctl_cluster_find(&target, &in_cluster, &error);
+	if (code == 0)
+		code = in_cluster ? ctl_cluster_delete(&agent, public_key, &result, &error)
+				  : ctl_request(&target, request.text, &result, &error);
+	if (code != 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	if (options->json)
 		ctl_print_json(stdout, result);
 	else
-		ctl_print_peer(stdout, result);
+		(in_cluster ? ctl_cluster_print : ctl_print_peer)(stdout, result);
 	json_decref(result);
 	return cli_finish(program, CLI_OK);
 }

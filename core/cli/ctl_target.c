@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/cli/ctl_target.h"
 
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,7 +40,16 @@ int ctl_target_check_path(const struct ctl_target *target, struct error *error)
 		return error_set(error, -EPERM, "%s: a symbolic link of user ID %u's, which is not followed",
 				 target->path, (unsigned)status.st_uid);
 	/* Also because an untrusted listener could make connect(2) block. */
-	return target->config == NULL ? refuse_user(target, status.st_uid, error) : 0;
+	return target->config == NULL && target->user_name == NULL ? refuse_user(target, status.st_uid, error) : 0;
+}
+
+/* One that does not exist cannot listen. */
+static void find_named(struct ctl_target *target)
+{
+	const struct passwd *entry = getpwnam(target->user_name);
+	target->known = true;
+	target->has_user = entry != NULL;
+	target->user = entry != NULL ? entry->pw_uid : 0;
 }
 
 /* A configuration that does not exist, or that we may not read, counts as one with User = auto. */
@@ -71,6 +81,8 @@ int ctl_target_check_peer(struct ctl_target *target, int fd, struct error *error
 		return error_set(error, -errno, "%s: %s", target->path, strerror(errno));
 	if (ownership_trusted(peer.uid))
 		return 0;
+	if (!target->known && target->user_name != NULL)
+		find_named(target);
 	int result = target->known ? 0 : find_user(target, error);
 	if (result != 0)
 		return result;

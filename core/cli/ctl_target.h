@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The daemon to ask, and whether its answers can be trusted. The gateway's user and group can create sockets in
  * /run/shardtun, so the kernel is asked which user listens. Trusted are root, the user of this process, and the User of
- * the gateway's configuration, a file that only root can write. */
+ * the gateway's configuration, a file that only root can write; of an agent, the user that its unit runs it as. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,8 +14,9 @@ enum { CTL_PATH_MAX = 256 };
 
 struct ctl_target {
 	char path[CTL_PATH_MAX]; /* of the socket */
-	const char *config;	 /* the gateway's configuration; NULL: trust only root and the user of this process */
-	bool known;		 /* the User of the configuration was looked up */
+	const char *config;	 /* the gateway's configuration; NULL: trust only root and the user of this process, */
+	const char *user_name;	 /* and this one; NULL: no other */
+	bool known;		 /* the user was looked up */
 	bool has_user;		 /* it is valid: */
 	uid_t user;
 };

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Asks a running gateway or client over its control socket. */
 #include "core/cli/ctl.h"
+#include "core/cli/ctl_cluster.h"
 #include "core/cli/ctl_command.h"
 #include "core/host/process.h"
 
 static const char *const synopses[] = {
-	"[--socket PATH] [--json] status | identity | cluster",
+	"[--socket PATH] [--json] status | identity",
+	"[--socket PATH] [--agent PATH] [--json] cluster",
+	"[--agent PATH] [--json] drain [--off]",
 	"[--socket PATH] [--json] stages [--sampling N] [--raw] [--diff SECONDS|BEFORE [AFTER]]",
 	"[--socket PATH] record [--interval SECONDS] [-n TIMES]",
 	"[--socket PATH] [--json] top [--sort ORDER] [--filter TEXT] "
@@ -13,13 +16,13 @@ static const char *const synopses[] = {
 	"[--socket PATH] [--json] sessions [--from SLOT] [--count N] [--peer KEY] "
 	"[--address IP] [--state active|pending]",
 	"[--socket PATH] [--json] kick ID|KEY",
-	"[--socket PATH] [--json] peer add KEY [--wireguard] [--name NAME [--save]] [--psk-file PATH] "
+	"[--socket PATH] [--agent PATH] [--json] peer add KEY [--wireguard] [--name NAME [--save]] [--psk-file PATH] "
 	"[--address IP] [--allowed-ips NETWORK,...] [--rate-up RATE] [--rate-down RATE] [--burst SIZE] "
 	"[--quota BYTES/PERIOD] [--quota-rate RATE]",
-	"[--socket PATH] [--json] peer add --new NAME [--wireguard] [--save] [--endpoint HOST[:PORT]] "
+	"[--socket PATH] [--agent PATH] [--json] peer add --new NAME [--wireguard] [--save] [--endpoint HOST[:PORT]] "
 	"[--routes NETWORK,...|all] [--qr] [--address IP] [--allowed-ips NETWORK,...] "
 	"[--rate-up RATE] [--rate-down RATE] [--burst SIZE] [--quota BYTES/PERIOD] [--quota-rate RATE]",
-	"[--socket PATH] [--json] peer del KEY",
+	"[--socket PATH] [--agent PATH] [--json] peer del KEY",
 	"[--socket PATH] [--json] quota reset NAME|KEY",
 	"[--socket PATH] [--json] reload",
 	"import FILE [--directory DIRECTORY [--force]]",
@@ -38,11 +41,14 @@ static const struct cli_program program = {
 		"  sessions        who is connected\n"
 		"  top             threads and the busiest sessions, live; of a client its threads only\n"
 		"  kick            end a session, by its ID or its peer's public key; the client may reconnect\n"
-		"  peer add, del   add or remove a client, until the next reload, which follows the files\n"
+		"  peer add, del   add or remove a client, until the next reload, which follows the files; with\n"
+		"                  ClusterNode in etcd, for all gateways\n"
 		"  peer add --new  add a client with new keys, and print its file, for 'shardtun run' or WireGuard\n"
 		"  quota reset     what a peer has used of its quota starts at 0\n"
 		"  identity        what a client's file needs: public key, endpoint, networks\n"
-		"  cluster         with ClusterNode: blocks of clients that are served here, and until when\n"
+		"  cluster         with ClusterNode: nodes, blocks of clients and their owners, and what is served "
+		"here\n"
+		"  drain           hand all blocks over to other gateways, one by one, and take none\n"
 		"  reload          read the configuration again; peers and LogLevel follow it\n"
 		"\n"
 		"Before there is one:\n"
@@ -52,6 +58,8 @@ static const struct cli_program program = {
 		"  -c, --config FILE   the gateway's configuration: says which User may answer; peer add --new and\n"
 		"                      --save read it (default: " CTL_GATEWAY_CONFIG ")\n"
 		"  -j, --json          the daemon's answer as it is, for scripts\n"
+		"      --agent PATH    cluster, drain, peer: the agent's socket (default: " CTL_AGENT_SOCKET ")\n"
+		"      --off           drain: no longer\n"
 		"\n"
 		"      --sampling N    stages: time one batch in N until the daemon restarts; 0: none\n"
 		"      --raw           stages: JSON with the histograms' buckets, for --diff\n"
