@@ -105,16 +105,16 @@ static void part_done(void *context, enum ownership_answer answer, json_t *resul
 	struct agent *agent = context;
 	(void)result;
 	if (answer != OWNERSHIP_ANSWERED) {
-		if (agent->gateway_known && !agent->map_complained)
+		if (agent->gateway_known && !agent->map_warned)
 			log_warning("the map of owners: %s", text);
-		agent->map_complained = true;
+		agent->map_warned = true;
 		agent->map_not_before = clock_monotonic(agent->clock) + NS_PER_S;
 		free(agent->map_sent); /* it is sent again then */
 		agent->map_sent = NULL;
 		agent->map_part = agent->map_parts = 0;
 		return;
 	}
-	agent->map_complained = false;
+	agent->map_warned = false;
 	if (++agent->map_part < agent->map_parts)
 		send_part(agent);
 	else
@@ -142,12 +142,16 @@ void agent_map_step(struct agent *agent)
 	if (gateway_link_busy(agent->map_link) || !agent->gateway_known || agent->read_revision == 0 ||
 	    clock_monotonic(agent->clock) < agent->map_not_before)
 		return;
+	/* Of the same revision it would be the same; without `map_sent` the last one failed. */
+	if (agent->read_revision == agent->map_revision && agent->map_sent != NULL && !agent->map_again)
+		return;
 	char *map = make_map(agent);
 	if (agent->map_again) {
 		free(agent->map_sent);
 		agent->map_sent = NULL;
 		agent->map_again = false;
 	}
+	agent->map_revision = agent->read_revision;
 	if (map == NULL || (agent->map_sent != NULL && strcmp(map, agent->map_sent) == 0)) {
 		free(map);
 		return;

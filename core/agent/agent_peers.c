@@ -101,10 +101,14 @@ static void sent(void *context, enum ownership_answer answer, json_t *result, co
 		return;
 	}
 	if (json_array_size(refused) != 0) {
+		peers->refused_at = clock_monotonic(agent->clock);
+		peers->refused_changes = peers->changes;
 		char *list = json_dumps(refused, JSON_COMPACT);
 		log_warning("peers: the gateway has refused %zu: %.400s", json_array_size(refused),
 			    list != NULL ? list : "");
 		free(list);
+	} else if (peers->phase == PEERS_SENDING) {
+		peers->refused_at = 0;
 	}
 	if (peers->phase == PEERS_SENDING && peers->began != 0) {
 		peers->last_load = clock_monotonic(agent->clock) - peers->began;
@@ -215,9 +219,21 @@ static void begin_snapshot(struct agent *agent)
 	read_page(agent);
 }
 
+/* An index that two have is the first one's, in the order of keys; when that one is gone, the other one's. */
+static void retry_refused(struct agent *agent)
+{
+	struct agent_peers *peers = &agent->peers;
+	if (peers->refused_at != 0 && peers->changes != peers->refused_changes &&
+	    clock_monotonic(agent->clock) >= peers->refused_at + AGENT_REFUSED) {
+		peers->refused_at = 0;
+		peers->again = true;
+	}
+}
+
 void agent_peers_step(struct agent *agent)
 {
 	struct agent_peers *peers = &agent->peers;
+	retry_refused(agent);
 	if (peers->again && (peers->phase == PEERS_FOLLOWING || peers->phase == PEERS_WANTED) &&
 	    !gateway_link_busy(agent->peers_link))
 		begin_again(agent, 0);

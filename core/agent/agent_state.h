@@ -21,8 +21,9 @@ enum {
 	AGENT_GATEWAY_MS = 1000, /* of a request about blocks */
 	AGENT_PEERS_MS = 120000, /* a million peers on a slow machine */
 };
-#define AGENT_STALE (NS_PER_S / 2) /* reads are ahead of the watch for so long: it has to report a write of our own */
-#define AGENT_PROBE (5 * NS_PER_S) /* between two of these */
+#define AGENT_STALE   (NS_PER_S / 2) /* reads are ahead of the watch for so long: it has to report a write of our own */
+#define AGENT_PROBE   (5 * NS_PER_S) /* between two of these */
+#define AGENT_REFUSED (30 * NS_PER_S) /* until all peers are given anew, if any has changed */
 
 /* The peers that the gateway has been told, and how. */
 enum agent_peers_phase {
@@ -44,6 +45,9 @@ struct agent_peers {
 	unsigned skipped; /* since the last snapshot began: peers whose key or value could not be read */
 	bool again;	  /* the gateway has started anew, or changes were lost */
 	uint64_t snapshots, changes;
+	/* The gateway has refused some, and how many changes there were then; 0: none. A later change may put it right.
+	 */
+	uint64_t refused_at, refused_changes;
 	uint64_t last_load; /* ns that the last snapshot took, until the gateway had it */
 };
 
@@ -73,7 +77,8 @@ struct agent {
 	char *map_sent; /* text; NULL: none */
 	unsigned map_part, map_parts, map_serial;
 	uint64_t map_not_before; /* after a failure */
-	bool map_complained, map_again;
+	uint64_t map_revision;	 /* of what the last one was made from */
+	bool map_warned, map_again;
 	struct records_unreadable unreadable; /* of the last read */
 	char uuid[OWNERSHIP_UUID];
 	int state_fd; /* locked */

@@ -65,11 +65,6 @@ static void next_endpoint(struct etcd *etcd, size_t failed)
 	etcd->counters.moves++;
 }
 
-const char *etcd_endpoint(const struct etcd *etcd)
-{
-	return etcd->params.endpoints[etcd->current];
-}
-
 const struct etcd_counters *etcd_counters(const struct etcd *etcd)
 {
 	return &etcd->counters;

@@ -92,9 +92,6 @@ int etcd_run(struct etcd *etcd, struct pollfd *polled, unsigned count, int timeo
 
 const struct etcd_counters *etcd_counters(const struct etcd *etcd);
 
-/* The endpoint whose turn it is. */
-const char *etcd_endpoint(const struct etcd *etcd);
-
 /* Requests. Each is tried for `limit_ms` in all, at one endpoint for `try_ms` (0: ETCD_TRY_MS). -ENOMEM, or what a
  * transaction's `failed` was: then the function is not called. */
 int etcd_range(struct etcd *etcd, const struct etcd_range *range, unsigned try_ms, unsigned limit_ms,

@@ -7,16 +7,17 @@
 #include <unistd.h>
 
 #include "core/agent/agent.h"
-#include "core/cli/agent_peer.h"
+#include "core/cli/agent_command.h"
 #include "core/cli/cli.h"
 #include "core/daemon/logger.h"
-#include "core/host/privileges.h"
 #include "core/host/process.h"
-#include "crypto/keys.h"
 
-static const char *const synopses[] = {"[-c FILE]", "[-c FILE] --check",
+static const char *const synopses[] = {"[-c FILE]",
+				       "[-c FILE] --check",
 				       "[-c FILE] peer add KEY [--name NAME] [--wireguard] [--allowed-ips NETWORK,...]",
-				       "[-c FILE] peer del KEY", NULL};
+				       "[-c FILE] peer del KEY",
+				       "[-c FILE] import [--dry-run] FILE...",
+				       NULL};
 static const struct cli_program program = {
 	.name = "shardtun-agent",
 	.summary = "keeps a shardtun gateway's blocks and peers as etcd has them",
@@ -27,53 +28,30 @@ static const struct cli_program program = {
 		   "      --wireguard    peer add: it speaks WireGuard\n"
 		   "      --allowed-ips NETWORK,...\n"
 		   "                     peer add: networks behind the peer\n"
+		   "      --dry-run      import: say what would be done, and change nothing\n"
 		   "  -h, --help         this text\n"
 		   "  -V, --version      the version\n"
 		   "\n"
-		   "peer add and peer del change etcd, for all gateways, and need no agent that runs. Else it runs in "
-		   "the\n"
-		   "foreground until SIGTERM, SIGINT or SIGQUIT. What the gateway owns stays its own while the agent\n"
-		   "restarts, for two seconds.\n",
+		   "peer add, peer del and import change etcd, for all gateways, and need no agent that runs; import "
+		   "takes the\n"
+		   "peers of a gateway's configuration. shardtunctl peer add can do more. Else it runs in the "
+		   "foreground until\n"
+		   "SIGTERM, SIGINT or SIGQUIT. What the gateway owns stays its own while the agent restarts, for two "
+		   "seconds.\n",
 };
 
 /* What the command line says. */
 struct arguments {
 	const char *path;
 	bool check;
-	struct agent_peer peer;
+	struct agent_options options;
 };
-
-static enum cli_status read_settings(struct agent_settings *settings, const char *path)
-{
-	struct error error = {0};
-	privileges_keep_memory(); /* before the password is read */
-	if (keys_init(&error) != 0)
-		return cli_fail(&program, CLI_FAILED, &error);
-	if (agent_settings_read(settings, path, &error) != 0)
-		return cli_fail(&program, CLI_CONFIG, &error);
-	log_set_level(settings->log_level);
-	return CLI_OK;
-}
-
-/* peer add KEY, peer del KEY */
-static enum cli_status change_peer(const struct arguments *arguments, char *const *words, int count)
-{
-	struct agent_settings settings;
-	enum cli_status status = agent_peer_check(&program, &arguments->peer, words, count);
-	if (status == CLI_OK)
-		status = read_settings(&settings, arguments->path);
-	if (status != CLI_OK)
-		return status;
-	status = agent_peer_run(&program, &settings, &arguments->peer, words);
-	agent_settings_free(&settings);
-	return status;
-}
 
 static enum cli_status run(const struct arguments *arguments)
 {
 	struct error error = {0};
 	struct agent_settings settings;
-	enum cli_status status = read_settings(&settings, arguments->path);
+	enum cli_status status = agent_read_settings(&program, arguments->path, &settings);
 	if (status != CLI_OK)
 		return status;
 	if (arguments->check) {
@@ -107,12 +85,15 @@ static enum cli_status run(const struct arguments *arguments)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{"config", required_argument, NULL, 'c'},      {"check", no_argument, NULL, 'k'},
-		{"name", required_argument, NULL, 'n'},	       {"wireguard", no_argument, NULL, 'w'},
-		{"allowed-ips", required_argument, NULL, 'a'}, {NULL, 0, NULL, 0}};
+	static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+						{"check", no_argument, NULL, 'k'},
+						{"name", required_argument, NULL, 'n'},
+						{"wireguard", no_argument, NULL, 'w'},
+						{"dry-run", no_argument, NULL, 'd'},
+						{"allowed-ips", required_argument, NULL, 'a'},
+						{NULL, 0, NULL, 0}};
 	static const char default_protocol[] = "shardtun";
-	struct arguments arguments = {.path = AGENT_SETTINGS_PATH, .peer.protocol = default_protocol};
+	struct arguments arguments = {.path = AGENT_SETTINGS_PATH, .options.protocol = default_protocol};
 	enum cli_status status;
 	int option;
 	process_begin();
@@ -126,24 +107,28 @@ int main(int argc, char **argv)
 		else if (option == 'k')
 			arguments.check = true;
 		else if (option == 'n')
-			arguments.peer.name = optarg;
+			arguments.options.name = optarg;
 		else if (option == 'w')
-			arguments.peer.protocol = "wireguard";
+			arguments.options.protocol = "wireguard";
+		else if (option == 'd')
+			arguments.options.dry_run = true;
 		else if (option == 'a')
-			arguments.peer.allowed_ips = optarg;
+			arguments.options.allowed_ips = optarg;
 		else if (option == ':')
 			return (int)cli_usage_error(&program, "%s wants a value", argv[optind - 1]);
 		else
 			return (int)cli_usage_error(&program, "unknown option %s", argv[optind - 1]);
 	}
-	bool peer = optind < argc, described = arguments.peer.name != NULL || arguments.peer.allowed_ips != NULL ||
-					       arguments.peer.protocol != default_protocol;
-	if (peer && arguments.check)
-		return (int)cli_usage_error(&program, "--check changes nothing, so it takes no peer");
-	if (!peer && described)
-		return (int)cli_usage_error(&program, "options of a peer go with peer add");
-	if (peer)
-		return (int)cli_finish(&program, change_peer(&arguments, argv + optind, argc - optind));
+	const struct agent_options *given = &arguments.options;
+	bool command = optind < argc, described = given->name != NULL || given->allowed_ips != NULL || given->dry_run ||
+						  given->protocol != default_protocol;
+	if (command && arguments.check)
+		return (int)cli_usage_error(&program, "--check changes nothing, so it takes no command");
+	if (!command && described)
+		return (int)cli_usage_error(&program, "options of a command go with peer add or import");
+	if (command)
+		return (int)cli_finish(&program,
+				       agent_command(&program, arguments.path, given, argv + optind, argc - optind));
 	if (arguments.check)
 		return (int)cli_finish(&program, run(&arguments));
 	log_begin();

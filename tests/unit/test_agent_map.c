@@ -89,6 +89,7 @@ static void add_node(const char *name, const char *inside)
 	(void)snprintf(node->name, sizeof node->name, "%s", name);
 	(void)snprintf(node->uuid, sizeof node->uuid, "u");
 	(void)snprintf(node->inside, sizeof node->inside, "%s", inside);
+	agent.read_revision++;
 }
 
 static void own(unsigned block, const char *name)
@@ -97,6 +98,7 @@ static void own(unsigned block, const char *name)
 	key->kind = OWNERSHIP_OWNED;
 	(void)snprintf(key->node, sizeof key->node, "%s", name);
 	(void)snprintf(key->uuid, sizeof key->uuid, "u");
+	agent.read_revision++;
 }
 
 /* Until nothing is on its way. */

@@ -98,10 +98,13 @@ new_key() {
 agent_command() { # ARGUMENTS...
 	ns gateway "$BUILD/shardtun-agent" -c "$dir/gw1.conf" "$@"
 }
+refused_by() { # NAME TEXT ARGUMENTS...
+	local name=$1 text=$2 output
+	shift 2
+	! output=$(ns gateway "$BUILD/shardtun-agent" -c "$dir/$name.conf" "$@" 2>&1) && grep -qF -- "$text" <<<"$output"
+}
 refused_with() { # TEXT ARGUMENTS...
-	local text=$1 output
-	shift
-	! output=$(agent_command "$@" 2>&1) && grep -qF -- "$text" <<<"$output"
+	refused_by gw1 "$@"
 }
 carol=$(new_key)
 check "a peer is added by command" agent_command peer add "$carol" --name carol --allowed-ips 10.1.0.7/16,fd01::/64
@@ -130,10 +133,12 @@ check "not twice" refused_with "there is no such peer" peer del "$carol"
 # --- agents that end ---
 
 stop agent-gw1 || true
+touch "$dir/gw1.state/peers-99"
 agent_start gw1
 check "an agent that starts again goes on with its lease" wait_for 20 grep -q "the gateway serves what it is told" "$dir/agent-gw1.log"
 sleep 1
 check "and its blocks" shared_out gw1 gw2
+check_fails "files of peers that a killed agent left are removed" test -e "$dir/gw1.state/peers-99"
 kill_hard agent-gw2
 kill_hard gateway-gw2
 check "blocks of a machine that is gone are taken" wait_for 30 owns gw1 16
@@ -174,6 +179,21 @@ if [[ -e /etc/ssl/certs/ca-certificates.crt ]]; then
 else
 	skip "a wrong certificate is named" "no certificates here"
 fi
+
+agent_config gw5
+sed -i "s|^Endpoints = .*|Endpoints = https://127.0.0.1:1, https://127.0.0.1:2|" "$dir/gw5.conf"
+gateway_stand_in gw5
+agent_start gw5
+check "an etcd that is not there at the start is named" wait_for 20 grep -q "reads in etcd fail.*127.0.0.1:" "$dir/agent-gw5.log"
+check "the gateway is told that nothing is its own" wait_for 10 told gw5 "s['requests'] > 2 and not s['blocks']"
+check "and a peer cannot be added meanwhile" refused_by gw5 "https://127.0.0.1:" peer add "$(new_key)"
+stop agent-gw5 || true
+etcdctl_run put /shardtun/members 'gw1, gw2' >/dev/null
+check "a list of members that cannot be read is named" wait_for 10 grep -q "/shardtun/members in etcd is missing or cannot be read" \
+	"$dir/agent-gw1.log"
+sleep 3
+check "and nothing moves" shared_out gw1 gw2
+etcdctl_run put /shardtun/members '{"version":1,"members":["gw1","gw2"]}' >/dev/null
 
 metric() { # NAME
 	ns gateway python3 -c 'import urllib.request
