@@ -98,7 +98,17 @@ check "the gateway is ready" metrics get "$url/readyz"
 check "there is nothing else" has_header /other 404
 check "a name that somebody made lead here is not answered" grep -q "^HTTP/1.1 421" <(ns gateway bash -c \
 	'exec 3<>/dev/tcp/127.0.0.1/9586; printf "GET /metrics HTTP/1.1\r\nHost: evil.example:9586\r\nConnection: close\r\n\r\n" >&3; cat <&3')
-cat "$dir/first" "$dir/cluster" >"$dir/all"
+# Those of an agent, too, which answers without etcd and gateway.
+printf '[Agent]\nNode = a\nInside = 10.9.0.1:5556\nState = %s/agent\nMetricsListen = 127.0.0.1:9587\n[Etcd]\nEndpoints = http://127.0.0.1:1\n' \
+	"$dir" >"$dir/agent.conf"
+start agent gateway "$BUILD/shardtun-agent" -c "$dir/agent.conf"
+agent_scraped() {
+	metrics get http://127.0.0.1:9587/metrics >"$dir/agent.metrics"
+}
+check "an agent has metrics" wait_for 30 agent_scraped
+check "that Prometheus can read" promtool check metrics <"$dir/agent.metrics"
+stop agent || true
+cat "$dir/first" "$dir/cluster" "$dir/agent.metrics" >"$dir/all"
 check "the dashboard names metrics that are there" metrics names "$dir/all" "$config/grafana/shardtun.json"
 check "so do the alerts" metrics names "$dir/all" "$config/prometheus/shardtun.rules.yml"
 check "the allocator's figures are there" test "$(metrics figure "$dir/first" shardtun_heap_allocated_bytes)" -gt 100000
