@@ -29,13 +29,14 @@ static void lose(struct etcd_watch *watch, const char *text)
 	report(watch, &event);
 }
 
-static void one_event(struct etcd_watch *watch, json_t *object)
+/* Returns its revision; 0: it is none. */
+static uint64_t one_event(struct etcd_watch *watch, json_t *object)
 {
 	const char *type = json_string_value(json_object_get(object, "type"));
 	struct etcd_kv kv;
 	if (etcd_kv_read(json_object_get(object, "kv"), &kv) != 0) {
 		lose(watch, "an event of a watch has no key");
-		return;
+		return 0;
 	}
 	/* PUT is the number 0, and left out. */
 	const struct etcd_event event = {.kind = type != NULL && strcmp(type, "DELETE") == 0 ? ETCD_DELETE : ETCD_PUT,
@@ -43,6 +44,7 @@ static void one_event(struct etcd_watch *watch, json_t *object)
 					 .kv = &kv};
 	report(watch, &event);
 	etcd_kv_free(&kv);
+	return event.revision;
 }
 
 static void one_result(struct etcd_watch *watch, json_t *result)
@@ -69,10 +71,13 @@ static void one_result(struct etcd_watch *watch, json_t *result)
 	}
 	json_t *events = json_object_get(result, "events"), *object;
 	size_t index;
+	uint64_t last = 0;
 	json_array_foreach (events, index, object)
-		one_event(watch, object);
-	if (json_array_size(events) != 0) {
-		const struct etcd_event event = {.kind = ETCD_SEEN, .revision = etcd_revision(result)};
+		last = one_event(watch, object);
+	/* Not the header's: that is the store's present one also while a late watch catches up in batches of 1000. A
+	 * batch has all of a revision. */
+	if (last != 0) {
+		const struct etcd_event event = {.kind = ETCD_SEEN, .revision = last};
 		report(watch, &event);
 	}
 }

@@ -506,6 +506,18 @@ Test(etcd, a_watch_reports_changes_and_a_compaction)
 		    "watching 41;put /a/1 42;delete /a/2 43;seen 43;compacted 90;");
 }
 
+/* The header has the store's revision of now, also where etcd catches up in batches: what comes in the next ones is not
+ * seen yet. */
+Test(etcd, a_watch_that_was_late_has_seen_what_it_was_sent)
+{
+	check_watch(CREATED "{\"result\":{\"header\":{\"revision\":\"5000\"},\"events\":[{\"kv\":{\"key\":\"L2EvMQ==\","
+			    "\"mod_revision\":\"42\"}}]}}\n"
+			    "{\"result\":{\"header\":{\"revision\":\"5000\"},\"events\":[{\"kv\":{\"key\":\"L2EvMQ==\","
+			    "\"mod_revision\":\"43\"}}]}}\n"
+			    "{\"result\":{\"header\":{},\"canceled\":true,\"compact_revision\":\"90\"}}\n",
+		    "watching 41;put /a/1 42;seen 42;put /a/1 43;seen 43;compacted 90;");
+}
+
 Test(etcd, a_watch_that_etcd_ends_is_lost)
 {
 	check_watch(CREATED "{\"error\":{\"grpc_code\":14,\"message\":\"no leader\"}}\n", "watching 41;lost 0;");
