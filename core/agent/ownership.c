@@ -33,9 +33,15 @@ static bool gateway_failed(const struct ownership *ownership, uint64_t now)
 	       (ownership->gateway_silent_since != 0 && now >= ownership->gateway_silent_since + OWNERSHIP_HUNG);
 }
 
+static bool gateway_is_useless(const struct ownership *ownership, uint64_t now)
+{
+	return !ownership->gateway_up || gateway_failed(ownership, now);
+}
+
+/* What the others are told. */
 static bool takes_none(const struct ownership *ownership, uint64_t now)
 {
-	return ownership->draining || !ownership->gateway_up || gateway_failed(ownership, now);
+	return ownership->draining || gateway_is_useless(ownership, now);
 }
 
 bool ownership_serves(const struct ownership *ownership, unsigned block, uint64_t now)
@@ -303,8 +309,10 @@ static bool can_be_taken(const struct ownership_block *b, uint64_t now)
 static bool next_take(struct ownership *ownership, uint64_t now, struct ownership_action *action)
 {
 	unsigned taking = 0, first = ownership_share_first(ownership);
-	if (!ownership->registered || ownership->lease == 0 || !ownership->is_member || takes_none(ownership, now) ||
-	    now >= ownership->until)
+	/* Where all drain, or the others are gone meanwhile, a block is better here than nowhere. */
+	bool drains = ownership->draining && ownership->others != 0;
+	if (!ownership->registered || ownership->lease == 0 || !ownership->is_member || drains ||
+	    gateway_is_useless(ownership, now) || now >= ownership->until)
 		return false;
 	for (unsigned block = 1; block <= ownership->block_count; block++)
 		taking += ownership->blocks[block].doing == OWNERSHIP_TAKING;
@@ -333,8 +341,9 @@ static void choose_releases(struct ownership *ownership, uint64_t now)
 	unsigned busy = ownership->moving, kept = 0, first = ownership_share_first(ownership);
 	if (!ownership->seen_any || !ownership->members_readable || !ownership->gateway_up)
 		return;
-	/* The others have to know first, or none of them has a place for it. */
-	if (ownership->draining && (ownership->others == 0 || !ownership->said_draining))
+	/* What no other one takes would be served by none. Those have to know of a drain first, or they have no place.
+	 */
+	if (ownership->others == 0 || (ownership->draining && !ownership->said_draining))
 		return;
 	unsigned share = ownership->draining || !ownership->is_member ? 0 : ownership->share;
 	unsigned most = ownership->draining ? OWNERSHIP_DRAINING_MAX : OWNERSHIP_MOVING_MAX;

@@ -213,7 +213,7 @@ void ownership_cleaned(struct ownership *ownership, unsigned block, enum ownersh
 void ownership_answered(struct ownership *ownership, enum ownership_answer answer, uint64_t now);
 
 /* The operator has all blocks handed over, and none taken; or no longer. They go one by one, and only while another
- * member is alive that takes them: else they are served here. */
+ * member is alive that takes them: else they are served here, and free ones taken. */
 void ownership_drain(struct ownership *ownership, bool draining, uint64_t now);
 
 /* --- state -------------------------------------------------------------------------------------------------------- */

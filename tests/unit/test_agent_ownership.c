@@ -304,6 +304,12 @@ Test(agent_ownership, a_drain_without_another_live_member_keeps_all_blocks, .fin
 	read_view(MS);
 	cr_assert_eq(hand_over(), 0, "that one takes none either");
 	cr_assert(ownership_serves(&rule, 1, now));
+	struct ownership_action action;
+	set_block(2, OWNERSHIP_CLEAN, "", "");
+	read_view(MS);
+	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 1, "a free one is taken, as no other one takes it");
+	ownership_taken(&rule, 2, OWNERSHIP_DONE, now);
+	set_block(2, OWNERSHIP_OWNED, "a", "u1");
 	view->nodes[1].draining = false;
 	read_view(MS);
 	cr_assert_eq(hand_over(), 1);
@@ -331,6 +337,9 @@ Test(agent_ownership, a_node_that_is_no_member_takes_nothing_and_gives_all, .fin
 	own_all();
 	view->member_count = 0;
 	(void)snprintf(view->members[view->member_count++], OWNERSHIP_NAME, "b");
+	read_view(MS);
+	cr_assert_eq(count_of(OWNERSHIP_DO_RELEASE, &action), 0, "no other node would take them");
+	add_node("b", "u9", 12);
 	read_view(MS);
 	ownership_changed(&rule, now + S);
 	unsigned released = 0;
