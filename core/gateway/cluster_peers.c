@@ -305,14 +305,22 @@ static int read_lines(struct cluster_peers *reading, FILE *file, const char *pat
 	return failed ? error_set(error, -EIO, "%.200s: cannot be read", path) : 0;
 }
 
-/* Of a file that is no snapshot: those that it deletes, and that are there. */
+static int compare_keys(const void *a, const void *b)
+{
+	return memcmp(a, b, KEY_SIZE);
+}
+
+/* Of a file that is no snapshot: those that it deletes, and that are there, each once. */
 static int find_deleted(struct cluster_peers *reading, struct error *error)
 {
 	struct gateway_peer_list *removed = &reading->difference.removed;
 	removed->items = calloc(reading->deleted_count, sizeof *removed->items);
 	if (removed->items == NULL)
 		return error_set(error, -ENOMEM, "out of memory");
+	qsort(reading->deleted, reading->deleted_count, KEY_SIZE, compare_keys);
 	for (size_t i = 0; i < reading->deleted_count; i++) {
+		if (i > 0 && memcmp(reading->deleted[i - 1], reading->deleted[i], KEY_SIZE) == 0)
+			continue;
 		struct peer *peer = peers_find(&reading->running->registry->peers, reading->deleted[i]);
 		if (peer != NULL && peers_find(&reading->wanted.peers, reading->deleted[i]) == NULL)
 			removed->items[removed->count++] = peer;

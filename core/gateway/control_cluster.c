@@ -165,7 +165,7 @@ static int begin_peers(struct daemon *daemon, const char *path, struct error *er
 	const struct reloader_job wanted = {
 		.read = read_peers, .apply = apply_peers, .free = free_peers, .context = job};
 	job->ticket = control_defer(daemon->control);
-	(void)reloader_begin(running->reloader, &wanted); /* it is not busy */
+	reloader_begin(running->reloader, &wanted);
 	return 0;
 }
 
@@ -175,8 +175,9 @@ json_t *gateway_control_cluster_peers(void *context, char *const *words, size_t 
 	const struct gateway_running *running = daemon->params.context;
 	if (cluster_for(daemon, count, 1, "cluster-peers wants a file", error) == NULL)
 		return NULL;
-	if (running->reloader == NULL || reloader_busy(running->reloader))
-		error_set(error, -EBUSY, "the configuration is being read again; once more in a moment");
+	/* After what is read now: else the agent would have to begin with all peers. */
+	if (!reloader_takes_job(running->reloader))
+		error_set(error, -EBUSY, "other peers are being read; once more in a moment");
 	else
 		(void)begin_peers(daemon, words[0], error);
 	return NULL;

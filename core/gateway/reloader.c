@@ -18,8 +18,9 @@ struct reloader {
 	_Atomic bool ended;
 	/* The thread's but between its word and `applied`. */
 	struct gateway_reload reload;
-	struct reloader_job job; /* `read` is NULL: the configuration */
-	bool unread;		 /* it was not begun */
+	struct reloader_job job;   /* `read` is NULL: the configuration */
+	bool unread;		   /* it was not begun */
+	struct reloader_job later; /* control thread: `read` is NULL: none waits */
 	/* control thread */
 	bool busy;
 	bool again;			   /* a request came after the reading had begun */
@@ -99,6 +100,8 @@ void reloader_free(struct reloader *reloader)
 	rcu_online();
 	if (reloader->unread && reloader->job.free != NULL)
 		reloader->job.free(reloader->job.context);
+	if (reloader->later.free != NULL)
+		reloader->later.free(reloader->later.context);
 	(void)sem_destroy(&reloader->wanted);
 	(void)sem_destroy(&reloader->applied);
 	close(reloader->fd);
@@ -114,12 +117,17 @@ static void begin(struct reloader *reloader, const struct reloader_job *job)
 
 static const struct reloader_job configuration = {0};
 
-bool reloader_begin(struct reloader *reloader, const struct reloader_job *job)
+bool reloader_takes_job(const struct reloader *reloader)
+{
+	return reloader != NULL && reloader->later.read == NULL;
+}
+
+void reloader_begin(struct reloader *reloader, const struct reloader_job *job)
 {
 	if (reloader->busy)
-		return false;
-	begin(reloader, job);
-	return true;
+		reloader->later = *job;
+	else
+		begin(reloader, job);
 }
 
 void reloader_ask(struct reloader *reloader, const struct control_ticket *ticket)
@@ -148,9 +156,17 @@ static struct reloader_waiting finish(struct reloader *reloader)
 {
 	const struct reloader_waiting waiting = reloader->now;
 	(void)sem_post(&reloader->applied);
+	reloader->busy = false;
+	if (reloader->later.read != NULL) {
+		const struct reloader_job job = reloader->later;
+		reloader->later = configuration;
+		/* Requests for the configuration wait on. */
+		reloader->now.count = 0;
+		begin(reloader, &job);
+		return waiting;
+	}
 	reloader->now = reloader->next;
 	reloader->next.count = 0;
-	reloader->busy = false;
 	if (reloader->again)
 		begin(reloader, &configuration);
 	reloader->again = false;

@@ -38,8 +38,11 @@ struct reloader_job {
 	void *context;
 };
 
-/* False: a reading is under way, and the job is the caller's still. */
-bool reloader_begin(struct reloader *reloader, const struct reloader_job *job);
+/* Whether no job waits. NULL is allowed: false. */
+bool reloader_takes_job(const struct reloader *reloader);
+
+/* Now, or after what is under way. Only if reloader_takes_job(). */
+void reloader_begin(struct reloader *reloader, const struct reloader_job *job);
 
 /* A reading was requested and is not applied yet: peers are not to be added or removed. NULL is allowed, and not busy.
  */

@@ -160,6 +160,9 @@ Test(cluster_peers, changes_leave_the_others)
 	cr_assert(find(0) == NULL && find(1) != NULL && find(2) == NULL && find(3)->fixed_index == 7);
 	snprintf(text, sizeof text, "{\"op\":\"delete\",\"key\":\"%s\"}\n%s", keys[3], put(3, "\"index\":7"));
 	answers(text, "{\"peers\":2,\"changed\":0,\"refused\":[]}");
+	snprintf(text, sizeof text, "{\"op\":\"delete\",\"key\":\"%s\"}\n%s{\"op\":\"delete\",\"key\":\"%s\"}\n",
+		 keys[3], put(3, "\"index\":7"), keys[3]);
+	answers(text, "{\"peers\":1,\"changed\":1,\"refused\":[]}");
 	cr_assert_eq(ended, 0);
 }
 

@@ -240,8 +240,9 @@ Test(reloader, a_job_excludes_a_reading_and_is_applied_in_turns)
 	const struct reloader_job job = {read_job, apply_job, free_job, &turns};
 	size_t waited;
 	write_config(PEER(KEY_B));
-	cr_assert(reloader_begin(reloader, &job));
-	cr_expect_not(reloader_begin(reloader, &job), "one at a time");
+	cr_assert(reloader_takes_job(reloader));
+	cr_assert_not(reloader_takes_job(NULL));
+	reloader_begin(reloader, &job);
 	cr_expect(reloader_busy(reloader));
 	reloader_ask(reloader, NULL);
 	for (unsigned turn = 1; turn <= turns; turn++) {
@@ -270,8 +271,42 @@ Test(reloader, ends_with_a_job_that_is_not_applied)
 	struct reloader *reloader = reloader_start();
 	unsigned turns = 1;
 	const struct reloader_job job = {read_job, apply_job, free_job, &turns};
-	cr_assert(reloader_begin(reloader, &job));
+	reloader_begin(reloader, &job);
+	reloader_begin(reloader, &job);
+	cr_assert_not(reloader_takes_job(reloader), "one waits");
 	reloader_stop(reloader);
-	cr_assert_eq(job_freed, 1);
+	cr_assert_eq(job_freed, 2);
 	cr_assert_eq(job_applied, 0);
+}
+
+Test(reloader, a_job_waits_for_a_reading_and_goes_before_the_next_one)
+{
+	struct reloader *reloader = reloader_start();
+	struct control_ticket ticket = {0};
+	unsigned turns = 1;
+	const struct reloader_job job = {read_job, apply_job, free_job, &turns};
+	struct gateway_reload_result result;
+	struct reloader_waiting waiting;
+	struct error error;
+	size_t waited;
+	int code;
+	reloader_ask(reloader, &ticket);
+	reloader_begin(reloader, &job);
+	cr_assert_not(reloader_takes_job(reloader));
+	write_config(PEER(KEY_B));
+	reloader_ask(reloader, &ticket);
+	cr_assert_eq(apply(reloader, &waited), 0);
+	cr_expect_eq(waited, 1);
+	struct pollfd polled = {.fd = reloader_fd(reloader), .events = POLLIN};
+	rcu_offline();
+	cr_assert_eq(poll(&polled, 1, 240000), 1);
+	rcu_online();
+	cr_assert_not(reloader_apply(reloader, &code, &result, &waiting, &error));
+	cr_assert_eq(job_applied, 1);
+	cr_assert(reloader_takes_job(reloader) && reloader_busy(reloader));
+	cr_assert_eq(apply(reloader, &waited), 0);
+	cr_expect_eq(waited, 1, "whose request came meanwhile");
+	cr_expect_eq(peers_count(&registry.peers), 1);
+	cr_expect_not(reloader_busy(reloader));
+	reloader_stop(reloader);
 }
