@@ -96,7 +96,7 @@ static void count_blocks(const struct agent *agent, uint64_t now, struct agent_f
 		const struct ownership_block *b = &rule->blocks[block];
 		figures->blocks_served += ownership_serves(rule, block, now);
 		figures->moving += b->mine && b->doing != OWNERSHIP_IDLE;
-		figures->without_owner += agent->view.blocks[block].kind != OWNERSHIP_OWNED;
+		figures->without_owner += agent->view.sent != 0 && agent->view.blocks[block].kind != OWNERSHIP_OWNED;
 	}
 }
 

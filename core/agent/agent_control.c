@@ -135,7 +135,8 @@ static json_t *describe_drain(const struct agent *agent)
 {
 	const struct ownership *rule = &agent->rule;
 	return json_pack("{s:b, s:i, s:i, s:b}", "draining", (int)rule->draining, "blocks", (int)ownership_count(rule),
-			 "takers", (int)rule->others, "etcd_answers", agent->etcd_silent_since == 0);
+			 "takers", (int)rule->others, "etcd_answers",
+			 agent->view.sent != 0 && agent->etcd_silent_since == 0);
 }
 
 static json_t *handle_drain(void *context, char *const *words, size_t count, struct error *error)
@@ -164,6 +165,11 @@ static json_t *handle_peer(void *context, char *const *words, size_t count, stru
 	struct registrar_job *job = registrar_job_new(words, count, error);
 	if (job == NULL)
 		return NULL;
+	if (!registrar_has_room(agent->registrar)) {
+		error_set(error, -EBUSY, "too many peers are being added; once more in a moment");
+		registrar_job_free(job);
+		return NULL;
+	}
 	job->ticket = control_defer(agent->control);
 	registrar_begin(agent->registrar, job);
 	return NULL;

@@ -41,7 +41,8 @@ struct agent_metrics {
 	X(gauge, shardtun_agent_gateway_up, gateway_up, "1: the gateway serves what it is told")                   \
 	X(counter, shardtun_agent_peer_loads_total, peer_loads, "Times that all peers were given to the gateway")  \
 	X(counter, shardtun_agent_peer_changes_total, peer_changes, "Changes of peers")                            \
-	X(gauge, shardtun_agent_peers_skipped, peers_skipped, "Peers in etcd that cannot be read, since the last load")
+	X(gauge, shardtun_agent_peers_skipped, peers_skipped,                                                      \
+	  "Times that a peer in etcd could not be read, since the last load began")
 
 static void write_head(FILE *file, const char *name, const char *type, const char *help)
 {

@@ -14,6 +14,7 @@
 enum {
 	AGENT_PATH = 512,
 	AGENT_PAGE = 1000,    /* peers of a page */
+	AGENT_PROBES = 3,     /* that fail, and the watch is begun again without one */
 	AGENT_PAGE_MS = 5000, /* of one try */
 	AGENT_PAGE_LIMIT_MS = 20000,
 	AGENT_READ_MS = 1200, /* of a read in all, two endpoints: well within the fence */
@@ -42,6 +43,7 @@ struct agent_peers {
 	FILE *file; /* what is written next: the snapshot's lines, then those of changes */
 	unsigned serial, lines;
 	unsigned sending; /* serial of the file that the gateway reads */
+	uint64_t warn_at; /* not before: of one that cannot be read */
 	unsigned skipped; /* since the last snapshot began: peers whose key or value could not be read */
 	bool again;	  /* the gateway has started anew, or changes were lost */
 	uint64_t snapshots, changes;
@@ -60,6 +62,7 @@ struct agent_watch {
 	bool probing;
 	uint64_t probe_revision; /* 0: none was made */
 	uint64_t probe_at;	 /* not before */
+	unsigned probes_failed;	 /* one after the other: the role may not write there */
 };
 
 struct agent {

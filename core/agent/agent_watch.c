@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/agent/agent_state.h"
+#include "crypto/keys.h"
 
 static void lost(struct agent *agent, uint64_t wait)
 {
@@ -12,6 +13,18 @@ static void lost(struct agent *agent, uint64_t wait)
 	agent->watch.watch = NULL;
 	agent->watch.stale_since = 0;
 	agent->watch.not_before = clock_monotonic(agent->clock) + wait;
+}
+
+/* Once a second: a program may write many of them. */
+static void warn_of_peer(struct agent *agent, const char *key)
+{
+	uint8_t bytes[KEY_SIZE];
+	uint64_t now = clock_monotonic(agent->clock);
+	if (now < agent->peers.warn_at)
+		return;
+	agent->peers.warn_at = now + NS_PER_S;
+	log_warning("peer %s: it cannot be read (no key, no JSON, or of a newer version), and is left out",
+		    key_parse(key, bytes) ? key : "with a name that is no key");
 }
 
 static void peer_changed(struct agent *agent, const struct etcd_event *event)
@@ -27,8 +40,7 @@ static void peer_changed(struct agent *agent, const struct etcd_event *event)
 	int result = event->kind == ETCD_DELETE ? agent_peers_delete(peers->file, key)
 						: agent_peers_write(peers->file, key, kv->value, kv->value_length);
 	if (result == -EPROTO) {
-		log_warning("peer %.64s: its value cannot be read (no JSON, or of a newer version), and it is left out",
-			    key);
+		warn_of_peer(agent, key);
 		peers->skipped++;
 		/* Left out as by a snapshot, and not as it was before. */
 		result = agent_peers_delete(peers->file, key);
@@ -97,6 +109,7 @@ static void probed(void *context, const struct etcd_answer *answer)
 	watch->probing = false;
 	watch->probe_at = now + (answer->code == 0 ? AGENT_PROBE : NS_PER_S);
 	watch->probe_revision = answer->code == 0 ? answer->revision : 0;
+	watch->probes_failed = answer->code == 0 ? 0 : watch->probes_failed + 1;
 	watch->stale_since = now;
 }
 
@@ -121,8 +134,9 @@ static void judge(struct agent *agent, uint64_t now)
 	struct agent_watch *watch = &agent->watch;
 	if (watch->probing)
 		return;
-	if (watch->probe_revision > watch->seen) {
+	if (watch->probe_revision > watch->seen || watch->probes_failed == AGENT_PROBES) {
 		watch->probe_revision = 0;
+		watch->probes_failed = 0;
 		log_debug("watch: what was written is not reported; it is begun again");
 		lost(agent, 0);
 	} else if (now >= watch->probe_at) {

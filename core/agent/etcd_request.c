@@ -31,11 +31,20 @@ static size_t received(char *bytes, size_t size, size_t count, void *context)
 	return etcd_request_append(context, bytes, size * count) ? size * count : 0;
 }
 
+/* One of them has the token. */
+static void free_headers(struct etcd_request *request)
+{
+	for (struct curl_slist *line = request->headers; line != NULL; line = line->next)
+		explicit_bzero(line->data, strlen(line->data));
+	curl_slist_free_all(request->headers);
+	request->headers = NULL;
+}
+
 static bool set_headers(struct etcd_request *request)
 {
 	const char *token = request->needs_token ? request->etcd->token : NULL;
 	char *line;
-	curl_slist_free_all(request->headers);
+	free_headers(request);
 	/* No "Expect: 100-continue": it would cost a round trip. */
 	request->headers = curl_slist_append(NULL, "Content-Type: application/json");
 	if (request->headers == NULL || curl_slist_append(request->headers, "Expect:") == NULL)
@@ -115,9 +124,7 @@ void etcd_request_abort(struct etcd_request *request)
 {
 	if (request->running)
 		curl_multi_remove_handle(request->etcd->multi, request->easy);
-	if (request->headers != NULL)
-		curl_slist_free_all(request->headers);
-	request->headers = NULL;
+	free_headers(request);
 	request->running = false;
 	request->length = 0;
 	request->why[0] = '\0';

@@ -10,6 +10,8 @@
 
 #include "core/control/words.h"
 
+enum { WAITING_MAX = CONTROL_CONNECTIONS_MAX };
+
 struct registrar {
 	const struct agent_settings *settings;
 	pthread_t thread;
@@ -111,6 +113,16 @@ void registrar_free(struct registrar *registrar)
 	pthread_cond_destroy(&registrar->wanted);
 	pthread_mutex_destroy(&registrar->lock);
 	free(registrar);
+}
+
+bool registrar_has_room(struct registrar *registrar)
+{
+	size_t count = 0;
+	pthread_mutex_lock(&registrar->lock);
+	for (const struct registrar_job *job = registrar->waiting; job != NULL; job = job->next)
+		count++;
+	pthread_mutex_unlock(&registrar->lock);
+	return count < WAITING_MAX;
 }
 
 void registrar_begin(struct registrar *registrar, struct registrar_job *job)

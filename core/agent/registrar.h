@@ -34,6 +34,9 @@ void registrar_free(struct registrar *registrar);
 struct registrar_job *registrar_job_new(char *const *words, size_t count, struct error *error);
 void registrar_job_free(struct registrar_job *job);
 
+/* Whether another one may wait: a client that went away leaves its job. */
+bool registrar_has_room(struct registrar *registrar);
+
 /* Takes the job over. */
 void registrar_begin(struct registrar *registrar, struct registrar_job *job);
 

@@ -76,14 +76,14 @@ static bool can_be_given(const struct registration_pool *pool, uint32_t index)
 		if (pool->reserved[i] == index)
 			return false;
 	}
-	return pool->size == 0 || index < pool->size;
+	return index != 0 && (pool->size == 0 || index < pool->size);
 }
 
 /* The first index from *index on that can be given, and that no peer has. */
 static int find_index(struct registration_session *session, uint32_t *index)
 {
 	const struct registration_pool *pool = &session->call->pool;
-	while (pool->size == 0 || *index < pool->size) {
+	while (*index < (pool->size != 0 ? pool->size : UINT32_MAX - INDEXES_AT_ONCE)) {
 		struct etcd_txn txn;
 		etcd_txn_begin(&txn);
 		for (uint32_t i = 0; i < INDEXES_AT_ONCE; i++)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/cli/agent_command.h"
 
+#include <jansson.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -86,11 +88,20 @@ static enum cli_status run_peer(const struct cli_program *program, const struct 
 
 /* --- settings ----------------------------------------------------------------------------------------------------- */
 
+/* JSON has passwords, tokens and sealed keys in it. */
+static void wipe_and_free(void *memory)
+{
+	if (memory != NULL)
+		explicit_bzero(memory, malloc_usable_size(memory));
+	free(memory);
+}
+
 enum cli_status agent_read_settings(const struct cli_program *program, const char *path,
 				    struct agent_settings *settings)
 {
 	struct error error = {0};
 	privileges_keep_memory(); /* before the password is read */
+	json_set_alloc_funcs(malloc, wipe_and_free);
 	if (keys_init(&error) != 0)
 		return cli_fail(program, CLI_FAILED, &error);
 	if (agent_settings_read(settings, path, &error) != 0)
