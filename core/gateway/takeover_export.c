@@ -8,6 +8,8 @@
 #include "core/gateway/reloader.h"
 #include "core/gateway/state.h"
 
+enum { EXPORT_AGAIN = 4 /* times that the first part may have to begin anew */ };
+
 #define FREEZE_NS (2 * NS_PER_S)
 
 /* What changed since then is not in the configuration that the new process has read, and would be undone. */
@@ -82,6 +84,17 @@ static int export_sessions(struct gateway *gateway)
 	return result == 0 ? handover_export_finish(export, clock_monotonic(gateway->daemon.clock)) : result;
 }
 
+/* Handshakes rest, so fewer clients are between two sessions each time. */
+static int export_patiently(struct gateway *gateway)
+{
+	int result = export_sessions(gateway);
+	for (unsigned again = 0; result == -EAGAIN && again < EXPORT_AGAIN; again++) {
+		handover_export_end(&gateway->takeover.export, true);
+		result = export_sessions(gateway);
+	}
+	return result;
+}
+
 static int export_all(void *context, const struct handover_memory **memory, struct error *error)
 {
 	struct gateway *gateway = context;
@@ -92,7 +105,7 @@ static int export_all(void *context, const struct handover_memory **memory, stru
 	uint64_t start = clock_monotonic(gateway->daemon.clock);
 	if (!gateway_threads_freeze_handshakes(&gateway->daemon, FREEZE_NS))
 		return too_slow(error);
-	result = export_sessions(gateway);
+	result = export_patiently(gateway);
 	if (result != 0) {
 		*error = takeover->export.error;
 		handover_export_end(&takeover->export, true);

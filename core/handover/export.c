@@ -55,17 +55,17 @@ static bool is_written(const struct handover_export *export, uint32_t id)
 	return (export->written[slot / 8] & 1u << slot % 8) != 0;
 }
 
-/* Those of sessions that have a record become free when the new process hears that they ended. */
+/* Those of sessions that have a record become free when the new process hears that they ended. The worker may end some
+ * meanwhile. */
 static void put_slots(struct handover_export *export, uint32_t worker)
 {
 	const struct session_table *table = &export->registry->table;
-	uint32_t all = session_table_list_free(table, worker, NULL), count = 0;
-	uint32_t *ids = malloc((all + 1) * sizeof *ids);
+	uint32_t *ids = malloc((table->sharding.slot_mask / table->sharding.workers + 1) * sizeof *ids), count = 0;
 	if (ids == NULL) {
 		export->writer.result = no_memory(export);
 		return;
 	}
-	(void)session_table_list_free(table, worker, ids);
+	uint32_t all = session_table_list_free(table, worker, ids);
 	for (uint32_t i = 0; i < all; i++) {
 		if (!is_written(export, ids[i]))
 			ids[count++] = ids[i];
@@ -207,10 +207,20 @@ int handover_export_prepare(struct handover_export *export)
 	return export->writer.result;
 }
 
+/* It was confirmed between two portions: then its peer had two confirmed sessions. */
+static bool replaced_a_written_one(const struct handover_export *export, const struct session *session)
+{
+	const struct session_table *table = &export->registry->table;
+	uint32_t old = session->replaces;
+	return old != 0 && session_is_active(session) && is_written(export, old) &&
+	       rcu_read(&table->slots[old & table->sharding.slot_mask]) == NULL;
+}
+
 static void put_session(struct handover_export *export, uint32_t slot, const struct session *session)
 {
-	if (export->count == export->room) {
-		export->writer.result = error_set(&export->error, -EBUSY,
+	int result = export->count == export->room ? -EBUSY : replaced_a_written_one(export, session) ? -EAGAIN : 0;
+	if (result != 0) {
+		export->writer.result = error_set(&export->error, result,
 						  "hand-over: there are new sessions: try again");
 		return;
 	}

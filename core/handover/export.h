@@ -51,7 +51,8 @@ int handover_export_prepare(struct handover_export *export);
 
 /* Writes a portion of a worker's sessions, from this slot of the table on: at first the worker's number. No thread
  * changes its sessions meanwhile; what others had given it is done. Returns the slot to go on with; HANDOVER_NO_SLOT:
- * it has no other. */
+ * it has no other, or `writer.result` is not 0: -EAGAIN, a session was replaced between two portions, and the export
+ * has to begin anew. */
 uint32_t handover_export_sessions(struct handover_export *export, uint32_t slot);
 
 /* Writes the rest of the first part and seals the memory, whose word is HANDOVER_OLD. `now`: monotonic ns. As above. */

@@ -117,6 +117,25 @@ Test(handover_moved, windows_that_move_by_any_distance)
 	finish(h);
 }
 
+/* A client connects anew, and its old session is written before its new one is confirmed. */
+Test(handover_moved, a_session_that_replaced_a_written_one_has_the_export_begin_anew)
+{
+	struct harness *h = START_UP(.clients = 1);
+	struct session *session = harness_gateway_session(h, 0);
+	struct registry *registry = &h->gateway.registry;
+	struct handover_export export;
+	cr_assert_eq(handover_export_begin(&export, registry, &h->gateway.jar), 0);
+	uint32_t old = session->replaces = (session->id + 1) & registry->table.sharding.slot_mask;
+	export.written[old / 8] |= (uint8_t)(1u << old % 8);
+	cr_assert_eq(handover_export_sessions(&export, 0), HANDOVER_NO_SLOT);
+	cr_assert_eq(export.writer.result, -EAGAIN);
+	handover_export_end(&export, true);
+	cr_assert_eq(export_first(&export, registry, &h->gateway.jar, h->clock.monotonic), 0, "%s", export.error.text);
+	handover_export_end(&export, true);
+	cr_assert(pings(h));
+	finish(h);
+}
+
 /* Sent before the first part, one half arrives before the second and the other half at the next gateway. */
 Test(handover_moved, late_packets_are_accepted_once)
 {
