@@ -10,6 +10,7 @@
 topology_up
 gateway_config "MetricsListen = off" "Workers = 2" "LogLevel = info" "Seccomp = no"
 client_config
+"$BUILD/stgun" keys 1 --seed probe >>"$dir/gateway.conf"
 gateway_start
 client_start
 pid=${started[gateway]}
@@ -78,6 +79,9 @@ changed half "half of the records" 'cut off'
 changed unsealed "records that could still change" 'memory: it is not sealed'
 changed pipe "a pipe instead of a socket" 'udp\.0\.0: no UDP socket'
 changed port "a socket of another port" 'udp\.0\.0: another address or port'
+
+# They rested while the records were with the new process.
+check "handshakes go on" within 10 ns client "$BUILD/stgun" connect --gateway 192.0.2.1:5555 --gateway-key "$(public_key gateway)" --seed probe
 
 ### what can be ########################################################################################################
 
