@@ -28,6 +28,8 @@ struct cluster_peers {
 	struct error error;
 	struct registry wanted; /* the peers of puts */
 	bool has_wanted, snapshot;
+	bool no_quotas; /* usage cannot be kept, as this says: peers with a quota are refused */
+	struct error quota_error;
 	uint8_t (*deleted)[KEY_SIZE]; /* of a file that is no snapshot */
 	size_t deleted_count;
 	json_t *refused;
@@ -191,6 +193,8 @@ static int parse_put(const struct cluster_peers *reading, const json_t *object, 
 	line->peer.networks = line->networks.items;
 	line->peer.network_count = line->networks.count;
 	line->peer.limits = gateway_peer_limits(&line->limits, &config->limits);
+	if (result == 0 && line->peer.limits.quota != 0 && reading->no_quotas)
+		return error_set(error, -EIO, "%s", reading->quota_error.text);
 	return result;
 }
 
@@ -404,13 +408,12 @@ static bool next_slice(struct cluster_peers *peers, struct gateway_peers_differe
 
 static int begin(struct cluster_peers *peers, struct error *error)
 {
-	const struct gateway_running *running = peers->running;
 	if (peers->code != 0) {
 		*error = peers->error;
 		return peers->code;
 	}
 	peers->progress.begun = true;
-	return peers->wanted.quotas != 0 && running->quota != NULL ? quota_ready(running->quota, error) : 0;
+	return 0;
 }
 
 static json_t *describe(struct cluster_peers *peers)
@@ -447,6 +450,9 @@ struct cluster_peers *cluster_peers_new(struct gateway_running *running, const c
 	struct cluster_peers *peers = calloc(1, sizeof *peers);
 	if (peers != NULL) {
 		peers->running = running;
+		/* Here, as only the control thread may open its file; one peer with a quota must not hold up the
+		 * others. */
+		peers->no_quotas = running->quota != NULL && quota_ready(running->quota, &peers->quota_error) != 0;
 		peers->path = strdup(path);
 		peers->refused = json_array();
 	}
