@@ -55,7 +55,11 @@ int cluster_network_open(struct cluster_network *network, const struct cluster_n
 		log_warning("%s: the rp_filter of %s is strict, so what other gateways hand on is dropped; "
 			    "sysctl -w net.ipv4.conf.%s.rp_filter=2 (and .all) lets it in",
 			    subject, params->inside, params->inside);
-	return nftables_remove_netdev(network->nftables, subject, network->table, error);
+	/* The process that holds a killed run's rules may need a moment to end: then the reconciler sees to them. */
+	network->laid = nftables_remove_netdev(network->nftables, subject, network->table, error) != 0;
+	if (network->laid)
+		log_warning("%s; it is tried again", error->text);
+	return 0;
 }
 
 /* The machine's own addresses, for the caller to free. -1: errno. */

@@ -93,5 +93,9 @@ check "nor are they put back when rules change" no_table
 check_fails "what the agent changes is not taken for a repair" grep -q "in force again" "$dir/gateway.log"
 request cluster-map "7=198.51.100.2" >/dev/null
 kill_hard gateway
+gateway_start
+check "one that is killed starts again at once" says '"ipv4":1' cluster-map "7=198.51.100.2"
+check "and has rules again" wait_for 10 rules_have "198.51.100.2"
+kill_hard gateway
 check "rules go with the process" wait_for 30 no_table
 done_testing
