@@ -45,8 +45,8 @@ struct cluster_network_params {
 	bool wireguard;
 };
 
-/* Checks the links; an empty map. -EINVAL when both links are the same: a datagram could go round. A table that a killed
- * run left is removed, or emptied by cluster_network_run(). */
+/* Checks the links; an empty map. -EINVAL when both links are the same: a datagram could go round. A table that a
+ * killed run left is removed, or emptied by cluster_network_run(). */
 int cluster_network_open(struct cluster_network *network, const struct cluster_network_params *params,
 			 struct error *error);
 

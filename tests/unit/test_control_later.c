@@ -290,10 +290,10 @@ Test(reloader, a_job_waits_for_a_reading_and_goes_before_the_next_one)
 	struct error error;
 	size_t waited;
 	int code;
+	write_config(PEER(KEY_B));
 	reloader_ask(reloader, &ticket);
 	reloader_begin(reloader, &job);
 	cr_assert_not(reloader_takes_job(reloader));
-	write_config(PEER(KEY_B));
 	reloader_ask(reloader, &ticket);
 	cr_assert_eq(apply(reloader, &waited), 0);
 	cr_expect_eq(waited, 1);
