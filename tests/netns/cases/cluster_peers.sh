@@ -66,7 +66,7 @@ record() { # KEY
 
 # --- a lone gateway, whose clients are to be those of the cluster ---
 
-gateway_config "PeersDirectory = peers.d" "WireGuard = yes"
+gateway_config "PeersDirectory = peers.d" "WireGuard = yes" "QuotaFile = quota"
 sed -i '/^\[Peer\]/a Name = client\nAddress = 10.8.0.5\nRateUp = 50M\nQuota = 100G/month' "$dir/gateway.conf"
 client_config
 mkdir "$dir/peers.d"
@@ -99,7 +99,7 @@ check "what differs stays, and is named" says "$lone lone: it is there already, 
 
 cluster_gateway() { # NAME PORT INTERFACE
 	sed -e "s/^ListenPort = .*/ListenPort = $2\nClusterNode = $1\nClusterBlockSize = 16\nMetricsListen = off/" \
-		-e "s/^Interface = .*/Interface = $3/; s,^ControlSocket = .*,ControlSocket = $dir/$1.sock," \
+		-e "s/^Interface = .*/Interface = $3/; s/^QuotaFile = .*/QuotaFile = quota-$1/; s,^ControlSocket = .*,ControlSocket = $dir/$1.sock," \
 		-e '/^\[Peer\]/,$d; /^PeersDirectory/d' "$dir/gateway.conf" >"$dir/gateway-$1.conf"
 	chmod 600 "$dir/gateway-$1.conf"
 	start "gateway-$1" gateway "$BUILD/shardtund" -c "$dir/gateway-$1.conf"
