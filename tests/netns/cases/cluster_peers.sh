@@ -98,7 +98,7 @@ check "what differs stays, and is named" says "$lone lone: it is there already, 
 # --- the cluster ---
 
 cluster_gateway() { # NAME PORT INTERFACE
-	sed -e "s/^ListenPort = .*/ListenPort = $2\nClusterNode = $1\nClusterBlockSize = 16\nMetricsListen = off/" \
+	sed -e "s/^ListenPort = .*/ListenPort = $2\nClusterNode = $1\nClusterBlockSize = ${4:-16}\nMetricsListen = off/" \
 		-e "s/^Interface = .*/Interface = $3/; s/^QuotaFile = .*/QuotaFile = quota-$1/; s,^ControlSocket = .*,ControlSocket = $dir/$1.sock," \
 		-e '/^\[Peer\]/,$d; /^PeersDirectory/d' "$dir/gateway.conf" >"$dir/gateway-$1.conf"
 	chmod 600 "$dir/gateway-$1.conf"
@@ -184,7 +184,7 @@ check_fails "and that peer is none" known gw2 "$frank"
 
 # A gateway without an agent is told 65,000 clients with networks, and has to answer about its blocks meanwhile: the agent waits
 # 1 s for an answer, and the fence ends after 2 s.
-cluster_gateway gw3 5557 shardtun2
+cluster_gateway gw3 5557 shardtun2 256
 answers_meanwhile() {
 	python3 - "$dir/gw3.sock" "$dir/many" <<-'END'
 		import base64, json, socket, sys, time
