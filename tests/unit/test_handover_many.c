@@ -202,8 +202,8 @@ static bool is_as_before(const struct pair *pair)
 }
 
 /* Raises a limit step by step, until all of it succeeds. Returns how many attempts failed. */
-static unsigned fail_up_to(struct pair *pair, int resource, rlim_t from, rlim_t step, const char *const *texts,
-			   unsigned *seen)
+static unsigned fail_up_to(struct pair *pair, __rlimit_resource_t resource, rlim_t from, rlim_t step,
+			   const char *const *texts, unsigned *seen)
 {
 	struct rlimit before;
 	int result = -1;
