@@ -59,15 +59,20 @@ int gateway_takeover_open(struct gateway *gateway, struct error *error)
 	return result;
 }
 
-static void drop(struct gateway_takeover *takeover)
+/* Not wiped: a slow process may still read it, until it finds that it must not have them, and wipes it. */
+static void end_export(struct gateway_takeover *takeover)
 {
-	if (takeover->connection >= 0)
-		close(takeover->connection);
-	takeover->connection = -1;
-	/* Not wiped: a slow process may still read it, until it finds that it must not have them, and wipes it. */
 	if (takeover->stage == TAKEOVER_EXPORTED)
 		handover_export_end(&takeover->export, false);
 	takeover->stage = TAKEOVER_CONNECTED;
+}
+
+static void drop(struct gateway_takeover *takeover)
+{
+	end_export(takeover);
+	if (takeover->connection >= 0)
+		close(takeover->connection);
+	takeover->connection = -1;
 	takeover->readings = 0;
 }
 
@@ -215,11 +220,13 @@ static void accept_next(struct gateway *gateway)
 
 static void leave_other(struct gateway *gateway, const struct error *error)
 {
+	enum gateway_takeover_stage stage = gateway->takeover.stage;
 	log_warning("%s; this process serves on", error->text);
-	if (gateway->takeover.stage != TAKEOVER_CONNECTED)
-		gateway_network_alone(&gateway->network);
-	if (gateway->takeover.stage == TAKEOVER_EXPORTED)
+	end_export(&gateway->takeover); /* before handshakes go on: the registry holds still until then */
+	if (stage == TAKEOVER_EXPORTED)
 		gateway_threads_thaw(&gateway->daemon);
+	if (stage != TAKEOVER_CONNECTED)
+		gateway_network_alone(&gateway->network);
 	drop(&gateway->takeover);
 }
 

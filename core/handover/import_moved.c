@@ -150,13 +150,17 @@ static void move(const struct handover_import *import, const struct handover_tar
 				    session->current != current);
 }
 
-static void forget(struct handover_import *import, const struct handover_target *target, uint32_t index)
+/* False: it was dropped already, when its record was read. */
+static bool forget(struct handover_import *import, const struct handover_target *target, uint32_t index)
 {
 	struct session *session = import->sessions[index].session;
-	struct worker *worker = session != NULL ? worker_of(target, session) : NULL;
+	if (session == NULL)
+		return false;
+	struct worker *worker = worker_of(target, session);
 	if (worker != NULL)
 		gateway_role_forget(worker, session);
 	import->sessions[index].session = NULL;
+	return true;
 }
 
 /* Records lie one behind the other, and what they are about does not: so many records ahead its memory is fetched. */
@@ -209,8 +213,7 @@ static void follow(struct handover_import *import, const struct handover_target 
 		import->moved++;
 		break;
 	case HANDOVER_GONE:
-		forget(import, target, ((const struct handover_gone *)at)->index);
-		import->gone++;
+		import->gone += forget(import, target, ((const struct handover_gone *)at)->index);
 		break;
 	case HANDOVER_USAGE:
 		handover_take_usage(target->registry, at);
@@ -238,5 +241,5 @@ void handover_follow(struct handover_import *import, const struct handover_targe
 void handover_leave(struct handover_import *import, const struct handover_target *target)
 {
 	for (size_t i = 0; i < import->count; i++)
-		forget(import, target, (uint32_t)i);
+		(void)forget(import, target, (uint32_t)i);
 }

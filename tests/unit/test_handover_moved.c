@@ -208,6 +208,29 @@ Test(handover_moved, one_that_ends_is_gone)
 	finish(h);
 }
 
+/* The next gateway does not have its peer, and its client says BYE meanwhile. */
+Test(handover_moved, one_that_is_dropped_and_ends_counts_once)
+{
+	struct harness *h = START_UP(.clients = 3);
+	struct handover_fixture f = {0};
+	struct handover_import import;
+	cr_assert_eq(fixture_begin(&f, h), 0);
+	harness_stop_client(h, 1, true);
+	harness_pump(h);
+	cr_assert_eq(fixture_end(&f, h), 0);
+	harness_stop_gateway(h, false);
+	harness_start_gateway(h);
+	cr_assert(harness_remove_peer(h, 1));
+	fixture_aim(&f, h);
+	cr_assert_eq(handover_read(&import, &f.memory, &f.target, NULL), 0);
+	cr_assert_eq(import.dropped, 1);
+	cr_assert_eq(fixture_adopt(&f, h, &import), 2);
+	cr_assert_eq(f.gone, 0);
+	fixture_close(&f);
+	cr_assert(harness_ping(h, 0, TO_CLIENT) && harness_ping(h, 2, TO_CLIENT));
+	finish(h);
+}
+
 /* Written at first, and collected before the list of free IDs is. */
 Test(handover_moved, one_that_ends_while_the_first_part_is_written)
 {
