@@ -181,10 +181,11 @@ void tun_reader_run(struct tun_reader *reader)
 	reader->window = clock_monotonic(reader->params.clock);
 	do {
 		while (event_loop_running(&reader->loop)) {
-			if (tun_reader_turn(reader) == 0 || reader->light)
-				wait_for_frames(reader);
-			else
+			size_t frames = tun_reader_turn(reader);
+			if (frames != 0)
 				event_loop_yield(&reader->loop);
+			if (frames == 0 || reader->light)
+				wait_for_frames(reader);
 			estimate_load(reader);
 		}
 		publish_batch(reader);

@@ -178,8 +178,7 @@ void worker_wait(struct worker *worker, size_t work)
 		return;
 	}
 	worker->idle_since = 0;
-	if (!worker->light || !shares_cpu)
-		event_loop_yield(&worker->loop);
-	else if (!poll_before_sleep(worker))
+	event_loop_yield(&worker->loop);
+	if (worker->light && shares_cpu && !poll_before_sleep(worker))
 		sleep_until_due(worker);
 }
