@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# run-tap: alone
 # A cluster as it is meant to be: three gateways with their agents behind one address, three etcd, BGP with ECMP, clients of both
 # protocols. Each client is served at its address, whichever gateway its datagrams come to: the gateway hands a handshake on, the
 # kernel data. (tests/netns/lib/cluster.sh draws it; cluster_failures.sh is about what dies.)

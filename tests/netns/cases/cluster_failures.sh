@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# run-tap: alone
 # A cluster (tests/netns/lib/cluster.sh draws it) of which a gateway dies and then a whole machine, for good: the others serve the
 # clients, at the same inner addresses, and TCP connections go on. No client gets what is another's.
 # shellcheck source=tests/netns/lib/lib.sh

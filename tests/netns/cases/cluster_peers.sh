@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# run-tap: alone
 # Two gateways, their agents and an etcd: clients are added and removed by shardtunctl on one gateway and known on the
 # other one, a lone gateway's are imported, with their pre-shared keys, and one gateway is drained.
 #

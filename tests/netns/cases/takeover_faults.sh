@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# run-tap: alone
 # Each of the two processes of a take-over is killed, or stalled, at its steps. A service manager, played by
 # tests/netns/tools/supervisor.py, starts the gateway again as systemd does. Someone serves within two seconds, one alone;
 # no value of a key's counter is on the wire twice, from both processes together; and what was captured before a take-over

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# run-tap: first
+# run-tap: alone
 # A machine with systemd, whose store keeps the gateway's descriptors: 200 clients send something every 100 ms, one has TCP
 # connections. The gateway is killed, crashes, is restarted: no datagram meets a closed port, all clients are back by RESET
 # within a second, and interface, addresses, routes and rules never go away. A stop removes everything, and another layout
