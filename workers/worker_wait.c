@@ -161,7 +161,10 @@ static bool poll_before_sleep(struct worker *worker)
 	while (!worker->polled && now - began < most) {
 		(void)sched_yield();
 		event_loop_wait(&worker->loop, 0);
-		worker->polled = worker->loop.found != 0 || work_waiting(worker);
+		bool ready = worker->loop.found != 0;
+		stats_add(&worker->loop.stats, sleeps, ready);
+		stats_add(&worker->loop.stats, empty_calls, ready ? 1 : 2);
+		worker->polled = ready || work_waiting(worker);
 		now = clock_monotonic(worker->clock);
 	}
 	if (most != 0)

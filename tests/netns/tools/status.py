@@ -94,7 +94,17 @@ def allocated(before, after):
 
 # Whether it was traced or counted: threads wake up now and then between the looks at both.
 TRACED_SLACK = 400
-DATA_CALLS = {"recvmmsg", "sendmmsg", "read", "writev", "write", "epoll_wait", "epoll_pwait2", "epoll_ctl"}
+DATA_CALLS = {
+    "recvmmsg",
+    "sendmmsg",
+    "read",
+    "writev",
+    "write",
+    "epoll_wait",
+    "epoll_pwait2",
+    "epoll_ctl",
+    "sched_yield",  # between two looks of a worker that polls before it sleeps
+}
 
 
 def traced(before, after, path):
