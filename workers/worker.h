@@ -4,8 +4,8 @@
  *
  *   uplink.c    UDP -> TUN   receive, look up, open, replay window, inner checks, coalesce, write
  *   downlink.c  TUN -> UDP   read, or take from the TUN readers' rings; find the session, segment, seal, send
- *   worker.c    the loop around both, timers
- *   worker_wait.c  between two turns: goes on, spins, polls or sleeps
+ *   worker.c    a turn of both, and timers
+ *   worker_wait.c   between two turns: goes on, spins, polls or sleeps
  *
  * What differs between gateway and client (handshakes, routing of inner packets, timers) is a role: gateway_role.c,
  * client_role.c. All functions here are called by the worker's own thread unless stated otherwise. */

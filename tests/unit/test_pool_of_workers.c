@@ -2,6 +2,7 @@
 /* A TUN reader in front of seven workers: order, full rings, CoDel; and timers of sessions among others. */
 #include "tests/unit/hello_by_hand.h"
 #include "workers/downlink.h"
+#include "workers/worker_wait.h"
 
 TestSuite(pool_of_workers, .timeout = 60);
 
@@ -236,6 +237,40 @@ Test(pool_of_workers, and_so_does_a_reader)
 {
 	struct harness *h = START_UP(.clients = 1, .workers = 1, .reader = true, .sparse = true, .no_offloads = true);
 	take_after_sleep(h, &h->gateway.reader->loop, turn_of_reader);
+	finish(h);
+}
+
+/* A packet that came alone is handled, and the next one is there already. Returns whether polling found that. */
+static bool finds_by_polling(struct harness *h, struct worker *worker)
+{
+	put_sparse(h, 0, 0);
+	woken_by(&worker->loop, EVENT_LOOP_TUN_SPARSE);
+	size_t work = worker_turn(worker);
+	cr_assert_eq(work, 1);
+	put(h, 0, 1);
+	worker_wait(worker, work);
+	cr_expect(event_loop_found(&worker->loop, EVENT_LOOP_TUN), "the wait ends by it, however the worker waits");
+	bool polled = worker->polled;
+	harness_pump(h);
+	cr_expect_eq(take(h, 0, 0), 2);
+	return polled;
+}
+
+Test(pool_of_workers, a_worker_polls_before_it_sleeps)
+{
+	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
+	harness_advance(h, WORKER_TICK_NS);
+	cr_expect(finds_by_polling(h, owner(h, 0)));
+	finish(h);
+}
+
+/* Other threads of its priority would have to wait for it. */
+Test(pool_of_workers, a_worker_with_a_real_time_policy_does_not)
+{
+	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
+	harness_advance(h, WORKER_TICK_NS);
+	owner(h, 0)->loop.yields = true;
+	cr_expect_not(finds_by_polling(h, owner(h, 0)));
 	finish(h);
 }
 
