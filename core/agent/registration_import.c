@@ -107,6 +107,18 @@ static void compare(struct registration_result *result, const struct registratio
 	}
 }
 
+/* Of its own key alone. */
+static void judge_record(struct registration_result *result, struct registration_value *record,
+			 const struct registration *peer)
+{
+	*result = (struct registration_result){.fate = REGISTRATION_ADDED, .index = peer->index};
+	if (record->mod_revision != 0 && record->object == NULL)
+		refuse(result, "its record in etcd", "no JSON, or of a newer version");
+	else if (record->mod_revision != 0)
+		compare(result, record, peer);
+	json_decref(record->object);
+}
+
 /* `operation` is that of the peer's own key. */
 static int judge_peer(struct import *import, size_t i, size_t operation)
 {
@@ -115,15 +127,10 @@ static int judge_peer(struct import *import, size_t i, size_t operation)
 	struct registration_session *session = &import->session;
 	struct registration_value record;
 	char text[IP_TEXT_MAX];
-	*result = (struct registration_result){.fate = REGISTRATION_ADDED, .index = peer->index};
 	int code = registration_value(session, operation, &record);
 	if (code != 0)
 		return code;
-	if (record.mod_revision != 0 && record.object == NULL)
-		refuse(result, "its record in etcd", "no JSON, or of a newer version");
-	else if (record.mod_revision != 0)
-		compare(result, &record, peer);
-	json_decref(record.object);
+	judge_record(result, &record, peer);
 	(void)snprintf(text, sizeof text, "index %" PRIu32, peer->index);
 	if (result->fate == REGISTRATION_ADDED && registration_present(session, operation + 1))
 		refuse(result, text, "another peer has this address");
@@ -234,12 +241,7 @@ static int import_one(struct import *import)
 		code = registration_value(session, 0, &record);
 	if (code != 0)
 		return code;
-	*result = (struct registration_result){.fate = REGISTRATION_ADDED};
-	if (record.mod_revision != 0 && record.object == NULL)
-		refuse(result, "its record in etcd", "no JSON, or of a newer version");
-	else if (record.mod_revision != 0)
-		compare(result, &record, peer);
-	json_decref(record.object);
+	judge_record(result, &record, peer); /* its index is 0 */
 	if (result->fate != REGISTRATION_ADDED || !import->write)
 		return 0;
 	code = registration_add_one(session, peer, &result->index);

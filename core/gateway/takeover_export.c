@@ -156,6 +156,7 @@ static int follow(void *context, struct error *error)
 static void thaw_all(void *context)
 {
 	struct gateway *gateway = context;
+	registry_hold(&gateway->registry, false); /* handshakes may need what has ended meanwhile */
 	gateway_threads_thaw(&gateway->daemon);
 }
 

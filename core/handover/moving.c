@@ -136,6 +136,13 @@ static uint64_t accepted(const struct replay_window *window, const struct span *
 	return sum;
 }
 
+/* A key that slept and woke has windows that begin at what it has seen, though it opened nothing. */
+static bool windows_stood(const struct handover_traced_key *trace, const struct transport_key *key)
+{
+	return trace->live != NULL && key->opened == trace->counters.opened &&
+	       key->live->replay.next == trace->next[0] && key->live->replay_sparse.next == trace->next[1];
+}
+
 /* Only what was accepted changes a window: a bit each. Where all of these are above what was accepted before, only
  * words from there on changed; else, and of a key that slept, it may be any. */
 static void find_spans(const struct handover_traced_key *trace, const struct transport_key *key,
@@ -143,7 +150,7 @@ static void find_spans(const struct handover_traced_key *trace, const struct tra
 {
 	const struct replay_window *const windows[HANDOVER_WINDOWS] = {&key->live->replay, &key->live->replay_sparse};
 	uint64_t opened = key->opened - trace->counters.opened, sum = 0;
-	if (trace->live != NULL && opened == 0) {
+	if (windows_stood(trace, key)) {
 		spans[0].count = spans[1].count = 0;
 		return;
 	}

@@ -355,6 +355,30 @@ Test(handover_moved, keys_that_wake_and_sleep)
 	finish(h);
 }
 
+/* It woke to seal, and opened nothing: its windows are others all the same. */
+Test(handover_moved, a_key_that_slept_and_woke_by_sending)
+{
+	struct harness *h = START_UP(.clients = 1);
+	struct handover_fixture f = {0};
+	struct handover_import import;
+	cr_assert(pings(h));
+	cr_assert_eq(fixture_begin(&f, h), 0);
+	struct transport_key *key = harness_gateway_session(h, 0)->current;
+	uint64_t opened = key->opened;
+	session_hibernate(harness_gateway_session(h, 0));
+	cr_assert(harness_ping(h, 0, TO_CLIENT));
+	cr_assert(transport_key_is_live(key) && key->opened == opened);
+	const struct replay_window windows[] = {key->live->replay, key->live->replay_sparse};
+	cr_assert_eq(hand_over_rest(&f, h, &import), 1);
+	const struct transport_state *now = harness_gateway_session(h, 0)->current->live;
+	cr_assert_eq(now->replay.next, windows[0].next);
+	cr_assert_eq(memcmp(now->replay.bitmap, windows[0].bitmap, sizeof windows[0].bitmap), 0);
+	cr_assert_eq(now->replay_sparse.next, windows[1].next);
+	cr_assert_eq(memcmp(now->replay_sparse.bitmap, windows[1].bitmap, sizeof windows[1].bitmap), 0);
+	cr_assert(pings(h));
+	finish(h);
+}
+
 Test(handover_moved, quotas_and_rates_follow)
 {
 	struct harness *h = START_UP(.clients = 1,
