@@ -146,6 +146,11 @@ bool reloader_busy(const struct reloader *reloader)
 	return reloader != NULL && reloader->busy;
 }
 
+bool reloader_reads(const struct reloader *reloader)
+{
+	return reloader_busy(reloader) && reloader->job.read == NULL;
+}
+
 int reloader_fd(const struct reloader *reloader)
 {
 	return reloader->fd;

@@ -48,6 +48,9 @@ void reloader_begin(struct reloader *reloader, const struct reloader_job *job);
  */
 bool reloader_busy(const struct reloader *reloader);
 
+/* Whether the configuration is being read, or is to be applied: it may be the file as it was before. A job is none. */
+bool reloader_reads(const struct reloader *reloader);
+
 /* Readable when there is something to apply. */
 int reloader_fd(const struct reloader *reloader);
 

@@ -247,7 +247,7 @@ static void hear_request(struct gateway *gateway)
 	}
 	log_info("%s; the configuration is read again", error.text);
 	/* One that is under way may have begun with the file as it was before. */
-	takeover->readings = reloader_busy(gateway->running.reloader) ? 2 : 1;
+	takeover->readings = reloader_reads(gateway->running.reloader) ? 2 : 1;
 	gateway_control_reload(&gateway->daemon);
 }
 

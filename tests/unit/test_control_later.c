@@ -244,6 +244,7 @@ Test(reloader, a_job_excludes_a_reading_and_is_applied_in_turns)
 	cr_assert_not(reloader_takes_job(NULL));
 	reloader_begin(reloader, &job);
 	cr_expect(reloader_busy(reloader));
+	cr_expect_not(reloader_reads(reloader), "a job is no reading of the configuration");
 	reloader_ask(reloader, NULL);
 	for (unsigned turn = 1; turn <= turns; turn++) {
 		struct gateway_reload_result result;
@@ -259,6 +260,7 @@ Test(reloader, a_job_excludes_a_reading_and_is_applied_in_turns)
 		cr_expect_eq(peers_count(&registry.peers), 0, "the reading waits");
 	}
 	cr_expect_eq(job_read, 1);
+	cr_expect(reloader_reads(reloader), "the reading that waited");
 	cr_assert_eq(apply(reloader, &waited), 0);
 	cr_expect_eq(job_freed, 1, "before the thread read again");
 	cr_expect_eq(peers_count(&registry.peers), 1);
