@@ -7,7 +7,7 @@
 #include "core/agent/agent_state.h"
 #include "core/host/notify.h"
 
-enum { POLL_STOP, POLL_CONTROL, POLL_REGISTRAR, POLL_LINKS, POLL_MAX = POLL_LINKS + 3 };
+enum { POLL_STOP, POLL_CONTROL, POLL_REGISTRAR, POLL_PROMISES, POLL_LINKS, POLL_MAX = POLL_LINKS + 3 };
 
 static int open_all(struct agent *agent, struct error *error)
 {
@@ -34,7 +34,8 @@ static int open_all(struct agent *agent, struct error *error)
 		log_info("drain: goes on from before; shardtunctl drain --off ends it");
 		ownership_drain(&agent->rule, true, clock_monotonic(agent->clock));
 	}
-	return agent_control_open(agent, error);
+	result = agent_promises_open(agent, error);
+	return result == 0 ? agent_control_open(agent, error) : result;
 }
 
 struct agent *agent_new(const struct agent_settings *settings, const struct clock *clock, struct error *error)
@@ -67,6 +68,7 @@ void agent_free(struct agent *agent)
 	gateway_link_free(agent->map_link);
 	agent_peers_close(agent);
 	agent_identity_close(agent);
+	agent_promises_close(agent); /* after etcd, whose requests may be its own */
 	free(agent->map_sent);
 	free(agent);
 }
@@ -79,6 +81,9 @@ static int wait_ms(const struct agent *agent, struct gateway_link *const *links,
 		if (late != 0 && late < deadline)
 			deadline = late;
 	}
+	uint64_t repeated = agent_promises_deadline(agent);
+	if (repeated != 0 && repeated < deadline)
+		deadline = repeated;
 	return deadline > now ? (int)((deadline - now) / NS_PER_MS) + 1 : 0;
 }
 
@@ -132,6 +137,7 @@ static void publish(struct agent *agent, uint64_t now)
 		.etcd_up = agent->view.sent != 0 && agent->etcd_silent_since == 0,
 	};
 	count_blocks(agent, now, &published);
+	agent_promises_count(agent, now, &published);
 	agent_metrics_set(agent->metrics, &published);
 }
 
@@ -146,10 +152,12 @@ int agent_run(struct agent *agent, int stop_fd, struct error *error)
 		struct pollfd polled[POLL_MAX] = {
 			[POLL_STOP] = {.fd = stop_fd, .events = POLLIN},
 			[POLL_CONTROL] = {.fd = control_fd(agent->control), .events = POLLIN},
-			[POLL_REGISTRAR] = {.fd = registrar_fd(agent->registrar), .events = POLLIN}};
+			[POLL_REGISTRAR] = {.fd = registrar_fd(agent->registrar), .events = POLLIN},
+			[POLL_PROMISES] = {.fd = agent_promises_fd(agent), .events = POLLIN}};
 		unsigned count = POLL_LINKS;
 		uint64_t now = clock_monotonic(agent->clock);
 		agent_blocks_step(agent);
+		agent_promises_step(agent);
 		agent_map_step(agent);
 		agent_peers_step(agent);
 		agent_watch_step(agent);
@@ -166,6 +174,7 @@ int agent_run(struct agent *agent, int stop_fd, struct error *error)
 		}
 		for (size_t i = 0; i < ARRAY_SIZE(links); i++)
 			gateway_link_run(links[i]);
+		agent_promises_run(agent);
 		agent_control_step(agent);
 		if (polled[POLL_STOP].revents != 0)
 			break;

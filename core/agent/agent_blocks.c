@@ -35,7 +35,9 @@ static void log_read(struct agent *agent, const char *text, uint64_t now)
 		agent->etcd_silent_since = now;
 	if (!agent->etcd_warned && now >= agent->etcd_silent_since + NS_PER_S) {
 		agent->etcd_warned = true;
-		log_warning("reads in etcd fail (%s): peers do not change, blocks are served until their fence", text);
+		log_warning("reads in etcd fail (%s): peers do not change, and blocks are served as long as all other "
+			    "members agree",
+			    text);
 	}
 }
 
@@ -82,6 +84,7 @@ static void read_done(void *context, const struct etcd_answer *answer)
 	agent->view.sent = answer->sent;
 	agent->read_revision = agent->view.revision;
 	ownership_read(&agent->rule, &agent->view, now);
+	agent_promises_see(agent);
 	log_view(agent, &before);
 }
 
@@ -153,7 +156,8 @@ static void cleaned(void *context, const struct etcd_answer *answer)
 
 static int begin_register(struct agent *agent, const struct ownership_action *action)
 {
-	char key[ETCD_KEY_MAX], *value = records_node(agent->uuid, agent->settings->inside, action->draining);
+	char key[ETCD_KEY_MAX], *value = records_node(agent->uuid, agent->settings->inside, agent->settings->agreement,
+						      action->draining);
 	struct etcd_txn txn;
 	etcd_txn_begin(&txn);
 	if (value == NULL || !records_key(key, agent->settings->prefix, RECORDS_NODE, agent->settings->node)) {
@@ -170,14 +174,16 @@ static int begin_register(struct agent *agent, const struct ownership_action *ac
 static void fill_take(struct agent *agent, const struct ownership_action *action, struct etcd_txn *txn)
 {
 	const char *prefix = agent->settings->prefix;
-	char node[ETCD_KEY_MAX], block[ETCD_KEY_MAX], mark[ETCD_KEY_MAX];
+	char node[ETCD_KEY_MAX], takers[ETCD_KEY_MAX], block[ETCD_KEY_MAX], mark[ETCD_KEY_MAX];
 	char *value = records_block(agent->settings->node, agent->uuid);
 	if (value == NULL || !records_key(node, prefix, RECORDS_NODE, agent->settings->node) ||
+	    !records_key(takers, prefix, RECORDS_TAKERS, "") ||
 	    !records_number_key(block, prefix, RECORDS_BLOCK, action->block) ||
 	    !records_number_key(mark, prefix, RECORDS_TAKEN, action->block)) {
 		txn->failed = -ENOMEM;
 	} else {
-		etcd_txn_created(txn, node, action->create_revision);
+		etcd_txn_unchanged(txn, node, action->node_revision);
+		etcd_txn_unchanged(txn, takers, action->takers_revision);
 		etcd_txn_unchanged(txn, block, action->mod_revision);
 		etcd_txn_unchanged(txn, mark, action->taken_revision);
 		etcd_txn_put(txn, block, value, action->lease);
@@ -188,10 +194,13 @@ static void fill_take(struct agent *agent, const struct ownership_action *action
 
 static void fill_clean(struct agent *agent, const struct ownership_action *action, struct etcd_txn *txn)
 {
-	char block[ETCD_KEY_MAX], *value = records_clean(agent->settings->node);
-	if (value == NULL || !records_number_key(block, agent->settings->prefix, RECORDS_BLOCK, action->block)) {
+	const char *prefix = agent->settings->prefix;
+	char node[ETCD_KEY_MAX], block[ETCD_KEY_MAX], *value = records_clean(agent->settings->node);
+	if (value == NULL || !records_key(node, prefix, RECORDS_NODE, agent->settings->node) ||
+	    !records_number_key(block, prefix, RECORDS_BLOCK, action->block)) {
 		txn->failed = -ENOMEM;
 	} else {
+		etcd_txn_unchanged(txn, node, action->node_revision);
 		etcd_txn_unchanged(txn, block, action->mod_revision);
 		etcd_txn_put(txn, block, value, 0);
 	}
@@ -219,6 +228,34 @@ static void begin_move(struct agent *agent, const struct ownership_action *actio
 		ownership_taken(&agent->rule, action->block, OWNERSHIP_REFUSED, now_of(agent));
 	else
 		ownership_cleaned(&agent->rule, action->block, OWNERSHIP_REFUSED, 0, now_of(agent));
+}
+
+static void replaced(void *context, const struct etcd_answer *answer)
+{
+	struct agent *agent = context;
+	enum ownership_outcome outcome = outcome_of(answer);
+	if (outcome == OWNERSHIP_DONE)
+		log_info("%s" RECORDS_TAKERS " in etcd: written after " RECORDS_MEMBERS, agent->settings->prefix);
+	ownership_replaced(&agent->rule, outcome, now_of(agent));
+}
+
+static int begin_replace(struct agent *agent, const struct ownership_action *action)
+{
+	const char *prefix = agent->settings->prefix;
+	char node[ETCD_KEY_MAX], takers[ETCD_KEY_MAX], members[ETCD_KEY_MAX], *value = records_takers(&agent->view);
+	struct etcd_txn txn;
+	etcd_txn_begin(&txn);
+	if (value == NULL || !records_key(node, prefix, RECORDS_NODE, agent->settings->node) ||
+	    !records_key(takers, prefix, RECORDS_TAKERS, "") || !records_key(members, prefix, RECORDS_MEMBERS, "")) {
+		txn.failed = -ENOMEM;
+	} else {
+		etcd_txn_unchanged(&txn, node, action->node_revision);
+		etcd_txn_unchanged(&txn, takers, action->takers_revision);
+		etcd_txn_unchanged(&txn, members, action->members_revision);
+		etcd_txn_put(&txn, takers, value, 0);
+	}
+	free(value);
+	return etcd_txn(agent->etcd, &txn, false, AGENT_WRITE_MS, replaced, agent);
 }
 
 /* --- the gateway -------------------------------------------------------------------------------------------------- */
@@ -265,7 +302,7 @@ static void begin_serve(struct agent *agent, const struct ownership_action *acti
 	int length = snprintf(line, sizeof line, "cluster-own %" PRIu64 " ", action->until);
 	int start = length;
 	for (unsigned block = 1; block <= agent->rule.block_count; block++) {
-		if (ownership_serves(&agent->rule, block, now))
+		if (ownership_named(&agent->rule, block, action->until, now))
 			length += snprintf(line + length, sizeof line - (size_t)length, "%s%u",
 					   length != start ? "," : "", block);
 	}
@@ -306,6 +343,13 @@ static void carry_out(struct agent *agent, const struct ownership_action *action
 	case OWNERSHIP_DO_TAKE:
 	case OWNERSHIP_DO_CLEAN:
 		begin_move(agent, action);
+		break;
+	case OWNERSHIP_DO_REPLACE:
+		if (begin_replace(agent, action) != 0)
+			ownership_replaced(&agent->rule, OWNERSHIP_REFUSED, now);
+		break;
+	case OWNERSHIP_DO_ASK:
+		agent_promises_ask(agent, action);
 		break;
 	case OWNERSHIP_DO_SERVE:
 		begin_serve(agent, action);

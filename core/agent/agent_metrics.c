@@ -18,30 +18,33 @@ struct agent_metrics {
 	struct agent_figures figures;
 };
 
-#define FIGURES(X)                                                                                                 \
-	X(gauge, shardtun_agent_blocks_owned, blocks_owned, "Blocks whose key in etcd is this node's")             \
-	X(gauge, shardtun_agent_blocks_served, blocks_served, "Blocks that the gateway is to serve now")           \
-	X(gauge, shardtun_agent_blocks_share, share, "Blocks that this node is to have")                           \
-	X(gauge, shardtun_agent_blocks_moving, moving, "Blocks of this node that are being handed over")           \
-	X(gauge, shardtun_agent_blocks_without_owner, without_owner, "Blocks that no node owns")                   \
-	X(gauge, shardtun_agent_members, members, "Nodes that may own blocks")                                     \
-	X(gauge, shardtun_agent_nodes, nodes, "Nodes that are registered")                                         \
-	X(gauge, shardtun_agent_draining, draining, "1: this node takes no blocks")                                \
-	X(gauge, shardtun_agent_name_conflict, name_is_used, "1: another agent uses this node's name")             \
-	X(counter, shardtun_agent_blocks_taken_total, taken, "Blocks that were taken")                             \
-	X(counter, shardtun_agent_blocks_cleaned_total, cleaned, "Blocks whose key was made clean, for others")    \
-	X(counter, shardtun_agent_blocks_lost_total, lost, "Blocks whose key was gone or another node's")          \
-	X(counter, shardtun_agent_fences_total, fences, "Times that no read succeeded until the fence")            \
-	X(gauge, shardtun_agent_unreadable_keys, unreadable_keys, "Keys of blocks, nodes and members, unreadable") \
-	X(counter, shardtun_agent_reads_total, reads, "Reads of ownership")                                        \
-	X(counter, shardtun_agent_reads_failed_total, reads_failed, "Reads of ownership that failed")              \
-	X(counter, shardtun_agent_etcd_requests_total, etcd.requests, "Requests to etcd, each try")                \
-	X(counter, shardtun_agent_etcd_endpoint_changes_total, etcd.moves, "Changes to another endpoint")          \
-	X(gauge, shardtun_agent_etcd_up, etcd_up, "1: the last read succeeded")                                    \
-	X(gauge, shardtun_agent_gateway_up, gateway_up, "1: the gateway serves what it is told")                   \
-	X(counter, shardtun_agent_peer_loads_total, peer_loads, "Times that all peers were given to the gateway")  \
-	X(counter, shardtun_agent_peer_changes_total, peer_changes, "Changes of peers")                            \
-	X(gauge, shardtun_agent_peers_skipped, peers_skipped,                                                      \
+#define FIGURES(X)                                                                                                   \
+	X(gauge, shardtun_agent_blocks_owned, blocks_owned, "Blocks whose key in etcd is this node's")               \
+	X(gauge, shardtun_agent_blocks_served, blocks_served, "Blocks that the gateway is to serve now")             \
+	X(gauge, shardtun_agent_blocks_share, share, "Blocks that this node is to have")                             \
+	X(gauge, shardtun_agent_blocks_moving, moving, "Blocks of this node that are being handed over")             \
+	X(gauge, shardtun_agent_blocks_without_owner, without_owner, "Blocks that no node owns")                     \
+	X(gauge, shardtun_agent_members, members, "Nodes that may own blocks")                                       \
+	X(gauge, shardtun_agent_nodes, nodes, "Nodes that are registered")                                           \
+	X(gauge, shardtun_agent_draining, draining, "1: this node takes no blocks")                                  \
+	X(gauge, shardtun_agent_name_conflict, name_is_used, "1: another agent uses this node's name")               \
+	X(counter, shardtun_agent_blocks_taken_total, taken, "Blocks that were taken")                               \
+	X(counter, shardtun_agent_blocks_cleaned_total, cleaned, "Blocks whose key was made clean, for others")      \
+	X(counter, shardtun_agent_blocks_lost_total, lost, "Blocks whose key was gone or another node's")            \
+	X(counter, shardtun_agent_fences_total, fences, "Times that no read succeeded until the fence")              \
+	X(gauge, shardtun_agent_unreadable_keys, unreadable_keys, "Keys of blocks, nodes and members, unreadable")   \
+	X(counter, shardtun_agent_reads_total, reads, "Reads of ownership")                                          \
+	X(counter, shardtun_agent_reads_failed_total, reads_failed, "Reads of ownership that failed")                \
+	X(counter, shardtun_agent_etcd_requests_total, etcd.requests, "Requests to etcd, each try")                  \
+	X(counter, shardtun_agent_etcd_endpoint_changes_total, etcd.moves, "Changes to another endpoint")            \
+	X(gauge, shardtun_agent_etcd_up, etcd_up, "1: the last read succeeded")                                      \
+	X(gauge, shardtun_agent_gateway_up, gateway_up, "1: the gateway serves what it is told")                     \
+	X(gauge, shardtun_agent_blocks_by_promises, by_promises, "Blocks served without etcd, by members' promises") \
+	X(counter, shardtun_agent_questions_total, questions, "Questions to all other members, for promises")        \
+	X(counter, shardtun_agent_agreements_total, agreements, "Questions to which all have promised in time")      \
+	X(counter, shardtun_agent_peer_loads_total, peer_loads, "Times that all peers were given to the gateway")    \
+	X(counter, shardtun_agent_peer_changes_total, peer_changes, "Changes of peers")                              \
+	X(gauge, shardtun_agent_peers_skipped, peers_skipped,                                                        \
 	  "Times that a peer in etcd could not be read, since the last load began")
 
 static void write_head(FILE *file, const char *name, const char *type, const char *help)
@@ -64,6 +67,30 @@ static void write_failures(FILE *file, const struct etcd_counters *etcd)
 	write_head(file, name, "counter", "Requests to etcd that failed, each try");
 	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
 		(void)fprintf(file, "%s{reason=\"%s\"} %" PRIu64 "\n", name, reasons[i], etcd->failures[i]);
+}
+
+/* Of promises: what became of other members' questions, and datagrams that were none. */
+static void write_promises(FILE *file, const struct agent_figures *figures)
+{
+	static const char answers[] = "shardtun_agent_answers_total";
+	static const char drops[] = "shardtun_agent_datagrams_dropped_total";
+	static const char *const verdicts[OWNERSHIP_VERDICTS] = {
+		[OWNERSHIP_PROMISED] = "promised",
+		[OWNERSHIP_NOT_READY] = "not_ready",
+		[OWNERSHIP_NO_TAKER] = "no_taker",
+		[OWNERSHIP_OTHER_TAKERS] = "other_takers",
+		[OWNERSHIP_TAKERS_REPLACED] = "takers_replaced",
+		[OWNERSHIP_BLOCK_IN_USE] = "block_in_use",
+	};
+#define TEXT(name, text) text,
+	static const char *const reasons[] = {PROMISE_DROPS(TEXT)};
+#undef TEXT
+	write_head(file, answers, "counter", "Answers to other members' questions for promises");
+	for (size_t i = 0; i < OWNERSHIP_VERDICTS; i++)
+		(void)fprintf(file, "%s{verdict=\"%s\"} %" PRIu64 "\n", answers, verdicts[i], figures->verdicts[i]);
+	write_head(file, drops, "counter", "Datagrams of other agents that were dropped");
+	for (size_t i = 0; i < PROMISE_DROP_COUNT; i++)
+		(void)fprintf(file, "%s{reason=\"%s\"} %" PRIu64 "\n", drops, reasons[i], figures->drops[i]);
 }
 
 static void write_latency(FILE *file, const struct etcd_counters *etcd)
@@ -93,6 +120,7 @@ char *agent_metrics_text(const struct agent_figures *figures, size_t *length)
 #undef FIGURE
 	write_failures(file, &figures->etcd);
 	write_latency(file, &figures->etcd);
+	write_promises(file, figures);
 	/* 0 would say "just now". */
 	if (figures->was_read)
 		write_seconds(file, "shardtun_agent_read_age_seconds", figures->read_age,

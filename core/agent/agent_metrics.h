@@ -7,6 +7,7 @@
 
 #include "config/config.h"
 #include "core/agent/etcd.h"
+#include "core/agent/promise_exchange.h"
 #include "core/base/error.h"
 
 /* Copied by the agent's thread, read by the server's. Times in ns. */
@@ -19,6 +20,8 @@ struct agent_figures {
 	struct etcd_counters etcd;
 	uint64_t peer_loads, peer_changes, peers_skipped, peers_load_time;
 	uint64_t gateway_up, etcd_up;
+	uint64_t by_promises, questions, agreements;
+	uint64_t verdicts[OWNERSHIP_VERDICTS], drops[PROMISE_DROP_COUNT];
 };
 
 struct agent_metrics;

@@ -7,6 +7,7 @@
 #include "core/agent/agent.h"
 #include "core/agent/agent_metrics.h"
 #include "core/agent/gateway_link.h"
+#include "core/agent/promise_exchange.h"
 #include "core/agent/records.h"
 #include "core/agent/registrar.h"
 #include "core/control/control.h"
@@ -89,6 +90,7 @@ struct agent {
 	struct control_listener listener; /* of the agent's own control socket */
 	struct control *control;
 	struct registrar *registrar;
+	struct agent_promises *promises;
 	struct agent_metrics *metrics; /* NULL: none */
 	uint64_t metrics_at;
 	bool name_warned, members_warned;
@@ -124,6 +126,28 @@ void agent_blocks_step(struct agent *agent);
 
 /* Sends the map of owners, if it has changed. */
 void agent_map_step(struct agent *agent);
+
+/* --- agent_promises.c --------------------------------------------------------------------------------------------- */
+
+int agent_promises_open(struct agent *agent, struct error *error);
+void agent_promises_close(struct agent *agent);
+
+/* What to wait for, and until when; 0: there is nothing to be sent again. */
+int agent_promises_fd(const struct agent *agent);
+uint64_t agent_promises_deadline(const struct agent *agent);
+
+/* Whatever came. */
+void agent_promises_run(struct agent *agent);
+
+/* After a read: the rule knows its view. */
+void agent_promises_see(struct agent *agent);
+
+/* OWNERSHIP_DO_ASK. What is to be sent is sent in the next step. */
+void agent_promises_ask(struct agent *agent, const struct ownership_action *action);
+
+/* Sends what is to be sent, and says what is to be said. */
+void agent_promises_step(struct agent *agent);
+void agent_promises_count(const struct agent *agent, uint64_t now, struct agent_figures *figures);
 
 /* --- agent_peers.c ------------------------------------------------------------------------------------------------ */
 

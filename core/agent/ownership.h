@@ -5,8 +5,9 @@
  *   block/<b>    {node, uuid} with the lease of its owner; or "clean", without one; or there is none
  *   taken/<b>    written in the transaction that takes block b, without a lease: its revision tells one absence of
  *                block/<b> from a later one
- *   node/<name>  {uuid, inside address, draining} with the lease of that agent
- *   members      the nodes that may own blocks
+ *   node/<name>  {uuid, addresses, draining} with the lease of that agent
+ *   members      the nodes that are to own blocks, by the administrator
+ *   takers       the nodes that may take blocks now: a copy of `members`, which one of `takers` makes (below)
  *
  * etcd 3.4 may revoke a lease that is kept alive, and may acknowledge a keepalive of one that is gone
  * (etcd-io/etcd#15247), so a lease alone proves nothing. The fence does:
@@ -17,8 +18,26 @@
  *     deleted already; all reads of its owner that saw it were sent before, so all their fences end OWNERSHIP_FENCE
  *     after it. What OWNERSHIP_WAIT is longer pays for clocks that do not run equally fast. An agent that has just
  *     started has seen nothing: it waits from its own first answer.
+ *   - A block whose key is gone, but that no other node has taken, is its owner's until its deadline, and taken
+ *     again by it at once.
  *   - A planned move needs no wait: the owner makes its gateway stop, then writes "clean", comparing the revision of
- * its key; the taker compares the revision of "clean".
+ *     its key; the taker compares the revision of "clean".
+ *   - Each transaction compares the revision of node/<name>, too, which an agent writes anew when it starts. Before it
+ *     has read that, it serves, takes and promises nothing: then nothing that its earlier process sent can be carried
+ *     out any more.
+ *
+ * Without etcd an owner goes on by promises (ownership_promise.c). While reads are not answered it asks all other
+ * takers: "take none of these blocks for OWNERSHIP_WAIT; is `takers` of this revision?" Once all have promised, in
+ * answer to one question, and before its deadline, that deadline is OWNERSHIP_FENCE after the *sending* of the
+ * question.
+ *
+ *   - No taker takes such a block meanwhile. One that has a transaction under way that may still take it, or serves it,
+ *     does not promise. It has kept the promise when it starts anew: it waits from its own first answer.
+ *   - A node that is new in `takers` has promised nothing. But the one of the old takers that wrote it there had
+ * stopped promising, and asking, before it sent that, and promises given before are over OWNERSHIP_WAIT after that; the
+ * new one sees `takers` later still, and its waits begin anew there. That is why one of the old takers has to write it,
+ *     and all transactions that take compare the revision of `takers`. Where all of the old ones are gone for good the
+ *     administrator deletes the key, and one of `members` creates it.
  *
  * Time is CLOCK_BOOTTIME of the machine, in ns: only differences on one machine are used. */
 #pragma once
@@ -34,6 +53,7 @@ enum {
 	OWNERSHIP_NODES_MAX = 64,
 	OWNERSHIP_NAME = 33, /* with its terminator, as the next two */
 	OWNERSHIP_UUID = 37,
+	OWNERSHIP_SECRET = 32,	    /* bytes */
 	OWNERSHIP_ADDRESS = 96,	    /* two, one of each family */
 	OWNERSHIP_TAKING_MAX = 16,  /* transactions at once */
 	OWNERSHIP_MOVING_MAX = 4,   /* blocks that are "clean", or about to be, before another one is released */
@@ -49,6 +69,9 @@ enum {
 #define OWNERSHIP_GONE	    (700 * NS_PER_MS)
 /* The gateway does not answer for so long: its blocks are for others once its own fence has ended. */
 #define OWNERSHIP_HUNG	    (3 * NS_PER_S)
+/* Other takers are asked so long after the sending of the last read that was answered, and then as often as reads are
+ * sent. */
+#define OWNERSHIP_SILENT    (800 * NS_PER_MS)
 
 enum ownership_key_kind {
 	OWNERSHIP_ABSENT,
@@ -67,7 +90,8 @@ struct ownership_block_key {
 struct ownership_node_key {
 	char name[OWNERSHIP_NAME], uuid[OWNERSHIP_UUID];
 	char inside[OWNERSHIP_ADDRESS];
-	uint64_t create_revision;
+	char agent[OWNERSHIP_ADDRESS]; /* of its agent, address:port (UDP); "": none */
+	uint64_t create_revision, mod_revision;
 	bool draining; /* takes no blocks */
 };
 
@@ -79,9 +103,34 @@ struct ownership_view {
 	struct ownership_node_key nodes[OWNERSHIP_NODES_MAX];
 	size_t node_count;
 	bool members_readable; /* else nothing is taken, and nothing moves */
+	uint64_t members_revision;
 	char members[OWNERSHIP_NODES_MAX][OWNERSHIP_NAME];
 	size_t member_count;
+	bool takers_readable;	  /* also false where there is no such key */
+	uint64_t takers_revision; /* 0: there is no such key */
+	char takers[OWNERSHIP_NODES_MAX][OWNERSHIP_NAME];
+	size_t taker_count;
+	/* The key of promises. */
+	uint64_t secret_revision; /* 0: there is no such key */
+	bool secret_readable;
+	uint8_t secret[OWNERSHIP_SECRET];
 };
+
+/* Blocks as bits: block b is bit b % 64 of word b / 64. */
+enum { OWNERSHIP_SET_WORDS = OWNERSHIP_BLOCKS / 64 };
+struct ownership_set {
+	uint64_t words[OWNERSHIP_SET_WORDS];
+};
+
+static inline bool ownership_set_has(const struct ownership_set *set, unsigned block)
+{
+	return (set->words[block / 64] >> (block % 64) & 1) != 0;
+}
+
+static inline void ownership_set_add(struct ownership_set *set, unsigned block)
+{
+	set->words[block / 64] |= UINT64_C(1) << (block % 64);
+}
 
 enum ownership_action_kind {
 	OWNERSHIP_DO_READ,	/* ownership_read() */
@@ -90,12 +139,19 @@ enum ownership_action_kind {
 	OWNERSHIP_DO_REGISTER,	/* put node/<name> with `lease` and `draining`, if its create revision is
 				   `create_revision` (0: it is absent): ownership_registered() */
 	OWNERSHIP_DO_TAKE,	/* put block/<block> with `lease`, and taken/<block>, if node/<name> has
-				   `create_revision`, block/<block> `mod_revision` (0: absent) and taken/<block>
-				   `taken_revision`: ownership_taken() */
-	OWNERSHIP_DO_CLEAN,	/* put "clean" to block/<block> if that has `mod_revision`: ownership_cleaned() */
-	OWNERSHIP_DO_SERVE,	/* tell the gateway which blocks are its own until `until`, and that no others are:
-				   ownership_answered() */
+				   `node_revision`, `takers` has `takers_revision`, block/<block> `mod_revision` (0:
+				   absent) and taken/<block> `taken_revision`: ownership_taken() */
+	OWNERSHIP_DO_CLEAN,	/* put "clean" to block/<block> if that has `mod_revision`, and node/<name>
+				   `node_revision`: ownership_cleaned() */
+	OWNERSHIP_DO_SERVE,	/* tell the gateway that the blocks of ownership_named() are its own until `until`, and
+				   that no others are: ownership_answered() */
 	OWNERSHIP_DO_RELEASE,	/* tell the gateway to stop serving `block`: ownership_answered() */
+	OWNERSHIP_DO_REPLACE,	/* put the members of the last view to `takers`, if that has `takers_revision` (0: it is
+				   absent), `members` `members_revision` and node/<name> `node_revision`:
+				   ownership_replaced() */
+	OWNERSHIP_DO_ASK,	/* ask all takers of the last view but this node to take none of `asked` for
+				   OWNERSHIP_WAIT, if `takers_revision` is theirs: ownership_promised() for each answer
+				   to `question`, if there is one */
 };
 
 struct ownership_action {
@@ -103,8 +159,11 @@ struct ownership_action {
 	unsigned block;
 	int64_t lease;
 	uint64_t create_revision, mod_revision, taken_revision;
+	uint64_t node_revision, takers_revision, members_revision;
 	bool draining;
 	uint64_t until;
+	struct ownership_set asked;
+	uint64_t question;
 };
 
 /* What became of a transaction. */
@@ -124,7 +183,7 @@ enum ownership_answer {
 
 enum ownership_doing {
 	OWNERSHIP_IDLE,
-	OWNERSHIP_TAKING,    /* the transaction is under way */
+	OWNERSHIP_TAKING,    /* the transaction is under way; a block that is ours or kept is served */
 	OWNERSHIP_RELEASING, /* not served any more; the gateway is to be told, or is being told */
 	OWNERSHIP_CLEANING,  /* the gateway has stopped, or will have at `clean_after`; "clean" is to be written */
 	OWNERSHIP_WRITING,   /* the transaction is under way */
@@ -132,17 +191,46 @@ enum ownership_doing {
 
 struct ownership_block {
 	struct ownership_block_key key; /* as last seen */
-	bool mine;
+	bool mine;			/* the key was ours */
+	bool kept; /* it is gone, but no node has taken the block since we did, and `until` was not past then */
 	enum ownership_doing doing;
-	uint64_t absent_since; /* answer of the first read that saw this absence; 0: not absent */
+	uint64_t until;		     /* of MINE or KEPT: the deadline; else 0 */
+	uint64_t own_taken_revision; /* of taken/<b>, when it was mine */
+	uint64_t absent_since;	     /* answer of the first read that saw this absence; 0: not absent */
 	uint64_t clean_after;
+	bool may_be_taken;		/* a transaction of ours that took the block has no answer, or was done */
+	uint64_t may_be_taken_revision; /* which it compared: it can do nothing once taken/<b> has another one */
+	uint64_t promised_until;	/* to another taker: we do not take it before; 0: not promised */
+};
+
+/* What becomes of another taker's question. */
+enum ownership_verdict {
+	OWNERSHIP_PROMISED,
+	OWNERSHIP_NOT_READY,	   /* nothing read yet, or what an earlier process sent may still be carried out */
+	OWNERSHIP_NO_TAKER,	   /* the other one, or this one, is not in `takers` */
+	OWNERSHIP_OTHER_TAKERS,	   /* `takers` has another revision here, */
+	OWNERSHIP_TAKERS_REPLACED, /* or is about to have one, by this node */
+	OWNERSHIP_BLOCK_IN_USE,	   /* it is served here, or may just be being taken */
+	OWNERSHIP_VERDICTS,
+};
+
+/* The last question to the other takers. */
+struct ownership_question {
+	uint64_t number; /* 0: there was none */
+	uint64_t sent, takers_revision;
+	struct ownership_set asked, promised; /* the second: by all that have answered */
+	bool answered[OWNERSHIP_NODES_MAX];   /* by index in `takers` */
+	unsigned others, promises, refusals;
+	bool agreed; /* all have promised, and a deadline was put off */
 };
 
 struct ownership_figures {
 	uint64_t reads, reads_failed;
-	uint64_t taken, cleaned; /* transactions that were done */
-	uint64_t lost;		 /* blocks of ours whose key was gone or another's */
-	uint64_t fences;	 /* times that the fence ended while blocks were ours */
+	uint64_t taken, cleaned;	       /* transactions that were done */
+	uint64_t lost;			       /* blocks of ours whose key was gone or another's */
+	uint64_t fences;		       /* times that the fence ended while blocks were ours */
+	uint64_t questions, agreements;	       /* to other takers; those to which all have promised in time */
+	uint64_t verdicts[OWNERSHIP_VERDICTS]; /* on questions of other takers */
 };
 
 struct ownership {
@@ -155,19 +243,36 @@ struct ownership {
 	bool registered;    /* node/<name> was ours at the last read */
 	bool name_is_used;  /* it was another agent's */
 	bool said_draining; /* what our key says */
-	uint64_t create_revision;
+	uint64_t create_revision, node_revision;
+	bool goes_on;		 /* with the uuid of an earlier process */
+	bool fresh;		 /* node/<name> was seen as this process wrote it */
+	uint64_t first_revision; /* of the store at the first read */
 	uint64_t keepalive_at, grant_at, register_at;
 	/* --- reads --- */
 	bool reading, seen_any;
-	uint64_t read_at;
-	uint64_t until;		 /* the fence: of the last read that counts */
-	uint64_t least_revision; /* of a view that counts: none from before our own last "clean" */
+	uint64_t read_at, read_sent; /* the second: of the last one that was answered */
+	uint64_t until;		     /* the fence: of the last read that counts */
+	uint64_t least_revision;     /* of a view that counts: none from before our own last "clean" */
 	bool is_member, members_readable;
 	unsigned share;	 /* how many blocks we are to have */
 	unsigned others; /* members that are alive and take blocks, without us */
 	unsigned moving;
 	bool fenced;
 	struct ownership_block blocks[OWNERSHIP_BLOCKS];
+	/* --- takers, and promises --- */
+	uint64_t takers_revision; /* 0: there is no such key */
+	bool takers_readable;
+	char takers[OWNERSHIP_NODES_MAX][OWNERSHIP_NAME];
+	size_t taker_count;
+	bool replaceable;	   /* this node may and has to write `takers` */
+	uint64_t members_revision; /* that it is to be written after */
+	bool replacing;		   /* the transaction is under way */
+	/* We have sent one that compares this revision of `takers`, and that may be carried out; before the last one,
+	 * too. It can do nothing any more once `takers`, or node/<name>, has another revision. */
+	bool may_be_replaced, might_have_been_replaced;
+	uint64_t replaced_node_revision;
+	uint64_t replace_at, ask_at;
+	struct ownership_question question;
 	/* --- the gateway: one request at a time --- */
 	bool talking, talking_release;
 	unsigned talking_block;
@@ -182,7 +287,8 @@ struct ownership {
 	struct ownership_figures figures;
 };
 
-/* `uuid` is this agent's; `lease` that of an earlier process with the same uuid, or 0. */
+/* `uuid` is this agent's; `lease` that of an earlier process with the same uuid, or 0. What that process has told
+ * the gateway stands until the first read, for OWNERSHIP_FENCE at most. */
 void ownership_init(struct ownership *ownership, const char *node, const char *uuid, unsigned block_count,
 		    int64_t lease, uint64_t now);
 
@@ -212,6 +318,17 @@ void ownership_cleaned(struct ownership *ownership, unsigned block, enum ownersh
 		       uint64_t now);
 void ownership_answered(struct ownership *ownership, enum ownership_answer answer, uint64_t now);
 
+void ownership_replaced(struct ownership *ownership, enum ownership_outcome outcome, uint64_t now);
+
+/* An answer of taker `node` to that question: the blocks that it promises not to take for OWNERSHIP_WAIT, or NULL: it
+ * does not promise. Anything may come here: an answer to an earlier question, a second one, another node's. */
+void ownership_promised(struct ownership *ownership, uint64_t question, const char *node,
+			const struct ownership_set *promised, uint64_t now);
+
+/* Taker `node` asks. OWNERSHIP_PROMISED: none of these blocks is taken here for OWNERSHIP_WAIT from `now` on. */
+enum ownership_verdict ownership_asked(struct ownership *ownership, const char *node, uint64_t takers_revision,
+				       const struct ownership_set *asked, uint64_t now);
+
 /* The operator has all blocks handed over, and none taken; or no longer. They go one by one, and only while another
  * member is alive that takes them: else they are served here, and free ones taken. */
 void ownership_drain(struct ownership *ownership, bool draining, uint64_t now);
@@ -220,6 +337,9 @@ void ownership_drain(struct ownership *ownership, bool draining, uint64_t now);
 
 /* Whether the gateway is to serve that block now. */
 bool ownership_serves(const struct ownership *ownership, unsigned block, uint64_t now);
+
+/* Whether OWNERSHIP_DO_SERVE with that `until` names the block. */
+bool ownership_named(const struct ownership *ownership, unsigned block, uint64_t until, uint64_t now);
 
 /* How many blocks have our key, served or not. */
 unsigned ownership_count(const struct ownership *ownership);

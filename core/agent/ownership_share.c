@@ -3,28 +3,21 @@
 
 #include <string.h>
 
-static bool lists(const struct ownership_view *view, const char *name)
-{
-	for (size_t i = 0; i < view->member_count; i++) {
-		if (strcmp(view->members[i], name) == 0)
-			return true;
-	}
-	return false;
-}
+#include "core/agent/ownership_promise.h"
 
 void ownership_share_update(struct ownership *ownership, const struct ownership_view *view)
 {
-	ownership->members_readable = view->members_readable;
-	if (!view->members_readable) {
+	ownership->members_readable = view->members_readable && view->takers_readable;
+	if (!ownership->members_readable) {
 		ownership->is_member = false; /* nothing is taken; what is ours stays: members_readable is false */
 		return;
 	}
-	ownership->is_member = lists(view, ownership->node);
+	ownership->is_member = ownership_lists(view->takers, view->taker_count, ownership->node);
 	ownership->others = 0;
 	for (size_t i = 0; i < view->node_count; i++) {
 		const struct ownership_node_key *node = &view->nodes[i];
 		ownership->others += strcmp(node->name, ownership->node) != 0 && !node->draining &&
-				     lists(view, node->name);
+				     ownership_lists(view->takers, view->taker_count, node->name);
 	}
 	unsigned live = ownership->others + (ownership->is_member && !ownership->draining);
 	ownership->share = live != 0 ? (ownership->block_count + live - 1) / live : ownership->block_count;

@@ -2,6 +2,7 @@
 #include "core/agent/records.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,20 +49,44 @@ char *records_clean(const char *node)
 	return dump(json_pack("{s:i, s:b, s:s}", "version", RECORDS_VERSION, "clean", 1, "node", node));
 }
 
-char *records_node(const char *uuid, const char *inside, bool draining)
+char *records_node(const char *uuid, const char *inside, const char *agent, bool draining)
 {
-	return dump(json_pack("{s:i, s:s, s:s, s:b}", "version", RECORDS_VERSION, "uuid", uuid, "inside", inside,
-			      "draining", (int)draining));
+	return dump(json_pack("{s:i, s:s, s:s, s:s, s:b}", "version", RECORDS_VERSION, "uuid", uuid, "inside", inside,
+			      "agent", agent, "draining", (int)draining));
+}
+
+char *records_takers(const struct ownership_view *view)
+{
+	json_t *list = json_array();
+	for (size_t i = 0; i < view->member_count; i++)
+		json_array_append_new(list, json_string(view->members[i]));
+	return dump(json_pack("{s:i, s:o}", "version", RECORDS_VERSION, "members", list));
+}
+
+enum { SECRET_TEXT = sodium_base64_ENCODED_LEN(OWNERSHIP_SECRET, sodium_base64_VARIANT_ORIGINAL) };
+
+char *records_secret(const uint8_t secret[OWNERSHIP_SECRET])
+{
+	char text[SECRET_TEXT];
+	sodium_bin2base64(text, sizeof text, secret, OWNERSHIP_SECRET, sodium_base64_VARIANT_ORIGINAL);
+	char *value = dump(json_pack("{s:i, s:s}", "version", RECORDS_VERSION, "secret", text));
+	explicit_bzero(text, sizeof text);
+	return value;
 }
 
 /* --- the read ----------------------------------------------------------------------------------------------------- */
 
+static const char *const kinds[RECORDS_READS] = {
+	[RECORDS_BLOCKS] = RECORDS_BLOCK,      [RECORDS_TAKENS] = RECORDS_TAKEN,
+	[RECORDS_NODES] = RECORDS_NODE,	       [RECORDS_MEMBER_LIST] = RECORDS_MEMBERS,
+	[RECORDS_TAKER_LIST] = RECORDS_TAKERS, [RECORDS_SECRET_READ] = RECORDS_SECRET,
+};
+
 void records_ask(struct etcd_txn *txn, const char *prefix)
 {
-	static const char *const kinds[] = {RECORDS_BLOCK, RECORDS_TAKEN, RECORDS_NODE, RECORDS_MEMBERS};
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+	for (size_t i = 0; i < RECORDS_READS; i++) {
 		char key[ETCD_KEY_MAX];
-		const struct etcd_range range = {.key = key, .prefix = i != RECORDS_MEMBER_LIST};
+		const struct etcd_range range = {.key = key, .prefix = i < RECORDS_MEMBER_LIST};
 		if (records_key(key, prefix, kinds[i], ""))
 			etcd_txn_range(txn, &range);
 		else
@@ -144,11 +169,13 @@ static void read_node(struct reading *reading, const struct etcd_kv *kv)
 	if (view->node_count < OWNERSHIP_NODES_MAX && length > 0 && length < sizeof node->name) {
 		memcpy(node->name, kv->key + reading->skip, length + 1);
 		node->create_revision = kv->create_revision;
+		node->mod_revision = kv->mod_revision;
 		/* The name is in use in any case: one that cannot be read has another uuid than ours, and drains. */
 		node->draining = object == NULL || json_is_true(json_object_get(object, "draining"));
 		if (!take_text(object, "uuid", node->uuid, sizeof node->uuid))
 			(void)snprintf(node->uuid, sizeof node->uuid, "?");
 		(void)take_text(object, "inside", node->inside, sizeof node->inside);
+		(void)take_text(object, "agent", node->agent, sizeof node->agent);
 		view->node_count++;
 	}
 	if (object == NULL)
@@ -156,23 +183,54 @@ static void read_node(struct reading *reading, const struct etcd_kv *kv)
 	json_decref(object);
 }
 
+/* Whether it is a list of names. */
+static bool read_list(struct reading *reading, const struct etcd_kv *kv, char names[][OWNERSHIP_NAME], size_t *count)
+{
+	json_t *object = records_read(kv->value, kv->value_length);
+	json_t *list = json_object_get(object, "members"), *name;
+	size_t index;
+	bool readable = json_is_array(list) && json_array_size(list) <= OWNERSHIP_NODES_MAX;
+	json_array_foreach (list, index, name) {
+		const char *text = json_string_value(name);
+		if (!readable || text == NULL || text[0] == '\0' || strlen(text) >= OWNERSHIP_NAME) {
+			readable = false;
+			break;
+		}
+		memcpy(names[(*count)++], text, strlen(text) + 1);
+	}
+	if (!readable)
+		count_unreadable(reading, kv);
+	json_decref(object);
+	return readable;
+}
+
 /* Without this key nothing is known of members: it may have been removed by mistake. */
 static void read_members(struct reading *reading, const struct etcd_kv *kv)
 {
 	struct ownership_view *view = reading->view;
+	view->members_revision = kv->mod_revision;
+	view->members_readable = read_list(reading, kv, view->members, &view->member_count);
+}
+
+static void read_takers(struct reading *reading, const struct etcd_kv *kv)
+{
+	struct ownership_view *view = reading->view;
+	view->takers_revision = kv->mod_revision;
+	view->takers_readable = read_list(reading, kv, view->takers, &view->taker_count);
+}
+
+static void read_secret(struct reading *reading, const struct etcd_kv *kv)
+{
+	struct ownership_view *view = reading->view;
 	json_t *object = records_read(kv->value, kv->value_length);
-	json_t *list = json_object_get(object, "members"), *name;
-	size_t index;
-	view->members_readable = json_is_array(list) && json_array_size(list) <= OWNERSHIP_NODES_MAX;
-	json_array_foreach (list, index, name) {
-		const char *text = json_string_value(name);
-		if (!view->members_readable || text == NULL || strlen(text) >= OWNERSHIP_NAME) {
-			view->members_readable = false;
-			break;
-		}
-		memcpy(view->members[view->member_count++], text, strlen(text) + 1);
-	}
-	if (!view->members_readable)
+	const char *text = json_string_value(json_object_get(object, "secret"));
+	size_t length = 0;
+	view->secret_revision = kv->mod_revision;
+	view->secret_readable = text != NULL &&
+				sodium_base642bin(view->secret, sizeof view->secret, text, strlen(text), NULL, &length,
+						  NULL, sodium_base64_VARIANT_ORIGINAL) == 0 &&
+				length == sizeof view->secret;
+	if (!view->secret_readable)
 		count_unreadable(reading, kv);
 	json_decref(object);
 }
@@ -180,8 +238,7 @@ static void read_members(struct reading *reading, const struct etcd_kv *kv)
 static int read_keys(struct reading *reading, json_t *answer)
 {
 	static void (*const readers[RECORDS_READS])(struct reading *, const struct etcd_kv *) = {
-		read_block, read_taken, read_node, read_members};
-	static const char *const kinds[RECORDS_READS] = {RECORDS_BLOCK, RECORDS_TAKEN, RECORDS_NODE, RECORDS_MEMBERS};
+		read_block, read_taken, read_node, read_members, read_takers, read_secret};
 	for (size_t i = 0; i < RECORDS_READS; i++) {
 		json_t *range = etcd_txn_answer(answer, i, "response_range"), *object;
 		size_t index;
@@ -211,6 +268,7 @@ int records_view(json_t *answer, const char *prefix, struct ownership_view *view
 		*view = *reading.view;
 		*unreadable = reading.unreadable;
 	}
+	explicit_bzero(reading.view->secret, sizeof reading.view->secret);
 	free(reading.view);
 	return result;
 }

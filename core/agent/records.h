@@ -16,6 +16,8 @@ enum { RECORDS_VERSION = 1 };
 #define RECORDS_BLOCK	"block/"
 #define RECORDS_TAKEN	"taken/"
 #define RECORDS_MEMBERS "members"
+#define RECORDS_TAKERS	"takers"
+#define RECORDS_SECRET	"secret"
 #define RECORDS_NEXT	"next"
 #define RECORDS_WATCH	"watch/" /* written by an agent, to see that its watch reports it */
 
@@ -29,12 +31,22 @@ json_t *records_read(const char *value, size_t length);
 /* Values, from malloc(); NULL: no memory. */
 char *records_block(const char *node, const char *uuid);
 char *records_clean(const char *node);
-char *records_node(const char *uuid, const char *inside, bool draining);
+char *records_node(const char *uuid, const char *inside, const char *agent, bool draining);
+char *records_takers(const struct ownership_view *view); /* its members */
+char *records_secret(const uint8_t secret[OWNERSHIP_SECRET]);
 
 /* --- the read of what ownership is about -------------------------------------------------------------------------- */
 
 /* The operations of its transaction, in this order. */
-enum { RECORDS_BLOCKS, RECORDS_TAKENS, RECORDS_NODES, RECORDS_MEMBER_LIST, RECORDS_READS };
+enum {
+	RECORDS_BLOCKS,
+	RECORDS_TAKENS,
+	RECORDS_NODES,
+	RECORDS_MEMBER_LIST,
+	RECORDS_TAKER_LIST,
+	RECORDS_SECRET_READ,
+	RECORDS_READS,
+};
 
 /* Adds them. */
 void records_ask(struct etcd_txn *txn, const char *prefix);

@@ -98,6 +98,13 @@ static int take_inside(struct reading *reading, const struct setting *setting, c
 	return 0;
 }
 
+static int take_agreement(struct reading *reading, const struct setting *setting, char *value, struct error *error)
+{
+	if (strpbrk(value, ", \t") != NULL)
+		return error_set(error, -EINVAL, "one address with its port, no list");
+	return take_inside(reading, setting, value, error);
+}
+
 static int take_endpoints(struct reading *reading, const struct setting *setting, char *value, struct error *error)
 {
 	struct agent_settings *settings = reading->settings;
@@ -124,6 +131,7 @@ static int take_endpoints(struct reading *reading, const struct setting *setting
 static const struct setting agent_settings[] = {
 	{"Node", take_text, MEMBER(node)},
 	{"Inside", take_inside, MEMBER(inside)},
+	{"Agreement", take_agreement, MEMBER(agreement)},
 	{"Control", take_path, MEMBER(control)},
 	{"Socket", take_path, MEMBER(socket)},
 	{"MetricsListen", take_value, MEMBER(metrics), .type = &value_listener, .high = SETTINGS_SOCKET - 1},
@@ -245,6 +253,17 @@ static int name_socket(struct reading *reading)
 			 reading->path, size - sizeof "/agent.sock");
 }
 
+/* Inside's first address, with a port of its own. */
+static void name_agreement(struct agent_settings *settings)
+{
+	const char *end = settings->inside + strcspn(settings->inside, ",");
+	while (end > settings->inside && *end != ':')
+		end--;
+	if (settings->agreement[0] == '\0' && end > settings->inside)
+		(void)snprintf(settings->agreement, sizeof settings->agreement, "%.*s:%d",
+			       (int)(end - settings->inside), settings->inside, SETTINGS_AGREEMENT_PORT);
+}
+
 int agent_settings_read(struct agent_settings *settings, const char *path, struct error *error)
 {
 	static const struct reader_handlers handlers = {.section = read_section, .setting = read_setting};
@@ -259,6 +278,7 @@ int agent_settings_read(struct agent_settings *settings, const char *path, struc
 		result = name_socket(&reading);
 	if (result == 0)
 		result = check(&reading);
+	name_agreement(settings);
 	if (result != 0)
 		agent_settings_free(settings);
 	return result;

@@ -11,11 +11,12 @@
 #include "core/base/log.h"
 
 #define AGENT_SETTINGS_PATH "/etc/shardtun/agent.conf"
-enum { SETTINGS_TEXT = 256, SETTINGS_SOCKET = 108, SETTINGS_ENDPOINTS_TEXT = 1024 };
+enum { SETTINGS_AGREEMENT_PORT = 5557, SETTINGS_TEXT = 256, SETTINGS_SOCKET = 108, SETTINGS_ENDPOINTS_TEXT = 1024 };
 
 struct agent_settings {
 	char node[OWNERSHIP_NAME];		      /* Node */
 	char inside[OWNERSHIP_ADDRESS];		      /* Inside: "A:P", or one of each family with a comma */
+	char agreement[OWNERSHIP_ADDRESS];	      /* Agreement, "A:P", UDP between agents */
 	char control[SETTINGS_SOCKET];		      /* Control, the gateway's control socket */
 	char socket[SETTINGS_SOCKET];		      /* Socket, the agent's own */
 	struct config_listener metrics;		      /* MetricsListen */

@@ -1,228 +1,117 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Some agents, their gateways and an etcd, all simulated, with one random schedule: messages are late, lost, or carried
- * out after their sender has given up; leases end although they are kept alive; agents pause and start again; gateways
- * hang, die and come back; clocks differ in time and speed. An observer sees all gateways at every step. */
+/* The agents of ownership_store.h, their requests and messages, and what goes wrong with them. */
 #pragma once
 
-#include <criterion/criterion.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "tests/unit/ownership_store.h"
 
-#include "core/agent/ownership.h"
+/* --- messages between agents -------------------------------------------------------------------------------------- */
 
-enum { AGENTS = 3, BLOCKS = 6, OPERATIONS = 512, LEASES = 4096 };
-#define OPERATION_LIMIT NS_PER_S /* after which its sender has no answer */
-
-/* What is broken, to see that the observer finds it. */
-enum world_fault {
-	NO_FAULT,
-	FENCE_FROM_THE_ANSWER, /* in place of the sending */
-	NO_WAIT_AFTER_START,
-	SHORT_WAIT,
-	TAKEN_NOT_COMPARED,
-	CLEAN_BEFORE_RELEASE,
-	STALE_READ_COUNTS,
-	UNANSWERED_IS_FORGOTTEN,
-};
-
-struct operation {
-	bool used, executed, given_up;
-	unsigned agent, generation;
-	struct ownership_action action;
-	uint64_t executes, answers, gives_up; /* 0: never */
-	enum ownership_outcome outcome;
-	enum ownership_answer answer;
-	int64_t lease;
-	uint64_t revision, serves; /* bits of blocks */
-	struct ownership_view *view;
-};
-
-struct world_agent {
-	struct ownership rule;
-	unsigned generation, uuid;
-	int64_t offset;
-	double speed;
-	uint64_t paused_until;
-	/* its gateway */
-	bool gateway_runs;
-	uint64_t gateway_hangs_until;
-	uint64_t until[BLOCKS + 1]; /* by the machine's clock */
-};
-
-struct world {
-	enum world_fault fault;
-	uint64_t random, now, calm_from;
-	struct world_agent agents[AGENTS];
-	struct operation operations[OPERATIONS];
-	struct ownership_block_key blocks[BLOCKS + 1];
-	int64_t block_lease[BLOCKS + 1];
-	struct ownership_node_key nodes[AGENTS];
-	bool has_node[AGENTS];
-	int64_t node_lease[AGENTS];
-	uint64_t lease_ends[LEASES];
-	int64_t lease_count;
-	uint64_t revision;
-	unsigned overlaps, served_steps;
-};
-
-static uint64_t world_random(struct world *world, uint64_t below)
+static void post(struct world *world, struct message message)
 {
-	world->random ^= world->random << 13;
-	world->random ^= world->random >> 7;
-	world->random ^= world->random << 17;
-	return world->random % below;
-}
-
-static bool world_calm(const struct world *world)
-{
-	return world->now >= world->calm_from;
-}
-
-static uint64_t local_time(const struct world *world, const struct world_agent *agent)
-{
-	return (uint64_t)((double)world->now * agent->speed) + (uint64_t)agent->offset;
-}
-
-static uint64_t world_delay(struct world *world)
-{
-	uint64_t usual = NS_PER_MS + world_random(world, 15 * NS_PER_MS);
-	if (world_calm(world) || world_random(world, 8) != 0)
-		return usual;
-	return world_random(world, 3 * NS_PER_S);
-}
-
-/* --- etcd --------------------------------------------------------------------------------------------------------- */
-
-static bool lease_lives(const struct world *world, int64_t lease)
-{
-	return lease > 0 && world->lease_ends[lease] > world->now;
-}
-
-static void store_expire(struct world *world)
-{
-	for (unsigned b = 1; b <= BLOCKS; b++) {
-		if (world->blocks[b].kind == OWNERSHIP_OWNED && !lease_lives(world, world->block_lease[b])) {
-			world->revision++;
-			world->blocks[b].kind = OWNERSHIP_ABSENT;
-			world->blocks[b].mod_revision = 0;
-		}
+	if (world->now < world->agents[message.from].cut_until[message.to] ||
+	    (!world_calm(world) && world_random(world, 12) == 0))
+		return;
+	message.used = true;
+	message.arrives = world->now + world_delay(world) + (message.is_answer ? world->answer_delay : 0);
+	for (size_t i = 0; i < MESSAGES; i++) {
+		if (world->messages[i].used)
+			continue;
+		world->messages[i] = message;
+		if (world->messages_end <= i)
+			world->messages_end = i + 1;
+		return;
 	}
+	cr_assert_fail("too many messages");
+}
+
+static void ask_others(struct world *world, unsigned n, const struct ownership_action *action)
+{
+	const struct world_agent *agent = &world->agents[n];
+	for (size_t i = 0; i < agent->rule.taker_count; i++) {
+		unsigned to = (unsigned)(agent->rule.takers[i][2] - '0');
+		if (to == n)
+			continue;
+		post(world, (struct message){.from = n,
+					     .to = to,
+					     .generation = agent->generation,
+					     .question = action->question,
+					     .takers_revision = action->takers_revision,
+					     .blocks = action->asked});
+	}
+}
+
+static bool promises(struct world *world, struct ownership *rule, const struct message *question, const char *asker)
+{
+	uint64_t local = local_time(world, &world->agents[question->to]);
+	bool other = world->fault == PROMISE_UNDER_OTHER_TAKERS;
+	bool promised = ownership_asked(rule, asker, other ? rule->takers_revision : question->takers_revision,
+					&question->blocks, local) == OWNERSHIP_PROMISED;
+	for (unsigned b = 1; b <= BLOCKS && world->fault == PROMISE_NOT_KEPT; b++)
+		rule->blocks[b].promised_until = 0;
+	return promised;
+}
+
+static void deliver_question(struct world *world, const struct message *question)
+{
+	struct message answer = *question;
+	char name[OWNERSHIP_NAME];
+	(void)snprintf(name, sizeof name, "gw%u", question->from);
+	answer.promised = promises(world, &world->agents[question->to].rule, question, name);
+	answer.from = question->to;
+	answer.to = question->from;
+	answer.is_answer = true;
+	post(world, answer);
+}
+
+static void deliver_answer(struct world *world, const struct message *answer)
+{
+	struct world_agent *agent = &world->agents[answer->to];
+	uint64_t local = local_time(world, agent);
+	if (answer->generation != agent->generation)
+		return; /* its process knows another challenge */
+	if (world->fault == PROMISE_FROM_THE_ANSWER && answer->question == agent->rule.question.number)
+		agent->rule.question.sent = local;
 	for (unsigned n = 0; n < AGENTS; n++) {
-		if (world->has_node[n] && !lease_lives(world, world->node_lease[n])) {
-			world->revision++;
-			world->has_node[n] = false;
-		}
+		char name[OWNERSHIP_NAME];
+		(void)snprintf(name, sizeof name, "gw%u", n);
+		if (n == answer->from || (answer->promised && world->fault == ONE_PROMISE_SUFFICES))
+			ownership_promised(&agent->rule, answer->question, name,
+					   answer->promised ? &answer->blocks : NULL, local);
 	}
 }
 
-static void store_read(struct world *world, struct operation *op)
+static void step_message(struct world *world, struct message *message)
 {
-	struct ownership_view *view = calloc(1, sizeof *view);
-	view->revision = world->revision;
-	memcpy(view->blocks, world->blocks, sizeof world->blocks);
+	struct message copy = *message;
+	if (world->now < message->arrives || world->now < world->agents[message->to].paused_until)
+		return;
+	message->used = false;
+	if (copy.is_answer)
+		deliver_answer(world, &copy);
+	else
+		deliver_question(world, &copy);
+}
+
+/* --- members and takers ------------------------------------------------------------------------------------------- */
+
+/* From etcd, all that are takers; not at once, so that what is under way is carried out. */
+static void cut_takers(struct world *world)
+{
 	for (unsigned n = 0; n < AGENTS; n++) {
-		if (world->has_node[n])
-			view->nodes[view->node_count++] = world->nodes[n];
-		(void)snprintf(view->members[n], OWNERSHIP_NAME, "gw%u", n);
+		if ((world->takers >> n & 1) != 0)
+			world->agents[n].no_etcd_until = world->now + 10 * NS_PER_S;
 	}
-	view->members_readable = true;
-	view->member_count = AGENTS;
-	op->view = view;
 }
 
-static void store_register(struct world *world, struct operation *op)
+static void set_members(struct world *world, unsigned members)
 {
-	const struct ownership_action *action = &op->action;
-	uint64_t created = world->has_node[op->agent] ? world->nodes[op->agent].create_revision : 0;
-	struct ownership_node_key *key = &world->nodes[op->agent];
-	if (created != action->create_revision || !lease_lives(world, action->lease)) {
-		op->outcome = created != action->create_revision ? OWNERSHIP_REFUSED : OWNERSHIP_NO_LEASE;
-		return;
-	}
-	world->revision++;
-	*key = (struct ownership_node_key){.create_revision = created != 0 ? created : world->revision,
-					   .draining = action->draining};
-	(void)snprintf(key->name, sizeof key->name, "gw%u", op->agent);
-	(void)snprintf(key->uuid, sizeof key->uuid, "%u", world->agents[op->agent].uuid);
-	world->has_node[op->agent] = true;
-	world->node_lease[op->agent] = action->lease;
-}
-
-static void store_take(struct world *world, struct operation *op)
-{
-	const struct ownership_action *action = &op->action;
-	struct ownership_block_key *key = &world->blocks[action->block];
-	bool node = world->has_node[op->agent] && world->nodes[op->agent].create_revision == action->create_revision;
-	bool same = key->mod_revision == action->mod_revision;
-	bool taken = key->taken_revision == action->taken_revision || world->fault == TAKEN_NOT_COMPARED;
-	op->outcome = OWNERSHIP_REFUSED;
-	if (!node || !same || !taken)
-		return;
-	op->outcome = OWNERSHIP_NO_LEASE;
-	if (!lease_lives(world, action->lease))
-		return;
-	world->revision++;
-	*key = (struct ownership_block_key){
-		.kind = OWNERSHIP_OWNED, .mod_revision = world->revision, .taken_revision = world->revision};
-	(void)snprintf(key->node, sizeof key->node, "gw%u", op->agent);
-	memcpy(key->uuid, world->nodes[op->agent].uuid, sizeof key->uuid);
-	world->block_lease[action->block] = action->lease;
-	op->outcome = OWNERSHIP_DONE;
-}
-
-static void store_clean(struct world *world, struct operation *op)
-{
-	struct ownership_block_key *key = &world->blocks[op->action.block];
-	op->outcome = OWNERSHIP_REFUSED;
-	if (key->mod_revision != op->action.mod_revision)
-		return;
-	world->revision++;
-	key->kind = OWNERSHIP_CLEAN;
-	key->mod_revision = op->revision = world->revision;
-	op->outcome = OWNERSHIP_DONE;
-}
-
-static void store_lease(struct world *world, struct operation *op)
-{
-	if (op->action.kind == OWNERSHIP_DO_GRANT) {
-		cr_assert_lt(world->lease_count, LEASES - 1);
-		op->lease = ++world->lease_count;
-	} else {
-		op->lease = op->action.lease;
-		/* A stale leader acknowledges what is gone. */
-		op->outcome = lease_lives(world, op->lease) || world_random(world, 2) == 0 ? OWNERSHIP_DONE
-											   : OWNERSHIP_NO_LEASE;
-		if (!lease_lives(world, op->lease))
-			return;
-	}
-	world->lease_ends[op->lease] = world->now + OWNERSHIP_TTL * NS_PER_S;
-}
-
-/* --- the gateway -------------------------------------------------------------------------------------------------- */
-
-static void gateway_execute(struct world *world, struct operation *op)
-{
-	struct world_agent *agent = &world->agents[op->agent];
-	if (!agent->gateway_runs)
-		return;
-	if (op->action.kind == OWNERSHIP_DO_RELEASE) {
-		agent->until[op->action.block] = 0;
-		return;
-	}
-	for (unsigned b = 1; b <= BLOCKS; b++)
-		agent->until[b] = (op->serves >> b & 1) != 0 ? op->action.until : 0;
-}
-
-/* What the observer sees: a block that two gateways serve. */
-static void observe(struct world *world)
-{
-	for (unsigned b = 1; b <= BLOCKS; b++) {
-		unsigned serving = 0;
-		for (unsigned n = 0; n < AGENTS; n++)
-			serving += world->agents[n].until[b] > local_time(world, &world->agents[n]);
-		world->overlaps += serving > 1;
-		world->served_steps += serving == 1;
+	world->members = members;
+	world->members_revision = ++world->revision;
+	if (world->cuts_most && !world_calm(world) && world_random(world, 2) == 0)
+		cut_takers(world);
+	if (world->fault == TAKERS_BY_THE_ADMINISTRATOR) {
+		world->takers = members;
+		world->takers_revision = world->revision;
 	}
 }
 
@@ -248,6 +137,11 @@ static void execute(struct world *world, struct operation *op)
 		break;
 	case OWNERSHIP_DO_CLEAN:
 		store_clean(world, op);
+		break;
+	case OWNERSHIP_DO_REPLACE:
+		store_replace(world, op);
+		break;
+	case OWNERSHIP_DO_ASK:
 		break;
 	case OWNERSHIP_DO_SERVE:
 	case OWNERSHIP_DO_RELEASE:
@@ -299,6 +193,11 @@ static void deliver(struct world *world, struct operation *op, bool answered)
 	case OWNERSHIP_DO_CLEAN:
 		ownership_cleaned(rule, op->action.block, outcome, op->revision, local);
 		break;
+	case OWNERSHIP_DO_REPLACE:
+		ownership_replaced(rule, outcome, local);
+		break;
+	case OWNERSHIP_DO_ASK:
+		break;
 	case OWNERSHIP_DO_SERVE:
 	case OWNERSHIP_DO_RELEASE:
 		ownership_answered(rule, answered ? op->answer : OWNERSHIP_UNANSWERED, local);
@@ -311,8 +210,11 @@ static void deliver(struct world *world, struct operation *op, bool answered)
 static struct operation *free_operation(struct world *world)
 {
 	for (size_t i = 0; i < OPERATIONS; i++) {
-		if (!world->operations[i].used)
-			return &world->operations[i];
+		if (world->operations[i].used)
+			continue;
+		if (world->operations_end <= i)
+			world->operations_end = i + 1;
+		return &world->operations[i];
 	}
 	cr_assert_fail("too many operations");
 	return NULL;
@@ -323,10 +225,16 @@ static void send_operation(struct world *world, unsigned n, const struct ownersh
 {
 	struct world_agent *agent = &world->agents[n];
 	bool local = action->kind == OWNERSHIP_DO_SERVE || action->kind == OWNERSHIP_DO_RELEASE;
+	if (action->kind == OWNERSHIP_DO_ASK) {
+		ask_others(world, n, action);
+		return;
+	}
+	if (action->kind == OWNERSHIP_DO_REPLACE && world->fault == TAKERS_REPLACED_WITH_PROMISES)
+		agent->rule.may_be_replaced = false;
 	struct operation *op = free_operation(world);
 	*op = (struct operation){.used = true, .agent = n, .generation = agent->generation, .action = *action};
 	for (unsigned b = 1; b <= BLOCKS && action->kind == OWNERSHIP_DO_SERVE; b++)
-		op->serves |= (uint64_t)ownership_serves(&agent->rule, b, local_time(world, agent)) << b;
+		op->serves |= (uint64_t)ownership_named(&agent->rule, b, action->until, local_time(world, agent)) << b;
 	op->executes = world->now + (local ? world_random(world, 2 * NS_PER_MS) : world_delay(world));
 	if (local && agent->gateway_hangs_until > op->executes)
 		op->executes = agent->gateway_hangs_until + world_random(world, NS_PER_S / 2);
@@ -335,6 +243,11 @@ static void send_operation(struct world *world, unsigned n, const struct ownersh
 		op->answer = OWNERSHIP_NO_GATEWAY;
 		op->executed = true;
 		op->answers = world->now + NS_PER_US;
+	} else if (!local && world->now < agent->no_etcd_until) {
+		/* Not all is lost: some is carried out when etcd is back. */
+		op->executed = world_calm(world) || world_random(world, 4) != 0;
+		op->executes = agent->no_etcd_until + world_delay(world);
+		op->answers = UINT64_MAX;
 	} else if (!local && !world_calm(world) && world_random(world, 20) == 0) {
 		op->executed = true; /* lost on its way there */
 		op->answers = UINT64_MAX;
@@ -345,6 +258,10 @@ static void send_operation(struct world *world, unsigned n, const struct ownersh
 		op->executes = world->now + NS_PER_S;
 	}
 	op->gives_up = local_time(world, agent);
+	/* The worst moment: none of the old takers sees what becomes of it. */
+	if (action->kind == OWNERSHIP_DO_REPLACE && world->cuts_most && !world_calm(world) &&
+	    world_random(world, 2) == 0)
+		cut_takers(world);
 }
 
 static void operation_end(struct operation *op)
@@ -392,13 +309,42 @@ static void agent_start(struct world *world, unsigned n, bool same_uuid)
 	(void)snprintf(name, sizeof name, "gw%u", n);
 	(void)snprintf(uuid, sizeof uuid, "%u", agent->uuid);
 	ownership_init(&agent->rule, name, uuid, BLOCKS, lease, local_time(world, agent));
+	agent->rule.fresh = world->fault == NODE_NOT_COMPARED;
+}
+
+static void cut(struct world *world)
+{
+	unsigned a = (unsigned)world_random(world, AGENTS), b = (unsigned)world_random(world, AGENTS);
+	uint64_t until = world->now + world_random(world, 12 * NS_PER_S);
+	switch (world_random(world, 6)) {
+	case 0:
+		for (unsigned n = 0; n < AGENTS; n++)
+			world->agents[n].no_etcd_until = until;
+		break;
+	case 1:
+		for (unsigned n = 0; n < AGENTS; n++)
+			world->agents[n].no_etcd_until = world_random(world, 2) == 0 ? until : 0;
+		break;
+	case 2:
+		world->agents[a].no_etcd_until = until;
+		break;
+	case 3:
+		world->agents[a].cut_until[b] = world->agents[b].cut_until[a] = until;
+		break;
+	case 4:
+		world->agents[a].cut_until[b] = until;
+		break;
+	default:
+		set_members(world, 1 + (unsigned)world_random(world, (1u << AGENTS) - 1));
+		break;
+	}
 }
 
 static void go_wrong(struct world *world)
 {
 	unsigned n = (unsigned)world_random(world, AGENTS);
 	struct world_agent *agent = &world->agents[n];
-	switch (world_random(world, 12)) {
+	switch (world_random(world, 14)) {
 	case 0:
 		agent->paused_until = world->now + world_random(world, 5 * NS_PER_S);
 		break;
@@ -422,16 +368,43 @@ static void go_wrong(struct world *world)
 	case 8:
 		agent->gateway_runs = true;
 		break;
+	case 9:
+	case 10:
+		if (world_random(world, 2) == 0)
+			cut(world);
+		break;
 	default:
 		ownership_drain(&agent->rule, world_random(world, 3) == 0, local_time(world, agent));
 		break;
 	}
 }
 
+static void go_wrong_with_cuts(struct world *world)
+{
+	struct world_agent *agent = &world->agents[world_random(world, AGENTS)];
+	switch (world_random(world, 8)) {
+	case 0:
+		agent->paused_until = world->now + world_random(world, NS_PER_S);
+		break;
+	case 1:
+		agent_start(world, (unsigned)(agent - world->agents), agent->rule.lease != 0);
+		break;
+	case 2:
+		world->lease_ends[agent->rule.lease] = world->now;
+		break;
+	default:
+		cut(world);
+		break;
+	}
+}
+
 static void calm_down(struct world *world)
 {
+	set_members(world, (1u << AGENTS) - 1);
 	for (unsigned n = 0; n < AGENTS; n++) {
 		world->agents[n].gateway_runs = true;
+		world->agents[n].no_etcd_until = 0;
+		memset(world->agents[n].cut_until, 0, sizeof world->agents[n].cut_until);
 		ownership_drain(&world->agents[n].rule, false, local_time(world, &world->agents[n]));
 	}
 }
@@ -442,6 +415,8 @@ static inline void world_begin(struct world *world, uint64_t seed, enum world_fa
 {
 	*world = (struct world){
 		.fault = fault, .random = seed * 2654435769u + 1, .revision = 1, .calm_from = calm_from};
+	set_members(world, (1u << AGENTS) - 1);
+	world->cuts_most = fault >= ONE_PROMISE_SUFFICES || (seed % 2 == 0 && fault == NO_FAULT);
 	for (unsigned n = 0; n < AGENTS; n++) {
 		struct world_agent *agent = &world->agents[n];
 		agent->offset = (int64_t)(world_random(world, 1000) * NS_PER_S + NS_PER_S);
@@ -452,6 +427,22 @@ static inline void world_begin(struct world *world, uint64_t seed, enum world_fa
 	}
 }
 
+static void step_all(struct world *world)
+{
+	for (size_t i = 0; i < world->operations_end; i++) {
+		if (world->operations[i].used)
+			step_operation(world, &world->operations[i]);
+	}
+	while (world->operations_end > 0 && !world->operations[world->operations_end - 1].used)
+		world->operations_end--;
+	for (size_t i = 0; i < world->messages_end; i++) {
+		if (world->messages[i].used)
+			step_message(world, &world->messages[i]);
+	}
+	while (world->messages_end > 0 && !world->messages[world->messages_end - 1].used)
+		world->messages_end--;
+}
+
 /* In steps of a millisecond. Ends at the first overlap. */
 static inline void world_run(struct world *world, uint64_t end)
 {
@@ -460,12 +451,11 @@ static inline void world_run(struct world *world, uint64_t end)
 		world->now += NS_PER_MS;
 		if (!was_calm && world_calm(world))
 			calm_down(world);
-		if (!world_calm(world) && world_random(world, 700) == 0)
+		if (!world_calm(world) && world->cuts_most && world_random(world, 1500) == 0)
+			go_wrong_with_cuts(world);
+		else if (!world_calm(world) && !world->cuts_most && world_random(world, 700) == 0)
 			go_wrong(world);
-		for (size_t i = 0; i < OPERATIONS; i++) {
-			if (world->operations[i].used)
-				step_operation(world, &world->operations[i]);
-		}
+		step_all(world);
 		for (unsigned n = 0; n < AGENTS; n++) {
 			struct world_agent *agent = &world->agents[n];
 			struct ownership_action action;

@@ -24,6 +24,10 @@ static void begin(void)
 	(void)snprintf(view->members[0], OWNERSHIP_NAME, "a");
 	(void)snprintf(view->members[1], OWNERSHIP_NAME, "b");
 	view->member_count = 2;
+	view->takers_readable = true;
+	view->takers_revision = 2;
+	memcpy(view->takers, view->members, sizeof view->takers);
+	view->taker_count = 2;
 }
 
 static void end(void)
@@ -37,6 +41,7 @@ static void add_node(const char *name, const char *uuid, uint64_t created)
 	(void)snprintf(key->name, sizeof key->name, "%s", name);
 	(void)snprintf(key->uuid, sizeof key->uuid, "%s", uuid);
 	key->create_revision = created;
+	key->mod_revision = ++view->revision;
 }
 
 static void set_block(unsigned block, enum ownership_key_kind kind, const char *node, const char *uuid)
@@ -125,7 +130,8 @@ Test(agent_ownership, a_block_without_a_key_is_taken_after_the_wait_and_not_befo
 	now = first + OWNERSHIP_WAIT;
 	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), B, "the only live member takes all");
 	cr_assert_eq(action.lease, 7);
-	cr_assert_eq(action.create_revision, 11);
+	cr_assert_eq(action.node_revision, view->nodes[0].mod_revision);
+	cr_assert_eq(action.takers_revision, 2);
 	cr_assert_eq(action.mod_revision, 0);
 }
 
@@ -183,16 +189,66 @@ Test(agent_ownership, a_key_of_another_uuid_or_node_is_not_ours, .fini = end)
 	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 0, "what cannot be read is left to others");
 }
 
-Test(agent_ownership, a_key_that_is_gone_ends_the_serving_at_once, .fini = end)
+Test(agent_ownership, a_key_that_is_gone_is_written_again_while_the_block_is_served, .fini = end)
+{
+	struct ownership_action action;
+	own_all();
+	uint64_t sent = now;
+	read_view(MS);
+	set_block(1, OWNERSHIP_ABSENT, "", "");
+	now += MS;
+	read_view(MS);
+	cr_assert(ownership_serves(&rule, 1, now));
+	cr_assert_eq(rule.figures.lost, 1);
+	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 1, "without a wait: nobody else had it");
+	cr_assert_eq(action.block, 1);
+	cr_assert(ownership_serves(&rule, 1, sent + 2 * S - 1), "until the fence of the read that saw the key");
+	cr_assert_not(ownership_serves(&rule, 1, sent + 2 * S));
+	/* Past that it is as free as any. */
+	ownership_taken(&rule, 1, OWNERSHIP_UNKNOWN, now);
+	now = sent + 2 * S;
+	rule.reading = true;
+	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 0);
+	read_view(MS);
+	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 0, "it waits");
+	cr_assert_not(ownership_serves(&rule, 1, now));
+}
+
+Test(agent_ownership, a_key_that_is_gone_after_another_had_it_ends_the_serving_at_once, .fini = end)
 {
 	own_all();
 	read_view(MS);
 	cr_assert(ownership_serves(&rule, 1, now));
 	set_block(1, OWNERSHIP_ABSENT, "", "");
+	view->blocks[1].taken_revision = view->revision;
 	now += MS;
 	read_view(MS);
 	cr_assert_not(ownership_serves(&rule, 1, now));
 	cr_assert_eq(rule.figures.lost, 1);
+}
+
+/* What an earlier process of ours has sent compares node/a as it was before. */
+Test(agent_ownership, a_process_that_goes_on_registers_before_all_else, .fini = end)
+{
+	struct ownership_action action;
+	own_all();
+	ownership_init(&rule, "a", "u1", B, 7, now);
+	read_view(MS);
+	cr_assert_eq(count_of(OWNERSHIP_DO_REGISTER, &action), 1);
+	cr_assert_not(rule.talking, "the gateway goes on");
+	cr_assert_eq(action.create_revision, 11);
+	cr_assert_not(action.draining, "as it is");
+	ownership_registered(&rule, OWNERSHIP_DONE, now);
+	rule.serve_at = now;
+	cr_assert_eq(count_of(OWNERSHIP_DO_SERVE, &action), 0, "not before it is seen");
+	view->nodes[0].mod_revision = ++view->revision;
+	rule.reading = false;
+	ownership_changed(&rule, now);
+	cr_assert_eq(count_of(OWNERSHIP_DO_READ, &action), 1);
+	view->sent = now;
+	ownership_read(&rule, view, now);
+	cr_assert_eq(count_of(OWNERSHIP_DO_SERVE, &action), 1);
+	cr_assert(ownership_named(&rule, 1, action.until, now));
 }
 
 Test(agent_ownership, a_node_name_that_is_used_is_not_registered_again, .fini = end)
@@ -341,6 +397,11 @@ Test(agent_ownership, a_node_that_is_no_member_takes_nothing_and_gives_all, .fin
 	cr_assert_eq(count_of(OWNERSHIP_DO_RELEASE, &action), 0, "no other node would take them");
 	add_node("b", "u9", 12);
 	read_view(MS);
+	cr_assert_eq(count_of(OWNERSHIP_DO_RELEASE, &action), 0, "it is a taker still");
+	view->taker_count = 1;
+	memcpy(view->takers, view->members, sizeof view->takers);
+	view->takers_revision = ++view->revision;
+	read_view(MS);
 	ownership_changed(&rule, now + S);
 	unsigned released = 0;
 	while (count_of(OWNERSHIP_DO_RELEASE, &action) == 1 && released < 2 * B) {
@@ -484,3 +545,4 @@ BROKEN(an_absence_that_is_not_compared_is_found, TAKEN_NOT_COMPARED)
 BROKEN(a_clean_before_the_release_is_found, CLEAN_BEFORE_RELEASE)
 BROKEN(a_stale_read_that_counts_is_found, STALE_READ_COUNTS)
 BROKEN(a_request_without_an_answer_that_is_forgotten_is_found, UNANSWERED_IS_FORGOTTEN)
+BROKEN(a_request_of_an_earlier_process_that_counts_is_found, NODE_NOT_COMPARED)

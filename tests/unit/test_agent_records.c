@@ -49,11 +49,17 @@ static void begin(json_t *kvs[RECORDS_READS])
 		kvs[i] = json_array();
 }
 
+static char *written_takers(void)
+{
+	const struct ownership_view members = {.members = {"gw2", "x"}, .member_count = 2};
+	return records_takers(&members);
+}
+
 Test(agent_records, what_an_agent_writes_it_reads)
 {
 	json_t *kvs[RECORDS_READS];
 	char *block = records_block("gw1", "u1"), *clean = records_clean("gw2"),
-	     *node = records_node("u1", "10.9.0.1:5", true);
+	     *node = records_node("u1", "10.9.0.1:5", "10.9.0.1:6", true);
 	begin(kvs);
 	add(kvs[RECORDS_BLOCKS], "/p/block/1", block, 5, 9);
 	add(kvs[RECORDS_BLOCKS], "/p/block/255", clean, 6, 0);
@@ -61,9 +67,23 @@ Test(agent_records, what_an_agent_writes_it_reads)
 	add(kvs[RECORDS_TAKENS], "/p/taken/2", block, 4, 0);
 	add(kvs[RECORDS_NODES], "/p/node/gw1", node, 3, 9);
 	add(kvs[RECORDS_MEMBER_LIST], "/p/members", "{\"version\":1,\"members\":[\"gw1\",\"gw2\"]}", 2, 0);
+	uint8_t random[OWNERSHIP_SECRET] = {1, 2, 3, [OWNERSHIP_SECRET - 1] = 4};
+	char *secret = records_secret(random), *takers = written_takers();
+	add(kvs[RECORDS_TAKER_LIST], "/p/takers", takers, 8, 0);
+	add(kvs[RECORDS_SECRET_READ], "/p/secret", secret, 9, 0);
 	cr_assert_eq(read_keys(kvs), 0);
 	cr_assert_eq(unreadable.count, 0);
 	cr_assert_eq(view.revision, 77);
+	cr_assert(view.takers_readable);
+	cr_assert_eq(view.takers_revision, 8);
+	cr_assert_eq(view.taker_count, 2);
+	cr_assert_str_eq(view.takers[1], "x");
+	cr_assert(view.secret_readable);
+	cr_assert_eq(view.secret_revision, 9);
+	cr_assert_arr_eq(view.secret, random, sizeof random);
+	cr_assert_str_eq(view.nodes[0].agent, "10.9.0.1:6");
+	cr_assert_eq(view.nodes[0].mod_revision, 3);
+	cr_assert_eq(view.members_revision, 2);
 	cr_assert_eq(view.blocks[1].kind, OWNERSHIP_OWNED);
 	cr_assert_str_eq(view.blocks[1].node, "gw1");
 	cr_assert_str_eq(view.blocks[1].uuid, "u1");
@@ -77,7 +97,27 @@ Test(agent_records, what_an_agent_writes_it_reads)
 	cr_assert(view.nodes[0].draining);
 	cr_assert(view.members_readable);
 	cr_assert_str_eq(view.members[1], "gw2");
-	free(block), free(clean), free(node);
+	free(block), free(clean), free(node), free(secret), free(takers);
+}
+
+Test(agent_records, a_secret_that_cannot_be_read_is_none)
+{
+	static const char *const values[] = {
+		"",
+		"{\"version\":1}",
+		"{\"version\":1,\"secret\":\"AAAA\"}",
+		"{\"version\":1,\"secret\":7}",
+		"{\"version\":1,\"secret\":\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISI=\"}",
+		"{\"version\":2,\"secret\":\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"}"};
+	for (unsigned i = 0; i < ARRAY_SIZE(values); i++) {
+		json_t *kvs[RECORDS_READS];
+		begin(kvs);
+		add(kvs[RECORDS_SECRET_READ], "/p/secret", values[i], 5, 0);
+		cr_assert_eq(read_keys(kvs), 0);
+		cr_assert_not(view.secret_readable, "%s", values[i]);
+		cr_assert_eq(view.secret_revision, 5);
+		cr_assert_eq(unreadable.count, 1);
+	}
 }
 
 Test(agent_records, what_cannot_be_read_is_left_alone)

@@ -3,8 +3,9 @@
 """stand_in_gateway.py SOCKET STATE: the control socket of a gateway in a cluster, as far as its agent needs it.
 
 Answers cluster-own, cluster-release, cluster-map, cluster-map-part and cluster-peers, and writes what it was told to
-STATE after each: {"blocks": [...], "until_ns": N, "map": "...", "peers": {key: value}, "released": [...]}. Of more than
-1000 peers STATE has the number alone. One request per connection, and one at a time.
+STATE after each: {"blocks": [...], "until_ns": N, "map": "...", "peers": {key: value}, "released": [...], "fences": N,
+"lost": [...]}: fences counts deadlines that were past when the next one came, lost has blocks that were no longer named
+without having been released. Of more than 1000 peers STATE has the number alone. One request per connection, and one at a time.
 """
 
 import json
@@ -23,7 +24,8 @@ class Gateway:
         self.instance = random.randrange(1, 1 << 62)
         self.peers = {}
         self.parts = []
-        self.state = {"blocks": [], "until_ns": 0, "map": None, "released": [], "requests": 0, "loads": []}
+        self.state = {"blocks": [], "until_ns": 0, "map": None, "released": [], "requests": 0, "loads": [],
+                      "fences": 0, "lost": []}
         if os.path.exists(path):
             os.unlink(path)
         self.socket = socket.socket(socket.AF_UNIX)
@@ -37,7 +39,10 @@ class Gateway:
         os.rename(self.state_path + ".new", self.state_path)
 
     def own(self, until, blocks):
+        before = self.state["blocks"]
+        self.state["fences"] += bool(before) and time.clock_gettime_ns(time.CLOCK_BOOTTIME) >= self.state["until_ns"]
         self.state["blocks"] = [] if blocks == "-" else [int(block) for block in blocks.split(",")]
+        self.state["lost"] += sorted(set(before) - set(self.state["blocks"]))
         self.state["until_ns"] = int(until)
         return {"blocks": self.state["blocks"], "instance": self.instance}
 
