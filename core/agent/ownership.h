@@ -320,9 +320,9 @@ void ownership_answered(struct ownership *ownership, enum ownership_answer answe
 
 void ownership_replaced(struct ownership *ownership, enum ownership_outcome outcome, uint64_t now);
 
-/* An answer of taker `node` to that question: the blocks that it promises not to take for OWNERSHIP_WAIT, or NULL: it
- * does not promise. Anything may come here: an answer to an earlier question, a second one, another node's. */
-void ownership_promised(struct ownership *ownership, uint64_t question, const char *node,
+/* An answer of taker `node` to question `number`: the blocks that it promises not to take for OWNERSHIP_WAIT, or NULL:
+ * it does not promise. Anything may come here: an answer to an earlier question, a second one, another node's. */
+void ownership_promised(struct ownership *ownership, uint64_t number, const char *node,
 			const struct ownership_set *promised, uint64_t now);
 
 /* Taker `node` asks. OWNERSHIP_PROMISED: none of these blocks is taken here for OWNERSHIP_WAIT from `now` on. */
