@@ -170,7 +170,7 @@ fuzz: ## Each parser and the whole tunnel against random input, FUZZ_SECONDS (10
 run-fuzz: $(FUZZERS)
 	$(Q)tests/fuzz/run $(FUZZ_SECONDS) $(FUZZERS)
 
-model: ## Have spin visit all states of the models: take-over, and owner of a block
+model: ## Have spin visit all states of the models: take-over, owner of a block, promises without etcd
 	$(Q)tests/model/run
 
 aarch64: ## Build for aarch64 with a cross compiler, and run the unit tests that qemu-user can run
