@@ -58,7 +58,10 @@ static int open_socket(const struct sockaddr_storage *address, socklen_t length)
 	int on = 1, fd = socket(address->ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	(void)setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof on);
+	if (address->ss_family == AF_INET6)
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof on);
+	else
+		(void)setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof on);
 	if (bind(fd, (const struct sockaddr *)address, length) == 0)
 		return fd;
 	int failure = -errno;
