@@ -394,13 +394,13 @@ Test(agent_ownership, a_node_that_is_no_member_takes_nothing_and_gives_all, .fin
 	view->member_count = 0;
 	(void)snprintf(view->members[view->member_count++], OWNERSHIP_NAME, "b");
 	read_view(MS);
-	cr_assert_eq(count_of(OWNERSHIP_DO_RELEASE, &action), 0, "no other node would take them");
-	add_node("b", "u9", 12);
-	read_view(MS);
 	cr_assert_eq(count_of(OWNERSHIP_DO_RELEASE, &action), 0, "it is a taker still");
 	view->taker_count = 1;
 	memcpy(view->takers, view->members, sizeof view->takers);
 	view->takers_revision = ++view->revision;
+	read_view(MS);
+	cr_assert_eq(count_of(OWNERSHIP_DO_RELEASE, &action), 0, "no other node would take them");
+	add_node("b", "u9", 12);
 	read_view(MS);
 	ownership_changed(&rule, now + S);
 	unsigned released = 0;
