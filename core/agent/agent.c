@@ -28,7 +28,7 @@ static int open_all(struct agent *agent, struct error *error)
 	bool listens = settings->metrics.path != NULL || settings->metrics.port != 0;
 	if (listens && (agent->metrics = agent_metrics_open(&settings->metrics, error)) == NULL)
 		return -EINVAL;
-	ownership_init(&agent->rule, settings->node, agent->uuid, settings->blocks, lease,
+	ownership_init(&agent->rule, settings->node, agent->uuid, agent->machine, settings->blocks, lease,
 		       clock_monotonic(agent->clock));
 	if (agent_identity_drains(agent)) {
 		log_info("drain: goes on from before; shardtunctl drain --off ends it");

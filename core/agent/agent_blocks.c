@@ -156,8 +156,12 @@ static void cleaned(void *context, const struct etcd_answer *answer)
 
 static int begin_register(struct agent *agent, const struct ownership_action *action)
 {
-	char key[ETCD_KEY_MAX], *value = records_node(agent->uuid, agent->settings->inside, agent->settings->agreement,
-						      action->draining);
+	struct ownership_node_key node = {.draining = action->draining};
+	(void)snprintf(node.uuid, sizeof node.uuid, "%s", agent->uuid);
+	(void)snprintf(node.machine, sizeof node.machine, "%s", agent->machine);
+	(void)snprintf(node.inside, sizeof node.inside, "%s", agent->settings->inside);
+	(void)snprintf(node.agent, sizeof node.agent, "%s", agent->settings->agreement);
+	char key[ETCD_KEY_MAX], *value = records_node(&node);
 	struct etcd_txn txn;
 	etcd_txn_begin(&txn);
 	if (value == NULL || !records_key(key, agent->settings->prefix, RECORDS_NODE, agent->settings->node)) {
@@ -242,8 +246,11 @@ static void replaced(void *context, const struct etcd_answer *answer)
 static int begin_replace(struct agent *agent, const struct ownership_action *action)
 {
 	const char *prefix = agent->settings->prefix;
-	char node[ETCD_KEY_MAX], takers[ETCD_KEY_MAX], members[ETCD_KEY_MAX], *value = records_takers(&agent->view);
+	char node[ETCD_KEY_MAX], takers[ETCD_KEY_MAX], members[ETCD_KEY_MAX];
+	struct ownership_takers wanted;
 	struct etcd_txn txn;
+	ownership_wanted_takers(&agent->view, &wanted);
+	char *value = records_takers(&wanted);
 	etcd_txn_begin(&txn);
 	if (value == NULL || !records_key(node, prefix, RECORDS_NODE, agent->settings->node) ||
 	    !records_key(takers, prefix, RECORDS_TAKERS, "") || !records_key(members, prefix, RECORDS_MEMBERS, "")) {

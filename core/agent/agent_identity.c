@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* uuid and lease, in a file of a directory that does not outlive a boot: a restarted agent goes on with both, so that
- * its blocks stay. The directory must not be copied to another machine, which is why it is not on a disk. */
+ * its blocks stay. The directory must not be copied to another machine, which is why it is not on a disk. And which
+ * machine this is. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,11 +11,15 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <systemd/sd-id128.h>
 #include <unistd.h>
 
 #include "core/agent/agent_state.h"
 
 enum { TEXT_MAX = 128 };
+
+/* The machine's ID itself is not to be shown to others (machine-id(5)). */
+#define OUR_ID SD_ID128_MAKE(5c, 1e, 0b, 7d, 93, 4f, 4a, 26, 8d, 60, 2f, e7, 41, 9a, c8, 35)
 
 static void make_uuid(char uuid[OWNERSHIP_UUID])
 {
@@ -57,6 +62,25 @@ static void remove_peers(const char *directory)
 		(void)closedir(dir);
 }
 
+static void read_machine(struct agent *agent)
+{
+	sd_id128_t id;
+	_Static_assert(OWNERSHIP_MACHINE == SD_ID128_STRING_MAX, "32 digits");
+	int result = sd_id128_get_machine_app_specific(OUR_ID, &id);
+	if (result == 0) {
+		(void)sd_id128_to_string(id, agent->machine);
+		return;
+	}
+	size_t length = 0;
+	for (const char *c = agent->uuid; *c != '\0'; c++) {
+		if (*c != '-')
+			agent->machine[length++] = *c;
+	}
+	log_warning("/etc/machine-id cannot be read (%s): after a boot, the agent of another member has to let this "
+		    "node take blocks; systemd-machine-id-setup(1) writes it",
+		    strerror(-result));
+}
+
 int agent_identity_open(struct agent *agent, int64_t *lease, struct error *error)
 {
 	const char *directory = agent->settings->state;
@@ -71,6 +95,7 @@ int agent_identity_open(struct agent *agent, int64_t *lease, struct error *error
 		return error_set(error, -EADDRINUSE, "%s: another agent runs here; stop it first", path);
 	remove_peers(directory);
 	read_identity(agent, lease);
+	read_machine(agent);
 	agent->saved_lease = *lease;
 	return 0;
 }

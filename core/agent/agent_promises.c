@@ -160,11 +160,12 @@ static void forget_places(struct agent_promises *promises, const struct ownershi
 {
 	size_t kept = 0;
 	for (size_t i = 0; i < promises->place_count; i++) {
+		const struct place *place = &promises->places[i];
 		bool taker = false;
-		for (size_t j = 0; j < rule->taker_count; j++)
-			taker = taker || strcmp(rule->takers[j], promises->places[i].name) == 0;
+		for (size_t j = 0; j < rule->takers.count; j++)
+			taker = taker || strcmp(rule->takers.names[j], place->name) == 0;
 		if (taker)
-			promises->places[kept++] = promises->places[i];
+			promises->places[kept++] = *place;
 	}
 	promises->place_count = kept;
 }
@@ -234,9 +235,9 @@ static void see_takers(struct agent *agent)
 		member = member || strcmp(view->members[i], agent->settings->node) == 0;
 	bool waiting = member && !agent->rule.is_member && view->takers_revision != 0;
 	if (waiting && !promises->waiting_said)
-		log_info("this node is not in %s" RECORDS_TAKERS
-			 " in etcd yet: one of those that are writes it; if all "
-			 "of them are gone for good, delete that key",
+		log_info("this machine is not in %s" RECORDS_TAKERS
+			 " in etcd yet: the agent of one that is writes it there; if all of them are gone for good, "
+			 "delete that key",
 			 agent->settings->prefix);
 	promises->waiting_said = waiting;
 	for (size_t i = 0; i < view->node_count; i++)
@@ -258,7 +259,7 @@ void agent_promises_see(struct agent *agent)
 
 void agent_promises_ask(struct agent *agent, const struct ownership_action *action)
 {
-	promise_exchange_begin(&agent->promises->exchange, action);
+	promise_exchange_begin(&agent->promises->exchange, action, clock_monotonic(agent->clock));
 }
 
 uint64_t agent_promises_deadline(const struct agent *agent)

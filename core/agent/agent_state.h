@@ -85,6 +85,7 @@ struct agent {
 	bool map_warned, map_again;
 	struct records_unreadable unreadable; /* of the last read */
 	char uuid[OWNERSHIP_UUID];
+	char machine[OWNERSHIP_MACHINE];
 	int state_fd; /* locked */
 	int64_t saved_lease;
 	struct control_listener listener; /* of the agent's own control socket */
@@ -100,7 +101,8 @@ struct agent {
 
 /* --- agent_identity.c --------------------------------------------------------------------------------------------- */
 
-/* Locks State, and reads or makes the uuid; `lease` is what an earlier process kept, or 0. */
+/* Locks State, and reads or makes the uuid; `lease` is what an earlier process kept, or 0. Tells machines apart by
+ * /etc/machine-id; where there is none, each boot counts as another machine. */
 int agent_identity_open(struct agent *agent, int64_t *lease, struct error *error);
 
 /* Writes the lease down, if it is another one. */

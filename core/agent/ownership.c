@@ -11,8 +11,8 @@
 #define NEAR (600 * NS_PER_MS)
 #define FAR  NS_PER_S
 
-void ownership_init(struct ownership *ownership, const char *node, const char *uuid, unsigned block_count,
-		    int64_t lease, uint64_t now)
+void ownership_init(struct ownership *ownership, const char *node, const char *uuid, const char *machine,
+		    unsigned block_count, int64_t lease, uint64_t now)
 {
 	*ownership = (struct ownership){.block_count = block_count < OWNERSHIP_BLOCKS ? block_count
 										      : OWNERSHIP_BLOCKS - 1,
@@ -25,6 +25,7 @@ void ownership_init(struct ownership *ownership, const char *node, const char *u
 					.register_at = now};
 	(void)snprintf(ownership->node, sizeof ownership->node, "%s", node);
 	(void)snprintf(ownership->uuid, sizeof ownership->uuid, "%s", uuid);
+	(void)snprintf(ownership->machine, sizeof ownership->machine, "%s", machine);
 	/* What an earlier process with our uuid has sent the gateway may still be on its way. */
 	if (lease != 0)
 		ownership->granted_until = ownership->unsure_until = now + OWNERSHIP_FENCE;

@@ -5,9 +5,10 @@
  *   block/<b>    {node, uuid} with the lease of its owner; or "clean", without one; or there is none
  *   taken/<b>    written in the transaction that takes block b, without a lease: its revision tells one absence of
  *                block/<b> from a later one
- *   node/<name>  {uuid, addresses, draining} with the lease of that agent
+ *   node/<name>  {uuid, machine, addresses, draining} with the lease of that agent
  *   members      the nodes that are to own blocks, by the administrator
- *   takers       the nodes that may take blocks now: a copy of `members`, which one of `takers` makes (below)
+ *   takers       the nodes that may take blocks now, each with its machine: those of `members` that have registered,
+ *                written by one of `takers` (below)
  *
  * etcd 3.4 may revoke a lease that is kept alive, and may acknowledge a keepalive of one that is gone
  * (etcd-io/etcd#15247), so a lease alone proves nothing. The fence does:
@@ -38,6 +39,8 @@
  * new one sees `takers` later still, and its waits begin anew there. That is why one of the old takers has to write it,
  *     and all transactions that take compare the revision of `takers`. Where all of the old ones are gone for good the
  *     administrator deletes the key, and one of `members` creates it.
+ *   - So is another machine with the name of a taker: the former one may be cut off from etcd, and serve by promises.
+ *     On the same machine a new process is sure that its predecessor has ended.
  *
  * Time is CLOCK_BOOTTIME of the machine, in ns: only differences on one machine are used. */
 #pragma once
@@ -51,8 +54,9 @@
 enum {
 	OWNERSHIP_BLOCKS = 256, /* 0 is a lone gateway's */
 	OWNERSHIP_NODES_MAX = 64,
-	OWNERSHIP_NAME = 33, /* with its terminator, as the next two */
+	OWNERSHIP_NAME = 33, /* with its terminator, as the next three */
 	OWNERSHIP_UUID = 37,
+	OWNERSHIP_MACHINE = 33,
 	OWNERSHIP_SECRET = 32,	    /* bytes */
 	OWNERSHIP_ADDRESS = 96,	    /* two, one of each family */
 	OWNERSHIP_TAKING_MAX = 16,  /* transactions at once */
@@ -91,8 +95,15 @@ struct ownership_node_key {
 	char name[OWNERSHIP_NAME], uuid[OWNERSHIP_UUID];
 	char inside[OWNERSHIP_ADDRESS];
 	char agent[OWNERSHIP_ADDRESS]; /* of its agent, address:port (UDP); "": none */
+	char machine[OWNERSHIP_MACHINE];
 	uint64_t create_revision, mod_revision;
 	bool draining; /* takes no blocks */
+};
+
+struct ownership_takers {
+	size_t count;
+	char names[OWNERSHIP_NODES_MAX][OWNERSHIP_NAME];
+	char machines[OWNERSHIP_NODES_MAX][OWNERSHIP_MACHINE];
 };
 
 /* What one linearizable read saw. */
@@ -108,8 +119,7 @@ struct ownership_view {
 	size_t member_count;
 	bool takers_readable;	  /* also false where there is no such key */
 	uint64_t takers_revision; /* 0: there is no such key */
-	char takers[OWNERSHIP_NODES_MAX][OWNERSHIP_NAME];
-	size_t taker_count;
+	struct ownership_takers takers;
 	/* The key of promises. */
 	uint64_t secret_revision; /* 0: there is no such key */
 	bool secret_readable;
@@ -146,9 +156,9 @@ enum ownership_action_kind {
 	OWNERSHIP_DO_SERVE,	/* tell the gateway that the blocks of ownership_named() are its own until `until`, and
 				   that no others are: ownership_answered() */
 	OWNERSHIP_DO_RELEASE,	/* tell the gateway to stop serving `block`: ownership_answered() */
-	OWNERSHIP_DO_REPLACE,	/* put the members of the last view to `takers`, if that has `takers_revision` (0: it is
-				   absent), `members` `members_revision` and node/<name> `node_revision`:
-				   ownership_replaced() */
+	OWNERSHIP_DO_REPLACE,	/* put ownership_wanted_takers() of the last view to `takers`, if that has
+				   `takers_revision` (0: it is absent), `members` `members_revision` and node/<name>
+				   `node_revision`: ownership_replaced() */
 	OWNERSHIP_DO_ASK,	/* ask all takers of the last view but this node to take none of `asked` for
 				   OWNERSHIP_WAIT, if `takers_revision` is theirs: ownership_promised() for each answer
 				   to `question`, if there is one */
@@ -207,7 +217,7 @@ struct ownership_block {
 enum ownership_verdict {
 	OWNERSHIP_PROMISED,
 	OWNERSHIP_NOT_READY,	   /* nothing read yet, or what an earlier process sent may still be carried out */
-	OWNERSHIP_NO_TAKER,	   /* the other one, or this one, is not in `takers` */
+	OWNERSHIP_NO_TAKER,	   /* the other one, or this one with its machine, is not in `takers` */
 	OWNERSHIP_OTHER_TAKERS,	   /* `takers` has another revision here, */
 	OWNERSHIP_TAKERS_REPLACED, /* or is about to have one, by this node */
 	OWNERSHIP_BLOCK_IN_USE,	   /* it is served here, or may just be being taken */
@@ -235,7 +245,7 @@ struct ownership_figures {
 
 struct ownership {
 	/* --- as configured --- */
-	char node[OWNERSHIP_NAME], uuid[OWNERSHIP_UUID];
+	char node[OWNERSHIP_NAME], uuid[OWNERSHIP_UUID], machine[OWNERSHIP_MACHINE];
 	unsigned block_count; /* blocks are 1 .. block_count */
 	/* --- registration --- */
 	int64_t lease; /* 0: none */
@@ -262,8 +272,7 @@ struct ownership {
 	/* --- takers, and promises --- */
 	uint64_t takers_revision; /* 0: there is no such key */
 	bool takers_readable;
-	char takers[OWNERSHIP_NODES_MAX][OWNERSHIP_NAME];
-	size_t taker_count;
+	struct ownership_takers takers;
 	bool replaceable;	   /* this node may and has to write `takers` */
 	uint64_t members_revision; /* that it is to be written after */
 	bool replacing;		   /* the transaction is under way */
@@ -288,9 +297,10 @@ struct ownership {
 };
 
 /* `uuid` is this agent's; `lease` that of an earlier process with the same uuid, or 0. What that process has told
- * the gateway stands until the first read, for OWNERSHIP_FENCE at most. */
-void ownership_init(struct ownership *ownership, const char *node, const char *uuid, unsigned block_count,
-		    int64_t lease, uint64_t now);
+ * the gateway stands until the first read, for OWNERSHIP_FENCE at most. `machine`: of two agents with this node name
+ * and machine at least one has ended, whatever etcd says. */
+void ownership_init(struct ownership *ownership, const char *node, const char *uuid, const char *machine,
+		    unsigned block_count, int64_t lease, uint64_t now);
 
 /* The next thing to do now; false: nothing before ownership_deadline(). Each has to be followed by one call of the
  * function that it names, and several may be under way. */
@@ -332,6 +342,10 @@ enum ownership_verdict ownership_asked(struct ownership *ownership, const char *
 /* The operator has all blocks handed over, and none taken; or no longer. They go one by one, and only while another
  * member is alive that takes them: else they are served here, and free ones taken. */
 void ownership_drain(struct ownership *ownership, bool draining, uint64_t now);
+
+/* Which takers there should be: the members that are registered, with the machines that they are on now, and those that
+ * are takers and are not registered now. */
+void ownership_wanted_takers(const struct ownership_view *view, struct ownership_takers *wanted);
 
 /* --- state -------------------------------------------------------------------------------------------------------- */
 

@@ -1,49 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The promises of takers to each other, by which blocks are served on while etcd does not answer; and the list of
  * takers, which only one of them may replace. That no block has two owners with them, too: ownership.h has the reason,
- * tests/model/promises.pml the proof for a small case, tests/unit/test_agent_promises.c random schedules. */
+ * tests/model/promises.pml the proof for a small case, tests/unit/test_agent_promise_schedules.c random ones. */
 #include "core/agent/ownership_promise.h"
 
+#include <stdio.h>
 #include <string.h>
 
-bool ownership_lists(const char names[][OWNERSHIP_NAME], size_t count, const char *name)
+static size_t find_taker(const struct ownership_takers *takers, const char *node)
 {
-	for (size_t i = 0; i < count; i++) {
-		if (strcmp(names[i], name) == 0)
-			return true;
-	}
-	return false;
+	size_t i = 0;
+	while (i < takers->count && strcmp(takers->names[i], node) != 0)
+		i++;
+	return i;
 }
 
-static bool is_taker(const struct ownership *ownership, const char *name)
+bool ownership_is_taker(const struct ownership_takers *takers, const char *node, const char *machine)
 {
-	return ownership_lists(ownership->takers, ownership->taker_count, name);
+	size_t i = find_taker(takers, node);
+	return i < takers->count && (machine == NULL || strcmp(takers->machines[i], machine) == 0);
+}
+
+static bool is_taker_itself(const struct ownership *ownership)
+{
+	return ownership_is_taker(&ownership->takers, ownership->node, ownership->machine);
 }
 
 /* --- the list of takers ------------------------------------------------------------------------------------------- */
 
-static bool same_lists(const struct ownership_view *view)
+/* NULL: it is not registered now, or does not say. */
+static const char *machine_of(const struct ownership_view *view, const char *node)
 {
+	for (size_t i = 0; i < view->node_count; i++) {
+		if (strcmp(view->nodes[i].name, node) == 0)
+			return view->nodes[i].machine[0] != '\0' ? view->nodes[i].machine : NULL;
+	}
+	return NULL;
+}
+
+void ownership_wanted_takers(const struct ownership_view *view, struct ownership_takers *wanted)
+{
+	*wanted = (struct ownership_takers){0};
 	for (size_t i = 0; i < view->member_count; i++) {
-		if (!ownership_lists(view->takers, view->taker_count, view->members[i]))
+		size_t before = find_taker(&view->takers, view->members[i]);
+		const char *machine = machine_of(view, view->members[i]);
+		if (machine == NULL && before < view->takers.count)
+			machine = view->takers.machines[before];
+		if (machine == NULL || ownership_is_taker(wanted, view->members[i], NULL))
+			continue;
+		memcpy(wanted->names[wanted->count], view->members[i], OWNERSHIP_NAME);
+		(void)snprintf(wanted->machines[wanted->count++], OWNERSHIP_MACHINE, "%s", machine);
+	}
+}
+
+static bool same_takers(const struct ownership_takers *a, const struct ownership_takers *b)
+{
+	for (size_t i = 0; i < a->count; i++) {
+		if (!ownership_is_taker(b, a->names[i], a->machines[i]))
 			return false;
 	}
-	for (size_t i = 0; i < view->taker_count; i++) {
-		if (!ownership_lists(view->members, view->member_count, view->takers[i]))
-			return false;
-	}
-	return true;
+	return a->count == b->count;
 }
 
 /* Where there are no takers yet, none has promised anything: any member may write them. */
 static bool is_replaceable(const struct ownership *ownership, const struct ownership_view *view)
 {
-	bool none = view->takers_revision == 0 || (view->takers_readable && view->taker_count == 0);
+	bool none = view->takers_revision == 0 || (view->takers_readable && view->takers.count == 0);
+	struct ownership_takers wanted;
 	if (!view->members_readable || (view->takers_revision != 0 && !view->takers_readable))
 		return false;
+	ownership_wanted_takers(view, &wanted);
 	if (none)
-		return ownership_lists(view->members, view->member_count, ownership->node);
-	return ownership_lists(view->takers, view->taker_count, ownership->node) && !same_lists(view);
+		return ownership_is_taker(&wanted, ownership->node, ownership->machine);
+	return is_taker_itself(ownership) && !same_takers(&wanted, &view->takers);
 }
 
 void ownership_promise_see(struct ownership *ownership, const struct ownership_view *view)
@@ -58,8 +87,9 @@ void ownership_promise_see(struct ownership *ownership, const struct ownership_v
 	}
 	ownership->takers_revision = view->takers_revision;
 	ownership->takers_readable = view->takers_readable;
-	ownership->taker_count = view->takers_readable ? view->taker_count : 0;
-	memcpy(ownership->takers, view->takers, sizeof ownership->takers);
+	ownership->takers = view->takers;
+	if (!view->takers_readable)
+		ownership->takers.count = 0;
 	ownership->members_revision = view->members_revision;
 	ownership->replaceable = is_replaceable(ownership, view);
 }
@@ -136,15 +166,15 @@ static bool next_question(struct ownership *ownership, uint64_t now, struct owne
 	struct ownership_question *question = &ownership->question;
 	struct ownership_set asked = {0};
 	if (now < ownership->ask_at || ownership->takers_revision == 0 || ownership->may_be_replaced ||
-	    !is_taker(ownership, ownership->node) || !fill_question(ownership, now, &asked))
+	    !is_taker_itself(ownership) || !fill_question(ownership, now, &asked))
 		return false;
 	*question = (struct ownership_question){.number = question->number + 1,
 						.sent = now,
 						.takers_revision = ownership->takers_revision,
 						.asked = asked,
 						.promised = asked};
-	for (size_t i = 0; i < ownership->taker_count; i++)
-		question->others += strcmp(ownership->takers[i], ownership->node) != 0;
+	for (size_t i = 0; i < ownership->takers.count; i++)
+		question->others += strcmp(ownership->takers.names[i], ownership->node) != 0;
 	ownership->ask_at = now + OWNERSHIP_READ;
 	ownership->figures.questions++;
 	if (question->others == 0)
@@ -160,10 +190,8 @@ void ownership_promised(struct ownership *ownership, uint64_t number, const char
 			const struct ownership_set *promised, uint64_t now)
 {
 	struct ownership_question *question = &ownership->question;
-	size_t index = 0;
-	while (index < ownership->taker_count && strcmp(ownership->takers[index], node) != 0)
-		index++;
-	if (number != question->number || !counts(ownership, question) || index == ownership->taker_count ||
+	size_t index = find_taker(&ownership->takers, node);
+	if (number != question->number || !counts(ownership, question) || index == ownership->takers.count ||
 	    strcmp(node, ownership->node) == 0 || question->answered[index])
 		return;
 	question->answered[index] = true;
@@ -190,7 +218,8 @@ static enum ownership_verdict judge(const struct ownership *ownership, const cha
 		return OWNERSHIP_OTHER_TAKERS;
 	if (ownership->may_be_replaced)
 		return OWNERSHIP_TAKERS_REPLACED;
-	if (strcmp(node, ownership->node) == 0 || !is_taker(ownership, node) || !is_taker(ownership, ownership->node))
+	if (strcmp(node, ownership->node) == 0 || !ownership_is_taker(&ownership->takers, node, NULL) ||
+	    !is_taker_itself(ownership))
 		return OWNERSHIP_NO_TAKER;
 	for (unsigned block = 1; block <= ownership->block_count; block++) {
 		const struct ownership_block *b = &ownership->blocks[block];

@@ -16,8 +16,8 @@ static inline bool ownership_reads_well(const struct ownership *ownership, uint6
 	return ownership->seen_any && now < ownership->read_sent + OWNERSHIP_SILENT;
 }
 
-/* Whether a list of names has that one. */
-bool ownership_lists(const char names[][OWNERSHIP_NAME], size_t count, const char *name);
+/* Whether the node is a taker; `machine` NULL: on whichever one. */
+bool ownership_is_taker(const struct ownership_takers *takers, const char *node, const char *machine);
 
 /* What the view says of takers. Before its blocks. */
 void ownership_promise_see(struct ownership *ownership, const struct ownership_view *view);

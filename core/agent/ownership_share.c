@@ -12,12 +12,12 @@ void ownership_share_update(struct ownership *ownership, const struct ownership_
 		ownership->is_member = false; /* nothing is taken; what is ours stays: members_readable is false */
 		return;
 	}
-	ownership->is_member = ownership_lists(view->takers, view->taker_count, ownership->node);
+	ownership->is_member = ownership_is_taker(&view->takers, ownership->node, ownership->machine);
 	ownership->others = 0;
 	for (size_t i = 0; i < view->node_count; i++) {
 		const struct ownership_node_key *node = &view->nodes[i];
 		ownership->others += strcmp(node->name, ownership->node) != 0 && !node->draining &&
-				     ownership_lists(view->takers, view->taker_count, node->name);
+				     ownership_is_taker(&view->takers, node->name, node->machine);
 	}
 	unsigned live = ownership->others + (ownership->is_member && !ownership->draining);
 	ownership->share = live != 0 ? (ownership->block_count + live - 1) / live : ownership->block_count;

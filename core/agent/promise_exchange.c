@@ -33,22 +33,24 @@ void promise_exchange_set_takers(struct promise_exchange *exchange, const struct
 {
 	struct promise_exchange before = *exchange;
 	exchange->count = 0;
-	for (size_t i = 0; i < rule->taker_count; i++) {
-		if (strcmp(rule->takers[i], exchange->node) == 0)
+	for (size_t i = 0; i < rule->takers.count; i++) {
+		const char *name = rule->takers.names[i];
+		if (strcmp(name, exchange->node) == 0)
 			continue;
-		const struct promise_peer *known = find_peer(&before, rule->takers[i]);
+		const struct promise_peer *known = find_peer(&before, name);
 		struct promise_peer *peer = &exchange->peers[exchange->count++];
 		*peer = known != NULL ? *known : (struct promise_peer){0};
-		memcpy(peer->name, rule->takers[i], sizeof peer->name);
+		memcpy(peer->name, name, sizeof peer->name);
 	}
 	explicit_bzero(&before, sizeof before);
 }
 
 /* --- asking ------------------------------------------------------------------------------------------------------- */
 
-void promise_exchange_begin(struct promise_exchange *exchange, const struct ownership_action *action)
+void promise_exchange_begin(struct promise_exchange *exchange, const struct ownership_action *action, uint64_t now)
 {
 	exchange->question = action->question;
+	exchange->ends = now + OWNERSHIP_FENCE;
 	exchange->takers_revision = action->takers_revision;
 	exchange->asked = action->asked;
 	randombytes_buf(exchange->challenge, sizeof exchange->challenge);
@@ -77,7 +79,7 @@ static void write_question(struct promise_exchange *exchange, struct promise_pee
 
 const char *promise_exchange_next(struct promise_exchange *exchange, uint64_t now, uint8_t datagram[PROMISE_SIZE])
 {
-	for (size_t i = 0; i < exchange->count && exchange->has_key; i++) {
+	for (size_t i = 0; i < exchange->count && exchange->has_key && now < exchange->ends; i++) {
 		struct promise_peer *peer = &exchange->peers[i];
 		if (!peer->asked || peer->answered || (peer->sent != 0 && now < peer->sent + PROMISE_REPEAT))
 			continue;
@@ -93,7 +95,8 @@ uint64_t promise_exchange_deadline(const struct promise_exchange *exchange)
 	for (size_t i = 0; i < exchange->count && exchange->has_key; i++) {
 		const struct promise_peer *peer = &exchange->peers[i];
 		uint64_t repeated = peer->sent + PROMISE_REPEAT;
-		if (peer->asked && !peer->answered && (deadline == 0 || repeated < deadline))
+		if (peer->asked && !peer->answered && repeated < exchange->ends &&
+		    (deadline == 0 || repeated < deadline))
 			deadline = repeated;
 	}
 	return deadline;

@@ -45,6 +45,7 @@ struct promise_exchange {
 	size_t count;
 	/* the present question */
 	uint64_t question, takers_revision;
+	uint64_t ends; /* ns: from then on an answer extends nothing, and it is not repeated */
 	uint8_t challenge[PROMISE_CHALLENGE];
 	struct ownership_set asked;
 	uint64_t drops[PROMISE_DROP_COUNT];
@@ -58,8 +59,8 @@ void promise_exchange_set_secret(struct promise_exchange *exchange, const uint8_
 /* The takers are those of the rule now. What is known of those that stay, stays. */
 void promise_exchange_set_takers(struct promise_exchange *exchange, const struct ownership *rule);
 
-/* Begins a question: OWNERSHIP_DO_ASK. */
-void promise_exchange_begin(struct promise_exchange *exchange, const struct ownership_action *action);
+/* Begins a question: OWNERSHIP_DO_ASK, of now. */
+void promise_exchange_begin(struct promise_exchange *exchange, const struct ownership_action *action, uint64_t now);
 
 /* The next datagram of the present question that is to be sent now, and the node that it is for; NULL: none before the
  * time promise_exchange_deadline() (0: none at all). */

@@ -49,18 +49,21 @@ char *records_clean(const char *node)
 	return dump(json_pack("{s:i, s:b, s:s}", "version", RECORDS_VERSION, "clean", 1, "node", node));
 }
 
-char *records_node(const char *uuid, const char *inside, const char *agent, bool draining)
+char *records_node(const struct ownership_node_key *node)
 {
-	return dump(json_pack("{s:i, s:s, s:s, s:s, s:b}", "version", RECORDS_VERSION, "uuid", uuid, "inside", inside,
-			      "agent", agent, "draining", (int)draining));
+	return dump(json_pack("{s:i, s:s, s:s, s:s, s:s, s:b}", "version", RECORDS_VERSION, "uuid", node->uuid,
+			      "machine", node->machine, "inside", node->inside, "agent", node->agent, "draining",
+			      (int)node->draining));
 }
 
-char *records_takers(const struct ownership_view *view)
+char *records_takers(const struct ownership_takers *takers)
 {
-	json_t *list = json_array();
-	for (size_t i = 0; i < view->member_count; i++)
-		json_array_append_new(list, json_string(view->members[i]));
-	return dump(json_pack("{s:i, s:o}", "version", RECORDS_VERSION, "members", list));
+	json_t *names = json_array(), *machines = json_array();
+	for (size_t i = 0; i < takers->count; i++) {
+		json_array_append_new(names, json_string(takers->names[i]));
+		json_array_append_new(machines, json_string(takers->machines[i]));
+	}
+	return dump(json_pack("{s:i, s:o, s:o}", "version", RECORDS_VERSION, "members", names, "machines", machines));
 }
 
 enum { SECRET_TEXT = sodium_base64_ENCODED_LEN(OWNERSHIP_SECRET, sodium_base64_VARIANT_ORIGINAL) };
@@ -176,6 +179,7 @@ static void read_node(struct reading *reading, const struct etcd_kv *kv)
 			(void)snprintf(node->uuid, sizeof node->uuid, "?");
 		(void)take_text(object, "inside", node->inside, sizeof node->inside);
 		(void)take_text(object, "agent", node->agent, sizeof node->agent);
+		(void)take_text(object, "machine", node->machine, sizeof node->machine);
 		view->node_count++;
 	}
 	if (object == NULL)
@@ -183,40 +187,49 @@ static void read_node(struct reading *reading, const struct etcd_kv *kv)
 	json_decref(object);
 }
 
+_Static_assert(OWNERSHIP_MACHINE == OWNERSHIP_NAME, "read_list() reads both");
+
 /* Whether it is a list of names. */
-static bool read_list(struct reading *reading, const struct etcd_kv *kv, char names[][OWNERSHIP_NAME], size_t *count)
+static bool read_list(const json_t *list, char names[][OWNERSHIP_NAME], size_t *count)
 {
-	json_t *object = records_read(kv->value, kv->value_length);
-	json_t *list = json_object_get(object, "members"), *name;
+	const json_t *name;
 	size_t index;
-	bool readable = json_is_array(list) && json_array_size(list) <= OWNERSHIP_NODES_MAX;
+	if (!json_is_array(list) || json_array_size(list) > OWNERSHIP_NODES_MAX)
+		return false;
 	json_array_foreach (list, index, name) {
 		const char *text = json_string_value(name);
-		if (!readable || text == NULL || text[0] == '\0' || strlen(text) >= OWNERSHIP_NAME) {
-			readable = false;
-			break;
-		}
+		if (text == NULL || text[0] == '\0' || strlen(text) >= OWNERSHIP_NAME)
+			return false;
 		memcpy(names[(*count)++], text, strlen(text) + 1);
 	}
-	if (!readable)
-		count_unreadable(reading, kv);
-	json_decref(object);
-	return readable;
+	return true;
 }
 
 /* Without this key nothing is known of members: it may have been removed by mistake. */
 static void read_members(struct reading *reading, const struct etcd_kv *kv)
 {
 	struct ownership_view *view = reading->view;
+	json_t *object = records_read(kv->value, kv->value_length);
 	view->members_revision = kv->mod_revision;
-	view->members_readable = read_list(reading, kv, view->members, &view->member_count);
+	view->members_readable = read_list(json_object_get(object, "members"), view->members, &view->member_count);
+	if (!view->members_readable)
+		count_unreadable(reading, kv);
+	json_decref(object);
 }
 
 static void read_takers(struct reading *reading, const struct etcd_kv *kv)
 {
 	struct ownership_view *view = reading->view;
+	json_t *object = records_read(kv->value, kv->value_length);
+	struct ownership_takers *takers = &view->takers;
+	size_t machines = 0;
 	view->takers_revision = kv->mod_revision;
-	view->takers_readable = read_list(reading, kv, view->takers, &view->taker_count);
+	view->takers_readable = read_list(json_object_get(object, "members"), takers->names, &takers->count) &&
+				read_list(json_object_get(object, "machines"), takers->machines, &machines) &&
+				machines == takers->count;
+	if (!view->takers_readable)
+		count_unreadable(reading, kv);
+	json_decref(object);
 }
 
 static void read_secret(struct reading *reading, const struct etcd_kv *kv)

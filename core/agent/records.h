@@ -31,8 +31,8 @@ json_t *records_read(const char *value, size_t length);
 /* Values, from malloc(); NULL: no memory. */
 char *records_block(const char *node, const char *uuid);
 char *records_clean(const char *node);
-char *records_node(const char *uuid, const char *inside, const char *agent, bool draining);
-char *records_takers(const struct ownership_view *view); /* its members */
+char *records_node(const struct ownership_node_key *node); /* uuid, machine, inside, agent, draining */
+char *records_takers(const struct ownership_takers *takers);
 char *records_secret(const uint8_t secret[OWNERSHIP_SECRET]);
 
 /* --- the read of what ownership is about -------------------------------------------------------------------------- */

@@ -17,12 +17,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	insist(keys_init(NULL) == 0, "keys");
 	promise_key_init(&key, secret);
 	insist(promise_read(&key, data, size, &out) != PROMISE_READ, "a stranger's datagram is not taken");
-	ownership_init(&rule, "a", "u", 4, 0, NS_PER_S);
-	rule.taker_count = 2;
+	ownership_init(&rule, "a", "u", "m", 4, 0, NS_PER_S);
+	rule.takers = (struct ownership_takers){.count = 2, .names = {"a", "b"}, .machines = {"m", "m"}};
 	rule.takers_revision = 1;
 	rule.fresh = true;
-	rule.takers[0][0] = 'a';
-	rule.takers[1][0] = 'b';
 	promise_exchange_init(&exchange, "a");
 	promise_exchange_set_secret(&exchange, secret);
 	promise_exchange_set_takers(&exchange, &rule);

@@ -58,6 +58,7 @@ struct message {
 struct world_agent {
 	struct ownership rule;
 	unsigned generation, uuid;
+	unsigned name, machine; /* gw0 on m0, ... */
 	int64_t offset;
 	double speed;
 	uint64_t paused_until;
@@ -87,6 +88,7 @@ struct world {
 	int64_t lease_count;
 	uint64_t revision;
 	unsigned members, takers; /* bits */
+	unsigned taker_machines[AGENTS];
 	uint64_t members_revision, takers_revision;
 	unsigned overlaps, served_steps, promised_steps; /* the last: by promises alone */
 	uint64_t served_since[BLOCKS + 1];		 /* without a gap, by the same agent; 0: it is not */
@@ -143,6 +145,12 @@ static void store_expire(struct world *world)
 	}
 }
 
+static void add_taker(struct ownership_takers *takers, unsigned name, unsigned machine)
+{
+	(void)snprintf(takers->names[takers->count], OWNERSHIP_NAME, "gw%u", name);
+	(void)snprintf(takers->machines[takers->count++], OWNERSHIP_MACHINE, "m%u", machine);
+}
+
 static void store_read(struct world *world, struct operation *op)
 {
 	struct ownership_view *view = calloc(1, sizeof *view);
@@ -154,7 +162,7 @@ static void store_read(struct world *world, struct operation *op)
 		if ((world->members >> n & 1) != 0)
 			(void)snprintf(view->members[view->member_count++], OWNERSHIP_NAME, "gw%u", n);
 		if ((world->takers >> n & 1) != 0)
-			(void)snprintf(view->takers[view->taker_count++], OWNERSHIP_NAME, "gw%u", n);
+			add_taker(&view->takers, n, world->taker_machines[n]);
 	}
 	view->members_readable = true;
 	view->members_revision = world->members_revision;
@@ -166,8 +174,9 @@ static void store_read(struct world *world, struct operation *op)
 static void store_register(struct world *world, struct operation *op)
 {
 	const struct ownership_action *action = &op->action;
-	uint64_t created = world->has_node[op->agent] ? world->nodes[op->agent].create_revision : 0;
-	struct ownership_node_key *key = &world->nodes[op->agent];
+	const struct world_agent *agent = &world->agents[op->agent];
+	uint64_t created = world->has_node[agent->name] ? world->nodes[agent->name].create_revision : 0;
+	struct ownership_node_key *key = &world->nodes[agent->name];
 	if (created != action->create_revision || !lease_lives(world, action->lease)) {
 		op->outcome = created != action->create_revision ? OWNERSHIP_REFUSED : OWNERSHIP_NO_LEASE;
 		return;
@@ -176,15 +185,17 @@ static void store_register(struct world *world, struct operation *op)
 	*key = (struct ownership_node_key){.create_revision = created != 0 ? created : world->revision,
 					   .mod_revision = world->revision,
 					   .draining = action->draining};
-	(void)snprintf(key->name, sizeof key->name, "gw%u", op->agent);
-	(void)snprintf(key->uuid, sizeof key->uuid, "%u", world->agents[op->agent].uuid);
-	world->has_node[op->agent] = true;
-	world->node_lease[op->agent] = action->lease;
+	(void)snprintf(key->name, sizeof key->name, "gw%u", agent->name);
+	(void)snprintf(key->uuid, sizeof key->uuid, "%u", agent->uuid);
+	(void)snprintf(key->machine, sizeof key->machine, "m%u", agent->machine);
+	world->has_node[agent->name] = true;
+	world->node_lease[agent->name] = action->lease;
 }
 
 static bool node_unchanged(const struct world *world, const struct operation *op)
 {
-	return (world->has_node[op->agent] && world->nodes[op->agent].mod_revision == op->action.node_revision) ||
+	unsigned name = world->agents[op->agent].name;
+	return (world->has_node[name] && world->nodes[name].mod_revision == op->action.node_revision) ||
 	       world->fault == NODE_NOT_COMPARED;
 }
 
@@ -192,7 +203,8 @@ static void store_take(struct world *world, struct operation *op)
 {
 	const struct ownership_action *action = &op->action;
 	struct ownership_block_key *key = &world->blocks[action->block];
-	bool node = world->has_node[op->agent] && node_unchanged(world, op);
+	unsigned name = world->agents[op->agent].name;
+	bool node = world->has_node[name] && node_unchanged(world, op);
 	bool same = key->mod_revision == action->mod_revision && world->takers_revision == action->takers_revision;
 	bool taken = key->taken_revision == action->taken_revision || world->fault == TAKEN_NOT_COMPARED;
 	op->outcome = OWNERSHIP_REFUSED;
@@ -204,8 +216,8 @@ static void store_take(struct world *world, struct operation *op)
 	world->revision++;
 	*key = (struct ownership_block_key){
 		.kind = OWNERSHIP_OWNED, .mod_revision = world->revision, .taken_revision = world->revision};
-	(void)snprintf(key->node, sizeof key->node, "gw%u", op->agent);
-	memcpy(key->uuid, world->nodes[op->agent].uuid, sizeof key->uuid);
+	(void)snprintf(key->node, sizeof key->node, "gw%u", name);
+	memcpy(key->uuid, world->nodes[name].uuid, sizeof key->uuid);
 	world->block_lease[action->block] = action->lease;
 	op->outcome = OWNERSHIP_DONE;
 }
@@ -229,7 +241,13 @@ static void store_replace(struct world *world, struct operation *op)
 	if (world->takers_revision != action->takers_revision || world->members_revision != action->members_revision ||
 	    !node_unchanged(world, op))
 		return;
-	world->takers = world->members;
+	for (unsigned n = 0; n < AGENTS; n++) {
+		if (world->has_node[n] && (world->members >> n & 1) != 0) {
+			world->takers |= 1u << n;
+			world->taker_machines[n] = (unsigned)(world->nodes[n].machine[1] - '0');
+		}
+	}
+	world->takers &= world->members;
 	world->takers_revision = ++world->revision;
 	op->outcome = OWNERSHIP_DONE;
 }

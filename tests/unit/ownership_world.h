@@ -27,9 +27,9 @@ static void post(struct world *world, struct message message)
 static void ask_others(struct world *world, unsigned n, const struct ownership_action *action)
 {
 	const struct world_agent *agent = &world->agents[n];
-	for (size_t i = 0; i < agent->rule.taker_count; i++) {
-		unsigned to = (unsigned)(agent->rule.takers[i][2] - '0');
-		if (to == n)
+	for (size_t i = 0; i < agent->rule.takers.count; i++) {
+		unsigned to = (unsigned)(agent->rule.takers.names[i][2] - '0');
+		if (to == agent->name)
 			continue;
 		post(world, (struct message){.from = n,
 					     .to = to,
@@ -55,7 +55,7 @@ static void deliver_question(struct world *world, const struct message *question
 {
 	struct message answer = *question;
 	char name[OWNERSHIP_NAME];
-	(void)snprintf(name, sizeof name, "gw%u", question->from);
+	(void)snprintf(name, sizeof name, "gw%u", world->agents[question->from].name);
 	answer.promised = promises(world, &world->agents[question->to].rule, question, name);
 	answer.from = question->to;
 	answer.to = question->from;
@@ -112,6 +112,8 @@ static void set_members(struct world *world, unsigned members)
 	if (world->fault == TAKERS_BY_THE_ADMINISTRATOR) {
 		world->takers = members;
 		world->takers_revision = world->revision;
+		for (unsigned n = 0; n < AGENTS; n++)
+			world->taker_machines[n] = n;
 	}
 }
 
@@ -301,14 +303,15 @@ static void step_operation(struct world *world, struct operation *op)
 static void agent_start(struct world *world, unsigned n, bool same_uuid)
 {
 	struct world_agent *agent = &world->agents[n];
-	char name[OWNERSHIP_NAME], uuid[OWNERSHIP_UUID];
+	char name[OWNERSHIP_NAME], uuid[OWNERSHIP_UUID], machine[OWNERSHIP_MACHINE];
 	int64_t lease = same_uuid ? agent->rule.lease : 0;
 	agent->generation++;
 	if (!same_uuid)
 		agent->uuid = 1 + (unsigned)world_random(world, 1u << 30);
-	(void)snprintf(name, sizeof name, "gw%u", n);
+	(void)snprintf(name, sizeof name, "gw%u", agent->name);
 	(void)snprintf(uuid, sizeof uuid, "%u", agent->uuid);
-	ownership_init(&agent->rule, name, uuid, BLOCKS, lease, local_time(world, agent));
+	(void)snprintf(machine, sizeof machine, "m%u", agent->machine);
+	ownership_init(&agent->rule, name, uuid, machine, BLOCKS, lease, local_time(world, agent));
 	agent->rule.fresh = world->fault == NODE_NOT_COMPARED;
 }
 
@@ -423,6 +426,7 @@ static inline void world_begin(struct world *world, uint64_t seed, enum world_fa
 		/* Two clocks differ by 2 % at most, far more than real ones do, and less than OWNERSHIP_WAIT allows. */
 		agent->speed = 0.99 + (double)world_random(world, 20) / 1000;
 		agent->gateway_runs = true;
+		agent->name = agent->machine = n;
 		agent_start(world, n, false);
 	}
 }

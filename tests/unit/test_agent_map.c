@@ -71,7 +71,7 @@ static void begin(void)
 	agent.gateway_known = true;
 	agent.read_revision = 1;
 	agent.map_link = gateway_link_new(path, &clock_system, &error);
-	ownership_init(&agent.rule, "gw1", "u1", OWNERSHIP_BLOCKS - 1, 0, 1);
+	ownership_init(&agent.rule, "gw1", "u1", "m", OWNERSHIP_BLOCKS - 1, 0, 1);
 }
 
 static void end(void)

@@ -2,6 +2,8 @@
 /* The rule of which gateway owns which block: single steps, and random schedules of three agents with an observer. */
 #include "core/agent/ownership.h"
 
+#include <inttypes.h>
+
 #include "tests/unit/ownership_world.h"
 
 TestSuite(agent_ownership, .timeout = 600); /* 131 s were seen under ASan on a busy machine */
@@ -17,7 +19,7 @@ static uint64_t now;
 static void begin(void)
 {
 	now = START * S;
-	ownership_init(&rule, "a", "u1", B, 0, now);
+	ownership_init(&rule, "a", "u1", "m", B, 0, now);
 	view = calloc(1, sizeof *view);
 	view->revision = 10;
 	view->members_readable = true;
@@ -26,8 +28,7 @@ static void begin(void)
 	view->member_count = 2;
 	view->takers_readable = true;
 	view->takers_revision = 2;
-	memcpy(view->takers, view->members, sizeof view->takers);
-	view->taker_count = 2;
+	view->takers = (struct ownership_takers){.count = 2, .names = {"a", "b"}, .machines = {"m", "m"}};
 }
 
 static void end(void)
@@ -40,6 +41,7 @@ static void add_node(const char *name, const char *uuid, uint64_t created)
 	struct ownership_node_key *key = &view->nodes[view->node_count++];
 	(void)snprintf(key->name, sizeof key->name, "%s", name);
 	(void)snprintf(key->uuid, sizeof key->uuid, "%s", uuid);
+	(void)snprintf(key->machine, sizeof key->machine, "m");
 	key->create_revision = created;
 	key->mod_revision = ++view->revision;
 }
@@ -232,7 +234,7 @@ Test(agent_ownership, a_process_that_goes_on_registers_before_all_else, .fini = 
 {
 	struct ownership_action action;
 	own_all();
-	ownership_init(&rule, "a", "u1", B, 7, now);
+	ownership_init(&rule, "a", "u1", "m", B, 7, now);
 	read_view(MS);
 	cr_assert_eq(count_of(OWNERSHIP_DO_REGISTER, &action), 1);
 	cr_assert_not(rule.talking, "the gateway goes on");
@@ -395,8 +397,7 @@ Test(agent_ownership, a_node_that_is_no_member_takes_nothing_and_gives_all, .fin
 	(void)snprintf(view->members[view->member_count++], OWNERSHIP_NAME, "b");
 	read_view(MS);
 	cr_assert_eq(count_of(OWNERSHIP_DO_RELEASE, &action), 0, "it is a taker still");
-	view->taker_count = 1;
-	memcpy(view->takers, view->members, sizeof view->takers);
+	view->takers = (struct ownership_takers){.count = 1, .names = {"b"}, .machines = {"m"}};
 	view->takers_revision = ++view->revision;
 	read_view(MS);
 	cr_assert_eq(count_of(OWNERSHIP_DO_RELEASE, &action), 0, "no other node would take them");
@@ -492,17 +493,18 @@ enum { SEEDS = 60, BROKEN_SEEDS = 1500 };
 static uint64_t first_overlap(enum world_fault fault, unsigned seeds)
 {
 	struct world *world = calloc(1, sizeof *world);
-	uint64_t found = 0;
+	uint64_t found = 0, served = 0;
 	for (uint64_t seed = 1; seed <= seeds && found == 0; seed++) {
 		world_begin(world, seed, fault, UINT64_MAX);
 		world_run(world, 60 * S);
 		if (world->overlaps != 0)
 			found = seed;
-		else
-			cr_assert_gt(world->served_steps, 1000, "seed %u: nothing was ever served", (unsigned)seed);
+		served += world->served_steps;
 		world_end(world);
 	}
 	free(world);
+	/* One where the first taker is cut off before it has let any other in serves nothing. */
+	cr_assert(found != 0 || served > 50000 * (uint64_t)seeds, "%" PRIu64 " steps", served);
 	return found;
 }
 

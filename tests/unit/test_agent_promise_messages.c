@@ -129,14 +129,14 @@ static uint64_t now;
 static void start(struct node *node, const char *name, bool owns)
 {
 	struct ownership_view *view = calloc(1, sizeof *view);
-	ownership_init(&node->rule, name, name, 4, 0, now);
+	ownership_init(&node->rule, name, name, "m", 4, 0, now);
 	view->sent = now;
 	view->revision = 10;
 	view->members_readable = view->takers_readable = true;
 	view->takers_revision = 4;
-	view->taker_count = view->member_count = 2;
-	memcpy(view->takers, (char[2][OWNERSHIP_NAME]){"a", "b"}, 2 * OWNERSHIP_NAME);
-	memcpy(view->members, view->takers, sizeof view->members);
+	view->takers = (struct ownership_takers){.count = 2, .names = {"a", "b"}, .machines = {"m", "m"}};
+	view->member_count = 2;
+	memcpy(view->members, view->takers.names, sizeof view->members);
 	ownership_read(&node->rule, view, now);
 	view->revision = 20;
 	view->node_count = 1;
@@ -161,7 +161,7 @@ static void ask(void)
 	bool asked = false;
 	while (ownership_next(&a.rule, now, &action)) {
 		if (action.kind == OWNERSHIP_DO_ASK) {
-			promise_exchange_begin(&a.exchange, &action);
+			promise_exchange_begin(&a.exchange, &action, now);
 			asked = true;
 		}
 	}
@@ -211,6 +211,18 @@ Test(agent_promise_messages, a_ticket_then_a_promise)
 	cr_assert_eq(until(), asked + OWNERSHIP_FENCE);
 	for (size_t i = 0; i < PROMISE_DROP_COUNT; i++)
 		cr_assert_eq(a.exchange.drops[i], 0);
+}
+
+Test(agent_promise_messages, a_question_without_an_answer_is_repeated_as_long_as_one_may_extend)
+{
+	uint8_t out[PROMISE_SIZE];
+	start_both();
+	uint64_t asked = now;
+	unsigned sent = 0;
+	for (; now < asked + 2 * OWNERSHIP_FENCE; now += PROMISE_REPEAT)
+		sent += promise_exchange_next(&a.exchange, now, out) != NULL;
+	cr_assert_eq(sent, OWNERSHIP_FENCE / PROMISE_REPEAT);
+	cr_assert_eq(promise_exchange_deadline(&a.exchange), 0);
 }
 
 Test(agent_promise_messages, recordings_have_no_effect)

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The promises of takers to each other: single steps, what etcd's silence costs, and random schedules with one
- * precaution less. */
+/* The promises of takers to each other, step by step. test_agent_promise_schedules.c has whole clusters. */
 #include "core/agent/ownership.h"
 
-#include "tests/unit/ownership_world.h"
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
-TestSuite(agent_promises, .timeout = 900);
+TestSuite(agent_promises, .timeout = 60);
 
 #define S  NS_PER_S
 #define MS NS_PER_MS
@@ -22,6 +24,23 @@ static void set_names(char names[][OWNERSHIP_NAME], size_t *count, const char *t
 		(void)snprintf(names[i], OWNERSHIP_NAME, "%c", text[i]);
 }
 
+/* On the machines that they have had all the time. */
+static void set_takers(const char *text)
+{
+	set_names(view->takers.names, &view->takers.count, text);
+	for (size_t i = 0; i < view->takers.count; i++)
+		(void)snprintf(view->takers.machines[i], OWNERSHIP_MACHINE, "m%c", text[i]);
+}
+
+static struct ownership_node_key *add_node(const char *name)
+{
+	struct ownership_node_key *node = &view->nodes[view->node_count++];
+	*node = (struct ownership_node_key){.uuid = "u9", .mod_revision = ++view->revision};
+	(void)snprintf(node->name, sizeof node->name, "%s", name);
+	(void)snprintf(node->machine, sizeof node->machine, "m%s", name);
+	return node;
+}
+
 static void see(void)
 {
 	view->sent = now;
@@ -34,18 +53,18 @@ static void own_all(const char *takers)
 {
 	view = calloc(1, sizeof *view);
 	now = 1000 * S;
-	ownership_init(&rule, "a", "u1", B, 0, now);
+	ownership_init(&rule, "a", "u1", "ma", B, 0, now);
 	view->revision = 10;
 	view->members_readable = view->takers_readable = true;
 	view->members_revision = 3;
 	view->takers_revision = 4;
 	set_names(view->members, &view->member_count, takers);
-	set_names(view->takers, &view->taker_count, takers);
+	set_takers(takers);
 	see();
 	view->revision = 20;
 	view->node_count = 1;
 	view->nodes[0] = (struct ownership_node_key){
-		.name = "a", .uuid = "u1", .create_revision = 12, .mod_revision = 12};
+		.name = "a", .uuid = "u1", .machine = "ma", .create_revision = 12, .mod_revision = 12};
 	for (unsigned b = 1; b <= B; b++)
 		view->blocks[b] = (struct ownership_block_key){.kind = OWNERSHIP_OWNED,
 							       .node = "a",
@@ -325,7 +344,7 @@ Test(agent_promises, each_refusal_has_its_reason, .fini = end)
 	cr_assert_eq(asked_by("a", 1), OWNERSHIP_NO_TAKER);
 	cr_assert_eq(rule.figures.verdicts[OWNERSHIP_NO_TAKER], 2);
 	cr_assert_eq(asked_by("b", 1), OWNERSHIP_PROMISED);
-	ownership_init(&rule, "a", "u1", B, 9, now);
+	ownership_init(&rule, "a", "u1", "ma", B, 9, now);
 	cr_assert_eq(ownership_asked(&rule, "b", 4, &set, now), OWNERSHIP_NOT_READY, "nothing was read");
 	see();
 	cr_assert_eq(ownership_asked(&rule, "b", 4, &set, now), OWNERSHIP_NOT_READY, "it is not registered anew");
@@ -351,6 +370,9 @@ Test(agent_promises, takers_follow_members_and_nothing_is_promised_meanwhile, .f
 	set_names(view->members, &view->member_count, "abc");
 	view->members_revision = ++view->revision;
 	see();
+	cr_assert_eq(count_of(OWNERSHIP_DO_REPLACE, &action), 0, "c has not registered");
+	add_node("c");
+	see();
 	cr_assert_eq(asked_by("b", 2), OWNERSHIP_PROMISED);
 	cr_assert_eq(count_of(OWNERSHIP_DO_REPLACE, &action), 1);
 	cr_assert_eq(action.takers_revision, 4);
@@ -359,7 +381,7 @@ Test(agent_promises, takers_follow_members_and_nothing_is_promised_meanwhile, .f
 	cr_assert_eq(asked_by("b", 2), OWNERSHIP_TAKERS_REPLACED);
 	ownership_replaced(&rule, OWNERSHIP_UNKNOWN, now);
 	cr_assert_eq(asked_by("b", 2), OWNERSHIP_TAKERS_REPLACED, "it may still be carried out");
-	set_names(view->takers, &view->taker_count, "abc");
+	set_takers("abc");
 	view->takers_revision = ++view->revision;
 	see();
 	cr_assert_eq(asked_by("b", 2), OWNERSHIP_PROMISED);
@@ -372,6 +394,7 @@ Test(agent_promises, one_that_replaces_takers_extends_nothing_by_them, .fini = e
 	struct ownership_action action;
 	own_all("ab");
 	set_names(view->members, &view->member_count, "abc");
+	add_node("c");
 	now += 100 * MS;
 	uint64_t read = now;
 	rule.replace_at = read + OWNERSHIP_SILENT;
@@ -392,6 +415,7 @@ Test(agent_promises, a_replacement_that_is_void_stands_in_no_promise_s_way, .fin
 	struct ownership_action action;
 	own_none("ab");
 	set_names(view->members, &view->member_count, "abc");
+	add_node("c");
 	see();
 	cr_assert_eq(count_of(OWNERSHIP_DO_REPLACE, &action), 1);
 	ownership_replaced(&rule, OWNERSHIP_UNKNOWN, now);
@@ -411,7 +435,7 @@ Test(agent_promises, only_a_taker_replaces_takers, .fini = end)
 {
 	struct ownership_action action;
 	own_none("ab");
-	set_names(view->takers, &view->taker_count, "bc");
+	set_takers("bc");
 	set_names(view->members, &view->member_count, "abc");
 	see();
 	cr_assert_eq(count_of(OWNERSHIP_DO_REPLACE, &action), 0);
@@ -421,7 +445,7 @@ Test(agent_promises, only_a_taker_replaces_takers, .fini = end)
 	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 0);
 	view->takers_revision = 0; /* the administrator has deleted the key */
 	view->takers_readable = false;
-	view->taker_count = 0;
+	view->takers.count = 0;
 	see();
 	cr_assert_eq(count_of(OWNERSHIP_DO_REPLACE, &action), 1);
 	cr_assert_eq(action.takers_revision, 0);
@@ -433,181 +457,49 @@ Test(agent_promises, only_a_taker_replaces_takers, .fini = end)
 	cr_assert_eq(count_of(OWNERSHIP_DO_REPLACE, &action), 0);
 }
 
-/* --- what etcd's silence costs ------------------------------------------------------------------------------------ */
-
-static struct world world;
-
-/* A cluster that runs, each block with an owner. */
-static void settle_with(uint64_t seed, enum world_fault fault, unsigned members)
+/* Node a on another machine than the taker a: that one may be cut off from etcd, and serve. */
+Test(agent_promises, a_new_machine_with_the_name_of_a_taker_is_none, .fini = end)
 {
-	world_begin(&world, seed, fault, 0);
-	set_members(&world, members);
-	world_run(&world, 30 * S);
-	for (unsigned b = 1; b <= BLOCKS; b++)
-		cr_assert_neq(world.served_since[b], 0, "seed %u, block %u", (unsigned)seed, b);
+	struct ownership_action action;
+	own_none("ab");
+	(void)snprintf(rule.machine, sizeof rule.machine, "new");
+	(void)snprintf(view->nodes[0].machine, sizeof view->nodes[0].machine, "new");
+	add_node("b");
+	see();
+	cr_assert_not(rule.is_member);
+	now += 10 * S;
+	see();
+	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 0);
+	cr_assert_eq(count_of(OWNERSHIP_DO_REPLACE, &action), 0, "nor does it let itself in");
+	cr_assert_eq(asked_by("b", 2), OWNERSHIP_NO_TAKER);
+	(void)snprintf(view->takers.machines[0], OWNERSHIP_MACHINE, "new");
+	view->takers_revision = ++view->revision;
+	see();
+	cr_assert(rule.is_member);
+	now += OWNERSHIP_WAIT - 1;
+	see();
+	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 0);
+	now++;
+	see();
+	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 1);
 }
 
-static void settle(uint64_t seed)
+Test(agent_promises, a_taker_lets_the_new_machine_of_another_one_in, .fini = end)
 {
-	settle_with(seed, NO_FAULT, (1u << AGENTS) - 1);
+	struct ownership_action action;
+	own_none("ab");
+	see();
+	cr_assert_eq(count_of(OWNERSHIP_DO_REPLACE, &action), 0, "one that is not registered stays");
+	struct ownership_node_key *b = add_node("b");
+	see();
+	cr_assert_eq(count_of(OWNERSHIP_DO_REPLACE, &action), 0);
+	(void)snprintf(b->machine, sizeof b->machine, "new");
+	see();
+	cr_assert_eq(count_of(OWNERSHIP_DO_REPLACE, &action), 1);
+	struct ownership_takers wanted;
+	ownership_wanted_takers(view, &wanted);
+	cr_assert_eq(wanted.count, 2);
+	cr_assert_str_eq(wanted.names[1], "b");
+	cr_assert_str_eq(wanted.machines[1], "new");
+	cr_assert_str_eq(wanted.machines[0], "ma");
 }
-
-static unsigned servers_since(uint64_t since, const unsigned server[BLOCKS + 1])
-{
-	unsigned count = 0;
-	for (unsigned b = 1; b <= BLOCKS; b++)
-		count += world.served_since[b] != 0 && world.served_since[b] <= since && world.server[b] == server[b];
-	return count;
-}
-
-Test(agent_promises, etcd_is_away_for_a_minute_and_nothing_happens)
-{
-	for (uint64_t seed = 1; seed <= 10; seed++) {
-		unsigned server[BLOCKS + 1];
-		settle(seed);
-		memcpy(server, world.server, sizeof server);
-		uint64_t since = world.now;
-		for (unsigned n = 0; n < AGENTS; n++)
-			world.agents[n].no_etcd_until = since + 60 * S;
-		world_run(&world, since + 59 * S);
-		cr_assert_gt(world.promised_steps, 50000);
-		world_run(&world, since + 90 * S);
-		cr_assert_eq(world.overlaps, 0);
-		cr_assert_eq(servers_since(since, server), BLOCKS, "seed %u", (unsigned)seed);
-		for (unsigned n = 0; n < AGENTS; n++)
-			cr_assert_eq(world.agents[n].rule.figures.fences, 0);
-		world_end(&world);
-	}
-}
-
-Test(agent_promises, one_that_is_cut_off_from_etcd_alone_serves_on)
-{
-	for (uint64_t seed = 1; seed <= 10; seed++) {
-		unsigned server[BLOCKS + 1];
-		settle(seed);
-		memcpy(server, world.server, sizeof server);
-		uint64_t since = world.now;
-		world.agents[seed % AGENTS].no_etcd_until = since + 20 * S;
-		world_run(&world, since + 40 * S);
-		cr_assert_eq(world.overlaps, 0);
-		cr_assert_eq(servers_since(since, server), BLOCKS, "seed %u", (unsigned)seed);
-		world_end(&world);
-	}
-}
-
-Test(agent_promises, one_that_is_cut_off_from_a_member_as_well_is_fenced_and_the_rest_takes)
-{
-	for (uint64_t seed = 1; seed <= 10; seed++) {
-		settle(seed);
-		unsigned cut = (unsigned)(seed % AGENTS), other = (cut + 1) % AGENTS;
-		uint64_t since = world.now;
-		world.agents[cut].no_etcd_until = since + 20 * S;
-		world.agents[cut].cut_until[other] = world.agents[other].cut_until[cut] = since + 20 * S;
-		world_run(&world, since + 2100 * MS); /* its clock may be slower */
-		cr_assert_eq(world.agents[cut].rule.figures.fences, 1);
-		for (unsigned b = 1; b <= BLOCKS; b++)
-			cr_assert_neq(world.server[b], cut);
-		world_run(&world, since + 15 * S);
-		for (unsigned b = 1; b <= BLOCKS; b++)
-			cr_assert(world.served_since[b] != 0 && world.server[b] != cut, "block %u", b);
-		cr_assert_eq(world.overlaps, 0);
-		world_end(&world);
-	}
-}
-
-Test(agent_promises, leases_that_are_revoked_cost_nothing)
-{
-	for (uint64_t seed = 1; seed <= 10; seed++) {
-		unsigned server[BLOCKS + 1];
-		settle(seed);
-		memcpy(server, world.server, sizeof server);
-		uint64_t since = world.now;
-		for (unsigned i = 1; i <= 5; i++) {
-			for (unsigned n = 0; n < AGENTS; n++)
-				world.lease_ends[world.agents[n].rule.lease] = world.now;
-			world_run(&world, since + i * 5 * S);
-		}
-		cr_assert_eq(world.overlaps, 0);
-		cr_assert_eq(servers_since(since, server), BLOCKS, "seed %u", (unsigned)seed);
-		world_end(&world);
-	}
-}
-
-/* Agent 0 is cut off from etcd, agent 1 promises, and agent 2 becomes a member meanwhile. Returns the overlaps. */
-static unsigned add_a_member(uint64_t seed, enum world_fault fault)
-{
-	settle_with(seed, fault, 3);
-	world.agents[0].no_etcd_until = world.now + 30 * S;
-	world_run(&world, world.now + 5 * S);
-	set_members(&world, 7);
-	world_run(&world, world.now + 20 * S);
-	cr_assert(fault != NO_FAULT || world.agents[0].rule.figures.fences == 1);
-	world_end(&world);
-	return world.overlaps;
-}
-
-/* Agent 0 is cut off from etcd, and from the others while their last answers, which take long, are on their way. */
-static unsigned answer_late(uint64_t seed, enum world_fault fault)
-{
-	settle_with(seed, fault, 7);
-	world.answer_delay = 370 * MS;
-	world.agents[0].no_etcd_until = world.now + 30 * S;
-	world_run(&world, world.now + 8 * S);
-	cr_assert_eq(world.agents[0].rule.figures.fences, 0);
-	uint64_t answered = world.agents[0].rule.question.sent;
-	while (world.agents[0].rule.question.sent == answered)
-		world_run(&world, world.now + MS);
-	world_run(&world, world.now + 50 * MS);
-	for (unsigned n = 1; n < AGENTS; n++)
-		world.agents[0].cut_until[n] = world.agents[n].cut_until[0] = world.now + 30 * S;
-	world_run(&world, world.now + 8 * S);
-	world_end(&world);
-	return world.overlaps;
-}
-
-Test(agent_promises, what_is_promised_to_one_that_knows_other_takers_has_no_effect)
-{
-	unsigned found = 0;
-	for (uint64_t seed = 1; seed <= 10; seed++) {
-		cr_assert_eq(add_a_member(seed, NO_FAULT), 0);
-		found += add_a_member(seed, PROMISE_UNDER_OTHER_TAKERS);
-	}
-	cr_assert_gt(found, 0, "the observer sees nothing");
-}
-
-Test(agent_promises, answers_that_take_long_extend_by_less)
-{
-	unsigned found = 0;
-	for (uint64_t seed = 1; seed <= 10; seed++) {
-		cr_assert_eq(answer_late(seed, NO_FAULT), 0);
-		found += answer_late(seed, PROMISE_FROM_THE_ANSWER);
-	}
-	cr_assert_gt(found, 0, "the observer sees nothing");
-}
-
-/* --- one precaution less ------------------------------------------------------------------------------------------ */
-
-static uint64_t first_overlap(enum world_fault fault, unsigned seeds)
-{
-	uint64_t found = 0;
-	for (uint64_t seed = 1; seed <= seeds && found == 0; seed++) {
-		world_begin(&world, seed, fault, UINT64_MAX);
-		world_run(&world, 60 * S);
-		if (world.overlaps != 0)
-			found = seed;
-		world_end(&world);
-	}
-	return found;
-}
-
-enum { BROKEN_SEEDS = 1500 };
-#define BROKEN(name, fault)                                                                        \
-	Test(agent_promises, name)                                                                 \
-	{                                                                                          \
-		cr_assert_neq(first_overlap(fault, BROKEN_SEEDS), 0, "the observer sees nothing"); \
-	}
-
-BROKEN(promises_of_some_that_suffice_are_found, ONE_PROMISE_SUFFICES)
-BROKEN(a_promise_that_is_not_kept_is_found, PROMISE_NOT_KEPT)
-BROKEN(takers_that_the_administrator_writes_are_found, TAKERS_BY_THE_ADMINISTRATOR)
-BROKEN(takers_that_are_replaced_with_promises_standing_are_found, TAKERS_REPLACED_WITH_PROMISES)

@@ -51,15 +51,16 @@ static void begin(json_t *kvs[RECORDS_READS])
 
 static char *written_takers(void)
 {
-	const struct ownership_view members = {.members = {"gw2", "x"}, .member_count = 2};
-	return records_takers(&members);
+	const struct ownership_takers takers = {.count = 2, .names = {"gw2", "x"}, .machines = {"m1", "m2"}};
+	return records_takers(&takers);
 }
 
 Test(agent_records, what_an_agent_writes_it_reads)
 {
 	json_t *kvs[RECORDS_READS];
 	char *block = records_block("gw1", "u1"), *clean = records_clean("gw2"),
-	     *node = records_node("u1", "10.9.0.1:5", "10.9.0.1:6", true);
+	     *node = records_node(&(struct ownership_node_key){
+		     .uuid = "u1", .machine = "m1", .inside = "10.9.0.1:5", .agent = "10.9.0.1:6", .draining = true});
 	begin(kvs);
 	add(kvs[RECORDS_BLOCKS], "/p/block/1", block, 5, 9);
 	add(kvs[RECORDS_BLOCKS], "/p/block/255", clean, 6, 0);
@@ -76,12 +77,14 @@ Test(agent_records, what_an_agent_writes_it_reads)
 	cr_assert_eq(view.revision, 77);
 	cr_assert(view.takers_readable);
 	cr_assert_eq(view.takers_revision, 8);
-	cr_assert_eq(view.taker_count, 2);
-	cr_assert_str_eq(view.takers[1], "x");
+	cr_assert_eq(view.takers.count, 2);
+	cr_assert_str_eq(view.takers.names[1], "x");
+	cr_assert_str_eq(view.takers.machines[1], "m2");
 	cr_assert(view.secret_readable);
 	cr_assert_eq(view.secret_revision, 9);
 	cr_assert_arr_eq(view.secret, random, sizeof random);
 	cr_assert_str_eq(view.nodes[0].agent, "10.9.0.1:6");
+	cr_assert_str_eq(view.nodes[0].machine, "m1");
 	cr_assert_eq(view.nodes[0].mod_revision, 3);
 	cr_assert_eq(view.members_revision, 2);
 	cr_assert_eq(view.blocks[1].kind, OWNERSHIP_OWNED);
@@ -98,6 +101,27 @@ Test(agent_records, what_an_agent_writes_it_reads)
 	cr_assert(view.members_readable);
 	cr_assert_str_eq(view.members[1], "gw2");
 	free(block), free(clean), free(node), free(secret), free(takers);
+}
+
+Test(agent_records, takers_without_their_machines_cannot_be_read)
+{
+	static const char *const values[] = {
+		"",
+		"{\"version\":1,\"members\":[\"gw1\"]}",
+		"{\"version\":1,\"members\":[\"gw1\"],\"machines\":[]}",
+		"{\"version\":1,\"members\":[\"gw1\"],\"machines\":[\"m1\",\"m2\"]}",
+		"{\"version\":1,\"members\":[\"gw1\"],\"machines\":[7]}",
+		"{\"version\":1,\"members\":[\"gw1\"],\"machines\":[\"\"]}",
+		"{\"version\":1,\"members\":[\"gw1\"],\"machines\":[\"012345678901234567890123456789012\"]}"};
+	for (unsigned i = 0; i < ARRAY_SIZE(values); i++) {
+		json_t *kvs[RECORDS_READS];
+		begin(kvs);
+		add(kvs[RECORDS_TAKER_LIST], "/p/takers", values[i], 5, 0);
+		cr_assert_eq(read_keys(kvs), 0);
+		cr_assert_not(view.takers_readable, "%s", values[i]);
+		cr_assert_eq(view.takers_revision, 5);
+		cr_assert_eq(unreadable.count, 1);
+	}
 }
 
 Test(agent_records, a_secret_that_cannot_be_read_is_none)
