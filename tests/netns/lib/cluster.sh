@@ -207,6 +207,19 @@ etcdctl() { # ARGUMENT...
 		--endpoints "${endpoints:-https://10.7.0.101:2379,https://10.7.0.102:2379,https://10.7.0.103:2379}" "$@"
 }
 
+# The number of the member that leads.
+etcd_leader() {
+	local number
+	for number in 1 2 3; do
+		endpoints=https://10.7.0.10$number:2379 etcdctl endpoint status -w json | python3 -c 'import json, sys
+status = json.load(sys.stdin)[0]["Status"]
+sys.exit(status["leader"] != status["header"]["member_id"])' || continue
+		echo "$number"
+		return
+	done
+	return 1
+}
+
 # Three members, until all three answer.
 etcd_up() {
 	local number
@@ -260,6 +273,7 @@ node_config() { # NUMBER [OPTION...]
 		Control = $dir/g$1.sock
 		State = $dir/agent$1.state
 		Blocks = $cluster_blocks
+		MetricsListen = 127.0.0.1:9556
 		LogLevel = debug
 		[Etcd]
 		Endpoints = https://10.7.0.101:2379, https://10.7.0.102:2379, https://10.7.0.103:2379
@@ -269,15 +283,20 @@ node_config() { # NUMBER [OPTION...]
 	END
 }
 
+# Of a gateway and its agent, by number: variables for both, and an option of the gateway's, where a case needs them.
+declare -A node_environment=() node_option=()
+
 # WireGuard's control sockets are in /run/wireguard by the names of interfaces, so each gateway has one of its own.
 gateway_node_start() { # NUMBER
-	start "g$1" "g$1" sh -c 'mkdir -p /run/wireguard && mount -t tmpfs none /run/wireguard && exec "$0" -c "$1"' \
-		"$BUILD/shardtund" "$dir/g$1.conf"
+	# shellcheck disable=SC2086 # some variables
+	start "g$1" "g$1" env ${node_environment[$1]:-} sh -c \
+		'mkdir -p /run/wireguard && mount -t tmpfs none /run/wireguard && exec "$0" -c "$1"' "$BUILD/shardtund" "$dir/g$1.conf"
 	wait_for 30 node_json "$1" status
 }
 
 agent_node_start() { # NUMBER
-	start "agent$1" "g$1" "$BUILD/shardtun-agent" -c "$dir/agent$1.conf"
+	# shellcheck disable=SC2086 # some variables
+	start "agent$1" "g$1" env ${node_environment[$1]:-} "$BUILD/shardtun-agent" -c "$dir/agent$1.conf"
 }
 
 node_json() { # NUMBER COMMAND...
@@ -293,6 +312,19 @@ print(json.load(sys.stdin)["counters"][sys.argv[1]])' "$2"
 node_dropped() { # NUMBER REASON
 	node_json "$1" status | python3 -c 'import json, sys
 print(sum(drop["count"] for drop in json.load(sys.stdin)["drops"] if drop["reason"] == sys.argv[1]))' "$2"
+}
+
+# A figure of its agent's metrics.
+agent_metric() { # NUMBER NAME
+	ns "g$1" python3 -c 'import urllib.request
+print(urllib.request.urlopen("http://127.0.0.1:9556/metrics").read().decode())' | awk -v name="$2" '$1 == name { print $2 }'
+}
+
+agent_metric_is() { # NUMBER NAME VALUE
+	local value
+	value=$(agent_metric "$1" "$2")
+	echo "$2 is $value"
+	[[ $value == "$3" ]]
 }
 
 # The blocks that it serves, one a line; nothing where no gateway answers.
@@ -335,7 +367,7 @@ nodes_up() {
 	bird_up
 	etcdctl put /shardtun/members '{"version":1,"members":["g1","g2","g3"]}' >/dev/null
 	for number in 1 2 3; do
-		node_config "$number"
+		node_config "$number" ${node_option[$number]:+"${node_option[$number]}"}
 		gateway_node_start "$number"
 		agent_node_start "$number"
 	done
@@ -412,7 +444,7 @@ lead() { # CLIENT [GATEWAY]
 	ns router ip -6 rule add pref "$((100 + $1))" from "fd17:$1::/64" table "$((100 + $2))"
 }
 
-pulse_start() { # CLIENT
+pulse_start() { # CLIENT [ADDRESS]
 	start "pulse$1" "c$1" "$tests_dir/tools/pulse.py" "${2:-198.51.100.2}" "c$1"
 	wait_for 30 grep -q ready "$dir/pulse$1.log"
 }
@@ -427,6 +459,12 @@ pulse_tells() { # CLIENT
 	before=$(wc -l <"$dir/pulse$1.log")
 	kill -USR1 "${started[pulse$1]}"
 	wait_for 10 pulse_said "$1" "$before"
+	tail -n 1 "$dir/pulse$1.log"
+}
+
+# Ends it, and prints what it saw in all: {"total": ..., "lost": ..., "all_wrong": ...}. (Not in a subshell, which cannot wait for it.)
+pulse_end() { # CLIENT
+	stop "pulse$1" || true
 	tail -n 1 "$dir/pulse$1.log"
 }
 

@@ -5,7 +5,8 @@
 The other end is `traffic.py serve`, which sends back what comes. Each datagram has the name of its sender in it: what comes back with
 another one was another's. SIGUSR1 makes it say, as one line of JSON, what was seen since it was last told to:
 {"sent": N, "received": N, "wrong": N, "gap": SECONDS, "since": SECONDS} where gap is the longest time without an answer, and since that since the
-last answer.
+last answer. SIGTERM makes it send nothing more, wait for what is under way, PATIENCE seconds at most, and say of all its time:
+{"total": N, "lost": N, "all_wrong": N}
 """
 
 import json
@@ -17,13 +18,16 @@ import time
 
 from traffic import UDP_PORT, family_of
 
+PATIENCE = 2.0
+
 
 class Pulse:
     def __init__(self, address, name, interval):
         self.socket = socket.socket(family_of(address), socket.SOCK_DGRAM)
         self.socket.setblocking(False)
         self.target, self.name, self.interval = (address, UDP_PORT), name.encode(), interval
-        self.serial = 0
+        self.serial = self.all_wrong = 0
+        self.awaited = set()  # serials
         self.asked = self.stopping = False
         self.last = time.monotonic()
         self.begin()
@@ -40,6 +44,7 @@ class Pulse:
         try:
             self.socket.sendto(b"pulse %s %d" % (self.name, self.serial), self.target)
             self.sent += 1
+            self.awaited.add(self.serial)
         except OSError:
             pass  # no route for a moment: it is a gap
 
@@ -48,9 +53,12 @@ class Pulse:
             data, _ = self.socket.recvfrom(2048)
         except OSError:
             return  # what came back was an ICMP error
-        if data.split()[:2] != [b"pulse", self.name]:
+        words = data.split()
+        if words[:2] != [b"pulse", self.name]:
             self.wrong += 1
+            self.all_wrong += 1
             return
+        self.awaited.discard(int(words[2]))
         now = time.monotonic()
         self.note_time(now)
         self.last = now
@@ -75,6 +83,14 @@ class Pulse:
                 due = max(due + self.interval, time.monotonic())
             elif select.select([self.socket], [], [], wait)[0]:
                 self.receive()
+        self.end()
+
+    def end(self):
+        late = time.monotonic() + PATIENCE
+        while self.awaited and (wait := late - time.monotonic()) > 0:
+            if select.select([self.socket], [], [], wait)[0]:
+                self.receive()
+        print(json.dumps({"total": self.serial, "lost": len(self.awaited), "all_wrong": self.all_wrong}), flush=True)
 
 
 def main(address, name, interval="0.05"):
