@@ -7,7 +7,8 @@
  *   key      the block's in etcd: absent, or held by a node
  *   taken    each take changes its revision, which is not needed as a number: of each that somebody has seen, whether it is
  *            the present one
- *   takers   the list of those that may take the block: TAKERS_0, and at some time TAKERS_1 (a bit for each node)
+ *   takers   the list of those that may take the block: TAKERS_0, and at some time TAKERS_1 (a bit for each node; another machine
+ *            of the same name is another node)
  *
  *   look     a linearizable read of all three. The node's own key: the node owns the block for TERM ticks, from the sending on.
  *            No key: it waits for WAIT ticks, from the answer on; anew when `taken` or `takers` has changed. No key, but the

@@ -177,10 +177,11 @@ check "takers have the machines that they are on, but not their IDs" test "${#ma
 kill_hard agent-gw4
 waited=$(grep -c "this machine is not in" "$dir/agent-gw4.log" || true)
 mv "$dir/gw4.state" "$dir/gw4.state-before"
-echo 0123456789abcdef0123456789abcdef >"$dir/machine-id"
+echo uninitialized >"$dir/machine-id"
 # shellcheck disable=SC2016 # the inner shell's
 start agent-gw4 gateway sh -c 'mount --bind "$1" /etc/machine-id && exec "$2" -c "$3"' sh "$dir/machine-id" \
 	"$BUILD/shardtun-agent" "$dir/gw4.conf"
+check "without /etc/machine-id it is known by its uuid, which is said" wait_for 60 said gw4 1 "/etc/machine-id cannot be read"
 check "it waits for one of the others" wait_for 60 said gw4 $((waited + 1)) "this machine is not in /shardtun/takers in etcd yet"
 check "which lets it in, and it gets its share" wait_for 60 told gw4 "len(s['blocks']) == 3 and s['until_ns'] > now"
 check "in place of the former one" test "$(machine_in_takers gw4)" != "$machine"

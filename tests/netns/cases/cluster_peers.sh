@@ -185,7 +185,7 @@ check_fails "and that peer is none" known gw2 "$frank"
 
 # A gateway without an agent is told 65,000 clients with networks, and has to answer about its blocks meanwhile: the agent waits
 # 1 s for an answer, and the fence ends after 2 s.
-cluster_gateway gw3 5557 shardtun2 256
+cluster_gateway gw3 5567 shardtun2 256
 answers_meanwhile() {
 	python3 - "$dir/gw3.sock" "$dir/many" <<-'END'
 		import base64, json, socket, sys, time
