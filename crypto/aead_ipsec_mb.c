@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/base/hot.h"
 #include "crypto/aead_backend.h"
 
 /* The back end's own name, then its code paths, best first. */
@@ -35,7 +36,7 @@ static void gcm_expand(const struct aead_engine *engine, struct aead_key *key, c
 	memcpy(key->iv, iv, AEAD_IV_SIZE);
 }
 
-static void gcm_seal(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
+HOT static void gcm_seal(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
 {
 	const struct gcm_key_data *schedule = (const struct gcm_key_data *)key->schedule;
 	struct gcm_context_data context;
@@ -73,7 +74,7 @@ static bool tag_matches(struct aead_op *op, const uint8_t computed[AEAD_TAG_SIZE
 	return authentic;
 }
 
-static void gcm_open(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
+HOT static void gcm_open(struct aead_engine *engine, const struct aead_key *key, struct aead_op *ops, size_t count)
 {
 	const struct gcm_key_data *schedule = (const struct gcm_key_data *)key->schedule;
 	struct gcm_context_data context;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/base/bytes.h"
+#include "core/base/hot.h"
 
 enum { WORD_BITS = 64, WORDS = REPLAY_WINDOW / WORD_BITS + 1 };
 
@@ -21,7 +22,7 @@ static void clear_entered(struct replay_window *window, uint64_t counter)
 		window->bitmap[word % WORDS] = 0;
 }
 
-enum replay_verdict replay_accept(struct replay_window *window, uint64_t counter)
+HOT enum replay_verdict replay_accept(struct replay_window *window, uint64_t counter)
 {
 	uint64_t *word = &window->bitmap[counter / WORD_BITS % WORDS];
 	const uint64_t bit = 1ull << counter % WORD_BITS;

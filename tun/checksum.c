@@ -2,6 +2,7 @@
 #include "tun/checksum.h"
 
 #include "core/base/bytes.h"
+#include "core/base/hot.h"
 #include "tun/headers.h"
 
 /* 32-bit words are added in 64-bit lanes: no carry needs care below 16 GiB, and the lanes of a whole packet stay far
@@ -28,7 +29,7 @@ static ALWAYS_INLINE uint64_t sum_blocks(const uint8_t *data, size_t blocks)
 }
 
 #ifdef __x86_64__
-__attribute__((target("avx2"))) static uint64_t sum_blocks_avx2(const uint8_t *data, size_t blocks)
+HOT __attribute__((target("avx2"))) static uint64_t sum_blocks_avx2(const uint8_t *data, size_t blocks)
 {
 	return sum_blocks(data, blocks);
 }
@@ -45,7 +46,7 @@ static uint64_t sum_blocks_best(const uint8_t *data, size_t blocks)
 	return sum_blocks(data, blocks);
 }
 
-uint64_t checksum_add(const void *data, size_t length, uint64_t sum)
+HOT uint64_t checksum_add(const void *data, size_t length, uint64_t sum)
 {
 	const uint8_t *at = data;
 	uint64_t word = 0;
@@ -74,7 +75,7 @@ uint64_t checksum_add(const void *data, size_t length, uint64_t sum)
 	return length & 1 ? sum + *at : sum;
 }
 
-uint16_t checksum_fold(uint64_t sum)
+HOT uint16_t checksum_fold(uint64_t sum)
 {
 	sum = (sum & UINT32_MAX) + (sum >> 32);
 	sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
@@ -83,7 +84,7 @@ uint16_t checksum_fold(uint64_t sum)
 	return (uint16_t)sum;
 }
 
-uint64_t checksum_pseudo(unsigned version, const uint8_t *ip_header, uint32_t upper_length, uint8_t protocol)
+HOT uint64_t checksum_pseudo(unsigned version, const uint8_t *ip_header, uint32_t upper_length, uint8_t protocol)
 {
 	/* In memory order, as all sums: the protocol is the second byte of its word. */
 	uint64_t sum = (uint64_t)__builtin_bswap32(upper_length) + ((uint64_t)protocol << 8);

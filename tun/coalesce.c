@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/base/bytes.h"
+#include "core/base/hot.h"
 #include "tun/checksum.h"
 
 enum {
@@ -268,7 +269,7 @@ static void append(struct coalescer *coalescer, struct entry *entry, const struc
 	entry->open = !entry->push && payload == entry->payload_size;
 }
 
-static struct entry *start(struct coalescer *coalescer, const struct inner *inner)
+HOT static struct entry *start(struct coalescer *coalescer, const struct inner *inner)
 {
 	struct entry *entry = &coalescer->entries[coalescer->entry_count++];
 	uint32_t piece = (uint32_t)coalescer->packet_count++;
@@ -279,7 +280,7 @@ static struct entry *start(struct coalescer *coalescer, const struct inner *inne
 	return entry;
 }
 
-bool coalescer_add(struct coalescer *coalescer, const struct inner *inner)
+HOT bool coalescer_add(struct coalescer *coalescer, const struct inner *inner)
 {
 	owner_check(&coalescer->owner, "coalescer");
 	uint32_t payload = inner->length - inner->ip_length - inner->upper_length;
@@ -356,7 +357,7 @@ static void finish_super(struct entry *entry)
 	memcpy(upper + entry->header.csum_offset, &partial, sizeof partial);
 }
 
-const struct tun_frame *coalescer_frames(struct coalescer *coalescer, size_t *count)
+HOT const struct tun_frame *coalescer_frames(struct coalescer *coalescer, size_t *count)
 {
 	owner_check(&coalescer->owner, "coalescer");
 	struct iovec *iov = coalescer->iov;
@@ -379,7 +380,7 @@ const struct tun_frame *coalescer_frames(struct coalescer *coalescer, size_t *co
 	return coalescer->frames;
 }
 
-void coalescer_reset(struct coalescer *coalescer)
+HOT void coalescer_reset(struct coalescer *coalescer)
 {
 	owner_check(&coalescer->owner, "coalescer");
 	if (coalescer->fenced)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/base/cpu.h"
+#include "core/base/hot.h"
 #include "core/base/log.h"
 #include "core/host/sysctl.h"
 #include "tun/netlink.h"
@@ -23,7 +24,7 @@ _Static_assert(sizeof((struct tun_device *)0)->name == IFNAMSIZ, "a kernel inter
 
 /* --- reading and writing ------------------------------------------------------------------------------------------ */
 
-static int device_read(struct tun_queue *queue, struct iovec *frames, size_t count)
+HOT static int device_read(struct tun_queue *queue, struct iovec *frames, size_t count)
 {
 	size_t done = 0;
 
@@ -43,7 +44,7 @@ static int device_read(struct tun_queue *queue, struct iovec *frames, size_t cou
 	return (int)done;
 }
 
-static int device_write(struct tun_queue *queue, const struct tun_frame *frame)
+HOT static int device_write(struct tun_queue *queue, const struct tun_frame *frame)
 {
 	ssize_t written;
 	size_t length = 0;

@@ -2,8 +2,9 @@
 #include "tun/ecn.h"
 
 #include "core/base/bytes.h"
+#include "core/base/hot.h"
 
-uint8_t ecn_get(const struct inner *inner)
+HOT uint8_t ecn_get(const struct inner *inner)
 {
 	return inner->version == 4 ? inner->data[IPV4_AT_TOS] & 3 : (inner->data[1] >> 4) & 3;
 }
@@ -24,7 +25,7 @@ static void ecn_set(const struct inner *inner, uint8_t ecn)
 	store_be16(ip + IPV4_AT_CHECKSUM, (uint16_t)~sum);
 }
 
-bool ecn_decapsulate(const struct inner *inner, uint8_t outer)
+HOT bool ecn_decapsulate(const struct inner *inner, uint8_t outer)
 {
 	uint8_t own = ecn_get(inner);
 	if (own == ECN_NOT_ECT)

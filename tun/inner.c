@@ -2,6 +2,7 @@
 #include "tun/inner.h"
 
 #include "core/base/bytes.h"
+#include "core/base/hot.h"
 #include "tun/checksum.h"
 
 static bool parse_ipv4(struct inner *inner, const uint8_t *ip, size_t length)
@@ -49,7 +50,7 @@ uint8_t inner_upper_length(const uint8_t *upper, size_t left, uint8_t protocol)
 	return header <= left ? (uint8_t)header : 0;
 }
 
-static bool parse_upper(struct inner *inner)
+HOT static bool parse_upper(struct inner *inner)
 {
 	inner->upper_length = 0;
 	if (inner->fragment || (inner->protocol != IPPROTO_TCP && inner->protocol != IPPROTO_UDP))
@@ -59,7 +60,7 @@ static bool parse_upper(struct inner *inner)
 	return inner->upper_length;
 }
 
-bool inner_parse(struct inner *inner, void *data, size_t length)
+HOT bool inner_parse(struct inner *inner, void *data, size_t length)
 {
 	const uint8_t *ip = data;
 
@@ -100,17 +101,17 @@ static void address_read(const struct inner *inner, const uint8_t *bytes, struct
 	memcpy(address->bytes, bytes, inner->version == 4 ? 4 : 16);
 }
 
-void inner_source(const struct inner *inner, struct ip_address *address)
+HOT void inner_source(const struct inner *inner, struct ip_address *address)
 {
 	address_read(inner, inner_source_bytes(inner), address);
 }
 
-void inner_destination(const struct inner *inner, struct ip_address *address)
+HOT void inner_destination(const struct inner *inner, struct ip_address *address)
 {
 	address_read(inner, inner_destination_bytes(inner), address);
 }
 
-bool inner_checksum_ok(const struct inner *inner)
+HOT bool inner_checksum_ok(const struct inner *inner)
 {
 	const uint8_t *upper = inner->data + inner->ip_length;
 	uint32_t left = inner->length - inner->ip_length;

@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 
 #include "core/base/bytes.h"
+#include "core/base/hot.h"
 #include "tun/checksum.h"
 
 /* Options are not aligned. A value at an odd offset straddles two words of the sum, which adds its bytes swapped. */
@@ -21,7 +22,7 @@ static void mend_checksum(uint8_t *tcp, size_t offset, uint16_t old, uint16_t ne
 	store_be16(tcp + TCP_AT_CHECKSUM, (uint16_t)~checksum_fold(sum));
 }
 
-bool mss_clamp(const struct inner *inner, uint16_t mtu, bool partial_checksum)
+HOT bool mss_clamp(const struct inner *inner, uint16_t mtu, bool partial_checksum)
 {
 	uint8_t *tcp = inner->data + inner->ip_length;
 	uint32_t headers = (inner->version == 4 ? IPV4_HEADER_MIN : IPV6_HEADER_LENGTH) + TCP_HEADER_MIN;

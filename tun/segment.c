@@ -2,6 +2,7 @@
 #include "tun/segment.h"
 
 #include "core/base/bytes.h"
+#include "core/base/hot.h"
 #include "tun/checksum.h"
 
 /* Sums are in memory order, so a 16-bit field enters them as it is stored. */
@@ -128,7 +129,7 @@ static enum segment_status plan(struct segmenter *segmenter, const struct inner 
 							    : plan_super(segmenter, offload, max_packet);
 }
 
-uint32_t segment_count(const struct inner *packet, const struct virtio_net_hdr *offload)
+HOT uint32_t segment_count(const struct inner *packet, const struct virtio_net_hdr *offload)
 {
 	struct segmenter segmenter;
 
@@ -172,8 +173,8 @@ static void prepare_headers(struct segmenter *segmenter, bool needs_checksum)
 					    segmenter->upper_sum);
 }
 
-enum segment_status segment_start(struct segmenter *segmenter, const struct inner *packet,
-				  const struct virtio_net_hdr *offload, uint32_t max_packet)
+HOT enum segment_status segment_start(struct segmenter *segmenter, const struct inner *packet,
+				      const struct virtio_net_hdr *offload, uint32_t max_packet)
 {
 	enum segment_status status = plan(segmenter, packet, offload, max_packet);
 	bool super = offload->gso_type != VIRTIO_NET_HDR_GSO_NONE;
@@ -214,7 +215,7 @@ static void finish_tcp(const struct segmenter *segmenter, uint8_t *tcp, uint64_t
 	store_checksum(tcp + TCP_AT_CHECKSUM, sum + word(sequence >> 16) + word(sequence) + word(flags), false);
 }
 
-bool segment_next(struct segmenter *segmenter, uint8_t **packet, uint32_t *length)
+HOT bool segment_next(struct segmenter *segmenter, uint8_t **packet, uint32_t *length)
 {
 	if (segmenter->index == segmenter->count)
 		return false;

@@ -17,7 +17,7 @@
 #define BUSY_POLL_LEAST_NS  (20 * NS_PER_US)  /* less is not worth it */
 #define BUSY_POLL_CREDIT_NS (2 * NS_PER_MS)   /* that may be used at once after a pause */
 #define BUSY_POLL_PAUSE_NS  NS_PER_S
-enum { BUSY_POLL_SHARE = 32 /* one part in so many of the time */ };
+enum { BUSY_POLL_SHARE = 16 /* one part in so many of the time */ };
 
 /* Zeroed at first. The thread's own. */
 struct busy_poll {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/client_role.h"
+#include "core/base/hot.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -201,14 +202,15 @@ static enum drop_reason client_handshake(struct worker *worker, const struct dat
 
 /* --- data path ---------------------------------------------------------------------------------------------------- */
 
-static uint32_t client_route(struct worker *worker, const struct inner *inner)
+HOT static uint32_t client_route(struct worker *worker, const struct inner *inner)
 {
 	(void)inner; /* the kernel's routes decided that it belongs here */
 	const struct session *session = client(worker)->session;
 	return session != NULL ? session->id : 0;
 }
 
-static enum drop_reason client_admit(struct worker *worker, const struct session *session, const struct inner *inner)
+HOT static enum drop_reason client_admit(struct worker *worker, const struct session *session,
+					 const struct inner *inner)
 {
 	struct ip_address source, destination;
 	inner_source(inner, &source);
@@ -227,7 +229,8 @@ static enum drop_reason client_unknown_session(struct worker *worker, uint32_t s
 	return DROP_SESSION;
 }
 
-static void client_moved(struct worker *worker, struct session *session, const struct endpoint *from, uint32_t bytes)
+HOT static void client_moved(struct worker *worker, struct session *session, const struct endpoint *from,
+			     uint32_t bytes)
 {
 	(void)worker, (void)session, (void)from, (void)bytes; /* where the gateway is, is configured */
 }

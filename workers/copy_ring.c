@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/copy_ring.h"
+#include "core/base/hot.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -118,7 +119,7 @@ bool copy_ring_push(struct copy_ring *ring, const struct endpoint *from, uint8_t
 	return true;
 }
 
-const struct udp_message *copy_ring_peek(const struct copy_ring *ring, uint32_t ahead)
+HOT const struct udp_message *copy_ring_peek(const struct copy_ring *ring, uint32_t ahead)
 {
 	owner_check(&ring->owner, "copy ring's consumer end");
 	uint64_t position = ring->head + ahead;

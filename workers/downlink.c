@@ -9,6 +9,7 @@
  * Headers are written in place in front of each payload and the packet is sealed out of place at once, so every byte is
  * read while it is in the first-level cache, and copied nowhere but by the cipher. */
 #include "workers/downlink.h"
+#include "core/base/hot.h"
 
 #include "tun/ecn.h"
 #include "tun/fragment.h"
@@ -46,8 +47,8 @@ static uint8_t *reserve(struct worker *worker, const struct session *session, co
 	return room;
 }
 
-static enum drop_reason downlink_packet(struct worker *worker, struct session *session, const struct outgoing *outgoing,
-					uint8_t *packet, uint32_t length)
+HOT static enum drop_reason downlink_packet(struct worker *worker, struct session *session,
+					    const struct outgoing *outgoing, uint8_t *packet, uint32_t length)
 {
 	struct transport_key *key = session->current;
 	if (unlikely(transport_key_spent(key)))
@@ -65,7 +66,7 @@ static enum drop_reason downlink_packet(struct worker *worker, struct session *s
 	return DROP_NONE;
 }
 
-static void mark_sent(struct worker *worker, struct session *session, uint32_t packets, uint32_t bytes)
+HOT static void mark_sent(struct worker *worker, struct session *session, uint32_t packets, uint32_t bytes)
 {
 	owner_check(&session->owner, "session");
 	session_count(&session->view.tx_packets, packets);
@@ -137,8 +138,8 @@ static inline void seal_packet(struct worker *worker, struct session *session, s
 }
 
 /* Of a session with limits. */
-static void seal_counted(struct worker *worker, struct session *session, struct outgoing *outgoing, uint8_t *packet,
-			 uint32_t length)
+HOT static void seal_counted(struct worker *worker, struct session *session, struct outgoing *outgoing, uint8_t *packet,
+			     uint32_t length)
 {
 	uint32_t before = outgoing->bytes;
 	seal_packet(worker, session, outgoing, packet, length);
@@ -170,7 +171,7 @@ static bool goes_ahead(const struct session *session, bool sparse)
 	return sparse && (session->current->peer_capabilities & WIRE_TAKES_SPARSE) != 0 && session->limits == NULL;
 }
 
-static void downlink_frame(struct worker *worker, uint32_t session_id, const struct inner *packet, bool sparse)
+HOT static void downlink_frame(struct worker *worker, uint32_t session_id, const struct inner *packet, bool sparse)
 {
 	struct session *session = session_id != 0 ? session_table_find(worker->table, session_id) : NULL;
 	if (session == NULL) {
@@ -259,7 +260,7 @@ static bool room_for_more(const struct worker *worker)
 
 /* A frame that this worker read. The kernel steers by addresses of the pool alone: what goes to a network behind a peer
  * may be another worker's. */
-static void take_frame(struct worker *worker, uint8_t *frame, uint32_t length, bool sparse)
+HOT static void take_frame(struct worker *worker, uint8_t *frame, uint32_t length, bool sparse)
 {
 	struct inner packet;
 	if (unlikely(!frame_parse(&packet, frame, length))) {
@@ -285,7 +286,7 @@ uint8_t *downlink_batch_memory(void)
 }
 
 /* 0: none was there. */
-static uint32_t read_frame(struct worker *worker, struct tun_queue *queue, uint8_t *frame)
+HOT static uint32_t read_frame(struct worker *worker, struct tun_queue *queue, uint8_t *frame)
 {
 	struct iovec iov = {.iov_base = frame, .iov_len = TUN_FRAME_MAX};
 	int got = queue->ops->read(queue, &iov, 1);
@@ -337,7 +338,7 @@ static size_t take_sparse(struct worker *worker, bool *empty)
 }
 
 /* The next of the batch. */
-static void take_next(struct worker *worker)
+HOT static void take_next(struct worker *worker)
 {
 	struct tun_batch *batch = &worker->batch;
 	uint8_t *frame = batch->memory + batch->frames[batch->next].at;
@@ -348,7 +349,7 @@ static void take_next(struct worker *worker)
 }
 
 /* Tells the kernel what is out of the queue, and whether that is empty. */
-static void account(struct worker *worker)
+HOT static void account(struct worker *worker)
 {
 	struct tun_batch *batch = &worker->batch;
 	bool drained = batch->next == batch->count && batch->began != 0;
@@ -358,7 +359,7 @@ static void account(struct worker *worker)
 		sparse_queue_drained(worker->tun->shared, batch->began);
 }
 
-bool downlink_unsettled(const struct worker *worker)
+HOT bool downlink_unsettled(const struct worker *worker)
 {
 	const struct tun_queue *tun = worker->tun;
 	return queue_shares_uneven(&worker->batch.tally) ||
@@ -448,7 +449,7 @@ static size_t take_frames(struct worker *worker)
 	return frames;
 }
 
-size_t downlink_batch(struct worker *worker)
+HOT size_t downlink_batch(struct worker *worker)
 {
 	owner_check(&worker->loop.owner, "frame buffer");
 	if (worker->send.blocked)

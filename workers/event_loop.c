@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "core/base/clock.h"
+#include "core/base/hot.h"
 #include "core/base/rcu.h"
 
 int event_loop_init(struct event_loop *loop, uint32_t stage_sampling, uint64_t ticks_per_second)
@@ -69,7 +70,7 @@ static int wait_for_events(const struct event_loop *loop, struct epoll_event *ev
 	return ready;
 }
 
-void event_loop_wait(struct event_loop *loop, uint64_t timeout)
+HOT void event_loop_wait(struct event_loop *loop, uint64_t timeout)
 {
 	struct epoll_event events[EVENT_LOOP_EVENTS];
 	rcu_offline();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/frame_dispatch.h"
+#include "core/base/hot.h"
 
 #include <stdlib.h>
 
@@ -72,8 +73,8 @@ struct frame_ring *frame_dispatch_sparse_ring(const struct frame_dispatch *dispa
 	return dispatch->sparse.pool != NULL ? frame_pool_ring(dispatch->sparse.pool, worker) : NULL;
 }
 
-enum drop_reason frame_dispatch_push(struct frame_dispatch *dispatch, struct frame_rings *rings, uint32_t session_id,
-				     const struct inner *packet, uint64_t now)
+HOT enum drop_reason frame_dispatch_push(struct frame_dispatch *dispatch, struct frame_rings *rings,
+					 uint32_t session_id, const struct inner *packet, uint64_t now)
 {
 	uint32_t worker = session_shard(dispatch->sharding, session_id);
 	if (!frame_pool_push(rings->pool, worker, packet, session_id, now))
@@ -82,7 +83,7 @@ enum drop_reason frame_dispatch_push(struct frame_dispatch *dispatch, struct fra
 	return DROP_NONE;
 }
 
-void frame_dispatch_publish(struct frame_dispatch *dispatch, struct frame_rings *rings, struct stats *stats)
+HOT void frame_dispatch_publish(struct frame_dispatch *dispatch, struct frame_rings *rings, struct stats *stats)
 {
 	uint32_t words = (dispatch->sharding->workers + 63) / 64;
 	for (uint32_t word = 0; word < words; word++) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/base/bytes.h"
+#include "core/base/hot.h"
 #include "crypto/aead.h"
 #include "tun/vnet.h"
 
@@ -325,7 +326,7 @@ bool frame_pool_idle(struct frame_pool *pool)
 
 /* --- the worker's thread ------------------------------------------------------------------------------------------ */
 
-size_t frame_ring_peek(struct frame_ring *ring, const struct frame_ref **frames, size_t count)
+HOT size_t frame_ring_peek(struct frame_ring *ring, const struct frame_ref **frames, size_t count)
 {
 	owner_check(&ring->owner, "frame ring's consumer end");
 	uint32_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/gateway_fence.h"
+#include "core/base/hot.h"
 
 /* What was sent in the turn before is out, unless the socket took no more. */
 static void publish(const struct worker *worker, struct gateway_role *role)
@@ -8,7 +9,7 @@ static void publish(const struct worker *worker, struct gateway_role *role)
 		atomic_store_explicit(&role->fenced, role->view.version, memory_order_release);
 }
 
-bool gateway_fence_follow(struct worker *worker, struct block_set *lost)
+HOT bool gateway_fence_follow(struct worker *worker, struct block_set *lost)
 {
 	struct gateway_role *role = worker->role_state;
 	const struct fence *fence = role->registry->fence;

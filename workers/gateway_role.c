@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/gateway_role.h"
+#include "core/base/hot.h"
 
 #include "workers/endpoint_loop.h"
 #include "workers/gateway_events.h"
@@ -73,7 +74,7 @@ static void gateway_retire(struct worker *worker, struct session *session)
 }
 
 /* Before anything more is taken from socket or TUN. */
-static void gateway_turn(struct worker *worker)
+HOT static void gateway_turn(struct worker *worker)
 {
 	struct session *session, *following;
 	struct block_set lost;
@@ -379,7 +380,7 @@ static enum drop_reason gateway_unknown_session(struct worker *worker, uint32_t 
 	return DROP_SESSION;
 }
 
-static uint32_t gateway_route(struct worker *worker, const struct inner *inner)
+HOT static uint32_t gateway_route(struct worker *worker, const struct inner *inner)
 {
 	return registry_route(gateway(worker)->registry, inner->version, inner_destination_bytes(inner));
 }
@@ -401,7 +402,8 @@ static bool owns_source(const struct gateway_role *role, const struct session *s
 	       registry_network_session(role->registry, inner->version, source) == session->id;
 }
 
-static enum drop_reason gateway_admit(struct worker *worker, const struct session *session, const struct inner *inner)
+HOT static enum drop_reason gateway_admit(struct worker *worker, const struct session *session,
+					  const struct inner *inner)
 {
 	const struct gateway_role *role = gateway(worker);
 	const struct pool *pool = &role->registry->pool;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/limits.h"
+#include "core/base/hot.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -181,7 +182,7 @@ static void expire(struct timer *timer, void *context)
 		worker->limits.waiting--;
 }
 
-size_t limits_run(struct worker *worker)
+HOT size_t limits_run(struct worker *worker)
 {
 	struct run run = {.worker = worker};
 	if (likely(worker->limits.waiting == 0))

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "core/base/hot.h"
 #include "core/base/log.h"
 
 int send_queue_init(struct send_queue *queue)
@@ -18,7 +19,7 @@ void send_queue_deinit(struct send_queue *queue)
 	queue->buffer = NULL;
 }
 
-void send_queue_plan(struct send_queue *queue, bool gso, uint32_t count, uint32_t size)
+HOT void send_queue_plan(struct send_queue *queue, bool gso, uint32_t count, uint32_t size)
 {
 	owner_check(&queue->owner, "send queue");
 	uint32_t limit = 1;
@@ -43,8 +44,8 @@ static bool fits_last(const struct send_queue *queue, uint32_t session_id, bool 
 	       last->length + length <= UDP_TRAIN_BYTES && last->ecn == ecn && endpoint_equal(&last->endpoint, to);
 }
 
-uint8_t *send_queue_reserve(struct send_queue *queue, uint32_t session_id, bool sparse, const struct endpoint *to,
-			    uint8_t ecn, uint32_t length)
+HOT uint8_t *send_queue_reserve(struct send_queue *queue, uint32_t session_id, bool sparse, const struct endpoint *to,
+				uint8_t ecn, uint32_t length)
 {
 	owner_check(&queue->owner, "send queue");
 	if (queue->used + length > SEND_QUEUE_BYTES)
@@ -125,7 +126,7 @@ static void forget(struct send_queue *queue)
 	queue->blocked = false;
 }
 
-void send_queue_flush(struct send_queue *queue, struct udp_socket *socket, struct stats *stats)
+HOT void send_queue_flush(struct send_queue *queue, struct udp_socket *socket, struct stats *stats)
 {
 	owner_check(&queue->owner, "send queue");
 	queue->blocked = false;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "core/base/bpf.h"
+#include "core/base/hot.h"
 #include "core/protocol/messages.h"
 
 enum {
@@ -325,7 +326,7 @@ void sparse_sessions_remove(const struct sparse_sessions *sparse, uint32_t sessi
 		atomic_store_explicit(&session->id, 0, memory_order_relaxed);
 }
 
-void sparse_reader_settle(struct sparse_reader *reader, const struct sparse_queue *queue, uint64_t now)
+HOT void sparse_reader_settle(struct sparse_reader *reader, const struct sparse_queue *queue, uint64_t now)
 {
 	uint64_t entered = atomic_load_explicit(&queue->entered, memory_order_relaxed);
 	if (entered != reader->seen) {
@@ -336,8 +337,8 @@ void sparse_reader_settle(struct sparse_reader *reader, const struct sparse_queu
 	}
 }
 
-void sparse_reader_look(struct sparse_reader *reader, const struct sparse_queue *queue,
-			const struct udp_message *messages, size_t count)
+HOT void sparse_reader_look(struct sparse_reader *reader, const struct sparse_queue *queue,
+			    const struct udp_message *messages, size_t count)
 {
 	uint64_t probed = atomic_load_explicit(&queue->probed, memory_order_acquire);
 	reader->probed = 0;
@@ -350,7 +351,7 @@ void sparse_reader_look(struct sparse_reader *reader, const struct sparse_queue 
 	}
 }
 
-void sparse_reader_handled(struct sparse_reader *reader, struct sparse_queue *queue, uint64_t began)
+HOT void sparse_reader_handled(struct sparse_reader *reader, struct sparse_queue *queue, uint64_t began)
 {
 	if (reader->probed != 0)
 		atomic_store_explicit(&queue->found, reader->probed, memory_order_relaxed);

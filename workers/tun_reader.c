@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/tun_reader.h"
+#include "core/base/hot.h"
 
 #include <stdlib.h>
 
@@ -33,7 +34,7 @@ static void push_frame(struct tun_reader *reader, struct frame_rings *rings, uin
 }
 
 /* A batch of one of its queues. *empty: there was no more. */
-static size_t read_batch(struct tun_reader *reader, struct tun_queue *queue, uint64_t now, bool *empty)
+HOT static size_t read_batch(struct tun_reader *reader, struct tun_queue *queue, uint64_t now, bool *empty)
 {
 	bool sparse = queue != reader->params.tun;
 	struct frame_rings *rings = sparse ? &reader->dispatch.sparse : &reader->dispatch.all;
@@ -111,7 +112,7 @@ static void publish_batch(struct tun_reader *reader)
 
 /* A batch of the first queue, then all of the second, which is published first; where that has too much for a turn, the
  * batch waits for the next, so that no flow is reordered. */
-size_t tun_reader_turn(struct tun_reader *reader)
+HOT size_t tun_reader_turn(struct tun_reader *reader)
 {
 	struct tun_queue *queue = reader->params.tun;
 	size_t frames = 0;
@@ -158,7 +159,10 @@ static void wait_for_frames(struct tun_reader *reader)
 		uint64_t most = busy ? TUN_READER_WINDOW_NS : EVENT_LOOP_FOREVER;
 		event_loop_wait(&reader->loop, queue_shares_uneven(&reader->tally) ? QUEUE_SHARES_LOOK_NS : most);
 	}
-	reader->asleep += clock_monotonic(reader->params.clock) - before;
+	uint64_t slept = clock_monotonic(reader->params.clock) - before;
+	reader->asleep += slept;
+	if (slept >= HOT_COLD_NS)
+		hot_fetch();
 }
 
 /* Sets `busy` by how long the thread slept in the last window, so that workers poll instead of being woken. */

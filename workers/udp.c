@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/base/hot.h"
 
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
@@ -105,7 +106,7 @@ static void read_address(struct udp_message *message, const union address *addre
 	}
 }
 
-static int kernel_receive(struct udp_socket *socket, struct udp_message *messages, size_t count)
+HOT static int kernel_receive(struct udp_socket *socket, struct udp_message *messages, size_t count)
 {
 	struct kernel_socket *k = kernel(socket);
 	for (size_t i = 0; i < count; i++) {
@@ -190,7 +191,7 @@ static socklen_t write_address(const struct kernel_socket *k, union address *add
 	return sizeof address->v4;
 }
 
-static int kernel_send(struct udp_socket *socket, const struct udp_message *messages, size_t count)
+HOT static int kernel_send(struct udp_socket *socket, const struct udp_message *messages, size_t count)
 {
 	struct kernel_socket *k = kernel(socket);
 	for (size_t i = 0; i < count; i++) {

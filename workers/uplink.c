@@ -14,6 +14,7 @@
  *
  * Each way out is one drop reason, counted once. */
 #include "workers/uplink.h"
+#include "core/base/hot.h"
 
 #include <stdlib.h>
 
@@ -25,6 +26,7 @@
 enum {
 	UPLINK_MESSAGES = 16, /* of a batch: trains of up to 64 KiB each, or single datagrams */
 	UPLINK_SPARSE = 8,    /* of a batch from the second socket: datagrams, or short trains */
+	UPLINK_LONE = 2,      /* of the first one after a sleep: each place that is offered costs some cache misses */
 	UPLINK_AHEAD = 2048,  /* messages from there before the batch that was read: all that the kernel lets through in
 			       * a window (core/base/sparse_queue.h) */
 	UPLINK_COPIES = 64,   /* a turn */
@@ -91,7 +93,7 @@ static uint64_t frame_bytes(const struct tun_frame *frame)
 	return bytes;
 }
 
-static void write_frames(struct worker *worker)
+HOT static void write_frames(struct worker *worker)
 {
 	size_t count;
 	const struct tun_frame *frames = coalescer_frames(worker->coalescer, &count);
@@ -110,7 +112,7 @@ static void write_frames(struct worker *worker)
 	coalescer_reset(worker->coalescer);
 }
 
-static void pass_on(struct worker *worker, struct session *session, const struct inner *inner)
+HOT static void pass_on(struct worker *worker, struct session *session, const struct inner *inner)
 {
 	session_count(&session->view.rx_packets, 1);
 	session_count(&session->view.rx_bytes, inner->length);
@@ -241,7 +243,7 @@ static enum drop_reason uplink_deliver(struct worker *worker, const struct openi
 	return uplink_control(worker, session, type, op->output, op->length, from);
 }
 
-static void uplink_open(struct worker *worker)
+HOT static void uplink_open(struct worker *worker)
 {
 	struct opening *opening = &worker->uplink->opening;
 	if (opening->count == 0)
@@ -271,7 +273,8 @@ static bool foreign(const struct worker *worker, uint32_t session_id)
 }
 
 /* A message may overtake the keys that it needs: what waits in the inbox is looked at before we say no. */
-static struct session *find_session(struct worker *worker, const struct message_head *head, struct transport_key **key)
+HOT static struct session *find_session(struct worker *worker, const struct message_head *head,
+					struct transport_key **key)
 {
 	for (;;) {
 		struct session *session = session_table_find(worker->table, head->session_id);
@@ -330,8 +333,8 @@ static enum drop_reason uplink_handshake(struct worker *worker, const struct udp
 	return reason;
 }
 
-static enum drop_reason uplink_datagram(struct worker *worker, const struct udp_message *train, uint8_t *message,
-					uint32_t length)
+HOT static enum drop_reason uplink_datagram(struct worker *worker, const struct udp_message *train, uint8_t *message,
+					    uint32_t length)
 {
 	bool wireguard = message_is_wireguard(message);
 	struct wire_verdict verdict = message_classify(worker->role->side, message, length);
@@ -345,7 +348,7 @@ static enum drop_reason uplink_datagram(struct worker *worker, const struct udp_
 }
 
 /* Datagrams that another thread received for this one, and counted. They stay in the ring until they are written. */
-size_t uplink_copies(struct worker *worker)
+HOT size_t uplink_copies(struct worker *worker)
 {
 	const struct udp_message *copy;
 	uint32_t count = 0;
@@ -402,7 +405,7 @@ static void note_wait(struct worker *worker, uint64_t stamp, uint64_t wall)
 }
 
 /* Returns the number of datagrams. */
-static uint32_t uplink_trains(struct worker *worker, const struct udp_message *messages, size_t count)
+HOT static uint32_t uplink_trains(struct worker *worker, const struct udp_message *messages, size_t count)
 {
 	uint32_t datagrams = 0;
 	worker->uplink->opening.count = 0;
@@ -415,7 +418,7 @@ static uint32_t uplink_trains(struct worker *worker, const struct udp_message *m
 }
 
 /* How many there were. */
-static size_t receive(struct worker *worker, struct udp_socket *socket, struct udp_message *messages, size_t most)
+HOT static size_t receive(struct worker *worker, struct udp_socket *socket, struct udp_message *messages, size_t most)
 {
 	bool stamps = atomic_load_explicit(&socket->stamps, memory_order_relaxed);
 	uint64_t wall = unlikely(stamps) ? clock_wall(worker->clock) : 0;
@@ -453,26 +456,28 @@ static void receive_batch(struct worker *worker)
 static size_t take_sparse(struct worker *worker, uint32_t *datagrams, bool *empty)
 {
 	struct uplink *uplink = worker->uplink;
-	size_t messages = 0, received = UPLINK_SPARSE;
+	size_t messages = 0, most = worker->light ? UPLINK_LONE : UPLINK_SPARSE;
 	*empty = true;
 	if (!sparse_reader_waiting(&uplink->reader, worker->sparse_queue) &&
 	    likely(!event_loop_found(&worker->loop, EVENT_LOOP_UDP_SPARSE)))
 		return 0;
-	for (; received == UPLINK_SPARSE && messages < UPLINK_AHEAD; messages += received) {
-		received = receive(worker, worker->sparse_udp, uplink->sparse, UPLINK_SPARSE);
+	do {
+		size_t received = receive(worker, worker->sparse_udp, uplink->sparse, most);
+		*empty = received < most;
+		most = UPLINK_SPARSE;
+		messages += received;
 		uplink->reader.taken += received;
 		uint32_t count = uplink_trains(worker, uplink->sparse, received);
 		stats_add(&worker->loop.stats, sparse_datagrams, count);
 		*datagrams += count;
-	}
-	*empty = received < UPLINK_SPARSE;
+	} while (!*empty && messages < UPLINK_AHEAD);
 	if (*empty)
 		sparse_reader_settle(&uplink->reader, worker->sparse_queue, worker->now);
 	return messages;
 }
 
 /* Another batch than the last one with messages, later than it may take a datagram to be in the queue. */
-bool uplink_unsettled(const struct worker *worker)
+HOT bool uplink_unsettled(const struct worker *worker)
 {
 	return queue_shares_uneven(&worker->received) ||
 	       (worker->sparse != NULL &&
@@ -480,7 +485,7 @@ bool uplink_unsettled(const struct worker *worker)
 }
 
 /* A batch of the first socket is read, what there is in the second one is handled then, and the batch last. */
-size_t uplink_batch(struct worker *worker)
+HOT size_t uplink_batch(struct worker *worker)
 {
 	struct uplink *uplink = worker->uplink;
 	uint32_t datagrams = 0;

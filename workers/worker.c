@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/worker.h"
+#include "core/base/hot.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -128,7 +129,7 @@ struct frame_ring *worker_ring(struct worker *worker, uint32_t other)
 	return frame_dispatch_ring(&worker->dispatch, other);
 }
 
-static void retire_ended(struct worker *worker)
+HOT static void retire_ended(struct worker *worker)
 {
 	struct session *session, *following;
 	cds_list_for_each_entry_safe(session, following, &worker->ended, node)
@@ -174,7 +175,7 @@ void worker_wake(struct worker *worker)
 	(void)waker_wake(&worker->loop.waker);
 }
 
-size_t worker_read_inbox(struct worker *worker)
+HOT size_t worker_read_inbox(struct worker *worker)
 {
 	size_t count = 0;
 	for (struct inbox_message *message; (message = inbox_take(&worker->inbox)) != NULL; count++) {
@@ -217,7 +218,7 @@ static bool only_sparse(const struct worker *worker)
 	return true;
 }
 
-size_t worker_turn(struct worker *worker)
+HOT size_t worker_turn(struct worker *worker)
 {
 	owner_check(&worker->loop.owner, "worker");
 	worker->now = clock_monotonic(worker->clock);

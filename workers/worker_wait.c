@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/worker_wait.h"
 
+#include "core/base/hot.h"
 #include "workers/downlink.h"
 #include "workers/uplink.h"
 
@@ -97,7 +98,7 @@ static uint64_t next_look(const struct worker *worker, uint64_t now)
 }
 
 /* While a TUN reader is busy it need not pay for wake-ups: the worker sleeps for a short time and polls the ring. */
-static void sleep_until_due(struct worker *worker)
+HOT static void sleep_until_due(struct worker *worker)
 {
 	choose_events(worker);
 	worker->polled = false;
@@ -118,6 +119,8 @@ static void sleep_until_due(struct worker *worker)
 	}
 	stats_add(&worker->loop.stats, sleeps, 1);
 	event_loop_wait(&worker->loop, wait);
+	if (clock_monotonic(worker->clock) - now >= HOT_COLD_NS)
+		hot_fetch();
 }
 
 /* Whether the last turn moved data, either way. */
@@ -172,7 +175,7 @@ static bool poll_before_sleep(struct worker *worker)
 	return worker->polled;
 }
 
-void worker_wait(struct worker *worker, size_t work)
+HOT void worker_wait(struct worker *worker, size_t work)
 {
 	bool shares_cpu = atomic_load_explicit(&worker->spin, memory_order_relaxed) == 0;
 	if (!moved_data(worker)) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/clock.h"
+#include "core/base/hot.h"
 
 #include <time.h>
 
@@ -10,7 +11,7 @@ static uint64_t read_ns(clockid_t id)
 	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-static uint64_t system_monotonic(const struct clock *clock)
+HOT static uint64_t system_monotonic(const struct clock *clock)
 {
 	(void)clock;
 	return read_ns(CLOCK_BOOTTIME);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/ip.h"
+#include "core/base/hot.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -83,7 +84,7 @@ struct ip_prefix ip_prefix_network(const struct ip_prefix *prefix)
 	return network;
 }
 
-static bool same_bits(const uint8_t *a, const uint8_t *b, unsigned bits)
+HOT static bool same_bits(const uint8_t *a, const uint8_t *b, unsigned bits)
 {
 	unsigned whole = bits / 8;
 	if (memcmp(a, b, whole) != 0)
@@ -92,7 +93,7 @@ static bool same_bits(const uint8_t *a, const uint8_t *b, unsigned bits)
 	return rest == 0 || ((a[whole] ^ b[whole]) >> (8 - rest)) == 0;
 }
 
-bool ip_prefix_contains(const struct ip_prefix *prefix, const struct ip_address *address)
+HOT bool ip_prefix_contains(const struct ip_prefix *prefix, const struct ip_address *address)
 {
 	return prefix->address.family == address->family &&
 	       same_bits(prefix->address.bytes, address->bytes, prefix->length);
@@ -104,7 +105,7 @@ bool ip_prefix_overlaps(const struct ip_prefix *a, const struct ip_prefix *b)
 	return a->address.family == b->address.family && same_bits(a->address.bytes, b->address.bytes, shorter);
 }
 
-bool ip_address_equal(const struct ip_address *a, const struct ip_address *b)
+HOT bool ip_address_equal(const struct ip_address *a, const struct ip_address *b)
 {
 	return a->family == b->family && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
 }

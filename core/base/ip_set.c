@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/base/bytes.h"
+#include "core/base/hot.h"
 
 static unsigned __int128 number(const struct ip_address *address)
 {
@@ -75,7 +76,7 @@ void ip_set_deinit(struct ip_set *set)
 
 /* The whole of `wanted`: ranges do not touch, so it lies in one of them or is not all there. That one is the last
  * that does not begin behind it. The halving has no branch on the address: addresses of packets follow no pattern. */
-static bool has(const struct ip_ranges *ranges, const struct ip_range *wanted)
+HOT static bool has(const struct ip_ranges *ranges, const struct ip_range *wanted)
 {
 	const struct ip_range *range = ranges->items;
 	size_t count = ranges->count;
@@ -92,7 +93,7 @@ static bool has_in_family(const struct ip_set *set, uint8_t family, const struct
 	return family == 4 ? has(&set->ipv4, wanted) : family == 6 && has(&set->ipv6, wanted);
 }
 
-bool ip_set_contains(const struct ip_set *set, const struct ip_address *address)
+HOT bool ip_set_contains(const struct ip_set *set, const struct ip_address *address)
 {
 	unsigned __int128 wanted = number(address);
 	return has_in_family(set, address->family, &(struct ip_range){wanted, wanted});

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/base/bpf.h"
+#include "core/base/hot.h"
 
 enum {
 	/* arrays */
@@ -236,7 +237,7 @@ static uint64_t reduced(uint64_t share, uint64_t served, uint64_t refused, uint6
 
 /* An equal part is one of the most that was read in a window of late: what shares keep out cannot be read, so that they
  * would reduce each other without end. */
-void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now)
+HOT void queue_shares_adapt(struct queue_shares_tally *tally, uint64_t now)
 {
 	struct queue_shares_queue *queue = tally->queue;
 	uint64_t took = now - tally->window;

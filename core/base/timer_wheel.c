@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/timer_wheel.h"
+#include "core/base/hot.h"
 
 #include <stddef.h>
 
@@ -130,8 +131,8 @@ static bool step(struct timer_wheel *wheel)
 	return true;
 }
 
-bool timer_wheel_advance(struct timer_wheel *wheel, uint64_t now, timer_callback *callback, void *context,
-			 uint32_t limit)
+HOT bool timer_wheel_advance(struct timer_wheel *wheel, uint64_t now, timer_callback *callback, void *context,
+			     uint32_t limit)
 {
 	owner_check(&wheel->owner, "timer wheel");
 	uint64_t tick = now >> wheel->tick_bits;
@@ -145,7 +146,7 @@ bool timer_wheel_advance(struct timer_wheel *wheel, uint64_t now, timer_callback
 	return false;
 }
 
-uint64_t timer_wheel_next(const struct timer_wheel *wheel)
+HOT uint64_t timer_wheel_next(const struct timer_wheel *wheel)
 {
 	unsigned level;
 	if (wheel->sinking != 0)

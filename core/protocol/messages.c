@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/protocol/messages.h"
+#include "core/base/hot.h"
 
 #include <sodium.h>
 
@@ -72,7 +73,7 @@ static enum drop_reason check(const struct wire_message *type, enum wire_side si
 	return check_length(type, length);
 }
 
-struct wire_verdict wire_classify_other(enum wire_side side, const uint8_t *message, uint32_t length)
+HOT struct wire_verdict wire_classify_other(enum wire_side side, const uint8_t *message, uint32_t length)
 {
 	if (length < WIRE_SMALLEST)
 		return (struct wire_verdict){WIRE_CLASS_NONE, DROP_RUNT};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/sessions/pool.h"
+#include "core/base/hot.h"
 
 #include <stdlib.h>
 
@@ -105,7 +106,7 @@ void pool_deinit(struct pool *pool)
 	pool->links = NULL;
 }
 
-bool pool_covers(const struct pool *pool, const struct ip_address *address)
+HOT bool pool_covers(const struct pool *pool, const struct ip_address *address)
 {
 	return ip_prefix_contains(address->family == 4 ? &pool->gateway4 : &pool->gateway6, address);
 }

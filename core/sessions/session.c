@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/sessions/session.h"
+#include "core/base/hot.h"
 
 #include <stdlib.h>
 
@@ -175,7 +176,7 @@ uint64_t session_hibernation_due(const struct session *session)
 	return any ? session->data_moved + SESSION_HIBERNATE_NS : UINT64_MAX;
 }
 
-bool session_wants_rekey(const struct session *session, uint64_t interval, uint64_t now)
+HOT bool session_wants_rekey(const struct session *session, uint64_t interval, uint64_t now)
 {
 	const struct transport_key *key = session->current;
 	if (key == NULL)

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The code that each packet runs through lies together, and fits in a second-level cache. */
+#include "core/base/hot.h"
+
+#include <criterion/criterion.h>
+
+#include "tun/coalesce.h"
+#include "tun/inner.h"
+#include "workers/downlink.h"
+#include "workers/event_loop.h"
+#include "workers/send_queue.h"
+#include "workers/tun_reader.h"
+#include "workers/uplink.h"
+#include "workers/worker.h"
+
+extern const char __start_hot[], __stop_hot[];
+
+#define HOT_MAX (128 << 10) /* bytes; of a release build 36 KiB, more where sanitizers add to it */
+
+Test(hot, steps_of_a_packet_are_in_the_section)
+{
+	const void *steps[] = {(const void *)worker_turn,     (const void *)uplink_batch,
+			       (const void *)downlink_batch,  (const void *)tun_reader_turn,
+			       (const void *)event_loop_wait, (const void *)inner_parse,
+			       (const void *)coalescer_add,   (const void *)send_queue_flush};
+	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
+		cr_assert(steps[i] >= (const void *)__start_hot && steps[i] < (const void *)__stop_hot, "step %zu", i);
+}
+
+Test(hot, start_up_is_not)
+{
+	cr_assert((const void *)worker_new < (const void *)__start_hot ||
+		  (const void *)worker_new >= (const void *)__stop_hot);
+}
+
+Test(hot, the_section_is_small)
+{
+#ifndef __SANITIZE_ADDRESS__
+	cr_assert_lt(__stop_hot - __start_hot, HOT_MAX);
+#endif
+	hot_fetch();
+}
