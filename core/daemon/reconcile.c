@@ -17,7 +17,12 @@ enum {
 	WAIT_MOST_S = 60, /* between two tries */
 };
 
-#define SETTLE (20 * NS_PER_MS) /* one change comes as several notices */
+#define SETTLE (20 * NS_PER_MS)	 /* one change comes as several notices */
+#define LOOK   (250 * NS_PER_MS) /* between looks at a part that is pending, without a notice */
+#define LONG   (2 * NS_PER_S)	 /* pending for so long, with a reason: it is not in force as far as is known */
+
+/* What a part's function is called for. */
+enum stage { STAGE_COMPARE, STAGE_RESTORE, STAGE_CHECK };
 
 struct part {
 	struct reconcile_part is;
@@ -28,6 +33,11 @@ struct part {
 	unsigned times; /* the same in times */
 	char first[96];
 	struct error why; /* empty while in force, and while it is only left alone */
+	enum stage stage;
+	bool applies;		      /* the restoring is a setting up: reconciler_apply() */
+	bool lacking;		      /* logged, or the caller of reconciler_apply() was told */
+	uint64_t pending_since;	      /* monotonic ns; 0: it is not */
+	struct reconcile_found found; /* by restoring */
 	atomic_bool wanted, in_force;
 };
 
@@ -191,13 +201,6 @@ static void say(struct reconciler *reconciler, const struct part *part, unsigned
 		reconciler->tell(reconciler->context, &news);
 }
 
-static struct reconcile_found compare(const struct part *part, bool restore)
-{
-	struct reconcile_found found = {0};
-	part->is.run(part->is.context, restore, &found);
-	return found;
-}
-
 static void note(struct part *part, const struct reconcile_found *found)
 {
 	if (found->missing != 0)
@@ -226,45 +229,117 @@ static void forgive(struct part *part, uint64_t now)
 	part->row -= calm < part->row ? calm : part->row;
 }
 
-/* Puts back what is missing, and compares once more. Returns how many things came back. */
-static unsigned put_back(struct reconciler *reconciler, struct part *part, uint64_t now)
+/* Since no answer has come for long, what is there is not known. */
+static void note_pending(struct reconciler *reconciler, struct part *part, const struct reconcile_found *found,
+			 uint64_t now)
 {
-	forgive(part, now);
-	struct reconcile_found found = compare(part, true), after = compare(part, false);
-	unsigned restored = found.missing > after.missing ? found.missing - after.missing : 0;
-	if (after.missing != 0)
-		after.error = found.error;
-	note(part, &after);
-	if (found.missing != 0)
-		(void)snprintf(part->first, sizeof part->first, "%s", found.first);
-	part->row += NS_PER_S;
-	part->times = (unsigned)((part->row + NS_PER_S - 1) / NS_PER_S);
+	if (now - part->pending_since < LONG || found->error.text[0] == '\0')
+		return;
+	part->why = found->error;
+	if (found->missing != 0)
+		(void)snprintf(part->first, sizeof part->first, "%s", found->first);
+	atomic_store_explicit(&part->wanted, true, memory_order_relaxed);
+	atomic_store_explicit(&part->in_force, false, memory_order_relaxed);
+	if (!part->lacking)
+		say(reconciler, part, 0, now);
+	part->lacking = true;
+}
+
+/* Calls the part's function. False: it is pending. */
+static bool look(struct reconciler *reconciler, struct part *part, bool restore, uint64_t now,
+		 struct reconcile_found *found)
+{
+	*found = (struct reconcile_found){0};
+	part->is.run(part->is.context, restore, found);
+	if (!found->pending) {
+		part->pending_since = 0;
+		return true;
+	}
+	if (part->pending_since == 0)
+		part->pending_since = now;
+	if (restore)
+		atomic_store_explicit(&part->in_force, false, memory_order_relaxed);
+	note_pending(reconciler, part, found, now);
+	run_at(part, now + LOOK);
+	return false;
+}
+
+/* The part is as `found` says; logged where that is new. */
+static void settle(struct reconciler *reconciler, struct part *part, const struct reconcile_found *found,
+		   unsigned restored, uint64_t now)
+{
+	note(part, found);
+	part->stage = STAGE_COMPARE;
+	bool is = atomic_load_explicit(&part->in_force, memory_order_relaxed);
+	bool wanted = atomic_load_explicit(&part->wanted, memory_order_relaxed);
+	if (wanted && (restored != 0 || is == part->lacking))
+		say(reconciler, part, restored, now);
+	part->lacking = wanted && !is;
+	run_at(part, wanted && !is && part->not_before > now ? part->not_before : now + part->is.round);
+}
+
+/* Acknowledged by the kernel: whether it stays is seen by the comparison after the kernel's notice. */
+static void settle_applied(struct reconciler *reconciler, struct part *part, struct reconcile_found *found,
+			   uint64_t now)
+{
+	found->missing = found->left;
+	part->applies = false;
+	part->not_before = 0;
+	settle(reconciler, part, found, 0, now);
+}
+
+/* After what was missing was put back: how many things came back. */
+static void settle_restored(struct reconciler *reconciler, struct part *part, struct reconcile_found *after,
+			    uint64_t now)
+{
+	const struct reconcile_found *found = &part->found;
+	unsigned restored = 0;
+	if (after->missing != 0)
+		after->error = found->error;
+	if (!found->fresh) {
+		restored = found->missing > after->missing ? found->missing - after->missing : 0;
+		part->row += NS_PER_S;
+		part->times = (unsigned)((part->row + NS_PER_S - 1) / NS_PER_S);
+		part->not_before = now + wait_after(part->times);
+	}
 	part->restored_at = now;
-	part->not_before = now + wait_after(part->times);
 	atomic_fetch_add_explicit(&reconciler->restored[part->is.kind], restored, memory_order_relaxed);
-	return restored;
+	if (found->missing != 0) {
+		memcpy(part->first, found->first, sizeof part->first);
+		memcpy(after->first, found->first, sizeof after->first);
+	}
+	settle(reconciler, part, after, restored, now);
 }
 
 static void run_part(struct reconciler *reconciler, struct part *part, uint64_t now)
 {
-	bool was = atomic_load_explicit(&part->in_force, memory_order_relaxed);
-	struct reconcile_found found = compare(part, false);
-	bool missing = found.missing != 0;
-	unsigned restored = 0;
+	struct reconcile_found found;
 	part->due = 0;
-	if (missing && now >= part->not_before) {
-		restored = put_back(reconciler, part, now);
-	} else {
-		/* Not tried again this time: the reason of the last try still holds. */
-		if (missing && found.error.text[0] == '\0')
-			found.error = part->why;
-		note(part, &found);
+	if (part->stage == STAGE_COMPARE) {
+		if (!look(reconciler, part, false, now, &found))
+			return;
+		bool missing = found.missing != 0;
+		if (!missing || now < part->not_before) {
+			/* Not tried again this time: the reason of the last try still holds. */
+			if (missing && found.error.text[0] == '\0')
+				found.error = part->why;
+			settle(reconciler, part, &found, 0, now);
+			return;
+		}
+		forgive(part, now);
+		part->stage = STAGE_RESTORE;
 	}
-	bool is = atomic_load_explicit(&part->in_force, memory_order_relaxed);
-	bool wanted = atomic_load_explicit(&part->wanted, memory_order_relaxed);
-	if (restored != 0 || (wanted && is != was))
-		say(reconciler, part, restored, now);
-	run_at(part, wanted && !is && part->not_before > now ? part->not_before : now + part->is.round);
+	if (part->stage == STAGE_RESTORE) {
+		if (!look(reconciler, part, true, now, &part->found))
+			return;
+		if (part->applies) {
+			settle_applied(reconciler, part, &part->found, now);
+			return;
+		}
+		part->stage = STAGE_CHECK;
+	}
+	if (look(reconciler, part, false, now, &found))
+		settle_restored(reconciler, part, &found, now);
 }
 
 void reconciler_run(struct reconciler *reconciler)
@@ -286,18 +361,18 @@ int reconciler_apply(struct reconciler *reconciler, unsigned kinds, struct error
 	int result = 0;
 	for (size_t i = 0; i < reconciler->count; i++) {
 		struct part *part = &reconciler->parts[i];
+		struct reconcile_found *found = &part->found;
 		if (!is_of(part, kinds))
 			continue;
-		struct reconcile_found found = compare(part, true);
-		bool left = found.left != 0;
-		if (left && result == 0)
-			result = error_set(error, -EIO, "%s", found.error.text);
-		/* Acknowledged by the kernel: whether it stays is seen by the comparison after the kernel's notice. */
-		found.missing = found.left;
-		note(part, &found);
-		part->not_before = 0;
 		part->due = 0;
-		run_at(part, now + part->is.round);
+		part->stage = STAGE_RESTORE;
+		part->applies = true;
+		if (!look(reconciler, part, true, now, found))
+			continue;
+		if (found->left != 0 && result == 0)
+			result = error_set(error, -EIO, "%s", found->error.text);
+		part->lacking = found->left != 0; /* which is the caller's to log */
+		settle_applied(reconciler, part, found, now);
 	}
 	arm(reconciler);
 	return result;
@@ -335,6 +410,8 @@ const char *reconciler_trouble(const struct reconciler *reconciler, enum reconci
 		unsigned seconds = (unsigned)((wait + NS_PER_S - 1) / NS_PER_S);
 		if (part->why.text[0] != '\0')
 			(void)snprintf(text, 256, "%.90s: %.140s", part->first, part->why.text);
+		else if (part->pending_since != 0)
+			(void)snprintf(text, 256, "it is being set up");
 		else
 			(void)snprintf(text, 256, "%.90s: removed by another program %u times; next try in %u s",
 				       part->first, part->times, seconds);

@@ -48,6 +48,8 @@ struct reconcile_found {
 	unsigned wanted;    /* how many things there should be; 0: the part has nothing to keep */
 	unsigned missing;   /* how many of these were not there, or were different */
 	unsigned left;	    /* how many of the missing could not be put back */
+	bool fresh;	    /* what is missing was not in force before: no other program removed it */
+	bool pending;	    /* under way elsewhere: nothing else counts but `error`, if it stays so for long */
 	char first[96];	    /* the first that was missing: "IPv4 rule 21845 for table 21845" */
 	struct error error; /* why the first of those left could not be put back */
 };
@@ -60,7 +62,8 @@ void reconcile_missing(struct reconcile_found *found, const char *format, ...) P
 void reconcile_left(struct reconcile_found *found, int result, const struct error *error);
 
 /* Compares; with `restore` puts back what is missing. The kernel's acknowledgement is enough to not count one as left.
- */
+ * What takes longer than the control thread can wait for is `pending`: the function is called again in the same way,
+ * after reconciler_notice() or a moment later, until it is done. */
 typedef void reconcile_fn(void *context, bool restore, struct reconcile_found *found);
 
 struct reconcile_part {
@@ -97,7 +100,8 @@ int reconciler_add(struct reconciler *reconciler, const struct reconcile_part *p
 
 /* What is wanted of the parts of these kinds changed: makes it so now, whatever happened before. That is setting up,
  * not restoring: it is not counted, and what cannot be is the caller's to log. Returns 0, or -EIO with the first
- * reason. */
+ * reason. A part that is pending is not in force until reconciler_run() has carried it out; that logs what cannot be.
+ */
 int reconciler_apply(struct reconciler *reconciler, unsigned kinds, struct error *error);
 
 /* The machine changed in a way that may concern parts of these kinds: they are compared a few milliseconds later. */

@@ -25,6 +25,9 @@ struct fixture {
 	unsigned wanted, there;
 	bool refuses; /* nothing can be put back */
 	bool thief;   /* what is put back is gone at once */
+	bool slow;    /* the answer comes with a later call */
+	bool fresh;   /* what is missing is our own change */
+	unsigned calls;
 	unsigned restores, told;
 	struct reconcile_news last;
 };
@@ -32,6 +35,13 @@ struct fixture {
 static void keep(void *context, bool restore, struct reconcile_found *found)
 {
 	struct fixture *f = context;
+	f->calls++;
+	if (f->slow) {
+		found->pending = true;
+		error_set(&found->error, -EINPROGRESS, "no answer");
+		return;
+	}
+	found->fresh = f->fresh;
 	found->wanted = f->wanted;
 	found->missing = f->wanted - f->there;
 	(void)snprintf(found->first, sizeof found->first, "thing %u", f->there);
@@ -229,5 +239,85 @@ Test(reconcile, nothing_wanted_is_nothing_to_keep)
 	cr_assert_not(state(&f).in_force);
 	pass(&f, RECONCILE_ROUND);
 	cr_assert_eq(f.told, 0);
+	reconciler_free(f.reconciler);
+}
+
+Test(reconcile, what_is_pending_is_called_again_in_the_same_way)
+{
+	struct fixture f;
+	char text[256];
+	start(&f);
+	f.there = 1;
+	f.slow = true;
+	reconciler_notice(f.reconciler, RECONCILE_ALL);
+	pass(&f, 50 * NS_PER_MS);
+	cr_assert(state(&f).in_force, "nothing is known yet");
+	f.slow = false;
+	pass(&f, NS_PER_S);
+	cr_assert_eq(f.there, 3);
+	cr_assert_eq(state(&f).restored, 2);
+	cr_assert(state(&f).in_force);
+	cr_assert_eq(f.told, 1);
+	/* The same while it is set up: no other program is blamed. */
+	f.there = 1;
+	f.slow = true;
+	cr_assert_eq(reconciler_apply(f.reconciler, RECONCILE_ALL, NULL), 0);
+	cr_assert_not(state(&f).in_force, "not yet");
+	cr_assert_str_eq(reconciler_trouble(f.reconciler, RECONCILE_rule, text), "it is being set up");
+	f.slow = false;
+	reconciler_notice(f.reconciler, RECONCILE_ALL);
+	pass(&f, 50 * NS_PER_MS);
+	cr_assert(f.there == 3 && state(&f).in_force);
+	cr_assert_eq(state(&f).restored, 2);
+	cr_assert_eq(f.told, 1);
+	reconciler_free(f.reconciler);
+}
+
+Test(reconcile, what_stays_pending_is_not_in_force_and_said_once)
+{
+	struct fixture f;
+	start(&f);
+	f.slow = true;
+	reconciler_notice(f.reconciler, RECONCILE_ALL);
+	for (unsigned i = 0; i < 40; i++)
+		pass(&f, 250 * NS_PER_MS);
+	cr_assert_leq(f.calls, 50, "it is looked at, and not polled");
+	cr_assert_not(state(&f).in_force);
+	cr_assert_eq(f.told, 1);
+	cr_assert_str_eq(f.last.why, "no answer");
+	f.slow = false;
+	pass(&f, 250 * NS_PER_MS);
+	cr_assert(state(&f).in_force);
+	cr_assert_eq(f.told, 2);
+	cr_assert_eq(state(&f).restored, 0);
+	reconciler_free(f.reconciler);
+}
+
+Test(reconcile, our_own_change_is_not_put_back_but_set_up)
+{
+	struct fixture f;
+	start(&f);
+	f.fresh = true;
+	for (unsigned i = 0; i < 100; i++) {
+		f.there = 0;
+		reconciler_notice(f.reconciler, RECONCILE_ALL);
+		pass(&f, 50 * NS_PER_MS);
+		cr_assert_eq(f.there, 3, "%u: it is never left alone", i);
+	}
+	cr_assert_eq(f.told, 0);
+	cr_assert_eq(state(&f).restored, 0);
+	f.there = 0;
+	f.refuses = true;
+	reconciler_notice(f.reconciler, RECONCILE_ALL);
+	pass(&f, 50 * NS_PER_MS);
+	cr_assert_not(state(&f).in_force);
+	cr_assert_eq(f.told, 1);
+	cr_assert_str_eq(f.last.why, "not permitted");
+	f.refuses = false;
+	reconciler_notice(f.reconciler, RECONCILE_ALL);
+	pass(&f, 50 * NS_PER_MS);
+	cr_assert(state(&f).in_force);
+	cr_assert_eq(f.told, 2);
+	cr_assert_eq(f.last.restored, 0);
 	reconciler_free(f.reconciler);
 }
