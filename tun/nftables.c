@@ -2,27 +2,29 @@
 #include "tun/nftables.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tun/nftables_process.h"
+#include "tun/nftables_exchange.h"
 
-enum {
-	ANSWER_S = 30,		   /* enough for thousands of elements on a busy machine; then the process is killed */
-	ANSWER_MAX = 64 * 1048576, /* of a query */
-};
+enum { ANSWER_MS = 30000 /* enough for thousands of elements on a busy machine; then the process is killed */ };
 
 struct nftables {
 	struct nftables_confine confine;
 	int held; /* the caller's */
 	int fd;	  /* -1: no process */
 	pid_t pid;
+	struct nftables_exchange exchange; /* the last one, until its answer is fetched */
+	int wait_ms;			   /* for an answer; ANSWER_MS: as long as the process may take */
+	int epoll_fd;			   /* with `fd` in it; -1: answers are waited for */
+	pid_t killed;			   /* and not ended yet; 0: none */
+	unsigned starts;
 };
 
 bool nftables_is_absent(int code)
@@ -59,9 +61,30 @@ static void child(const struct nftables *nftables, int fd)
 	nftables_process_run(REQUESTS);
 }
 
+static void watch(const struct nftables *nftables)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	if (nftables->epoll_fd >= 0 && nftables->fd >= 0)
+		(void)epoll_ctl(nftables->epoll_fd, EPOLL_CTL_ADD, nftables->fd, &event);
+}
+
+/* A killed process ends once the kernel lets go of it, which may take as long as what it was killed for. */
+static bool has_ended(struct nftables *nftables)
+{
+	int flags = nftables->wait_ms < ANSWER_MS ? WNOHANG : 0;
+	pid_t ended = 0;
+	while (nftables->killed != 0 && (ended = waitpid(nftables->killed, NULL, flags)) < 0 && errno == EINTR)
+		;
+	if (ended != 0)
+		nftables->killed = 0;
+	return nftables->killed == 0;
+}
+
 static int start(struct nftables *nftables, struct error *error)
 {
 	int ends[2];
+	if (!has_ended(nftables))
+		return error_set(error, -EINPROGRESS, "nftables: its process hangs, and has not ended yet");
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
 		return error_set(error, -errno, "nftables: socketpair: %s", strerror(errno));
 	pid_t pid = fork();
@@ -75,6 +98,8 @@ static int start(struct nftables *nftables, struct error *error)
 	}
 	nftables->fd = ends[0];
 	nftables->pid = pid;
+	nftables->starts++;
+	watch(nftables);
 	return 0;
 }
 
@@ -85,9 +110,9 @@ static void stop(struct nftables *nftables, bool at_once)
 	close(nftables->fd);
 	if (at_once)
 		(void)kill(nftables->pid, SIGKILL);
-	while (waitpid(nftables->pid, NULL, 0) < 0 && errno == EINTR)
-		;
 	nftables->fd = -1;
+	nftables->killed = nftables->pid;
+	(void)has_ended(nftables);
 }
 
 struct nftables *nftables_open(const struct nftables_confine *confine, int held, struct error *error)
@@ -97,7 +122,8 @@ struct nftables *nftables_open(const struct nftables_confine *confine, int held,
 		error_set(error, -ENOMEM, "nftables: out of memory");
 		return NULL;
 	}
-	nftables->fd = -1;
+	nftables->fd = nftables->epoll_fd = -1;
+	nftables->wait_ms = ANSWER_MS;
 	nftables->held = held;
 	if (confine != NULL)
 		nftables->confine = *confine;
@@ -116,7 +142,11 @@ void nftables_close(struct nftables *nftables)
 {
 	if (nftables == NULL)
 		return;
-	stop(nftables, false);
+	nftables_wait(nftables);
+	stop(nftables, nftables->exchange.payload != NULL && !nftables->exchange.answered);
+	nftables_exchange_end(&nftables->exchange);
+	if (nftables->epoll_fd >= 0)
+		close(nftables->epoll_fd);
 	free(nftables);
 }
 
@@ -133,53 +163,112 @@ static int fail(struct error *error, const char *subject, int code, const char *
 	return error_set(error, code, "%s: nftables: %s", subject, text);
 }
 
-static bool answer_comes(int fd)
+/* 1: the answer is there; 0: not yet; negative: the process has ended, or was ended because it did not answer. `begun`:
+ * just now. Only then it is waited for, else a caller that looks again and again would wait each time. */
+static int advance(struct nftables *nftables, bool begun)
 {
-	struct pollfd polled = {.fd = fd, .events = POLLIN};
-	int ready;
-	do
-		ready = poll(&polled, 1, ANSWER_S * 1000);
-	while (ready < 0 && errno == EINTR);
-	return ready > 0;
+	struct nftables_exchange *exchange = &nftables->exchange;
+	bool waits = nftables->wait_ms == ANSWER_MS;
+	uint64_t age = nftables_exchange_age(exchange);
+	int most = !waits ? nftables->wait_ms : age < ANSWER_MS ? (int)(ANSWER_MS - age) : 0;
+	int result = exchange->answered ? 1 : nftables_exchange_step(exchange, nftables->fd, waits || begun ? most : 0);
+	if (result == 0 && nftables_exchange_age(exchange) < ANSWER_MS)
+		return 0;
+	if (result == 1)
+		return 1;
+	nftables_exchange_end(exchange);
+	stop(nftables, true);
+	return -EPIPE;
 }
 
-/* The text, to be freed by the caller; NULL: the process ended, or did not answer in time. */
-static char *exchange(int fd, const struct nftables_request *request, const char *payload,
-		      struct nftables_answer *answer)
+static int under_way(const struct nftables *nftables, const char *subject, struct error *error)
 {
-	if (!nftables_send(fd, request, sizeof *request) || !nftables_send(fd, payload, request->length) ||
-	    !answer_comes(fd) || !nftables_receive(fd, answer, sizeof *answer) || answer->length > ANSWER_MAX)
-		return NULL;
-	char *text = malloc((size_t)answer->length + 1);
-	if (text != NULL && nftables_receive(fd, text, answer->length)) {
-		text[answer->length] = '\0';
-		return text;
-	}
-	free(text);
-	return NULL;
+	unsigned seconds = (unsigned)(nftables_exchange_age(&nftables->exchange) / 1000);
+	return error_set(error, -EINPROGRESS, "%s: nftables: no answer from its process or the kernel for %u s",
+			 subject, seconds);
+}
+
+/* Makes the request the one that is under way, if it is not. `*begun`: it is a new one. */
+static int begin(struct nftables *nftables, const char *subject, const struct nftables_request *request,
+		 const char *payload, bool *begun, struct error *error)
+{
+	struct nftables_exchange *exchange = &nftables->exchange;
+	*begun = false;
+	/* An answer that was not fetched says what was true then. */
+	if (nftables_exchange_is(exchange, request, payload) && !nftables_exchange_is_old(exchange))
+		return 0;
+	/* The stream has one request at a time. What the other one did is seen by its caller when it comes again. */
+	if (exchange->payload != NULL && advance(nftables, false) == 0)
+		return under_way(nftables, subject, error);
+	int result = nftables->fd < 0 ? start(nftables, error) : 0;
+	if (result != 0)
+		return error_prefix(error, result, "%s: ", subject);
+	*begun = true;
+	return nftables_exchange_begin(exchange, request, payload) == 0
+		       ? 0
+		       : error_set(error, -ENOMEM, "%s: nftables: out of memory", subject);
 }
 
 /* 0 or more, with the answer in `*text` unless `text` is NULL; or a negative errno. */
 static int call(struct nftables *nftables, const char *subject, struct nftables_request *request, const char *payload,
 		char **text, struct error *error)
 {
-	struct nftables_answer answer = {0};
+	struct nftables_exchange *exchange = &nftables->exchange;
+	bool begun;
 	request->length = (uint32_t)strlen(payload);
-	int result = nftables->fd < 0 ? start(nftables, error) : 0;
+	int result = begin(nftables, subject, request, payload, &begun, error);
 	if (result != 0)
-		return error_prefix(error, result, "%s: ", subject);
-	char *said = exchange(nftables->fd, request, payload, &answer);
-	if (said == NULL) {
-		stop(nftables, true);
+		return result;
+	result = advance(nftables, begun);
+	if (result == 0)
+		return under_way(nftables, subject, error);
+	if (result < 0)
 		return error_set(error, -ENOMEM, "%s: nftables: its process ended early, short of memory or of sockets",
 				 subject);
+	result = exchange->answer.code;
+	if (result < 0) {
+		result = fail(error, subject, result, exchange->text);
+	} else if (text != NULL) {
+		*text = exchange->text;
+		exchange->text = NULL;
 	}
-	result = answer.code >= 0 ? answer.code : fail(error, subject, answer.code, said);
-	if (text != NULL && answer.code >= 0)
-		*text = said;
-	else
-		free(said);
+	nftables_exchange_end(exchange);
 	return result;
+}
+
+int nftables_do_not_wait(struct nftables *nftables, int most_ms, struct error *error)
+{
+	if (nftables->epoll_fd < 0 && (nftables->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) < 0)
+		return error_set(error, -errno, "nftables: epoll: %s", strerror(errno));
+	watch(nftables);
+	nftables->wait_ms = most_ms;
+	return 0;
+}
+
+void nftables_wait(struct nftables *nftables)
+{
+	nftables->wait_ms = ANSWER_MS;
+}
+
+int nftables_fd(const struct nftables *nftables)
+{
+	return nftables->epoll_fd;
+}
+
+unsigned nftables_starts(const struct nftables *nftables)
+{
+	return nftables->starts;
+}
+
+void nftables_poll(struct nftables *nftables)
+{
+	char byte;
+	if (nftables->fd < 0)
+		return;
+	if (nftables->exchange.payload != NULL && !nftables->exchange.answered)
+		(void)advance(nftables, false);
+	else if (recv(nftables->fd, &byte, sizeof byte, MSG_DONTWAIT) >= 0)
+		stop(nftables, true); /* it ended by itself, or says what was not requested */
 }
 
 static struct nftables_request request_for(enum nftables_operation operation, enum nftables_family family,
@@ -219,8 +308,10 @@ static int remove_table(struct nftables *nftables, const char *subject, enum nft
 {
 	struct nftables_request request = request_for(NFTABLES_REMOVE, family, name);
 	int result = call(nftables, subject, &request, "", NULL, error);
-	/* Its process ended, and another may not start: a table that may outlive it is there still. */
-	if (result < 0 && !nftables_is_absent(result) && nftables_process_remove(family, name) == 0)
+	/* Its process ended, and another may not start: a table that may outlive it is there still. That may take as
+	 * long as the kernel does, so only where it may be waited for. */
+	if (result < 0 && !nftables_is_absent(result) && nftables->wait_ms == ANSWER_MS &&
+	    nftables_process_remove(family, name) == 0)
 		return 0;
 	return nftables_is_absent(result) ? 0 : result;
 }

@@ -41,6 +41,26 @@ void nftables_inherit(struct nftables *nftables);
  * first. */
 void nftables_close(struct nftables *nftables);
 
+/* From now on a call waits for at most so long, in ms (more than 0): if there is no answer by then, it returns
+ * -EINPROGRESS, and nothing that is to be given back is lost. nftables_fd() is readable when the answer is there, and
+ * the same call, with the same arguments, then returns it; another one meanwhile gets -EINPROGRESS too. So a kernel
+ * whose rules another program changes for seconds, or a process that hangs, does not hold the caller; after 30 s the
+ * process is killed, with the tables that it owns, and another one is started by a later call. 0, or a negative errno
+ * with `error` set. */
+int nftables_do_not_wait(struct nftables *nftables, int most_ms, struct error *error);
+
+/* The opposite, as it is at first: calls wait for their answers. Also for one that is under way. */
+void nftables_wait(struct nftables *nftables);
+
+/* After nftables_do_not_wait(): constant, readable when nftables_poll() is due. -1: there is none. */
+int nftables_fd(const struct nftables *nftables);
+
+/* How often a process was started. A table that an earlier one laid went with it, unless it outlives that. */
+unsigned nftables_starts(const struct nftables *nftables);
+
+/* Takes the answer that came, for the call that it is for, or the notice that the process has ended. */
+void nftables_poll(struct nftables *nftables);
+
 struct nftables_table {
 	const char *subject; /* for errors: "KillSwitch" */
 	enum nftables_family family;
