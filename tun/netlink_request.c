@@ -105,7 +105,7 @@ static const char *extended_text(const struct nlmsghdr *ack)
 	return text != NULL && mnl_attr_validate(text, MNL_TYPE_NUL_STRING) == 0 ? mnl_attr_get_str(text) : NULL;
 }
 
-static int acknowledged(const struct nlmsghdr *ack, struct error *error)
+int netlink_acknowledged(const struct nlmsghdr *ack, struct error *error)
 {
 	int code = ((const struct nlmsgerr *)mnl_nlmsg_get_payload(ack))->error;
 	const char *text = extended_text(ack);
@@ -148,7 +148,7 @@ int netlink_transact(struct netlink *netlink, struct nlmsghdr *request, netlink_
 			if (message->nlmsg_type == NLMSG_DONE)
 				return 0;
 			if (message->nlmsg_type == NLMSG_ERROR)
-				return acknowledged(message, error);
+				return netlink_acknowledged(message, error);
 			if (answer != NULL && message->nlmsg_type == wanted)
 				answer(message, data);
 		}

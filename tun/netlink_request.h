@@ -36,6 +36,9 @@ struct nlmsghdr *netlink_start(struct netlink *netlink, uint16_t type, unsigned 
 int netlink_transact(struct netlink *netlink, struct nlmsghdr *request, netlink_answer_fn *answer, void *data,
 		     struct error *error);
 
+/* What a sound acknowledgement (NLMSG_ERROR) says: 0, or a negative errno with `error` set. */
+int netlink_acknowledged(const struct nlmsghdr *ack, struct error *error);
+
 /* mnl_nlmsg_ok() compares the length as a signed number: one beyond 2 GB would pass as less than what is left. */
 static inline bool netlink_message_ok(const struct nlmsghdr *message, int left)
 {

@@ -11,7 +11,9 @@
 
 enum {
 	FLUSH_BATCH = 64,
-	METRIC6 = 1024, /* IP6_RT_PRIO_USER: the kernel's default for IPv6 */
+	CHANGE_BATCH = 64, /* routes: their acknowledgements fit in the socket's buffer */
+	CHANGE_MAX = 128,  /* bytes of a request for a route */
+	METRIC6 = 1024,	   /* IP6_RT_PRIO_USER: the kernel's default for IPv6 */
 };
 
 /* 0: none. The kernel matches it when routes are replaced and deleted. */
@@ -24,19 +26,18 @@ static uint32_t metric_of(unsigned ifindex, const struct ip_prefix *network, uin
 	return network->address.family == 6 ? METRIC6 : 0;
 }
 
-static int route_request(struct netlink *netlink, uint16_t type, uint16_t flags, unsigned ifindex,
-			 const struct ip_prefix *network, uint32_t table, struct error *error)
+/* Adds the rest to a request that begins at `request`. */
+static void put_route(struct nlmsghdr *request, unsigned ifindex, const struct ip_prefix *network, uint32_t table)
 {
 	struct ip_prefix destination = ip_prefix_network(network); /* the kernel refuses host bits */
 	bool link = ifindex != NETLINK_THROW && ifindex != NETLINK_UNREACHABLE;
 	uint32_t metric = metric_of(ifindex, network, table);
-	struct nlmsghdr *request = netlink_start(netlink, type, flags);
 	struct rtmsg *body = mnl_nlmsg_put_extra_header(request, sizeof *body);
 	body->rtm_family = (uint8_t)netlink_family(destination.address.family);
 	body->rtm_dst_len = destination.length;
 	body->rtm_table = RT_TABLE_UNSPEC; /* in RTA_TABLE: 8 bits are too few */
 	/* Deletion matches any: earlier versions used another number. */
-	body->rtm_protocol = type == RTM_NEWROUTE ? NETLINK_PROTOCOL : RTPROT_UNSPEC;
+	body->rtm_protocol = request->nlmsg_type == RTM_NEWROUTE ? NETLINK_PROTOCOL : RTPROT_UNSPEC;
 	body->rtm_scope = destination.address.family == 4 && link ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
 	body->rtm_type = link ? RTN_UNICAST : ifindex == NETLINK_THROW ? RTN_THROW : RTN_UNREACHABLE;
 	netlink_put_address(request, RTA_DST, &destination.address);
@@ -45,14 +46,13 @@ static int route_request(struct netlink *netlink, uint16_t type, uint16_t flags,
 	mnl_attr_put_u32(request, RTA_TABLE, table);
 	if (metric != 0)
 		mnl_attr_put_u32(request, RTA_PRIORITY, metric);
-	return netlink_transact(netlink, request, NULL, NULL, error);
 }
 
-int netlink_route_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *network, uint32_t table,
-		      struct error *error)
+/* `rc`: the kernel's answer. The same with the operation in front of its reason, or 0 where the result is the one that
+ * was wanted. */
+static int added(int rc, unsigned ifindex, const struct ip_prefix *network, struct error *error)
 {
 	char name[IF_NAMESIZE], text[IP_TEXT_MAX];
-	int rc = route_request(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, ifindex, network, table, error);
 	if (rc == 0)
 		return 0;
 	const char *to = ifindex == NETLINK_THROW	  ? "elsewhere"
@@ -61,14 +61,105 @@ int netlink_route_add(struct netlink *netlink, unsigned ifindex, const struct ip
 	return error_prefix(error, rc, "add route %s to %s: ", ip_prefix_format(network, text), to);
 }
 
-int netlink_route_delete(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *network, uint32_t table,
-			 struct error *error)
+static int deleted(int rc, const struct ip_prefix *network, struct error *error)
 {
 	char text[IP_TEXT_MAX];
-	int rc = route_request(netlink, RTM_DELROUTE, 0, ifindex, network, table, error);
 	if (rc == 0 || rc == -ESRCH || rc == -ENODEV)
 		return 0;
 	return error_prefix(error, rc, "remove route %s: ", ip_prefix_format(network, text));
+}
+
+int netlink_route_add(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *network, uint32_t table,
+		      struct error *error)
+{
+	struct nlmsghdr *request = netlink_start(netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE);
+	put_route(request, ifindex, network, table);
+	return added(netlink_transact(netlink, request, NULL, NULL, error), ifindex, network, error);
+}
+
+int netlink_route_delete(struct netlink *netlink, unsigned ifindex, const struct ip_prefix *network, uint32_t table,
+			 struct error *error)
+{
+	struct nlmsghdr *request = netlink_start(netlink, RTM_DELROUTE, 0);
+	put_route(request, ifindex, network, table);
+	return deleted(netlink_transact(netlink, request, NULL, NULL, error), network, error);
+}
+
+/* --- many at once ------------------------------------------------------------------------------------------------- */
+
+/* What is common to the requests that were sent together. */
+struct change {
+	bool add;
+	const struct netlink_route *items; /* by sequence number from `first` on */
+	uint32_t first;
+	size_t count, acknowledged, failed;
+	struct error *error;
+};
+
+static void take_result(struct change *change, size_t i, int rc, struct error *error)
+{
+	const struct netlink_route *route = &change->items[i];
+	rc = change->add ? added(rc, route->ifindex, &route->network, error) : deleted(rc, &route->network, error);
+	change->acknowledged++;
+	if (rc != 0 && change->failed++ == 0)
+		*change->error = *error;
+}
+
+/* False: the kernel says no more. */
+static bool take_acknowledgements(struct netlink *netlink, struct change *change)
+{
+	struct error error;
+	ssize_t received = mnl_socket_recvfrom(netlink->socket, netlink->answer, sizeof netlink->answer);
+	if (received < 0)
+		return errno == EINTR;
+	int left = (int)received;
+	const struct nlmsghdr *message = (const struct nlmsghdr *)netlink->answer;
+	for (; netlink_message_ok(message, left); message = mnl_nlmsg_next(message, &left)) {
+		uint32_t i = message->nlmsg_seq - change->first;
+		if (i < change->count && message->nlmsg_type == NLMSG_ERROR && netlink_message_is_sound(message))
+			take_result(change, i, netlink_acknowledged(message, &error), &error);
+	}
+	return true;
+}
+
+static void change_batch(struct netlink *netlink, struct change *change, uint32_t table)
+{
+	alignas(struct nlmsghdr) char requests[CHANGE_BATCH * CHANGE_MAX];
+	size_t used = 0;
+	struct error error;
+	change->first = netlink->sequence + 1;
+	for (size_t i = 0; i < change->count; i++) {
+		struct nlmsghdr *request = mnl_nlmsg_put_header(requests + used);
+		request->nlmsg_type = change->add ? RTM_NEWROUTE : RTM_DELROUTE;
+		request->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK |
+						  (change->add ? NLM_F_CREATE | NLM_F_REPLACE : 0));
+		request->nlmsg_seq = ++netlink->sequence;
+		put_route(request, change->items[i].ifindex, &change->items[i].network, table);
+		used += MNL_ALIGN(request->nlmsg_len);
+	}
+	bool goes_on = mnl_socket_sendto(netlink->socket, requests, used) >= 0;
+	while (goes_on && change->acknowledged < change->count)
+		goes_on = take_acknowledgements(netlink, change);
+	/* Which of them are without an answer does not matter: a comparison shows what is there. */
+	for (int code = errno; change->acknowledged < change->count;)
+		take_result(change, change->acknowledged,
+			    error_set(&error, -code, "no answer from the kernel: %s", strerror(code)), &error);
+}
+
+size_t netlink_routes_change(struct netlink *netlink, bool add, const struct netlink_route *items, size_t count,
+			     uint32_t table, struct error *error)
+{
+	size_t failed = 0;
+	struct error first;
+	for (size_t done = 0; done < count; done += CHANGE_BATCH) {
+		struct change change = {.add = add,
+					.items = items + done,
+					.count = count - done < CHANGE_BATCH ? count - done : CHANGE_BATCH,
+					.error = failed == 0 ? error : &first};
+		change_batch(netlink, &change, table);
+		failed += change.failed;
+	}
+	return failed;
 }
 
 /* --- reading a table back, and emptying it ------------------------------------------------------------------------ */

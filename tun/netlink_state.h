@@ -71,3 +71,9 @@ int netlink_routes_compare(const struct netlink_routes *wanted, const struct net
 /* The routes of a table that netlink_route_add() made (NETLINK_PROTOCOL), in one family (4 or 6), sorted. */
 int netlink_routes_read(struct netlink *netlink, uint8_t family, uint32_t table, struct netlink_routes *routes,
 			struct error *error);
+
+/* Adds all these routes to a table, or removes them, as netlink_route_add() and netlink_route_delete() do it for one,
+ * with a call of the system for many of them. Returns how many failed, with `error` about the first. Needs
+ * CAP_NET_ADMIN. */
+size_t netlink_routes_change(struct netlink *netlink, bool add, const struct netlink_route *items, size_t count,
+			     uint32_t table, struct error *error);

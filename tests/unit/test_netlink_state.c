@@ -222,6 +222,38 @@ Test(netlink_state, routes_of_ipv6)
 		   "ip route add fd03::/64 dev link0 table 51821");
 }
 
+/* More than go in one call; some fail, and the others do not. */
+Test(netlink_state, many_routes_change_at_once)
+{
+	enum { MANY = 300 };
+	struct netlink_routes wanted = {0}, have = {0}, missing = {0}, extra = {0};
+	char text[IP_TEXT_MAX];
+	for (unsigned i = 0; i < MANY; i++) {
+		(void)snprintf(text, sizeof text, i % 2 == 0 ? "10.%u.%u.0/24" : "fd0%u:%x::/64", i >> 8, i & 0xff);
+		append(&wanted, text, link0);
+	}
+	error.text[0] = '\0';
+	cr_assert_eq(netlink_routes_change(netlink, true, wanted.items, MANY, TABLE, &error), 0, "%s", error.text);
+	cr_assert_eq(netlink_routes_change(netlink, true, wanted.items, MANY, TABLE, &error), 0, "once more");
+	netlink_routes_sort(&wanted);
+	assert_ok(netlink_routes_read(netlink, 4, TABLE, &have, &error));
+	assert_ok(netlink_routes_read(netlink, 6, TABLE, &have, &error));
+	netlink_routes_sort(&have);
+	assert_ok(netlink_routes_compare(&wanted, &have, &missing, &extra));
+	cr_expect_eq(missing.count + extra.count, 0, "missing %zu, extra %zu", missing.count, extra.count);
+	wanted.items[7].ifindex = wanted.items[200].ifindex = 7777;
+	cr_expect_eq(netlink_routes_change(netlink, true, wanted.items, MANY, TABLE, &error), 2);
+	cr_expect_not_null(strstr(error.text, "add route 10.0.14.0/24 to #7777: "), "%s", error.text);
+	wanted.items[7].ifindex = wanted.items[200].ifindex = link0;
+	cr_expect_eq(netlink_routes_change(netlink, false, wanted.items, MANY, TABLE, &error), 0, "%s", error.text);
+	cr_expect_eq(netlink_routes_change(netlink, false, wanted.items, MANY, TABLE, &error), 0, "there are none");
+	netlink_routes_free(&have);
+	assert_ok(netlink_routes_read(netlink, 4, TABLE, &have, &error));
+	assert_ok(netlink_routes_read(netlink, 6, TABLE, &have, &error));
+	cr_expect_eq(have.count, 0);
+	netlink_routes_free(&wanted);
+}
+
 /* Others' routes too, with a gateway and without, more than are deleted at a time. */
 Test(netlink_state, a_table_is_emptied)
 {
