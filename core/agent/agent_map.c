@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/agent/agent_state.h"
+#include "core/base/ip.h"
 
 enum { ENTRY_MAX = OWNERSHIP_ADDRESS + 16, PART = CONTROL_REQUEST_MAX - 64, ADDRESSES = 2 };
 
@@ -37,44 +38,92 @@ static const char *next_address(char **rest)
 	return address;
 }
 
-/* Whether the address is one of these. */
-static bool has_address(const char *addresses, const char *address)
+/* The address of "10.9.0.1", "10.9.0.1:5556", "fd09::1", "[fd09::1]" or "[fd09::1]:5556", without the port. */
+static bool parse_address(const char *text, struct ip_address *address)
+{
+	char host[OWNERSHIP_ADDRESS];
+	const char *colon = strchr(text, ':'), *end = text + strlen(text);
+	if (*text == '[')
+		end = strchr(++text, ']');
+	else if (colon != NULL && strchr(colon + 1, ':') == NULL)
+		end = colon;
+	if (end == NULL)
+		return false;
+	(void)snprintf(host, sizeof host, "%.*s", (int)(end - text), text);
+	return ip_address_parse(host, address);
+}
+
+/* Whether the address is one of these, with whichever port and however it is written. */
+static bool has_address(const char *addresses, const struct ip_address *address)
 {
 	char copy[OWNERSHIP_ADDRESS], *rest = copy;
+	struct ip_address own;
 	(void)snprintf(copy, sizeof copy, "%s", addresses);
 	for (const char *one = next_address(&rest); one != NULL; one = next_address(&rest)) {
-		if (strcmp(one, address) == 0)
+		if (parse_address(one, &own) && ip_address_equal(&own, address))
 			return true;
 	}
 	return false;
 }
 
-/* One entry for each address, behind a comma unless it is the first. An entry that points to this gateway would make a
- * loop: also where another node has our address by mistake. Returns the end. */
-static char *add_entries(const struct agent *agent, const char *map, char *end, unsigned block, const char *inside)
+/* One entry for each address, one of each family, behind a comma unless it is the first. An entry that points to this
+ * gateway would make a loop: also where another node has our address by mistake. Returns the end. */
+static char *add_entries(const struct agent *agent, const char *map, char *end, unsigned block, const char *inside,
+			 const char **omitted)
 {
 	char copy[OWNERSHIP_ADDRESS], *rest = copy;
-	unsigned count = 0;
+	bool seen[ADDRESSES] = {false};
 	(void)snprintf(copy, sizeof copy, "%s", inside);
-	for (const char *address = next_address(&rest); address != NULL && count < ADDRESSES;
-	     address = next_address(&rest), count++) {
-		if (!has_address(agent->settings->inside, address))
-			end += sprintf(end, "%s%u=%s", end != map ? "," : "", block, address);
+	for (const char *address = next_address(&rest); address != NULL; address = next_address(&rest)) {
+		struct ip_address parsed;
+		bool fits = parse_address(address, &parsed) && !has_address(agent->settings->inside, &parsed);
+		if (!fits)
+			*omitted = inside;
+		if (!fits || seen[parsed.family == 6])
+			continue;
+		seen[parsed.family == 6] = true;
+		end += sprintf(end, "%s%u=%s", end != map ? "," : "", block, address);
 	}
 	return end;
 }
 
-static char *make_map(const struct agent *agent)
+/* Whose a block is, or was: while its key is absent and no node has taken it since, its last owner may serve it still.
+ * A stale leader of etcd may have revoked the lease, and the owner's deadline is not past before another one may take
+ * the block. What comes for it is dropped without an entry, and by an owner that has stopped just as well. Once the key
+ * says "clean", the owner has stopped. NULL: no other gateway's. */
+static const char *last_inside(struct agent *agent, unsigned block)
+{
+	const struct ownership_block_key *key = &agent->view.blocks[block];
+	struct agent_map_owner *last = &agent->map_last[block];
+	if (key->kind == OWNERSHIP_OWNED) {
+		bool ours = strcmp(key->node, agent->settings->node) == 0;
+		const char *inside = ours ? NULL : inside_of(&agent->view, key);
+		last->taken_revision = inside != NULL ? key->taken_revision : 0;
+		(void)snprintf(last->inside, sizeof last->inside, "%s", inside != NULL ? inside : "");
+		return inside;
+	}
+	if (key->kind != OWNERSHIP_ABSENT || key->taken_revision != last->taken_revision)
+		last->taken_revision = 0;
+	return last->taken_revision != 0 ? last->inside : NULL;
+}
+
+static char *make_map(struct agent *agent)
 {
 	char *map = calloc(OWNERSHIP_BLOCKS, ENTRY_MAX), *end = map;
+	const char *omitted = NULL;
 	if (map == NULL)
 		return NULL;
 	for (unsigned block = 1; block <= agent->rule.block_count; block++) {
-		const struct ownership_block_key *key = &agent->view.blocks[block];
-		const char *inside = key->kind == OWNERSHIP_OWNED ? inside_of(&agent->view, key) : NULL;
-		if (inside != NULL && strcmp(key->node, agent->settings->node) != 0)
-			end = add_entries(agent, map, end, block, inside);
+		const char *inside = last_inside(agent, block);
+		if (inside != NULL)
+			end = add_entries(agent, map, end, block, inside, &omitted);
 	}
+	if (omitted != NULL && !agent->map_omits)
+		log_warning(
+			"the map of owners: Inside = %s of another node has an address of this one, or none at all, "
+			"and is left out; correct it in that node's configuration",
+			omitted);
+	agent->map_omits = omitted != NULL;
 	return map;
 }
 

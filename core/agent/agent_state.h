@@ -66,6 +66,12 @@ struct agent_watch {
 	unsigned probes_failed;	 /* one after the other: the role may not write there */
 };
 
+/* The node that took a block last, for the map of owners. */
+struct agent_map_owner {
+	uint64_t taken_revision; /* of the block then; 0: none, or this node */
+	char inside[OWNERSHIP_ADDRESS];
+};
+
 struct agent {
 	const struct agent_settings *settings;
 	const struct clock *clock;
@@ -83,6 +89,8 @@ struct agent {
 	uint64_t map_not_before; /* after a failure */
 	uint64_t map_revision;	 /* of what the last one was made from */
 	bool map_warned, map_again;
+	bool map_omits; /* addresses that are ours or none: logged */
+	struct agent_map_owner map_last[OWNERSHIP_BLOCKS];
 	struct records_unreadable unreadable; /* of the last read */
 	char uuid[OWNERSHIP_UUID];
 	char machine[OWNERSHIP_MACHINE];

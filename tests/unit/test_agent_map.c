@@ -150,6 +150,58 @@ Test(agent_map, no_entry_leads_to_oneself_or_is_no_address)
 	end();
 }
 
+Test(agent_map, an_address_is_ours_however_it_is_written)
+{
+	begin();
+	(void)snprintf(settings.inside, sizeof settings.inside, "10.9.0.1:5556, [fd09::1]:5556");
+	add_node("gw2", "10.9.0.1:5557"); /* another port */
+	add_node("gw3", "[FD09:0::1]:5556, 10.9.0.3:5556");
+	add_node("gw4", "fd09::1");
+	add_node("gw5", "10.9.0.999:5556, fd00::5");
+	add_node("gw6", "10.9.0.6:5556, 10.9.0.66:5556");
+	for (unsigned block = 2; block <= 6; block++) {
+		char name[8];
+		(void)snprintf(name, sizeof name, "gw%u", block);
+		own(block, name);
+	}
+	run();
+	cr_assert_str_eq(got, "3=10.9.0.3:5556,5=fd00::5,6=10.9.0.6:5556");
+	cr_assert(agent.map_omits);
+	end();
+}
+
+static void lose(unsigned block, enum ownership_key_kind kind)
+{
+	agent.view.blocks[block].kind = kind;
+	agent.read_revision++;
+}
+
+Test(agent_map, a_block_between_owners_is_its_last_ones_until_another_takes_it)
+{
+	begin();
+	add_node("gw2", "10.9.0.2:5556");
+	for (unsigned block = 3; block <= 6; block++) {
+		own(block, "gw2");
+		agent.view.blocks[block].taken_revision = 40 + block;
+	}
+	run();
+	agent.view.node_count = 0; /* its keys went with its lease */
+	lose(3, OWNERSHIP_ABSENT);
+	lose(4, OWNERSHIP_CLEAN);
+	lose(5, OWNERSHIP_UNREADABLE);
+	lose(6, OWNERSHIP_ABSENT);
+	agent.view.blocks[6].taken_revision = 99; /* another one took it, and lost it, unseen */
+	run();
+	cr_assert_str_eq(got, "3=10.9.0.2:5556");
+	own(3, "gw1");
+	run();
+	cr_assert_str_eq(got, "-");
+	lose(3, OWNERSHIP_ABSENT);
+	run();
+	cr_assert_str_eq(got, "-", "the last owner was this node");
+	end();
+}
+
 Test(agent_map, a_node_may_have_an_address_of_each_family)
 {
 	begin();
