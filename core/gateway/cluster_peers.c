@@ -17,8 +17,8 @@ enum { PEERS_BETWEEN_QUIET = 1024 };
 
 /* How far the changes are carried out: items of the lists of a difference. */
 struct progress {
-	bool begun, replaced; /* `replaced`: those whose address, protocol, networks or key differ */
-	size_t removed, added, renamed, limited, moved;
+	bool begun;
+	size_t removed, ended, narrowed, replaced, added, altered, renamed, limited, moved;
 };
 
 struct cluster_peers {
@@ -37,6 +37,7 @@ struct cluster_peers {
 	struct gateway_peers_difference difference;
 	struct progress progress;
 	size_t changed;
+	bool networks; /* of a peer that came, went or changed */
 };
 
 /* A peer as a line has it; what it points to is the line's, or its own. */
@@ -380,30 +381,49 @@ static struct gateway_peer_list next_items(const struct gateway_peer_list *list,
 	return items;
 }
 
-/* In the order of gateway_peers_follow(): all is taken away before anything is given, since one peer may get the
- * address or a network of another. So those that change both ways go in one slice: there are as many as were changed in
- * etcd, but a snapshot can add and remove all. False: this was the last one. */
+/* In the order of gateway_peers_follow(), in which all is taken away before anything is given, since one peer may get
+ * the address or a network of another: so those that change go twice. False: this was the last one. */
 static bool next_slice(struct cluster_peers *peers, struct gateway_peers_difference *slice)
 {
 	const struct gateway_peers_difference *all = &peers->difference;
 	struct progress *progress = &peers->progress;
 	size_t room = CLUSTER_PEERS_SLICE;
-	*slice = (struct gateway_peers_difference){0};
-	if (progress->removed < all->removed.count) {
-		slice->removed = next_items(&all->removed, &progress->removed, &room);
+	*slice = (struct gateway_peers_difference){
+		.removed = next_items(&all->removed, &progress->removed, &room),
+		.ended = next_items(&all->changed, &progress->ended, &room),
+		.narrowed = next_items(&all->altered, &progress->narrowed, &room),
+	};
+	slice->added = next_items(&all->changed, &progress->replaced, &room);
+	if (slice->added.count != 0)
 		return true;
-	}
-	if (!progress->replaced) {
-		slice->changed = all->changed;
-		slice->altered = all->altered;
-		progress->replaced = true;
-		return true;
-	}
 	slice->added = next_items(&all->added, &progress->added, &room);
+	slice->altered = next_items(&all->altered, &progress->altered, &room);
 	slice->renamed = next_items(&all->renamed, &progress->renamed, &room);
 	slice->limited = next_items(&all->limited, &progress->limited, &room);
 	slice->moved = next_items(&all->moved, &progress->moved, &room);
 	return room == 0;
+}
+
+/* Whether one of them has networks, as it is or as it is to be. */
+static bool have_networks(const struct registry *registry, const struct gateway_peer_list *list)
+{
+	bool have = false;
+	for (size_t i = 0; list->items != NULL && i < list->count && !have; i++) {
+		const struct peer *peer = peers_find(&registry->peers, list->items[i]->public_key);
+		have = peer_has_networks(list->items[i]) || (peer != NULL && peer_has_networks(peer));
+	}
+	return have;
+}
+
+static bool slice_has_networks(const struct registry *registry, const struct gateway_peers_difference *slice)
+{
+	return have_networks(registry, &slice->removed) || have_networks(registry, &slice->ended) ||
+	       have_networks(registry, &slice->narrowed) || have_networks(registry, &slice->added);
+}
+
+bool cluster_peers_change_networks(const struct cluster_peers *peers)
+{
+	return peers->networks;
 }
 
 static int begin(struct cluster_peers *peers, struct error *error)
@@ -433,6 +453,7 @@ bool cluster_peers_apply(struct cluster_peers *peers, json_t **answer, struct er
 	if (!peers->progress.begun && begin(peers, error) != 0)
 		return true;
 	bool more = next_slice(peers, &slice);
+	peers->networks = peers->networks || slice_has_networks(peers->running->registry, &slice);
 	if (gateway_peers_follow(peers->running->registry, &peers->wanted, &slice, &peers->running->ender, &change,
 				 error) != 0)
 		return true;

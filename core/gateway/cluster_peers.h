@@ -36,5 +36,8 @@ void cluster_peers_read(struct cluster_peers *peers);
  * short or an address another peer's, which a snapshot puts right. Control thread, online under RCU. */
 bool cluster_peers_apply(struct cluster_peers *peers, json_t **answer, struct error *error);
 
+/* Whether the networks behind peers may be others by what was carried out so far. Control thread. */
+bool cluster_peers_change_networks(const struct cluster_peers *peers);
+
 /* In any state. Waits for a grace period. Threads as of the first step. */
 void cluster_peers_free(struct cluster_peers *peers);

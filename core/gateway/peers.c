@@ -469,9 +469,13 @@ int gateway_peers_follow(struct registry *registry, const struct registry *wante
 						.changed = difference->changed.count + difference->altered.count,
 						.unchanged = difference->unchanged};
 	keep_freshness(registry, &difference->changed);
+	keep_freshness(registry, &difference->ended);
 	change->ended = remove_all(registry, &difference->removed, WIRE_BYE_REMOVED, ender) +
-			remove_all(registry, &difference->changed, WIRE_BYE_RESTARTING, ender);
+			remove_all(registry, &difference->changed, WIRE_BYE_RESTARTING, ender) +
+			remove_all(registry, &difference->ended, WIRE_BYE_RESTARTING, ender);
 	int result = narrow_all(registry, &difference->altered, error);
+	if (result == 0)
+		result = narrow_all(registry, &difference->narrowed, error);
 	if (result == 0)
 		result = add_all(registry, wanted, &difference->changed, ender, error);
 	if (result == 0)

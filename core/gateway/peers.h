@@ -66,6 +66,10 @@ struct gateway_peers_difference {
 	 * last four, which keep its sessions; `altered`: its networks or its pre-shared key differ; `moved`: its
 	 * contact. */
 	struct gateway_peer_list changed, added, altered, renamed, limited, moved;
+	/* For a part of such a difference, in which those that change go twice, lest one that comes first gets what
+	 * another one still has: the first half of `changed` (their second one is in `added`) and of `altered`. Not
+	 * found by comparing, and not owned. */
+	struct gateway_peer_list ended, narrowed;
 	size_t unchanged; /* as many are in both, and the same but for name, limits and contact */
 };
 
