@@ -161,8 +161,10 @@ bool handshaker_forward(struct handshaker *h, const struct waiting_hello *waitin
 	_Static_assert((int)FORWARD_CARRIED_MAX == (int)WIRE_HELLO_SIZE, "HELLO fits");
 	memcpy(forwarded.message, waiting->message, forwarded.length);
 	unsigned block = block_of_index(peer->fixed_index, registry->fence->peers);
-	if (!forwarder_send(forwarder, &h->sender, block, &forwarded))
+	if (!forwarder_send(forwarder, &h->sender, block, &forwarded)) {
+		stats_add(&h->loop.stats, forwards_unsent, 1);
 		return false;
+	}
 	stats_add(&h->loop.stats, forwards_sent, 1);
 	return true;
 }

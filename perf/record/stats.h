@@ -64,6 +64,7 @@
 	X(handshakes_late, "Answered HELLOs whose session or peer was gone before their keys arrived") \
 	X(handed_over, "Datagrams received for another thread, and copied to it")                      \
 	X(forwards_sent, "HELLOs handed to the gateway of the cluster that owns their block")          \
+	X(forwards_unsent, "HELLOs for other gateways' blocks whose owner ClusterLink does not reach") \
 	X(forwards_taken, "HELLOs that another gateway of the cluster handed to this one")             \
 	X(wakes, "Threads that were woken from sleep")                                                 \
 	X(sessions_started, "Sessions confirmed by their client")                                      \
