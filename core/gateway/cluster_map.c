@@ -51,11 +51,28 @@ static struct cluster_owner *place(struct cluster_map *map, unsigned block, uint
 	return family == 4 ? &map->ipv4[block] : &map->ipv6[block];
 }
 
+/* What is wrong with the entry's address; NULL: nothing, and it is in the map. */
+static const char *place_owner(struct cluster_map *map, unsigned block, char *text, const struct ip_address *own,
+			       size_t own_count)
+{
+	struct cluster_owner owner;
+	if (!parse_owner(text, &owner))
+		return "not an address of a host, with or without a port";
+	for (size_t i = 0; i < own_count; i++) {
+		if (ip_address_equal(&own[i], &owner.address))
+			return "the address is this machine's own";
+	}
+	struct cluster_owner *to = place(map, block, owner.address.family);
+	if (to->address.family != 0)
+		return "the block has an owner in this family already";
+	*to = owner;
+	return NULL;
+}
+
 static int parse_entry(struct cluster_map *map, char *entry, const struct ip_address *own, size_t own_count,
-		       struct error *error)
+		       struct cluster_map_left_out *left_out, struct error *error)
 {
 	char whole[ENTRY_MAX], *equals = strchr(entry, '=');
-	struct cluster_owner owner;
 	(void)snprintf(whole, sizeof whole, "%s", entry);
 	if (equals == NULL)
 		return error_set(error, -EINVAL, "map: \"%s\" is not BLOCK=ADDRESS", whole);
@@ -63,28 +80,20 @@ static int parse_entry(struct cluster_map *map, char *entry, const struct ip_add
 	unsigned block = number(entry, CLUSTER_MAP_BLOCKS - 1);
 	if (block == 0)
 		return error_set(error, -EINVAL, "map: \"%s\": blocks are 1 to %d", whole, CLUSTER_MAP_BLOCKS - 1);
-	if (!parse_owner(equals + 1, &owner))
-		return error_set(error, -EINVAL, "map: \"%s\": not an address of a host, with or without a port",
-				 whole);
-	for (size_t i = 0; i < own_count; i++) {
-		if (ip_address_equal(&own[i], &owner.address))
-			return error_set(error, -EINVAL, "map: \"%s\": the address is this machine's own", whole);
-	}
-	struct cluster_owner *to = place(map, block, owner.address.family);
-	if (to->address.family != 0)
-		return error_set(error, -EINVAL, "map: \"%s\": block %u has an IPv%u owner already", whole, block,
-				 owner.address.family);
-	*to = owner;
+	const char *wrong = place_owner(map, block, equals + 1, own, own_count);
+	if (wrong != NULL && left_out->count++ == 0)
+		(void)snprintf(left_out->first, sizeof left_out->first, "%.70s: %s", whole, wrong);
 	return 0;
 }
 
 int cluster_map_parse(struct cluster_map *map, const char *text, const struct ip_address *own, size_t own_count,
-		      struct error *error)
+		      struct cluster_map_left_out *left_out, struct error *error)
 {
 	struct cluster_map *parsed = calloc(1, sizeof *parsed);
 	if (parsed == NULL)
 		return error_set(error, -ENOMEM, "map: out of memory");
 	int result = *text == '\0' ? error_set(error, -EINVAL, "map: it is empty; \"-\" is a map without entries") : 0;
+	*left_out = (struct cluster_map_left_out){0};
 	if (strcmp(text, "-") == 0)
 		text = "";
 	while (*text != '\0' && result == 0) {
@@ -97,7 +106,7 @@ int cluster_map_parse(struct cluster_map *map, const char *text, const struct ip
 		}
 		memcpy(entry, text, length);
 		entry[length] = '\0';
-		result = parse_entry(parsed, entry, own, own_count, error);
+		result = parse_entry(parsed, entry, own, own_count, left_out, error);
 		text += length + !last;
 	}
 	if (result == 0)

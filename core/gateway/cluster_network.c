@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/gateway/cluster_network.h"
 
-#include <ifaddrs.h>
 #include <net/if.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/base/log.h"
+#include "core/gateway/cluster_links.h"
 #include "core/gateway/settings.h"
 
 static const char subject[] = "cluster";
@@ -38,7 +38,7 @@ int cluster_network_open(struct cluster_network *network, const struct cluster_n
 	};
 	nftables_table_name(params->interface, network->table);
 	network->rules.table = network->table;
-	network->rules.map = &network->map;
+	network->rules.map = &network->next;
 	if (params->outside == NULL)
 		return 0;
 	if (strcmp(params->outside, params->inside) == 0)
@@ -51,52 +51,29 @@ int cluster_network_open(struct cluster_network *network, const struct cluster_n
 			return error_set(error, -ENODEV, "%s: there is no interface %s; 'ip link' lists them", subject,
 					 links[i]);
 	}
+	if (cluster_links_overlap(params->inside, params->outside))
+		return error_set(error, -EINVAL,
+				 "%s: %s lies on %s: what other gateways hand on would be handed on again; use a link "
+				 "of its own, or a VXLAN device",
+				 subject, params->inside, params->outside);
 	if (gateway_settings_strict(params->inside))
 		log_warning("%s: the rp_filter of %s is strict, so what other gateways hand on is dropped; "
 			    "sysctl -w net.ipv4.conf.%s.rp_filter=2 (and .all) lets it in",
 			    subject, params->inside, params->inside);
 	/* The process that holds a killed run's rules may need a moment to end: then the reconciler sees to them. */
-	network->laid = nftables_remove_netdev(network->nftables, subject, network->table, error) != 0;
+	network->laid = network->unsure = nftables_remove_netdev(network->nftables, subject, network->table, error) !=
+					  0;
 	if (network->laid)
 		log_warning("%s; it is tried again", error->text);
 	return 0;
 }
 
-/* The machine's own addresses, for the caller to free. -1: errno. */
-static int own_addresses(struct ip_address **items, size_t *count)
-{
-	struct ifaddrs *list;
-	size_t room = 0;
-	if (getifaddrs(&list) != 0)
-		return -1;
-	for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next)
-		room++;
-	*count = 0;
-	*items = calloc(room + 1, sizeof **items);
-	for (const struct ifaddrs *i = list; i != NULL && *items != NULL; i = i->ifa_next) {
-		struct ip_address *address = &(*items)[*count];
-		if (i->ifa_addr == NULL)
-			continue;
-		if (i->ifa_addr->sa_family == AF_INET) {
-			address->family = 4;
-			memcpy(address->bytes, &((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr, 4);
-			++*count;
-		} else if (i->ifa_addr->sa_family == AF_INET6) {
-			address->family = 6;
-			memcpy(address->bytes, &((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr,
-			       16);
-			++*count;
-		}
-	}
-	freeifaddrs(list);
-	return *items != NULL ? 0 : -1;
-}
-
 /* --- the map ------------------------------------------------------------------------------------------------------ */
 
 /* The agent's map without what is served here. */
-static void wanted_map(const struct cluster_network *network, struct cluster_map *map)
+static void make_next(struct cluster_network *network)
 {
+	struct cluster_map *map = &network->next;
 	*map = network->told;
 	for (unsigned block = 1; block < BLOCK_COUNT; block++) {
 		if (block_set_has(&network->served, block))
@@ -109,38 +86,46 @@ static bool is_empty(const struct cluster_map *map)
 	return cluster_map_count(map, 4) + cluster_map_count(map, 6) == 0;
 }
 
-/* Makes the rules those of the map that is wanted. On failure the former ones are in force. */
-static int follow(struct cluster_network *network, struct error *error)
+/* Makes the rules those of `next`. Without success it is not known which ones are in force. */
+static int put_in_force(struct cluster_network *network, struct error *error)
 {
-	const struct cluster_map before = network->map;
-	wanted_map(network, &network->map);
-	if (network->rules.outside == NULL || cluster_map_equal(&before, &network->map))
-		return 0;
-	bool empty = is_empty(&network->map);
+	bool empty = is_empty(&network->next);
 	int result = empty ? nftables_remove_netdev(network->nftables, subject, network->table, error)
 			   : lay(network, error);
+	network->unsure = result != 0;
+	network->laid = !empty || (network->laid && result != 0);
+	network->laid_by = nftables_starts(network->nftables);
 	if (result == 0)
-		network->laid = !empty;
-	else
-		network->map = before;
+		network->map = network->next;
 	return result;
+}
+
+/* Said when it is another one than before. */
+static void note_left_out(struct cluster_network *network, const struct cluster_map_left_out *left_out)
+{
+	if (left_out->count != 0 && strcmp(left_out->first, network->left_out_first) != 0)
+		log_warning("map: %u entries are left out: %s; see Inside of that node's agent", left_out->count,
+			    left_out->first);
+	memcpy(network->left_out_first, left_out->first, sizeof left_out->first);
+	atomic_store_explicit(&network->left_out, left_out->count, memory_order_relaxed);
 }
 
 int cluster_network_map(struct cluster_network *network, const char *text, struct error *error)
 {
 	struct ip_address *own;
+	struct cluster_map_left_out left_out;
 	size_t count;
-	if (own_addresses(&own, &count) != 0)
+	if (cluster_links_addresses(NULL, &own, &count) != 0)
 		return error_set(error, -errno, "%s: list the machine's addresses: %s", subject, strerror(errno));
-	const struct cluster_map before = network->told;
-	int result = cluster_map_parse(&network->told, text, own, count, error);
+	int result = cluster_map_parse(&network->told, text, own, count, &left_out, error);
 	free(own);
-	if (result == 0 && (result = follow(network, error)) != 0)
-		network->told = before;
+	if (result != 0)
+		return result;
+	note_left_out(network, &left_out);
 	for (unsigned i = 0; i < ARRAY_SIZE(network->entries); i++)
 		atomic_store_explicit(&network->entries[i], (unsigned)cluster_map_count(&network->told, i == 0 ? 4 : 6),
 				      memory_order_relaxed);
-	return result;
+	return 0;
 }
 
 static void drop_parts(struct cluster_network *network)
@@ -183,10 +168,9 @@ int cluster_network_part(struct cluster_network *network, unsigned serial, unsig
 	return result;
 }
 
-int cluster_network_serve(struct cluster_network *network, const struct block_set *served, struct error *error)
+void cluster_network_serve(struct cluster_network *network, const struct block_set *served)
 {
 	network->served = *served;
-	return follow(network, error);
 }
 
 void cluster_network_owners(const struct cluster_network *network, uint8_t family, uint16_t port,
@@ -245,10 +229,10 @@ json_t *cluster_network_describe(const struct cluster_network *network)
 void cluster_network_run(void *context, bool restore, struct reconcile_found *found)
 {
 	struct cluster_network *network = context;
-	struct cluster_map map;
 	struct error error = {0};
-	wanted_map(network, &map);
-	bool follows = network->rules.outside == NULL || cluster_map_equal(&map, &network->map);
+	make_next(network);
+	bool follows = network->rules.outside == NULL ||
+		       (!network->unsure && cluster_map_equal(&network->map, &network->next));
 	if (!network->laid && follows)
 		return;
 	found->wanted = 1;
@@ -256,8 +240,11 @@ void cluster_network_run(void *context, bool restore, struct reconcile_found *fo
 	if (result == 1)
 		return;
 	reconcile_missing(found, "table netdev %s", network->table);
-	if (restore)
-		result = follows ? lay(network, &error) : follow(network, &error);
+	/* A process of ours that had to be ended took its tables along. */
+	found->fresh = !follows || network->laid_by != nftables_starts(network->nftables);
+	if (restore && result != -EINPROGRESS)
+		result = put_in_force(network, &error);
+	found->pending = result == -EINPROGRESS;
 	reconcile_left(found, result < 0 ? result : 0, &error);
 }
 

@@ -22,11 +22,16 @@ struct cluster_network {
 	struct nftables *nftables;  /* the caller's */
 	struct cluster_map told;    /* as the agent said it */
 	struct block_set served;    /* here: never handed on, whatever the map says */
-	struct cluster_map map;	    /* the one without the others: in force */
-	struct cluster_rules rules; /* of it */
+	struct cluster_map next;    /* the one without the others: to be in force */
+	struct cluster_map map;	    /* in force, unless `unsure` */
+	struct cluster_rules rules; /* of `next` */
 	char table[NFTABLES_NAME_MAX];
-	bool laid;
+	bool laid;		     /* there is a table, or may be one */
+	bool unsure;		     /* the last attempt to change the rules has not succeeded, or not yet */
+	unsigned laid_by;	     /* nftables_starts() then */
 	_Atomic unsigned entries[2]; /* of the agent's map, IPv4 and IPv6; any thread reads them */
+	_Atomic unsigned left_out;   /* entries of it that are no other gateway's; any thread */
+	char left_out_first[sizeof((struct cluster_map_left_out *)0)->first]; /* as logged last */
 	/* A map that comes in parts: those so far. */
 	struct {
 		unsigned serial, count, next;
@@ -45,12 +50,15 @@ struct cluster_network_params {
 	bool wireguard;
 };
 
-/* Checks the links; an empty map. -EINVAL when both links are the same: a datagram could go round. A table that a
+/* Checks the links; an empty map. -EINVAL when both links are the same, or one is a VLAN, bridge or the like over the
+ * other: a datagram could go round. A table that a
  * killed run left is removed, or emptied by cluster_network_run(). */
 int cluster_network_open(struct cluster_network *network, const struct cluster_network_params *params,
 			 struct error *error);
 
-/* From now on this map, in the words of cluster_map_parse(). On failure the map is as before. */
+/* From now on this map, in the words of cluster_map_parse(): for FORWARD and for display at once; the rules follow by
+ * cluster_network_run(), which the caller has the reconciler call. What is left out of it is logged. On failure the map
+ * is as before. */
 int cluster_network_map(struct cluster_network *network, const char *text, struct error *error);
 
 /* Part `number` of `count` (from 1 on) of the map with this number; the last one puts it in force. Parts come in order,
@@ -59,8 +67,8 @@ int cluster_network_part(struct cluster_network *network, unsigned serial, unsig
 			 const char *text, struct error *error);
 
 /* These blocks are served here from now on, and no others: they are not handed on, even if the map is of before and
- * says so. On failure the rules are as before until cluster_network_run() can change them. */
-int cluster_network_serve(struct cluster_network *network, const struct block_set *served, struct error *error);
+ * says so. The rules follow as those of cluster_network_map(). */
+void cluster_network_serve(struct cluster_network *network, const struct block_set *served);
 
 /* For FORWARD: where the owner of each block is reached, IPv4 v4-mapped; family 0: it is not known. All in the family
  * (4 or 6) of our own address, and at our own port where the map has none. */
@@ -71,7 +79,8 @@ void cluster_network_owners(const struct cluster_network *network, uint8_t famil
  * NULL: no memory. */
 json_t *cluster_network_describe(const struct cluster_network *network);
 
-/* A reconcile_fn, with a struct cluster_network. */
+/* A reconcile_fn, with a struct cluster_network. What the agent changed is no other program's change; what is not
+ * answered yet (nftables_do_not_wait()) is pending. */
 void cluster_network_run(void *context, bool restore, struct reconcile_found *found);
 
 /* Removes the rules. Also after a failed opening. */

@@ -138,7 +138,7 @@ static bool apply_peers(void *context)
 	if (!cluster_peers_apply(job->peers, &answer, &error))
 		return false;
 	running->cluster->has_peers |= answer != NULL;
-	if (running->network != NULL)
+	if (running->network != NULL && cluster_peers_change_networks(job->peers))
 		gateway_network_follow(running->network, running->registry);
 	control_answer(job->daemon->control, job->ticket, answer, &error);
 	return true;
@@ -183,7 +183,6 @@ json_t *gateway_control_cluster_peers(void *context, char *const *words, size_t 
 	return NULL;
 }
 
-/* The map is in force for what the kernel hands on; now for FORWARD too. */
 static int forward_by_map(const struct gateway_running *running, struct error *error)
 {
 	struct sockaddr_in6 owners[BLOCK_COUNT];
@@ -200,17 +199,19 @@ static int forward_by_map(const struct gateway_running *running, struct error *e
 static json_t *map_answer(const struct daemon *daemon, int result, struct error *error)
 {
 	const struct gateway_running *running = daemon->params.context;
-	struct error ignored;
 	const struct cluster_map *told = &running->map->told;
 	if (result == 0)
 		result = forward_by_map(running, error);
-	if (result == 0 && daemon->reconciler != NULL) /* what is in force now was set up, and not put back */
-		(void)reconciler_apply(daemon->reconciler, RECONCILE_BIT(RECONCILE_nftables), &ignored);
+	/* Not now: libnftables' process, or the kernel, may take longer than blocks have until their deadlines. */
+	if (result == 0 && daemon->reconciler != NULL)
+		reconciler_notice(daemon->reconciler, RECONCILE_BIT(RECONCILE_nftables));
 	if (result < 0)
 		return NULL;
-	return words_no_memory_unless(json_pack("{s:I, s:I}", "ipv4", (json_int_t)cluster_map_count(told, 4), "ipv6",
-						(json_int_t)cluster_map_count(told, 6)),
-				      error);
+	return words_no_memory_unless(
+		json_pack("{s:I, s:I, s:I}", "ipv4", (json_int_t)cluster_map_count(told, 4), "ipv6",
+			  (json_int_t)cluster_map_count(told, 6), "left_out",
+			  (json_int_t)atomic_load_explicit(&running->map->left_out, memory_order_relaxed)),
+		error);
 }
 
 json_t *gateway_control_cluster_map(void *context, char *const *words, size_t count, struct error *error)

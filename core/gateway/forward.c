@@ -69,11 +69,12 @@ static bool find_counter(const json_t *listing, const char *name, uint64_t *pack
 	return false;
 }
 
-/* The array that "nft --json" prints, for the caller to release; NULL: nft failed. */
-static json_t *query(struct nftables *nftables, const char *commands)
+/* The array that "nft --json" prints, for the caller to release; NULL: nft failed, or the answer comes later. */
+static json_t *query(struct gateway_forward *forward, const char *commands)
 {
 	struct error error;
-	char *text = nftables_query(nftables, subject, commands, &error);
+	char *text = nftables_query(forward->nftables, subject, commands, &error);
+	forward->waits |= text == NULL && errno == EINPROGRESS;
 	json_t *root = text != NULL ? json_loads(text, 0, NULL) : NULL;
 	json_t *listing = json_incref(json_object_get(root, "nftables"));
 	json_decref(root);
@@ -119,15 +120,15 @@ static size_t tables_in_the_way(const json_t *chains, const char *own, char comm
 }
 
 /* The rules of all tables in the way; NULL: no memory. */
-static json_t *list_others(const struct gateway_forward *forward)
+static json_t *list_others(struct gateway_forward *forward)
 {
 	char commands[TABLES_MAX][COMMAND_MAX];
-	json_t *chains = query(forward->nftables, "list chains\n");
+	json_t *chains = query(forward, "list chains\n");
 	size_t count = tables_in_the_way(chains, forward->table, commands);
 	json_decref(chains);
 	json_t *all = json_array();
 	for (size_t i = 0; i < count; i++) {
-		json_t *table = query(forward->nftables, commands[i]);
+		json_t *table = query(forward, commands[i]);
 		json_array_extend(all, table);
 		json_decref(table);
 	}
@@ -143,7 +144,7 @@ static void judge(struct gateway_forward *forward, const char *interface)
 			     : leaves[0] != '\0'	   ? leaves
 							   : NULL;
 	json_t *listing = list_others(forward);
-	for (size_t way = 0; way < FORWARD_WAYS; way++) {
+	for (size_t way = 0; way < FORWARD_WAYS && !forward->waits; way++) {
 		for (size_t i = 0; i < config->addresses.count; i++) {
 			const struct ip_prefix *address = &config->addresses.items[i];
 			struct gateway_forward_path *path = &forward->paths[way][address->address.family == 4 ? 0 : 1];
@@ -252,15 +253,31 @@ void gateway_forward_show(struct gateway_forward *forward, struct status_forward
 	pthread_mutex_unlock(&forward->mutex);
 }
 
+void gateway_forward_answered(struct gateway_forward *forward)
+{
+	if (!forward->waits)
+		return;
+	forward->waits = false;
+	gateway_forward_look(forward, false);
+	forward->waits = false; /* once for each look: else a slow process would be busy with nothing else */
+}
+
 void gateway_forward_look(struct gateway_forward *forward, bool changed)
 {
 	char command[COMMAND_MAX], name[COMMAND_MAX], interface[IF_NAMESIZE];
 	if (forward->nftables == NULL || if_indextoname(forward->ifindex, interface) == NULL)
 		return;
+	forward->waits = false;
 	(void)snprintf(command, sizeof command, "list counters table inet %s\n", forward->table);
-	json_t *counters = query(forward->nftables, command);
-	if (changed)
+	json_t *counters = query(forward, command);
+	changed |= forward->unjudged;
+	if (changed && !forward->waits)
 		judge(forward, interface);
+	forward->unjudged = changed && forward->waits;
+	if (forward->waits) {
+		json_decref(counters);
+		return;
+	}
 	uint64_t all_offered = 0, all_passed = 0;
 	for (size_t i = 0; i < FORWARD_WAYS * FORWARD_FAMILIES; i++) {
 		size_t way = i / FORWARD_FAMILIES, family = i % FORWARD_FAMILIES;

@@ -28,6 +28,8 @@ struct gateway_forward {
 	struct nftables *nftables;
 	const char *table; /* ours */
 	unsigned ifindex;
+	bool waits;    /* the last look had to end before it had all answers */
+	bool unjudged; /* and the rules had changed */
 	struct gateway_forward_path paths[FORWARD_WAYS][FORWARD_FAMILIES];
 	pthread_mutex_t mutex;
 	struct status_forward shown;
@@ -46,3 +48,6 @@ void gateway_forward_look(struct gateway_forward *forward, bool changed);
 
 /* Any thread. */
 void gateway_forward_show(struct gateway_forward *forward, struct status_forward *shown);
+
+/* An answer came that was not waited for (nftables_do_not_wait()): looks again if the last look wants one. */
+void gateway_forward_answered(struct gateway_forward *forward);

@@ -16,13 +16,11 @@
 /* Rules and routes refer to the interface by its index; only status, metrics and log have its name. */
 static void follow_name(struct gateway_network *network)
 {
-	struct error error;
 	if (strcmp(network->link.name, network->daemon->descriptors.device.name) == 0)
 		return;
 	log_info("interface %s is called %s now", network->daemon->descriptors.device.name, network->link.name);
 	daemon_rename(network->daemon, network->link.name);
-	if (network->laid && gateway_network_lay(network, &error) != 0)
-		log_warning("%s", error.text); /* the listing of the rules that is compared has the name */
+	gateway_network_lay_again(network); /* the listing of the rules that is compared has the name */
 }
 
 static void run_link(void *context, bool restore, struct reconcile_found *found)
@@ -89,12 +87,15 @@ static void run_rules(void *context, bool restore, struct reconcile_found *found
 	struct gateway_network *network = context;
 	struct error error = {0};
 	found->wanted = 1;
-	int result = nftables_check(network->nftables, network->table, &error);
+	int result = network->stale || network->laying ? 0 : nftables_check(network->nftables, network->table, &error);
 	if (result == 1)
 		return;
 	reconcile_missing(found, "table inet %s", network->table);
-	if (restore)
+	/* A process of ours that had to be ended took its tables along. */
+	found->fresh = network->stale || network->laid_by != nftables_starts(network->nftables);
+	if (restore && result != -EINPROGRESS)
 		result = gateway_network_lay(network, &error);
+	found->pending = result == -EINPROGRESS;
 	reconcile_left(found, result < 0 ? result : 0, &error);
 }
 
@@ -115,7 +116,7 @@ int gateway_keep_open(struct gateway_network *network, struct error *error)
 		{.kind = RECONCILE_address, .run = run_addresses, .context = network},
 		{.kind = RECONCILE_sysctl, .run = gateway_settings_forward, .context = &network->settings},
 		{.kind = RECONCILE_sysctl, .run = gateway_settings_filter, .context = &network->settings},
-		{.kind = RECONCILE_route, .run = gateway_routes_run, .context = &network->routes},
+		{.kind = RECONCILE_route, .run = routes_keeper_run, .context = &network->keeper},
 		{.kind = RECONCILE_nftables, .run = run_rules, .context = network},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {

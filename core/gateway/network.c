@@ -4,10 +4,12 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 
 #include "core/base/log.h"
 #include "core/daemon/keeping.h"
+#include "core/gateway/cluster_links.h"
 #include "core/gateway/firewall.h"
 #include "core/host/default_route.h"
 #include "core/host/sysctl.h"
@@ -89,8 +91,26 @@ int gateway_network_lay(struct gateway_network *network, struct error *error)
 					     .commands = commands};
 	int result = nftables_lay(network->nftables, &table, error);
 	free(commands);
+	network->laying = result == -EINPROGRESS;
+	if (network->laying)
+		return result;
 	network->laid = result == 0;
+	network->stale = result != 0;
+	network->laid_by = nftables_starts(network->nftables);
 	return result;
+}
+
+void gateway_network_lay_again(struct gateway_network *network)
+{
+	struct error error;
+	if (!network->laid)
+		return;
+	network->stale = true;
+	int result = gateway_network_lay(network, &error);
+	if (result == -EINPROGRESS)
+		reconciler_notice(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_nftables));
+	else if (result != 0)
+		log_warning("%s", error.text);
 }
 
 /* A moment after a process ended the kernel may still take the table for that one's: it is tried again each second. */
@@ -98,8 +118,9 @@ static void remove_other(struct gateway_network *network)
 {
 	enum { TRIES = 10 };
 	struct error error;
-	bool left = nftables_remove(network->nftables, "rules of before", network->other_table, &error) != 0;
-	network->other_tries = left ? network->other_tries + 1 : 0;
+	int result = nftables_remove(network->nftables, "rules of before", network->other_table, &error);
+	bool left = result != 0;
+	network->other_tries = left ? network->other_tries + (result != -EINPROGRESS) : 0;
 	network->other_left = left && network->other_tries < TRIES;
 	if (left && !network->other_left)
 		log_warning("%s; 'nft delete table inet %s' removes what a process before this one left", error.text,
@@ -166,6 +187,29 @@ static int open_network(struct gateway_network *network, struct privileges_user 
 	return result;
 }
 
+/* Those of ClusterInterface, and ClusterLink's, which may stand on another one. Without memory they are announced if
+ * they are ListenAddress, too. */
+static void find_inside(struct gateway_network *network)
+{
+	const struct gateway_config *config = network->config;
+	struct ip_address *all = NULL;
+	size_t count = 0;
+	if (config->cluster_node == NULL)
+		return;
+	if (config->cluster_interface != NULL && cluster_links_addresses(config->cluster_interface, &all, &count) != 0)
+		count = 0;
+	struct ip_address *more = reallocarray(all, count + 1, sizeof *all);
+	if (more == NULL) {
+		free(all);
+		return;
+	}
+	if (config->cluster_link.port != 0 && ip_address_parse(config->cluster_link.host, &more[count]))
+		count++;
+	network->inside = more;
+	network->routes.inside = more;
+	network->routes.inside_count = count;
+}
+
 int gateway_network_open(struct gateway_network *network, const struct gateway_network_params *params,
 			 struct error *error)
 {
@@ -185,6 +229,8 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_n
 		.watch_fd = -1,
 		.rules_fd = -1,
 	};
+	find_inside(network);
+	routes_keeper_init(&network->keeper, &network->routes, params->registry);
 	nftables_table_name(config->common.interface, network->table);
 	nftables_second_name(config->common.interface, network->other_table);
 	advise_rp_filter(config);
@@ -209,19 +255,64 @@ void gateway_network_dropped(struct gateway_network *network)
 	nftables_inherit(network->nftables);
 }
 
+/* The rules name the networks behind peers only if there are any. */
+static void follow_networks(struct gateway_network *network)
+{
+	bool networks = network->routes.behind.count != 0;
+	if (networks == network->networks)
+		return;
+	network->networks = networks;
+	gateway_network_lay_again(network);
+}
+
+/* Routes that are not made yet are not in force, and the reconciler says what cannot be. */
+static void follow_later(struct gateway_network *network)
+{
+	routes_keeper_plan(&network->keeper);
+	(void)reconciler_apply(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_route), NULL);
+}
+
+static void routes_done(void *context)
+{
+	struct gateway_network *network = context;
+	follow_networks(network);
+	reconciler_notice(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_route));
+}
+
+int gateway_network_do_not_wait(struct gateway_network *network, const struct seccomp_filter *filter,
+				struct error *error)
+{
+	enum { RULES_MS = 50 };
+	int result = nftables_do_not_wait(network->nftables, RULES_MS, error);
+	return result != 0 ? result : routes_keeper_start(&network->keeper, filter, routes_done, network, error);
+}
+
+void gateway_network_wait(struct gateway_network *network)
+{
+	nftables_wait(network->nftables);
+	routes_keeper_end(&network->keeper);
+}
+
+void gateway_network_rules_answered(struct gateway_network *network)
+{
+	nftables_poll(network->nftables);
+	reconciler_notice(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_nftables));
+	if (network->config->forward)
+		gateway_forward_answered(&network->forward);
+}
+
 void gateway_network_follow(struct gateway_network *network, struct registry *registry)
 {
 	struct error error;
+	if (network->keeper.thread != NULL) {
+		follow_later(network);
+		return;
+	}
 	if (gateway_routes_plan(&network->routes, registry) != 0) {
 		log_warning("AllowedIPs: out of memory: the kernel's routes are as before");
 		return;
 	}
-	bool networks = network->routes.behind.count != 0;
-	if (networks != network->networks) {
-		network->networks = networks;
-		if (network->laid && gateway_network_lay(network, &error) != 0)
-			log_warning("%s", error.text);
-	}
+	follow_networks(network);
 	if (network->beside)
 		return;
 	if (reconciler_apply(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_route), &error) != 0)
@@ -275,6 +366,8 @@ void gateway_network_close(struct gateway_network *network)
 	nftables_close(network->nftables);
 	network->nftables = NULL;
 	gateway_routes_free(&network->routes);
+	free(network->inside);
+	network->inside = NULL;
 	netlink_close(network->netlink);
 	network->netlink = NULL;
 }

@@ -18,7 +18,7 @@
 #include "core/base/error.h"
 #include "core/daemon/daemon.h"
 #include "core/gateway/forward.h"
-#include "core/gateway/routes.h"
+#include "core/gateway/routes_keeper.h"
 #include "core/gateway/settings.h"
 #include "core/host/privileges.h"
 #include "tun/nftables.h"
@@ -36,10 +36,15 @@ struct gateway_network {
 	bool other_left;      /* there may be such a table, of another process that ended: to be removed */
 	unsigned other_tries; /* that failed in a row */
 	bool laid;
-	bool beside;   /* another process has the interface, and its routes are that one's */
-	bool networks; /* there are some behind peers */
+	bool stale;	  /* the rules are to be laid anew: what they are made of has changed */
+	bool laying;	  /* they are being laid: the answer is yet to come */
+	unsigned laid_by; /* nftables_starts() then */
+	bool beside;	  /* another process has the interface, and its routes are that one's */
+	bool networks;	  /* there are some behind peers */
 	struct gateway_settings settings;
 	struct gateway_routes routes;
+	struct routes_keeper keeper; /* of them */
+	struct ip_address *inside;   /* in a cluster: this machine's on the link between gateways */
 	struct gateway_forward forward;
 	int watch_fd, rules_fd; /* readable when links and the like, and when nftables' rules changed */
 	bool rules_changed;	/* since the last look at others' */
@@ -65,6 +70,16 @@ int gateway_network_open(struct gateway_network *network, const struct gateway_n
 /* When the control thread has dropped its privileges: nothing that is started from then on drops them once more. */
 void gateway_network_dropped(struct gateway_network *network);
 
+/* In a cluster: from now on neither libnftables' process nor routes are waited for, since the control thread has
+ * blocks' deadlines to put off. What takes longer is carried out later, and shown as not in force until then. `filter`
+ * is the new thread's. 0, or a negative errno with `error` set. Undone by gateway_network_wait(). */
+int gateway_network_do_not_wait(struct gateway_network *network, const struct seccomp_filter *filter,
+				struct error *error);
+void gateway_network_wait(struct gateway_network *network);
+
+/* When nftables_fd() of `nftables` is readable. */
+void gateway_network_rules_answered(struct gateway_network *network);
+
 /* Routes, unless another process has them, and rules become those for the registry's peers. Failures are logged. Online
  * under RCU. */
 void gateway_network_follow(struct gateway_network *network, struct registry *registry);
@@ -76,8 +91,12 @@ void gateway_network_serve(struct gateway_network *network, struct registry *reg
 /* Puts back at once what other programs changed: at a reload. */
 void gateway_network_hurry(struct gateway_network *network);
 
-/* Lays the rules anew. */
+/* Lays the rules anew. On failure they are laid by the reconciler, as soon as that is possible; -EINPROGRESS: they are
+ * on their way. */
 int gateway_network_lay(struct gateway_network *network, struct error *error);
+
+/* Something that the rules are made of has changed: the same, if they were laid. Failures are logged. */
+void gateway_network_lay_again(struct gateway_network *network);
 
 /* Checks whether other programs' firewalls drop what is forwarded. */
 void gateway_network_every_second(struct gateway_network *network);

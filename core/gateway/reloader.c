@@ -66,20 +66,21 @@ static void *run(void *context)
 	return NULL;
 }
 
-struct reloader *reloader_new(struct gateway_running *running, const struct seccomp_filter *filter, struct error *error)
+struct reloader *reloader_new(const char *name, struct gateway_running *running, const struct seccomp_filter *filter,
+			      struct error *error)
 {
 	struct reloader *reloader = calloc(1, sizeof *reloader);
 	if (reloader == NULL) {
-		error_set(error, -ENOMEM, "reload thread: out of memory");
+		error_set(error, -ENOMEM, "thread '%s': out of memory", name);
 		return NULL;
 	}
 	reloader->running = running;
 	(void)sem_init(&reloader->wanted, 0, 0); /* cannot fail with these arguments */
 	(void)sem_init(&reloader->applied, 0, 0);
 	reloader->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	struct launch launch = {.name = "reload", .filter = filter, .run = run, .context = reloader};
+	struct launch launch = {.name = name, .filter = filter, .run = run, .context = reloader};
 	int result = reloader->fd >= 0 ? launch_thread(&launch, &reloader->thread, error)
-				       : error_set(error, -errno, "reload thread: %s", strerror(errno));
+				       : error_set(error, -errno, "thread '%s': %s", name, strerror(errno));
 	if (result == 0)
 		return reloader;
 	if (reloader->fd >= 0)
@@ -178,6 +179,21 @@ static struct reloader_waiting finish(struct reloader *reloader)
 	return waiting;
 }
 
+static void apply_job(struct reloader *reloader)
+{
+	if (reloader->job.apply(reloader->job.context))
+		(void)finish(reloader);
+	else
+		(void)eventfd_write(reloader->fd, 1);
+}
+
+void reloader_apply_job(struct reloader *reloader)
+{
+	eventfd_t count;
+	if (eventfd_read(reloader->fd, &count) == 0)
+		apply_job(reloader);
+}
+
 bool reloader_apply(struct reloader *reloader, int *code, struct gateway_reload_result *result,
 		    struct reloader_waiting *waiting, struct error *error)
 {
@@ -190,9 +206,6 @@ bool reloader_apply(struct reloader *reloader, int *code, struct gateway_reload_
 		*waiting = finish(reloader);
 		return true;
 	}
-	if (job->apply(job->context))
-		(void)finish(reloader);
-	else
-		(void)eventfd_write(reloader->fd, 1);
+	apply_job(reloader);
 	return false;
 }

@@ -19,8 +19,9 @@
 struct reloader;
 
 /* Before the caller is pinned: the thread has its CPUs; it has no capabilities, and that filter of system calls unless
- * it is NULL. `running` is borrowed. NULL with `error` set. */
-struct reloader *reloader_new(struct gateway_running *running, const struct seccomp_filter *filter,
+ * it is NULL. `name` is the thread's, up to 15 characters. `running` is borrowed; NULL: the thread has jobs only. NULL
+ * with `error` set. */
+struct reloader *reloader_new(const char *name, struct gateway_running *running, const struct seccomp_filter *filter,
 			      struct error *error);
 
 /* Waits for the thread, which may still read for a while. NULL is allowed. Before the registry is taken down. */
@@ -53,6 +54,9 @@ bool reloader_reads(const struct reloader *reloader);
 
 /* Readable when there is something to apply. */
 int reloader_fd(const struct reloader *reloader);
+
+/* Of a thread that has jobs only: applies the next part of one that was read, if there is one. */
+void reloader_apply_job(struct reloader *reloader);
 
 /* The control requests to be answered for a reading. */
 struct reloader_waiting {

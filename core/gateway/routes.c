@@ -81,6 +81,15 @@ static int append_blocks(const struct gateway_routes *routes, const struct ip_pr
 	return result;
 }
 
+/* By an address of the link between gateways none but other gateways come, and it is this machine's alone. */
+static bool is_inside(const struct gateway_routes *routes, const struct ip_address *address)
+{
+	bool inside = false;
+	for (size_t i = 0; i < routes->inside_count; i++)
+		inside |= ip_address_equal(&routes->inside[i], address);
+	return inside;
+}
+
 /* Clients may come to us, for some of them. (Where they end is the local table's business, which comes first.) */
 static int append_shared(const struct gateway_routes *routes, uint8_t family, struct netlink_routes *wanted)
 {
@@ -91,7 +100,7 @@ static int append_shared(const struct gateway_routes *routes, uint8_t family, st
 	for (size_t i = 0; any && i < routes->shared->count && result == 0; i++) {
 		const struct ip_address *address = &routes->shared->items[i];
 		const struct ip_prefix prefix = {*address, address->family == 4 ? 32 : 128};
-		if (address->family == family && (family == 4 || !routes->no_ipv6))
+		if (address->family == family && (family == 4 || !routes->no_ipv6) && !is_inside(routes, address))
 			result = netlink_routes_append(wanted, &prefix, routes->ifindex);
 	}
 	return result;
@@ -99,11 +108,11 @@ static int append_shared(const struct gateway_routes *routes, uint8_t family, st
 
 /* Those behind peers, and the pool's own where the kernel's is gone: a route of our own replaces it, for
  * only a new address makes the kernel add it again. `*own` grows by those of the kernel that are there. */
-static int collect(struct gateway_routes *routes, uint8_t family, struct netlink_routes *wanted, unsigned *own,
-		   struct error *error)
+static int collect(const struct gateway_routes *routes, struct netlink *netlink, uint8_t family,
+		   struct netlink_routes *wanted, unsigned *own, struct error *error)
 {
 	struct netlink_attached_list attached = {0};
-	int result = netlink_attached_read(routes->netlink, family, &attached, error);
+	int result = netlink_attached_read(netlink, family, &attached, error);
 	for (size_t i = 0; i < routes->behind.count && result == 0; i++) {
 		const struct netlink_route *route = &routes->behind.items[i];
 		if (route->network.address.family == family)
@@ -129,72 +138,99 @@ static int collect(struct gateway_routes *routes, uint8_t family, struct netlink
 	return result;
 }
 
-/* --- making it so ------------------------------------------------------------------------------------------------- */
+/* --- what differs ------------------------------------------------------------------------------------------------- */
 
-static void failed(struct reconcile_found *found, const struct error *error)
+static void failed(struct reconcile_found *found, size_t count, const struct error *error)
 {
-	if (found->left++ == 0)
+	if (count != 0 && found->left == 0)
 		found->error = *error;
+	found->left += (unsigned)count;
 }
 
-static void add(struct gateway_routes *routes, const struct netlink_routes *missing, bool restore,
-		struct reconcile_found *found)
+/* Only our interface's: another gateway on this machine has the same mark on its own. */
+static void leave_others(const struct gateway_routes *routes, struct netlink_routes *extra)
 {
-	struct error error;
-	char text[IP_TEXT_MAX];
-	for (size_t i = 0; i < missing->count; i++) {
-		const struct netlink_route *route = &missing->items[i];
-		if (found->missing++ == 0)
-			(void)snprintf(found->first, sizeof found->first, "route %s",
-				       ip_prefix_format(&route->network, text));
-		if (restore &&
-		    netlink_route_add(routes->netlink, route->ifindex, &route->network, RT_TABLE_MAIN, &error) != 0)
-			failed(found, &error);
-	}
-}
-
-/* Of those that are not wanted only our interface's: another gateway on this machine has the same mark on its own. */
-static void remove_extra(struct gateway_routes *routes, const struct netlink_routes *extra,
-			 struct reconcile_found *found)
-{
-	struct error error;
+	size_t own = 0;
 	for (size_t i = 0; i < extra->count; i++) {
-		const struct netlink_route *route = &extra->items[i];
-		if (route->ifindex == routes->ifindex &&
-		    netlink_route_delete(routes->netlink, route->ifindex, &route->network, RT_TABLE_MAIN, &error) != 0)
-			failed(found, &error);
+		if (extra->items[i].ifindex == routes->ifindex)
+			extra->items[own++] = extra->items[i];
 	}
+	extra->count = own;
 }
 
-static void run_family(struct gateway_routes *routes, uint8_t family, bool restore, struct reconcile_found *found)
+static void compare_family(const struct gateway_routes *routes, struct netlink *netlink, uint8_t family,
+			   struct gateway_routes_difference *difference)
 {
-	struct netlink_routes wanted = {0}, have = {0}, missing = {0}, extra = {0};
+	struct netlink_routes wanted = {0}, have = {0};
+	struct reconcile_found *found = &difference->found;
 	struct error error = {0};
 	unsigned own = 0;
-	int result = collect(routes, family, &wanted, &own, &error);
+	int result = collect(routes, netlink, family, &wanted, &own, &error);
 	if (result == 0)
-		result = netlink_routes_read(routes->netlink, family, RT_TABLE_MAIN, &have, &error);
-	if (result == 0 && netlink_routes_compare(&wanted, &have, &missing, &extra) != 0)
+		result = netlink_routes_read(netlink, family, RT_TABLE_MAIN, &have, &error);
+	if (result == 0 && netlink_routes_compare(&wanted, &have, &difference->missing, &difference->extra) != 0)
 		result = error_set(&error, -ENOMEM, "routes: out of memory");
-	if (result == 0) {
-		found->wanted += (unsigned)wanted.count + own;
-		/* What is gone comes out first: the network of one peer may lie in that of another. */
-		if (restore)
-			remove_extra(routes, &extra, found);
-		add(routes, &missing, restore, found);
-	} else {
+	found->wanted += (unsigned)wanted.count + own;
+	if (result != 0) {
 		found->wanted++;
 		found->missing++;
-		failed(found, &error);
+		failed(found, 1, &error);
 	}
-	struct netlink_routes *const lists[] = {&wanted, &have, &missing, &extra};
-	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-		netlink_routes_free(lists[i]);
+	netlink_routes_free(&wanted);
+	netlink_routes_free(&have);
+}
+
+void gateway_routes_compare(const struct gateway_routes *routes, struct netlink *netlink,
+			    struct gateway_routes_difference *difference)
+{
+	char text[IP_TEXT_MAX];
+	struct reconcile_found *found = &difference->found;
+	*difference = (struct gateway_routes_difference){0};
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++)
+		compare_family(routes, netlink, families[i], difference);
+	leave_others(routes, &difference->extra);
+	found->missing += (unsigned)difference->missing.count;
+	if (difference->missing.count != 0)
+		(void)snprintf(found->first, sizeof found->first, "route %s",
+			       ip_prefix_format(&difference->missing.items[0].network, text));
+}
+
+void gateway_routes_difference_free(struct gateway_routes_difference *difference)
+{
+	netlink_routes_free(&difference->missing);
+	netlink_routes_free(&difference->extra);
+	*difference = (struct gateway_routes_difference){0};
+}
+
+/* --- making it so ------------------------------------------------------------------------------------------------- */
+
+static void change_some(const struct gateway_routes *routes, bool add, const struct netlink_routes *list, size_t *done,
+			struct reconcile_found *found)
+{
+	struct error error = {0};
+	size_t left = list->count - *done, count = left < GATEWAY_ROUTES_AT_ONCE ? left : GATEWAY_ROUTES_AT_ONCE;
+	failed(found, netlink_routes_change(routes->netlink, add, list->items + *done, count, RT_TABLE_MAIN, &error),
+	       &error);
+	*done += count;
+}
+
+/* What is gone comes out first: the network of one peer may lie in that of another. */
+bool gateway_routes_restore(const struct gateway_routes *routes, struct gateway_routes_difference *difference)
+{
+	if (difference->removed < difference->extra.count)
+		change_some(routes, false, &difference->extra, &difference->removed, &difference->found);
+	else if (difference->added < difference->missing.count)
+		change_some(routes, true, &difference->missing, &difference->added, &difference->found);
+	return difference->removed == difference->extra.count && difference->added == difference->missing.count;
 }
 
 void gateway_routes_run(void *context, bool restore, struct reconcile_found *found)
 {
-	struct gateway_routes *routes = context;
-	for (size_t i = 0; i < ARRAY_SIZE(families); i++)
-		run_family(routes, families[i], restore, found);
+	const struct gateway_routes *routes = context;
+	struct gateway_routes_difference difference;
+	gateway_routes_compare(routes, routes->netlink, &difference);
+	while (restore && !gateway_routes_restore(routes, &difference))
+		;
+	*found = difference.found;
+	gateway_routes_difference_free(&difference);
 }

@@ -280,9 +280,7 @@ static bool workers_fenced(void *context, uint64_t version)
 static void follow_blocks(void *context)
 {
 	struct gateway *gateway = context;
-	struct error error;
-	if (cluster_network_serve(&gateway->map, &gateway->cluster.served, &error) != 0)
-		log_warning("%s; what belongs to blocks that changed may go to another gateway", error.text);
+	cluster_network_serve(&gateway->map, &gateway->cluster.served);
 	gateway_network_follow(&gateway->network, &gateway->registry);
 	gateway_network_hurry(&gateway->network);
 }
@@ -396,7 +394,7 @@ static int start_reloader(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
 	const struct seccomp_filter *filter = gateway->daemon.filters[SECCOMP_CONTROL];
-	gateway->running.reloader = reloader_new(&gateway->running, filter, error);
+	gateway->running.reloader = reloader_new("reload", &gateway->running, filter, error);
 	return gateway->running.reloader != NULL ? 0 : -EAGAIN;
 }
 
@@ -413,6 +411,21 @@ static void stop_threads(void *context)
 	if (pending || (gateway->daemon.leaving && gateway->config->reset)) /* else clients would notice by silence */
 		gateway_threads_leave(&gateway->threads);
 	daemon_stop(&gateway->daemon);
+}
+
+/* With the threads of the data path, which a block's deadline is for. */
+static int start_routes(void *context, struct error *error)
+{
+	struct gateway *gateway = context;
+	if (gateway->config->cluster_node == NULL)
+		return 0;
+	return gateway_network_do_not_wait(&gateway->network, gateway->daemon.filters[SECCOMP_CONTROL], error);
+}
+
+static void end_routes(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_network_wait(&gateway->network);
 }
 
 static int start_threads(void *context, struct error *error)
@@ -529,6 +542,7 @@ static const struct step steps[] = {
 	{"rights", give_up_rights, NULL},
 	{"log", start_log, NULL},
 	{"reload thread", start_reloader, end_reloader},
+	{"routes thread", start_routes, end_routes},
 	{"resolver thread", start_resolver, end_resolver},
 	{"data path", start_threads, stop_threads},
 	{"CPU priority", settle_priority, NULL},

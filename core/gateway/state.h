@@ -69,7 +69,7 @@ void gateway_refresh(const struct daemon *daemon, struct daemon_figures *figures
 void gateway_every_second(struct daemon *daemon);
 
 /* Descriptors to wait for, and what is done then with the gateway as context. */
-enum { GATEWAY_WATCHES = 10 };
+enum { GATEWAY_WATCHES = 12 };
 void gateway_watches(const struct gateway *gateway, struct daemon_watch watches[GATEWAY_WATCHES]);
 
 /* Logs how many events were left out since the last line about that: at intervals, or now. */

@@ -18,6 +18,7 @@ static struct status_cluster cluster_figures(const struct gateway *gateway)
 		.blocks = cluster_count(&gateway->cluster),
 		.map_ipv4 = atomic_load_explicit(&gateway->map.entries[0], memory_order_relaxed),
 		.map_ipv6 = atomic_load_explicit(&gateway->map.entries[1], memory_order_relaxed),
+		.map_left_out = atomic_load_explicit(&gateway->map.left_out, memory_order_relaxed),
 		.fences = atomic_load_explicit(&gateway->cluster.fences, memory_order_relaxed),
 		.malformed = cluster_link_count(link, FORWARD_MALFORMED),
 		.forged = cluster_link_count(link, FORWARD_FORGED),
@@ -132,6 +133,18 @@ static void cluster_is_due(void *context)
 	cluster_step(&gateway->cluster);
 }
 
+static void rules_answered(void *context)
+{
+	struct gateway *gateway = context;
+	gateway_network_rules_answered(&gateway->network);
+}
+
+static void routes_read(void *context)
+{
+	struct gateway *gateway = context;
+	routes_keeper_poll(&gateway->network.keeper);
+}
+
 static void forwards_came(void *context)
 {
 	struct gateway *gateway = context;
@@ -150,6 +163,8 @@ void gateway_watches(const struct gateway *gateway, struct daemon_watch watches[
 		{wireguard_socket_fd(gateway->wireguard_socket), wireguard_asked},
 		{gateway->takeover.epoll_fd, takeover_came},
 		{gateway->running.cluster != NULL ? gateway->cluster.timer_fd : -1, cluster_is_due},
-		{gateway->running.cluster != NULL ? gateway->link.forwarder.fd : -1, forwards_came}};
+		{gateway->running.cluster != NULL ? gateway->link.forwarder.fd : -1, forwards_came},
+		{nftables_fd(gateway->network.nftables), rules_answered},
+		{routes_keeper_fd(&gateway->network.keeper), routes_read}};
 	memcpy(watches, all, sizeof all);
 }

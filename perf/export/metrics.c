@@ -298,6 +298,9 @@ static void write_cluster(FILE *out, const struct status_cluster *cluster)
 	describe(out, map, "gauge", "Blocks that another gateway owns, by the family of its address");
 	labelled(out, map, "family", "ipv4", cluster->map_ipv4);
 	labelled(out, map, "family", "ipv6", cluster->map_ipv6);
+	gauge(out, "shardtun_cluster_map_left_out",
+	      "Addresses of other gateways in the agent's map that are this machine's own, or none",
+	      cluster->map_left_out);
 	single(out, "shardtun_cluster_fences_total", "counter",
 	       "How often blocks were given up because the agent did not extend them in time", (double)cluster->fences);
 	describe(out, refused, "counter", "HELLOs from other gateways that were not taken");

@@ -184,6 +184,7 @@ static json_t *cluster_object(const struct status_cluster *cluster)
 	put(&object, "blocks", number(cluster->blocks));
 	put(&object, "map_ipv4", number(cluster->map_ipv4));
 	put(&object, "map_ipv6", number(cluster->map_ipv6));
+	put(&object, "map_left_out", number(cluster->map_left_out));
 	put(&object, "fences", number(cluster->fences));
 	put(&object, "forwards_refused", refused);
 	return object;

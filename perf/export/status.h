@@ -64,6 +64,7 @@ struct status_cluster {
 	const char *node;	     /* its name; NULL: it is alone */
 	uint64_t blocks;	     /* that it serves now */
 	uint64_t map_ipv4, map_ipv6; /* blocks whose owner, another gateway, is known by an address of the family */
+	uint64_t map_left_out;	     /* entries of the agent's map that are no other gateway's */
 	uint64_t fences;	     /* how often blocks were lost because their deadline was past */
 	uint64_t malformed, forged, late, repeated; /* FORWARDs that were not taken, so far */
 };

@@ -8,6 +8,7 @@
 #include "core/gateway/cluster_rules.h"
 
 static struct error error;
+static struct cluster_map_left_out left_out;
 
 static struct ip_address address(const char *text)
 {
@@ -50,8 +51,8 @@ Test(cluster_map, what_the_agent_writes)
 	const struct ip_address own[] = {address("10.0.0.9"), address("fd00::9")};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct cluster_map map = {0};
-		cr_assert_eq(cluster_map_parse(&map, cases[i].text, own, ARRAY_SIZE(own), &error), 0, "%s: %s",
-			     cases[i].text, error.text);
+		cr_assert_eq(cluster_map_parse(&map, cases[i].text, own, ARRAY_SIZE(own), &left_out, &error), 0,
+			     "%s: %s", cases[i].text, error.text);
 		cr_expect_str_eq(text_of(&map), cases[i].map);
 	}
 }
@@ -65,7 +66,6 @@ Test(cluster_map, what_it_may_not_write_changes_nothing)
 		",1=10.0.0.1",
 		"1=10.0.0.1,,2=10.0.0.1",
 		"1",
-		"1=",
 		"=10.0.0.1",
 		"0=10.0.0.1",
 		"256=10.0.0.1",
@@ -73,6 +73,22 @@ Test(cluster_map, what_it_may_not_write_changes_nothing)
 		"-1=10.0.0.1",
 		"+1=10.0.0.1",
 		" 1=10.0.0.1",
+	};
+	struct cluster_map map = {0};
+	cr_assert_eq(cluster_map_parse(&map, "3=10.0.0.1", NULL, 0, &left_out, &error), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		error.text[0] = '\0';
+		cr_expect_eq(cluster_map_parse(&map, texts[i], NULL, 0, &left_out, &error), -EINVAL, "%s", texts[i]);
+		cr_expect_neq(error.text[0], '\0', "%s", texts[i]);
+		cr_expect_str_eq(text_of(&map), "3=10.0.0.1:0 ", "%s", texts[i]);
+	}
+}
+
+/* What a node says wrongly of itself leaves its own entry out, and no other one. */
+Test(cluster_map, an_address_that_is_no_other_gateways_is_left_out)
+{
+	static const char *const entries[] = {
+		"1=",
 		"1=10.0.0.1 ",
 		"1=10.0.0.1:0",
 		"1=10.0.0.1:65536",
@@ -91,22 +107,29 @@ Test(cluster_map, what_it_may_not_write_changes_nothing)
 		"1=::ffff:10.0.0.1",
 		"1=name",
 		"1=10.0.0.1/32",
-		"1=10.0.0.1,1=10.0.0.2",
-		"1=fd00::1,1=[fd00::2]:5",
-		/* this machine's own */
+		"2=10.0.0.3",
+		/* this machine's own, however they are written */
 		"1=10.0.0.9",
-		"2=10.0.0.1,1=10.0.0.9:5556",
-		"1=[fd00::9]:5556",
+		"1=10.0.0.9:5557",
+		"1=[FD00:0::9]:5556",
+		"1=fd00::9",
 	};
 	const struct ip_address own[] = {address("10.0.0.9"), address("fd00::9")};
 	struct cluster_map map = {0};
-	cr_assert_eq(cluster_map_parse(&map, "3=10.0.0.1", own, ARRAY_SIZE(own), &error), 0);
-	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-		error.text[0] = '\0';
-		cr_expect_eq(cluster_map_parse(&map, texts[i], own, ARRAY_SIZE(own), &error), -EINVAL, "%s", texts[i]);
-		cr_expect_neq(error.text[0], '\0', "%s", texts[i]);
-		cr_expect_str_eq(text_of(&map), "3=10.0.0.1:0 ", "%s", texts[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
+		char text[128];
+		(void)snprintf(text, sizeof text, "2=10.0.0.2,%s,3=10.0.0.1", entries[i]);
+		cr_expect_eq(cluster_map_parse(&map, text, own, ARRAY_SIZE(own), &left_out, &error), 0, "%s: %s", text,
+			     error.text);
+		cr_expect_str_eq(text_of(&map), "2=10.0.0.2:0 3=10.0.0.1:0 ", "%s", text);
+		cr_expect_eq(left_out.count, 1, "%s", text);
+		cr_expect_eq(strncmp(left_out.first, entries[i], strlen(entries[i])), 0, "%s", left_out.first);
 	}
+	cr_assert_eq(cluster_map_parse(&map, "1=10.0.0.9,2=fd00::9", own, ARRAY_SIZE(own), &left_out, &error), 0);
+	cr_expect_str_eq(left_out.first, "1=10.0.0.9: the address is this machine's own");
+	cr_expect_eq(left_out.count, 2);
+	cr_assert_eq(cluster_map_parse(&map, "-", own, ARRAY_SIZE(own), &left_out, &error), 0);
+	cr_expect_eq(left_out.count, 0);
 }
 
 Test(cluster_map, a_whole_cluster)
@@ -119,12 +142,12 @@ Test(cluster_map, a_whole_cluster)
 	for (unsigned block = 1; block < CLUSTER_MAP_BLOCKS; block++)
 		fprintf(out, "%s%u=10.0.0.%u:5556", block == 1 ? "" : ",", block, block);
 	fclose(out);
-	cr_assert_eq(cluster_map_parse(&map, text, NULL, 0, &error), 0, "%s", error.text);
+	cr_assert_eq(cluster_map_parse(&map, text, NULL, 0, &left_out, &error), 0, "%s", error.text);
 	cr_expect_eq(cluster_map_count(&map, 4), CLUSTER_MAP_BLOCKS - 1);
 	cr_expect_eq(cluster_map_count(&map, 6), 0);
 	cr_expect_null(cluster_map_owner(&map, 0, 4));
 	cr_expect(!cluster_map_equal(&map, &other));
-	cr_assert_eq(cluster_map_parse(&other, text, NULL, 0, &error), 0);
+	cr_assert_eq(cluster_map_parse(&other, text, NULL, 0, &left_out, &error), 0);
 	cr_expect(cluster_map_equal(&map, &other));
 	other.ipv4[CLUSTER_MAP_BLOCKS - 1].port++;
 	cr_expect(!cluster_map_equal(&map, &other));
@@ -135,7 +158,7 @@ static char *rules_for(const char *map_text, const char *listen, bool wireguard)
 {
 	static struct cluster_map map;
 	struct ip_address addresses[1];
-	cr_assert_eq(cluster_map_parse(&map, map_text, NULL, 0, &error), 0, "%s", error.text);
+	cr_assert_eq(cluster_map_parse(&map, map_text, NULL, 0, &left_out, &error), 0, "%s", error.text);
 	if (listen != NULL)
 		addresses[0] = address(listen);
 	const struct cluster_rules rules = {.table = "T",

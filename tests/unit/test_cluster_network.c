@@ -55,16 +55,19 @@ Test(cluster_network, owners_are_shown_with_their_blocks)
 	       "{\"address\":\"198.51.100.3\",\"blocks\":[9]},"
 	       "{\"address\":\"2001:db8:9::2\",\"blocks\":[7],\"port\":5556}]");
 	cr_expect(network.entries[0] == 3 && network.entries[1] == 1);
-	cr_assert_lt(cluster_network_map(&network, "7=198.51.100.4,7=198.51.100.5", &error), 0);
+	cr_assert_lt(cluster_network_map(&network, "7=198.51.100.4,300=198.51.100.5", &error), 0);
 	cr_expect(network.entries[0] == 3 && network.entries[1] == 1, "a bad map changes nothing");
 	cr_assert_eq(cluster_network_map(&network, "-", &error), 0);
 	is_map("[]");
 }
 
-Test(cluster_network, an_address_of_this_machine_is_no_owner)
+Test(cluster_network, an_address_of_this_machine_is_no_owner_and_keeps_no_other_one_away)
 {
-	cr_assert_lt(cluster_network_map(&network, "7=198.51.100.2,8=127.0.0.1", &error), 0);
-	is_map("[]");
+	cr_assert_eq(cluster_network_map(&network, "7=198.51.100.2,8=127.0.0.1:5557,9=[::1]:1", &error), 0);
+	is_map("[{\"address\":\"198.51.100.2\",\"blocks\":[7]}]");
+	cr_expect(network.left_out == 2 && network.entries[0] == 1);
+	cr_assert_eq(cluster_network_map(&network, "7=198.51.100.2", &error), 0);
+	cr_expect_eq(network.left_out, 0);
 }
 
 Test(cluster_network, parts_are_one_map)
@@ -160,13 +163,16 @@ Test(cluster_network, commands_set_the_map_for_forward_too)
 	rcu_join();
 	running.link = &link_between;
 	link_between.params.address = &own;
-	cr_expect_str_eq(answer(gateway_control_cluster_map, "7=198.51.100.2"), "{\"ipv4\":1,\"ipv6\":0}");
+	cr_expect_str_eq(answer(gateway_control_cluster_map, "7=198.51.100.2"),
+			 "{\"ipv4\":1,\"ipv6\":0,\"left_out\":0}");
 	cr_expect(forwards(7) && !forwards(8));
-	cr_expect_str_eq(answer(gateway_control_cluster_map_part, "1 1/2 8=198.51.100.2"), "{\"ipv4\":1,\"ipv6\":0}");
+	cr_expect_str_eq(answer(gateway_control_cluster_map_part, "1 1/2 8=198.51.100.2"),
+			 "{\"ipv4\":1,\"ipv6\":0,\"left_out\":0}");
 	cr_expect(forwards(7) && !forwards(8), "not before the last part");
-	cr_expect_str_eq(answer(gateway_control_cluster_map_part, "1 2/2 8=2001:db8:9::2"), "{\"ipv4\":1,\"ipv6\":1}");
+	cr_expect_str_eq(answer(gateway_control_cluster_map_part, "1 2/2 8=2001:db8:9::2"),
+			 "{\"ipv4\":1,\"ipv6\":1,\"left_out\":0}");
 	cr_expect(!forwards(7) && forwards(8));
-	cr_expect_str_eq(answer(gateway_control_cluster_map, "-"), "{\"ipv4\":0,\"ipv6\":0}");
+	cr_expect_str_eq(answer(gateway_control_cluster_map, "-"), "{\"ipv4\":0,\"ipv6\":0,\"left_out\":0}");
 	cr_expect(!forwards(8));
 	forwarder_deinit(&link_between.forwarder);
 	rcu_leave();

@@ -143,7 +143,7 @@ static struct reloader *reloader_start(void)
 	cr_assert_eq(registry_init(&registry, &params, &error), 0);
 	running = (struct gateway_running){
 		.config = config, .identity = identity_load(&config->common, &error), .registry = &registry};
-	struct reloader *reloader = reloader_new(&running, NULL, &error);
+	struct reloader *reloader = reloader_new("reload", &running, NULL, &error);
 	cr_assert_not_null(reloader, "%s", error.text);
 	return reloader;
 }

@@ -106,6 +106,7 @@ Test(metrics, say_what_a_gateway_of_several_says)
 	has(text, "shardtun_cluster_blocks 85");
 	has(text, "shardtun_cluster_map_entries{family=\"ipv4\"} 170");
 	has(text, "shardtun_cluster_map_entries{family=\"ipv6\"} 169");
+	has(text, "shardtun_cluster_map_left_out 7");
 	has(text, "shardtun_cluster_fences_total 2");
 	has(text, "shardtun_cluster_forwards_refused_total{reason=\"malformed\"} 3");
 	has(text, "shardtun_cluster_forwards_refused_total{reason=\"repeated\"} 6");

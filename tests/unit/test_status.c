@@ -74,6 +74,7 @@ Test(report, status_says_what_the_source_says)
 	cr_assert_eq(at(status, "takeover", "sessions"), 5);
 	cr_assert(at(status, "cluster", "blocks") == 85 && at(status, "cluster", "fences") == 2);
 	cr_assert(at(status, "cluster", "map_ipv4") == 170 && at(status, "cluster", "map_ipv6") == 169);
+	cr_assert_eq(at(status, "cluster", "map_left_out"), 7);
 	cr_assert_eq(at(json_object_get(status, "cluster"), "forwards_refused", "late"), 5);
 	cr_assert_eq(at(status, "udp", "queue_overflows"), 17);
 	cr_assert_eq(at(status, "log", "lines_dropped"), 18);

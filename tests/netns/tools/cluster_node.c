@@ -6,7 +6,7 @@
  * Reads commands from the FIFO, a line each, and prints "NUMBER ok", or "NUMBER ERROR", where the number is the
  * command's:
  *
- *   map TEXT        as cluster_map_parse() has it
+ *   map TEXT        as cluster_map_parse() has it; what it leaves out is an error, and the rest in force
  *   check           whether the rules are as they were laid; puts them back
  *   close           removes all, and ends */
 #include <fcntl.h>
@@ -17,6 +17,19 @@
 #include "core/gateway/cluster_network.h"
 
 enum { LISTEN_MAX = 4, LINE_SIZE = 16384 };
+
+static int run_map(struct cluster_network *network, const char *text, struct error *error)
+{
+	struct reconcile_found found = {0};
+	int result = cluster_network_map(network, text, error);
+	if (result == 0)
+		cluster_network_run(network, true, &found);
+	if (found.left != 0)
+		return error_set(error, -EIO, "%s", found.error.text);
+	return result != 0 || network->left_out == 0
+		       ? result
+		       : error_set(error, -EINVAL, "left out: %s", network->left_out_first);
+}
 
 static int run_check(struct cluster_network *network, struct error *error)
 {
@@ -30,7 +43,7 @@ static int run_check(struct cluster_network *network, struct error *error)
 static int run(struct cluster_network *network, char *line, struct error *error)
 {
 	if (strncmp(line, "map ", 4) == 0)
-		return cluster_network_map(network, line + 4, error);
+		return run_map(network, line + 4, error);
 	if (strcmp(line, "check") == 0)
 		return run_check(network, error);
 	return error_set(error, -EINVAL, "no command: %s", line);
