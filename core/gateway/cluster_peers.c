@@ -10,10 +10,11 @@
 #include <unistd.h>
 
 #include "config/value.h"
+#include "core/base/printable.h"
 #include "core/cluster/sealed_psk.h"
 #include "core/gateway/quota.h"
 
-enum { PEERS_BETWEEN_QUIET = 1024 };
+enum { PEERS_BETWEEN_QUIET = 1024, LINE_LEAST = 100 /* bytes of a peer, about: its key has 44 */ };
 
 /* How far the changes are carried out: items of the lists of a difference. */
 struct progress {
@@ -273,9 +274,9 @@ static void take_line(struct cluster_peers *reading, const char *text, size_t le
 
 /* --- a file ------------------------------------------------------------------------------------------------------- */
 
-static FILE *open_file(const char *path, struct error *error)
+static FILE *open_file(const char *path, size_t *size, struct error *error)
 {
-	struct stat status;
+	struct stat status = {0};
 	int fd = path[0] == '/' ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
 	if (path[0] != '/')
 		error_set(error, -EINVAL, "%.200s: the daemon reads it: give the absolute path", path);
@@ -286,6 +287,7 @@ static FILE *open_file(const char *path, struct error *error)
 		close(fd);
 		fd = -1;
 	}
+	*size = (size_t)status.st_size;
 	FILE *file = fd >= 0 ? fdopen(fd, "r") : NULL;
 	if (fd >= 0 && file == NULL)
 		close(fd);
@@ -346,15 +348,16 @@ static int read_all(struct cluster_peers *reading, struct error *error)
 {
 	const struct gateway_running *running = reading->running;
 	const struct config_prefixes *addresses = &running->config->addresses;
+	size_t size;
+	FILE *file = open_file(reading->path, &size, error);
+	if (file == NULL)
+		return -EINVAL;
 	struct registry_params made = {.addresses = addresses->items,
 				       .address_count = addresses->count,
 				       .max_sessions = 1,
 				       .workers = 1,
-				       .expected_peers = peers_count(&running->registry->peers),
+				       .expected_peers = size / LINE_LEAST,
 				       .fence = running->registry->fence};
-	FILE *file = open_file(reading->path, error);
-	if (file == NULL)
-		return -EINVAL;
 	int result = registry_init(&reading->wanted, &made, error);
 	reading->has_wanted = result == 0;
 	if (result == 0)

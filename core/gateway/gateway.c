@@ -73,6 +73,22 @@ static void free_keys(void *context)
 	secret_free(gateway->identity);
 }
 
+enum { PEERS_EXPECTED = 1 << 14, CLUSTER_PEERS_EXPECTED = 1 << 18 };
+
+/* The table of peers does not grow, and most may come later: of a cluster from etcd, of a gateway that is alone with a
+ * reload. 16 bytes for each. */
+static size_t expected_peers(const struct gateway_config *config)
+{
+	size_t most = config->cluster_node != NULL ? CLUSTER_PEERS_EXPECTED : PEERS_EXPECTED;
+	for (size_t i = 0; i < config->addresses.count; i++) {
+		const struct ip_prefix *prefix = &config->addresses.items[i];
+		unsigned bits = (prefix->address.family == 4 ? 32u : 128u) - prefix->length;
+		if (bits < 32 && most > (size_t)1 << bits)
+			most = (size_t)1 << bits;
+	}
+	return config->peer_count > most ? config->peer_count : most;
+}
+
 static int make_registry(void *context, struct error *error)
 {
 	struct gateway *gateway = context;
@@ -81,7 +97,7 @@ static int make_registry(void *context, struct error *error)
 					 .address_count = config->addresses.count,
 					 .max_sessions = config->max_sessions,
 					 .workers = gateway->threads.plan.workers,
-					 .expected_peers = config->peer_count,
+					 .expected_peers = expected_peers(config),
 					 .fence = config->cluster_node != NULL ? &gateway->fence : NULL};
 	_Static_assert((int)CONFIG_BLOCK_LOW == (int)BLOCK_PEERS_MIN && (int)CONFIG_BLOCK_HIGH == (int)BLOCK_PEERS_MAX,
 		       "blocks are as large as may be configured");
