@@ -104,7 +104,8 @@ static void sent(void *context, enum ownership_answer answer, json_t *result, co
 		peers->refused_at = clock_monotonic(agent->clock);
 		peers->refused_changes = peers->changes;
 		char *list = json_dumps(refused, JSON_COMPACT);
-		log_warning("peers: the gateway has refused %zu: %.400s", json_array_size(refused),
+		json_int_t count = json_integer_value(json_object_get(result, "refused_count"));
+		log_warning("peers: the gateway has refused %" JSON_INTEGER_FORMAT ": %.400s", count,
 			    list != NULL ? list : "");
 		free(list);
 	} else if (peers->phase == PEERS_SENDING) {

@@ -33,7 +33,8 @@ struct cluster_peers {
 	struct error quota_error;
 	uint8_t (*deleted)[KEY_SIZE]; /* of a file that is no snapshot */
 	size_t deleted_count;
-	json_t *refused;
+	json_t *refused; /* the first of them */
+	size_t refused_count;
 	size_t lines;
 	struct gateway_peers_difference difference;
 	struct progress progress;
@@ -253,12 +254,19 @@ static int take(struct cluster_peers *reading, const json_t *object, struct erro
 static void refuse(struct cluster_peers *reading, const json_t *object, const struct error *error)
 {
 	const char *key = json_string_value(json_object_get(object, "key"));
+	uint8_t bytes[KEY_SIZE];
+	char who[KEY_TEXT_SIZE], text[sizeof who + 2 + sizeof error->text], shown[2 * sizeof text];
+	reading->refused_count++;
 	if (json_array_size(reading->refused) >= CLUSTER_PEERS_REFUSED)
 		return;
-	if (key != NULL)
-		json_array_append_new(reading->refused, json_sprintf("%.44s: %s", key, error->text));
+	if (key != NULL && key_parse(key, bytes))
+		(void)snprintf(who, sizeof who, "%s", key);
 	else
-		json_array_append_new(reading->refused, json_sprintf("line %zu: %s", reading->lines, error->text));
+		(void)snprintf(who, sizeof who, "line %zu", reading->lines);
+	(void)snprintf(text, sizeof text, "%s: %s", who, error->text);
+	/* It may quote what is no UTF-8, or was cut within a character, which JSON would not take. */
+	(void)printable_copy(shown, sizeof shown, text);
+	json_array_append_new(reading->refused, json_string(shown));
 }
 
 static void take_line(struct cluster_peers *reading, const char *text, size_t length)
@@ -444,8 +452,9 @@ static json_t *describe(struct cluster_peers *peers)
 	const struct registry *registry = peers->running->registry;
 	json_t *refused = peers->refused;
 	peers->refused = NULL;
-	return json_pack("{s:I, s:I, s:o}", "peers", (json_int_t)peers_count(&registry->peers), "changed",
-			 (json_int_t)peers->changed, "refused", refused);
+	return json_pack("{s:I, s:I, s:I, s:o}", "peers", (json_int_t)peers_count(&registry->peers), "changed",
+			 (json_int_t)peers->changed, "refused_count", (json_int_t)peers->refused_count, "refused",
+			 refused);
 }
 
 bool cluster_peers_apply(struct cluster_peers *peers, json_t **answer, struct error *error)

@@ -32,8 +32,9 @@ struct cluster_peers *cluster_peers_new(struct gateway_running *running, const c
 void cluster_peers_read(struct cluster_peers *peers);
 
 /* Second step: carries out a slice. False: there is more to do. True: *answer is {"peers":N,"changed":M,
- * "refused":["KEY: why",...]}, the caller's, N as there are then; or NULL with `error`: nothing changed, or memory was
- * short or an address another peer's, which a snapshot puts right. Control thread, online under RCU. */
+ * "refused_count":R,"refused":["KEY: why",...]}, the caller's, N as there are then, and the first of R; or NULL with
+ * `error`: nothing changed, or memory was short or an address another peer's, which a snapshot puts right. Control
+ * thread, online under RCU. */
 bool cluster_peers_apply(struct cluster_peers *peers, json_t **answer, struct error *error);
 
 /* Whether the networks behind peers may be others by what was carried out so far. Control thread. */

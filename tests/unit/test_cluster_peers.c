@@ -130,7 +130,7 @@ Test(cluster_peers, a_snapshot_is_all_there_is)
 		 "\"psk\":\"%s\",\"later\":[]",
 		 sealed);
 	snprintf(text, sizeof text, SNAPSHOT "%s%s", put(0, "\"index\":7"), put(1, more));
-	answers(text, "{\"peers\":2,\"changed\":2,\"refused\":[]}");
+	answers(text, "{\"peers\":2,\"changed\":2,\"refused_count\":0,\"refused\":[]}");
 	const struct peer *ann = find(1);
 	cr_assert(ann != NULL && ann->fixed_index == 5000 && peer_networks(ann)->count == 2);
 	cr_assert_str_eq(peer_name(ann), "ann");
@@ -139,30 +139,32 @@ Test(cluster_peers, a_snapshot_is_all_there_is)
 	peer_preshared_key(ann, has);
 	cr_assert_arr_eq(has, psk, KEY_SIZE);
 	cr_assert_eq(find(0)->fixed_index, 7);
-	answers(text, "{\"peers\":2,\"changed\":0,\"refused\":[]}");
+	answers(text, "{\"peers\":2,\"changed\":0,\"refused_count\":0,\"refused\":[]}");
 	snprintf(text, sizeof text, SNAPSHOT "%s", put(2, "\"index\":7"));
-	answers(text, "{\"peers\":1,\"changed\":3,\"refused\":[]}");
+	answers(text, "{\"peers\":1,\"changed\":3,\"refused_count\":0,\"refused\":[]}");
 	cr_assert(find(0) == NULL && find(1) == NULL && find(2) != NULL);
-	answers(SNAPSHOT, "{\"peers\":0,\"changed\":1,\"refused\":[]}");
+	answers(SNAPSHOT, "{\"peers\":0,\"changed\":1,\"refused_count\":0,\"refused\":[]}");
 }
 
 Test(cluster_peers, changes_leave_the_others)
 {
 	char text[4096];
-	answers(put(0, "\"index\":7"), "{\"peers\":1,\"changed\":1,\"refused\":[]}");
-	answers(put(1, "\"index\":8"), "{\"peers\":2,\"changed\":1,\"refused\":[]}");
-	answers(put(1, "\"index\":8,\"name\":\"bob\""), "{\"peers\":2,\"changed\":1,\"refused\":[]}");
-	answers(put(1, "\"index\":9,\"name\":\"bob\""), "{\"peers\":2,\"changed\":1,\"refused\":[]}");
+	answers(put(0, "\"index\":7"), "{\"peers\":1,\"changed\":1,\"refused_count\":0,\"refused\":[]}");
+	answers(put(1, "\"index\":8"), "{\"peers\":2,\"changed\":1,\"refused_count\":0,\"refused\":[]}");
+	answers(put(1, "\"index\":8,\"name\":\"bob\""),
+		"{\"peers\":2,\"changed\":1,\"refused_count\":0,\"refused\":[]}");
+	answers(put(1, "\"index\":9,\"name\":\"bob\""),
+		"{\"peers\":2,\"changed\":1,\"refused_count\":0,\"refused\":[]}");
 	cr_assert(find(0) != NULL && find(1)->fixed_index == 9);
 	snprintf(text, sizeof text, "{\"op\":\"delete\",\"key\":\"%s\"}\n%s{\"op\":\"delete\",\"key\":\"%s\"}\n%s",
 		 keys[0], put(2, "\"index\":10"), keys[2], put(3, "\"index\":7"));
-	answers(text, "{\"peers\":2,\"changed\":2,\"refused\":[]}");
+	answers(text, "{\"peers\":2,\"changed\":2,\"refused_count\":0,\"refused\":[]}");
 	cr_assert(find(0) == NULL && find(1) != NULL && find(2) == NULL && find(3)->fixed_index == 7);
 	snprintf(text, sizeof text, "{\"op\":\"delete\",\"key\":\"%s\"}\n%s", keys[3], put(3, "\"index\":7"));
-	answers(text, "{\"peers\":2,\"changed\":0,\"refused\":[]}");
+	answers(text, "{\"peers\":2,\"changed\":0,\"refused_count\":0,\"refused\":[]}");
 	snprintf(text, sizeof text, "{\"op\":\"delete\",\"key\":\"%s\"}\n%s{\"op\":\"delete\",\"key\":\"%s\"}\n",
 		 keys[3], put(3, "\"index\":7"), keys[3]);
-	answers(text, "{\"peers\":1,\"changed\":1,\"refused\":[]}");
+	answers(text, "{\"peers\":1,\"changed\":1,\"refused_count\":0,\"refused\":[]}");
 	cr_assert_eq(ended, 0);
 }
 
@@ -170,19 +172,19 @@ Test(cluster_peers, changes_leave_the_others)
 Test(cluster_peers, bad_lines_are_refused_one_by_one)
 {
 	static const char *const bad[][2] = {
-		{"{\"op\":\"put\",\"key\":\"x\",\"index\":7}", "x: key: no public key"},
+		{"{\"op\":\"put\",\"key\":\"x\",\"index\":7}", "line 2: key: no public key"},
 		{"{\"op\":\"put\",\"index\":7}", "line 2: key: no public key"},
 		{"no JSON", "line 2: no JSON object"},
 		{"[]", "line 2: no JSON object"},
 		{"", "line 2: no JSON object"},
 		{"{\"op\":\"snapshot\"}", "line 2: key: no public key"},
-		{"{\"op\":7,\"key\":\"x\"}", "x: op: no text"},
+		{"{\"op\":7,\"key\":\"x\"}", "line 2: op: no text"},
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		char text[2048], expected[512];
 		struct error error = {0};
 		snprintf(text, sizeof text, SNAPSHOT "%s\n%s", bad[i][0], put(0, "\"index\":7"));
-		snprintf(expected, sizeof expected, "\"refused\":[\"%s\"]}", bad[i][1]);
+		snprintf(expected, sizeof expected, "\"refused_count\":1,\"refused\":[\"%s\"]}", bad[i][1]);
 		const char *shown = apply(text, &error);
 		cr_assert(shown != NULL && strstr(shown, expected) != NULL, "%s: %s", bad[i][0], shown);
 		cr_assert_not_null(find(0));
@@ -213,6 +215,24 @@ Test(cluster_peers, bad_lines_are_refused_one_by_one)
 		cr_assert_null(find(1));
 		cr_assert_not_null(find(0), "as before");
 	}
+}
+
+/* They are all counted, but only the first are listed; and each is, whatever it quotes. */
+Test(cluster_peers, many_bad_lines_are_counted)
+{
+	static char text[65536];
+	struct error error = {0};
+	size_t length = (size_t)snprintf(text, sizeof text, SNAPSHOT);
+	for (unsigned i = 0; i < 250; i++)
+		length += (size_t)snprintf(text + length, sizeof text - length,
+					   "{\"op\":\"put\",\"key\":\"%.*s\xc3\xa9\",\"index\":7}\n", 43,
+					   "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+	const char *shown = apply(text, &error);
+	cr_assert(shown != NULL && strstr(shown, "\"refused_count\":250,") != NULL, "%s", shown);
+	unsigned listed = 0;
+	for (const char *found = shown; (found = strstr(found, "no public key")) != NULL; found++)
+		listed++;
+	cr_assert_eq(listed, CLUSTER_PEERS_REFUSED);
 }
 
 Test(cluster_peers, an_index_given_twice_is_the_first_ones)
@@ -257,12 +277,13 @@ Test(cluster_peers, many_changes_come_in_slices)
 				names[round]);
 		}
 		(void)fclose(file);
-		snprintf(expected, sizeof expected, "{\"peers\":%d,\"changed\":%d,\"refused\":[]}", MANY, MANY);
+		snprintf(expected, sizeof expected, "{\"peers\":%d,\"changed\":%d,\"refused_count\":0,\"refused\":[]}",
+			 MANY, MANY);
 		answers(text, expected);
 		cr_assert_geq(slices, 2);
 		free(text);
 	}
-	snprintf(expected, sizeof expected, "{\"peers\":0,\"changed\":%d,\"refused\":[]}", MANY);
+	snprintf(expected, sizeof expected, "{\"peers\":0,\"changed\":%d,\"refused_count\":0,\"refused\":[]}", MANY);
 	answers(SNAPSHOT, expected);
 	cr_assert_geq(slices, 2);
 }
