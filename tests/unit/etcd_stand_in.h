@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { STAND_IN_URL = 64, STAND_IN_BODY = 1 << 16 };
+enum { STAND_IN_URL = 64, STAND_IN_BODY = 1 << 17 };
 
 struct stand_in;
 
