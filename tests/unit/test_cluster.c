@@ -11,6 +11,7 @@
 #include "core/daemon/daemon.h"
 #include "core/gateway/control_cluster.h"
 #include "core/gateway/reload.h"
+#include "tests/unit/control_words.h"
 
 static struct registry registry;
 static struct fence fence;
@@ -164,12 +165,9 @@ typedef json_t *handler(void *context, char *const *words, size_t count, struct 
 
 static json_t *say(handler *handle, const char *line, struct error *error)
 {
-	char copy[512], *words[4], *rest = NULL;
-	size_t count = 0;
-	snprintf(copy, sizeof copy, "%s", line);
-	for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest))
-		words[count++] = word;
-	return handle(&own_daemon, words, count, error);
+	struct control_words words;
+	control_words_of(line, &words);
+	return handle(&own_daemon, words.words, words.count, error);
 }
 
 static void refuses(handler *handle, const char *line, const char *text)

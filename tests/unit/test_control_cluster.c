@@ -11,6 +11,7 @@
 #include "core/daemon/daemon.h"
 #include "core/gateway/cluster.h"
 #include "core/gateway/reload.h"
+#include "tests/unit/control_words.h"
 
 #define KEY_1 "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 #define KEY_2 "AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -55,17 +56,7 @@ TestSuite(control_cluster, .init = begin, .fini = end);
 
 static json_t *command(const char *line, struct error *error)
 {
-	char copy[1024], *words[32], *rest = NULL;
-	size_t count = 0;
-	(void)snprintf(copy, sizeof copy, "%s", line);
-	for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest))
-		words[count++] = word;
-	for (size_t i = 0; i < gateway_command_count; i++) {
-		if (strcmp(words[0], gateway_commands[i].name) == 0)
-			return gateway_commands[i].handler(&own_daemon, words + 1, count - 1, error);
-	}
-	cr_assert(false, "no such command: %s", line);
-	return NULL;
+	return control_words_answer(gateway_commands, gateway_command_count, &own_daemon, line, error);
 }
 
 static void refuses(const char *line, const char *text)

@@ -11,6 +11,7 @@
 #include "core/gateway/quota.h"
 #include "core/gateway/sessions.h"
 #include "tests/unit/config_files.h"
+#include "tests/unit/control_words.h"
 
 enum { MANY = 100000, ENDED_MAX = 8 };
 
@@ -154,17 +155,7 @@ static json_t *command(const char *line, struct error *error)
 {
 	if (strcmp(line, "reload") == 0)
 		return reload_now(error);
-	char copy[1024], *words[16], *rest = NULL;
-	size_t count = 0;
-	snprintf(copy, sizeof copy, "%s", line);
-	for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest))
-		words[count++] = word;
-	for (size_t i = 0; i < gateway_command_count; i++) {
-		if (strcmp(words[0], gateway_commands[i].name) == 0)
-			return gateway_commands[i].handler(&own_daemon, words + 1, count - 1, error);
-	}
-	cr_assert(false, "no such command: %s", line);
-	return NULL;
+	return control_words_answer(gateway_commands, gateway_command_count, &own_daemon, line, error);
 }
 
 static void refuses(const char *line, const char *text)

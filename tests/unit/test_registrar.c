@@ -7,20 +7,18 @@
 #include <poll.h>
 #include <string.h>
 
+#include "tests/unit/control_words.h"
+
 TestSuite(registrar, .timeout = 60);
 
 #define KEY "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
 static struct registrar_job *job_of(const char *line, struct error *error)
 {
-	static char copy[4096];
-	char *words[64], *rest = NULL;
-	size_t count = 0;
-	(void)snprintf(copy, sizeof copy, "%s", line);
-	for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest))
-		words[count++] = word;
-	struct registrar_job *job = registrar_job_new(words, count, error);
-	memset(copy, 'x', strlen(line)); /* the job has copies */
+	static struct control_words words;
+	control_words_of(line, &words);
+	struct registrar_job *job = registrar_job_new(words.words, words.count, error);
+	memset(words.text, 'x', strlen(line)); /* the job has copies */
 	return job;
 }
 
