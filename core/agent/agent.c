@@ -117,6 +117,7 @@ static void publish(struct agent *agent, uint64_t now)
 		.share = rule->draining ? 0 : rule->share,
 		.members = agent->view.member_count,
 		.nodes = agent->view.node_count,
+		.is_member = rule->is_member,
 		.draining = rule->said_draining,
 		.name_is_used = rule->name_is_used,
 		.taken = figures->taken,

@@ -14,8 +14,9 @@
 struct agent_metrics {
 	struct metrics_listener listener;
 	struct http_server *server;
-	pthread_mutex_t lock; /* of `figures` */
+	pthread_mutex_t lock; /* of the rest */
 	struct agent_figures figures;
+	uint64_t set_at; /* ns */
 };
 
 #define FIGURES(X)                                                                                                   \
@@ -26,6 +27,7 @@ struct agent_metrics {
 	X(gauge, shardtun_agent_blocks_without_owner, without_owner, "Blocks that no node owns")                     \
 	X(gauge, shardtun_agent_members, members, "Nodes that may own blocks")                                       \
 	X(gauge, shardtun_agent_nodes, nodes, "Nodes that are registered")                                           \
+	X(gauge, shardtun_agent_member, is_member, "1: this node may own blocks")                                    \
 	X(gauge, shardtun_agent_draining, draining, "1: this node takes no blocks")                                  \
 	X(gauge, shardtun_agent_name_conflict, name_is_used, "1: another agent uses this node's name")               \
 	X(counter, shardtun_agent_blocks_taken_total, taken, "Blocks that were taken")                               \
@@ -140,6 +142,8 @@ static void answer(void *context, struct http_answer *answer)
 	struct agent_figures figures;
 	pthread_mutex_lock(&metrics->lock);
 	figures = metrics->figures;
+	/* It grows also while the agent's thread stands. */
+	figures.read_age += clock_monotonic(&clock_system) - metrics->set_at;
 	pthread_mutex_unlock(&metrics->lock);
 	*answer = (struct http_answer){.status = 200, .type = "text/plain; version=0.0.4; charset=utf-8"};
 	answer->body = agent_metrics_text(&figures, &answer->length);
@@ -149,6 +153,7 @@ void agent_metrics_set(struct agent_metrics *metrics, const struct agent_figures
 {
 	pthread_mutex_lock(&metrics->lock);
 	metrics->figures = *figures;
+	metrics->set_at = clock_monotonic(&clock_system);
 	pthread_mutex_unlock(&metrics->lock);
 }
 

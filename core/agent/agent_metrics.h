@@ -13,6 +13,7 @@
 /* Copied by the agent's thread, read by the server's. Times in ns. */
 struct agent_figures {
 	uint64_t blocks_owned, blocks_served, share, moving, without_owner, members, nodes, draining, name_is_used;
+	uint64_t is_member;
 	uint64_t taken, cleaned, lost, fences, unreadable_keys;
 	uint64_t reads, reads_failed;
 	bool was_read;

@@ -5,6 +5,9 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "core/base/clock.h"
 
@@ -51,4 +54,42 @@ Test(agent_metrics, before_the_first_read_it_has_no_age)
 	char *text = agent_metrics_text(&figures, &length);
 	cr_assert_null(strstr(text, "read_age"));
 	free(text);
+}
+
+/* --- the server --------------------------------------------------------------------------------------------------- */
+
+static void ask(const char *path, char *text, size_t size)
+{
+	static const char request[] = "GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	(void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+	cr_assert_eq(connect(fd, (const struct sockaddr *)&address, sizeof address), 0);
+	cr_assert_eq(write(fd, request, sizeof request - 1), (ssize_t)sizeof request - 1);
+	size_t length = 0;
+	for (ssize_t got; length < size - 1 && (got = read(fd, text + length, size - 1 - length)) > 0;)
+		length += (size_t)got;
+	text[length] = '\0';
+	close(fd);
+}
+
+/* The agent's thread, which sets the figures, may stand. */
+Test(agent_metrics, the_age_of_the_last_read_grows_by_itself, .timeout = 60)
+{
+	static char text[1 << 16];
+	char path[64];
+	struct error error = {0};
+	(void)snprintf(path, sizeof path, "/tmp/shardtun-metrics-%d.sock", (int)getpid());
+	const struct config_listener listener = {.path = path};
+	const struct agent_figures figures = {.was_read = true, .read_age = NS_PER_S / 2, .is_member = 1};
+	struct agent_metrics *metrics = agent_metrics_open(&listener, &error);
+	cr_assert_not_null(metrics, "%s", error.text);
+	agent_metrics_set(metrics, &figures);
+	usleep(200000);
+	ask(path, text, sizeof text);
+	has(text, "shardtun_agent_member 1\n");
+	const char *line = strstr(text, "\nshardtun_agent_read_age_seconds ");
+	cr_assert_not_null(line, "%s", text);
+	cr_assert_geq(strtod(strchr(line, ' '), NULL), 0.7);
+	agent_metrics_close(metrics);
 }
