@@ -160,6 +160,7 @@ int agent_run(struct agent *agent, int stop_fd, struct error *error)
 		agent_blocks_step(agent);
 		agent_promises_step(agent);
 		agent_map_step(agent);
+		agent_pool_step(agent);
 		agent_peers_step(agent);
 		agent_watch_step(agent);
 		show(agent, &notify);

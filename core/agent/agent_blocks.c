@@ -290,6 +290,7 @@ static void served(void *context, enum ownership_answer answer, json_t *result, 
 {
 	struct agent *agent = context;
 	see_gateway(agent, answer, result, text);
+	agent_pool_see(agent, json_object_get(result, "pool"));
 	ownership_answered(&agent->rule, answer, now_of(agent));
 }
 

@@ -14,6 +14,7 @@
 
 enum {
 	AGENT_PATH = 512,
+	AGENT_POOL = 128,     /* the text of the key */
 	AGENT_PAGE = 1000,    /* peers of a page */
 	AGENT_PROBES = 3,     /* that fail, and the watch is begun again without one */
 	AGENT_PAGE_MS = 5000, /* of one try */
@@ -72,6 +73,13 @@ struct agent_map_owner {
 	char inside[OWNERSHIP_ADDRESS];
 };
 
+/* What the gateway can give out, as it is written to etcd. */
+struct agent_pool {
+	char text[AGENT_POOL]; /* the key's value; empty: it is not known */
+	bool due, writing;
+	uint64_t not_before;
+};
+
 struct agent {
 	const struct agent_settings *settings;
 	const struct clock *clock;
@@ -84,6 +92,7 @@ struct agent {
 	bool gateway_known; /* it answered last */
 	struct agent_peers peers;
 	struct agent_watch watch;
+	struct agent_pool pool;
 	char *map_sent; /* text; NULL: none */
 	unsigned map_part, map_parts, map_serial;
 	uint64_t map_not_before; /* after a failure */
@@ -158,6 +167,14 @@ void agent_promises_ask(struct agent *agent, const struct ownership_action *acti
 /* Sends what is to be sent, and says what is to be said. */
 void agent_promises_step(struct agent *agent);
 void agent_promises_count(const struct agent *agent, uint64_t now, struct agent_figures *figures);
+
+/* --- agent_pool.c ------------------------------------------------------------------------------------------------- */
+
+/* `pool` is what the gateway said; NULL is allowed. */
+void agent_pool_see(struct agent *agent, json_t *pool);
+
+/* Writes it, if it is another one. */
+void agent_pool_step(struct agent *agent);
 
 /* --- agent_peers.c ------------------------------------------------------------------------------------------------ */
 

@@ -54,7 +54,7 @@ static void peer_changed(struct agent *agent, const struct etcd_event *event)
 
 static bool is_about_blocks(const char *name)
 {
-	static const char *const others[] = {RECORDS_INDEX, RECORDS_NET, RECORDS_WATCH, RECORDS_NEXT};
+	static const char *const others[] = {RECORDS_INDEX, RECORDS_NET, RECORDS_WATCH, RECORDS_NEXT, RECORDS_POOL};
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
 		if (strncmp(name, others[i], strlen(others[i])) == 0)
 			return false;

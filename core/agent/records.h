@@ -19,6 +19,7 @@ enum { RECORDS_VERSION = 1 };
 #define RECORDS_TAKERS	"takers"
 #define RECORDS_SECRET	"secret"
 #define RECORDS_NEXT	"next"
+#define RECORDS_POOL	"pool"	 /* indexes that gateways can give out */
 #define RECORDS_WATCH	"watch/" /* written by an agent, to see that its watch reports it */
 
 /* prefix + kind + name, for example "/shardtun/block/17". False: too long. */

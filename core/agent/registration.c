@@ -70,19 +70,10 @@ int registration_check(const struct registration *peer, struct error *error)
 
 /* --- adding ------------------------------------------------------------------------------------------------------- */
 
-static bool can_be_given(const struct registration_pool *pool, uint32_t index)
-{
-	for (size_t i = 0; i < pool->reserved_count; i++) {
-		if (pool->reserved[i] == index)
-			return false;
-	}
-	return index != 0 && (pool->size == 0 || index < pool->size);
-}
-
 /* The first index from *index on that can be given, and that no peer has. */
 static int find_index(struct registration_session *session, uint32_t *index)
 {
-	const struct registration_pool *pool = &session->call->pool;
+	const struct registration_pool *pool = &session->pool;
 	while (*index < (pool->size != 0 ? pool->size : UINT32_MAX - INDEXES_AT_ONCE)) {
 		struct etcd_txn txn;
 		etcd_txn_begin(&txn);
@@ -92,7 +83,7 @@ static int find_index(struct registration_session *session, uint32_t *index)
 		if (result != 0)
 			return result;
 		for (uint32_t i = 0; i < INDEXES_AT_ONCE; i++) {
-			if (registration_present(session, i) || !can_be_given(pool, *index + i))
+			if (registration_present(session, i) || !registration_can_have(session, *index + i))
 				continue;
 			*index += i;
 			return 0;
@@ -106,7 +97,7 @@ static int find_index(struct registration_session *session, uint32_t *index)
 }
 
 /* The first operations of the read: then come the index, if one is named, and networks. */
-enum { ASKED_PEER, ASKED_NEXT, ASKED_OTHERS };
+enum { ASKED_PEER, ASKED_NEXT, ASKED_POOL, ASKED_OTHERS };
 
 static int read_peer(struct registration_session *session, const struct registration *peer)
 {
@@ -115,6 +106,7 @@ static int read_peer(struct registration_session *session, const struct registra
 	etcd_txn_begin(&txn);
 	registration_ask(session, &txn, RECORDS_PEER, peer->key);
 	registration_ask(session, &txn, RECORDS_NEXT, "");
+	registration_ask(session, &txn, RECORDS_POOL, "");
 	if (peer->index != 0)
 		registration_ask_index(session, &txn, peer->index);
 	for (size_t i = 0; i < peer->network_count; i++)
@@ -122,13 +114,16 @@ static int read_peer(struct registration_session *session, const struct registra
 	return registration_read(session, &txn);
 }
 
-/* After that: whether a key stands in the way. */
+/* After that: whether a key or the pool stands in the way. */
 static int refuse_present(struct registration_session *session, const struct registration *peer)
 {
 	char network[IP_TEXT_MAX];
 	size_t networks = ASKED_OTHERS + (peer->index != 0);
 	if (registration_present(session, ASKED_PEER))
 		return error_set(session->error, -EEXIST, "%s: there is such a peer", peer->key);
+	if (peer->index != 0 && !registration_can_have(session, peer->index))
+		return error_set(session->error, -EINVAL, "index %" PRIu32 ": no address that can be given",
+				 peer->index);
 	if (peer->index != 0 && registration_present(session, ASKED_OTHERS))
 		return error_set(session->error, -EEXIST, "index %" PRIu32 ": another peer has this address",
 				 peer->index);
@@ -165,6 +160,8 @@ int registration_add_one(struct registration_session *session, const struct regi
 		struct registration_value next = {0};
 		int result = read_peer(session, peer);
 		if (result == 0)
+			result = registration_see_pool(session, ASKED_POOL);
+		if (result == 0)
 			result = refuse_present(session, peer);
 		if (result == 0)
 			result = registration_value(session, ASKED_NEXT, &next);
@@ -182,8 +179,6 @@ int registration_add(const struct registration_call *call, const struct registra
 {
 	struct registration_session session;
 	int result = registration_check(peer, error);
-	if (result == 0 && peer->index != 0 && !can_be_given(&call->pool, peer->index))
-		result = error_set(error, -EINVAL, "index %" PRIu32 ": no address that can be given", peer->index);
 	if (result != 0)
 		return result;
 	result = registration_open(&session, call, error);

@@ -37,7 +37,8 @@ struct registration {
 	uint32_t index;	 /* of its address; 0: the next one that was never given */
 };
 
-/* What the gateways can give out; zeroed: it is not known, but that the first two are theirs. */
+/* What the gateways can give out; zeroed: as etcd has it, where an agent has written it. Else it is not known, but that
+ * the first two are theirs. */
 struct registration_pool {
 	uint32_t size; /* indexes are below it; 0: not known */
 	uint32_t reserved[REGISTRATION_RESERVED_MAX];
@@ -54,8 +55,8 @@ struct registration_call {
 /* Whether the values are such as a gateway takes. 0, or -EINVAL. */
 int registration_check(const struct registration *peer, struct error *error);
 
-/* *index is the peer's from then on. -EEXIST: peer, index or a network is there already; -ENOSPC: no index is left;
- * -EPROTO: a key is of a newer version. */
+/* *index is the peer's from then on. -EINVAL also: the pool has no such index for a peer; -EEXIST: peer, index or a
+ * network is there already; -ENOSPC: no index is left; -EPROTO: a key is of a newer version. */
 int registration_add(const struct registration_call *call, const struct registration *peer, uint32_t *index,
 		     struct error *error);
 

@@ -24,10 +24,12 @@ static size_t operations(const struct registration *peer)
 	return 2 + peer->network_count;
 }
 
-/* One place is for "next". */
+/* The first operations of a read; then come those of each peer. */
+enum { ASKED_NEXT, ASKED_POOL, ASKED_PEERS };
+
 static size_t group_size(const struct registration *peers, size_t count)
 {
-	size_t size = 0, used = 1;
+	size_t size = 0, used = ASKED_PEERS;
 	while (size < count && peers[size].index != 0 && used + operations(&peers[size]) <= ETCD_TXN_MAX)
 		used += operations(&peers[size++]);
 	return size;
@@ -48,6 +50,7 @@ static int read_group(struct import *import)
 	struct etcd_txn txn;
 	etcd_txn_begin(&txn);
 	registration_ask(session, &txn, RECORDS_NEXT, "");
+	registration_ask(session, &txn, RECORDS_POOL, "");
 	for (size_t i = 0; i < import->count; i++) {
 		const struct registration *peer = &import->peers[i];
 		registration_ask(session, &txn, RECORDS_PEER, peer->key);
@@ -132,6 +135,8 @@ static int judge_peer(struct import *import, size_t i, size_t operation)
 		return code;
 	judge_record(result, &record, peer);
 	(void)snprintf(text, sizeof text, "index %" PRIu32, peer->index);
+	if (result->fate == REGISTRATION_ADDED && !registration_can_have(session, peer->index))
+		refuse(result, text, "no address that can be given");
 	if (result->fate == REGISTRATION_ADDED && registration_present(session, operation + 1))
 		refuse(result, text, "another peer has this address");
 	for (size_t n = 0; n < peer->network_count && result->fate == REGISTRATION_ADDED; n++) {
@@ -169,8 +174,10 @@ static void refuse_twice(struct import *import, size_t i)
 
 static int judge_group(struct import *import)
 {
-	size_t operation = 1;
-	int result = registration_value(&import->session, 0, &import->next);
+	size_t operation = ASKED_PEERS;
+	int result = registration_see_pool(&import->session, ASKED_POOL);
+	if (result == 0)
+		result = registration_value(&import->session, ASKED_NEXT, &import->next);
 	for (size_t i = 0; i < import->count && result == 0; i++) {
 		result = judge_peer(import, i, operation);
 		operation += operations(&import->peers[i]);

@@ -16,7 +16,8 @@ void registration_restart(struct registration_session *session)
 int registration_open(struct registration_session *session, const struct registration_call *call, struct error *error)
 {
 	const struct etcd_params params = agent_settings_etcd(call->settings, &clock_system);
-	*session = (struct registration_session){.call = call, .prefix = call->settings->prefix, .error = error};
+	*session = (struct registration_session){
+		.call = call, .prefix = call->settings->prefix, .pool = call->pool, .error = error};
 	session->etcd = etcd_new(&params, error);
 	registration_restart(session);
 	return session->etcd != NULL ? 0 : -EINVAL;
@@ -38,8 +39,9 @@ static void take(void *context, const struct etcd_answer *answer)
 	if (answer->code == 0)
 		session->body = json_incref(answer->body);
 	else if (answer->code != -ECANCELED)
-		error_set(session->error, answer->code, "%s%s", answer->text,
-			  answer->unknown ? "; the change may have been made all the same" : "");
+		error_set(session->error, answer->code, "%s%s%s",
+			  answer->code != -EREMOTEIO ? "etcd does not answer, so peers cannot be changed now: " : "",
+			  answer->text, answer->unknown ? "; the change may have been made all the same" : "");
 }
 
 /* What is left of the limit. */
@@ -127,6 +129,44 @@ int registration_value(struct registration_session *session, size_t operation, s
 	value->mod_revision = kv.mod_revision;
 	etcd_kv_free(&kv);
 	return 0;
+}
+
+/* --- the pool ----------------------------------------------------------------------------------------------------- */
+
+static bool read_pool(json_t *object, struct registration_pool *pool)
+{
+	json_t *reserved = json_object_get(object, "reserved"), *index;
+	json_int_t size = json_integer_value(json_object_get(object, "size"));
+	size_t i;
+	if (size <= 0 || size > UINT32_MAX || json_array_size(reserved) > REGISTRATION_RESERVED_MAX)
+		return false;
+	*pool = (struct registration_pool){.size = (uint32_t)size, .reserved_count = json_array_size(reserved)};
+	json_array_foreach (reserved, i, index)
+		pool->reserved[i] = (uint32_t)json_integer_value(index);
+	return true;
+}
+
+int registration_see_pool(struct registration_session *session, size_t operation)
+{
+	struct registration_value value = {0};
+	int result = session->call->pool.size == 0 ? registration_value(session, operation, &value) : 0;
+	if (result != 0 || session->call->pool.size != 0 || value.mod_revision == 0)
+		return result;
+	if (!read_pool(value.object, &session->pool))
+		result = error_set(session->error, -EPROTO, "%s" RECORDS_POOL " is no pool, or of a newer version",
+				   session->prefix);
+	json_decref(value.object);
+	return result;
+}
+
+bool registration_can_have(const struct registration_session *session, uint32_t index)
+{
+	const struct registration_pool *pool = &session->pool;
+	for (size_t i = 0; i < pool->reserved_count; i++) {
+		if (pool->reserved[i] == index)
+			return false;
+	}
+	return index != 0 && (pool->size == 0 || index < pool->size);
 }
 
 /* --- the index ---------------------------------------------------------------------------------------------------- */

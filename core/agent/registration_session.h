@@ -11,7 +11,8 @@ struct registration_session {
 	const char *prefix;
 	struct etcd *etcd;
 	struct error *error;
-	uint64_t deadline; /* monotonic ns */
+	struct registration_pool pool; /* the call's, or what etcd has */
+	uint64_t deadline;	       /* monotonic ns */
 	bool answered;
 	int code;
 	json_t *body; /* of the last answer */
@@ -59,6 +60,13 @@ int registration_next(const struct registration_session *session, const struct r
 /* Sets it, if it is as it was read. */
 void registration_put_next(const struct registration_session *session, struct etcd_txn *txn,
 			   const struct registration_value *before, uint32_t next);
+
+/* Takes the pool from that operation's value, unless the call has one; without such a key it stays unknown. 0, -EPROTO:
+ * it is of a newer version. */
+int registration_see_pool(struct registration_session *session, size_t operation);
+
+/* Whether a peer can have that index, as far as the pool is known. */
+bool registration_can_have(const struct registration_session *session, uint32_t index);
 
 /* Adds one, with the index that it names or the next one. */
 int registration_add_one(struct registration_session *session, const struct registration *peer, uint32_t *index);

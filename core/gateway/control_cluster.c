@@ -11,6 +11,7 @@
 #include "core/gateway/cluster_link.h"
 #include "core/gateway/cluster_network.h"
 #include "core/gateway/cluster_peers.h"
+#include "core/gateway/control_peer.h"
 #include "core/gateway/network.h"
 #include "core/gateway/reloader.h"
 
@@ -89,9 +90,11 @@ json_t *gateway_control_cluster_own(void *context, char *const *words, size_t co
 	}
 	if (parse_blocks(words[1], &blocks, error) != 0 || cluster_own(cluster, &blocks, until, error) != 0)
 		return NULL;
-	return words_no_memory_unless(
-		json_pack("{s:o, s:I}", "blocks", cluster_blocks(cluster), "instance", (json_int_t)cluster->instance),
-		error);
+	const struct gateway_running *running = ((const struct daemon *)context)->params.context;
+	return words_no_memory_unless(json_pack("{s:o, s:I, s:o}", "blocks", cluster_blocks(cluster), "instance",
+						(json_int_t)cluster->instance, "pool",
+						gateway_describe_pool(&running->registry->pool)),
+				      error);
 }
 
 json_t *gateway_control_cluster_release(void *context, char *const *words, size_t count, struct error *error)

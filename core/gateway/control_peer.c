@@ -258,8 +258,7 @@ static bool is_zero(const uint8_t key[KEY_SIZE])
 	return sodium_is_zero(key, KEY_SIZE) == 1;
 }
 
-/* What can be given out: indexes below `size`, but for these. */
-static json_t *describe_pool(const struct pool *pool)
+json_t *gateway_describe_pool(const struct pool *pool)
 {
 	uint32_t never[POOL_NEVER_GIVEN];
 	json_t *reserved = json_array();
@@ -285,7 +284,7 @@ static json_t *describe_check(const struct gateway_running *running, const struc
 		sealed_psk_write(running->identity->keys.private_key, new->public_key, new->preshared_key, sealed);
 	return words_no_memory_unless(json_pack("{s:s*, s:o*, s:o}", "psk", has_psk ? sealed : NULL, "index",
 						new->address.family != 0 ? json_integer(index) : NULL, "pool",
-						describe_pool(pool)),
+						gateway_describe_pool(pool)),
 				      error);
 }
 

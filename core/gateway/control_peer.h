@@ -3,14 +3,19 @@
 #pragma once
 
 #include "core/control/control.h"
+#include "core/sessions/pool.h"
 
 /* "peer": adds a peer or deletes one, until the next reload; not in a cluster. {"added" or "deleted": its key,
  * "addresses": [those that are held for a WireGuard peer]} */
 json_t *gateway_control_peer(void *context, char *const *words, size_t count, struct error *error);
 
-/* "cluster-check": whether a peer could be added in this cluster: KEY, and the options of "peer add". {"pool": {"size",
- * "reserved"}: indexes that can be given out are below the first and none of the second, "psk": its pre-shared key,
- * sealed (core/cluster/sealed_psk.h), "index": of the address, if these are given}. Changes nothing. */
+/* {"size", "reserved"}: the indexes that can be given out are below the first and none of the second. NULL: no memory.
+ */
+json_t *gateway_describe_pool(const struct pool *pool);
+
+/* "cluster-check": whether a peer could be added in this cluster: KEY, and the options of "peer add". {"pool": as
+ * above, "psk": its pre-shared key, sealed (core/cluster/sealed_psk.h), "index": of the address, if these are given}.
+ * Changes nothing. */
 json_t *gateway_control_cluster_check(void *context, char *const *words, size_t count, struct error *error);
 
 /* "cluster-addresses": of a peer, by its KEY, once the agent has passed it on. {"addresses"}; -ENOENT: it is not known

@@ -67,6 +67,8 @@ static void begin(void)
 		.effects = {.wake = wake, .fenced = fenced, .changed = changed, .released = released}};
 	cr_assert_eq(cluster_open(&cluster, &params, NULL), 0);
 	running.cluster = &cluster;
+	running.registry = &registry;
+	registry.pool.size = 65536;
 	own_daemon.params.context = &running;
 }
 
@@ -187,6 +189,9 @@ Test(cluster, commands_say_what_is_served)
 	cr_assert_str_eq(text, "[1,3,255]");
 	json_int_t instance = json_integer_value(json_object_get(answer, "instance"));
 	cr_assert_gt(instance, 0, "a number of this process");
+	json_t *pool = json_object_get(answer, "pool");
+	cr_assert_eq(json_integer_value(json_object_get(pool, "size")), 65536);
+	cr_assert_geq(json_array_size(json_object_get(pool, "reserved")), 1);
 	free(text);
 	json_decref(answer);
 	answer = say(gateway_control_cluster, "", &error);

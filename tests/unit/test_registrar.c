@@ -111,6 +111,8 @@ Test(registrar, an_etcd_that_is_not_there_is_an_error_in_time)
 	struct registrar_job *job = registrar_take(registrar);
 	cr_assert_not_null(job);
 	cr_assert_lt(job->code, 0);
+	cr_assert_not_null(strstr(job->error.text, "etcd does not answer, so peers cannot be changed now: "), "%s",
+			   job->error.text);
 	cr_assert_not_null(strstr(job->error.text, "127.0.0.1:1"), "%s", job->error.text);
 	registrar_job_free(job);
 	registrar_free(registrar);
