@@ -10,7 +10,7 @@ enum { REKEY_LEAST_S = 10, REKEY_MOST_S = 86400 }; /* whatever the gateway wishe
 #define ACK_INTERVAL_NS (250 * NS_PER_MS)
 #define ACK_GIVE_UP_NS	(5 * NS_PER_S)
 #define ACK_DOUBTFUL_NS (3 * NS_PER_S / 2) /* the gateway may have taken a later HELLO, whose WELCOME was lost */
-#define BYE_SOON_NS	NS_PER_S
+#define BYE_SOON_NS	(800 * NS_PER_MS)  /* another gateway has the client's block by then, mostly */
 #define BYE_LATER_NS	(16 * NS_PER_S)
 #define REFUSED_NS	(16 * NS_PER_S) /* until a gateway is asked again whose offer cannot be taken */
 #define SIGN_FIRST_NS	(2 * NS_PER_S)	/* doubling */
@@ -363,6 +363,9 @@ static void tick_hellos(struct worker *worker)
 					       .all = role->session == NULL || role->state == CLIENT_RECONNECT};
 	if (client_hellos_tick(worker, &role->hellos, &wish) && role->hellos.rounds > 1)
 		publish(role, role->state); /* so that the number of tries is seen */
+	/* Clients that wait for a gateway notice a tick. */
+	if (role->hellos.handshaking && role->hellos.due < worker->next_tick)
+		worker->next_tick = role->hellos.due;
 }
 
 static void client_tick(struct worker *worker)
