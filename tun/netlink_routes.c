@@ -135,7 +135,7 @@ static void change_batch(struct netlink *netlink, struct change *change, uint32_
 						  (change->add ? NLM_F_CREATE | NLM_F_REPLACE : 0));
 		request->nlmsg_seq = ++netlink->sequence;
 		put_route(request, change->items[i].ifindex, &change->items[i].network, table);
-		used += MNL_ALIGN(request->nlmsg_len);
+		used += NLMSG_ALIGN(request->nlmsg_len);
 	}
 	bool goes_on = mnl_socket_sendto(netlink->socket, requests, used) >= 0;
 	while (goes_on && change->acknowledged < change->count)

@@ -95,9 +95,6 @@ check_fails "and the watch, which does, is not begun anew" grep -q "it is begun 
 
 # --- peers by command ---
 
-new_key() {
-	"$BUILD/shardtun" genkey | "$BUILD/shardtun" pubkey
-}
 agent_command() { # ARGUMENTS...
 	ns gateway "$BUILD/shardtun-agent" -c "$dir/gw1.conf" "$@"
 }
@@ -168,6 +165,19 @@ check "a block's key of a newer version is nobody's" wait_for 20 told gw1 "3 not
 check "on both" wait_for 20 told gw2 "3 not in s['blocks']"
 etcdctl_run del /shardtun/block/3 >/dev/null
 check "and owned again once it is removed" wait_for 30 shared_out gw1 gw2
+next=$(etcdctl_run get --print-value-only /shardtun/next)
+etcdctl_run put /shardtun/next '{"version":2,"next":90}' >/dev/null
+check "where the next index is of a newer version, none is given" refused_with "/shardtun/next is no number, or of a newer version" \
+	peer add "$(new_key)"
+etcdctl_run put /shardtun/next "$next" >/dev/null
+etcdctl_run put "/shardtun/peer/$key_e" '{"version":2}' >/dev/null
+check "nor is such a peer deleted" refused_with "of a newer version: it is left alone" peer del "$key_e"
+etcdctl_run del "/shardtun/peer/$key_e" >/dev/null
+etcdctl_run put /shardtun/node/gw9 '{"version":2,"uuid":"u"}' >/dev/null
+check "a node of a newer version is named" wait_for 10 grep -q "cannot be read.*/shardtun/node/gw9 is the first" "$dir/agent-gw1.log"
+sleep 1
+check "and gets no blocks" shared_out gw1 gw2
+etcdctl_run del /shardtun/node/gw9 >/dev/null
 etcdctl_run put /shardtun/members '{"version":1,"members":["gw1"]}' >/dev/null
 check "a member that was removed gives its blocks away" wait_for 60 owns gw1 16
 check "all of them" told gw2 "not s['blocks']"

@@ -8,20 +8,9 @@
 # shellcheck source=tests/netns/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 
-# A request to the gateway's control socket, as it is.
-request() { # WORD...
-	python3 - "$dir/gateway.sock" "$*" <<-'END'
-		import socket, sys
-		with socket.socket(socket.AF_UNIX) as s:
-		    s.connect(sys.argv[1])
-		    s.sendall(sys.argv[2].encode() + b"\n")
-		    print(b"".join(iter(lambda: s.recv(65536), b"")).decode(), end="")
-	END
-}
-
 # Exactly these blocks, for so many ms.
 own() { # BLOCKS MS
-	request cluster-own "$(python3 -c 'import sys, time
+	request "$dir/gateway.sock" cluster-own "$(python3 -c 'import sys, time
 print(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(sys.argv[1]) * 10**6)' "$2")" "$1"
 }
 
@@ -74,7 +63,7 @@ check "it comes back with the agent" wait_for 30 pings client 10.8.0.1
 kill $agent
 wait $agent 2>/dev/null || true
 own 1 30000 >/dev/null
-check "a release is answered" grep -q '"released": *1' <(request cluster-release 1)
+check "a release is answered" grep -q '"released": *1' <(request "$dir/gateway.sock" cluster-release 1)
 check "and the block is not served then" served ""
 check_fails "nor is the client" pings client 10.8.0.1
 check "what is no block is refused" grep -q 'no list of blocks' <(own 256 1000)

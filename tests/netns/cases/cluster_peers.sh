@@ -9,6 +9,8 @@
 . "$(dirname "$0")/../lib/lib.sh"
 # shellcheck source=tests/netns/lib/etcd.sh
 . "$(dirname "$0")/../lib/etcd.sh"
+# shellcheck source=tests/netns/lib/gateways.sh
+. "$(dirname "$0")/../lib/gateways.sh"
 PATH=$PATH:/usr/sbin
 command -v etcd >/dev/null || skip_all "needs etcd"
 
@@ -17,53 +19,6 @@ tls_make
 etcd_start
 etcd_passwords
 blocks=4
-
-ctl_of() { # NAME ARGUMENTS...
-	local name=$1
-	shift
-	"$BUILD/shardtunctl" --socket "$dir/$name.sock" --config "$dir/gateway-$name.conf" "$@"
-}
-# With the agent's socket as well.
-cluster_ctl() { # NAME COMMAND ARGUMENTS...
-	ctl_of "$1" --agent "$dir/$1.state/agent.sock" "${@:2}"
-}
-refused() { # TEXT COMMAND...
-	local text=$1 said
-	shift
-	! said=$("$@" 2>&1) && grep -qF -- "$text" <<<"$said" || {
-		echo "$said"
-		return 1
-	}
-}
-says() { # TEXT COMMAND...
-	local text=$1 said
-	shift
-	said=$("$@" 2>&1) && grep -qF -- "$text" <<<"$said" || {
-		echo "$said"
-		return 1
-	}
-}
-# A request to a daemon's control socket, as it is.
-request() { # SOCKET WORD...
-	python3 - "$1" "${*:2}" <<-'END'
-		import json, socket, sys
-		with socket.socket(socket.AF_UNIX) as s:
-		    s.connect(sys.argv[1])
-		    s.sendall(sys.argv[2].encode() + b"\n")
-		    answer = json.loads(b"".join(iter(lambda: s.recv(65536), b"")))
-		print(json.dumps(answer))
-		sys.exit(0 if answer["ok"] else 1)
-	END
-}
-known() { # NAME KEY
-	request "$dir/$1.sock" cluster-addresses "$2"
-}
-new_key() {
-	"$BUILD/shardtun" genkey | "$BUILD/shardtun" pubkey
-}
-record() { # KEY
-	etcdctl_run get --print-value-only "/shardtun/peer/$1"
-}
 
 # --- a lone gateway, whose clients are to be those of the cluster ---
 
@@ -98,20 +53,6 @@ check "what differs stays, and is named" says "$lone lone: it is there already, 
 
 # --- the cluster ---
 
-cluster_gateway() { # NAME PORT INTERFACE
-	sed -e "s/^ListenPort = .*/ListenPort = $2\nClusterNode = $1\nClusterBlockSize = ${4:-16}\nMetricsListen = off/" \
-		-e "s/^Interface = .*/Interface = $3/; s/^QuotaFile = .*/QuotaFile = quota-$1/; s,^ControlSocket = .*,ControlSocket = $dir/$1.sock," \
-		-e '/^\[Peer\]/,$d; /^PeersDirectory/d' "$dir/gateway.conf" >"$dir/gateway-$1.conf"
-	chmod 600 "$dir/gateway-$1.conf"
-	start "gateway-$1" gateway "$BUILD/shardtund" -c "$dir/gateway-$1.conf"
-	wait_for 30 ctl_of "$1" status >/dev/null
-}
-served() { # NAME COUNT
-	ctl_of "$1" --json cluster | python3 -c 'import json, sys
-blocks = [block["block"] for block in json.load(sys.stdin)["blocks"]]
-print(blocks)
-sys.exit(len(blocks) != int(sys.argv[1]))' "$2"
-}
 etcdctl_run put /shardtun/members '{"version":1,"members":["gw1","gw2"]}' >/dev/null
 cluster_gateway gw1 5555 shardtun0
 agent_start gw1
@@ -156,6 +97,17 @@ check "and gone on both" wait_for 5 refused "no such peer" known gw1 "$carol"
 check "with its network" test -z "$(etcdctl_run get /shardtun/net/10.78.0.0/16)"
 check "not twice" refused "there is no such peer" cluster_ctl gw2 peer del "$carol"
 check "the gateway itself takes no peer" refused "in a cluster" request "$dir/gw1.sock" peer add "$carol"
+pool_is_written() {
+	etcdctl_run get --print-value-only /shardtun/pool | grep -q '^{"version":1,"size":65536,"reserved":\[0,1'
+}
+check "what the pool can give out is in etcd" wait_for 10 pool_is_written
+check "so where no gateway is asked, no address beyond it is given" refused "index 65536: no address that can be given" \
+	request "$dir/gw1.state/agent.sock" peer add "$(new_key)" --index 65536
+next=$(etcdctl_run get --print-value-only /shardtun/next)
+etcdctl_run put /shardtun/next '{"version":1,"next":65535}' >/dev/null
+check "nor by the command of the agent" refused "no address is left" ns gateway "$BUILD/shardtun-agent" -c "$dir/gw1.conf" \
+	peer add "$(new_key)"
+etcdctl_run put /shardtun/next "$next" >/dev/null
 check "an agent that is not there is named" refused "whose peers are in etcd, and its agent cannot be asked" \
 	ctl_of gw1 --agent "$dir/nowhere.sock" peer add "$carol"
 check "also where a peer is removed" refused "start shardtun-agent" ctl_of gw1 --agent "$dir/nowhere.sock" peer del "$third"

@@ -139,3 +139,8 @@ told() { # NAME EXPRESSION
 		sys.exit(0 if value else 1)
 	END
 }
+
+# A public key that nobody has.
+new_key() {
+	"$BUILD/shardtun" genkey | "$BUILD/shardtun" pubkey
+}

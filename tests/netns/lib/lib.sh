@@ -388,6 +388,19 @@ ctl_refuses() { # TEXT ARGUMENT...
 	}
 }
 
+# A request to a daemon's control socket, as it is: prints the answer, and fails where that is an error.
+request() { # SOCKET WORD...
+	python3 - "$1" "${*:2}" <<-'END'
+		import json, socket, sys
+		with socket.socket(socket.AF_UNIX) as s:
+		    s.connect(sys.argv[1])
+		    s.sendall(sys.argv[2].encode() + b"\n")
+		    answer = b"".join(iter(lambda: s.recv(65536), b"")).decode()
+		print(answer, end="")
+		sys.exit(not json.loads(answer)["ok"])
+	END
+}
+
 reload_says() { # TEXT
 	local said
 	said=$(ctl reload 2>&1) || true
