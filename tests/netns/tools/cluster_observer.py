@@ -4,7 +4,8 @@
 
 The gateways are read in turn. A block that one of them serves in two readings in a row it served all the time between; when another one, read in that time,
 serves it too, it has two owners. Each such case is a line "block B: SOCKET and SOCKET". Every 0.2 s their sessions are read as well: an inner address that
-was ever another peer's is a line "address A: PEER and PEER". At the end it says, as one line of JSON, how many readings there were and how many rounds of all
+was ever another peer's is a line "address A: PEER and PEER". A block that nobody served for 8 s is a line "SECONDS: block B: nobody for SECONDS", when
+it is served again, with the time since the start. At the end it says, as one line of JSON, how many readings there were and how many rounds of all
 gateways, how many readings failed (a gateway that is stopped or dead), the longest time between two rounds, how many cases of both kinds, how many sessions
 were looked at, and the longest time for which a block was served by nobody:
 {"readings": N, "rounds": N, "failed": N, "longest_round": SECONDS, "doubles": N, "sessions": N, "shared_addresses": N, "longest_unserved": SECONDS}
@@ -18,6 +19,7 @@ import time
 
 INTERVAL, PATIENCE = 0.01, 0.05
 SESSIONS_INTERVAL = 0.2
+LONG = 8.0
 
 
 def ask(path, request):
@@ -41,6 +43,7 @@ class Observer:
         self.peer_of = {}  # inner address -> public key
         self.readings = self.failed = self.doubles = self.rounds = self.sessions = self.shared = 0
         self.served_at = {}
+        self.began = time.monotonic()
         self.longest_unserved = self.longest_round = 0.0
         self.stopping = False
 
@@ -57,12 +60,17 @@ class Observer:
         self.last[path] = blocks
         self.between[path] = {}
         for block in blocks:
-            if block in self.served_at:
-                self.longest_unserved = max(self.longest_unserved, now - self.served_at[block])
+            self.note_gap(block, now)
             self.served_at[block] = now
             for other in self.paths:
                 if other != path:
                     self.between[other][block] = path
+
+    def note_gap(self, block, now):
+        gap = now - self.served_at.get(block, now)
+        self.longest_unserved = max(self.longest_unserved, gap)
+        if gap > LONG:
+            print(f"{now - self.began:.1f}: block {block}: nobody for {gap:.1f}", flush=True)
 
     def take_sessions(self, path):
         answer = ask(path, b"sessions")
