@@ -101,7 +101,7 @@ static int receive_more(struct nftables_exchange *exchange, int fd)
 
 int nftables_exchange_step(struct nftables_exchange *exchange, int fd, int wait_ms)
 {
-	uint64_t end = clock_monotonic(&clock_system) + (uint64_t)wait_ms * NS_PER_MS;
+	uint64_t end = clock_monotonic(&clock_system) + (unsigned)wait_ms * NS_PER_MS;
 	while (!exchange->answered) {
 		bool sending = !is_sent(exchange);
 		int result = sending ? send_more(exchange, fd) : receive_more(exchange, fd);
