@@ -311,8 +311,9 @@ static char *all_moved(unsigned many, unsigned by)
 Test(cluster_peers, those_that_change_come_in_slices_too)
 {
 	enum { MANY = 2 * (CLUSTER_PEERS_SLICE + 1) };
-	char expected[64];
-	snprintf(expected, sizeof expected, "{\"peers\":%d,\"changed\":%d,\"refused\":[]}", MANY, MANY);
+	char expected[96];
+	snprintf(expected, sizeof expected, "{\"peers\":%d,\"changed\":%d,\"refused_count\":0,\"refused\":[]}", MANY,
+		 MANY);
 	for (unsigned by = 0; by <= 2; by += 2) {
 		char *text = all_moved(MANY, by);
 		answers(text, expected);
