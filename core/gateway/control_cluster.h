@@ -9,8 +9,8 @@
 /* Which blocks are served, until when, and how many sessions they have. */
 json_t *gateway_control_cluster(void *context, char *const *words, size_t count, struct error *error);
 
-/* UNTIL_NS B[,B]...: exactly these blocks until then, on CLOCK_BOOTTIME; "-": none. Answers what is served now, which process
- * this is, and what its pool can give out. */
+/* UNTIL_NS B[,B]...: exactly these blocks until then, on CLOCK_BOOTTIME; "-": none. Answers what is served now, which
+ * process this is, and what its pool can give out. */
 json_t *gateway_control_cluster_own(void *context, char *const *words, size_t count, struct error *error);
 
 /* B: not served any more; answers when nothing more of it leaves. */
