@@ -106,10 +106,9 @@ void gateway_network_lay_again(struct gateway_network *network)
 	if (!network->laid)
 		return;
 	network->stale = true;
-	int result = gateway_network_lay(network, &error);
-	if (result == -EINPROGRESS)
+	if (network->keeper.thread != NULL)
 		reconciler_notice(network->daemon->reconciler, RECONCILE_BIT(RECONCILE_nftables));
-	else if (result != 0)
+	else if (gateway_network_lay(network, &error) != 0)
 		log_warning("%s", error.text);
 }
 
@@ -282,7 +281,7 @@ static void routes_done(void *context)
 int gateway_network_do_not_wait(struct gateway_network *network, const struct seccomp_filter *filter,
 				struct error *error)
 {
-	enum { RULES_MS = 50 };
+	enum { RULES_MS = 10 /* as long as they take on a machine that is not busy */ };
 	int result = nftables_do_not_wait(network->nftables, RULES_MS, error);
 	return result != 0 ? result : routes_keeper_start(&network->keeper, filter, routes_done, network, error);
 }
