@@ -15,7 +15,7 @@
 enum {
 	AGENT_PATH = 512,
 	AGENT_POOL = 128,     /* the text of the key */
-	AGENT_PAGE = 1000,    /* peers of a page */
+	AGENT_PAGE = 4000,    /* peers of a page: etcd 3.4 goes through all that are left for each */
 	AGENT_PROBES = 3,     /* that fail, and the watch is begun again without one */
 	AGENT_PAGE_MS = 5000, /* of one try */
 	AGENT_PAGE_LIMIT_MS = 20000,

@@ -20,7 +20,7 @@ enum {
 	ETCD_ENDPOINTS_MAX = 9,
 	ETCD_TRY_MS = 600,	     /* of one endpoint, unless a request has another limit */
 	ETCD_CONNECT_MS = 400,	     /* of that, TCP and TLS */
-	ETCD_ANSWER_MAX = 256 << 20, /* bytes; a page of peers has one or two MB */
+	ETCD_ANSWER_MAX = 256 << 20, /* bytes; a page of peers has a few MB */
 	ETCD_NOT_FOUND = 5,	     /* gRPC's code of a lease that is gone */
 };
 
