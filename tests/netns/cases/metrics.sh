@@ -5,7 +5,7 @@
 # shellcheck source=tests/netns/lib/lib.sh
 . "$(dirname "$0")/../lib/lib.sh"
 
-command -v prometheus promtool >/dev/null || skip_all "needs Prometheus: config/install-packages monitor"
+command -v prometheus promtool etcd >/dev/null || skip_all "needs Prometheus and etcd: config/install-packages monitor cluster"
 
 url=http://127.0.0.1:9586
 prometheus=http://127.0.0.1:9090
@@ -98,16 +98,19 @@ check "the gateway is ready" metrics get "$url/readyz"
 check "there is nothing else" has_header /other 404
 check "a name that somebody made lead here is not answered" grep -q "^HTTP/1.1 421" <(ns gateway bash -c \
 	'exec 3<>/dev/tcp/127.0.0.1/9586; printf "GET /metrics HTTP/1.1\r\nHost: evil.example:9586\r\nConnection: close\r\n\r\n" >&3; cat <&3')
-# Those of an agent, too, which answers without etcd and gateway.
-printf '[Agent]\nNode = a\nInside = 10.9.0.1:5556\nState = %s/agent\nMetricsListen = 127.0.0.1:9587\n[Etcd]\nEndpoints = http://127.0.0.1:1\n' \
+# Those of an agent, too, which answers without a gateway.
+printf '[Agent]\nNode = a\nInside = 10.9.0.1:5556\nState = %s/agent\nMetricsListen = 127.0.0.1:9587\n[Etcd]\nEndpoints = http://127.0.0.1:2379\n' \
 	"$dir" >"$dir/agent.conf"
+start etcd gateway etcd --data-dir "$dir/etcd" --listen-client-urls http://127.0.0.1:2379 \
+	--advertise-client-urls http://127.0.0.1:2379 --listen-peer-urls http://127.0.0.1:2380
 start agent gateway "$BUILD/shardtun-agent" -c "$dir/agent.conf"
-agent_scraped() {
-	metrics get http://127.0.0.1:9587/metrics >"$dir/agent.metrics"
+agent_has_read() {
+	metrics get http://127.0.0.1:9587/metrics >"$dir/agent.metrics" && grep -q "^shardtun_agent_read_age_seconds" "$dir/agent.metrics"
 }
-check "an agent has metrics" wait_for 30 agent_scraped
+check "an agent has metrics" wait_for 30 agent_has_read
 check "that Prometheus can read" promtool check metrics <"$dir/agent.metrics"
 stop agent || true
+stop etcd || true
 cat "$dir/first" "$dir/cluster" "$dir/agent.metrics" >"$dir/all"
 check "the dashboard names metrics that are there" metrics names "$dir/all" "$config/grafana/shardtun.json"
 check "so do the alerts" metrics names "$dir/all" "$config/prometheus/shardtun.rules.yml"
