@@ -264,7 +264,7 @@ void agent_promises_ask(struct agent *agent, const struct ownership_action *acti
 
 uint64_t agent_promises_deadline(const struct agent *agent)
 {
-	return promise_exchange_deadline(&agent->promises->exchange);
+	return promise_exchange_deadline(&agent->promises->exchange, clock_monotonic(agent->clock));
 }
 
 /* --- the log ------------------------------------------------------------------------------------------------------ */

@@ -89,10 +89,10 @@ const char *promise_exchange_next(struct promise_exchange *exchange, uint64_t no
 	return NULL;
 }
 
-uint64_t promise_exchange_deadline(const struct promise_exchange *exchange)
+uint64_t promise_exchange_deadline(const struct promise_exchange *exchange, uint64_t now)
 {
 	uint64_t deadline = 0;
-	for (size_t i = 0; i < exchange->count && exchange->has_key; i++) {
+	for (size_t i = 0; i < exchange->count && exchange->has_key && now < exchange->ends; i++) {
 		const struct promise_peer *peer = &exchange->peers[i];
 		uint64_t repeated = peer->sent + PROMISE_REPEAT;
 		if (peer->asked && !peer->answered && repeated < exchange->ends &&

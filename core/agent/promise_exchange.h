@@ -65,7 +65,7 @@ void promise_exchange_begin(struct promise_exchange *exchange, const struct owne
 /* The next datagram of the present question that is to be sent now, and the node that it is for; NULL: none before the
  * time promise_exchange_deadline() (0: none at all). */
 const char *promise_exchange_next(struct promise_exchange *exchange, uint64_t now, uint8_t datagram[PROMISE_SIZE]);
-uint64_t promise_exchange_deadline(const struct promise_exchange *exchange);
+uint64_t promise_exchange_deadline(const struct promise_exchange *exchange, uint64_t now);
 
 /* A datagram: the rule is told what it says. True: `answer` is to be sent to where it came from. */
 bool promise_exchange_receive(struct promise_exchange *exchange, struct ownership *rule, const uint8_t *datagram,

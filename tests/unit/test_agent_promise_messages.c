@@ -190,7 +190,7 @@ Test(agent_promise_messages, a_ticket_then_a_promise)
 	uint64_t asked = now;
 	cr_assert_str_eq(promise_exchange_next(&a.exchange, now, first), "b");
 	cr_assert_null(promise_exchange_next(&a.exchange, now, first));
-	cr_assert_eq(promise_exchange_deadline(&a.exchange), now + PROMISE_REPEAT);
+	cr_assert_eq(promise_exchange_deadline(&a.exchange, now), now + PROMISE_REPEAT);
 	now += NS_PER_MS;
 	cr_assert(promise_exchange_receive(&b.exchange, &b.rule, first, PROMISE_SIZE, now, ticket));
 	cr_assert_eq(b.rule.blocks[1].promised_until, 0, "a question without a ticket has no effect");
@@ -200,7 +200,7 @@ Test(agent_promise_messages, a_ticket_then_a_promise)
 	cr_assert_eq(b.rule.blocks[1].promised_until, now + OWNERSHIP_WAIT);
 	cr_assert_not(promise_exchange_receive(&a.exchange, &a.rule, promise, PROMISE_SIZE, now, none));
 	cr_assert_eq(until(), asked + OWNERSHIP_FENCE);
-	cr_assert_eq(promise_exchange_deadline(&a.exchange), 0);
+	cr_assert_eq(promise_exchange_deadline(&a.exchange, now), 0);
 	/* The next question has a ticket. */
 	now = asked + OWNERSHIP_READ;
 	asked = now;
@@ -222,7 +222,21 @@ Test(agent_promise_messages, a_question_without_an_answer_is_repeated_as_long_as
 	for (; now < asked + 2 * OWNERSHIP_FENCE; now += PROMISE_REPEAT)
 		sent += promise_exchange_next(&a.exchange, now, out) != NULL;
 	cr_assert_eq(sent, OWNERSHIP_FENCE / PROMISE_REPEAT);
-	cr_assert_eq(promise_exchange_deadline(&a.exchange), 0);
+	cr_assert_eq(promise_exchange_deadline(&a.exchange, now), 0);
+}
+
+/* Else the agent's loop would not sleep any more. */
+Test(agent_promise_messages, a_repetition_that_comes_too_late_is_not_waited_for)
+{
+	uint8_t out[PROMISE_SIZE];
+	start_both();
+	uint64_t ends = now + OWNERSHIP_FENCE;
+	cr_assert_not_null(promise_exchange_next(&a.exchange, now, out));
+	now = ends - 1;
+	cr_assert_neq(promise_exchange_deadline(&a.exchange, now), 0);
+	now = ends;
+	cr_assert_null(promise_exchange_next(&a.exchange, now, out));
+	cr_assert_eq(promise_exchange_deadline(&a.exchange, now), 0);
 }
 
 Test(agent_promise_messages, recordings_have_no_effect)
@@ -307,5 +321,5 @@ Test(agent_promise_messages, a_refusal_is_an_answer)
 	cr_assert_eq(a.exchange.peers[0].verdict, OWNERSHIP_OTHER_TAKERS);
 	cr_assert_eq(a.rule.question.refusals, 1);
 	cr_assert_eq(until(), before);
-	cr_assert_eq(promise_exchange_deadline(&a.exchange), 0, "it is not repeated");
+	cr_assert_eq(promise_exchange_deadline(&a.exchange, now), 0, "it is not repeated");
 }
