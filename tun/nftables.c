@@ -13,17 +13,21 @@
 
 #include "tun/nftables_exchange.h"
 
-enum { ANSWER_MS = 30000 /* enough for thousands of elements on a busy machine; then the process is killed */ };
+enum {
+	ANSWER_MS = 30000, /* enough for thousands of elements on a busy machine; then the process is killed */
+	KEPT = 4,	   /* answers: as many callers have requests of their own */
+};
 
 struct nftables {
 	struct nftables_confine confine;
 	int held; /* the caller's */
 	int fd;	  /* -1: no process */
 	pid_t pid;
-	struct nftables_exchange exchange; /* the last one, until its answer is fetched */
-	int wait_ms;			   /* for an answer; ANSWER_MS: as long as the process may take */
-	int epoll_fd;			   /* with `fd` in it; -1: answers are waited for */
-	pid_t killed;			   /* and not ended yet; 0: none */
+	struct nftables_exchange exchange;   /* the last one, until its answer is fetched, or another one begins */
+	struct nftables_exchange kept[KEPT]; /* answered, and not fetched yet */
+	int wait_ms;			     /* for an answer; ANSWER_MS: as long as the process may take */
+	int epoll_fd;			     /* with `fd` in it; -1: answers are waited for */
+	pid_t killed;			     /* and not ended yet; 0: none */
 	unsigned starts;
 };
 
@@ -103,8 +107,23 @@ static int start(struct nftables *nftables, struct error *error)
 	return 0;
 }
 
+/* Answers about the table that a request is about, or all. */
+static void forget_kept(struct nftables *nftables, const struct nftables_request *request)
+{
+	for (size_t i = 0; i < KEPT; i++) {
+		struct nftables_exchange *kept = &nftables->kept[i];
+		if (request == NULL ||
+		    (kept->request.family == request->family && strcmp(kept->request.name, request->name) == 0))
+			nftables_exchange_end(kept);
+	}
+}
+
+/* What the process has done, and not yet said to its caller, may have ended with it. */
 static void stop(struct nftables *nftables, bool at_once)
 {
+	forget_kept(nftables, NULL);
+	if (nftables->exchange.answered)
+		nftables_exchange_end(&nftables->exchange);
 	if (nftables->fd < 0)
 		return;
 	close(nftables->fd);
@@ -188,6 +207,35 @@ static int under_way(const struct nftables *nftables, const char *subject, struc
 			 subject, seconds);
 }
 
+/* The answer, if there is one, is for a caller that comes again: meanwhile another one has its turn. */
+static void keep(struct nftables *nftables)
+{
+	struct nftables_exchange *place = &nftables->kept[0];
+	if (!nftables->exchange.answered || nftables_exchange_is_old(&nftables->exchange))
+		return;
+	for (size_t i = 0; i < KEPT; i++) {
+		struct nftables_exchange *kept = &nftables->kept[i];
+		if (nftables_exchange_is_old(kept))
+			nftables_exchange_end(kept);
+		if (kept->ended < place->ended)
+			place = kept; /* the oldest one, or none: 0 */
+	}
+	nftables_exchange_end(place);
+	*place = nftables->exchange;
+	nftables->exchange = (struct nftables_exchange){0};
+}
+
+static struct nftables_exchange *find_kept(struct nftables *nftables, const struct nftables_request *request,
+					   const char *payload)
+{
+	for (size_t i = 0; i < KEPT; i++) {
+		struct nftables_exchange *kept = &nftables->kept[i];
+		if (nftables_exchange_is(kept, request, payload) && !nftables_exchange_is_old(kept))
+			return kept;
+	}
+	return NULL;
+}
+
 /* Makes the request the one that is under way, if it is not. `*begun`: it is a new one. */
 static int begin(struct nftables *nftables, const char *subject, const struct nftables_request *request,
 		 const char *payload, bool *begun, struct error *error)
@@ -197,9 +245,12 @@ static int begin(struct nftables *nftables, const char *subject, const struct nf
 	/* An answer that was not fetched says what was true then. */
 	if (nftables_exchange_is(exchange, request, payload) && !nftables_exchange_is_old(exchange))
 		return 0;
-	/* The stream has one request at a time. What the other one did is seen by its caller when it comes again. */
+	/* The stream has one request at a time. */
 	if (exchange->payload != NULL && advance(nftables, false) == 0)
 		return under_way(nftables, subject, error);
+	keep(nftables);
+	if (request->operation == NFTABLES_LAY || request->operation == NFTABLES_REMOVE)
+		forget_kept(nftables, request); /* they are of before */
 	int result = nftables->fd < 0 ? start(nftables, error) : 0;
 	if (result != 0)
 		return error_prefix(error, result, "%s: ", subject);
@@ -209,13 +260,11 @@ static int begin(struct nftables *nftables, const char *subject, const struct nf
 		       : error_set(error, -ENOMEM, "%s: nftables: out of memory", subject);
 }
 
-/* 0 or more, with the answer in `*text` unless `text` is NULL; or a negative errno. */
-static int call(struct nftables *nftables, const char *subject, struct nftables_request *request, const char *payload,
-		char **text, struct error *error)
+/* 0: the present exchange is this one, and answered; or a negative errno. */
+static int exchange_now(struct nftables *nftables, const char *subject, const struct nftables_request *request,
+			const char *payload, struct error *error)
 {
-	struct nftables_exchange *exchange = &nftables->exchange;
 	bool begun;
-	request->length = (uint32_t)strlen(payload);
 	int result = begin(nftables, subject, request, payload, &begun, error);
 	if (result != 0)
 		return result;
@@ -225,7 +274,22 @@ static int call(struct nftables *nftables, const char *subject, struct nftables_
 	if (result < 0)
 		return error_set(error, -ENOMEM, "%s: nftables: its process ended early, short of memory or of sockets",
 				 subject);
-	result = exchange->answer.code;
+	return 0;
+}
+
+/* 0 or more, with the answer in `*text` unless `text` is NULL; or a negative errno. */
+static int call(struct nftables *nftables, const char *subject, struct nftables_request *request, const char *payload,
+		char **text, struct error *error)
+{
+	request->length = (uint32_t)strlen(payload);
+	struct nftables_exchange *exchange = find_kept(nftables, request, payload);
+	if (exchange == NULL) {
+		int result = exchange_now(nftables, subject, request, payload, error);
+		if (result != 0)
+			return result;
+		exchange = &nftables->exchange;
+	}
+	int result = exchange->answer.code;
 	if (result < 0) {
 		result = fail(error, subject, result, exchange->text);
 	} else if (text != NULL) {
