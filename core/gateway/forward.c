@@ -69,14 +69,25 @@ static bool find_counter(const json_t *listing, const char *name, uint64_t *pack
 	return false;
 }
 
-/* The array that "nft --json" prints, for the caller to release; NULL: nft failed, or the answer comes later. */
+/* The array that "nft --json" prints, for the caller to release, empty if nft failed; NULL: no memory, or the answer
+ * comes later. Each command is carried out once in a look: one that began anew with each answer would have no end where
+ * answers take long. */
 static json_t *query(struct gateway_forward *forward, const char *commands)
 {
 	struct error error;
+	json_t *listing = json_incref(json_object_get(forward->answers, commands));
+	if (listing != NULL)
+		return listing;
 	char *text = nftables_query(forward->nftables, subject, commands, &error);
-	forward->waits |= text == NULL && errno == EINPROGRESS;
+	if (text == NULL && errno == EINPROGRESS) {
+		forward->waits = true;
+		return NULL;
+	}
 	json_t *root = text != NULL ? json_loads(text, 0, NULL) : NULL;
-	json_t *listing = json_incref(json_object_get(root, "nftables"));
+	listing = json_incref(json_object_get(root, "nftables"));
+	if (listing == NULL)
+		listing = json_array();
+	json_object_set(forward->answers, commands, listing);
 	json_decref(root);
 	free(text);
 	return listing;
@@ -255,11 +266,26 @@ void gateway_forward_show(struct gateway_forward *forward, struct status_forward
 
 void gateway_forward_answered(struct gateway_forward *forward)
 {
-	if (!forward->waits)
-		return;
-	forward->waits = false;
-	gateway_forward_look(forward, false);
-	forward->waits = false; /* once for each look: else a slow process would be busy with nothing else */
+	if (forward->waits)
+		gateway_forward_look(forward, false);
+}
+
+static void begin_look(struct gateway_forward *forward)
+{
+	forward->answers = json_object();
+	forward->judges = forward->unjudged;
+	forward->unjudged = false;
+}
+
+static void end_look(struct gateway_forward *forward)
+{
+	json_decref(forward->answers);
+	forward->answers = NULL;
+}
+
+void gateway_forward_deinit(struct gateway_forward *forward)
+{
+	end_look(forward);
 }
 
 void gateway_forward_look(struct gateway_forward *forward, bool changed)
@@ -267,17 +293,19 @@ void gateway_forward_look(struct gateway_forward *forward, bool changed)
 	char command[COMMAND_MAX], name[COMMAND_MAX], interface[IF_NAMESIZE];
 	if (forward->nftables == NULL || if_indextoname(forward->ifindex, interface) == NULL)
 		return;
+	forward->unjudged |= changed;
+	if (forward->answers == NULL)
+		begin_look(forward);
 	forward->waits = false;
 	(void)snprintf(command, sizeof command, "list counters table inet %s\n", forward->table);
 	json_t *counters = query(forward, command);
-	changed |= forward->unjudged;
-	if (changed && !forward->waits)
+	if (forward->judges && !forward->waits)
 		judge(forward, interface);
-	forward->unjudged = changed && forward->waits;
 	if (forward->waits) {
 		json_decref(counters);
 		return;
 	}
+	end_look(forward);
 	uint64_t all_offered = 0, all_passed = 0;
 	for (size_t i = 0; i < FORWARD_WAYS * FORWARD_FAMILIES; i++) {
 		size_t way = i / FORWARD_FAMILIES, family = i % FORWARD_FAMILIES;
@@ -294,7 +322,8 @@ void gateway_forward_look(struct gateway_forward *forward, bool changed)
 											    : FORWARD_PACKETS_ALONE)
 						     : FORWARD_UNCLEAR;
 		/* Where requests are dropped there are no answers to judge. */
-		bool blocked = is_blocked(path, finding, changed) && (way == 0 || !forward->paths[0][family].blocked);
+		bool blocked = is_blocked(path, finding, forward->judges) &&
+			       (way == 0 || !forward->paths[0][family].blocked);
 		settle(path, way, families[family], blocked, finding == FORWARD_DROPPED, interface);
 	}
 	json_decref(counters);

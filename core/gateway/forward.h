@@ -28,8 +28,10 @@ struct gateway_forward {
 	struct nftables *nftables;
 	const char *table; /* ours */
 	unsigned ifindex;
-	bool waits;    /* the last look had to end before it had all answers */
-	bool unjudged; /* and the rules had changed */
+	json_t *answers; /* of a look that is not complete, by command; NULL: there is none */
+	bool waits;	 /* for the next answer */
+	bool judges;	 /* this look has the machine's rules, too */
+	bool unjudged;	 /* they have changed since: for the next look */
 	struct gateway_forward_path paths[FORWARD_WAYS][FORWARD_FAMILIES];
 	pthread_mutex_t mutex;
 	struct status_forward shown;
@@ -42,12 +44,16 @@ void gateway_forward_init(struct gateway_forward *forward, const struct gateway_
 /* The commands that make the counters, for the table's other ones (tun/nftables.h). */
 void gateway_forward_write(FILE *out, const char *table, unsigned ifindex);
 
+/* Frees what is left of a look. Also of one that is all zero. */
+void gateway_forward_deinit(struct gateway_forward *forward);
+
 /* Reads the counters, and the machine's rules if they `changed`; logs what is new. Every few seconds; takes
- * some milliseconds. */
+ * some milliseconds. With nftables_do_not_wait() it may take several calls, which go on where the last one had to stop.
+ */
 void gateway_forward_look(struct gateway_forward *forward, bool changed);
 
 /* Any thread. */
 void gateway_forward_show(struct gateway_forward *forward, struct status_forward *shown);
 
-/* An answer came that was not waited for (nftables_do_not_wait()): looks again if the last look wants one. */
+/* An answer came that was not waited for: goes on with a look that is not complete. */
 void gateway_forward_answered(struct gateway_forward *forward);

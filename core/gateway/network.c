@@ -362,6 +362,7 @@ void gateway_network_close(struct gateway_network *network)
 	if (network->other_left && !network->daemon->leaving)
 		remove_other(network);
 	network->laid = false;
+	gateway_forward_deinit(&network->forward);
 	nftables_close(network->nftables);
 	network->nftables = NULL;
 	gateway_routes_free(&network->routes);

@@ -3,11 +3,13 @@
  * however long answers take. The process is the test's, and answers when it is told to. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <net/if.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-#include "tun/nftables.h"
+#include "core/gateway/forward.h"
 #include "tun/nftables_process.h"
 
 enum { REQUESTS = 3, HELD = 4, ROUNDS_MAX = 20 }; /* the first two are descriptors of the process */
@@ -16,10 +18,17 @@ static struct nftables *nftables;
 static struct error error;
 static int told[2]; /* a byte for each answer; 'x': it ends instead */
 
-static void answer(const struct nftables_request *request)
+#define DROPS                                                                                                      \
+	"{\"chain\":{\"family\":\"ip\",\"table\":\"filter\",\"name\":\"FORWARD\",\"hook\":\"forward\",\"prio\":0," \
+	"\"policy\":\"drop\"}}"
+
+static void answer(const struct nftables_request *request, const char *payload)
 {
-	const struct nftables_answer head = {.code = request->operation == NFTABLES_CHECK};
-	(void)nftables_send(REQUESTS, &head, sizeof head);
+	bool lists = request->operation == NFTABLES_QUERY, counters = strstr(payload, "counters") != NULL;
+	const char *text = !lists ? "" : counters ? "{\"nftables\":[]}" : "{\"nftables\":[" DROPS "]}";
+	const struct nftables_answer head = {.code = request->operation == NFTABLES_CHECK,
+					     .length = (uint32_t)strlen(text)};
+	(void)(nftables_send(REQUESTS, &head, sizeof head) && nftables_send(REQUESTS, text, head.length));
 }
 
 static int serve(void *context)
@@ -31,7 +40,7 @@ static int serve(void *context)
 		if (payload == NULL || !nftables_receive(REQUESTS, payload, request.length) ||
 		    read(HELD, &byte, 1) != 1 || byte == 'x')
 			break;
-		answer(&request);
+		answer(&request, payload);
 		free(payload);
 	}
 	_exit(0);
@@ -114,4 +123,26 @@ Test(nftables_turns, an_answer_goes_with_its_process)
 		usleep(1000);
 	}
 	cr_assert_eq(nftables_starts(nftables), 2);
+}
+
+Test(nftables_turns, other_programs_rules_are_seen_though_each_listing_takes_long)
+{
+	static char beyond[1][IF_NAMESIZE] = {"eth9"};
+	struct ip_prefix pool;
+	struct gateway_config config = {.addresses = {.items = &pool, .count = 1},
+					.masquerade = {.items = beyond, .count = 1}};
+	struct gateway_forward forward;
+	bool one = false;
+	cr_assert(ip_prefix_parse("10.8.0.1/16", &pool));
+	gateway_forward_init(&forward, &config, nftables, "shardtun-lo", 1);
+	gateway_forward_look(&forward, true);
+	for (unsigned i = 0; i < ROUNDS_MAX && (forward.waits || !one); i++) {
+		tell('.');
+		gateway_forward_answered(&forward);
+		one |= is_there(nftables_check(nftables, "one", &error));
+	}
+	cr_assert(forward.paths[0][0].suspected);
+	cr_assert_str_eq(forward.paths[0][0].suspect.chain, "FORWARD");
+	cr_assert(one, "who checks rules has his turn meanwhile");
+	gateway_forward_deinit(&forward);
 }
