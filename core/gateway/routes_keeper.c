@@ -51,11 +51,20 @@ static void read_routes(void *context)
 	}
 }
 
+/* The rest of it would be routes that may be wanted no more, while those of a block that was lost stay. Not two jobs
+ * one after the other, or what changes all the time would never be done. */
+static bool is_cut(const struct routes_keeper *keeper)
+{
+	return keeper->restores && keeper->version != keeper->wanted && !keeper->cut;
+}
+
 static bool change_routes(void *context)
 {
 	struct routes_keeper *keeper = context;
-	if (keeper->restores && !gateway_routes_restore(keeper->routes, &keeper->difference))
+	bool cut = is_cut(keeper);
+	if (keeper->restores && !cut && !gateway_routes_restore(keeper->routes, &keeper->difference))
 		return false;
+	keeper->cut = cut;
 	if (keeper->result == 0)
 		keeper->planned = keeper->version;
 	keeper->busy = false;

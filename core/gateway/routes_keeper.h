@@ -6,7 +6,7 @@
  *   control thread                          thread "routes"
  *   routes_keeper_run: pending  --------->  gateway_routes_plan, gateway_routes_compare
  *   fd readable: gateway_routes_restore <-
- *     ... again and again
+ *     ... again and again, unless what is wanted changes meanwhile
  *   finished(); routes_keeper_run: what was found
  *
  * Without that thread, as in a gateway that is in no cluster, all is done at once. Control thread. */
@@ -28,6 +28,7 @@ struct routes_keeper {
 	uint64_t version; /* of `wanted` */
 	uint64_t planned; /* the last one that the routes were planned for */
 	bool done;	  /* its result was not fetched yet */
+	bool cut;	  /* the last one was ended before all was changed, since what is wanted had changed */
 	int result;	  /* of planning */
 	struct gateway_routes_difference difference;
 };

@@ -193,6 +193,47 @@ Test(routes_keeper, a_change_meanwhile_has_a_job_of_its_own)
 	run("test -z \"$(ip route show 172.16.4.0/24)\" && test -n \"$(ip route show 172.16.8.0/32)\"");
 }
 
+/* The next part of a job, once the thread has read. */
+static void poll_once(void)
+{
+	struct pollfd polled = {.fd = routes_keeper_fd(&keeper), .events = POLLIN};
+	rcu_offline();
+	cr_assert_eq(poll(&polled, 1, 60000), 1);
+	rcu_online();
+	routes_keeper_poll(&keeper);
+}
+
+static void change_blocks(unsigned block)
+{
+	struct reconcile_found found = {0};
+	own_block(block);
+	routes_keeper_plan(&keeper);
+	routes_keeper_run(&keeper, true, &found);
+	cr_assert(found.pending);
+}
+
+/* Routes of a block that was lost do not stay until all of another one's have come; but each second job is a whole one.
+ */
+Test(routes_keeper, a_change_cuts_a_job_short_but_not_the_next_one)
+{
+	start();
+	change_blocks(3);
+	poll_once();
+	cr_assert_eq(in_kernel(), GATEWAY_ROUTES_AT_ONCE);
+	change_blocks(2);
+	cr_assert_eq(poll_until_finished(), 1);
+	cr_assert_eq(in_kernel(), GATEWAY_ROUTES_AT_ONCE);
+	change_blocks(2);
+	poll_once(); /* those of block 3 go */
+	cr_assert_eq(in_kernel(), 0);
+	change_blocks(3);
+	cr_assert_geq(poll_until_finished(), PEERS / GATEWAY_ROUTES_AT_ONCE);
+	cr_assert_eq(in_kernel(), PEERS + 1);
+	change_blocks(3);
+	(void)poll_until_finished();
+	run("test -z \"$(ip route show 172.16.4.0/32)\" && test -n \"$(ip route show 172.16.8.0/32)\"");
+}
+
 Test(routes_keeper, what_the_kernel_refuses_is_left)
 {
 	start();
