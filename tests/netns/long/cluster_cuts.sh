@@ -148,7 +148,7 @@ for number in 1 2 3; do
 done
 stop observer || true
 grep -v ready "$dir/observer.log" | sed 's/^/# observer: /'
-check "the observer saw all of it" grep -q '"rounds": [0-9]\{4,\},' "$dir/observer.log"
+check "the observer saw all of it" grep -q '"rounds": [0-9]\{4,\},.*"sessions": [0-9]\{3,\},' "$dir/observer.log"
 check "no block had two owners" grep -q '"doubles": 0,' "$dir/observer.log"
 check "no address had two clients" grep -q '"shared_addresses": 0,' "$dir/observer.log"
 for client in "${clients[@]}"; do
