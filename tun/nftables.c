@@ -225,15 +225,14 @@ static void keep(struct nftables *nftables)
 	nftables->exchange = (struct nftables_exchange){0};
 }
 
-static struct nftables_exchange *find_kept(struct nftables *nftables, const struct nftables_request *request,
-					   const char *payload)
+/* KEPT: there is none. */
+static size_t find_kept(const struct nftables *nftables, const struct nftables_request *request, const char *payload)
 {
-	for (size_t i = 0; i < KEPT; i++) {
-		struct nftables_exchange *kept = &nftables->kept[i];
-		if (nftables_exchange_is(kept, request, payload) && !nftables_exchange_is_old(kept))
-			return kept;
-	}
-	return NULL;
+	size_t i = 0;
+	while (i < KEPT && (!nftables_exchange_is(&nftables->kept[i], request, payload) ||
+			    nftables_exchange_is_old(&nftables->kept[i])))
+		i++;
+	return i;
 }
 
 /* Makes the request the one that is under way, if it is not. `*begun`: it is a new one. */
@@ -282,14 +281,12 @@ static int call(struct nftables *nftables, const char *subject, struct nftables_
 		char **text, struct error *error)
 {
 	request->length = (uint32_t)strlen(payload);
-	struct nftables_exchange *exchange = find_kept(nftables, request, payload);
-	if (exchange == NULL) {
-		int result = exchange_now(nftables, subject, request, payload, error);
-		if (result != 0)
-			return result;
-		exchange = &nftables->exchange;
-	}
-	int result = exchange->answer.code;
+	size_t kept = find_kept(nftables, request, payload);
+	int result = kept < KEPT ? 0 : exchange_now(nftables, subject, request, payload, error);
+	if (result != 0)
+		return result;
+	struct nftables_exchange *exchange = kept < KEPT ? &nftables->kept[kept] : &nftables->exchange;
+	result = exchange->answer.code;
 	if (result < 0) {
 		result = fail(error, subject, result, exchange->text);
 	} else if (text != NULL) {
