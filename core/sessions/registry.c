@@ -20,6 +20,8 @@ int registry_init(struct registry *registry, const struct registry_params *param
 	/* While one session takes another's place, both have an ID of the same worker. */
 	registry->max_sessions = params->max_sessions;
 	result = session_table_init(&registry->table, 2 * params->max_sessions, params->workers);
+	if (result == 0 && params->fence != NULL)
+		session_table_scatter(&registry->table);
 	if (result != 0) {
 		error_set(error, result, "session table of %u: %s", params->max_sessions, strerror(-result));
 		goto peers;

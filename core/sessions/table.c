@@ -42,6 +42,35 @@ static void free_all_slots(struct session_table *table)
 	}
 }
 
+static uint32_t common_divisor(uint32_t one, uint32_t other)
+{
+	while (other != 0) {
+		uint32_t rest = one % other;
+		one = other;
+		other = rest;
+	}
+	return one;
+}
+
+/* Steps of a random width, that has no divisor in common with their number, from a random one come to all of them. */
+void session_table_scatter(struct session_table *table)
+{
+	uint32_t workers = table->sharding.workers;
+	for (uint32_t worker = 0; worker < workers; worker++) {
+		struct session_slots *own = &table->workers[worker];
+		uint32_t width, at = randombytes_uniform(own->free);
+		do
+			width = 1 + randombytes_uniform(own->free);
+		while (common_divisor(own->free, width) != 1);
+		own->first = own->last = worker + at * workers;
+		for (uint32_t i = 1; i < own->free; i++) {
+			at = (uint32_t)(((uint64_t)at + width) % own->free);
+			table->next[own->last] = worker + at * workers;
+			own->last = worker + at * workers;
+		}
+	}
+}
+
 int session_table_init(struct session_table *table, uint32_t capacity, uint32_t workers)
 {
 	assert(workers >= 1 && workers <= SESSION_WORKERS_MAX);

@@ -60,6 +60,12 @@ struct session_table {
 int session_table_init(struct session_table *table, uint32_t capacity, uint32_t workers);
 void session_table_deinit(struct session_table *table); /* the sessions are the caller's */
 
+/* Has each worker take its free slots in an order of its own, at random, instead of by number. Of several gateways with
+ * the same blocks of IDs, one that takes over a client gets datagrams with an ID of another gateway's: were those in
+ * the same slots, such an ID would be another session's of its own again and again, and the client would get no RESET.
+ * After session_table_init(), before an ID is taken. */
+void session_table_scatter(struct session_table *table);
+
 /* The session with exactly this ID, or NULL. `id` may be anything. Online under RCU, and the session is good until the
  * caller's next quiescent state. */
 static inline struct session *session_table_find(const struct session_table *table, uint32_t id)

@@ -106,6 +106,32 @@ Test(table, comes_back_to_an_id_only_after_all_generations)
 	session_table_deinit(&table);
 }
 
+/* Two gateways of a cluster give a hundred IDs of one block each. */
+Test(table, scattered_slots_are_all_given_and_hardly_any_by_two)
+{
+	for (uint32_t workers = 1; workers <= 7; workers += 3) {
+		struct session_table one = make_table(1 << 16, workers), other = make_table(1 << 16, workers);
+		session_table_scatter(&one);
+		session_table_scatter(&other);
+		bool *given = calloc(slots_of(&one), sizeof *given);
+		unsigned same = 0;
+		for (unsigned i = 0; i < 100; i++) {
+			given[slot_of(&one, session_table_take_in(&one, 3, i % workers))] = true;
+			same += given[slot_of(&other, session_table_take_in(&other, 3, i % workers))];
+		}
+		cr_expect_leq(same, 20, "%u of 100 slots", same);
+		for (uint32_t i = 100; i < slots_of(&one); i++) {
+			uint32_t slot = slot_of(&one, session_table_take_in(&one, 3, session_table_emptiest(&one)));
+			cr_assert(!given[slot], "slot %u is given twice", slot);
+			given[slot] = true;
+		}
+		cr_assert_eq(session_table_emptiest(&one), SESSION_WORKERS_MAX, "all are given");
+		free(given);
+		session_table_deinit(&one);
+		session_table_deinit(&other);
+	}
+}
+
 /* For tables of all sizes, and from all first generations. */
 Test(table, gives_ids_of_28_bits_only)
 {
