@@ -91,7 +91,7 @@ STRESS_SRCS  := $(filter-out $(if $(SAN),tests/stress/hot_path.c),$(wildcard tes
 LINES_SRCS   := $(wildcard tests/lines/*.c)
 BENCH_SRCS   := $(wildcard perf/bench/micro/*.c perf/bench/scenarios/*.c)
 FUZZ_SRCS    := $(if $(filter fuzz,$(SAN)),$(wildcard tests/fuzz/*.c))
-FARM_SRCS    := tests/netns/tools/client_farm.c
+FARM_SRCS    := tests/netns/tools/client_farm.c tests/netns/tools/client_farm_pulse.c
 NODE_SRCS    := tests/netns/tools/cluster_node.c
 # A gateway that can be killed or stalled at each step of a take-over: these calls of the library's go through that file.
 FAULTS_SRCS  := tests/netns/tools/takeover_faults.c

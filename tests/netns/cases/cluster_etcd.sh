@@ -75,12 +75,8 @@ sys.exit(not all(line["total"] > 100 and line["lost"] == line["all_wrong"] == 0 
 # --- its leader hangs ---
 
 leader_hangs() {
-	local leader
 	all_begin
-	leader=$(etcd_leader)
-	kill -STOP "${started[etcd$leader]}"
-	sleep 5
-	kill -CONT "${started[etcd$leader]}"
+	etcd_leader_hangs 5
 	sleep 3
 	all_end
 }
@@ -94,20 +90,10 @@ peer_add() { # NAME
 	"$BUILD/shardtunctl" --socket "$dir/g1.sock" --agent "$dir/agent1.state/agent.sock" peer add "$(public_key "$1")" --name "$1"
 }
 
-promised() { # NUMBER TIMES
-	[[ $(grep -c "etcd does not answer since .*; 2 of 2 other members agree: blocks are served on by their promises" \
-		"$dir/agent$1.log") -ge $2 ]]
-}
-
-answers_again() { # NUMBER TIMES
-	[[ $(grep -c "etcd answers again, after .*; blocks are served by reads" "$dir/agent$1.log") -ge $2 ]]
-}
-
 majority_goes() {
 	local number began=$SECONDS
 	all_begin
-	kill_hard etcd1
-	kill_hard etcd2
+	etcd_majority_dies
 	refused=$(peer_add late 2>&1) && refused="not refused: $refused"
 	for number in 1 2 3; do
 		wait_for 10 promised "$number" 1 || true
@@ -118,9 +104,7 @@ majority_goes() {
 		by_promises+="$(agent_metric "$number" shardtun_agent_blocks_by_promises) "
 		etcd_is_up+="$(agent_metric "$number" shardtun_agent_etcd_up) "
 	done
-	etcd_start 1
-	etcd_start 2
-	wait_for 60 etcdctl endpoint health 2>/dev/null || true
+	etcd_majority_starts
 	for number in 1 2 3; do
 		wait_for 30 answers_again "$number" 1 || true
 	done

@@ -360,6 +360,14 @@ sys.exit(not cluster["map_ipv4"] == cluster["map_ipv6"] == int(sys.argv[1]) - cl
 	done
 }
 
+# "BLOCK GATEWAY" in lines.
+block_owners() {
+	local number
+	for ((number = 1; number <= cluster_machines; number++)); do
+		[[ -z ${started[g$number]:-} ]] || blocks_of "$number" | sed "s/$/ $number/"
+	done | sort -n
+}
+
 # All of the cluster runs: etcd, bird, gateways, agents; blocks are shared out.
 nodes_up() {
 	local number
@@ -397,6 +405,22 @@ client_add() { # CLIENT BLOCK [PROTOCOL]
 	client_block[$1]=$2
 	etcdctl put "/shardtun/peer/$key" \
 		"{\"version\":1,\"name\":\"c$1\",\"index\":$((($2 - 1) * 16 + 5)),\"protocol\":\"${3:-shardtun}\"}" >/dev/null
+}
+
+# Peers in etcd, at most a hundred in a transaction, of "PUBLIC_KEY INDEX PROTOCOL" in lines.
+peers_put() {
+	local lines line key index protocol
+	while mapfile -t -n 100 lines && [[ ${#lines[@]} -gt 0 ]]; do
+		{
+			echo
+			for line in "${lines[@]}"; do
+				read -r key index protocol <<<"$line"
+				echo "put /shardtun/peer/$key" \
+					"\"{\\\"version\\\":1,\\\"name\\\":\\\"p$index\\\",\\\"index\\\":$index,\\\"protocol\\\":\\\"$protocol\\\"}\""
+			done
+			printf '\n\n'
+		} | etcdctl txn >/dev/null
+	done
 }
 
 # All of these gateways have so many clients.
@@ -483,6 +507,17 @@ pulse_beats() { # CLIENT
 sys.exit(json.loads(sys.argv[1])["since"] > 0.5)' "$line"
 }
 
+# How long the longest silence of its TCP connection was since it was last told to say it, in seconds, once something comes.
+stream_said() { # CLIENT TIMES
+	[[ $(grep -c '^silence' "$dir/stream$1.log") -gt $2 ]]
+}
+stream_tells() { # CLIENT
+	local before
+	before=$(grep -c '^silence' "$dir/stream$1.log" || true)
+	kill -USR1 "${started[stream$1]}"
+	wait_for 30 stream_said "$1" "$before" && awk '$1 == "silence" { last = $2 } END { print last }' "$dir/stream$1.log"
+}
+
 # --- what fails ------------------------------------------------------------------------------------------------------
 
 # Nothing passes that link any more, but it stays up: only its silence tells.
@@ -511,4 +546,49 @@ kill_machine() { # NUMBER
 			unset "started[$name]"
 		done
 	} 2>/dev/null
+}
+
+# Nothing reaches that machine any more, nor comes from it; its programs run.
+cut_off() { # NUMBER
+	local link
+	for link in eth0 eth1 eth2; do
+		silence_link "g$1" "$link"
+	done
+}
+
+end_cut_off() { # NUMBER
+	local link
+	for link in eth0 eth1 eth2; do
+		restore_link "g$1" "$link"
+	done
+}
+
+# Etcd's leader does not run for so long.
+etcd_leader_hangs() { # SECONDS
+	local leader
+	leader=$(etcd_leader)
+	kill -STOP "${started[etcd$leader]}"
+	sleep "$1"
+	kill -CONT "${started[etcd$leader]}"
+}
+
+etcd_majority_dies() {
+	kill_hard etcd1
+	kill_hard etcd2
+}
+
+etcd_majority_starts() {
+	etcd_start 1
+	etcd_start 2
+	wait_for 60 etcdctl endpoint health 2>/dev/null || true
+}
+
+# Of that agent's log: etcd was away so often, and all others agreed; it was back so often.
+promised() { # NUMBER TIMES
+	[[ $(grep -c "etcd does not answer since .*; 2 of 2 other members agree: blocks are served on by their promises" \
+		"$dir/agent$1.log") -ge $2 ]]
+}
+
+answers_again() { # NUMBER TIMES
+	[[ $(grep -c "etcd answers again, after .*; blocks are served by reads" "$dir/agent$1.log") -ge $2 ]]
 }

@@ -30,19 +30,11 @@ for client in "$@"; do
 	pulse_start "$client"
 done
 
-# "BLOCK GATEWAY" in lines.
-owners() {
-	local number
-	for number in 1 2 3 4; do
-		[[ -z ${started[g$number]:-} ]] || blocks_of "$number" | sed "s/$/ $number/"
-	done | sort -n
-}
-
 # What pulses saw since the last time: the pause of each client whose block has moved, the median and the longest one, and that of
 # those whose block stayed. Fails where one was longer than the limit, or an answer was another one's.
 pauses() { # SECONDS
 	local client moved
-	moved=$(comm -13 <(sort <<<"$owned") <(owners | sort) | cut -d ' ' -f 1)
+	moved=$(comm -13 <(sort <<<"$owned") <(block_owners | sort) | cut -d ' ' -f 1)
 	for client in $(seq "$clients"); do
 		echo "$client $(pulse_tells "$client")"
 	done | python3 -c 'import json, statistics, sys
@@ -68,7 +60,7 @@ echo "# a first ping took $connect_ms ms; $promise s are a promise, to which $(s
 # The time in which pauses are looked at begins now.
 begin() {
 	local client
-	owned=$(owners)
+	owned=$(block_owners)
 	for client in $(seq "$clients"); do
 		pulse_tells "$client" >/dev/null
 	done

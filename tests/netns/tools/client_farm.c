@@ -8,6 +8,9 @@
  *     --seconds T       exchange packets for so long, or until SIGTERM (--window COUNT of each client under way, 2)
  *     --churn COUNT     operations at random: connect, reconnect, disconnect, kill, roam
  *     --parallel COUNT  at most so many of them at a time (32)
+ *     --interval MS     instead of a window: each client pings once in this time, whether it has a session or not, and
+ *                       none gives up. SIGUSR1 ends a phase, of which a line of JSON tells after a second
+ *     --to IPV4,IPV6    the inner addresses to ping, instead of the gateway's own
  *     --hold            stay connected after the result, until SIGTERM
  *
  * The result is one line of JSON. Exit status 1: something that may never happen did. */
@@ -21,12 +24,10 @@
 #include "core/base/log.h"
 #include "tests/harness/echo.h"
 #include "tests/harness/packets.h"
-#include "tests/harness/tun_pair.h"
-#include "workers/client_role.h"
+#include "tests/netns/tools/client_farm.h"
 
 enum {
 	CLIENTS_MAX = 2000,
-	ADDRESSES = 1 << 16, /* of the gateway's pool: distinguished by their last 16 bits */
 	MTU = 1420,
 	TURNS = 16, /* of one client before the next has its turn */
 	BUFFER = 1 << 17,
@@ -36,70 +37,10 @@ enum {
 #define LOST_NS	    (2 * NS_PER_S)
 #define PATIENCE_NS (20 * NS_PER_S) /* for an operation */
 
-enum phase { DOWN, BUSY, READY };
-
-struct client {
-	uint32_t number;
-	struct handshake_identity identity;
-	struct handshake_remote remote;
-	enum phase phase;
-	uint64_t began;	  /* the operation under way */
-	uint64_t due;	  /* the next ping of an operation */
-	unsigned proof;	  /* versions answered since it began, a bit each */
-	uint16_t first;	  /* sequence number of its first ping */
-	uint32_t address; /* held at the gateway, as far as we know; 0: none */
-	uint32_t last;	  /* had when it was up the last time */
-	unsigned roams;
-	uint16_t sequence;
-	unsigned under_way;
-	uint64_t progress; /* of the window */
-	uint64_t answered;
-	uint8_t waiting[ADDRESSES / 8]; /* a bit for each sequence number that was not answered yet */
-
-	/* while it is up */
-	struct client_role role;
-	struct session_table table;
-	struct tun_pair tun;
-	struct udp_socket *udp;
-	struct worker *worker;
-};
-
-enum operation { CONNECT, RECONNECT, DISCONNECT, KILL, ROAM, OPERATIONS };
 static const char *const operation_names[] = {"connect", "reconnect", "disconnect", "kill", "roam"};
 
-struct result {
-	uint64_t operations[OPERATIONS];
-	size_t connected; /* at the end */
-	uint64_t sent, answered;
-	uint64_t foreign;   /* another client's packets */
-	uint64_t unasked;   /* answers that came twice */
-	uint64_t malformed; /* not what was sent */
-	uint64_t held_twice, moved, failed, surprises;
-	uint64_t drops; /* of the clients' workers, all reasons */
-	uint64_t connect_ms;
-};
-
-static struct {
-	struct sockaddr_in6 gateway;
-	uint8_t gateway_key[KEY_SIZE];
-	uint32_t from; /* host order; 0: none */
-	size_t count;
-	unsigned window, parallel;
-	const char *seed;
-	struct aead_engine *aead;
-	struct ip_set allowed, networks;
-	struct ip_address inner4, inner6; /* the gateway's */
-	struct client *clients;
-	uint32_t owners[ADDRESSES]; /* number of the client that holds it, plus 1 */
-	int epoll_fd;
-	uint64_t next_all;
-	size_t busy;
-	bool traffic;
-	struct random random;
-	struct result result;
-} farm;
-
-static volatile sig_atomic_t ended;
+struct farm farm;
+static volatile sig_atomic_t ended, marked;
 
 static void must(bool good, const char *what)
 {
@@ -134,7 +75,7 @@ static size_t build(const struct client *client, unsigned version, uint16_t sequ
 	return echo_build(&echo, packet);
 }
 
-static void ping(struct client *client, unsigned version)
+void farm_ping(struct client *client, unsigned version)
 {
 	uint8_t frame[VNET_HEADER_SIZE + 40 + 8 + ECHO_MAX] = {0};
 	uint16_t sequence = client->sequence;
@@ -182,6 +123,7 @@ static void check_packet(struct client *client, const uint8_t *packet, size_t le
 	if (client->under_way > 0)
 		client->under_way--;
 	client->progress = now_ns();
+	pulse_answered(client, client->progress);
 }
 
 /* --- clients ------------------------------------------------------------------------------------- */
@@ -297,7 +239,7 @@ static void roam(struct client *client)
 }
 
 /* The client is up: no other may have its address. */
-static void note_lease(struct client *client)
+void farm_note_lease(struct client *client)
 {
 	uint32_t address = load_be32(own_address(client, 4)->bytes) % ADDRESSES;
 	if (load_be16(own_address(client, 6)->bytes + 14) != address)
@@ -317,6 +259,10 @@ static void follow(struct client *client, uint64_t now)
 {
 	/* One that renews its keys uses those before until the new ones are confirmed. */
 	bool up = client->role.state == CLIENT_UP || (client->phase == READY && client->role.state == CLIENT_CONFIRM);
+	if (farm.traffic && farm.interval != 0) {
+		pulse_follow(client, up);
+		return;
+	}
 	if (client->phase == READY && !up) {
 		farm.result.surprises++;
 		set_phase(client, BUSY);
@@ -329,13 +275,13 @@ static void follow(struct client *client, uint64_t now)
 		return;
 	}
 	if (up)
-		note_lease(client);
+		farm_note_lease(client);
 	if (up && client->proof == 3) {
 		set_phase(client, READY);
 	} else if (up && now >= client->due) {
 		client->due = now + RESEND_NS;
-		ping(client, 4);
-		ping(client, 6);
+		farm_ping(client, 4);
+		farm_ping(client, 6);
 	}
 }
 
@@ -346,10 +292,10 @@ static void fill_window(struct client *client, uint64_t now)
 	if (client->under_way == 0)
 		client->progress = now;
 	for (; client->under_way < farm.window; client->under_way++)
-		ping(client, client->sequence % 2 != 0 ? 6 : 4);
+		farm_ping(client, client->sequence % 2 != 0 ? 6 : 4);
 }
 
-static void turn(struct client *client)
+void farm_turn(struct client *client)
 {
 	uint8_t frame[TUN_FRAME_MAX];
 	size_t length, work = 1;
@@ -358,7 +304,7 @@ static void turn(struct client *client)
 		for (; (length = tun_pair_take(&client->tun, frame)) > VNET_HEADER_SIZE; work++)
 			check_packet(client, frame + VNET_HEADER_SIZE, length - VNET_HEADER_SIZE);
 		follow(client, now_ns());
-		if (farm.traffic && client->phase == READY)
+		if (farm.traffic && farm.interval == 0 && client->phase == READY)
 			fill_window(client, now_ns());
 	}
 }
@@ -371,14 +317,14 @@ static void poll_clients(int ms)
 	int ready = epoll_wait(farm.epoll_fd, events, ARRAY_SIZE(events), ms);
 	rcu_online();
 	for (int i = 0; i < ready; i++)
-		turn(events[i].data.ptr);
+		farm_turn(events[i].data.ptr);
 	uint64_t now = now_ns();
 	if (now < farm.next_all)
 		return;
 	farm.next_all = now + ALL_NS;
 	for (size_t i = 0; i < farm.count; i++) {
 		if (farm.clients[i].worker != NULL)
-			turn(&farm.clients[i]);
+			farm_turn(&farm.clients[i]);
 	}
 }
 
@@ -389,7 +335,7 @@ static void connect_all(void)
 	uint64_t began = now_ns();
 	for (size_t i = 0; i < farm.count; i++) {
 		start(&farm.clients[i]);
-		turn(&farm.clients[i]);
+		farm_turn(&farm.clients[i]);
 	}
 	while (farm.busy != 0)
 		poll_clients(10);
@@ -400,10 +346,17 @@ static void exchange(unsigned seconds)
 {
 	uint64_t end = now_ns() + seconds * NS_PER_S;
 	farm.traffic = true;
+	if (farm.interval != 0)
+		pulse_begin();
 	for (size_t i = 0; i < farm.count; i++)
-		turn(&farm.clients[i]);
-	while (now_ns() < end && !ended)
-		poll_clients(10);
+		farm_turn(&farm.clients[i]);
+	while (now_ns() < end && !ended) {
+		poll_clients(farm.interval != 0 ? 2 : 10);
+		if (farm.interval != 0)
+			pulse_turn();
+		if (marked && pulse_end_phase())
+			marked = 0;
+	}
 	farm.traffic = false;
 	end = now_ns() + LOST_NS;
 	while (farm.result.answered < farm.result.sent && now_ns() < end)
@@ -422,7 +375,7 @@ static enum operation operate(struct client *client)
 	if (operation == CONNECT || operation == RECONNECT || operation == KILL)
 		start(client);
 	if (client->worker != NULL)
-		turn(client);
+		farm_turn(client);
 	return operation;
 }
 
@@ -500,7 +453,6 @@ static void open_farm(void)
 	must(farm.epoll_fd >= 0 && farm.aead != NULL && farm.clients != NULL, "start");
 	static const struct ip_prefix all[] = {{.address.family = 4}, {.address.family = 6}};
 	must(ip_set_init(&farm.allowed, all, ARRAY_SIZE(all)) == 0, "AllowedIPs");
-	must(ip_address_parse("10.8.0.1", &farm.inner4) && ip_address_parse("fd00:8::1", &farm.inner6), "addresses");
 	const uint8_t no_psk[KEY_SIZE] = {0};
 	for (uint32_t i = 0; i < farm.count; i++) {
 		struct client *client = &farm.clients[i];
@@ -530,10 +482,25 @@ static void parse_gateway(char *text)
 	store_be32(farm.gateway.sin6_addr.s6_addr + 12, parse_address(text));
 }
 
+static void parse_inner(char *text)
+{
+	char *comma = strchr(text, ',');
+	must(comma != NULL, "--to wants IPV4,IPV6");
+	*comma = '\0';
+	must(ip_address_parse(text, &farm.inner4) && farm.inner4.family == 4, text);
+	must(ip_address_parse(comma + 1, &farm.inner6) && farm.inner6.family == 6, comma + 1);
+}
+
 static void end(int signal)
 {
 	(void)signal;
 	ended = 1;
+}
+
+static void mark(int signal)
+{
+	(void)signal;
+	marked = 1;
 }
 
 static int run(unsigned seconds, uint64_t operations, bool hold)
@@ -560,16 +527,19 @@ static int run(unsigned seconds, uint64_t operations, bool hold)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"peers", required_argument, NULL, 'p'},   {"seed", required_argument, NULL, 's'},
-		{"gateway", required_argument, NULL, 'g'}, {"gateway-key", required_argument, NULL, 'k'},
-		{"clients", required_argument, NULL, 'n'}, {"from", required_argument, NULL, 'f'},
-		{"seconds", required_argument, NULL, 't'}, {"window", required_argument, NULL, 'w'},
-		{"churn", required_argument, NULL, 'c'},   {"parallel", required_argument, NULL, 'q'},
-		{"hold", no_argument, NULL, 'h'},	   {NULL, 0, NULL, 0}};
+		{"peers", required_argument, NULL, 'p'},    {"seed", required_argument, NULL, 's'},
+		{"gateway", required_argument, NULL, 'g'},  {"gateway-key", required_argument, NULL, 'k'},
+		{"clients", required_argument, NULL, 'n'},  {"from", required_argument, NULL, 'f'},
+		{"seconds", required_argument, NULL, 't'},  {"window", required_argument, NULL, 'w'},
+		{"churn", required_argument, NULL, 'c'},    {"parallel", required_argument, NULL, 'q'},
+		{"interval", required_argument, NULL, 'i'}, {"to", required_argument, NULL, 'a'},
+		{"hold", no_argument, NULL, 'h'},	    {NULL, 0, NULL, 0}};
 	/* The other options are numbers. */
 	unsigned numbers[128] = {['w'] = 2, ['q'] = 32};
 	int option;
+	char inner[] = "10.8.0.1,fd00:8::1";
 	farm.seed = "client_farm";
+	parse_inner(inner);
 	must(keys_init(NULL) == 0, "keys");
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (option == '?')
@@ -582,10 +552,13 @@ int main(int argc, char **argv)
 			must(key_parse(optarg, farm.gateway_key), "--gateway-key");
 		else if (option == 'f')
 			farm.from = parse_address(optarg);
+		else if (option == 'a')
+			parse_inner(optarg);
 		else
 			numbers[option] = optarg != NULL ? (unsigned)atoi(optarg) : 1;
 	}
 	(void)signal(SIGTERM, end);
+	(void)signal(SIGUSR1, mark);
 	log_set_level(LOG_LEVEL_ERROR);
 	if (numbers['p'] != 0) {
 		print_peers(numbers['p']);
@@ -594,6 +567,7 @@ int main(int argc, char **argv)
 	farm.count = numbers['n'];
 	farm.window = numbers['w'];
 	farm.parallel = numbers['q'];
+	farm.interval = numbers['i'] * NS_PER_MS;
 	must(farm.count > 0 && farm.count <= CLIENTS_MAX, "--clients");
 	farm.random.state = strlen(farm.seed) + (unsigned char)farm.seed[0];
 	return run(numbers['t'], numbers['c'], numbers['h'] != 0);
