@@ -10,7 +10,7 @@ enum { REKEY_LEAST_S = 10, REKEY_MOST_S = 86400 }; /* whatever the gateway wishe
 #define ACK_INTERVAL_NS (250 * NS_PER_MS)
 #define ACK_GIVE_UP_NS	(5 * NS_PER_S)
 #define ACK_DOUBTFUL_NS (3 * NS_PER_S / 2) /* the gateway may have taken a later HELLO, whose WELCOME was lost */
-#define BYE_SOON_NS	(800 * NS_PER_MS)  /* another gateway has the client's block by then, mostly */
+#define BYE_SOON_NS	(600 * NS_PER_MS)  /* another gateway has the client's block by then, mostly */
 #define BYE_LATER_NS	(16 * NS_PER_S)
 #define REFUSED_NS	(16 * NS_PER_S) /* until a gateway is asked again whose offer cannot be taken */
 #define SIGN_FIRST_NS	(2 * NS_PER_S)	/* doubling */
