@@ -252,6 +252,7 @@ $(FUZZERS): EXTRA_LIBS := -fsanitize=fuzzer
 $(B)/shardtund_faults: EXTRA_LIBS := $(MALLOC) $(FAULTS_CALLS:%=-Wl$(comma)--wrap=%)
 $(B)/shardtunctl: EXTRA_LIBS += $(shell $(PKG_CONFIG) --libs ncursesw 2>/dev/null)
 $(B)/unit: EXTRA_LIBS := $(shell $(PKG_CONFIG) --libs criterion 2>/dev/null)
+$(B)/unit $(B)/unit_tap: EXTRA_LIBS += -Wl,--wrap=hot_woke
 $(B)/shardtun-agent $(B)/unit $(B)/unit_tap: EXTRA_LIBS += $(shell $(PKG_CONFIG) --libs $(AGENT) 2>/dev/null)
 $(PROGRAMS) $(STRESS) $(BENCHES) $(FUZZERS) $(B)/unit $(B)/unit_tap $(B)/client_farm $(B)/cluster_node $(B)/shardtund_faults $(B)/cache_lines:
 	@mkdir -p $(@D)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "core/base/hot.h"
 #include "crypto/aead_backend.h"
+
+#include "core/base/hot.h"
 
 /* The back end's own name, then its code paths, best first. */
 static const char *const names[] = {"ipsec-mb",	    "ipsec-mb:avx512", "ipsec-mb:avx2",

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/client_role.h"
-#include "core/base/hot.h"
 
 #include <sodium.h>
 #include <stdlib.h>
+
+#include "core/base/hot.h"
 
 enum { REKEY_LEAST_S = 10, REKEY_MOST_S = 86400 }; /* whatever the gateway wishes */
 #define RESET_FIRST_NS	(10 * NS_PER_S)		   /* between handshakes that a RESET asked for; doubling */

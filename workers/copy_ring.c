@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/copy_ring.h"
-#include "core/base/hot.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "core/base/hot.h"
 #include "crypto/aead.h"
 
 struct copy_slot {

@@ -9,8 +9,8 @@
  * Headers are written in place in front of each payload and the packet is sealed out of place at once, so every byte is
  * read while it is in the first-level cache, and copied nowhere but by the cipher. */
 #include "workers/downlink.h"
-#include "core/base/hot.h"
 
+#include "core/base/hot.h"
 #include "tun/ecn.h"
 #include "tun/fragment.h"
 #include "tun/icmp.h"

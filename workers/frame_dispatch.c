@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/frame_dispatch.h"
-#include "core/base/hot.h"
 
 #include <stdlib.h>
+
+#include "core/base/hot.h"
 
 enum {
 	DISPATCH_RING = 1024,	    /* frames that a worker can be behind */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/gateway_fence.h"
+
 #include "core/base/hot.h"
 
 /* What was sent in the turn before is out, unless the socket took no more. */

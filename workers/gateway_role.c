@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/gateway_role.h"
-#include "core/base/hot.h"
 
+#include "core/base/hot.h"
 #include "workers/endpoint_loop.h"
 #include "workers/gateway_events.h"
 #include "workers/gateway_fence.h"

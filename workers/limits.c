@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/limits.h"
-#include "core/base/hot.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/base/hot.h"
 #include "workers/downlink.h"
 #include "workers/uplink.h"
 #include "workers/worker.h"

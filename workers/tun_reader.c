@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/tun_reader.h"
-#include "core/base/hot.h"
 
 #include <stdlib.h>
 
+#include "core/base/hot.h"
 #include "workers/frame_stats.h"
 
 enum {
@@ -161,8 +161,7 @@ static void wait_for_frames(struct tun_reader *reader)
 	}
 	uint64_t slept = clock_monotonic(reader->params.clock) - before;
 	reader->asleep += slept;
-	if (slept >= HOT_COLD_NS)
-		hot_fetch();
+	hot_woke(slept);
 }
 
 /* Sets `busy` by how long the thread slept in the last window, so that workers poll instead of being woken. */

@@ -14,10 +14,10 @@
  *
  * Each way out is one drop reason, counted once. */
 #include "workers/uplink.h"
-#include "core/base/hot.h"
 
 #include <stdlib.h>
 
+#include "core/base/hot.h"
 #include "core/protocol/messages.h"
 #include "tun/ecn.h"
 #include "tun/mss.h"

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workers/worker.h"
-#include "core/base/hot.h"
 
 #include <poll.h>
 #include <stdlib.h>
 
+#include "core/base/hot.h"
 #include "core/protocol/messages.h"
 #include "workers/downlink.h"
 #include "workers/initiator.h"

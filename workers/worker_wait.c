@@ -119,8 +119,7 @@ HOT static void sleep_until_due(struct worker *worker)
 	}
 	stats_add(&worker->loop.stats, sleeps, 1);
 	event_loop_wait(&worker->loop, wait);
-	if (clock_monotonic(worker->clock) - now >= HOT_COLD_NS)
-		hot_fetch();
+	hot_woke(clock_monotonic(worker->clock) - now);
 }
 
 /* Whether the last turn moved data, either way. */

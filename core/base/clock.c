@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/clock.h"
-#include "core/base/hot.h"
 
 #include <time.h>
+
+#include "core/base/hot.h"
 
 static uint64_t read_ns(clockid_t id)
 {

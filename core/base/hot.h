@@ -8,8 +8,11 @@
 
 #include "core/base/clock.h"
 
-#define HOT	    __attribute__((section("hot")))
-#define HOT_COLD_NS NS_PER_MS /* after a sleep of this length the code is fetched */
+/* Of functions that most packets run through. What packets need seldom, and what start-up does, stays outside. */
+#define HOT __attribute__((section("hot")))
 
-/* Begins to fetch the whole section, and does not wait for it. Any thread. */
-void hot_fetch(void);
+#define HOT_COLD_NS NS_PER_MS /* after so long a sleep the caches have other things */
+
+/* To be called by a thread of the data path when it wakes up, with the length of its sleep in ns: begins to fetch the
+ * section if that was HOT_COLD_NS or more, and does not wait for it. */
+void hot_woke(uint64_t slept);

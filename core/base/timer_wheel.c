@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/base/timer_wheel.h"
-#include "core/base/hot.h"
 
 #include <stddef.h>
+
+#include "core/base/hot.h"
 
 /* The first tick that starts at or after a time. */
 static uint64_t tick_at_or_after(const struct timer_wheel *wheel, uint64_t ns)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/protocol/messages.h"
-#include "core/base/hot.h"
 
 #include <sodium.h>
+
+#include "core/base/hot.h"
 
 const struct wire_message wire_messages[WIRE_TYPES] = {
 #define X(name_, number, class_, receiver_, least_, greatest_, flags_, received_, sent_) \

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/sessions/pool.h"
-#include "core/base/hot.h"
 
 #include <stdlib.h>
+
+#include "core/base/hot.h"
 
 /* Host numbers of a prefix, capped. */
 static uint32_t host_count(const struct ip_prefix *prefix)

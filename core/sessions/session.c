@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/sessions/session.h"
-#include "core/base/hot.h"
 
 #include <stdlib.h>
+
+#include "core/base/hot.h"
 
 struct session *session_new(uint32_t id, uint64_t now)
 {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The code that each packet runs through lies together, and fits in a second-level cache. */
+/* The code that each packet runs through lies together, fits in a second-level cache, and is fetched after a sleep. */
 #include "core/base/hot.h"
 
 #include <criterion/criterion.h>
 
+#include "tests/unit/hello_by_hand.h"
 #include "tun/coalesce.h"
 #include "tun/inner.h"
 #include "workers/downlink.h"
@@ -12,6 +13,7 @@
 #include "workers/tun_reader.h"
 #include "workers/uplink.h"
 #include "workers/worker.h"
+#include "workers/worker_wait.h"
 
 extern const char __start_hot[], __stop_hot[];
 
@@ -38,5 +40,39 @@ Test(hot, the_section_is_small)
 #ifndef __SANITIZE_ADDRESS__
 	cr_assert_lt(__stop_hot - __start_hot, HOT_MAX);
 #endif
-	hot_fetch();
+}
+
+/* The linker has all calls come here (--wrap). */
+static uint64_t longest;
+void __real_hot_woke(uint64_t slept);
+void __wrap_hot_woke(uint64_t slept);
+void __wrap_hot_woke(uint64_t slept)
+{
+	longest = slept > longest ? slept : longest;
+	__real_hot_woke(slept);
+}
+
+/* Goes on from where the harness's clock stands. */
+static uint64_t offset;
+static uint64_t running(const struct clock *clock)
+{
+	(void)clock;
+	return clock_monotonic(&clock_system) + offset;
+}
+
+Test(hot, a_worker_says_how_long_it_slept)
+{
+	const struct clock clock = {.monotonic = running};
+	struct harness *h = START_UP(.clients = 1, .workers = 1);
+	struct worker *worker = harness_owner(h, harness_gateway_session(h, 0)->id);
+	const struct clock *manual = worker->clock;
+	harness_advance(h, WORKER_TICK_NS);
+	offset = clock_monotonic(manual) - clock_monotonic(&clock_system);
+	worker->clock = &clock;
+	longest = 0;
+	for (unsigned i = 0; i < 10 && longest < HOT_COLD_NS; i++)
+		worker_wait(worker, 0);
+	cr_expect_geq(longest, HOT_COLD_NS);
+	worker->clock = manual;
+	finish(h);
 }
