@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/agent/agent_state.h"
+#include "core/base/log.h"
 
 /* False: the gateway has said nothing that can be used. */
 static bool make_text(json_t *pool, char text[AGENT_POOL])
@@ -32,14 +33,26 @@ void agent_pool_see(struct agent *agent, json_t *pool)
 	agent->pool.due = true;
 }
 
+static void again_later(struct agent *agent)
+{
+	agent->pool.due = true;
+	agent->pool.not_before = clock_monotonic(agent->clock) + NS_PER_S;
+}
+
 static void written(void *context, const struct etcd_answer *answer)
 {
 	struct agent *agent = context;
 	agent->pool.writing = false;
-	if (answer->code == 0 || answer->code == -ECANCELED)
+	if (answer->code == 0 || answer->code == -ECANCELED) {
+		agent->pool.warned = false;
 		return;
-	agent->pool.due = true;
-	agent->pool.not_before = clock_monotonic(agent->clock) + NS_PER_S;
+	}
+	if (!agent->pool.warned)
+		log_warning("%s" RECORDS_POOL " cannot be written, so peers that are added without a gateway are not "
+			    "held to the pool: %s",
+			    agent->settings->prefix, answer->text);
+	agent->pool.warned = true;
+	again_later(agent);
 }
 
 void agent_pool_step(struct agent *agent)
@@ -54,4 +67,6 @@ void agent_pool_step(struct agent *agent)
 	etcd_txn_put(&txn, key, pool->text, 0);
 	pool->due = false;
 	pool->writing = etcd_txn(agent->etcd, &txn, false, AGENT_WRITE_MS, written, agent) == 0;
+	if (!pool->writing)
+		again_later(agent);
 }

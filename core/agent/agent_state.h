@@ -77,6 +77,7 @@ struct agent_map_owner {
 struct agent_pool {
 	char text[AGENT_POOL]; /* the key's value; empty: it is not known */
 	bool due, writing;
+	bool warned; /* that it cannot be written */
 	uint64_t not_before;
 };
 

@@ -207,8 +207,9 @@ void ownership_promised(struct ownership *ownership, uint64_t number, const char
 
 /* --- questions of the others -------------------------------------------------------------------------------------- */
 
-/* That one which takes a block refuses is not needed as long as no deadline that is past is put off (extend()): what it
- * takes had no owner any more. It is here for the day when one is. */
+/* One that may be taking a block itself refuses. Its promise would do no harm as long as deadlines that are past are
+ * not put off (extend()), since what it takes has no owner then; with the refusal the rule holds without that as well.
+ */
 static enum ownership_verdict judge(const struct ownership *ownership, const char *node, uint64_t takers_revision,
 				    const struct ownership_set *asked, uint64_t now)
 {

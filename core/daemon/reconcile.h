@@ -49,7 +49,7 @@ struct reconcile_found {
 	unsigned missing;   /* how many of these were not there, or were different */
 	unsigned left;	    /* how many of the missing could not be put back */
 	bool fresh;	    /* what is missing was not in force before: no other program removed it */
-	bool pending;	    /* under way elsewhere: nothing else counts but `error`, if it stays so for long */
+	bool pending;	    /* under way elsewhere; `error` and what is missing are shown if it stays so for long */
 	char first[96];	    /* the first that was missing: "IPv4 rule 21845 for table 21845" */
 	struct error error; /* why the first of those left could not be put back */
 };

@@ -83,6 +83,7 @@ Test(agent_pool, is_written_later_where_etcd_does_not_answer, .init = begin, .fi
 	stand_in_stop(&store.server);
 	see("{\"size\":256,\"reserved\":[0]}");
 	cr_assert(agent.pool.due);
+	cr_assert(agent.pool.warned);
 	etcd_free(agent.etcd);
 	atomic_store(&store.server.ending, false);
 	stand_in_start(&store.server, answer, &store);
@@ -95,4 +96,5 @@ Test(agent_pool, is_written_later_where_etcd_does_not_answer, .init = begin, .fi
 	now += NS_PER_S;
 	see(NULL);
 	has(256, 1);
+	cr_assert_not(agent.pool.warned);
 }

@@ -103,6 +103,21 @@ Test(agent_records, what_an_agent_writes_it_reads)
 	free(block), free(clean), free(node), free(secret), free(takers);
 }
 
+/* Each value makes the key one that is there and says nothing. */
+static void cannot_be_read(unsigned read, const char *key, const char *const *values, size_t count,
+			   const bool *readable, const uint64_t *revision)
+{
+	for (size_t i = 0; i < count; i++) {
+		json_t *kvs[RECORDS_READS];
+		begin(kvs);
+		add(kvs[read], key, values[i], 5, 0);
+		cr_assert_eq(read_keys(kvs), 0);
+		cr_assert_not(*readable, "%s", values[i]);
+		cr_assert_eq(*revision, 5);
+		cr_assert_eq(unreadable.count, 1);
+	}
+}
+
 Test(agent_records, takers_without_their_machines_cannot_be_read)
 {
 	static const char *const values[] = {
@@ -113,15 +128,8 @@ Test(agent_records, takers_without_their_machines_cannot_be_read)
 		"{\"version\":1,\"members\":[\"gw1\"],\"machines\":[7]}",
 		"{\"version\":1,\"members\":[\"gw1\"],\"machines\":[\"\"]}",
 		"{\"version\":1,\"members\":[\"gw1\"],\"machines\":[\"012345678901234567890123456789012\"]}"};
-	for (unsigned i = 0; i < ARRAY_SIZE(values); i++) {
-		json_t *kvs[RECORDS_READS];
-		begin(kvs);
-		add(kvs[RECORDS_TAKER_LIST], "/p/takers", values[i], 5, 0);
-		cr_assert_eq(read_keys(kvs), 0);
-		cr_assert_not(view.takers_readable, "%s", values[i]);
-		cr_assert_eq(view.takers_revision, 5);
-		cr_assert_eq(unreadable.count, 1);
-	}
+	cannot_be_read(RECORDS_TAKER_LIST, "/p/takers", values, ARRAY_SIZE(values), &view.takers_readable,
+		       &view.takers_revision);
 }
 
 Test(agent_records, a_secret_that_cannot_be_read_is_none)
@@ -133,15 +141,8 @@ Test(agent_records, a_secret_that_cannot_be_read_is_none)
 		"{\"version\":1,\"secret\":7}",
 		"{\"version\":1,\"secret\":\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISI=\"}",
 		"{\"version\":2,\"secret\":\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"}"};
-	for (unsigned i = 0; i < ARRAY_SIZE(values); i++) {
-		json_t *kvs[RECORDS_READS];
-		begin(kvs);
-		add(kvs[RECORDS_SECRET_READ], "/p/secret", values[i], 5, 0);
-		cr_assert_eq(read_keys(kvs), 0);
-		cr_assert_not(view.secret_readable, "%s", values[i]);
-		cr_assert_eq(view.secret_revision, 5);
-		cr_assert_eq(unreadable.count, 1);
-	}
+	cannot_be_read(RECORDS_SECRET_READ, "/p/secret", values, ARRAY_SIZE(values), &view.secret_readable,
+		       &view.secret_revision);
 }
 
 Test(agent_records, what_cannot_be_read_is_left_alone)

@@ -243,30 +243,16 @@ for number in 1 2 3; do
 done
 
 # --- one joins, one leaves ---
-node_config 4
-gateway_node_start 4
-agent_node_start 4
-sleep 1
+fourth_joins
 phase_begin
-etcdctl put /shardtun/members '{"version":1,"members":["g1","g2","g3","g4"]}' >/dev/null
-check "a fourth gateway gets its share" wait_for 60 shared_out 1 2 3 4
-check "it is a way to the shared address" wait_for 10 ways "$shared4" 4
-sleep 2
+fourth_is_member
 phase_is "g4 joins" "nobody was without an answer for 1.2 s" "moved > 0 and pause - 4 * late <= $(promise 1.2)"
 sleep 10
 phase_begin
-check "one is drained" timeout 120 "$BUILD/shardtunctl" --socket "$dir/g1.sock" --agent "$dir/agent1.state/agent.sock" drain
-check "the others have all of its blocks" wait_for 10 shared_out 2 3 4
-check "it is no way to the shared address any more" wait_for 10 ways "$shared4" 3
-sleep 2
+first_is_drained
 phase_is "g1 is drained" "nobody was without an answer for 1.2 s" "moved > 0 and pause - 4 * late <= $(promise 1.2)"
 phase_begin
-status=0
-stop agent1 || status=$?
-stop g1 || status=$?
-check "it ends" test "$status" -eq 0
-etcdctl put /shardtun/members '{"version":1,"members":["g2","g3","g4"]}' >/dev/null
-sleep 3
+first_leaves
 phase_is "g1 leaves" "which nobody notices" "lost == 0 and moved == 0"
 
 # --- the end ---

@@ -67,31 +67,17 @@ begin() {
 }
 
 # --- one joins ---
-node_config 4
-gateway_node_start 4
-agent_node_start 4
-sleep 1
+fourth_joins
 begin
-etcdctl put /shardtun/members '{"version":1,"members":["g1","g2","g3","g4"]}' >/dev/null
-check "a fourth gateway gets its share" wait_for 60 shared_out 1 2 3 4
-check "it is a way to the shared address" wait_for 10 ways "$shared4" 4
-sleep 2
+fourth_is_member
 check "nobody was without an answer for $promise s" pauses "$promise"
 
 # --- one leaves ---
 begin
-check "one is drained" timeout 120 "$BUILD/shardtunctl" --socket "$dir/g1.sock" --agent "$dir/agent1.state/agent.sock" drain
-check "the others have all of its blocks" wait_for 10 shared_out 2 3 4
-check "it is no way to the shared address any more" wait_for 10 ways "$shared4" 3
-sleep 2
+first_is_drained
 check "nobody was without an answer for $promise s" pauses "$promise"
 begin
-status=0
-stop agent1 || status=$?
-stop g1 || status=$?
-check "it ends" test "$status" -eq 0
-etcdctl put /shardtun/members '{"version":1,"members":["g2","g3","g4"]}' >/dev/null
-sleep 3
+first_leaves
 check "which nobody notices" wait_for 10 shared_out 2 3 4
 for client in "$@"; do
 	line=$(pulse_tells "$client")
