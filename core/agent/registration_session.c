@@ -40,7 +40,9 @@ static void take(void *context, const struct etcd_answer *answer)
 		session->body = json_incref(answer->body);
 	else if (answer->code != -ECANCELED)
 		error_set(session->error, answer->code, "%s%s%s",
-			  answer->code != -EREMOTEIO ? "etcd does not answer, so peers cannot be changed now: " : "",
+			  answer->code == -ETIMEDOUT || answer->code == -EIO
+				  ? "etcd does not answer, so peers cannot be changed now: "
+				  : "",
 			  answer->text, answer->unknown ? "; the change may have been made all the same" : "");
 }
 
