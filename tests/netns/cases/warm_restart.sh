@@ -39,14 +39,14 @@ on gateway sh -c 'cat >/root/back.py' <<'END'
 import glob, json, socket, subprocess, sys, time
 
 def look():
-    """How many clients there are, and what the process has received; None: no answer."""
+    """How many clients there are, and for how long the process runs, in whole seconds; None: no answer."""
     control = socket.socket(socket.AF_UNIX)
     control.settimeout(0.5)
     try:
         control.connect(glob.glob("/run/shardtun/*.sock")[0])
         control.sendall(b"status\n")
         result = json.loads(b"".join(iter(lambda: control.recv(1 << 16), b"")))["result"]
-        return result["sessions"]["active"], result["counters"]["udp_rx_packets"]
+        return result["sessions"]["active"], result["uptime_seconds"]
     except (IndexError, OSError, ValueError):
         return None
 
@@ -55,12 +55,12 @@ def moment(name):
     return int(subprocess.run(show, capture_output=True, text=True).stdout) / 1e6
 
 wanted, limit = int(sys.argv[1]), time.monotonic() + float(sys.argv[2])
-before = 0 if "next" in sys.argv else None  # what the process of before has received; None: this is the right one
+before = 0 if "next" in sys.argv else None  # for how long the process of before has run; None: this is the right one
 began, now, most = time.monotonic() if "next" in sys.argv else 0, -1, 0
 while time.monotonic() < limit and now < wanted:
     seen = look()
     if seen and before is not None and seen[1] >= before:
-        if before == 0:
+        if before == 0 and seen[1] > 0:
             print("watching", flush=True)
         before = seen[1]
     elif seen:
