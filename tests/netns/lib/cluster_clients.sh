@@ -121,14 +121,3 @@ pulse_beats() { # CLIENT
 	python3 -c 'import json, sys
 sys.exit(json.loads(sys.argv[1])["since"] > 0.5)' "$line"
 }
-
-# How long the longest silence of its TCP connection was since it was last told to say it, in seconds, once something comes.
-stream_said() { # CLIENT TIMES
-	[[ $(grep -c '^silence' "$dir/stream$1.log") -gt $2 ]]
-}
-stream_tells() { # CLIENT
-	local before
-	before=$(grep -c '^silence' "$dir/stream$1.log" || true)
-	kill -USR1 "${started[stream$1]}"
-	wait_for 30 stream_said "$1" "$before" && awk '$1 == "silence" { last = $2 } END { print last }' "$dir/stream$1.log"
-}

@@ -217,20 +217,21 @@ stream_start() { # ADDRESS
 	wait_for 30 grep -q streams "$dir/stream.log"
 }
 
-silences() { # MORE THAN
-	[[ $(grep -c '^silence' "$dir/stream.log") -gt $1 ]]
+stream_said() { # NAME TIMES
+	[[ $(grep -c '^silence' "$dir/$1.log") -gt $2 ]]
 }
 
-# The stream's longest pause since it was last asked, once it goes on; fails when that is not below the limit, which is a
-# promise as in within().
-stream_paused_less() { # SECONDS
+# The longest pause of the connection of the stream.py with that name since it was last asked, in seconds, once it goes on.
+stream_tells() { # NAME
 	local before
-	before=$(grep -c '^silence' "$dir/stream.log" || true)
-	kill -USR1 "${started[stream]}"
-	wait_for 90 silences "$before"
-	awk -v limit="$1" -v slack="$(slack_ms)" '
-		$1 == "silence" { last = $2 }
-		END { print last; exit !(last < limit + slack / 1000) }' "$dir/stream.log"
+	before=$(grep -c '^silence' "$dir/$1.log" || true)
+	kill -USR1 "${started[$1]}"
+	wait_for 90 stream_said "$1" "$before" && awk '$1 == "silence" { last = $2 } END { print last }' "$dir/$1.log"
+}
+
+# Fails when that of "stream" is not below the limit, which is a promise as in within().
+stream_paused_less() { # SECONDS
+	stream_tells stream | awk -v limit="$1" -v slack="$(slack_ms)" '{ print; late = !($1 < limit + slack / 1000) } END { exit late || NR == 0 }'
 }
 
 # --- measuring -------------------------------------------------------------------------------------------------------

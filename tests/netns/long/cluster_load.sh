@@ -83,7 +83,7 @@ phase_begin() {
 	owned=$(block_owners)
 	for client in 1 2 3; do
 		pulse_tells "$client" >/dev/null
-		stream_tells "$client" >/dev/null
+		stream_tells "stream$client" >/dev/null
 	done
 	farm_tells
 }
@@ -100,7 +100,7 @@ phase_end() { # NAME
 			pulse_tells "$client"
 		done
 		for client in 1 2 3; do
-			stream_tells "$client"
+			stream_tells "stream$client"
 		done
 	} >"$dir/phase"
 	phase_was True >"$dir/said" || true
