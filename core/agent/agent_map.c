@@ -38,29 +38,15 @@ static const char *next_address(char **rest)
 	return address;
 }
 
-/* The address of "10.9.0.1", "10.9.0.1:5556", "fd09::1", "[fd09::1]" or "[fd09::1]:5556", without the port. */
-static bool parse_address(const char *text, struct ip_address *address)
-{
-	char host[OWNERSHIP_ADDRESS];
-	const char *colon = strchr(text, ':'), *end = text + strlen(text);
-	if (*text == '[')
-		end = strchr(++text, ']');
-	else if (colon != NULL && strchr(colon + 1, ':') == NULL)
-		end = colon;
-	if (end == NULL)
-		return false;
-	(void)snprintf(host, sizeof host, "%.*s", (int)(end - text), text);
-	return ip_address_parse(host, address);
-}
-
 /* Whether the address is one of these, with whichever port and however it is written. */
 static bool has_address(const char *addresses, const struct ip_address *address)
 {
 	char copy[OWNERSHIP_ADDRESS], *rest = copy;
 	struct ip_address own;
+	uint16_t port;
 	(void)snprintf(copy, sizeof copy, "%s", addresses);
 	for (const char *one = next_address(&rest); one != NULL; one = next_address(&rest)) {
-		if (parse_address(one, &own) && ip_address_equal(&own, address))
+		if (ip_address_port_parse(one, &own, &port) && ip_address_equal(&own, address))
 			return true;
 	}
 	return false;
@@ -76,7 +62,9 @@ static char *add_entries(const struct agent *agent, const char *map, char *end, 
 	(void)snprintf(copy, sizeof copy, "%s", inside);
 	for (const char *address = next_address(&rest); address != NULL; address = next_address(&rest)) {
 		struct ip_address parsed;
-		bool fits = parse_address(address, &parsed) && !has_address(agent->settings->inside, &parsed);
+		uint16_t port;
+		bool fits = ip_address_port_parse(address, &parsed, &port) &&
+			    !has_address(agent->settings->inside, &parsed);
 		if (!fits)
 			*omitted = inside;
 		if (!fits || seen[parsed.family == 6])

@@ -32,6 +32,35 @@ bool ip_address_parse(const char *text, struct ip_address *address)
 	return true;
 }
 
+/* ":5556", or nothing. */
+static bool parse_port(const char *text, uint16_t *port)
+{
+	char *end;
+	*port = 0;
+	if (*text == '\0')
+		return true;
+	if (*text != ':' || !isdigit((unsigned char)text[1]))
+		return false;
+	unsigned long given = strtoul(text + 1, &end, 10);
+	*port = (uint16_t)given;
+	return *end == '\0' && given > 0 && given <= UINT16_MAX;
+}
+
+bool ip_address_port_parse(const char *text, struct ip_address *address, uint16_t *port)
+{
+	char host[IP_TEXT_MAX];
+	bool brackets = *text == '[';
+	const char *begin = text + brackets, *colon = strchr(text, ':'), *end = begin + strlen(begin);
+	if (brackets)
+		end = strchr(begin, ']');
+	else if (colon != NULL && strchr(colon + 1, ':') == NULL)
+		end = colon;
+	if (end == NULL || (size_t)(end - begin) >= sizeof host)
+		return false;
+	(void)snprintf(host, sizeof host, "%.*s", (int)(end - begin), begin);
+	return parse_port(end + brackets, port) && ip_address_parse(host, address);
+}
+
 bool ip_prefix_parse(const char *text, struct ip_prefix *prefix)
 {
 	char address[IP_TEXT_MAX];

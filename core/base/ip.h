@@ -24,6 +24,10 @@ enum { IP_TEXT_MAX = 64 /* an address or prefix with its terminator */ };
 bool ip_address_parse(const char *text, struct ip_address *address);
 bool ip_prefix_parse(const char *text, struct ip_prefix *prefix);
 
+/* "10.0.0.1", "10.0.0.1:5556", "fd00::1", "[fd00::1]" or "[fd00::1]:5556"; `*port` is in host order, 0 if the text has
+ * none. False when it is anything else. Any thread. */
+bool ip_address_port_parse(const char *text, struct ip_address *address, uint16_t *port);
+
 /* Both write at most IP_TEXT_MAX bytes with the terminator and return `text`. */
 const char *ip_address_format(const struct ip_address *address, char text[IP_TEXT_MAX]);
 const char *ip_prefix_format(const struct ip_prefix *prefix, char text[IP_TEXT_MAX]);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ENTRY_MAX = 128, PORT_LAST = 65535 };
+enum { ENTRY_MAX = 128 };
 
 /* All of `text` as a number from 1 to `last`; 0: it is none. */
 static unsigned number(const char *text, unsigned last)
@@ -23,40 +23,17 @@ static unsigned number(const char *text, unsigned last)
 	return value;
 }
 
-/* "10.0.0.1", "10.0.0.1:5556", "fd00::1", "[fd00::1]", "[fd00::1]:5556". Changes the text. */
-static bool parse_owner(char *text, struct cluster_owner *owner)
-{
-	char *port = NULL;
-	*owner = (struct cluster_owner){0};
-	if (*text == '[') {
-		char *end = strchr(++text, ']');
-		if (end == NULL || (end[1] != '\0' && end[1] != ':'))
-			return false;
-		port = end[1] == ':' ? end + 2 : NULL;
-		*end = '\0';
-	} else {
-		char *colon = strchr(text, ':');
-		if (colon != NULL && strchr(colon + 1, ':') == NULL) {
-			*colon = '\0';
-			port = colon + 1;
-		}
-	}
-	if (port != NULL && (owner->port = (uint16_t)number(port, PORT_LAST)) == 0)
-		return false;
-	return ip_address_parse(text, &owner->address) && ip_address_unfit(&owner->address) == NULL;
-}
-
 static struct cluster_owner *place(struct cluster_map *map, unsigned block, uint8_t family)
 {
 	return family == 4 ? &map->ipv4[block] : &map->ipv6[block];
 }
 
 /* What is wrong with the entry's address; NULL: nothing, and it is in the map. */
-static const char *place_owner(struct cluster_map *map, unsigned block, char *text, const struct ip_address *own,
+static const char *place_owner(struct cluster_map *map, unsigned block, const char *text, const struct ip_address *own,
 			       size_t own_count)
 {
 	struct cluster_owner owner;
-	if (!parse_owner(text, &owner))
+	if (!ip_address_port_parse(text, &owner.address, &owner.port) || ip_address_unfit(&owner.address) != NULL)
 		return "not an address of a host, with or without a port";
 	for (size_t i = 0; i < own_count; i++) {
 		if (ip_address_equal(&own[i], &owner.address))

@@ -21,6 +21,47 @@ static struct ip_address address(const char *text)
 	return parsed;
 }
 
+Test(ip, an_address_may_have_a_port)
+{
+	static const struct {
+		const char *text, *address;
+		unsigned port;
+	} good[] = {{"10.0.0.1", "10.0.0.1", 0},
+		    {"10.0.0.1:1", "10.0.0.1", 1},
+		    {"fd00::1", "fd00::1", 0},
+		    {"[fd00::1]", "fd00::1", 0},
+		    {"[fd00::1]:65535", "fd00::1", 65535},
+		    {"fd00::1:5556", "fd00::1:5556", 0}};
+	static const char *const bad[] = {"",
+					  ":",
+					  "[",
+					  "[]",
+					  "10.0.0.1:",
+					  "10.0.0.1:0",
+					  "10.0.0.1:65536",
+					  "10.0.0.1:+1",
+					  "10.0.0.1:1x",
+					  "[fd00::1",
+					  "[fd00::1]1",
+					  "[fd00::1]:",
+					  "fd00::1]:1",
+					  "host:1",
+					  "10.0.0.1:18446744073709551617",
+					  "1111111111111111111111111111111111111111111111111111111111111111:1"};
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		struct ip_address parsed, wanted = address(good[i].address);
+		uint16_t port = 7;
+		cr_assert(ip_address_port_parse(good[i].text, &parsed, &port), "%s", good[i].text);
+		cr_assert(ip_address_equal(&parsed, &wanted), "%s", good[i].text);
+		cr_assert_eq(port, good[i].port);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct ip_address parsed;
+		uint16_t port;
+		cr_assert_not(ip_address_port_parse(bad[i], &parsed, &port), "%s", bad[i]);
+	}
+}
+
 Test(ip, addresses_survive_parsing_and_printing)
 {
 	static const char *const texts[] = {"10.8.0.1", "0.0.0.0",   "255.255.255.255",
