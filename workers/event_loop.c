@@ -83,6 +83,15 @@ HOT void event_loop_wait(struct event_loop *loop, uint64_t timeout)
 	waker_done(&loop->waker, event_loop_found(loop, EVENT_LOOP_WAKER));
 }
 
+void event_loop_nap(struct event_loop *loop, uint64_t time)
+{
+	struct timespec left = {.tv_sec = (time_t)(time / NS_PER_S), .tv_nsec = (long)(time % NS_PER_S)};
+	rcu_offline();
+	(void)clock_nanosleep(CLOCK_MONOTONIC, 0, &left, NULL);
+	rcu_online();
+	event_loop_wait(loop, 0);
+}
+
 static uint32_t order_of(const struct event_loop *loop)
 {
 	return atomic_load_explicit(&loop->order, memory_order_acquire);

@@ -61,7 +61,9 @@ struct event_loop {
 	int epoll_fd;
 	uint32_t found; /* enum event_loop_source: what the last wait found ready */
 	bool fresh;	/* it found something, all that was ready, and no turn has followed yet */
-	bool yields;	/* set before the thread's first turn: it has a real-time policy */
+	/* set before the thread's first turn: how the kernel's scheduler treats it */
+	bool realtime;	   /* a real-time policy: it runs until it sleeps, or for 100 ms */
+	bool short_slices; /* to yield costs it no more than what is left of one */
 
 	/* written by the thread, read by others */
 	struct stats stats;
@@ -118,12 +120,17 @@ static inline void event_loop_end_turn(struct event_loop *loop)
 	loop->fresh = false;
 }
 
-/* Between two batches. Under a real-time policy the kernel lets a thread run until it sleeps, or for 100 ms, while
- * others of the same priority wait for the CPU: this lets them run first. Under a policy that divides the CPU by time
- * it does nothing. */
-static inline void event_loop_yield(const struct event_loop *loop)
+/* Sleeps for `time` (ns) whatever becomes ready meanwhile, then looks what has, as event_loop_wait() does. Other
+ * threads do not wake it. */
+void event_loop_nap(struct event_loop *loop, uint64_t time);
+
+/* Between two batches: lets others that wait for the CPU run first. Under a real-time policy the kernel lets a thread
+ * run on while others of the same priority wait. Under one that divides the CPU by time a thread that uses as much as
+ * it gets makes others wait for up to a tick of the clock (4 ms), and those are what a packet goes through before and
+ * after; that is for where the CPU is `shared`, and costs little with short slices. Else it does nothing. */
+static inline void event_loop_yield(const struct event_loop *loop, bool shared)
 {
-	if (loop->yields)
+	if (loop->realtime || (shared && loop->short_slices))
 		(void)sched_yield();
 }
 

@@ -186,7 +186,7 @@ void tun_reader_run(struct tun_reader *reader)
 		while (event_loop_running(&reader->loop)) {
 			size_t frames = tun_reader_turn(reader);
 			if (frames != 0)
-				event_loop_yield(&reader->loop);
+				event_loop_yield(&reader->loop, false);
 			if (frames == 0 || reader->light)
 				wait_for_frames(reader);
 			estimate_load(reader);

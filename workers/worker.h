@@ -90,6 +90,7 @@ struct worker_role {
 };
 
 #define WORKER_TICK_NS (250 * NS_PER_MS)
+#define WORKER_NAP_NS  (100 * NS_PER_US) /* a nap, of one worker on its CPU; see worker_set_waiting() */
 enum { WORKER_ICMP_PER_TICK = 25 /* 100 a second: RFC 4443, 2.4 (f) */ };
 
 struct uplink;
@@ -135,6 +136,7 @@ struct worker {
 	uint64_t moved;	     /* packets of data so far, either way */
 	struct busy_poll busy_poll;
 	bool polled; /* something was found by polling since the last sleep */
+	bool dense;  /* packets come closely: the last sleep was hardly one */
 	bool light;  /* the turn takes what goes ahead of others alone, and is the only one before a sleep */
 	struct timer_wheel wheel;
 	struct limits limits; /* of sessions */
@@ -161,7 +163,7 @@ struct worker {
 	struct inbox inbox;
 	_Atomic bool attention; /* the role's tick is due at once */
 	_Atomic uint64_t spin;	/* ns to look for work before a sleep */
-	_Atomic uint64_t nap;	/* ns to sleep at most while a TUN reader is busy */
+	_Atomic uint64_t nap;	/* ns to sleep at most while a TUN reader is busy, and where packets come closely */
 };
 
 /* The ring from one TUN reader, or from another worker. */
@@ -217,7 +219,8 @@ void worker_run(struct worker *worker);
 void worker_wake(struct worker *worker);
 
 /* How it waits for work from now on, ns: it spins before it sleeps, and sleeps at most for a nap while a TUN reader is
- * busy. Any thread. */
+ * busy. Without spinning its CPU counts as shared: then it naps as well where packets come so closely that each would
+ * end a sleep (nap 0: never). Any thread. */
 void worker_set_waiting(struct worker *worker, uint64_t spin, uint64_t nap);
 
 /* One turn without sleeping: what arrived in both directions and what is due. Returns the number of messages and frames

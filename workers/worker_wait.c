@@ -5,9 +5,10 @@
 #include "workers/downlink.h"
 #include "workers/uplink.h"
 
-#define WORKER_LOOK_NS (5 * NS_PER_US)	/* from one look at the descriptors to the next, before a sleep */
-#define WORKER_REST_NS NS_PER_S		/* the longest sleep */
-#define WORKER_FED_NS  (10 * NS_PER_MS) /* how long frames of a TUN reader are remembered */
+#define WORKER_LOOK_NS	(5 * NS_PER_US)	 /* from one look at the descriptors to the next, before a sleep */
+#define WORKER_REST_NS	NS_PER_S	 /* the longest sleep */
+#define WORKER_DENSE_NS (50 * NS_PER_US) /* what came within that ended a sleep that was hardly worth it */
+#define WORKER_FED_NS	(10 * NS_PER_MS) /* how long frames of a TUN reader are remembered */
 
 static int watch_tun(struct worker *worker)
 {
@@ -97,6 +98,19 @@ static uint64_t next_look(const struct worker *worker, uint64_t now)
 	return ticks ? worker->next_tick : now + WORKER_REST_NS;
 }
 
+static bool shares_cpu(const struct worker *worker)
+{
+	return atomic_load_explicit(&worker->spin, memory_order_relaxed) == 0;
+}
+
+/* Where packets come closely, each would wake the thread, which costs more than the packet and takes the CPU from its
+ * sender. So it sleeps by the clock, and handles as one batch what came meanwhile. Not under a real-time policy, by
+ * which the operator asks for short round trips at any price. */
+static bool naps_through(const struct worker *worker, uint64_t nap)
+{
+	return worker->dense && nap != 0 && shares_cpu(worker) && !worker->loop.realtime;
+}
+
 /* While a TUN reader is busy it need not pay for wake-ups: the worker sleeps for a short time and polls the ring. */
 HOT static void sleep_until_due(struct worker *worker)
 {
@@ -107,8 +121,8 @@ HOT static void sleep_until_due(struct worker *worker)
 	due = due < look ? due : look;
 	due = due < limits_due(worker) ? due : limits_due(worker);
 	uint64_t wait = due > now ? due - now : 0;
-	bool naps = readers_busy(worker);
 	uint64_t nap = atomic_load_explicit(&worker->nap, memory_order_relaxed);
+	bool through = naps_through(worker, nap), naps = through || readers_busy(worker);
 	if (naps)
 		wait = wait < nap ? wait : nap;
 	else
@@ -118,8 +132,13 @@ HOT static void sleep_until_due(struct worker *worker)
 		return;
 	}
 	stats_add(&worker->loop.stats, sleeps, 1);
-	event_loop_wait(&worker->loop, wait);
-	hot_woke(clock_monotonic(worker->clock) - now);
+	if (through)
+		event_loop_nap(&worker->loop, wait);
+	else
+		event_loop_wait(&worker->loop, wait);
+	uint64_t slept = clock_monotonic(worker->clock) - now;
+	worker->dense = worker->loop.found != 0 && (through || slept < WORKER_DENSE_NS);
+	hot_woke(slept);
 }
 
 /* Whether the last turn moved data, either way. */
@@ -154,7 +173,7 @@ static bool still_spinning(struct worker *worker)
  * CPU run in between. Not twice in a row: what follows the answer is the next packet. */
 static bool poll_before_sleep(struct worker *worker)
 {
-	if (worker->polled || worker->loop.yields)
+	if (worker->polled || worker->loop.realtime)
 		return false;
 	uint64_t began = clock_monotonic(worker->clock), now = began;
 	uint64_t most = busy_poll_begin(&worker->busy_poll, began), due = limits_due(worker);
@@ -176,14 +195,14 @@ static bool poll_before_sleep(struct worker *worker)
 
 HOT void worker_wait(struct worker *worker, size_t work)
 {
-	bool shares_cpu = atomic_load_explicit(&worker->spin, memory_order_relaxed) == 0;
 	if (!moved_data(worker)) {
 		if (work == 0 && !still_spinning(worker))
 			sleep_until_due(worker);
 		return;
 	}
 	worker->idle_since = 0;
-	event_loop_yield(&worker->loop);
-	if (worker->light && shares_cpu && !poll_before_sleep(worker))
+	bool shared = shares_cpu(worker);
+	event_loop_yield(&worker->loop, shared);
+	if (worker->light && shared && !poll_before_sleep(worker))
 		sleep_until_due(worker);
 }

@@ -235,6 +235,7 @@ static int open_worker(void *context, struct error *error)
 		.sparse = client->sparse_result == 0 ? &client->sparse : NULL,
 		.sparse_udp = client->sparse_result == 0 ? daemon->descriptors.sockets[1] : NULL,
 		.reads_tun = true,
+		.nap = WORKER_NAP_NS,
 		.stage_sampling = common->stage_sampling,
 		.ticks_per_second = (uint64_t)daemon->tsc.hz,
 	};

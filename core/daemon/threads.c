@@ -48,7 +48,8 @@ static void settle(void *context)
 	if (params->nice != 0)
 		(void)thread_set_nice(params->nice);
 	cpu_priority_take(&cpu_priority_kernel, params->priority, &starting->listed->priority);
-	params->loop->yields = cpu_priority_took_realtime(&starting->listed->priority);
+	params->loop->realtime = cpu_priority_took_realtime(&starting->listed->priority);
+	params->loop->short_slices = cpu_priority_took_slices(&starting->listed->priority);
 }
 
 static void *thread_main(void *argument)
@@ -185,7 +186,7 @@ const struct cpu_priority_thread *threads_priority(const struct threads *threads
 	const struct cpu_priority_thread *found = NULL;
 	for (size_t i = 0; i < threads->count; i++) {
 		const struct cpu_priority_thread *thread = &threads->list[i].priority;
-		if (thread->wanted == CPU_PRIORITY_NORMAL)
+		if (thread->wanted <= CPU_PRIORITY_NORMAL)
 			continue;
 		if (thread->realtime != 0 || thread->nice != 0 || thread->slice != 0)
 			return thread;

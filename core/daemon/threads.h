@@ -18,8 +18,8 @@ struct thread_params {
 	char name[24]; /* "worker 0"; the kernel shows 15 characters */
 	int cpu;       /* to be pinned to, or CPU_FLOATS; where it really is, the kernel knows: cpu_allowed() */
 	int nice;      /* 0, or more modest */
-	enum cpu_priority priority;
-	void (*run)(void *object); /* until `loop` is stopped or fails */
+	enum cpu_priority priority; /* of one that moves packets; else CPU_PRIORITY_INHERITED */
+	void (*run)(void *object);  /* until `loop` is stopped or fails */
 	void *object;
 	struct event_loop *loop; /* of the object */
 };
@@ -68,7 +68,7 @@ void threads_measure(struct threads *threads, uint64_t now);
 bool threads_alive(struct threads *threads);
 
 /* What became of CpuPriority: of a thread that did not get all that was wanted, or else of one that did; NULL: none
- * wanted anything. */
+ * wanted more than the normal one. */
 const struct cpu_priority_thread *threads_priority(const struct threads *threads);
 
 /* The first failure among those that ended by themselves, or 0. */

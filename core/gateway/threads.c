@@ -14,7 +14,6 @@ enum {
 	GATEWAY_FEW_CPUS = 4, /* so few are shared by all threads */
 };
 #define GATEWAY_SPIN_NS	  (50 * NS_PER_US)
-#define GATEWAY_NAP_NS	  (100 * NS_PER_US)
 #define GATEWAY_NAP_MOST  NS_PER_MS
 #define GATEWAY_BUDGET_NS (HANDSHAKER_WINDOW_NS / 2)
 
@@ -100,7 +99,7 @@ static int open_member(struct gateway_threads *threads, const struct gateway_thr
 static uint64_t nap(const struct gateway_threads *threads, const struct cpu_list *cpus)
 {
 	uint64_t each = (threads->plan.workers + cpus->share - 1) / cpus->share;
-	return GATEWAY_NAP_NS * each < GATEWAY_NAP_MOST ? GATEWAY_NAP_NS * each : GATEWAY_NAP_MOST;
+	return WORKER_NAP_NS * each < GATEWAY_NAP_MOST ? WORKER_NAP_NS * each : GATEWAY_NAP_MOST;
 }
 
 static uint64_t budget(const struct cpu_list *cpus)

@@ -104,7 +104,7 @@ static const char *const names[] = {
 
 bool cpu_priority_parse(const char *text, enum cpu_priority *priority)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+	for (size_t i = CPU_PRIORITY_NORMAL; i < ARRAY_SIZE(names); i++) {
 		if (strcasecmp(text, names[i]) == 0) {
 			*priority = (enum cpu_priority)i;
 			return true;
@@ -163,20 +163,27 @@ void cpu_priority_take(const struct cpu_priority_calls *calls, enum cpu_priority
 		       struct cpu_priority_thread *thread)
 {
 	*thread = (struct cpu_priority_thread){.wanted = wanted};
-	bool as_inherited = wanted == CPU_PRIORITY_NORMAL ||
+	bool as_inherited = wanted == CPU_PRIORITY_INHERITED ||
 			    (calls->get(&thread->now) == 0 && is_realtime(thread->now.policy));
 	if (!as_inherited && wanted == CPU_PRIORITY_REALTIME)
 		thread->realtime = set_realtime(calls);
-	if (!as_inherited && (wanted == CPU_PRIORITY_HIGH || thread->realtime != 0)) {
-		thread->nice = thread->now.nice > CPU_PRIORITY_NICE ? calls->set_nice(CPU_PRIORITY_NICE) : 0;
+	bool weighs = wanted == CPU_PRIORITY_HIGH || thread->realtime != 0;
+	if (!as_inherited && weighs && thread->now.nice > CPU_PRIORITY_NICE)
+		thread->nice = calls->set_nice(CPU_PRIORITY_NICE);
+	if (!as_inherited && (weighs || wanted == CPU_PRIORITY_NORMAL))
 		thread->slice = set_slice(calls);
-	}
 	thread->known = calls->get(&thread->now) == 0;
 }
 
 bool cpu_priority_took_realtime(const struct cpu_priority_thread *thread)
 {
 	return thread->known && is_realtime(thread->now.policy);
+}
+
+bool cpu_priority_took_slices(const struct cpu_priority_thread *thread)
+{
+	return thread->known && !is_realtime(thread->now.policy) && thread->slice == 0 &&
+	       thread->now.slice == CPU_PRIORITY_SLICE_NS;
 }
 
 /* --- the session's group ------------------------------------------------------------------------------------------ */

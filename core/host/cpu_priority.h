@@ -2,9 +2,10 @@
 /* How the kernel's scheduler treats the threads that move packets, where other programs need the same CPUs: the option
  * CpuPriority.
  *
- *   normal     as it was inherited
- *   high       more weight: the threads' nice values, their slices, and the autogroup of the session
- *   realtime   SCHED_RR at the lowest priority; where that is refused, nice values and slices as above
+ *   normal     the weight that was inherited, and short slices: a thread runs sooner after it was woken, for no more
+ *              time in all
+ *   high       more weight: the threads' nice values, and the autogroup of the session
+ *   realtime   SCHED_RR at the lowest priority; where that is refused, as above
  *
  * Between which groups a weight counts, the kernel decides from the outside in. Under systemd that is the unit's cgroup
  * (CPUWeight=), whatever is set here. Without such a cgroup each session has a group of its own, the autogroup, so that
@@ -20,7 +21,12 @@
 
 #include "core/host/sysctl.h"
 
-enum cpu_priority { CPU_PRIORITY_NORMAL, CPU_PRIORITY_HIGH, CPU_PRIORITY_REALTIME };
+enum cpu_priority {
+	CPU_PRIORITY_INHERITED, /* nothing is changed: threads that move no packets */
+	CPU_PRIORITY_NORMAL,
+	CPU_PRIORITY_HIGH,
+	CPU_PRIORITY_REALTIME,
+};
 
 enum {
 	/* Ten times the weight of nice 0: another program that needs all of the CPU still gets a tenth of it. */
@@ -56,7 +62,8 @@ extern const struct cpu_priority_calls cpu_priority_kernel;
 /* Of one thread. */
 struct cpu_priority_thread {
 	enum cpu_priority wanted;
-	/* 0: in force, or not wanted; else the negative errno by which it was refused. */
+	/* 0: in force, or not wanted; else the negative errno by which it was refused. Slices that the kernel does not
+	 * have are -EOPNOTSUPP. */
 	int realtime, nice, slice;
 	bool known; /* what is in force: */
 	struct cpu_scheduling now;
@@ -77,6 +84,9 @@ void cpu_priority_take(const struct cpu_priority_calls *calls, enum cpu_priority
 /* Whether the thread runs under a real-time policy, be it inherited: then the kernel does not divide the CPU by time
  * between it and others of its priority. Any thread. */
 bool cpu_priority_took_realtime(const struct cpu_priority_thread *thread);
+
+/* Whether it was given short slices: to yield costs it no more than what is left of one. */
+bool cpu_priority_took_slices(const struct cpu_priority_thread *thread);
 
 /* What became of the session's autogroup. */
 enum cpu_priority_group {

@@ -141,11 +141,49 @@ Test(cpu_priority, names)
 	cr_expect_str_eq(cpu_priority_policy_name(77), "unknown");
 }
 
-Test(cpu_priority, normal_changes_nothing)
+Test(cpu_priority, what_moves_no_packets_is_left_as_it_is)
 {
-	(void)take(CPU_PRIORITY_NORMAL, true);
+	struct cpu_priority_thread thread;
+	cpu_priority_take(&calls, CPU_PRIORITY_INHERITED, &thread);
 	cr_expect_eq(kernel.changes, 0);
+	cr_expect(thread.known, "and is shown");
+	cr_expect_eq(thread.now.slice, 2800000);
+	cr_expect_not(cpu_priority_took_slices(&thread));
+}
+
+Test(cpu_priority, normal_is_short_slices_and_no_more_weight)
+{
+	struct cpu_priority_thread thread;
+	kernel.thread.nice = 5;
+	kernel.refuse_nice = kernel.refuse_autogroup = -EACCES;
+	cr_expect_eq(cpu_priority_raise_group(&calls, CPU_PRIORITY_NORMAL), CPU_PRIORITY_GROUP_NONE);
+	cpu_priority_take(&calls, CPU_PRIORITY_NORMAL, &thread);
+	cr_expect_eq(kernel.changes, 1);
+	cr_expect_eq(kernel.thread.policy, SCHED_OTHER);
+	cr_expect_eq(kernel.thread.nice, 5);
+	cr_expect_eq(kernel.thread.slice, 100000);
+	cr_expect(cpu_priority_took_slices(&thread));
 	cr_expect_not(cpu_priority_is_realtime(&calls, CPU_PRIORITY_NORMAL));
+}
+
+Test(cpu_priority, slices_that_are_not_to_be_had_are_not_counted_on)
+{
+	struct cpu_priority_thread thread;
+	kernel.no_slices = true;
+	kernel.thread.slice = 0;
+	cpu_priority_take(&calls, CPU_PRIORITY_NORMAL, &thread);
+	cr_expect_not(cpu_priority_took_slices(&thread), "before Linux 6.12");
+
+	kernel.no_slices = false;
+	kernel.refuse_slice = -EPERM;
+	cpu_priority_take(&calls, CPU_PRIORITY_NORMAL, &thread);
+	cr_expect_not(cpu_priority_took_slices(&thread), "a filter refuses the call");
+
+	kernel.refuse_slice = 0;
+	kernel.thread = (struct cpu_scheduling){.policy = SCHED_RR, .priority = 1};
+	cpu_priority_take(&calls, CPU_PRIORITY_NORMAL, &thread);
+	cr_expect_not(cpu_priority_took_slices(&thread), "a real-time policy has none");
+	cr_expect_eq(kernel.thread.policy, SCHED_RR, "and stays");
 }
 
 Test(cpu_priority, high_is_nice_slice_and_autogroup)

@@ -269,8 +269,59 @@ Test(pool_of_workers, a_worker_with_a_real_time_policy_does_not)
 {
 	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
 	harness_advance(h, WORKER_TICK_NS);
-	owner(h, 0)->loop.yields = true;
+	owner(h, 0)->loop.realtime = true;
 	cr_expect_not(finds_by_polling(h, owner(h, 0)));
+	finish(h);
+}
+
+#define LONG_NAP (200 * NS_PER_MS)
+
+/* Packets came while the worker slept, as soon as it did, and the next is there: for how long it sleeps then, ns. */
+static uint64_t sleep_among_packets(struct harness *h, struct worker *worker, uint64_t nap)
+{
+	harness_pump(h);
+	worker_set_waiting(worker, 0, nap);
+	put(h, 0, 0);
+	worker_wait(worker, 0);
+	cr_assert(event_loop_found(&worker->loop, EVENT_LOOP_TUN));
+	cr_assert_eq(worker_turn(worker), 1);
+	worker_wait(worker, 1); /* there may be more: a turn that looks */
+	cr_assert_eq(worker_turn(worker), 0);
+
+	put(h, 0, 1);
+	uint64_t before = clock_monotonic(&clock_system);
+	worker_wait(worker, 0);
+	uint64_t slept = clock_monotonic(&clock_system) - before;
+	cr_expect(event_loop_found(&worker->loop, EVENT_LOOP_TUN), "it sees what came meanwhile");
+	harness_pump(h);
+	cr_expect_eq(take(h, 0, 0), 2);
+	return slept;
+}
+
+Test(pool_of_workers, where_packets_come_closely_a_worker_sleeps_by_the_clock)
+{
+	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
+	struct worker *worker = owner(h, 0);
+	cr_expect_geq(sleep_among_packets(h, worker, LONG_NAP), LONG_NAP);
+	cr_expect(worker->dense);
+
+	worker_wait(worker, 1); /* what was moved */
+	worker_wait(worker, 0);
+	cr_expect_not(worker->dense, "nothing came during a nap: the next packet ends the sleep");
+	put(h, 0, 0);
+	uint64_t before = clock_monotonic(&clock_system);
+	worker_wait(worker, 0);
+	cr_expect_lt(clock_monotonic(&clock_system) - before, LONG_NAP);
+	finish(h);
+}
+
+Test(pool_of_workers, but_not_where_a_nap_would_only_delay_them)
+{
+	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
+	struct worker *worker = owner(h, 0);
+	cr_expect_lt(sleep_among_packets(h, worker, 0), LONG_NAP, "none is wanted");
+	worker->loop.realtime = true;
+	cr_expect_lt(sleep_among_packets(h, worker, LONG_NAP), LONG_NAP, "a real-time policy");
 	finish(h);
 }
 
