@@ -179,7 +179,7 @@ static void created(void *context, const struct etcd_answer *answer)
 	agent->promises->create_at = clock_monotonic(agent->clock) + NS_PER_S;
 	if (answer->code == 0 && etcd_txn_succeeded(answer->body))
 		log_info("%s" RECORDS_SECRET " in etcd: written", agent->settings->prefix);
-	ownership_changed(&agent->rule, clock_monotonic(agent->clock));
+	ownership_changed(&agent->rule, 0, clock_monotonic(agent->clock));
 }
 
 /* The first agent does; of several at once only one succeeds. */

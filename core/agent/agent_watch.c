@@ -76,7 +76,7 @@ static void changed(void *context, const struct etcd_event *event)
 		if (strncmp(name, RECORDS_PEER, strlen(RECORDS_PEER)) == 0)
 			peer_changed(agent, event);
 		else if (is_about_blocks(name))
-			ownership_changed(&agent->rule, clock_monotonic(agent->clock));
+			ownership_changed(&agent->rule, event->revision, clock_monotonic(agent->clock));
 		break;
 	case ETCD_SEEN:
 		if (event->revision > agent->watch.seen)

@@ -136,7 +136,9 @@ static void see_registration(struct ownership *ownership, const struct ownership
 
 void ownership_read(struct ownership *ownership, const struct ownership_view *view, uint64_t now)
 {
-	ownership->reading = false;
+	bool again = ownership->read_again || (view != NULL && view->revision < ownership->read_again_below);
+	ownership->reading = ownership->read_again = false;
+	ownership->read_again_below = 0; /* the next one is sent after that, and sees it */
 	ownership->figures.reads++;
 	if (view == NULL) {
 		ownership->figures.reads_failed++;
@@ -147,7 +149,8 @@ void ownership_read(struct ownership *ownership, const struct ownership_view *vi
 		ownership->read_at = now; /* it was answered before our "clean" */
 		return;
 	}
-	ownership->read_at = view->sent + OWNERSHIP_READ;
+	ownership->read_at = again ? now : view->sent + OWNERSHIP_READ;
+	ownership->revision = view->revision;
 	ownership->read_sent = view->sent;
 	see_registration(ownership, view);
 	ownership_promise_see(ownership, view);
@@ -160,8 +163,14 @@ void ownership_read(struct ownership *ownership, const struct ownership_view *vi
 	ownership->serve_at = now;
 }
 
-void ownership_changed(struct ownership *ownership, uint64_t now)
+void ownership_changed(struct ownership *ownership, uint64_t revision, uint64_t now)
 {
+	if (revision != 0 && revision <= ownership->revision)
+		return;
+	if (ownership->reading && revision == 0)
+		ownership->read_again = true;
+	else if (ownership->reading && revision > ownership->read_again_below)
+		ownership->read_again_below = revision;
 	if (ownership->read_at > now)
 		ownership->read_at = now;
 }
@@ -183,7 +192,7 @@ void ownership_kept(struct ownership *ownership, enum ownership_outcome outcome,
 	ownership->keepalive_at = now + (outcome == OWNERSHIP_DONE ? OWNERSHIP_KEEPALIVE : OWNERSHIP_RETRY);
 	if (outcome == OWNERSHIP_NO_LEASE) {
 		ownership->lease = 0;
-		ownership_changed(ownership, now);
+		ownership_changed(ownership, 0, now);
 	}
 }
 
@@ -193,7 +202,7 @@ void ownership_registered(struct ownership *ownership, enum ownership_outcome ou
 	ownership->register_at = now + (outcome == OWNERSHIP_DONE ? OWNERSHIP_READ : OWNERSHIP_RETRY);
 	if (outcome == OWNERSHIP_NO_LEASE)
 		ownership->lease = 0;
-	ownership_changed(ownership, now);
+	ownership_changed(ownership, 0, now);
 }
 
 /* --- blocks ------------------------------------------------------------------------------------------------------- */
@@ -210,7 +219,7 @@ void ownership_taken(struct ownership *ownership, unsigned block, enum ownership
 	/* It is not tried again before a read has seen what became of it. */
 	b->key.kind = OWNERSHIP_UNREADABLE;
 	b->absent_since = 0;
-	ownership_changed(ownership, now);
+	ownership_changed(ownership, 0, now);
 }
 
 void ownership_cleaned(struct ownership *ownership, unsigned block, enum ownership_outcome outcome, uint64_t revision,
@@ -232,7 +241,7 @@ void ownership_cleaned(struct ownership *ownership, unsigned block, enum ownersh
 		b->doing = b->mine ? OWNERSHIP_CLEANING : OWNERSHIP_IDLE;
 		b->clean_after = now + OWNERSHIP_RETRY;
 	}
-	ownership_changed(ownership, now);
+	ownership_changed(ownership, 0, now);
 }
 
 static void release_answered(struct ownership *ownership, enum ownership_answer answer, uint64_t now)
@@ -274,7 +283,7 @@ void ownership_answered(struct ownership *ownership, enum ownership_answer answe
 void ownership_drain(struct ownership *ownership, bool draining, uint64_t now)
 {
 	ownership->draining = draining;
-	ownership_changed(ownership, now);
+	ownership_changed(ownership, 0, now);
 }
 
 /* --- what is next ------------------------------------------------------------------------------------------------- */

@@ -260,6 +260,10 @@ struct ownership {
 	uint64_t keepalive_at, grant_at, register_at;
 	/* --- reads --- */
 	bool reading, seen_any;
+	/* What was reported during the read under way, which may not have seen it: something, or up to a revision. */
+	bool read_again;
+	uint64_t read_again_below;
+	uint64_t revision;	     /* of the store, at the last read */
 	uint64_t read_at, read_sent; /* the second: of the last one that was answered */
 	uint64_t until;		     /* the fence: of the last read that counts */
 	uint64_t least_revision;     /* of a view that counts: none from before our own last "clean" */
@@ -312,8 +316,9 @@ uint64_t ownership_deadline(const struct ownership *ownership, uint64_t now);
 /* NULL: no answer. */
 void ownership_read(struct ownership *ownership, const struct ownership_view *view, uint64_t now);
 
-/* Something changed: read now. */
-void ownership_changed(struct ownership *ownership, uint64_t now);
+/* Something changed, in that revision of the store (0: unknown). It is read now, unless the last read has seen it; and
+ * once more after a read that is under way, if that did not see it. */
+void ownership_changed(struct ownership *ownership, uint64_t revision, uint64_t now);
 
 /* 0: no answer. */
 void ownership_granted(struct ownership *ownership, int64_t lease, uint64_t now);

@@ -116,7 +116,7 @@ void ownership_replaced(struct ownership *ownership, enum ownership_outcome outc
 		ownership->may_be_replaced = ownership->might_have_been_replaced;
 	ownership->replacing = false;
 	ownership->replace_at = now + OWNERSHIP_RETRY;
-	ownership_changed(ownership, now);
+	ownership_changed(ownership, 0, now);
 }
 
 /* --- questions to the others -------------------------------------------------------------------------------------- */

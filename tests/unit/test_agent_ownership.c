@@ -75,12 +75,11 @@ static unsigned count_of(enum ownership_action_kind kind, struct ownership_actio
 	return count;
 }
 
-/* A read that takes `took`, and what follows from it. */
-static void read_view(uint64_t took)
+static void begin_read(void)
 {
 	struct ownership_action action = {0};
 	rule.reading = rule.talking = false;
-	ownership_changed(&rule, now);
+	ownership_changed(&rule, 0, now);
 	while (ownership_next(&rule, now, &action)) {
 		if (action.kind == OWNERSHIP_DO_SERVE || action.kind == OWNERSHIP_DO_RELEASE)
 			ownership_answered(&rule, OWNERSHIP_ANSWERED, now);
@@ -91,6 +90,12 @@ static void read_view(uint64_t took)
 	}
 	cr_assert_eq(action.kind, OWNERSHIP_DO_READ);
 	view->sent = now;
+}
+
+/* A read that takes `took`, and what follows from it. */
+static void read_view(uint64_t took)
+{
+	begin_read();
 	now += took;
 	ownership_read(&rule, view, now);
 }
@@ -245,7 +250,7 @@ Test(agent_ownership, a_process_that_goes_on_registers_before_all_else, .fini = 
 	cr_assert_eq(count_of(OWNERSHIP_DO_SERVE, &action), 0, "not before it is seen");
 	view->nodes[0].mod_revision = ++view->revision;
 	rule.reading = false;
-	ownership_changed(&rule, now);
+	ownership_changed(&rule, 0, now);
 	cr_assert_eq(count_of(OWNERSHIP_DO_READ, &action), 1);
 	view->sent = now;
 	ownership_read(&rule, view, now);
@@ -271,6 +276,30 @@ Test(agent_ownership, a_node_name_that_is_used_is_not_registered_again, .fini = 
 	cr_assert_eq(count_of(OWNERSHIP_DO_GRANT, &action), 1);
 }
 
+/* The answer of a read may be from before a change that was reported meanwhile. */
+Test(agent_ownership, a_change_during_a_read_is_read_again_unless_that_has_seen_it, .fini = end)
+{
+	own_all();
+	read_view(MS);
+	ownership_changed(&rule, view->revision, now);
+	cr_assert_eq(rule.read_at, view->sent + OWNERSHIP_READ, "the last one has seen it");
+	begin_read();
+	ownership_changed(&rule, view->revision + 1, now);
+	ownership_read(&rule, view, now);
+	cr_assert_eq(rule.read_at, now);
+	begin_read();
+	ownership_changed(&rule, view->revision + 1, now);
+	view->revision++;
+	ownership_read(&rule, view, now);
+	cr_assert_eq(rule.read_at, view->sent + OWNERSHIP_READ, "this one has");
+	begin_read();
+	ownership_taken(&rule, 1, OWNERSHIP_REFUSED, now); /* whatever that read sees */
+	ownership_read(&rule, view, now);
+	cr_assert_eq(rule.read_at, now);
+	read_view(MS);
+	cr_assert_eq(rule.read_at, view->sent + OWNERSHIP_READ, "once is enough");
+}
+
 /* A second member joins: blocks above the share are released, written "clean", and not served any more. */
 Test(agent_ownership, what_is_above_the_share_moves_by_release_and_clean, .fini = end)
 {
@@ -278,7 +307,7 @@ Test(agent_ownership, what_is_above_the_share_moves_by_release_and_clean, .fini 
 	own_all();
 	add_node("b", "u9", 12);
 	read_view(MS);
-	ownership_changed(&rule, now + S);
+	ownership_changed(&rule, 0, now + S);
 	cr_assert_eq(rule.share, B / 2);
 	cr_assert_eq(count_of(OWNERSHIP_DO_RELEASE, &action), 1);
 	unsigned block = action.block;
@@ -403,7 +432,7 @@ Test(agent_ownership, a_node_that_is_no_member_takes_nothing_and_gives_all, .fin
 	cr_assert_eq(count_of(OWNERSHIP_DO_RELEASE, &action), 0, "no other node would take them");
 	add_node("b", "u9", 12);
 	read_view(MS);
-	ownership_changed(&rule, now + S);
+	ownership_changed(&rule, 0, now + S);
 	unsigned released = 0;
 	while (count_of(OWNERSHIP_DO_RELEASE, &action) == 1 && released < 2 * B) {
 		ownership_answered(&rule, OWNERSHIP_ANSWERED, now);
