@@ -85,6 +85,7 @@ static void read_done(void *context, const struct etcd_answer *answer)
 	agent->read_revision = agent->view.revision;
 	ownership_read(&agent->rule, &agent->view, now);
 	agent_promises_see(agent);
+	agent_watch_doubt(agent);
 	log_view(agent, &before);
 }
 

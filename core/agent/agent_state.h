@@ -195,4 +195,7 @@ int agent_peers_delete(FILE *file, const char *key);
 
 /* Begins the watch, or begins it again where it is behind. */
 void agent_watch_step(struct agent *agent);
+
+/* A read was answered: the watch is begun again if its connection may be dead. */
+void agent_watch_doubt(struct agent *agent);
 void agent_watch_close(struct agent *agent);

@@ -166,6 +166,14 @@ void agent_watch_step(struct agent *agent)
 		judge(agent, now);
 }
 
+void agent_watch_doubt(struct agent *agent)
+{
+	if (agent->watch.watch == NULL || !etcd_watch_in_doubt(agent->watch.watch))
+		return;
+	log_debug("watch: its endpoint has failed, and reads are answered again; it is begun again");
+	lost(agent, 0);
+}
+
 void agent_watch_close(struct agent *agent)
 {
 	etcd_watch_stop(agent->watch.watch);

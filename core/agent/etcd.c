@@ -101,6 +101,7 @@ static void request_retry(struct etcd_request *request, bool unsent, enum etcd_f
 	if (!unsent && !request->repeatable)
 		request->unknown = true;
 	uint64_t now = clock_monotonic(etcd->params.clock);
+	etcd->failed_at[request->endpoint] = now;
 	request->tries++;
 	if (request->unknown || now >= request->deadline) {
 		request_fail(request, why == ETCD_LATE ? -ETIMEDOUT : -EIO, text);

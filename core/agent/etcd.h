@@ -129,10 +129,15 @@ struct etcd_event {
 typedef void etcd_event_fn(void *context, const struct etcd_event *event);
 
 /* All changes of keys that begin with `prefix` from that revision on, in order. It does not notice a broken
- * connection: where a write below the prefix is not reported for a while, it is to be stopped and begun again. NULL: no
- * memory. */
+ * connection: where a write below the prefix is not reported for a while, or it is in doubt, it is to be stopped and
+ * begun again. (Of itself etcd 3.4 says every ten minutes that a watch is there.) NULL: no memory. */
 struct etcd_watch *etcd_watch_start(struct etcd *etcd, const char *prefix, uint64_t from_revision, etcd_event_fn *event,
 				    void *context);
+
+/* Whether a request to its endpoint has failed since anything came of it. Its connection may be dead then: while
+ * nothing passes, TCP sends what is unacknowledged ever more seldom, so it rests for as long again when new ones work.
+ */
+bool etcd_watch_in_doubt(const struct etcd_watch *watch);
 
 /* Needed also for a watch that has ended, and allowed within its function. NULL is allowed. */
 void etcd_watch_stop(struct etcd_watch *watch);

@@ -72,19 +72,19 @@ static void set_tls(CURL *easy, const struct etcd_params *params)
 		curl_easy_setopt(easy, CURLOPT_SSLKEY, params->key);
 }
 
-/* A watch has no limit in time: what is lost of it is found by comparing revisions (etcd_watch_start()). Keepalive of
- * TCP ends its connection some time after that. */
+/* A watch has no limit in time: what is lost of it is found by other means (etcd_watch_start()). Keepalive of TCP ends
+ * its connection some time after that; as libcurl sets it when it connects, and a watch may take over the connection of
+ * another request, all have it. */
 static void set_times(const struct etcd_request *request, uint64_t now)
 {
 	if (request->watch == NULL) {
 		uint64_t left = request->deadline > now ? (request->deadline - now) / NS_PER_MS + 1 : 1;
 		long limit = left < request->try_ms ? (long)left : (long)request->try_ms;
 		curl_easy_setopt(request->easy, CURLOPT_TIMEOUT_MS, limit);
-	} else {
-		curl_easy_setopt(request->easy, CURLOPT_TCP_KEEPALIVE, 1L);
-		curl_easy_setopt(request->easy, CURLOPT_TCP_KEEPIDLE, 5L);
-		curl_easy_setopt(request->easy, CURLOPT_TCP_KEEPINTVL, 2L);
 	}
+	curl_easy_setopt(request->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+	curl_easy_setopt(request->easy, CURLOPT_TCP_KEEPIDLE, 5L);
+	curl_easy_setopt(request->easy, CURLOPT_TCP_KEEPINTVL, 2L);
 	curl_easy_setopt(request->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)ETCD_CONNECT_MS);
 }
 

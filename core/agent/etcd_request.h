@@ -57,6 +57,7 @@ struct etcd {
 	bool authenticating, ending;
 	uint64_t not_authenticated_before;	     /* monotonic ns */
 	char failed[ETCD_ENDPOINTS_MAX][ETCD_SHORT]; /* the last failure of each endpoint; "": it answered last */
+	uint64_t failed_at[ETCD_ENDPOINTS_MAX];	     /* monotonic ns, also of one that has answered since; 0: never */
 	char refusal[ETCD_TEXT];		     /* why there is no token; "": there is no reason */
 	struct etcd_counters counters;
 };

@@ -13,6 +13,7 @@ struct etcd_watch {
 	bool stopped;	 /* within that: to be freed afterwards */
 	bool over;	 /* COMPACTED or LOST has been reported */
 	bool renewing;	 /* ends to begin again with another token */
+	uint64_t heard;	 /* monotonic ns; 0: nothing came yet */
 };
 
 static void report(struct etcd_watch *watch, const struct etcd_event *event)
@@ -103,6 +104,7 @@ size_t etcd_watch_received(char *bytes, size_t size, size_t count, void *context
 	struct etcd_watch *watch = request->watch;
 	if (!etcd_request_append(request, bytes, size * count))
 		return 0;
+	watch->heard = clock_monotonic(request->etcd->params.clock);
 	watch->delivering = true;
 	size_t start = 0;
 	while (!watch->stopped && !watch->over && !watch->renewing) {
@@ -184,6 +186,15 @@ struct etcd_watch *etcd_watch_start(struct etcd *etcd, const char *prefix, uint6
 	watch->request->watch = watch;
 	etcd_request_launch(watch->request);
 	return watch;
+}
+
+bool etcd_watch_in_doubt(const struct etcd_watch *watch)
+{
+	const struct etcd_request *request = watch->request;
+	if (request == NULL || !request->running)
+		return false;
+	uint64_t failed_at = request->etcd->failed_at[request->endpoint];
+	return failed_at > request->sent && failed_at > watch->heard;
 }
 
 void etcd_watch_stop(struct etcd_watch *watch)

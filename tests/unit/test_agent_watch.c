@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* When the agent takes its watch for lost: reads are ahead of it, and it does not report what the agent writes to see
- * that. The agent's time is the test's; etcd is one that stands for it. */
+ * that; or its endpoint has failed, and reads are answered again. The agent's time is the test's; etcd is one that
+ * stands for it. */
 #include <criterion/criterion.h>
 #include <stdio.h>
 
@@ -15,6 +16,7 @@ enum { SEEN = 41, WRITTEN = 60, ROUNDS_MAX = 5000 };
 static struct {
 	atomic_bool reports;	     /* the watch has an event of the write, once there was one */
 	atomic_bool refuses;	     /* the role may not write there */
+	atomic_bool silent;	     /* no request but a watch is answered */
 	atomic_uint watches, writes; /* requests */
 } etcd;
 
@@ -59,6 +61,8 @@ static void answer(struct stand_in *stand_in, const char *path, json_t *request,
 		answer_watch(reply);
 		return;
 	}
+	if (atomic_load(&etcd.silent))
+		return;
 	atomic_fetch_add(&etcd.writes, 1);
 	reply->status = atomic_load(&etcd.refuses) ? 403 : 200;
 	reply->text = strdup(atomic_load(&etcd.refuses)
@@ -179,4 +183,42 @@ Test(agent_watch, where_the_role_may_not_write_it_is_begun_again_without, .init 
 	step(AGENT_STALE);
 	cr_assert_null(agent.watch.watch);
 	cr_assert_eq(agent.watch.probes_failed, 0);
+}
+
+static bool read_ended;
+
+static void ended(void *context, const struct etcd_answer *answer)
+{
+	(void)context, (void)answer;
+	read_ended = true;
+}
+
+static void read_key(void)
+{
+	const struct etcd_range range = {.key = "/p/members"};
+	read_ended = false;
+	cr_assert_eq(etcd_range(agent.etcd, &range, 0, 100, ended, NULL), 0);
+	for (int i = 0; i < ROUNDS_MAX && !read_ended; i++)
+		cr_assert_eq(etcd_run(agent.etcd, NULL, 0, 20), 0);
+	cr_assert(read_ended);
+}
+
+Test(agent_watch, one_whose_endpoint_has_failed_is_begun_again, .init = begin, .fini = end)
+{
+	step(0);
+	read_key();
+	agent_watch_doubt(&agent);
+	cr_assert_not_null(agent.watch.watch);
+	atomic_store(&etcd.silent, true);
+	read_key();
+	atomic_store(&etcd.silent, false);
+	agent_watch_doubt(&agent);
+	cr_assert_null(agent.watch.watch);
+	cr_assert_eq(agent.watch.seen, SEEN, "it begins where it was");
+	step(0);
+	cr_assert_not_null(agent.watch.watch);
+	for (int i = 0; i < ROUNDS_MAX && atomic_load(&etcd.watches) < 2; i++)
+		cr_assert_eq(etcd_run(agent.etcd, NULL, 0, 20), 0);
+	agent_watch_doubt(&agent);
+	cr_assert_not_null(agent.watch.watch, "once");
 }

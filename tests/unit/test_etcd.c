@@ -543,3 +543,49 @@ Test(etcd, a_watch_without_an_endpoint_is_lost)
 	etcd_watch_stop(seen.watch);
 	etcd_free(etcd);
 }
+
+/* A watch, and ranges that fail while `state` says so. */
+static void reply_watch_and_some(struct stand_in *server, const char *path, json_t *request, const char *token,
+				 struct stand_in_reply *reply)
+{
+	(void)request, (void)token;
+	reply->stays = strcmp(path, "/v3/watch") == 0;
+	if (reply->stays || !atomic_load((atomic_bool *)server->state))
+		reply->text = strdup(reply->stays ? CREATED : two_keys);
+}
+
+static void watch_until_it_stands(struct etcd *etcd)
+{
+	seen.length = 0;
+	seen.text[0] = '\0';
+	seen.watch = etcd_watch_start(etcd, "/a/", 30, see, NULL);
+	uint64_t end = clock_monotonic(&clock_system) + GUARD_MS * NS_PER_MS;
+	while (seen.length == 0 && clock_monotonic(&clock_system) < end)
+		cr_assert_eq(etcd_run(etcd, NULL, 0, 20), 0);
+	cr_assert_str_eq(seen.text, "watching 41;");
+}
+
+Test(etcd, a_watch_is_in_doubt_once_its_endpoint_has_failed)
+{
+	struct stand_in server = {0};
+	atomic_bool fails = false;
+	stand_in_start(&server, reply_watch_and_some, &fails);
+	struct etcd *etcd = client(server.url, NULL);
+	watch_until_it_stands(etcd);
+	read_all(etcd, 0, GUARD_MS);
+	cr_assert_not(etcd_watch_in_doubt(seen.watch));
+	atomic_store(&fails, true);
+	read_all(etcd, 0, 50);
+	cr_assert_neq(result.code, 0);
+	atomic_store(&fails, false);
+	read_all(etcd, 0, GUARD_MS);
+	cr_assert_eq(result.code, 0, "%s", result.text);
+	cr_assert(etcd_watch_in_doubt(seen.watch), "an answer to another request says nothing about it");
+	etcd_watch_stop(seen.watch);
+	watch_until_it_stands(etcd);
+	cr_assert_not(etcd_watch_in_doubt(seen.watch));
+	etcd_watch_stop(seen.watch);
+	json_decref(result.body);
+	etcd_free(etcd);
+	stand_in_stop(&server);
+}

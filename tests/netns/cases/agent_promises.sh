@@ -108,6 +108,11 @@ undisturbed "etcd's leader hangs for 5 s: no gateway is fenced, and no block has
 
 # --- its majority is gone ---
 
+peer_put() { # NUMBER NAME
+	etcdctl_run put "/shardtun/peer/$(printf '%042d' "$1" | tr 0-9 A-J)A=" \
+		"{\"version\":1,\"name\":\"$2\",\"index\":$(($1 + 1)),\"protocol\":\"shardtun\"}" >/dev/null
+}
+
 majority_goes() {
 	note_owners
 	said=$(grep -c "etcd answers again, after" "$dir/agent-gw1.log" || true)
@@ -126,8 +131,7 @@ check "it is said that members agree" said gw1 1 \
 	"etcd does not answer since .*; 2 of 2 other members agree: blocks are served on by their promises"
 check "and shown by a metric" test "$by_promises" -eq 4
 check "that etcd is back, is said on all" said gw3 1 "etcd answers again, after"
-etcdctl_run put "/shardtun/peer/$(printf '%042d' 0 | tr 0 A)A=" \
-	'{"version":1,"name":"alice","index":1,"protocol":"shardtun"}' >/dev/null
+peer_put 0 alice
 check "and peers change again" wait_for 10 told gw2 "s['peer_count'] == 1"
 
 # --- one is cut off ---
@@ -142,6 +146,19 @@ cut_from_etcd() {
 }
 undisturbed "one that is cut off from etcd alone serves on" gateway 150 cut_from_etcd nothing_happened
 check "others have promised" metric_at_least gw2 'shardtun_agent_answers_total{verdict="promised"}' 10
+# The connection of its watch rests until TCP tries again, which is seconds later.
+missed() {
+	grep -c "what was written is not reported" "$dir/agent-gw1.log" || true
+}
+before=$(missed)
+agent_cut gw1 etcd
+sleep 7
+peer_put 1 bob
+agent_join
+check "what changed meanwhile is known once etcd answers again" wait_for 10 told gw1 "s['peer_count'] == 2"
+check "since the watch is begun again at once" said gw1 1 \
+	"watch: its endpoint has failed, and reads are answered again; it is begun again"
+check "and not once it has missed something" test "$(missed)" = "$before"
 agent_cut gw1 etcd
 agent_cut gw1 gw2
 check "cut off from a member as well, it is fenced" wait_for 10 told gw1 "s['until_ns'] < now"
