@@ -108,8 +108,8 @@ static void see_block(struct ownership *ownership, unsigned block, const struct 
 		b->until = ownership->read_sent + OWNERSHIP_FENCE;
 	if (!ownership_holds(b))
 		b->until = 0;
-	if (b->may_be_taken && key->taken_revision != b->may_be_taken_revision)
-		b->may_be_taken = false;
+	if (key->taken_revision != b->may_be_taken_revision)
+		b->may_be_taken = b->might_have_been_taken = false;
 }
 
 static void see_registration(struct ownership *ownership, const struct ownership_view *view)
@@ -214,6 +214,8 @@ void ownership_taken(struct ownership *ownership, unsigned block, enum ownership
 	if (b->doing == OWNERSHIP_TAKING)
 		b->doing = OWNERSHIP_IDLE;
 	ownership->figures.taken += outcome == OWNERSHIP_DONE;
+	if (outcome == OWNERSHIP_REFUSED || outcome == OWNERSHIP_NO_LEASE)
+		b->may_be_taken = b->might_have_been_taken;
 	if (outcome == OWNERSHIP_NO_LEASE)
 		ownership->lease = 0;
 	/* It is not tried again before a read has seen what became of it. */
@@ -363,6 +365,7 @@ static void take(struct ownership *ownership, unsigned block, struct ownership_a
 {
 	struct ownership_block *b = &ownership->blocks[block];
 	b->doing = OWNERSHIP_TAKING;
+	b->might_have_been_taken = b->may_be_taken;
 	b->may_be_taken = true;
 	b->may_be_taken_revision = b->key.taken_revision;
 	*action = (struct ownership_action){.kind = OWNERSHIP_DO_TAKE,

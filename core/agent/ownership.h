@@ -208,9 +208,11 @@ struct ownership_block {
 	uint64_t own_taken_revision; /* of taken/<b>, when it was mine */
 	uint64_t absent_since;	     /* answer of the first read that saw this absence; 0: not absent */
 	uint64_t clean_after;
-	bool may_be_taken;		/* a transaction of ours that took the block has no answer, or was done */
-	uint64_t may_be_taken_revision; /* which it compared: it can do nothing once taken/<b> has another one */
-	uint64_t promised_until;	/* to another taker: we do not take it before; 0: not promised */
+	/* A transaction of ours that takes the block has no answer, or was done; also one before that under way. It can
+	 * do nothing once taken/<b> has another revision than it compared. */
+	bool may_be_taken, might_have_been_taken;
+	uint64_t may_be_taken_revision;
+	uint64_t promised_until; /* to another taker: we do not take it before; 0: not promised */
 };
 
 /* What becomes of another taker's question. */

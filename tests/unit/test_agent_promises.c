@@ -320,6 +320,29 @@ Test(agent_promises, a_promised_block_is_not_taken_until_the_promise_is_over, .f
 	cr_assert_eq(asked_by("b", 1), OWNERSHIP_PROMISED, "not any more");
 }
 
+/* No read may follow for long: etcd goes away in that moment. */
+Test(agent_promises, a_take_that_is_refused_stands_in_no_promise_s_way, .fini = end)
+{
+	struct ownership_action action;
+	own_none("ab");
+	now += OWNERSHIP_WAIT;
+	see();
+	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 1);
+	ownership_taken(&rule, 1, OWNERSHIP_REFUSED, now);
+	cr_assert_eq(asked_by("b", 1), OWNERSHIP_PROMISED);
+	see();
+	now += OWNERSHIP_WAIT;
+	see();
+	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 1);
+	ownership_taken(&rule, 1, OWNERSHIP_UNKNOWN, now);
+	see();
+	now += OWNERSHIP_WAIT;
+	see();
+	cr_assert_eq(count_of(OWNERSHIP_DO_TAKE, &action), 1);
+	ownership_taken(&rule, 1, OWNERSHIP_NO_LEASE, now);
+	cr_assert_eq(asked_by("b", 1), OWNERSHIP_BLOCK_IN_USE, "the one before may still be carried out");
+}
+
 Test(agent_promises, a_clean_block_is_not_taken_either, .fini = end)
 {
 	struct ownership_action action;
