@@ -52,21 +52,50 @@ static bool has_address(const char *addresses, const struct ip_address *address)
 	return false;
 }
 
+static bool has_omitted(const struct agent_map_omitted *omitted, const char *node, const char *inside)
+{
+	for (size_t i = 0; i < omitted->count; i++) {
+		if (strcmp(omitted->nodes[i].node, node) == 0 && strcmp(omitted->nodes[i].inside, inside) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void omit(struct agent_map_omitted *omitted, const struct agent_map_owner *owner)
+{
+	if (omitted->count == OWNERSHIP_NODES_MAX || has_omitted(omitted, owner->node, owner->inside))
+		return;
+	memcpy(omitted->nodes[omitted->count].node, owner->node, OWNERSHIP_NAME);
+	memcpy(omitted->nodes[omitted->count++].inside, owner->inside, OWNERSHIP_ADDRESS);
+}
+
+/* Each once, and again after it was corrected or is another value. */
+static void log_omitted(const struct agent_map_omitted *now, const struct agent_map_omitted *before)
+{
+	for (size_t i = 0; i < now->count; i++) {
+		const char *node = now->nodes[i].node, *inside = now->nodes[i].inside;
+		if (!has_omitted(before, node, inside))
+			log_warning("the map of owners: Inside = %s of node %s has an address of this one, or none at "
+				    "all, and is left out; correct it in that node's configuration",
+				    inside, node);
+	}
+}
+
 /* One entry for each address, one of each family, behind a comma unless it is the first. An entry that points to this
  * gateway would make a loop: also where another node has our address by mistake. Returns the end. */
-static char *add_entries(const struct agent *agent, const char *map, char *end, unsigned block, const char *inside,
-			 const char **omitted)
+static char *add_entries(const struct agent *agent, const char *map, char *end, unsigned block,
+			 const struct agent_map_owner *owner, struct agent_map_omitted *omitted)
 {
 	char copy[OWNERSHIP_ADDRESS], *rest = copy;
 	bool seen[ADDRESSES] = {false};
-	(void)snprintf(copy, sizeof copy, "%s", inside);
+	(void)snprintf(copy, sizeof copy, "%s", owner->inside);
 	for (const char *address = next_address(&rest); address != NULL; address = next_address(&rest)) {
 		struct ip_address parsed;
 		uint16_t port;
 		bool fits = ip_address_port_parse(address, &parsed, &port) &&
 			    !has_address(agent->settings->inside, &parsed);
 		if (!fits)
-			*omitted = inside;
+			omit(omitted, owner);
 		if (!fits || seen[parsed.family == 6])
 			continue;
 		seen[parsed.family == 6] = true;
@@ -79,7 +108,7 @@ static char *add_entries(const struct agent *agent, const char *map, char *end, 
  * A stale leader of etcd may have revoked the lease, and the owner's deadline is not past before another one may take
  * the block. What comes for it is dropped without an entry, and by an owner that has stopped just as well. Once the key
  * says "clean", the owner has stopped. NULL: no other gateway's. */
-static const char *last_inside(struct agent *agent, unsigned block)
+static const struct agent_map_owner *last_owner(struct agent *agent, unsigned block)
 {
 	const struct ownership_block_key *key = &agent->view.blocks[block];
 	struct agent_map_owner *last = &agent->map_last[block];
@@ -87,31 +116,28 @@ static const char *last_inside(struct agent *agent, unsigned block)
 		bool ours = strcmp(key->node, agent->settings->node) == 0;
 		const char *inside = ours ? NULL : inside_of(&agent->view, key);
 		last->taken_revision = inside != NULL ? key->taken_revision : 0;
+		memcpy(last->node, key->node, sizeof last->node);
 		(void)snprintf(last->inside, sizeof last->inside, "%s", inside != NULL ? inside : "");
-		return inside;
+		return inside != NULL ? last : NULL;
 	}
 	if (key->kind != OWNERSHIP_ABSENT || key->taken_revision != last->taken_revision)
 		last->taken_revision = 0;
-	return last->taken_revision != 0 ? last->inside : NULL;
+	return last->taken_revision != 0 ? last : NULL;
 }
 
 static char *make_map(struct agent *agent)
 {
 	char *map = calloc(OWNERSHIP_BLOCKS, ENTRY_MAX), *end = map;
-	const char *omitted = NULL;
+	struct agent_map_omitted omitted = {0};
 	if (map == NULL)
 		return NULL;
 	for (unsigned block = 1; block <= agent->rule.block_count; block++) {
-		const char *inside = last_inside(agent, block);
-		if (inside != NULL)
-			end = add_entries(agent, map, end, block, inside, &omitted);
+		const struct agent_map_owner *owner = last_owner(agent, block);
+		if (owner != NULL)
+			end = add_entries(agent, map, end, block, owner, &omitted);
 	}
-	if (omitted != NULL && !agent->map_omits)
-		log_warning(
-			"the map of owners: Inside = %s of another node has an address of this one, or none at all, "
-			"and is left out; correct it in that node's configuration",
-			omitted);
-	agent->map_omits = omitted != NULL;
+	log_omitted(&omitted, &agent->map_omitted);
+	agent->map_omitted = omitted;
 	return map;
 }
 

@@ -70,7 +70,15 @@ struct agent_watch {
 /* The node that took a block last, for the map of owners. */
 struct agent_map_owner {
 	uint64_t taken_revision; /* of the block then; 0: none, or this node */
-	char inside[OWNERSHIP_ADDRESS];
+	char node[OWNERSHIP_NAME], inside[OWNERSHIP_ADDRESS];
+};
+
+/* Nodes with an address that the map leaves out: ours, or none. */
+struct agent_map_omitted {
+	size_t count;
+	struct {
+		char node[OWNERSHIP_NAME], inside[OWNERSHIP_ADDRESS];
+	} nodes[OWNERSHIP_NODES_MAX];
 };
 
 /* What the gateway can give out, as it is written to etcd. */
@@ -99,7 +107,7 @@ struct agent {
 	uint64_t map_not_before; /* after a failure */
 	uint64_t map_revision;	 /* of what the last one was made from */
 	bool map_warned, map_again;
-	bool map_omits; /* addresses that are ours or none: logged */
+	struct agent_map_omitted map_omitted; /* by the last one: logged */
 	struct agent_map_owner map_last[OWNERSHIP_BLOCKS];
 	struct records_unreadable unreadable; /* of the last read */
 	char uuid[OWNERSHIP_UUID];
