@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The socket of promises (promise.h), the addresses of the other agents, the secret in etcd, and what is said in the
  * log while blocks are served without etcd. */
-#include <netdb.h>
+#include <arpa/inet.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/agent/agent_state.h"
+#include "core/base/ip.h"
 
 enum { BATCH = 64, /* datagrams in one turn of the loop */ WHY_MAX = 256 };
 #define LAST_MOMENT (NS_PER_S / 2) /* before a deadline: it will hardly be put off any more */
@@ -36,19 +37,16 @@ struct agent_promises {
 
 static int to_address(const char *text, struct sockaddr_storage *address, socklen_t *length)
 {
-	const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV, .ai_socktype = SOCK_DGRAM};
-	char host[OWNERSHIP_ADDRESS];
-	const char *colon = strrchr(text, ':');
-	struct addrinfo *info = NULL;
-	if (colon == NULL || colon == text || (size_t)(colon - text) >= sizeof host)
+	struct ip_address parsed;
+	uint16_t port;
+	if (!ip_address_port_parse(text, &parsed, &port) || port == 0)
 		return -EINVAL;
-	bool bracket = text[0] == '[' && colon[-1] == ']';
-	(void)snprintf(host, sizeof host, "%.*s", (int)(colon - text) - 2 * bracket, text + bracket);
-	if (getaddrinfo(host, colon + 1, &hints, &info) != 0)
-		return -EINVAL;
-	memcpy(address, info->ai_addr, info->ai_addrlen);
-	*length = info->ai_addrlen;
-	freeaddrinfo(info);
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	memcpy(&v4.sin_addr, parsed.bytes, sizeof v4.sin_addr);
+	memcpy(&v6.sin6_addr, parsed.bytes, sizeof v6.sin6_addr);
+	*length = parsed.family == 4 ? sizeof v4 : sizeof v6;
+	memcpy(address, parsed.family == 4 ? (const void *)&v4 : &v6, *length);
 	return 0;
 }
 

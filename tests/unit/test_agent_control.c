@@ -20,8 +20,7 @@ enum { GUARD_S = 60, BLOCKS = 4 };
 
 static struct etcd_keys store;
 static char directory[] = "/tmp/shardtun-agent-XXXXXX";
-static struct agent_settings settings = {
-	.node = "gw1", .blocks = BLOCKS, .endpoint_count = 1, .prefix = "/p/", .agreement = "127.0.0.1:0"};
+static struct agent_settings settings = {.node = "gw1", .blocks = BLOCKS, .endpoint_count = 1, .prefix = "/p/"};
 static struct agent *agent;
 
 static void agent_begin(void)
@@ -36,6 +35,9 @@ static void begin(void)
 	etcd_keys_start(&store);
 	cr_assert_not_null(mkdtemp(directory));
 	settings.endpoints[0] = store.server.url;
+	unsigned pid = (unsigned)getpid(); /* tests run at the same time */
+	(void)snprintf(settings.agreement, sizeof settings.agreement, "127.%u.%u.%u:5557", 1 + pid / 65536 % 254,
+		       pid / 256 % 256, pid % 256);
 	(void)snprintf(settings.state, sizeof settings.state, "%s/state", directory);
 	(void)snprintf(settings.control, sizeof settings.control, "%s/gateway.sock", directory);
 	(void)snprintf(settings.socket, sizeof settings.socket, "%s/agent.sock", directory);
