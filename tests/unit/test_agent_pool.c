@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "core/agent/agent_state.h"
+#include "core/agent/etcd_request.h"
 #include "tests/unit/etcd_keys.h"
 
 TestSuite(agent_pool, .timeout = 60);
@@ -97,4 +98,18 @@ Test(agent_pool, is_written_later_where_etcd_does_not_answer, .init = begin, .fi
 	see(NULL);
 	has(256, 1);
 	cr_assert_not(agent.pool.warned);
+}
+
+Test(agent_pool, is_written_later_where_there_is_no_memory_for_it, .init = begin, .fini = end)
+{
+	agent.etcd->ending = true; /* a request is refused as if there were none */
+	see("{\"size\":256,\"reserved\":[0]}");
+	cr_assert(agent.pool.due);
+	agent.etcd->ending = false;
+	see(NULL);
+	cr_assert_eq(store.writes, 0, "that is too soon");
+	now += NS_PER_S;
+	see(NULL);
+	has(256, 1);
+	cr_assert_not(agent.pool.due);
 }
