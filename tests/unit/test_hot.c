@@ -3,7 +3,10 @@
 #include "core/base/hot.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <time.h>
 
+#include "core/base/rcu.h"
 #include "tests/unit/hello_by_hand.h"
 #include "tun/coalesce.h"
 #include "tun/inner.h"
@@ -61,6 +64,34 @@ static uint64_t running(const struct clock *clock)
 {
 	(void)clock;
 	return clock_monotonic(&clock_system) + offset;
+}
+
+static void *run_reader(void *reader)
+{
+	rcu_join();
+	tun_reader_run(reader);
+	rcu_leave();
+	return NULL;
+}
+
+/* The reader's thread runs alone. */
+Test(hot, a_tun_reader_says_how_long_it_slept)
+{
+	const struct timespec look = {.tv_nsec = (long)NS_PER_MS}, cold = {.tv_nsec = 2 * (long)HOT_COLD_NS};
+	struct harness *h = START(.clock = &clock_system, .reader = true);
+	struct tun_reader *reader = h->gateway.reader;
+	pthread_t thread;
+	longest = 0;
+	cr_assert_eq(pthread_create(&thread, NULL, run_reader, reader), 0);
+	rcu_offline();
+	while (atomic_load(&reader->loop.stats.counters[STATS_sleeps]) == 0)
+		(void)nanosleep(&look, NULL);
+	(void)nanosleep(&cold, NULL);
+	event_loop_stop(&reader->loop);
+	cr_assert_eq(pthread_join(thread, NULL), 0);
+	rcu_online();
+	cr_expect_geq(longest, HOT_COLD_NS);
+	finish(h);
 }
 
 Test(hot, a_worker_says_how_long_it_slept)
