@@ -476,3 +476,30 @@ static inline void world_end(struct world *world)
 	for (size_t i = 0; i < OPERATIONS; i++)
 		free(world->operations[i].view);
 }
+
+/* The first schedule of random troubles with an overlap, of so many; 0: there is none. Adds up the steps in which a
+ * block was served by one. */
+static inline uint64_t world_first_overlap(enum world_fault fault, uint64_t seeds, uint64_t *served)
+{
+	struct world *world = calloc(1, sizeof *world);
+	uint64_t found = 0;
+	for (uint64_t seed = 1; seed <= seeds && found == 0; seed++) {
+		world_begin(world, seed, fault, UINT64_MAX);
+		world_run(world, 60 * NS_PER_S);
+		if (world->overlaps != 0)
+			found = seed;
+		*served += world->served_steps;
+		world_end(world);
+	}
+	free(world);
+	return found;
+}
+
+/* A test that the observer sees what one precaution less leads to. */
+enum { BROKEN_SEEDS = 1500 };
+#define BROKEN(suite, name, fault)                                                                                \
+	Test(suite, name)                                                                                         \
+	{                                                                                                         \
+		uint64_t served = 0;                                                                              \
+		cr_assert_neq(world_first_overlap(fault, BROKEN_SEEDS, &served), 0, "the observer sees nothing"); \
+	}

@@ -97,6 +97,16 @@ static unsigned count_of(enum ownership_action_kind kind, struct ownership_actio
 	return count;
 }
 
+/* Node a has all, and asks the others, a second after its last read. */
+static struct ownership_action own_all_and_ask(const char *takers)
+{
+	struct ownership_action action;
+	own_all(takers);
+	now += S;
+	cr_assert_eq(count_of(OWNERSHIP_DO_ASK, &action), 1);
+	return action;
+}
+
 /* --- asking ------------------------------------------------------------------------------------------------------- */
 
 Test(agent_promises, others_are_asked_once_reads_are_silent, .fini = end)
@@ -121,11 +131,8 @@ Test(agent_promises, others_are_asked_once_reads_are_silent, .fini = end)
 
 Test(agent_promises, all_have_to_promise_and_the_sending_counts, .fini = end)
 {
-	struct ownership_action action;
-	own_all("abc");
-	uint64_t read = now;
-	now += S;
-	cr_assert_eq(count_of(OWNERSHIP_DO_ASK, &action), 1);
+	struct ownership_action action = own_all_and_ask("abc");
+	uint64_t read = rule.read_sent;
 	uint64_t asked = now;
 	now += 300 * MS;
 	ownership_promised(&rule, action.question, "b", &action.asked, now);
@@ -149,11 +156,8 @@ Test(agent_promises, all_have_to_promise_and_the_sending_counts, .fini = end)
 
 Test(agent_promises, one_that_refuses_or_does_not_answer_is_enough, .fini = end)
 {
-	struct ownership_action action;
-	own_all("abc");
-	uint64_t read = now;
-	now += S;
-	cr_assert_eq(count_of(OWNERSHIP_DO_ASK, &action), 1);
+	struct ownership_action action = own_all_and_ask("abc");
+	uint64_t read = rule.read_sent;
 	ownership_promised(&rule, action.question, "b", &action.asked, now);
 	ownership_promised(&rule, action.question, "c", NULL, now);
 	ownership_promised(&rule, action.question, "c", &action.asked, now); /* too late: it has answered */
@@ -167,11 +171,8 @@ Test(agent_promises, one_that_refuses_or_does_not_answer_is_enough, .fini = end)
 
 Test(agent_promises, what_one_leaves_out_is_not_extended, .fini = end)
 {
-	struct ownership_action action;
-	own_all("abc");
-	uint64_t read = now;
-	now += S;
-	cr_assert_eq(count_of(OWNERSHIP_DO_ASK, &action), 1);
+	struct ownership_action action = own_all_and_ask("abc");
+	uint64_t read = rule.read_sent;
 	struct ownership_set less = action.asked;
 	less.words[0] &= ~(UINT64_C(1) << 2);
 	less.words[3] = UINT64_MAX; /* more than it was asked */
@@ -193,11 +194,8 @@ Test(agent_promises, what_one_leaves_out_is_not_extended, .fini = end)
 
 Test(agent_promises, promises_after_the_deadline_extend_nothing, .fini = end)
 {
-	struct ownership_action action;
-	own_all("ab");
-	uint64_t read = now;
-	now += S;
-	cr_assert_eq(count_of(OWNERSHIP_DO_ASK, &action), 1);
+	struct ownership_action action = own_all_and_ask("ab");
+	uint64_t read = rule.read_sent;
 	now = read + OWNERSHIP_FENCE;
 	ownership_promised(&rule, action.question, "b", &action.asked, now);
 	cr_assert_not(ownership_serves(&rule, 1, now));
