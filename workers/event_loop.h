@@ -128,10 +128,12 @@ void event_loop_nap(struct event_loop *loop, uint64_t time);
  * run on while others of the same priority wait. Under one that divides the CPU by time a thread that uses as much as
  * it gets makes others wait for up to a tick of the clock (4 ms), and those are what a packet goes through before and
  * after; that is for where the CPU is `shared`, and costs little with short slices. Else it does nothing. */
-static inline void event_loop_yield(const struct event_loop *loop, bool shared)
+static inline void event_loop_yield(struct event_loop *loop, bool shared)
 {
-	if (loop->realtime || (shared && loop->short_slices))
-		(void)sched_yield();
+	if (!loop->realtime && !(shared && loop->short_slices))
+		return;
+	stats_add(&loop->stats, yields, 1);
+	(void)sched_yield();
 }
 
 /* From here on other threads wake this one. A thread that sleeps without it sees their work when its timeout ends. */

@@ -132,10 +132,12 @@ HOT static void sleep_until_due(struct worker *worker)
 		return;
 	}
 	stats_add(&worker->loop.stats, sleeps, 1);
-	if (through)
+	if (through) {
 		event_loop_nap(&worker->loop, wait);
-	else
+		stats_add(&worker->loop.stats, empty_calls, 1); /* its look at what came */
+	} else {
 		event_loop_wait(&worker->loop, wait);
+	}
 	uint64_t slept = clock_monotonic(worker->clock) - now;
 	worker->dense = worker->loop.found != 0 && (through || slept < WORKER_DENSE_NS);
 	hot_woke(slept);
@@ -183,8 +185,9 @@ static bool poll_before_sleep(struct worker *worker)
 		(void)sched_yield();
 		event_loop_wait(&worker->loop, 0);
 		bool ready = worker->loop.found != 0;
+		stats_add(&worker->loop.stats, yields, 1);
 		stats_add(&worker->loop.stats, sleeps, ready);
-		stats_add(&worker->loop.stats, empty_calls, ready ? 1 : 2);
+		stats_add(&worker->loop.stats, empty_calls, !ready);
 		worker->polled = ready || work_waiting(worker);
 		now = clock_monotonic(worker->clock);
 	}

@@ -54,7 +54,7 @@ uint64_t stats_calls(const struct stats_snapshot *snapshot)
 	const uint64_t *counters = snapshot->counters;
 	return counters[STATS_udp_rx_calls] + counters[STATS_udp_tx_calls] + counters[STATS_tun_rx_frames] +
 	       counters[STATS_tun_tx_frames] + counters[STATS_tun_tx_icmp] + counters[STATS_empty_calls] +
-	       counters[STATS_sleeps] + 2 * counters[STATS_wakes];
+	       counters[STATS_sleeps] + counters[STATS_yields] + 2 * counters[STATS_wakes];
 }
 
 uint64_t stats_carried(const struct stats_snapshot *snapshot)

@@ -76,7 +76,8 @@
 	X(paths_refused, "New endpoints that did not: the session went back")                          \
 	X(limited_packets, "Packets that waited since their session was at its RateUp or RateDown")    \
 	X(sleeps, "Times the loop went to sleep")                                                      \
-	X(empty_calls, "Receive and TUN read system calls that found nothing")
+	X(yields, "Times that a thread let others have the CPU before it went on")                     \
+	X(empty_calls, "Receive, TUN read and epoll system calls that found nothing")
 
 /* X(name, text): figures that go up and down; the name is also the Prometheus name. */
 #define STATS_GAUGES(X)                                                                        \
@@ -224,8 +225,8 @@ void stats_read(const struct stats *stats, struct stats_snapshot *sum);
 /* Sum of all counters and drops: only good to tell whether any of them changed. Any thread. */
 uint64_t stats_total(const struct stats *stats);
 
-/* System calls of the data path: receives, sends, TUN reads and writes, those that found nothing included, sleeps, and
- * for each wake-up a write and a read. */
+/* System calls of the data path: receives, sends, TUN reads and writes, those that found nothing included, sleeps,
+ * yields, and for each wake-up a write and a read. */
 uint64_t stats_calls(const struct stats_snapshot *snapshot);
 
 /* Packets that came through in either direction, super-packets counted by segment. */

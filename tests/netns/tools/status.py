@@ -103,7 +103,8 @@ DATA_CALLS = {
     "epoll_wait",
     "epoll_pwait2",
     "epoll_ctl",
-    "sched_yield",  # between two looks of a worker that polls before it sleeps
+    "sched_yield",
+    "clock_nanosleep",
 }
 
 
