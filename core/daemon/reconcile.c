@@ -338,8 +338,15 @@ static void run_part(struct reconciler *reconciler, struct part *part, uint64_t 
 		}
 		part->stage = STAGE_CHECK;
 	}
-	if (look(reconciler, part, false, now, &found))
-		settle_restored(reconciler, part, &found, now);
+	if (!look(reconciler, part, false, now, &found))
+		return;
+	/* What is wanted has changed again since, and the notice of that found the check pending. */
+	if (found.missing != 0 && found.fresh && found.left == 0 && part->found.left == 0) {
+		part->stage = STAGE_COMPARE;
+		run_at(part, now + SETTLE);
+		return;
+	}
+	settle_restored(reconciler, part, &found, now);
 }
 
 void reconciler_run(struct reconciler *reconciler)

@@ -26,6 +26,7 @@ struct fixture {
 	bool refuses; /* nothing can be put back */
 	bool thief;   /* what is put back is gone at once */
 	bool slow;    /* the answer comes with a later call */
+	bool slows;   /* once it was put back */
 	bool fresh;   /* what is missing is our own change */
 	unsigned calls;
 	unsigned restores, told;
@@ -48,6 +49,7 @@ static void keep(void *context, bool restore, struct reconcile_found *found)
 	if (!restore || found->missing == 0)
 		return;
 	f->restores++;
+	f->slow = f->slows;
 	if (f->refuses) {
 		found->left = found->missing;
 		error_set(&found->error, -EPERM, "not permitted");
@@ -319,5 +321,35 @@ Test(reconcile, our_own_change_is_not_put_back_but_set_up)
 	cr_assert(state(&f).in_force);
 	cr_assert_eq(f.told, 2);
 	cr_assert_eq(f.last.restored, 0);
+	reconciler_free(f.reconciler);
+}
+
+Test(reconcile, a_change_of_our_own_while_the_last_one_is_checked_is_set_up_too)
+{
+	struct fixture f;
+	start(&f);
+	f.fresh = f.slows = true;
+	f.wanted = 4;
+	reconciler_notice(f.reconciler, RECONCILE_BIT(RECONCILE_rule));
+	pass(&f, 50 * NS_PER_MS);
+	cr_assert_eq(f.there, 4);
+	cr_assert(f.slow, "the check is pending");
+	f.slow = f.slows = false;
+	f.wanted = 5;
+	reconciler_notice(f.reconciler, RECONCILE_BIT(RECONCILE_rule));
+	pass(&f, 50 * NS_PER_MS);
+	pass(&f, 50 * NS_PER_MS);
+	cr_assert_eq(f.there, 5);
+	cr_assert(state(&f).in_force);
+	cr_assert_eq(f.told, 0);
+	/* One that cannot be is not tried at full speed. */
+	f.refuses = true;
+	f.wanted = 6;
+	f.restores = 0;
+	reconciler_notice(f.reconciler, RECONCILE_BIT(RECONCILE_rule));
+	for (unsigned i = 0; i < 20; i++)
+		pass(&f, 50 * NS_PER_MS);
+	cr_assert_eq(f.restores, 1);
+	cr_assert_not(state(&f).in_force);
 	reconciler_free(f.reconciler);
 }
