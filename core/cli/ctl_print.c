@@ -237,7 +237,7 @@ static void print_traffic(FILE *out, const json_t *counters)
 	}
 }
 
-/* All system calls of the data path for each packet carried: also those that found nothing, and those for sleep. */
+/* All system calls of the data path for each packet carried: also those that found nothing, for sleep, and to yield. */
 static void print_calls(FILE *out, const json_t *status)
 {
 	char packets[CTL_NUMBER_MAX], calls[CTL_NUMBER_MAX];
