@@ -111,6 +111,14 @@ static bool naps_through(const struct worker *worker, uint64_t nap)
 	return worker->dense && nap != 0 && shares_cpu(worker) && !worker->loop.realtime;
 }
 
+/* A look that found something ended a sleep, as it were; another one was for nothing. */
+static void count_look(struct worker *worker)
+{
+	bool ready = worker->loop.found != 0;
+	stats_add(&worker->loop.stats, sleeps, ready);
+	stats_add(&worker->loop.stats, empty_calls, !ready);
+}
+
 /* While a TUN reader is busy it need not pay for wake-ups: the worker sleeps for a short time and polls the ring. */
 HOT static void sleep_until_due(struct worker *worker)
 {
@@ -134,7 +142,7 @@ HOT static void sleep_until_due(struct worker *worker)
 	stats_add(&worker->loop.stats, sleeps, 1);
 	if (through) {
 		event_loop_nap(&worker->loop, wait);
-		stats_add(&worker->loop.stats, empty_calls, 1); /* its look at what came */
+		count_look(worker);
 	} else {
 		event_loop_wait(&worker->loop, wait);
 	}
@@ -184,11 +192,9 @@ static bool poll_before_sleep(struct worker *worker)
 	while (!worker->polled && now - began < most) {
 		(void)sched_yield();
 		event_loop_wait(&worker->loop, 0);
-		bool ready = worker->loop.found != 0;
 		stats_add(&worker->loop.stats, yields, 1);
-		stats_add(&worker->loop.stats, sleeps, ready);
-		stats_add(&worker->loop.stats, empty_calls, !ready);
-		worker->polled = ready || work_waiting(worker);
+		count_look(worker);
+		worker->polled = worker->loop.found != 0 || work_waiting(worker);
 		now = clock_monotonic(worker->clock);
 	}
 	if (most != 0)

@@ -49,7 +49,7 @@ void daemon_tell_priority(const struct daemon *daemon)
 {
 	char text[CPU_PRIORITY_TEXT];
 	const struct cpu_priority_thread *thread = threads_priority(&daemon->threads);
-	if (thread == NULL || thread->wanted == CPU_PRIORITY_NORMAL)
+	if (thread == NULL)
 		return;
 	bool all = cpu_priority_report(thread, daemon->priority_group, text);
 	log_write(all ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "%s", text);

@@ -77,6 +77,17 @@ Test(agent_pool, is_written_when_it_is_another_one, .init = begin, .fini = end)
 	cr_assert_eq(store.writes, 2);
 }
 
+static void is_written_a_second_later(void)
+{
+	see(NULL);
+	cr_assert_eq(store.writes, 0, "that is too soon");
+	now += NS_PER_S;
+	see(NULL);
+	has(256, 1);
+	cr_assert_not(agent.pool.due);
+	cr_assert_not(agent.pool.warned);
+}
+
 Test(agent_pool, is_written_later_where_etcd_does_not_answer, .init = begin, .fini = end)
 {
 	stand_in_fn *answer = store.server.answer;
@@ -92,12 +103,7 @@ Test(agent_pool, is_written_later_where_etcd_does_not_answer, .init = begin, .fi
 	struct error error = {0};
 	const struct etcd_params params = agent_settings_etcd(&settings, &clock_system);
 	agent.etcd = etcd_new(&params, &error);
-	see(NULL);
-	cr_assert_eq(store.writes, 0, "that is too soon");
-	now += NS_PER_S;
-	see(NULL);
-	has(256, 1);
-	cr_assert_not(agent.pool.warned);
+	is_written_a_second_later();
 }
 
 Test(agent_pool, is_written_later_where_there_is_no_memory_for_it, .init = begin, .fini = end)
@@ -106,10 +112,5 @@ Test(agent_pool, is_written_later_where_there_is_no_memory_for_it, .init = begin
 	see("{\"size\":256,\"reserved\":[0]}");
 	cr_assert(agent.pool.due);
 	agent.etcd->ending = false;
-	see(NULL);
-	cr_assert_eq(store.writes, 0, "that is too soon");
-	now += NS_PER_S;
-	see(NULL);
-	has(256, 1);
-	cr_assert_not(agent.pool.due);
+	is_written_a_second_later();
 }

@@ -13,6 +13,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/cpu.h"
+#include "core/daemon/threads.h"
 
 /* --- a kernel of our own ------------------------------------------------------------------------------------------ */
 
@@ -319,6 +320,39 @@ Test(cpu_priority, throttling_of_realtime_threads)
 }
 
 /* --- the real kernel ---------------------------------------------------------------------------------------------- */
+
+static void end_at_once(void *object)
+{
+	(void)object;
+}
+
+/* What the event loop of a thread is told of the slices that its priority brings. */
+static bool has_short_slices(struct threads *threads, enum cpu_priority priority)
+{
+	struct event_loop loop = {.epoll_fd = -1};
+	struct error error;
+	struct thread_params params = {
+		.name = "one", .cpu = CPU_FLOATS, .priority = priority, .run = end_at_once, .loop = &loop};
+	cr_assert_eq(threads_start(threads, &params, &error), 0);
+	threads_stop(threads);
+	const struct cpu_priority_thread *got = &threads->list[threads->count - 1].priority;
+	cr_expect_eq(loop.short_slices, cpu_priority_took_slices(got));
+	cr_expect_not(loop.realtime);
+	return loop.short_slices;
+}
+
+Test(cpu_priority, threads_that_move_packets_know_their_slices)
+{
+	struct cpu_scheduling now;
+	struct threads threads;
+	struct error error;
+	cr_assert_eq(cpu_priority_kernel.get(&now), 0);
+	cr_assert_eq(threads_init(&threads, &error), 0);
+	cr_expect_not(has_short_slices(&threads, CPU_PRIORITY_INHERITED));
+	bool kernel_has_slices = now.slice != 0;
+	cr_expect_eq(has_short_slices(&threads, CPU_PRIORITY_NORMAL), kernel_has_slices);
+	threads_deinit(&threads);
+}
 
 static void *take_high(void *result)
 {

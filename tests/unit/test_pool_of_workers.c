@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* A TUN reader in front of seven workers: order, full rings, CoDel; and timers of sessions among others. */
 #include "tests/unit/hello_by_hand.h"
+#include "tests/unit/pool_frames.h"
 #include "workers/downlink.h"
-#include "workers/worker_wait.h"
 
 TestSuite(pool_of_workers, .timeout = 60);
 
@@ -22,27 +22,6 @@ static struct harness *start_with(bool reader)
 static struct harness *start(void)
 {
 	return start_with(true);
-}
-
-static void put(struct harness *h, size_t client, uint16_t sequence)
-{
-	uint8_t packet[1500];
-	node_put_packet(&h->gateway.node, packet, harness_echo(h, client, TO_CLIENT, 4, sequence, 1200, packet));
-}
-
-/* Takes what came out of a client's TUN: its sequence goes on from `first`. Returns how many. */
-static unsigned take(struct harness *h, size_t client, unsigned first)
-{
-	unsigned count = 0;
-	size_t length;
-	for (const uint8_t *packet; (packet = node_take_packet(&h->clients[client].node, &length)) != NULL; count++)
-		cr_assert_eq(load_be16(packet + 26), first + count, "client %zu", client);
-	return count;
-}
-
-static struct worker *owner(struct harness *h, size_t client)
-{
-	return harness_owner(h, harness_gateway_session(h, client)->id);
 }
 
 static uint64_t drops(const struct harness *h, enum drop_reason reason)
@@ -169,14 +148,6 @@ Test(pool_of_workers, a_session_that_fills_the_ring_leaves_room_for_others)
 
 /* --- sparse flows ------------------------------------------------------------------------------------------------- */
 
-/* As the kernel would, into the second queue. */
-static void put_sparse(struct harness *h, size_t client, uint16_t sequence)
-{
-	uint8_t frame[1500] = {0};
-	size_t length = harness_echo(h, client, TO_CLIENT, 4, sequence, 1200, frame + VNET_HEADER_SIZE);
-	cr_assert_eq(tun_pair_put(&h->gateway.sparse, frame, VNET_HEADER_SIZE + length), 0);
-}
-
 Test(pool_of_workers, what_was_sparse_before_is_not_overtaken)
 {
 	struct harness *h = START_UP(.clients = 2, .workers = 2, .reader = true, .sparse = true, .no_offloads = true);
@@ -188,13 +159,6 @@ Test(pool_of_workers, what_was_sparse_before_is_not_overtaken)
 		cr_assert_eq(take(h, 0, 3 * round), 3);
 	}
 	finish(h);
-}
-
-/* As after a sleep that these ended. */
-static void woken_by(struct event_loop *loop, uint32_t sources)
-{
-	loop->found = sources;
-	loop->fresh = true;
 }
 
 /* The order that holds for what epoll found: the second queue alone, or a batch behind what is in the second. */
@@ -237,91 +201,6 @@ Test(pool_of_workers, and_so_does_a_reader)
 {
 	struct harness *h = START_UP(.clients = 1, .workers = 1, .reader = true, .sparse = true, .no_offloads = true);
 	take_after_sleep(h, &h->gateway.reader->loop, turn_of_reader);
-	finish(h);
-}
-
-/* A packet that came alone is handled, and the next one is there already. Returns whether polling found that. */
-static bool finds_by_polling(struct harness *h, struct worker *worker)
-{
-	put_sparse(h, 0, 0);
-	woken_by(&worker->loop, EVENT_LOOP_TUN_SPARSE);
-	size_t work = worker_turn(worker);
-	cr_assert_eq(work, 1);
-	put(h, 0, 1);
-	worker_wait(worker, work);
-	cr_expect(event_loop_found(&worker->loop, EVENT_LOOP_TUN), "the wait ends by it, however the worker waits");
-	bool polled = worker->polled;
-	harness_pump(h);
-	cr_expect_eq(take(h, 0, 0), 2);
-	return polled;
-}
-
-Test(pool_of_workers, a_worker_polls_before_it_sleeps)
-{
-	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
-	harness_advance(h, WORKER_TICK_NS);
-	cr_expect(finds_by_polling(h, owner(h, 0)));
-	finish(h);
-}
-
-/* Other threads of its priority would have to wait for it. */
-Test(pool_of_workers, a_worker_with_a_real_time_policy_does_not)
-{
-	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
-	harness_advance(h, WORKER_TICK_NS);
-	owner(h, 0)->loop.realtime = true;
-	cr_expect_not(finds_by_polling(h, owner(h, 0)));
-	finish(h);
-}
-
-#define LONG_NAP (200 * NS_PER_MS)
-
-/* Packets came while the worker slept, as soon as it did, and the next is there: for how long it sleeps then, ns. */
-static uint64_t sleep_among_packets(struct harness *h, struct worker *worker, uint64_t nap)
-{
-	harness_pump(h);
-	worker_set_waiting(worker, 0, nap);
-	put(h, 0, 0);
-	worker_wait(worker, 0);
-	cr_assert(event_loop_found(&worker->loop, EVENT_LOOP_TUN));
-	cr_assert_eq(worker_turn(worker), 1);
-	worker_wait(worker, 1); /* there may be more: a turn that looks */
-	cr_assert_eq(worker_turn(worker), 0);
-
-	put(h, 0, 1);
-	uint64_t before = clock_monotonic(&clock_system);
-	worker_wait(worker, 0);
-	uint64_t slept = clock_monotonic(&clock_system) - before;
-	cr_expect(event_loop_found(&worker->loop, EVENT_LOOP_TUN), "it sees what came meanwhile");
-	harness_pump(h);
-	cr_expect_eq(take(h, 0, 0), 2);
-	return slept;
-}
-
-Test(pool_of_workers, where_packets_come_closely_a_worker_sleeps_by_the_clock)
-{
-	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
-	struct worker *worker = owner(h, 0);
-	cr_expect_geq(sleep_among_packets(h, worker, LONG_NAP), LONG_NAP);
-	cr_expect(worker->dense);
-
-	worker_wait(worker, 1); /* what was moved */
-	worker_wait(worker, 0);
-	cr_expect_not(worker->dense, "nothing came during a nap: the next packet ends the sleep");
-	put(h, 0, 0);
-	uint64_t before = clock_monotonic(&clock_system);
-	worker_wait(worker, 0);
-	cr_expect_lt(clock_monotonic(&clock_system) - before, LONG_NAP);
-	finish(h);
-}
-
-Test(pool_of_workers, but_not_where_a_nap_would_only_delay_them)
-{
-	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
-	struct worker *worker = owner(h, 0);
-	cr_expect_lt(sleep_among_packets(h, worker, 0), LONG_NAP, "none is wanted");
-	worker->loop.realtime = true;
-	cr_expect_lt(sleep_among_packets(h, worker, LONG_NAP), LONG_NAP, "a real-time policy");
 	finish(h);
 }
 
