@@ -163,15 +163,16 @@ bool gateway_peers_remove(struct registry *registry, const uint8_t public_key[KE
 			  const struct session_ender *ender, size_t *ended)
 {
 	uint32_t ids[2];
+	const struct peer *peer = peers_find(&registry->peers, public_key);
+	bool confirmed = peer != NULL && registry_peer_session(registry, peer) != NULL;
 	if (!registry_remove_peer(registry, public_key, ids))
 		return false;
 	registry->changes++;
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
-		if (ids[i] == 0)
-			continue;
-		ender->end(ender->context, ids[i], reason);
-		++*ended;
+		if (ids[i] != 0)
+			ender->end(ender->context, ids[i], reason);
 	}
+	*ended += confirmed;
 	return true;
 }
 

@@ -45,7 +45,8 @@ int gateway_peers_add(struct registry *registry, const struct registry_peer *pee
 int gateway_peers_alter(struct registry *registry, struct peer *peer, const struct registry_peer *to,
 			const struct session_ender *ender, struct error *error);
 
-/* Removes the peer and ends its sessions at once. False when it is not known. `*ended` grows by their number. */
+/* Removes the peer and ends its sessions at once. False when it is not known. `*ended` grows by one
+ * if one of them was confirmed. */
 bool gateway_peers_remove(struct registry *registry, const uint8_t public_key[KEY_SIZE], enum wire_bye_reason reason,
 			  const struct session_ender *ender, size_t *ended);
 

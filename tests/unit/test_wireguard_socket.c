@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <sys/socket.h>
 
+#include "core/gateway/peers.h"
 #include "core/gateway/wireguard_get.h"
 #include "tests/unit/wireguard_gateway.h"
 
@@ -335,6 +336,25 @@ Test(wireguard_socket, what_is_as_it_was_keeps_its_session)
 	uint32_t id = session->id;
 	SET("public_key=" HEX_C "\nallowed_ip=10.8.0.10/32\nallowed_ip=-10.8.0.9/32\nallowed_ip=-fd00:8::9/128\n");
 	cr_expect(ended_count >= 1 && ended[0] == id, "another address does");
+	disconnect(session);
+	end();
+}
+
+/* One that no handshake has confirmed, as a peer with an Endpoint has from the start, does not count. */
+Test(wireguard_socket, sessions_that_were_confirmed_are_counted_when_their_peer_goes)
+{
+	size_t count = 0;
+	struct registry_grant grant;
+	begin(SERVED PEER(KEY_C) WIREGUARD PEER(KEY_D) WIREGUARD "Endpoint = 192.0.2.1:5\n");
+	struct session *session = connect_peer(KEY_C);
+	cr_assert(registry_stand(&registry, moment, &grant));
+	cr_expect(gateway_peers_remove(&registry, find_peer(KEY_D)->public_key, WIRE_BYE_REMOVED, &running.ender,
+				       &count));
+	cr_expect(count == 0 && ended_count == 1 && ended[0] == grant.session_id);
+	cr_expect(gateway_peers_remove(&registry, find_peer(KEY_C)->public_key, WIRE_BYE_REMOVED, &running.ender,
+				       &count));
+	cr_expect(count == 1 && ended_count == 2 && ended[1] == session->id);
+	registry_abandon(&registry, &grant);
 	disconnect(session);
 	end();
 }
