@@ -333,6 +333,8 @@ static size_t take_sparse(struct worker *worker, bool *empty)
 			break;
 		take_frame(worker, worker->batch.memory, length, true);
 	}
+	if (frames != 0)
+		worker->went_ahead = worker->now;
 	*empty = frames < DOWNLINK_SPARSE && !worker->send.blocked;
 	return frames;
 }
@@ -409,6 +411,7 @@ static bool take_sparse_ring(struct worker *worker, struct frame_ring *ring, siz
 		stage_arrived_at(&worker->loop.stages, STAGE_RING_WAIT, ref->stamp);
 		downlink_frame(worker, ref->session_id, &packet, true);
 		frame_ring_release(ring, 1);
+		worker->went_ahead = worker->now;
 	}
 	return false;
 }

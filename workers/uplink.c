@@ -50,7 +50,9 @@ struct opening {
 
 struct uplink {
 	struct udp_message messages[UPLINK_MESSAGES];
-	size_t held;	/* of them, received and not handled */
+	size_t held;	/* of them, received and not all handled */
+	size_t next;	/* of those held, the first that is not */
+	uint64_t came;	/* when they were received, stage_now() */
 	uint64_t began; /* when they were received, monotonic ns; 0: more were left */
 	uint64_t last;	/* when a batch with messages began, monotonic ns */
 	struct udp_message sparse[UPLINK_SPARSE];
@@ -440,6 +442,7 @@ static void receive_batch(struct worker *worker)
 	uplink->began = 0;
 	if (!event_loop_may_read(&worker->loop, EVENT_LOOP_UDP))
 		return;
+	uplink->came = stage_now(&worker->loop.stages);
 	uplink->held = receive(worker, worker->udp, uplink->messages, UPLINK_MESSAGES);
 	account(worker, uplink->messages, uplink->held);
 	if (worker->sparse != NULL)
@@ -471,6 +474,8 @@ static size_t take_sparse(struct worker *worker, uint32_t *datagrams, bool *empt
 		stats_add(&worker->loop.stats, sparse_datagrams, count);
 		*datagrams += count;
 	} while (!*empty && messages < UPLINK_AHEAD);
+	if (messages != 0)
+		worker->went_ahead = worker->now;
 	if (*empty)
 		sparse_reader_settle(&uplink->reader, worker->sparse_queue, worker->now);
 	return messages;
@@ -484,7 +489,37 @@ HOT bool uplink_unsettled(const struct worker *worker)
 		worker->uplink->last > atomic_load_explicit(&worker->sparse_queue->drained, memory_order_relaxed));
 }
 
-/* A batch of the first socket is read, what there is in the second one is handled then, and the batch last. */
+HOT bool uplink_has_more(const struct worker *worker)
+{
+	return worker->uplink->held != 0;
+}
+
+/* Handles the next ones of the batch. Returns how many. */
+HOT static size_t take_portion(struct worker *worker, uint32_t *datagrams)
+{
+	struct uplink *uplink = worker->uplink;
+	size_t from = uplink->next;
+	uint64_t most = worker->fine ? WORKER_PORTION : UINT64_MAX;
+	for (uint64_t cost = 0; uplink->next < uplink->held && cost < most; uplink->next++) {
+		const struct udp_message *train = &uplink->messages[uplink->next];
+		uint32_t count = train->segment_size != 0 ? train->length / train->segment_size : 1;
+		cost += worker_cost(count, train->length);
+	}
+	*datagrams += uplink_trains(worker, &uplink->messages[from], uplink->next - from);
+	return uplink->next - from;
+}
+
+static void settle_batch(struct worker *worker)
+{
+	struct uplink *uplink = worker->uplink;
+	uplink->held = uplink->next = 0;
+	if (worker->sparse != NULL)
+		sparse_reader_handled(&uplink->reader, worker->sparse_queue, uplink->began);
+}
+
+/* A batch of the first socket is read, what there is in the second one is handled then, and the batch last. Where turns
+ * are short, a portion of it each turn: nothing of the sessions and flows that go ahead is in the batch
+ * (core/base/sparse_queue.h). */
 HOT size_t uplink_batch(struct worker *worker)
 {
 	struct uplink *uplink = worker->uplink;
@@ -499,12 +534,13 @@ HOT size_t uplink_batch(struct worker *worker)
 		receive_batch(worker);
 	if (worker->sparse != NULL)
 		messages = take_sparse(worker, &datagrams, &ahead);
+	stage_leave(&worker->loop.stages, STAGE_RESIDENCE_UP, datagrams);
+	datagrams = 0;
 	if (ahead) {
-		datagrams += uplink_trains(worker, uplink->messages, uplink->held);
-		messages += uplink->held;
-		uplink->held = 0;
-		if (worker->sparse != NULL)
-			sparse_reader_handled(&uplink->reader, worker->sparse_queue, uplink->began);
+		messages += take_portion(worker, &datagrams);
+		stage_began_before(&worker->loop.stages, uplink->came);
+		if (uplink->next == uplink->held)
+			settle_batch(worker);
 	}
 	if (messages == 0)
 		stage_cancel(&worker->loop.stages);
@@ -516,12 +552,10 @@ HOT size_t uplink_batch(struct worker *worker)
 size_t uplink_rest(struct worker *worker)
 {
 	struct uplink *uplink = worker->uplink;
-	size_t messages = uplink->held;
+	size_t messages = uplink->held - uplink->next;
 	if (messages == 0)
 		return 0;
-	(void)uplink_trains(worker, uplink->messages, messages);
-	uplink->held = 0;
-	if (worker->sparse != NULL)
-		sparse_reader_handled(&uplink->reader, worker->sparse_queue, uplink->began);
+	(void)uplink_trains(worker, &uplink->messages[uplink->next], messages);
+	settle_batch(worker);
 	return messages;
 }

@@ -13,14 +13,17 @@ struct worker;
 int uplink_init(struct worker *worker);
 void uplink_deinit(struct worker *worker);
 
-/* One batch from the socket, and before it what there is in the second one, of sessions that send little; or from the
- * copy ring of what other threads received for this worker. Returns how many messages (trains of datagrams, or single
- * copies) there were. */
+/* A portion of a batch from the socket, and before it what there is in the second one, of sessions that send little; or
+ * a batch from the copy ring of what other threads received for this worker. Returns how many messages (trains of
+ * datagrams, or single copies) there were. */
 size_t uplink_batch(struct worker *worker);
 size_t uplink_copies(struct worker *worker);
 
 /* Whether the kernel's programs have yet to be told that the socket is empty: as downlink_unsettled(). */
 bool uplink_unsettled(const struct worker *worker);
+
+/* Whether a part of a batch that was received is left to be handled. */
+bool uplink_has_more(const struct worker *worker);
 
 /* Handles the batch that was read and waits for what came before it. Nothing is received. Returns how many messages
  * there were. */

@@ -11,6 +11,7 @@
 #include "workers/uplink.h"
 #include "workers/worker_wait.h"
 
+#define WORKER_FINE_NS	(100 * NS_PER_MS) /* turns stay short for so long after a packet that went ahead of others */
 #define WORKER_DRAIN_NS (500 * NS_PER_MS) /* at the end, for data and BYEs to leave */
 
 enum {
@@ -218,6 +219,27 @@ static bool only_sparse(const struct worker *worker)
 	return true;
 }
 
+/* What was sent so far. */
+static uint64_t sent_cost(const struct worker *worker)
+{
+	const _Atomic uint64_t *counters = worker->loop.stats.counters;
+	return worker_cost(atomic_load_explicit(&counters[STATS_udp_tx_packets], memory_order_relaxed),
+			   atomic_load_explicit(&counters[STATS_udp_tx_bytes], memory_order_relaxed));
+}
+
+HOT static size_t downlink_portion(struct worker *worker)
+{
+	size_t batches = worker->light ? 1 : WORKER_DOWNLINK_BATCHES, work = 0, frames = 1;
+	uint64_t before = sent_cost(worker);
+	for (size_t batch = 0; batch < batches && frames != 0; batch++) {
+		work += frames = downlink_batch(worker);
+		if (worker->fine && sent_cost(worker) - before >= WORKER_PORTION)
+			break;
+	}
+	worker->more = worker->fine && (frames != 0 || uplink_has_more(worker));
+	return work;
+}
+
 HOT size_t worker_turn(struct worker *worker)
 {
 	owner_check(&worker->loop.owner, "worker");
@@ -225,6 +247,7 @@ HOT size_t worker_turn(struct worker *worker)
 	if (uplink_unsettled(worker) || downlink_unsettled(worker))
 		event_loop_end_turn(&worker->loop); /* the first queues are read, to say when they are empty */
 	worker->light = only_sparse(worker);
+	worker->fine = worker->now - worker->went_ahead < WORKER_FINE_NS;
 	if (worker->role->turn != NULL)
 		worker->role->turn(worker);
 	/* Timers first: after a suspend of the machine no packet may use a key that expired meanwhile. */
@@ -233,9 +256,7 @@ HOT size_t worker_turn(struct worker *worker)
 	work += limits_run(worker) + initiator_run(worker);
 	work += uplink_batch(worker);
 	work += uplink_copies(worker);
-	size_t batches = worker->light ? 1 : WORKER_DOWNLINK_BATCHES;
-	for (size_t batch = 0, frames = 1; batch < batches && frames != 0; batch++)
-		work += frames = downlink_batch(worker);
+	work += downlink_portion(worker);
 	send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
 	retire_ended(worker);
 	rcu_quiescent();

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "core/base/clock.h"
+#include "core/base/sparse_queue.h"
 #include "core/base/timer_wheel.h"
 #include "core/sessions/session.h"
 #include "core/sessions/table.h"
@@ -93,6 +94,14 @@ struct worker_role {
 #define WORKER_NAP_NS  (100 * NS_PER_US) /* a nap, of one worker on its CPU; see worker_set_waiting() */
 enum { WORKER_ICMP_PER_TICK = 25 /* 100 a second: RFC 4443, 2.4 (f) */ };
 
+/* What a turn takes of the first queues, each way, while there are packets that go ahead of those: such a packet waits
+ * for about a train of 64 KiB, or some of short packets. In worker_cost(): short ones take as long as longer ones. */
+enum { WORKER_PORTION = 64 << 10 };
+static inline uint64_t worker_cost(uint64_t packets, uint64_t bytes)
+{
+	return packets * SPARSE_PACKET_COST + bytes;
+}
+
 struct uplink;
 
 /* Frames that were read from the worker's own queue of the TUN, and are not sent yet. They stay when the socket takes
@@ -135,9 +144,13 @@ struct worker {
 	uint64_t idle_since; /* 0: data moved in the last turn */
 	uint64_t moved;	     /* packets of data so far, either way */
 	struct busy_poll busy_poll;
-	bool polled; /* something was found by polling since the last sleep */
-	bool dense;  /* packets come closely: the last sleep was hardly one */
-	bool light;  /* the turn takes what goes ahead of others alone, and is the only one before a sleep */
+	uint64_t went_ahead; /* when the last packet that goes ahead of others was taken, monotonic ns */
+	uint64_t yielded;    /* when it let others run, monotonic ns */
+	bool fine;	     /* some did lately: turns are short */
+	bool more;	     /* a short turn left packets in the first queues, or may have */
+	bool polled;	     /* something was found by polling since the last sleep */
+	bool dense;	     /* packets come closely: the last sleep was hardly one */
+	bool light;	     /* the turn takes what goes ahead of others alone, and is the only one before a sleep */
 	struct timer_wheel wheel;
 	struct limits limits; /* of sessions */
 	struct staging_area staging;

@@ -5,10 +5,11 @@
 #include "workers/downlink.h"
 #include "workers/uplink.h"
 
-#define WORKER_LOOK_NS	(5 * NS_PER_US)	 /* from one look at the descriptors to the next, before a sleep */
-#define WORKER_REST_NS	NS_PER_S	 /* the longest sleep */
-#define WORKER_DENSE_NS (50 * NS_PER_US) /* what came within that ended a sleep that was hardly worth it */
-#define WORKER_FED_NS	(10 * NS_PER_MS) /* how long frames of a TUN reader are remembered */
+#define WORKER_LOOK_NS	(5 * NS_PER_US)	  /* from one look at the descriptors to the next, before a sleep */
+#define WORKER_REST_NS	NS_PER_S	  /* the longest sleep */
+#define WORKER_DENSE_NS (50 * NS_PER_US)  /* what came within that ended a sleep that was hardly worth it */
+#define WORKER_YIELD_NS (200 * NS_PER_US) /* so long others wait for the CPU while there is more to do */
+#define WORKER_FED_NS	(10 * NS_PER_MS)  /* how long frames of a TUN reader are remembered */
 
 static int watch_tun(struct worker *worker)
 {
@@ -73,7 +74,8 @@ static bool rings_empty(const struct worker *worker)
 static bool work_waiting(struct worker *worker)
 {
 	return event_loop_stopped(&worker->loop) || atomic_load_explicit(&worker->attention, memory_order_relaxed) ||
-	       !inbox_empty(&worker->inbox) || (worker->copies != NULL && !copy_ring_empty(worker->copies)) ||
+	       !inbox_empty(&worker->inbox) || uplink_has_more(worker) ||
+	       (worker->copies != NULL && !copy_ring_empty(worker->copies)) ||
 	       (!worker->send.blocked &&
 		(worker->batch.next < worker->batch.count || !rings_empty(worker) || staging_ready(&worker->staging)));
 }
@@ -202,6 +204,16 @@ static bool poll_before_sleep(struct worker *worker)
 	return worker->polled;
 }
 
+/* A turn is short. While there is more to do, each switch to another thread costs some of the throughput. */
+static void let_others_run(struct worker *worker)
+{
+	uint64_t now = clock_monotonic(worker->clock);
+	if (worker->more && now - worker->yielded < WORKER_YIELD_NS)
+		return;
+	worker->yielded = now;
+	event_loop_yield(&worker->loop, shares_cpu(worker));
+}
+
 HOT void worker_wait(struct worker *worker, size_t work)
 {
 	if (!moved_data(worker)) {
@@ -210,8 +222,7 @@ HOT void worker_wait(struct worker *worker, size_t work)
 		return;
 	}
 	worker->idle_since = 0;
-	bool shared = shares_cpu(worker);
-	event_loop_yield(&worker->loop, shared);
-	if (worker->light && shared && !poll_before_sleep(worker))
+	let_others_run(worker);
+	if (worker->light && shares_cpu(worker) && !poll_before_sleep(worker))
 		sleep_until_due(worker);
 }

@@ -167,6 +167,14 @@ static inline void stage_cancel(struct stage_recorder *recorder)
 	}
 }
 
+/* The packets of the batch came in at `stamp` (stage_now()), before it began. */
+static inline void stage_began_before(struct stage_recorder *recorder, uint64_t stamp)
+{
+	owner_check(&recorder->owner, "stage histograms");
+	if (unlikely(recorder->sampled))
+		recorder->first = stamp;
+}
+
 /* The packets handled from here on came in with the current stage. */
 static inline void stage_arrived(struct stage_recorder *recorder)
 {
@@ -224,14 +232,19 @@ static inline void stage_end_kept(struct stage_recorder *recorder, enum stage re
 	}
 }
 
+/* `count` items of the batch left it; they were in it from its beginning. */
+static inline void stage_leave(struct stage_recorder *recorder, enum stage residence, uint32_t count)
+{
+	owner_check(&recorder->owner, "stage histograms");
+	if (unlikely(recorder->sampled) && count != 0)
+		histogram_record_many(&recorder->histograms[residence], recorder->last - recorder->first, count);
+}
+
 /* Ends the batch; `count` items were in it from beginning to end. */
 static inline void stage_end(struct stage_recorder *recorder, enum stage residence, uint32_t count)
 {
-	owner_check(&recorder->owner, "stage histograms");
-	if (unlikely(recorder->sampled)) {
-		histogram_record_many(&recorder->histograms[residence], recorder->last - recorder->first, count);
-		recorder->sampled = false;
-	}
+	stage_leave(recorder, residence, count);
+	recorder->sampled = false;
 }
 
 #else
@@ -247,13 +260,20 @@ STAGE_NOTHING(stage_lap_many, enum stage stage __attribute__((unused)), uint32_t
 STAGE_NOTHING(stage_lap, enum stage stage __attribute__((unused)))
 STAGE_NOTHING(stage_skip)
 STAGE_NOTHING(stage_cancel)
+STAGE_NOTHING(stage_began_before, uint64_t stamp __attribute__((unused)))
 STAGE_NOTHING(stage_arrived)
 STAGE_NOTHING(stage_arrived_first)
 STAGE_NOTHING(stage_arrived_at, enum stage wait __attribute__((unused)), uint64_t ns __attribute__((unused)))
 STAGE_NOTHING(stage_waited, enum stage wait __attribute__((unused)), uint64_t ns __attribute__((unused)))
 STAGE_NOTHING(stage_keep)
 STAGE_NOTHING(stage_end_kept, enum stage residence __attribute__((unused)))
+STAGE_NOTHING(stage_leave, enum stage residence __attribute__((unused)), uint32_t count __attribute__((unused)))
 STAGE_NOTHING(stage_end, enum stage residence __attribute__((unused)), uint32_t count __attribute__((unused)))
 #undef STAGE_NOTHING
+static inline uint64_t stage_now(const struct stage_recorder *r)
+{
+	(void)r;
+	return 0;
+}
 
 #endif

@@ -333,6 +333,80 @@ Test(sparse_worker, what_was_read_before_does_not_delay_it)
 	stop();
 }
 
+enum { TRAINS = 3, TRAIN = 55 /* of 1,000 bytes each: almost 64 KiB */ };
+
+static uint64_t handled(size_t client)
+{
+	return harness_gateway_session(h, client)->view.rx_packets;
+}
+
+/* In the first socket, from the first client. The worker does not run meanwhile. */
+static void put_trains(void)
+{
+	uint8_t packet[1500];
+	h->gateway.held = 1;
+	for (unsigned i = 0; i < TRAINS * TRAIN; i++) {
+		node_put_packet(&h->clients[0].node, packet,
+				harness_echo(h, 0, TO_GATEWAY, 4, (uint16_t)i, 1000, packet));
+		if (i % TRAIN == TRAIN - 1)
+			harness_pump(h);
+	}
+	h->gateway.held = 0;
+}
+
+static void expect_all_in_order(void)
+{
+	harness_pump(h);
+	for (unsigned i = 0; i < TRAINS * TRAIN; i++)
+		expect(i);
+}
+
+Test(sparse_worker, a_turn_handles_all_trains_while_nothing_goes_ahead)
+{
+	start(2);
+	harness_advance(h, WORKER_TICK_NS);
+	put_trains();
+	(void)worker_turn(h->gateway.node.worker);
+	cr_expect_eq(handled(0), TRAINS * TRAIN);
+	cr_expect_not(h->gateway.node.worker->more);
+	expect_all_in_order();
+	stop();
+}
+
+Test(sparse_worker, turns_are_short_while_something_goes_ahead)
+{
+	start(2);
+	struct worker *worker = h->gateway.node.worker;
+	harness_advance(h, WORKER_TICK_NS);
+	put(1, true, 0);
+	harness_pump(h);
+	expect(0);
+	put_trains();
+	(void)worker_turn(worker);
+	cr_expect(handled(0) > 0 && handled(0) < TRAINS * TRAIN, "%lu", (unsigned long)handled(0));
+	cr_expect(worker->more && uplink_has_more(worker));
+
+	put(1, true, 1);
+	(void)worker_turn(worker);
+	cr_expect_eq(handled(1), 2, "before the rest of the batch");
+	cr_expect_lt(handled(0), TRAINS * TRAIN);
+	while (handled(0) < TRAINS * TRAIN)
+		cr_assert_neq(worker_turn(worker), 0);
+	cr_expect_not(uplink_has_more(worker));
+	harness_pump(h);
+	unsigned next = 0, others = 0;
+	size_t length;
+	for (const uint8_t *packet; (packet = node_take_packet(&h->gateway.node, &length)) != NULL;) {
+		unsigned sequence = load_be16(packet + 26);
+		if (sequence == 1 && next > 1)
+			others++;
+		else
+			cr_expect_eq(sequence, next++);
+	}
+	cr_expect(next == TRAINS * TRAIN && others == 1);
+	stop();
+}
+
 /* As after a sleep that these ended. */
 static void woken_by(uint32_t sources)
 {

@@ -186,6 +186,23 @@ Test(stage, items_handled_at_once_count_one_by_one)
 	cr_assert_leq(each.max * each.count, each.sum, "even shares");
 }
 
+Test(stage, what_came_before_the_batch_is_in_residence_since_then_and_what_leaves_it_is_not)
+{
+	static struct stage_recorder recorder;
+	stage_recorder_init(&recorder, 1, NS_PER_S);
+	recorder.invariant = false; /* so that ticks are ns */
+	uint64_t before = stage_now(&recorder);
+	stage_begin(&recorder);
+	stage_leave(&recorder, STAGE_RESIDENCE_UP, 0);
+	stage_leave(&recorder, STAGE_RESIDENCE_UP, 2);
+	stage_began_before(&recorder, before - NS_PER_S);
+	stage_end(&recorder, STAGE_RESIDENCE_UP, 3);
+	struct histogram_sum residence = {0};
+	histogram_merge(&residence, &recorder.histograms[STAGE_RESIDENCE_UP]);
+	cr_assert_eq(residence.count, SHARDTUN_PROFILE ? 5 : 0);
+	cr_assert(SHARDTUN_PROFILE == 0 || (residence.sum >= 3 * NS_PER_S && residence.sum < 5 * NS_PER_S));
+}
+
 Test(stage, cancelled_batch_is_sampled_again)
 {
 	static struct stage_recorder recorder;

@@ -76,6 +76,58 @@ Test(worker_wait, a_worker_lets_others_run_where_that_is_needed_and_cheap)
 	finish(h);
 }
 
+enum { MANY = 300 /* frames: more than a turn takes */ };
+
+static size_t frames_of_a_turn(struct harness *h, struct worker *worker)
+{
+	for (unsigned i = 0; i < MANY; i++)
+		put(h, 0, (uint16_t)i);
+	return worker_turn(worker);
+}
+
+static uint64_t yields_of_a_wait(struct worker *worker)
+{
+	const _Atomic uint64_t *yields = &worker->loop.stats.counters[STATS_yields];
+	uint64_t before = *yields;
+	worker_wait(worker, worker_turn(worker));
+	return *yields - before;
+}
+
+Test(worker_wait, turns_are_short_while_packets_go_ahead_and_then_not_each_lets_others_run)
+{
+	struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
+	struct worker *worker = owner(h, 0);
+	harness_advance(h, WORKER_TICK_NS);
+	worker_set_waiting(worker, 0, 0);
+	worker->loop.short_slices = true;
+	size_t most = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		most = frames_of_a_turn(h, worker);
+		cr_expect_not(worker->more);
+		cr_expect_eq(yields_of_a_wait(worker), 1, "each long turn does");
+		harness_pump(h);
+		cr_expect_eq(take(h, 0, 0), MANY);
+	}
+
+	put_sparse(h, 0, 0);
+	harness_pump(h);
+	cr_expect_eq(take(h, 0, 0), 1);
+	harness_advance(h, NS_PER_MS);
+	size_t few = frames_of_a_turn(h, worker);
+	cr_expect(few > 0 && few <= most / 3, "%zu, %zu", few, most);
+	cr_expect(worker->more);
+	cr_expect_eq(yields_of_a_wait(worker), 1);
+	cr_expect_eq(yields_of_a_wait(worker), 0, "it did a moment ago");
+	harness_pump(h);
+	cr_expect_eq(take(h, 0, 0), MANY);
+
+	harness_advance(h, WORKER_TICK_NS);
+	cr_expect_eq(frames_of_a_turn(h, worker), most, "none went ahead lately");
+	harness_pump(h);
+	cr_expect_eq(take(h, 0, 0), MANY);
+	finish(h);
+}
+
 #define LONG_NAP (200 * NS_PER_MS)
 
 /* Packets came while the worker slept, as soon as it did, and the next is there: for how long it sleeps then, ns. */
