@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* UDP -> TUN, one datagram's way from top to bottom. Nothing that it says has an effect before its tag was verified:
  *
- *   uplink_batch      receives messages, of sessions that send little first, and handles them
+ *   uplink_batch      receives messages, of sessions that send little first, and handles them, a portion a turn
  *   uplink_trains     walks the datagrams of messages, writes what became of them
  *   uplink_copies     the same for what others received for us
  *   uplink_datagram   protocol (ours or WireGuard's), length, version, type
