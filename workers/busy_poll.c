@@ -13,7 +13,7 @@ uint64_t busy_poll_begin(struct busy_poll *poll, uint64_t now)
 	if (poll->length == 0 && now >= poll->resumes)
 		poll->length = BUSY_POLL_MOST_NS;
 	/* Not for a part of it: that nothing came would say nothing. */
-	return poll->length <= poll->credit ? poll->length : 0;
+	return poll->length <= poll->credit && !busy_poll_defers(poll, now) ? poll->length : 0;
 }
 
 void busy_poll_end(struct busy_poll *poll, uint64_t began, uint64_t now, bool found)
@@ -25,4 +25,11 @@ void busy_poll_end(struct busy_poll *poll, uint64_t began, uint64_t now, bool fo
 		poll->length = 0;
 		poll->resumes = now + BUSY_POLL_PAUSE_NS;
 	}
+}
+
+void busy_poll_held_up(struct busy_poll *poll, uint64_t now)
+{
+	bool soon = now - poll->defers < poll->defer;
+	poll->defer = soon ? smaller(4 * poll->defer, BUSY_POLL_DEFER_MOST_NS) : BUSY_POLL_DEFER_NS;
+	poll->defers = now + poll->defer;
 }

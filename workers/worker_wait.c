@@ -181,6 +181,13 @@ static bool still_spinning(struct worker *worker)
 	return true;
 }
 
+static void note_yield(struct worker *worker, uint64_t began)
+{
+	uint64_t now = clock_monotonic(worker->clock);
+	if (now - began >= BUSY_POLL_HELD_UP_NS)
+		busy_poll_held_up(&worker->busy_poll, now);
+}
+
 /* After a packet that came alone: its answer may follow, and to poll is quicker than a wake-up. Others that need the
  * CPU run in between. Not twice in a row: what follows the answer is the next packet. */
 static bool poll_before_sleep(struct worker *worker)
@@ -193,6 +200,7 @@ static bool poll_before_sleep(struct worker *worker)
 		return false; /* shaped packets leave by then */
 	while (!worker->polled && now - began < most) {
 		(void)sched_yield();
+		note_yield(worker, now);
 		event_loop_wait(&worker->loop, 0);
 		stats_add(&worker->loop.stats, yields, 1);
 		count_look(worker);
@@ -214,6 +222,19 @@ static void let_others_run(struct worker *worker)
 	event_loop_yield(&worker->loop, shares_cpu(worker));
 }
 
+/* After a turn of packets that came alone. What they are on their way to often needs this CPU, and then it is known
+ * soon whether there is an answer. A thread with a real-time policy gets the CPU back before others that need it. */
+static void rest_after_few(struct worker *worker)
+{
+	uint64_t now = clock_monotonic(worker->clock);
+	if (worker->loop.realtime || !busy_poll_defers(&worker->busy_poll, now)) {
+		let_others_run(worker);
+		note_yield(worker, now);
+	}
+	if (!poll_before_sleep(worker))
+		sleep_until_due(worker);
+}
+
 HOT void worker_wait(struct worker *worker, size_t work)
 {
 	if (!moved_data(worker)) {
@@ -222,7 +243,8 @@ HOT void worker_wait(struct worker *worker, size_t work)
 		return;
 	}
 	worker->idle_since = 0;
-	let_others_run(worker);
-	if (worker->light && shares_cpu(worker) && !poll_before_sleep(worker))
-		sleep_until_due(worker);
+	if (worker->light && shares_cpu(worker))
+		rest_after_few(worker);
+	else
+		let_others_run(worker);
 }

@@ -72,3 +72,34 @@ Test(busy_poll, a_long_rest_earns_no_more_than_the_credit)
 		polled += poll_for(250 * NS_PER_US);
 	cr_assert_leq(polled, BUSY_POLL_CREDIT_NS * (BUSY_POLL_SHARE + 1) / BUSY_POLL_SHARE + BUSY_POLL_MOST_NS);
 }
+
+/* Whenever it may, it yields, and another thread needs the CPU. Returns how often that was. */
+static unsigned yields_to_others(uint64_t during)
+{
+	unsigned times = 0;
+	for (uint64_t end = now + during; now < end; now += NS_PER_MS) {
+		if (busy_poll_defers(&busy_poll, now)) {
+			cr_assert_eq(busy_poll_begin(&busy_poll, now), 0);
+			continue;
+		}
+		times++;
+		now += 4 * NS_PER_MS;
+		busy_poll_held_up(&busy_poll, now);
+	}
+	return times;
+}
+
+Test(busy_poll, others_that_need_the_cpu_have_it_ever_longer)
+{
+	cr_expect_eq(yields_to_others(BUSY_POLL_DEFER_NS), 1);
+	cr_expect_eq(yields_to_others(10 * NS_PER_S), 4, "after 50 ms, 200 ms, 800 ms, 3.2 s");
+	cr_expect_eq(yields_to_others(100 * BUSY_POLL_DEFER_MOST_NS), 100);
+	while (busy_poll_defers(&busy_poll, now))
+		now += NS_PER_MS;
+	for (unsigned i = 0; i < 100; i++, now += 10 * NS_PER_MS)
+		cr_expect_eq(poll_for(100 * NS_PER_US), 100 * NS_PER_US);
+	now += BUSY_POLL_DEFER_MOST_NS;
+	busy_poll_held_up(&busy_poll, now);
+	cr_expect_eq(yields_to_others(BUSY_POLL_DEFER_NS), 0);
+	cr_expect_not(busy_poll_defers(&busy_poll, now), "none needed it for so long: as at first");
+}

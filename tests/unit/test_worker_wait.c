@@ -40,6 +40,57 @@ Test(worker_wait, a_worker_with_a_real_time_policy_does_not)
 	finish(h);
 }
 
+/* A clock that goes on by a step each time that it is read. */
+struct steps {
+	struct clock clock;
+	uint64_t *now, step;
+};
+
+static uint64_t step(const struct clock *clock)
+{
+	const struct steps *steps = caa_container_of(clock, struct steps, clock);
+	return *steps->now += steps->step;
+}
+
+static const struct clock *go_by_steps(struct worker *worker, struct steps *steps, uint64_t *now, uint64_t length)
+{
+	const struct clock *before = worker->clock;
+	*now = clock_monotonic(before);
+	*steps = (struct steps){.clock = {.monotonic = step}, .now = now, .step = length};
+	worker->clock = &steps->clock;
+	return before;
+}
+
+Test(worker_wait, a_worker_sleeps_at_once_for_a_while_after_others_needed_the_cpu)
+{
+	static const struct {
+		uint64_t step; /* each yield takes one */
+		bool realtime, sleeps_at_once;
+	} table[] = {{BUSY_POLL_HELD_UP_NS / 20, false, false},
+		     {BUSY_POLL_HELD_UP_NS, false, true},
+		     {BUSY_POLL_HELD_UP_NS, true, false}};
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		struct harness *h = START_UP(.clients = 1, .workers = 1, .sparse = true, .no_offloads = true);
+		struct worker *worker = owner(h, 0);
+		struct steps steps;
+		uint64_t now;
+		harness_advance(h, WORKER_TICK_NS);
+		worker->loop.short_slices = true;
+		worker->loop.realtime = table[i].realtime;
+		const struct clock *manual = go_by_steps(worker, &steps, &now, table[i].step);
+		(void)finds_by_polling(h, worker);
+
+		now += NS_PER_MS;
+		worker->tun->shared->drained = now + NS_PER_S; /* the first queue is known to be empty */
+		uint64_t before = worker->loop.stats.counters[STATS_yields];
+		steps.step = BUSY_POLL_HELD_UP_NS / 20;
+		(void)finds_by_polling(h, worker);
+		cr_expect_eq(worker->loop.stats.counters[STATS_yields] == before, table[i].sleeps_at_once, "%zu", i);
+		worker->clock = manual;
+		finish(h);
+	}
+}
+
 /* How often a worker yields after a batch of the first queue, behind which it does not poll. */
 static uint64_t yields_after_a_batch(struct harness *h, struct worker *worker)
 {
