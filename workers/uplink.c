@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* UDP -> TUN, one datagram's way from top to bottom. Nothing that it says has an effect before its tag was verified:
  *
- *   uplink_batch      receives messages, of sessions that send little first, and handles them, a portion a turn
- *   uplink_trains     walks the datagrams of messages, writes what became of them
+ *   uplink_trains     walks the datagrams of messages that intake.c received, writes what became of them
  *   uplink_copies     the same for what others received for us
  *   uplink_datagram   protocol (ours or WireGuard's), length, version, type
  *   uplink_transport  session, key; datagrams of one key are collected. Compiled once for each protocol
@@ -24,21 +23,12 @@
 #include "workers/worker.h"
 
 enum {
-	UPLINK_MESSAGES = 16, /* of a batch: trains of up to 64 KiB each, or single datagrams */
-	UPLINK_SPARSE = 8,    /* of a batch from the second socket: datagrams, or short trains */
-	UPLINK_LONE = 2,      /* of the first one after a sleep: each place that is offered costs some cache misses */
-	UPLINK_AHEAD = 2048,  /* messages from there before the batch that was read: all that the kernel lets through in
-			       * a window (core/base/sparse_queue.h) */
-	UPLINK_COPIES = 64,   /* a turn */
+	UPLINK_COPIES = 64, /* a turn */
 	UPLINK_OPEN = 16, /* opened together: what was opened is still in the first-level cache when it is looked at */
-	UPLINK_STRIDE = UDP_MESSAGE_MAX + 1 + 4096 +
-			5 * CACHE_LINE, /* staggered, so that buffers do not share cache sets */
 };
 
-#define UPLINK_WAIT_MAX_NS (10 * NS_PER_S) /* longer than anything waits in a socket that is read */
-
 /* Datagrams of one key, waiting to be opened. */
-struct opening {
+struct uplink {
 	uint64_t names; /* message_head_names() of them; 0: none */
 	struct session *session;
 	struct transport_key *key;
@@ -48,41 +38,14 @@ struct opening {
 	const struct udp_message *trains[UPLINK_OPEN]; /* where each came from */
 };
 
-struct uplink {
-	struct udp_message messages[UPLINK_MESSAGES];
-	size_t held;	/* of them, received and not all handled */
-	size_t next;	/* of those held, the first that is not */
-	uint64_t came;	/* when they were received, stage_now() */
-	uint64_t began; /* when they were received, monotonic ns; 0: more were left */
-	uint64_t last;	/* when a batch with messages began, monotonic ns */
-	struct udp_message sparse[UPLINK_SPARSE];
-	struct sparse_reader reader;
-	struct opening opening;
-	uint8_t *buffers;
-};
-
 int uplink_init(struct worker *worker)
 {
-	struct uplink *uplink = calloc(1, sizeof *uplink);
-	if (uplink == NULL)
-		return -ENOMEM;
-	worker->uplink = uplink;
-	size_t count = UPLINK_MESSAGES + (worker->sparse != NULL ? UPLINK_SPARSE : 0);
-	uplink->buffers = aligned_alloc(CACHE_LINE, count * UPLINK_STRIDE);
-	if (uplink->buffers == NULL)
-		return -ENOMEM;
-	for (size_t i = 0; i < UPLINK_MESSAGES; i++)
-		uplink->messages[i].data = uplink->buffers + i * UPLINK_STRIDE;
-	for (size_t i = UPLINK_MESSAGES; i < count; i++)
-		uplink->sparse[i - UPLINK_MESSAGES].data = uplink->buffers + i * UPLINK_STRIDE;
-	return 0;
+	worker->uplink = calloc(1, sizeof *worker->uplink);
+	return worker->uplink != NULL ? 0 : -ENOMEM;
 }
 
 void uplink_deinit(struct worker *worker)
 {
-	if (worker->uplink == NULL)
-		return;
-	free(worker->uplink->buffers);
 	free(worker->uplink);
 }
 
@@ -214,7 +177,7 @@ static enum drop_reason uplink_control(struct worker *worker, struct session *se
 	return DROP_NONE;
 }
 
-static enum drop_reason uplink_deliver(struct worker *worker, const struct opening *opening, size_t i)
+static enum drop_reason uplink_deliver(struct worker *worker, const struct uplink *opening, size_t i)
 {
 	struct session *session = opening->session;
 	struct transport_key *key = opening->key;
@@ -247,7 +210,7 @@ static enum drop_reason uplink_deliver(struct worker *worker, const struct openi
 
 HOT static void uplink_open(struct worker *worker)
 {
-	struct opening *opening = &worker->uplink->opening;
+	struct uplink *opening = worker->uplink;
 	if (opening->count == 0)
 		return;
 	stage_lap_many(&worker->loop.stages, STAGE_LOOKUP, (uint32_t)opening->count);
@@ -290,7 +253,7 @@ HOT static struct session *find_session(struct worker *worker, const struct mess
 static ALWAYS_INLINE enum drop_reason uplink_transport(struct worker *worker, const struct udp_message *train,
 						       uint8_t *message, uint32_t length, const struct dialect *dialect)
 {
-	struct opening *opening = &worker->uplink->opening;
+	struct uplink *opening = worker->uplink;
 	struct message_head head;
 	message_head_read(&head, dialect, message);
 	uint64_t names = message_head_names(&head, dialect);
@@ -327,7 +290,7 @@ static enum drop_reason uplink_handshake(struct worker *worker, const struct udp
 {
 	/* It may change or end the session that datagrams are collected for. */
 	uplink_open(worker);
-	worker->uplink->opening.names = 0;
+	worker->uplink->names = 0;
 
 	struct datagram datagram = {.data = message, .length = length, .ecn = train->ecn, .from = &train->endpoint};
 	enum drop_reason reason = worker->role->handshake(worker, &datagram);
@@ -354,7 +317,7 @@ HOT size_t uplink_copies(struct worker *worker)
 {
 	const struct udp_message *copy;
 	uint32_t count = 0;
-	worker->uplink->opening.names = 0;
+	worker->uplink->names = 0;
 	for (;
 	     worker->copies != NULL && count < UPLINK_COPIES && (copy = copy_ring_peek(worker->copies, count)) != NULL;
 	     count++) {
@@ -386,176 +349,14 @@ static uint32_t uplink_train(struct worker *worker, const struct udp_message *tr
 	return datagrams.count;
 }
 
-/* Tells the kernel what is out of the socket's queue, and whether that is empty. */
-static void account(struct worker *worker, const struct udp_message *messages, size_t count)
-{
-	if (worker->shares == NULL)
-		return;
-	for (size_t i = 0; i < count; i++)
-		session_shares_took(worker->shares, &worker->received, &messages[i]);
-	queue_shares_publish(&worker->received, worker->now, count < UPLINK_MESSAGES);
-}
-
-/* How long the oldest message waited in the socket until the receive call began. Nothing is recorded where that is not
- * known: the clock was set meanwhile, or the message came before stamps were switched on, and its stamp is of the call.
- */
-static void note_wait(struct worker *worker, uint64_t stamp, uint64_t wall)
-{
-	uint64_t waited = wall - stamp;
-	if (stamp != 0 && wall >= stamp && waited <= UPLINK_WAIT_MAX_NS)
-		stage_waited(&worker->loop.stages, STAGE_SOCKET_WAIT, waited);
-}
-
-/* Returns the number of datagrams. */
-HOT static uint32_t uplink_trains(struct worker *worker, const struct udp_message *messages, size_t count)
+HOT uint32_t uplink_trains(struct worker *worker, const struct udp_message *messages, size_t count)
 {
 	uint32_t datagrams = 0;
-	worker->uplink->opening.count = 0;
-	worker->uplink->opening.names = 0;
+	worker->uplink->count = 0;
+	worker->uplink->names = 0;
 	for (size_t i = 0; i < count; i++)
 		datagrams += uplink_train(worker, &messages[i]);
 	uplink_open(worker);
 	write_frames(worker);
 	return datagrams;
-}
-
-/* How many there were. */
-HOT static size_t receive(struct worker *worker, struct udp_socket *socket, struct udp_message *messages, size_t most)
-{
-	bool stamps = atomic_load_explicit(&socket->stamps, memory_order_relaxed);
-	uint64_t wall = unlikely(stamps) ? clock_wall(worker->clock) : 0;
-	int received = socket->ops->receive(socket, messages, most);
-	if (received <= 0) {
-		stats_add(&worker->loop.stats, empty_calls, 1);
-		return 0;
-	}
-	stats_add(&worker->loop.stats, udp_rx_calls, 1);
-	stage_lap(&worker->loop.stages, STAGE_UDP_RECV);
-	if (unlikely(stamps))
-		note_wait(worker, messages[0].stamp, wall);
-	return (size_t)received;
-}
-
-static void receive_batch(struct worker *worker)
-{
-	struct uplink *uplink = worker->uplink;
-	uplink->began = 0;
-	if (!event_loop_may_read(&worker->loop, EVENT_LOOP_UDP))
-		return;
-	uplink->came = stage_now(&worker->loop.stages);
-	uplink->held = receive(worker, worker->udp, uplink->messages, UPLINK_MESSAGES);
-	account(worker, uplink->messages, uplink->held);
-	if (worker->sparse != NULL)
-		sparse_reader_look(&uplink->reader, worker->sparse_queue, uplink->messages, uplink->held);
-	uplink->began = uplink->held < UPLINK_MESSAGES ? worker->now : 0;
-	if (uplink->held != 0)
-		uplink->last = worker->now;
-}
-
-/* --- the second socket -------------------------------------------------------------------------------------------- */
-
-/* Until it is empty, or for once too much is there: then the batch waits, so that no session is reordered. Returns how
- * many messages there were. */
-static size_t take_sparse(struct worker *worker, uint32_t *datagrams, bool *empty)
-{
-	struct uplink *uplink = worker->uplink;
-	size_t messages = 0, most = worker->light ? UPLINK_LONE : UPLINK_SPARSE;
-	*empty = true;
-	if (!sparse_reader_waiting(&uplink->reader, worker->sparse_queue) &&
-	    likely(!event_loop_found(&worker->loop, EVENT_LOOP_UDP_SPARSE)))
-		return 0;
-	do {
-		size_t received = receive(worker, worker->sparse_udp, uplink->sparse, most);
-		*empty = received < most;
-		most = UPLINK_SPARSE;
-		messages += received;
-		uplink->reader.taken += received;
-		uint32_t count = uplink_trains(worker, uplink->sparse, received);
-		stats_add(&worker->loop.stats, sparse_datagrams, count);
-		*datagrams += count;
-	} while (!*empty && messages < UPLINK_AHEAD);
-	if (messages != 0)
-		worker->went_ahead = worker->now;
-	if (*empty)
-		sparse_reader_settle(&uplink->reader, worker->sparse_queue, worker->now);
-	return messages;
-}
-
-/* Another batch than the last one with messages, later than it may take a datagram to be in the queue. */
-HOT bool uplink_unsettled(const struct worker *worker)
-{
-	return queue_shares_uneven(&worker->received) ||
-	       (worker->sparse != NULL &&
-		worker->uplink->last > atomic_load_explicit(&worker->sparse_queue->drained, memory_order_relaxed));
-}
-
-HOT bool uplink_has_more(const struct worker *worker)
-{
-	return worker->uplink->held != 0;
-}
-
-/* Handles the next ones of the batch. Returns how many. */
-HOT static size_t take_portion(struct worker *worker, uint32_t *datagrams)
-{
-	struct uplink *uplink = worker->uplink;
-	size_t from = uplink->next;
-	uint64_t most = worker->fine ? WORKER_PORTION : UINT64_MAX;
-	for (uint64_t cost = 0; uplink->next < uplink->held && cost < most; uplink->next++) {
-		const struct udp_message *train = &uplink->messages[uplink->next];
-		uint32_t count = train->segment_size != 0 ? train->length / train->segment_size : 1;
-		cost += worker_cost(count, train->length);
-	}
-	*datagrams += uplink_trains(worker, &uplink->messages[from], uplink->next - from);
-	return uplink->next - from;
-}
-
-static void settle_batch(struct worker *worker)
-{
-	struct uplink *uplink = worker->uplink;
-	uplink->held = uplink->next = 0;
-	if (worker->sparse != NULL)
-		sparse_reader_handled(&uplink->reader, worker->sparse_queue, uplink->began);
-}
-
-/* A batch of the first socket is read, what there is in the second one is handled then, and the batch last. Where turns
- * are short, a portion of it each turn: nothing of the sessions and flows that go ahead is in the batch
- * (core/base/sparse_queue.h). */
-HOT size_t uplink_batch(struct worker *worker)
-{
-	struct uplink *uplink = worker->uplink;
-	uint32_t datagrams = 0;
-	size_t messages = 0;
-	bool ahead = true;
-	owner_check(&worker->loop.owner, "receive buffers");
-	if (uplink->held == 0 && !event_loop_may_read(&worker->loop, EVENT_LOOP_UDP | EVENT_LOOP_UDP_SPARSE))
-		return 0;
-	stage_begin(&worker->loop.stages);
-	if (uplink->held == 0)
-		receive_batch(worker);
-	if (worker->sparse != NULL)
-		messages = take_sparse(worker, &datagrams, &ahead);
-	stage_leave(&worker->loop.stages, STAGE_RESIDENCE_UP, datagrams);
-	datagrams = 0;
-	if (ahead) {
-		messages += take_portion(worker, &datagrams);
-		stage_began_before(&worker->loop.stages, uplink->came);
-		if (uplink->next == uplink->held)
-			settle_batch(worker);
-	}
-	if (messages == 0)
-		stage_cancel(&worker->loop.stages);
-	else
-		stage_end(&worker->loop.stages, STAGE_RESIDENCE_UP, datagrams);
-	return messages;
-}
-
-size_t uplink_rest(struct worker *worker)
-{
-	struct uplink *uplink = worker->uplink;
-	size_t messages = uplink->held - uplink->next;
-	if (messages == 0)
-		return 0;
-	(void)uplink_trains(worker, &uplink->messages[uplink->next], messages);
-	settle_batch(worker);
-	return messages;
 }

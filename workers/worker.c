@@ -8,6 +8,7 @@
 #include "core/protocol/messages.h"
 #include "workers/downlink.h"
 #include "workers/initiator.h"
+#include "workers/intake.h"
 #include "workers/uplink.h"
 #include "workers/worker_wait.h"
 
@@ -106,6 +107,8 @@ struct worker *worker_new(const struct worker_params *params, struct error *erro
 	if (result == 0)
 		result = uplink_init(worker);
 	if (result == 0)
+		result = intake_init(worker);
+	if (result == 0)
 		result = worker_watch(worker);
 	if (result != 0) {
 		error_set(error, result, "worker: %s", strerror(-result));
@@ -160,6 +163,7 @@ void worker_free(struct worker *worker)
 	abandon_sessions(worker);
 	inbox_deinit(&worker->inbox);
 	event_loop_deinit(&worker->loop);
+	intake_deinit(worker);
 	uplink_deinit(worker);
 	send_queue_deinit(&worker->send);
 	coalescer_free(worker->coalescer);
@@ -236,7 +240,7 @@ HOT static size_t downlink_portion(struct worker *worker)
 		if (worker->fine && sent_cost(worker) - before >= WORKER_PORTION)
 			break;
 	}
-	worker->more = worker->fine && (frames != 0 || uplink_has_more(worker));
+	worker->more = worker->fine && (frames != 0 || intake_has_more(worker));
 	return work;
 }
 
@@ -244,7 +248,7 @@ HOT size_t worker_turn(struct worker *worker)
 {
 	owner_check(&worker->loop.owner, "worker");
 	worker->now = clock_monotonic(worker->clock);
-	if (uplink_unsettled(worker) || downlink_unsettled(worker))
+	if (intake_unsettled(worker) || downlink_unsettled(worker))
 		event_loop_end_turn(&worker->loop); /* the first queues are read, to say when they are empty */
 	worker->light = only_sparse(worker);
 	worker->fine = worker->now - worker->went_ahead < WORKER_FINE_NS;
@@ -254,7 +258,7 @@ HOT size_t worker_turn(struct worker *worker)
 	run_timers(worker);
 	size_t work = worker_read_inbox(worker);
 	work += limits_run(worker) + initiator_run(worker);
-	work += uplink_batch(worker);
+	work += intake_batch(worker);
 	work += uplink_copies(worker);
 	work += downlink_portion(worker);
 	send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
@@ -305,7 +309,7 @@ size_t worker_settle(struct worker *worker)
 {
 	bool blocked = worker->send.blocked;
 	worker->now = clock_monotonic(worker->clock);
-	size_t work = worker_read_inbox(worker) + uplink_rest(worker) + uplink_copies(worker);
+	size_t work = worker_read_inbox(worker) + intake_rest(worker) + uplink_copies(worker);
 	work += downlink_finish_batch(worker) + downlink_rest(worker);
 	send_queue_flush(&worker->send, worker->udp, &worker->loop.stats);
 	retire_ended(worker);

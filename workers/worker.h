@@ -2,7 +2,8 @@
 /* A worker: one thread that owns a UDP socket, a TUN queue and the sessions of its shard, and moves packets between the
  * two. THREADS.md describes how several of them work together.
  *
- *   uplink.c    UDP -> TUN   receive, look up, open, replay window, inner checks, coalesce, write
+ *   intake.c    UDP          receive: what goes ahead, batches, portions of them
+ *   uplink.c    UDP -> TUN   look up, open, replay window, inner checks, coalesce, write
  *   downlink.c  TUN -> UDP   read, or take from the TUN readers' rings; find the session, segment, seal, send
  *   worker.c    a turn of both, and timers
  *   worker_wait.c   between two turns: goes on, spins, polls or sleeps
@@ -102,6 +103,7 @@ static inline uint64_t worker_cost(uint64_t packets, uint64_t bytes)
 	return packets * SPARSE_PACKET_COST + bytes;
 }
 
+struct intake;
 struct uplink;
 
 /* Frames that were read from the worker's own queue of the TUN, and are not sent yet. They stay when the socket takes
@@ -159,6 +161,7 @@ struct worker {
 		ended; /* out of the table, retired at the end of the turn: the batch may still point to them */
 	struct send_queue send;
 	struct queue_shares_tally received; /* of the socket's queue */
+	struct intake *intake;
 	struct uplink *uplink;
 	struct coalescer *coalescer;
 	struct tun_batch batch;

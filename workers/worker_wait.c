@@ -3,7 +3,7 @@
 
 #include "core/base/hot.h"
 #include "workers/downlink.h"
-#include "workers/uplink.h"
+#include "workers/intake.h"
 
 #define WORKER_LOOK_NS	(5 * NS_PER_US)	  /* from one look at the descriptors to the next, before a sleep */
 #define WORKER_REST_NS	NS_PER_S	  /* the longest sleep */
@@ -74,7 +74,7 @@ static bool rings_empty(const struct worker *worker)
 static bool work_waiting(struct worker *worker)
 {
 	return event_loop_stopped(&worker->loop) || atomic_load_explicit(&worker->attention, memory_order_relaxed) ||
-	       !inbox_empty(&worker->inbox) || uplink_has_more(worker) ||
+	       !inbox_empty(&worker->inbox) || intake_has_more(worker) ||
 	       (worker->copies != NULL && !copy_ring_empty(worker->copies)) ||
 	       (!worker->send.blocked &&
 		(worker->batch.next < worker->batch.count || !rings_empty(worker) || staging_ready(&worker->staging)));
@@ -96,7 +96,7 @@ static bool readers_busy(const struct worker *worker)
 /* Without packets. Not never: a sleep does not count the time for which the machine is suspended, timers do. */
 static uint64_t next_look(const struct worker *worker, uint64_t now)
 {
-	bool ticks = worker->role->keeps_time || uplink_unsettled(worker) || downlink_unsettled(worker);
+	bool ticks = worker->role->keeps_time || intake_unsettled(worker) || downlink_unsettled(worker);
 	return ticks ? worker->next_tick : now + WORKER_REST_NS;
 }
 

@@ -10,7 +10,7 @@
 #include "tests/harness/harness.h"
 #include "tests/stress/tap.h"
 #include "workers/downlink.h"
-#include "workers/uplink.h"
+#include "workers/intake.h"
 
 /* One of each, which all belong to the thread of `owner`. */
 struct things {
@@ -163,7 +163,7 @@ static void take_message(struct things *things)
 
 static void receive(struct things *things)
 {
-	(void)uplink_batch(things->worker);
+	(void)intake_batch(things->worker);
 }
 
 static void read_frames(struct things *things)

@@ -2,6 +2,7 @@
 /* Handshake threads and the worker do not wait for each other: what arrives late or in another order undoes nothing,
  * and no packet meets a worker that has its keys but did not look at them. */
 #include "tests/unit/hello_by_hand.h"
+#include "workers/intake.h"
 #include "workers/uplink.h"
 
 TestSuite(handshake_order, .timeout = 60);
@@ -306,7 +307,7 @@ Test(handshake_order, replacement_hands_the_address_over_without_a_gap)
 	cr_assert(pings(h));
 	send_ack(&by);
 	struct worker *worker = harness_gateway_worker(h, 0);
-	(void)uplink_batch(worker);
+	(void)intake_batch(worker);
 	cr_assert_eq(pool_lookup(pool, 4, address), by.session.id, "confirmed");
 	harness_pump(h);
 	cr_assert_eq(pool_lookup(pool, 4, address), by.session.id, "the old one retired and collected");
@@ -336,7 +337,7 @@ static void in_one_turn(struct harness *h, uint32_t session_id, bool by_copy)
 		cr_assert_eq(uplink_copies(worker), 1);
 	} else {
 		send_ack(&by);
-		cr_assert_eq(uplink_batch(worker), 1);
+		cr_assert_eq(intake_batch(worker), 1);
 	}
 	cr_assert_eq(node_drops(&h->gateway.node, DROP_SESSION), 0);
 	cr_assert_eq(node_drops(&h->gateway.node, DROP_EPOCH), 0);

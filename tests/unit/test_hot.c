@@ -12,9 +12,9 @@
 #include "tun/inner.h"
 #include "workers/downlink.h"
 #include "workers/event_loop.h"
+#include "workers/intake.h"
 #include "workers/send_queue.h"
 #include "workers/tun_reader.h"
-#include "workers/uplink.h"
 #include "workers/worker.h"
 #include "workers/worker_wait.h"
 
@@ -29,7 +29,7 @@ extern const char __start_hot[], __stop_hot[];
 
 Test(hot, steps_of_a_packet_are_in_the_section)
 {
-	const void *steps[] = {(const void *)worker_turn,     (const void *)uplink_batch,
+	const void *steps[] = {(const void *)worker_turn,     (const void *)intake_batch,
 			       (const void *)downlink_batch,  (const void *)tun_reader_turn,
 			       (const void *)event_loop_wait, (const void *)inner_parse,
 			       (const void *)coalescer_add,   (const void *)send_queue_flush};

@@ -3,8 +3,8 @@
 #include "core/protocol/wire.h"
 #include "tests/harness/unit.h"
 #include "tests/unit/steering_group.h"
+#include "workers/intake.h"
 #include "workers/sparse_sessions.h"
-#include "workers/uplink.h"
 
 /* --- the kernel --------------------------------------------------------------------------------------------------- */
 
@@ -323,7 +323,7 @@ Test(sparse_worker, what_was_read_before_does_not_delay_it)
 	for (unsigned i = 0; i < 60; i++)
 		put(0, false, (uint16_t)i);
 	put(1, true, 0);
-	(void)uplink_batch(h->gateway.node.worker);
+	(void)intake_batch(h->gateway.node.worker);
 	cr_expect_eq(harness_gateway_session(h, 1)->view.rx_packets, 1);
 	cr_expect_lt(harness_gateway_session(h, 0)->view.rx_packets, 60);
 	harness_pump(h);
@@ -379,7 +379,7 @@ Test(sparse_worker, turns_are_short_while_something_goes_ahead)
 	put_trains();
 	(void)worker_turn(worker);
 	cr_expect(handled(0) > 0 && handled(0) < TRAINS * TRAIN, "%lu", (unsigned long)handled(0));
-	cr_expect(worker->more && uplink_has_more(worker));
+	cr_expect(worker->more && intake_has_more(worker));
 
 	put(1, true, 1);
 	(void)worker_turn(worker);
@@ -387,7 +387,7 @@ Test(sparse_worker, turns_are_short_while_something_goes_ahead)
 	cr_expect_lt(handled(0), TRAINS * TRAIN);
 	while (handled(0) < TRAINS * TRAIN)
 		cr_assert_neq(worker_turn(worker), 0);
-	cr_expect_not(uplink_has_more(worker));
+	cr_expect_not(intake_has_more(worker));
 	harness_pump(h);
 	unsigned next = 0, others = 0;
 	size_t length;
@@ -444,7 +444,7 @@ Test(sparse_worker, a_batch_that_ended_a_sleep_does_not_overtake_the_second_sock
 static uint64_t empty_calls(void)
 {
 	uint64_t before = node_counter(&h->gateway.node, STATS_empty_calls);
-	(void)uplink_batch(h->gateway.node.worker);
+	(void)intake_batch(h->gateway.node.worker);
 	return node_counter(&h->gateway.node, STATS_empty_calls) - before;
 }
 
@@ -468,14 +468,14 @@ Test(sparse_worker, a_socket_is_empty_once_its_batch_is_handled)
 	_Atomic uint64_t *empty = &h->gateway.sparse_sessions.queues[0].drained;
 	harness_advance(h, WORKER_TICK_NS);
 	uint64_t before = *empty;
-	cr_expect_not(uplink_unsettled(h->gateway.node.worker));
+	cr_expect_not(intake_unsettled(h->gateway.node.worker));
 	put(0, false, 0);
-	(void)uplink_batch(h->gateway.node.worker);
-	cr_expect(uplink_unsettled(h->gateway.node.worker));
+	(void)intake_batch(h->gateway.node.worker);
+	cr_expect(intake_unsettled(h->gateway.node.worker));
 	cr_expect_leq(*empty, before, "a datagram that was on its way at that time may still come");
 	harness_advance(h, WORKER_TICK_NS);
 	cr_expect_gt(*empty, before);
-	cr_expect_not(uplink_unsettled(h->gateway.node.worker));
+	cr_expect_not(intake_unsettled(h->gateway.node.worker));
 	harness_pump(h);
 	expect(0);
 	stop();
