@@ -266,6 +266,36 @@ Test(pool_of_workers, sparse_flows_come_first)
 	finish(h);
 }
 
+/* How many packets a turn takes of those that wait in the ring. */
+static uint64_t taken_by_a_turn(struct harness *h)
+{
+	const struct session *session = harness_gateway_session(h, 0);
+	uint64_t before = session->view.tx_packets;
+	h->gateway.held = 1;
+	for (unsigned i = 0; i < 300; i++)
+		put(h, 0, (uint16_t)i);
+	harness_pump(h);
+	h->gateway.held = 0;
+	(void)worker_turn(owner(h, 0));
+	uint64_t taken = session->view.tx_packets - before;
+	harness_pump(h);
+	cr_assert_eq(take(h, 0, 0), 300);
+	return taken;
+}
+
+Test(pool_of_workers, and_turns_are_short_then)
+{
+	struct harness *h = START_UP(.clients = 2, .workers = 1, .reader = true, .sparse = true, .no_offloads = true);
+	harness_advance(h, WORKER_TICK_NS);
+	uint64_t most = taken_by_a_turn(h);
+	put_sparse(h, 1, 0);
+	harness_pump(h);
+	cr_assert_eq(take(h, 1, 0), 1);
+	uint64_t few = taken_by_a_turn(h);
+	cr_expect(few > 0 && few <= most / 2, "%lu, %lu", few, most);
+	finish(h);
+}
+
 /* A flow may be sparse again only when the worker has handled what came out of the first queue. */
 Test(pool_of_workers, a_queue_is_empty_once_the_worker_has_handled_it)
 {
