@@ -209,13 +209,17 @@ void agent_map_step(struct agent *agent)
 	if (agent->read_revision == agent->map_revision && agent->map_sent != NULL && !agent->map_again)
 		return;
 	char *map = make_map(agent);
+	if (map == NULL) {
+		agent->map_not_before = clock_monotonic(agent->clock) + NS_PER_S;
+		return;
+	}
 	if (agent->map_again) {
 		free(agent->map_sent);
 		agent->map_sent = NULL;
 		agent->map_again = false;
 	}
 	agent->map_revision = agent->read_revision;
-	if (map == NULL || (agent->map_sent != NULL && strcmp(map, agent->map_sent) == 0)) {
+	if (agent->map_sent != NULL && strcmp(map, agent->map_sent) == 0) {
 		free(map);
 		return;
 	}

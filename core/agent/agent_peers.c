@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Peers, from etcd to the gateway: first all of them, read in pages as of one revision, then each change. Both go into
  * a file, a line of JSON each, that the gateway is told to read: nothing is kept here. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,6 +148,20 @@ static void send_file(struct agent *agent)
 
 static void read_page(struct agent *agent);
 
+/* One of a page, behind which the next page begins. */
+static int write_peer(struct agent_peers *peers, json_t *object, size_t skip)
+{
+	struct etcd_kv kv;
+	int result = etcd_kv_read(object, &kv);
+	if (result != 0)
+		return result;
+	result = kv.key_length > skip ? agent_peers_write(peers->file, kv.key + skip, kv.value, kv.value_length)
+				      : -EPROTO;
+	(void)snprintf(peers->after, sizeof peers->after, "%s", kv.key);
+	etcd_kv_free(&kv);
+	return result;
+}
+
 static void page_done(void *context, const struct etcd_answer *answer)
 {
 	struct agent *agent = context;
@@ -163,19 +178,17 @@ static void page_done(void *context, const struct etcd_answer *answer)
 	if (peers->revision == 0)
 		peers->revision = answer->revision;
 	json_array_foreach (kvs, index, object) {
-		struct etcd_kv kv;
-		if (etcd_kv_read(object, &kv) != 0) {
+		int result = write_peer(peers, object, skip);
+		if (result == -EPROTO) {
 			peers->skipped++;
-			continue;
-		}
-		/* A failed write shows when the file is closed. */
-		if (kv.key_length <= skip ||
-		    agent_peers_write(peers->file, kv.key + skip, kv.value, kv.value_length) == -EPROTO)
-			peers->skipped++;
-		else
+		} else if (result == 0) {
 			peers->lines++;
-		(void)snprintf(peers->after, sizeof peers->after, "%s", kv.key);
-		etcd_kv_free(&kv);
+		} else {
+			/* A snapshot without it would end its sessions. */
+			log_warning("peers cannot be passed on (%s): tried again", strerror(-result));
+			begin_again(agent, NS_PER_S);
+			return;
+		}
 	}
 	if (json_is_true(json_object_get(answer->body, "more")) && json_array_size(kvs) != 0) {
 		read_page(agent);

@@ -193,7 +193,8 @@ void agent_peers_close(struct agent *agent);
 /* The gateway has lost what it was told. */
 void agent_peers_again(struct agent *agent);
 
-/* One line about a peer. -EPROTO: its key or value cannot be read, and there is no line; -EIO: it cannot be written. */
+/* One line about a peer. -EPROTO: its key or value cannot be read, and there is no line; -EIO: it cannot be written
+ * (no memory, no space), and a part of it may be there. */
 int agent_peers_write(FILE *file, const char *key, const char *value, size_t length);
 
 /* The same of one that is deleted. */
