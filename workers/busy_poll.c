@@ -29,7 +29,7 @@ void busy_poll_end(struct busy_poll *poll, uint64_t began, uint64_t now, bool fo
 
 void busy_poll_held_up(struct busy_poll *poll, uint64_t now)
 {
-	bool soon = now - poll->defers < poll->defer;
+	bool soon = now - poll->until < poll->defer;
 	poll->defer = soon ? smaller(4 * poll->defer, BUSY_POLL_DEFER_MOST_NS) : BUSY_POLL_DEFER_NS;
-	poll->defers = now + poll->defer;
+	poll->until = now + poll->defer;
 }

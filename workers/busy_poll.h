@@ -24,7 +24,7 @@
 #define BUSY_POLL_CREDIT_NS	(2 * NS_PER_MS)	  /* that may be used at once after a pause */
 #define BUSY_POLL_PAUSE_NS	NS_PER_S
 #define BUSY_POLL_HELD_UP_NS	(300 * NS_PER_US) /* a yield to a thread that hardly needs the CPU takes less */
-#define BUSY_POLL_DEFER_NS	(50 * NS_PER_MS)
+#define BUSY_POLL_DEFER_NS	(50 * NS_PER_MS)  /* the first time */
 #define BUSY_POLL_DEFER_MOST_NS (16 * NS_PER_S)
 enum { BUSY_POLL_SHARE = 16 /* one part in so many of the time */ };
 
@@ -34,8 +34,8 @@ struct busy_poll {
 	uint64_t resumes; /* when a pause ends, monotonic ns */
 	uint64_t credit;  /* ns that may be polled */
 	uint64_t counted; /* up to when `credit` is right, monotonic ns */
-	uint64_t defer;	  /* ns, for how long others have the CPU, the last time */
-	uint64_t defers;  /* until then, monotonic ns */
+	uint64_t defer;	  /* ns, for how long it leaves the CPU to others, or did the last time */
+	uint64_t until;	  /* when that ends, monotonic ns */
 };
 
 /* For how long to poll from `now` on, ns; 0: not at all. */
@@ -44,11 +44,12 @@ uint64_t busy_poll_begin(struct busy_poll *poll, uint64_t now);
 /* It polled from `began` to `now`, and found something or not. */
 void busy_poll_end(struct busy_poll *poll, uint64_t began, uint64_t now, bool found);
 
-/* A yield took BUSY_POLL_HELD_UP_NS or more, and ended `now`. */
+/* A yield took BUSY_POLL_HELD_UP_NS or more, and ended `now`: another thread needs the CPU, or in a virtual machine
+ * another guest. */
 void busy_poll_held_up(struct busy_poll *poll, uint64_t now);
 
 /* Whether the thread should neither yield nor poll before it sleeps, since others need the CPU. */
 static inline bool busy_poll_defers(const struct busy_poll *poll, uint64_t now)
 {
-	return now < poll->defers;
+	return now < poll->until;
 }

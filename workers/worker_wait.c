@@ -181,6 +181,7 @@ static bool still_spinning(struct worker *worker)
 	return true;
 }
 
+/* A yield before a sleep took from `began` until now. */
 static void note_yield(struct worker *worker, uint64_t began)
 {
 	uint64_t now = clock_monotonic(worker->clock);
@@ -224,7 +225,7 @@ static void let_others_run(struct worker *worker)
 
 /* After a turn of packets that came alone. What they are on their way to often needs this CPU, and then it is known
  * soon whether there is an answer. A thread with a real-time policy gets the CPU back before others that need it. */
-static void rest_after_few(struct worker *worker)
+static void rest_after_light_turn(struct worker *worker)
 {
 	uint64_t now = clock_monotonic(worker->clock);
 	if (worker->loop.realtime || !busy_poll_defers(&worker->busy_poll, now)) {
@@ -244,7 +245,7 @@ HOT void worker_wait(struct worker *worker, size_t work)
 	}
 	worker->idle_since = 0;
 	if (worker->light && shares_cpu(worker))
-		rest_after_few(worker);
+		rest_after_light_turn(worker);
 	else
 		let_others_run(worker);
 }

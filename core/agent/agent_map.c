@@ -210,6 +210,9 @@ void agent_map_step(struct agent *agent)
 		return;
 	char *map = make_map(agent);
 	if (map == NULL) {
+		if (!agent->map_warned)
+			log_warning("the map of owners: no memory");
+		agent->map_warned = true;
 		agent->map_not_before = clock_monotonic(agent->clock) + NS_PER_S;
 		return;
 	}

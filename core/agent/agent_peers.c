@@ -185,7 +185,7 @@ static void page_done(void *context, const struct etcd_answer *answer)
 			peers->lines++;
 		} else {
 			/* A snapshot without it would end its sessions. */
-			log_warning("peers cannot be passed on (%s): tried again", strerror(-result));
+			log_warning("peers cannot be written to a file (no memory, or no space): they are read again");
 			begin_again(agent, NS_PER_S);
 			return;
 		}

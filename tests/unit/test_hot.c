@@ -15,6 +15,7 @@
 #include "workers/intake.h"
 #include "workers/send_queue.h"
 #include "workers/tun_reader.h"
+#include "workers/uplink.h"
 #include "workers/worker.h"
 #include "workers/worker_wait.h"
 
@@ -29,10 +30,10 @@ extern const char __start_hot[], __stop_hot[];
 
 Test(hot, steps_of_a_packet_are_in_the_section)
 {
-	const void *steps[] = {(const void *)worker_turn,     (const void *)intake_batch,
-			       (const void *)downlink_batch,  (const void *)tun_reader_turn,
-			       (const void *)event_loop_wait, (const void *)inner_parse,
-			       (const void *)coalescer_add,   (const void *)send_queue_flush};
+	const void *steps[] = {
+		(const void *)worker_turn,    (const void *)intake_batch,    (const void *)uplink_trains,
+		(const void *)downlink_batch, (const void *)tun_reader_turn, (const void *)event_loop_wait,
+		(const void *)inner_parse,    (const void *)coalescer_add,   (const void *)send_queue_flush};
 	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++)
 		cr_assert(steps[i] >= (const void *)__start_hot && steps[i] < (const void *)__stop_hot, "step %zu", i);
 }
